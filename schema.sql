@@ -1,0 +1,57 @@
+-- The whole current schema. A new database is made from this file, in one transaction.
+--
+-- Habits that keep it portable to PostgreSQL: names are folded by the service and not by a collation, times are
+-- integers (milliseconds since 1970-01-01T00:00:00Z), truth values are 0 and 1, and every key is named.
+
+-- One row an account.
+CREATE TABLE users (
+    -- AUTOINCREMENT: an id is never given twice, so nothing that remembers a deleted account can meet its successor.
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    username      TEXT    NOT NULL,           -- as its owner typed it
+    username_key  TEXT    NOT NULL UNIQUE,    -- folded to lower case: what is unique, and what a login looks up
+    password_hash TEXT    NOT NULL,           -- $bcrypt-sha256$v=2,t=2b,r=<cost>$<salt>$<digest>
+    first_name    TEXT    NOT NULL DEFAULT '',
+    last_name     TEXT    NOT NULL DEFAULT '',
+    email         TEXT    NOT NULL DEFAULT '',
+    address       TEXT    NOT NULL DEFAULT '',
+    address2      TEXT    NOT NULL DEFAULT '',
+    city          TEXT    NOT NULL DEFAULT '',
+    state         TEXT    NOT NULL DEFAULT '',
+    zipcode       TEXT    NOT NULL DEFAULT '',
+    is_active     INTEGER NOT NULL DEFAULT 1 CHECK (is_active IN (0, 1)),
+    is_staff      INTEGER NOT NULL DEFAULT 0 CHECK (is_staff IN (0, 1)),
+    is_superuser  INTEGER NOT NULL DEFAULT 0 CHECK (is_superuser IN (0, 1)),
+    date_joined   INTEGER NOT NULL,           -- never changes
+    created       INTEGER NOT NULL,           -- never changes
+    modified      INTEGER NOT NULL,           -- the last change to the profile or to a list
+    last_login    INTEGER NOT NULL            -- the last login, or the registration
+) STRICT;
+
+-- What a user has: the app's own item ids.
+CREATE TABLE cellar (
+    user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    item_id INTEGER NOT NULL,
+    added   INTEGER NOT NULL,
+    PRIMARY KEY (user_id, item_id)
+) STRICT, WITHOUT ROWID;
+
+-- What a user wishes for: the app's own item ids.
+CREATE TABLE wants (
+    user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    item_id INTEGER NOT NULL,
+    added   INTEGER NOT NULL,
+    PRIMARY KEY (user_id, item_id)
+) STRICT, WITHOUT ROWID;
+
+-- One row a session. The token itself is never stored: only the SHA-256 of the 40 characters that the client holds.
+CREATE TABLE tokens (
+    digest     BLOB    NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
+    user_id    INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    created    INTEGER NOT NULL,
+    last_used  INTEGER NOT NULL,
+    user_agent TEXT    NOT NULL,              -- of the login, at most 256 characters, no control characters
+    ip         TEXT    NOT NULL               -- of the login, or '' where it is not known
+) STRICT, WITHOUT ROWID;
+
+-- A user's sessions. Without it every change to a user that the foreign key watches would scan all tokens.
+CREATE INDEX tokens_by_user ON tokens (user_id);

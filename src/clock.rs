@@ -1,0 +1,130 @@
+//! The time of day, and how it is written.
+//!
+//! Nothing else in the service asks the system for the date: whoever needs it is given a [`Clock`], so that a test can
+//! hold time still and move it. [`Timestamp`] is the one form in which a moment is kept, compared and shown.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Serialize, Serializer};
+
+/// A moment to the millisecond, in the years 0000 to 9999 that RFC 3339 can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(DateTime<Utc>);
+
+impl Timestamp {
+    /// 0000-01-01T00:00:00.000Z, in milliseconds since 1970.
+    pub const MIN_MILLIS: i64 = -62_167_219_200_000;
+    /// 9999-12-31T23:59:59.999Z, in milliseconds since 1970.
+    pub const MAX_MILLIS: i64 = 253_402_300_799_999;
+
+    /// The moment that many milliseconds after 1970-01-01T00:00:00Z, or `None` where RFC 3339 has no way to write it.
+    #[must_use]
+    pub fn from_millis(millis: i64) -> Option<Self> {
+        if !(Self::MIN_MILLIS..=Self::MAX_MILLIS).contains(&millis) {
+            return None;
+        }
+        DateTime::from_timestamp_millis(millis).map(Self)
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub fn as_millis(self) -> i64 {
+        self.0.timestamp_millis()
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC with exactly three fraction digits: `2015-01-04T22:51:35.144Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Where the time comes from. Clones of a held clock move together.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Held(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// The system's own clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    #[must_use]
+    pub fn held_at(start: Timestamp) -> Self {
+        Self(Source::Held(Arc::new(AtomicI64::new(start.as_millis()))))
+    }
+
+    /// Moves a held clock forward; the system's clock moves by itself and ignores this.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Held(millis) = &self.0 {
+            millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        }
+    }
+
+    /// The time now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the room that may ask the system")]
+    pub fn now(&self) -> Timestamp {
+        let millis = match &self.0 {
+            Source::System => Utc::now().timestamp_millis(),
+            Source::Held(millis) => millis.load(Ordering::SeqCst),
+        };
+        Timestamp::from_millis(millis.clamp(Timestamp::MIN_MILLIS, Timestamp::MAX_MILLIS))
+            .unwrap_or(Timestamp(DateTime::UNIX_EPOCH))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_the_source_writes_it() {
+        let moment = Timestamp::from_millis(1_420_411_895_144).unwrap();
+        assert_eq!(moment.to_string(), "2015-01-04T22:51:35.144Z");
+    }
+
+    #[test]
+    fn a_moment_that_rfc_3339_cannot_write_is_refused() {
+        for edge in [Timestamp::MIN_MILLIS - 1, Timestamp::MAX_MILLIS + 1, i64::MIN, i64::MAX] {
+            assert_eq!(Timestamp::from_millis(edge), None, "{edge}");
+        }
+        assert_eq!(Timestamp::from_millis(Timestamp::MIN_MILLIS).unwrap().to_string(), "0000-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::from_millis(Timestamp::MAX_MILLIS).unwrap().to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    proptest! {
+        #[test]
+        fn every_time_has_24_characters_three_fraction_digits_a_z_and_reads_back(
+            millis in Timestamp::MIN_MILLIS..=Timestamp::MAX_MILLIS,
+        ) {
+            let written = Timestamp::from_millis(millis).unwrap().to_string();
+            prop_assert_eq!(written.len(), 24);
+            prop_assert_eq!(&written[19..20], ".");
+            prop_assert!(written.ends_with('Z'));
+            let read = DateTime::parse_from_rfc3339(&written).unwrap();
+            prop_assert_eq!(read.timestamp_millis(), millis);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What every exchange has in common, whatever it is about.
+//!
+//! This is the outermost layer around the application: it sees each request first and each response last. It gives the
+//! exchange an id, adds the headers that every response carries, turns whatever is not yet one of our errors into one
+//! (the framework's refusals, a handler's panic), and writes the request's line to the log.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::time::Instant;
+
+use actix_http::{Request, Response};
+use actix_service::Service;
+use actix_web::HttpResponse;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::ServiceResponse;
+use actix_web::http::header::{
+    self, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, HeaderMap, HeaderName, HeaderValue,
+};
+use actix_web::http::{Method, StatusCode, Uri};
+use futures_util::FutureExt as _;
+
+use crate::connection::{ConnectionState, Refusal};
+use crate::error::{self, ApiError, Chain};
+
+/// What a page of another origin may send.
+const ALLOW_HEADERS: &str = "Content-Type, Authorization";
+/// What a page of another origin may ask for.
+const ALLOW_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+/// What a page of another origin may read beside the body.
+const EXPOSE_HEADERS: &str = "Retry-After, WWW-Authenticate, X-Request-Id";
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the layer must know of the configuration.
+#[derive(Clone, Copy)]
+pub struct Common {
+    /// Whether every origin may read the answers.
+    pub any_origin: bool,
+}
+
+/// What is known of a request before anyone looks at it.
+struct Incoming {
+    id: String,
+    method: Method,
+    uri: Uri,
+    peer: Option<SocketAddr>,
+    started: Instant,
+}
+
+impl Common {
+    /// Passes a request to the application and finishes its response. There always is one.
+    pub fn exchange<S, B>(
+        self,
+        request: Request,
+        application: &S,
+    ) -> impl Future<Output = Result<Response<BoxBody>, actix_web::Error>> + use<S, B>
+    where
+        S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
+        B: MessageBody + 'static,
+    {
+        let incoming = Incoming {
+            id: new_request_id(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            peer: request.peer_addr(),
+            started: Instant::now(),
+        };
+        let connection = request.conn_data::<Rc<ConnectionState>>().cloned();
+        let during = connection.as_ref().map(ConnectionState::exchange);
+        let answer = AssertUnwindSafe(application.call(request)).catch_unwind();
+        async move {
+            let answer = answer.await;
+            drop(during);
+            let mut response = match answer {
+                Ok(Ok(response)) => as_ours(response.into_parts().1.map_into_boxed_body()),
+                Ok(Err(error)) => as_ours(HttpResponse::from_error(error)),
+                Err(_) => HttpResponse::from_error(ApiError::Internal("a handler panicked".into())),
+            };
+            incoming.log(&response);
+            self.add_headers(&incoming.id, response.headers_mut());
+            let head = response.head_mut();
+            head.set_camel_case_headers(true);
+            head.reason = reason(head.status);
+            Ok(response.into())
+        }
+    }
+
+    /// The whole response to a request that the framework refused before the application saw it.
+    #[must_use]
+    pub fn refuse(self, refusal: &Refusal) -> Vec<u8> {
+        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+        let id = new_request_id();
+        log::info!(
+            target: ACCESS_LOG,
+            "method=- path=- status={} latency_ms=0 peer={} request_id={id}",
+            refusal.status,
+            Peer(refusal.peer),
+        );
+        let body = error::body_for(error::sentence_for(status));
+        let mut headers = HeaderMap::new();
+        self.add_headers(&id, &mut headers);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let reason = reason(status).unwrap_or_default();
+        let mut response = format!("HTTP/1.1 {} {reason}\r\n", refusal.status).into_bytes();
+        for (name, value) in &headers {
+            response.extend_from_slice(camel_case(name.as_str()).as_bytes());
+            response.extend_from_slice(b": ");
+            response.extend_from_slice(value.as_bytes());
+            response.extend_from_slice(b"\r\n");
+        }
+        response.extend_from_slice(b"\r\n");
+        response.extend_from_slice(&body);
+        response
+    }
+
+    /// The headers that every response carries. Where origins are narrowed, the CORS layer within has decided already
+    /// whether this one may read.
+    fn add_headers(self, request_id: &str, headers: &mut HeaderMap) {
+        let mut set = |name, value| {
+            headers.insert(name, HeaderValue::from_static(value));
+        };
+        if self.any_origin {
+            set(ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        }
+        set(ACCESS_CONTROL_ALLOW_HEADERS, ALLOW_HEADERS);
+        set(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE_HEADERS);
+        set(header::CONTENT_TYPE, "application/json");
+        set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        set(header::CACHE_CONTROL, "no-store");
+        if headers.contains_key(ACCESS_CONTROL_ALLOW_METHODS) {
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOW_METHODS));
+        }
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert(X_REQUEST_ID, id);
+        }
+    }
+}
+
+/// Where the request lines go; `RUST_LOG=authtokens::access=off` silences them alone.
+const ACCESS_LOG: &str = "authtokens::access";
+
+impl Incoming {
+    /// The request's line, and, where the service itself is at fault, why.
+    fn log(&self, response: &HttpResponse) {
+        if let Some(cause) = response.error().and_then(|error| error.as_error::<ApiError>()).and_then(ApiError::cause) {
+            log::error!("request {}: {}", self.id, Chain(cause));
+        }
+        log::info!(
+            target: ACCESS_LOG,
+            "method={} path={} status={} latency_ms={:.3} peer={} request_id={}",
+            self.method,
+            self.uri.path(),
+            response.status().as_u16(),
+            self.started.elapsed().as_secs_f64() * 1_000.0,
+            Peer(self.peer),
+            self.id,
+        );
+    }
+}
+
+/// An address, or `-` where the system did not say.
+struct Peer(Option<SocketAddr>);
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(peer) => peer.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+fn new_request_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// An error that is not ours, such as the CORS layer's, becomes one of ours with the same status.
+fn as_ours(response: HttpResponse) -> HttpResponse {
+    let is_foreign = response.error().is_some_and(|error| error.as_error::<ApiError>().is_none());
+    if is_foreign { HttpResponse::from_error(ApiError::Framework(response.status())) } else { response }
+}
+
+/// The reason phrase in capitals, as the source writes it.
+fn reason(status: StatusCode) -> Option<&'static str> {
+    Some(match status {
+        StatusCode::CREATED => "CREATED",
+        StatusCode::NO_CONTENT => "NO CONTENT",
+        StatusCode::BAD_REQUEST => "BAD REQUEST",
+        StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
+        StatusCode::NOT_FOUND => "NOT FOUND",
+        StatusCode::METHOD_NOT_ALLOWED => "METHOD NOT ALLOWED",
+        StatusCode::REQUEST_TIMEOUT => "REQUEST TIMEOUT",
+        StatusCode::PAYLOAD_TOO_LARGE => "CONTENT TOO LARGE",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "UNSUPPORTED MEDIA TYPE",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "REQUEST HEADER FIELDS TOO LARGE",
+        StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL SERVER ERROR",
+        StatusCode::SERVICE_UNAVAILABLE => "SERVICE UNAVAILABLE",
+        other => return other.canonical_reason(),
+    })
+}
+
+fn camel_case(name: &str) -> String {
+    let mut at_start = true;
+    name.chars()
+        .map(|c| {
+            let c = if at_start { c.to_ascii_uppercase() } else { c };
+            at_start = c == '-';
+            c
+        })
+        .collect()
+}

@@ -1,0 +1,45 @@
+//! Accounts and revocable tokens for small apps: one binary, one SQLite file, no set-up.
+//!
+//! The API is three calls: register, log in, log out. A client registers or logs in with a name and a password and is
+//! handed a token; every later request carries it, and logging out ends it at once and for good.
+//!
+//! # Layout
+//!
+//! A request passes these rooms from top to bottom, and each knows only those below it:
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`cli`], [`config`] | what the person who starts the server wants |
+//! | [`logging`] | one line an event on standard error |
+//! | [`startup`] | puts the parts together, serves, stops |
+//! | [`connection`] | a socket that keeps deadlines |
+//! | [`exchange`] | what every request and response have in common |
+//! | [`routes`] | the route table, and a file of thin handlers a resource |
+//! | [`auth`] | the extractor that finds the session behind a token |
+//! | [`error`] | errors as a client sees them |
+//! | [`json`] | JSON, strict to read and spaced as the source has it |
+//! | [`password`], [`hashing`] | the password format, and the bounded threads that do the work |
+//! | [`repository`] | what the service asks of a store; [`repository::sqlite`] is the one there is |
+//! | [`blocking`] | the only hop off the async threads for storage |
+//! | [`user`], [`token`] | types that cannot hold a bad value |
+//! | [`clock`] | the time of day |
+//!
+//! `tests/house.rs` holds who may import whom.
+
+pub mod auth;
+pub mod blocking;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod connection;
+pub mod error;
+pub mod exchange;
+pub mod hashing;
+pub mod json;
+pub mod logging;
+pub mod password;
+pub mod repository;
+pub mod routes;
+pub mod startup;
+pub mod token;
+pub mod user;

@@ -1,0 +1,63 @@
+//! The log: one line an event on standard error, filtered by `RUST_LOG`.
+//!
+//! Whatever a line holds, it stays one line and shows no token: control characters are escaped, and a run of hex digits
+//! as long as a token is masked, whoever wrote it.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use env_logger::{Builder, Env};
+
+use crate::clock::Clock;
+use crate::token::PlainToken;
+
+/// What is logged where `RUST_LOG` is not set: our own lines, and the framework's only where something is wrong.
+const DEFAULT_FILTER: &str = "warn,authtokens=info,actix_http=off";
+
+/// Starts the log.
+pub fn start(clock: Clock) {
+    Builder::from_env(Env::default().default_filter_or(DEFAULT_FILTER))
+        .format(move |line, record| {
+            let message = printable(&record.args().to_string());
+            writeln!(line, "{} {:5} {} {message}", clock.now(), record.level(), record.target())
+        })
+        .init();
+}
+
+/// The text with its control characters escaped and with everything that could be a token masked.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+        if digits >= PlainToken::LENGTH {
+            out.push_str("[masked]");
+        } else {
+            out.push_str(&rest[..digits]);
+        }
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_hexdigit()).unwrap_or(rest.len());
+        for c in rest[..end].chars() {
+            if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+                let _ = write!(out, "{}", c.escape_default());
+            } else {
+                out.push(c);
+            }
+        }
+        rest = &rest[end..];
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_one_line_and_shows_no_token() {
+        assert_eq!(printable("a\r\n2026 forged\u{1b}[31m\u{85}"), "a\\r\\n2026 forged\\u{1b}[31m\\u{85}");
+        let token = "d96163b8bc9127d8c5d5839018580123c64a324b";
+        assert_eq!(printable(&format!("path=/x/{token}/y {}", token.to_uppercase())), "path=/x/[masked]/y [masked]");
+        assert_eq!(printable("request_id=0123456789abcdef ünï"), "request_id=0123456789abcdef ünï");
+    }
+}

@@ -1,0 +1,129 @@
+//! Reading a request's body: a JSON object within its size and its time.
+
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::{FromRequest, HttpRequest, web};
+use bytesize::ByteSize;
+use futures_util::StreamExt as _;
+use futures_util::future::LocalBoxFuture;
+
+use crate::error::ApiError;
+use crate::json::{Object, Value};
+
+/// How large a body may be and how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// The size.
+    pub size: ByteSize,
+    /// The time from the request's head to the body's last byte.
+    pub time: Duration,
+}
+
+/// A JSON body: an object, read whole.
+pub(super) struct JsonBody(pub(super) Object);
+
+impl FromRequest for JsonBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let limits = request.app_data::<web::Data<BodyLimits>>().cloned();
+        let headers = check_headers(request.headers());
+        let announced = content_length(request.headers());
+        let payload = payload.take();
+        Box::pin(async move {
+            let limits = limits.ok_or_else(|| ApiError::Internal("no body limits are configured".into()))?;
+            headers?;
+            let size = usize::try_from(limits.size.as_u64()).unwrap_or(usize::MAX);
+            if announced.is_some_and(|length| length > size) {
+                return Err(ApiError::BodyTooLarge { limit: limits.size });
+            }
+            let body = tokio::time::timeout(limits.time, read(payload, size, limits.size))
+                .await
+                .map_err(|_| ApiError::BodyTimeout)??;
+            Ok(Self(Object::parse(&body)?))
+        })
+    }
+}
+
+async fn read(mut payload: Payload, size: usize, limit: ByteSize) -> Result<Vec<u8>, ApiError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| ApiError::InvalidData("the body did not arrive whole".to_owned()))?;
+        if body.len() + chunk.len() > size {
+            return Err(ApiError::BodyTooLarge { limit });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// JSON, and not compressed: what is never inflated cannot be a bomb.
+fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
+    let is_json = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
+    if !is_json {
+        return Err(ApiError::UnsupportedMediaType { why: "The body must have the Content-Type application/json." });
+    }
+    let is_plain = headers.get_all(CONTENT_ENCODING).all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if !is_plain {
+        return Err(ApiError::UnsupportedMediaType { why: "The body must not be compressed." });
+    }
+    Ok(())
+}
+
+/// `application/json` or `application/<anything>+json`, with any parameters.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let subtype = essence.strip_prefix("application/").unwrap_or_default();
+    subtype == "json" || subtype.strip_suffix("+json").is_some_and(|name| !name.is_empty())
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+impl JsonBody {
+    /// A string that must be there.
+    pub(super) fn require(&mut self, field: &'static str) -> Result<String, ApiError> {
+        self.accept(field)?.ok_or_else(|| ApiError::InvalidData(format!("{field} is required")))
+    }
+
+    /// A string that may be there.
+    pub(super) fn accept(&mut self, field: &'static str) -> Result<Option<String>, ApiError> {
+        match self.0.take(field) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(ApiError::InvalidData(format!("{field} must be a string"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charset_or_plus_json_is_fine_and_another_type_is_not() {
+        for good in [
+            "application/json",
+            "APPLICATION/JSON",
+            "application/json;charset=utf-8",
+            "application/json ; charset=\"utf-8\"",
+            "application/vnd.api+json",
+        ] {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in [
+            "",
+            "text/json",
+            "text/plain",
+            "application/jsonx",
+            "application/+json",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert!(!is_json(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What a handler may know of the client's side of the connection.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::USER_AGENT;
+use actix_web::{FromRequest, HttpRequest};
+
+use crate::connection::ConnectionState;
+use crate::token::{NewSession, TokenDigest, UserAgent};
+
+/// The client at the other end.
+pub(super) struct Client {
+    user_agent: UserAgent,
+    ip: Option<IpAddr>,
+    connection: Option<Rc<ConnectionState>>,
+}
+
+impl Client {
+    /// A session for this client under a token's digest.
+    pub(super) fn session(&self, digest: TokenDigest) -> NewSession {
+        NewSession { digest, user_agent: self.user_agent.clone(), ip: self.ip }
+    }
+
+    /// Resolves when the client has closed its side, and so waits for nothing any more.
+    pub(super) async fn gone(&self) {
+        match &self.connection {
+            Some(connection) => connection.client_gone().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl FromRequest for Client {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let user_agent = request.headers().get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        ready(Ok(Self {
+            user_agent: UserAgent::from_header(user_agent.as_deref().unwrap_or_default()),
+            ip: request.peer_addr().map(|peer| peer.ip().to_canonical()),
+            connection: request.conn_data::<Rc<ConnectionState>>().cloned(),
+        }))
+    }
+}

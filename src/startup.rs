@@ -1,0 +1,261 @@
+//! Puts the parts together, serves, and stops.
+//!
+//! [`Application::build`] takes everything that can fail: the port, the file, the threads. Once it has returned, the
+//! server can be reached. [`Application::run_until_stopped`] serves until it is told to stop, finishes what was
+//! accepted, and leaves a tidy file behind.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_cors::Cors;
+use actix_http::{HttpService, Request};
+use actix_rt::net::TcpStream;
+use actix_server::Server;
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::{App, web};
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::config::{Config, CorsConfig, ServerConfig};
+use crate::connection::{Connection, ConnectionSettings};
+use crate::exchange::Common;
+use crate::password::{PasswordPolicy, Passwords};
+use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings};
+use crate::repository::{Repository, RepositoryError};
+use crate::routes::{self, BodyLimits, Readiness};
+
+/// How long a browser may remember the answer to a preflight.
+const PREFLIGHT_MAX_AGE: usize = 86_400;
+
+/// How long a connection that is being closed may take to notice.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Files that are open beside the connections: the database's, the log, the runtime's own.
+const OTHER_FILES: u64 = 128;
+
+/// Why the server did not start, or did not stop as it should. Each is one sentence for a person.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The address is taken, not ours, or not allowed.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file cannot be used.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The system gives no threads.
+    #[error("cannot start the server's threads: {0}")]
+    Threads(#[source] io::Error),
+    /// The server ended by itself.
+    #[error("the server failed: {0}")]
+    Server(#[source] io::Error),
+    /// The file could not be left tidy. Nothing is lost: the next start reads the log.
+    #[error("the database could not be closed in order: {0}")]
+    Close(#[source] RepositoryError),
+}
+
+/// A server that listens already.
+pub struct Application {
+    address: SocketAddr,
+    server: Server,
+    repository: Arc<dyn Repository>,
+}
+
+impl Application {
+    /// Takes the port, opens the file, starts the threads.
+    ///
+    /// # Errors
+    /// [`ServeError`], each a sentence for the person who starts the server.
+    pub fn build(config: &Config, clock: Clock) -> Result<Self, ServeError> {
+        let listener = listen(config.server.listen)?;
+        let address = listener.local_addr().map_err(ServeError::Threads)?;
+        let repository: Arc<dyn Repository> = Arc::new(SqliteRepository::open(&SqliteSettings {
+            path: config.database.path.clone(),
+            readers: config.database.readers,
+            busy_timeout: config.database.busy_timeout,
+        })?);
+        let passwords =
+            Passwords::start(config.password.bcrypt_cost, config.password.hash_threads, config.password.hash_queue)
+                .map_err(ServeError::Threads)?;
+        allow_open_files(config.server.max_connections);
+        let state = State {
+            repository: web::Data::from(Arc::clone(&repository)),
+            passwords: web::Data::new(passwords),
+            policy: web::Data::new(PasswordPolicy {
+                min_length: config.password.min_length,
+                reject_common: config.password.reject_common,
+            }),
+            limits: web::Data::new(BodyLimits { size: config.server.body_limit, time: config.server.body_timeout }),
+            readiness: web::Data::new(Readiness::default()),
+            clock: web::Data::new(clock),
+        };
+        let server = serve(listener, config, state)?;
+        log::info!("started: version {}, listening on {address}", env!("CARGO_PKG_VERSION"));
+        Ok(Self { address, server, repository })
+    }
+
+    /// The address it listens on, with the port that the system chose where it was asked to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Tells the person who started the server where it is and how to try it.
+    pub fn greet(&self, config: &Config) {
+        eprintln!(
+            "authtokens {version} listens on http://{address} and keeps its data in {path}\n\
+             Try it:  curl -H 'Content-Type: application/json' \
+             -d '{{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}}' http://{address}/api/register",
+            version = env!("CARGO_PKG_VERSION"),
+            address = self.address,
+            path = config.database.path.display(),
+        );
+    }
+
+    /// Serves until `stop` resolves, then finishes what was accepted and closes the file.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the server ends by itself or the file cannot be left tidy.
+    pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let handle = self.server.handle();
+        let stopping = async {
+            stop.await;
+            log::info!("stopping: no new connections are taken");
+            handle.stop(true).await;
+        };
+        tokio::pin!(stopping);
+        let mut server = self.server;
+        let served = tokio::select! {
+            served = &mut server => served,
+            () = &mut stopping => server.await,
+        };
+        served.map_err(ServeError::Server)?;
+        self.repository.close().await.map_err(ServeError::Close)?;
+        log::info!("stopped");
+        Ok(())
+    }
+}
+
+/// What the handlers are given. Clones share all of it.
+#[derive(Clone)]
+struct State {
+    repository: web::Data<dyn Repository>,
+    passwords: web::Data<Passwords>,
+    policy: web::Data<PasswordPolicy>,
+    limits: web::Data<BodyLimits>,
+    readiness: web::Data<Readiness>,
+    clock: web::Data<Clock>,
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let listen_error = |source| ServeError::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(listen_error)?;
+    listener.set_nonblocking(true).map_err(listen_error)?;
+    Ok(listener)
+}
+
+/// The framework's own server, put together from its parts so that it serves [`Connection`]s: each is timed and
+/// answered as `connection.rs` says, and each request passes through `exchange.rs` first.
+fn serve(listener: TcpListener, config: &Config, state: State) -> Result<Server, ServeError> {
+    let ServerConfig { workers, header_timeout, keep_alive, shutdown_timeout, max_connections, .. } = config.server;
+    let common = Common { any_origin: config.cors.any_origin() };
+    let cors = config.cors.clone();
+    let builder = Server::build()
+        .workers(workers.get())
+        .worker_max_blocking_threads(usize::try_from(config.database.readers).unwrap_or(1))
+        .max_concurrent_connections(max_connections.div_ceil(workers.get()))
+        .shutdown_timeout(shutdown_timeout.as_secs().max(1))
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    builder
+        .listen("authtokens", listener, move || {
+            let State { repository, passwords, policy, limits, readiness, clock } = state.clone();
+            let app = App::new()
+                .app_data(repository)
+                .app_data(passwords)
+                .app_data(policy)
+                .app_data(limits)
+                .app_data(readiness)
+                .app_data(clock)
+                .wrap(cross_origin(&cors))
+                .configure(routes::table);
+            let exchange = apply_fn_factory(
+                map_config(app.into_factory(), |()| AppConfig::default()),
+                move |request: Request, application| common.exchange(request, application),
+            );
+            let stopping = stopping.clone();
+            let http = HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .keep_alive(keep_alive)
+                // Heads are timed by the connection, the first like all others.
+                .client_request_timeout(Duration::ZERO)
+                .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+                .on_connect_ext(|connection: &Connection, extensions| {
+                    extensions.insert(connection.state());
+                })
+                .h1(exchange);
+            let settings = Rc::new(ConnectionSettings {
+                header_timeout,
+                refuse: Box::new(move |refusal| common.refuse(&refusal)),
+            });
+            fn_service(move |stream: TcpStream| {
+                let connection = Connection::new(stream, Rc::clone(&settings));
+                async move {
+                    let peer = connection.peer();
+                    Ok((connection, peer))
+                }
+            })
+            .and_then(http)
+        })
+        .map(actix_server::ServerBuilder::run)
+        .map_err(ServeError::Threads)
+}
+
+/// Which pages may read the answers. What they may send and ask for is the same on every response; see `exchange.rs`.
+fn cross_origin(config: &CorsConfig) -> Cors {
+    let cors = Cors::default().allow_any_method().allow_any_header().max_age(PREFLIGHT_MAX_AGE);
+    if config.any_origin() {
+        cors.allow_any_origin().send_wildcard().disable_vary_header()
+    } else {
+        config.origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+    }
+}
+
+/// A login shell allows 1,024 open files; the system usually allows a server many more, for the asking.
+fn allow_open_files(connections: usize) {
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(allowed) if allowed < wanted => {
+            log::warn!("the system allows {allowed} open files, and {connections} connections want {wanted}");
+        }
+        Ok(_) => {}
+        Err(error) => log::warn!("the limit on open files stays as it is: {error}"),
+    }
+}
+
+/// Resolves when the process is asked to stop: by SIGTERM, or by SIGINT from a terminal.
+///
+/// # Errors
+/// When the system lets us listen to neither.
+pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,139 @@
+//! Tokens: what a client holds, and the digest that the service keeps of it.
+//!
+//! A token is 160 bits from the operating system's generator, written as 40 lowercase hex digits. It exists in clear
+//! only on its way to the client and in a request's header; everything stored or compared is a [`TokenDigest`].
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use sha2::{Digest as _, Sha256};
+
+/// A token in clear. It has no `Debug`, no `Display` and no `Serialize`: showing it takes a deliberate
+/// [`PlainToken::reveal`].
+pub struct PlainToken(String);
+
+impl PlainToken {
+    /// How many characters a token has.
+    pub const LENGTH: usize = 40;
+
+    /// A new token from the operating system's generator.
+    ///
+    /// # Panics
+    /// When the operating system has no random numbers to give: no token made then could be trusted.
+    #[must_use]
+    pub fn generate() -> Self {
+        let mut bytes = [0_u8; Self::LENGTH / 2];
+        SysRng.try_fill_bytes(&mut bytes).expect("the operating system gives random numbers");
+        Self(hex(&bytes))
+    }
+
+    /// Reads a token as a client presents it: exactly 40 lowercase hex digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_token = text.len() == Self::LENGTH && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        is_token.then(|| Self(text.to_owned()))
+    }
+
+    /// The SHA-256 of the token's 40 characters.
+    #[must_use]
+    pub fn digest(&self) -> TokenDigest {
+        TokenDigest(Sha256::digest(self.0.as_bytes()).into())
+    }
+
+    /// The token in clear, for the one answer that hands it to its client.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The SHA-256 of a token: what is stored, and what a presented token is looked up by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    /// The digest's bytes, as a store keeps them.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// A session to be opened: the digest of its token, and where the login came from.
+#[derive(Clone)]
+pub struct NewSession {
+    /// The digest of the new token.
+    pub digest: TokenDigest,
+    /// What the client says it is.
+    pub user_agent: UserAgent,
+    /// The client's address, where it is known.
+    pub ip: Option<IpAddr>,
+}
+
+/// A client's `User-Agent`, safe to store and to show: at most 256 characters, none of them a control character.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserAgent(String);
+
+impl UserAgent {
+    /// How many characters are kept.
+    pub const MAX_CHARS: usize = 256;
+
+    /// Keeps what may be kept of the header's text.
+    #[must_use]
+    pub fn from_header(text: &str) -> Self {
+        Self(text.chars().filter(|c| !c.is_control()).take(Self::MAX_CHARS).collect())
+    }
+
+    /// The text that is kept.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Lowercase hex of `bytes`.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_40_lowercase_hex_digits_and_no_two_are_alike() {
+        let tokens: std::collections::HashSet<String> =
+            (0..1_000).map(|_| PlainToken::generate().reveal().to_owned()).collect();
+        assert_eq!(tokens.len(), 1_000);
+        assert!(tokens.iter().all(|token| PlainToken::parse(token).is_some()));
+    }
+
+    #[test]
+    fn a_digest_is_the_sha_256_of_the_forty_characters() {
+        // printf %s d96163b8bc9127d8c5d5839018580123c64a324b | sha256sum
+        let token = PlainToken::parse("d96163b8bc9127d8c5d5839018580123c64a324b").unwrap();
+        assert_eq!(hex(token.digest().as_bytes()), "09c43a24ff91ab15efa9a9f84f553978b17f936857d210b3f53d8d60c487ed3c");
+    }
+
+    #[test]
+    fn a_user_agent_is_cut_at_256_characters_and_loses_its_control_characters() {
+        assert_eq!(UserAgent::from_header("a\u{1b}[31mb\u{85}c\td").as_str(), "a[31mbcd");
+        assert_eq!(UserAgent::from_header(&"ü".repeat(300)).as_str().chars().count(), 256);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_but_forty_lowercase_hex_digits_is_a_token(text in "[0-9a-fA-F g]{38,42}") {
+            let expected = text.len() == 40 && text.chars().all(|c| "0123456789abcdef".contains(c));
+            prop_assert_eq!(PlainToken::parse(&text).is_some(), expected);
+        }
+    }
+}
