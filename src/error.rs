@@ -86,8 +86,7 @@ impl ApiError {
     #[must_use]
     pub fn cause(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Internal(cause) => Some(cause.as_ref()),
-            Self::Unavailable { cause: Some(cause), .. } => Some(cause.as_ref()),
+            Self::Internal(cause) | Self::Unavailable { cause: Some(cause), .. } => Some(cause.as_ref()),
             _ => None,
         }
     }

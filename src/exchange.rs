@@ -49,7 +49,10 @@ struct Incoming {
 }
 
 impl Common {
-    /// Passes a request to the application and finishes its response. There always is one.
+    /// Passes a request to the application and finishes its response.
+    ///
+    /// # Errors
+    /// None: whatever happens becomes a response. The framework wants a `Result` here.
     pub fn exchange<S, B>(
         self,
         request: Request,

@@ -2,7 +2,7 @@
 //!
 //! Reading: a body must be one object. serde alone would also read a struct from an array, would let the last of two
 //! equal keys win, and would put submitted text into its error messages; [`Object::parse`] does none of these. Depth is
-//! bounded by serde_json's own limit of 128.
+//! bounded by `serde_json`'s own limit of 128.
 //!
 //! Writing: one space behind every colon and comma, as the source document prints `{"status": "success"}`.
 
@@ -64,7 +64,7 @@ impl Object {
     }
 }
 
-/// How our own complaint is told from serde_json's, which carries no kind of its own for it.
+/// How our own complaint is told from `serde_json`'s, which carries no kind of its own for it.
 const DUPLICATE_KEY: &str = "duplicate key";
 
 impl<'de> Deserialize<'de> for Value {

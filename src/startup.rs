@@ -132,12 +132,12 @@ impl Application {
             handle.stop(true).await;
         };
         tokio::pin!(stopping);
-        let mut server = self.server;
-        let served = tokio::select! {
-            served = &mut server => served,
-            () = &mut stopping => server.await,
+        let mut serving = self.server;
+        let outcome = tokio::select! {
+            outcome = &mut serving => outcome,
+            () = &mut stopping => serving.await,
         };
-        served.map_err(ServeError::Server)?;
+        outcome.map_err(ServeError::Server)?;
         self.repository.close().await.map_err(ServeError::Close)?;
         log::info!("stopped");
         Ok(())

@@ -214,7 +214,6 @@ pub struct Credentials {
 
 /// An account as its owner sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "the three flags are the API's own")]
 pub struct User {
     /// The name, as it was typed at registration.
     pub username: Username,

@@ -57,12 +57,22 @@ mod sql {
          zipcode, is_active, is_superuser, is_staff, last_login, created, modified, date_joined \
          FROM users WHERE id = ?1";
 
-    pub const LIST_ITEMS: &str = "SELECT 0 AS list, item_id FROM cellar WHERE user_id = ?1 \
-         UNION ALL SELECT 1, item_id FROM wants WHERE user_id = ?1 ORDER BY list, item_id";
+    pub const LIST_CELLAR: &str = "SELECT item_id FROM cellar WHERE user_id = ?1 ORDER BY item_id";
+
+    pub const LIST_WANTS: &str = "SELECT item_id FROM wants WHERE user_id = ?1 ORDER BY item_id";
 
     #[cfg(test)]
-    pub const ALL: [&str; 8] =
-        [FIND_CREDENTIALS, FIND_SESSION, INSERT_USER, INSERT_TOKEN, RECORD_LOGIN, DELETE_TOKEN, FIND_USER, LIST_ITEMS];
+    pub const ALL: [&str; 9] = [
+        FIND_CREDENTIALS,
+        FIND_SESSION,
+        INSERT_USER,
+        INSERT_TOKEN,
+        RECORD_LOGIN,
+        DELETE_TOKEN,
+        FIND_USER,
+        LIST_CELLAR,
+        LIST_WANTS,
+    ];
 }
 
 /// Where the file is and how it is used.
@@ -347,13 +357,13 @@ fn insert_token(
 
 fn find_user(connection: &Connection, user_id: UserId) -> rusqlite::Result<User> {
     let mut user = connection.prepare_cached(sql::FIND_USER)?.query_row([user_id.0], read_user)?;
-    let mut statement = connection.prepare_cached(sql::LIST_ITEMS)?;
-    let mut rows = statement.query([user_id.0])?;
-    while let Some(row) = rows.next()? {
-        let list = if row.get::<_, i64>(0)? == 0 { &mut user.cellar } else { &mut user.wants };
-        list.push(row.get(1)?);
-    }
+    user.cellar = list_items(connection, sql::LIST_CELLAR, user_id)?;
+    user.wants = list_items(connection, sql::LIST_WANTS, user_id)?;
     Ok(user)
+}
+
+fn list_items(connection: &Connection, statement: &str, user_id: UserId) -> rusqlite::Result<Vec<i64>> {
+    connection.prepare_cached(statement)?.query_map([user_id.0], |row| row.get(0))?.collect()
 }
 
 fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
@@ -521,6 +531,8 @@ fn open_readers(settings: &SqliteSettings) -> Result<Pool<SqliteConnectionManage
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::types::Value::{Integer, Text};
+
     use super::*;
 
     fn open_in(folder: &Path) -> SqliteRepository {
@@ -576,7 +588,6 @@ mod tests {
                 Ok(connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))?)
             }))
         };
-        use rusqlite::types::Value::{Integer, Text};
         assert_eq!(pragma("synchronous").unwrap(), Integer(2), "FULL");
         assert_eq!(pragma("journal_mode").unwrap(), Text("wal".to_owned()));
         assert_eq!(pragma("foreign_keys").unwrap(), Integer(1));
