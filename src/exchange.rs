@@ -30,6 +30,8 @@ const ALLOW_HEADERS: &str = "Content-Type, Authorization";
 const ALLOW_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// What a page of another origin may read beside the body.
 const EXPOSE_HEADERS: &str = "Retry-After, WWW-Authenticate, X-Request-Id";
+/// How large a request's head may be. The framework would take 128 KiB, of which no client of ours needs a tenth.
+const MAX_HEAD: usize = 32 * 1024;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the layer must know of the configuration.
@@ -71,15 +73,21 @@ impl Common {
         };
         let connection = request.conn_data::<Rc<ConnectionState>>().cloned();
         let during = connection.as_ref().map(ConnectionState::exchange);
-        let answer = AssertUnwindSafe(application.call(request)).catch_unwind();
+        let answer = if head_size(&request) > MAX_HEAD {
+            Err(ApiError::Framework(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
+        } else {
+            Ok(AssertUnwindSafe(application.call(request)).catch_unwind())
+        };
         async move {
-            let answer = answer.await;
-            drop(during);
             let mut response = match answer {
-                Ok(Ok(response)) => as_ours(response.into_parts().1.map_into_boxed_body()),
-                Ok(Err(error)) => as_ours(HttpResponse::from_error(error)),
-                Err(_) => HttpResponse::from_error(ApiError::Internal("a handler panicked".into())),
+                Err(error) => HttpResponse::from_error(error),
+                Ok(answer) => match answer.await {
+                    Ok(Ok(response)) => as_ours(response.into_parts().1.map_into_boxed_body()),
+                    Ok(Err(error)) => as_ours(HttpResponse::from_error(error)),
+                    Err(_) => HttpResponse::from_error(ApiError::Internal("a handler panicked".into())),
+                },
             };
+            drop(during);
             incoming.log(&response);
             self.add_headers(&incoming.id, response.headers_mut());
             let head = response.head_mut();
@@ -173,6 +181,12 @@ impl std::fmt::Display for Peer {
             None => f.write_str("-"),
         }
     }
+}
+
+/// The size of a request's head, but for a few bytes of punctuation.
+fn head_size(request: &Request) -> usize {
+    let target = request.uri().path().len() + request.uri().query().map_or(0, str::len);
+    request.head().headers.iter().fold(target, |size, (name, value)| size + name.as_str().len() + value.len())
 }
 
 fn new_request_id() -> String {

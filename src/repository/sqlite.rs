@@ -153,12 +153,16 @@ impl SqliteRepository {
         let path = &settings.path;
         make_folder(path)?;
         let lock = lock_beside(path)?;
+        make_file(path)?;
+        // Through a connection that cannot write: what is refused stays as it was, byte for byte.
+        open_connection(settings, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .map_err(SchemaError::from)
+            .and_then(|reader| schema::check(&reader))
+            .map_err(|error| schema_error(path, error))?;
         make_private(path)?;
-
         let mut writer = open_connection(settings, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .and_then(|writer| prepare_writer(&writer).map(|()| writer))
             .map_err(|error| schema_error(path, error.into()))?;
-        schema::check(&writer).map_err(|error| schema_error(path, error))?;
-        prepare_writer(&writer).map_err(|error| schema_error(path, error.into()))?;
         schema::create_or_upgrade(&mut writer).map_err(|error| schema_error(path, error))?;
 
         let damaged = Arc::new(AtomicBool::new(false));
@@ -461,15 +465,19 @@ fn lock_beside(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Makes the file where it is missing, and closes it to everyone but its owner. SQLite gives its log and its index the
-/// mode of the file.
+/// Makes the file where it is missing. SQLite gives its log and its index the mode of the file.
+fn make_file(path: &Path) -> Result<(), OpenError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(OpenError::File { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Closes the files to everyone but their owner, where an earlier hand left them open.
 fn make_private(path: &Path) -> Result<(), OpenError> {
     let file_error = |source| OpenError::File { path: path.to_owned(), source };
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(source) => return Err(file_error(source)),
-    }
     for file in [path.to_owned(), with_suffix(path, "-wal"), with_suffix(path, "-shm")] {
         match fs::metadata(&file) {
             Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 => {

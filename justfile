@@ -1,0 +1,34 @@
+# The recipes that people and CI share; `just` alone lists them.
+
+default:
+    @just --list
+
+# Serve from an optimised build, with whatever config.toml stands here
+serve *arguments:
+    cargo run --release -- {{arguments}}
+
+# The tests
+test *filter:
+    cargo test {{filter}}
+
+# Everything that CI runs
+ci:
+    .ci/run
+
+# Formatting, lints and documentation
+lint:
+    cargo fmt --all -- --check
+    cargo clippy --locked --all-targets -- -D warnings
+    RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+# Licences, bans and sources of the dependencies (needs cargo-deny)
+deny:
+    cargo deny --locked check licenses bans sources
+
+# The test that kills the server, at length
+kill rounds="50":
+    KILL_ROUNDS={{rounds}} cargo test --release --test api -- --nocapture every_acknowledged_registration
+
+# The figures of the README, measured anew (needs wrk)
+figures:
+    bench/figures

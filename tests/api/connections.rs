@@ -1,0 +1,174 @@
+//! Connections that are slow, silent, shared or many.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::helpers::{JSON, RawResponse, TestApp, UNKNOWN_TOKEN, post_bytes};
+
+const SHORT: Duration = Duration::from_millis(300);
+
+/// What comes until the server closes.
+fn read_to_close(stream: &mut TcpStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("the server keeps the connection open: {error}"),
+    }
+    rest
+}
+
+#[test]
+fn a_head_that_does_not_arrive_in_time_is_408_be_it_the_first_or_a_later_one() {
+    let app = TestApp::spawn_with(|config| config.server.header_timeout = SHORT);
+    let mut first = app.connect();
+    first.write_all(b"GET /healthz HTTP/1.1\r\nHost:").unwrap();
+    RawResponse::read_from(&mut first).assert_error(408);
+    assert_eq!(read_to_close(&mut first), b"");
+
+    let mut second = app.connect();
+    second.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(RawResponse::read_from(&mut second).status(), 200);
+    second.write_all(b"G").unwrap();
+    RawResponse::read_from(&mut second).assert_error(408);
+    assert_eq!(read_to_close(&mut second), b"");
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed_without_a_word() {
+    let app = TestApp::spawn_with(|config| {
+        config.server.header_timeout = SHORT;
+        config.server.keep_alive = SHORT;
+    });
+    assert_eq!(read_to_close(&mut app.connect()), b"");
+    let mut rested = app.connect();
+    rested.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(RawResponse::read_from(&mut rested).status(), 200);
+    assert_eq!(read_to_close(&mut rested), b"");
+}
+
+#[test]
+fn a_body_that_does_not_arrive_in_time_is_408() {
+    let app = TestApp::spawn_with(|config| config.server.body_timeout = SHORT);
+    for path in ["/api/register", "/api/login"] {
+        let mut stream = app.connect();
+        stream
+            .write_all(format!("POST {path} HTTP/1.1\r\nHost: a\r\n{JSON}Content-Length: 50\r\n\r\n{{").as_bytes())
+            .unwrap();
+        RawResponse::read_from(&mut stream).assert_error(408);
+    }
+}
+
+#[test]
+fn a_body_that_drips_is_408_all_the_same() {
+    let app = TestApp::spawn_with(|config| config.server.body_timeout = SHORT);
+    let mut stream = app.connect();
+    stream
+        .write_all(format!("POST /api/login HTTP/1.1\r\nHost: a\r\n{JSON}Content-Length: 500\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut drip = stream.try_clone().unwrap();
+    let dripping = std::thread::spawn(move || {
+        for _ in 0..100 {
+            if drip.write_all(b"{").is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    RawResponse::read_from(&mut stream).assert_error(408);
+    drop(stream);
+    dripping.join().unwrap();
+}
+
+#[test]
+fn three_hundred_clients_that_send_one_byte_of_a_body_and_wait_keep_nobody_out_and_are_closed() {
+    let app = TestApp::spawn_with(|config| {
+        config.server.body_timeout = Duration::from_secs(2);
+        config.server.header_timeout = Duration::from_secs(2);
+    });
+    let mut waiting: Vec<TcpStream> = (0..300)
+        .map(|number| {
+            let mut stream = app.connect();
+            let path = ["/api/register", "/api/login", "/api/logout"][number % 3];
+            let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{JSON}Content-Length: 50\r\n\r\n{{");
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let credentials = json!({"username": "a", "password": "p"}).to_string();
+    assert_eq!(app.raw(post_bytes("/api/register", JSON, &credentials)).status(), 201);
+    assert_eq!(app.raw(post_bytes("/api/login", JSON, &credentials)).status(), 200);
+    for (number, stream) in waiting.iter_mut().enumerate() {
+        // A logout needs no body, and so need not wait for it.
+        RawResponse::read_from(stream).assert_error(if number % 3 == 2 { 401 } else { 408 });
+        assert_eq!(read_to_close(stream), b"");
+    }
+}
+
+#[test]
+fn three_hundred_clients_that_send_one_byte_of_a_head_and_wait_keep_nobody_out_and_are_closed() {
+    let app = TestApp::spawn_with(|config| config.server.header_timeout = Duration::from_secs(2));
+    let mut waiting: Vec<TcpStream> = (0..300)
+        .map(|_| {
+            let mut stream = app.connect();
+            stream.write_all(b"P").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(app.raw("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200);
+    for stream in &mut waiting {
+        RawResponse::read_from(stream).assert_error(408);
+        assert_eq!(read_to_close(stream), b"");
+    }
+}
+
+#[test]
+fn many_requests_on_one_connection_are_answered_in_their_order() {
+    let app = TestApp::spawn();
+    let mut stream = app.connect();
+    let refused = post_bytes("/api/logout", &format!("Authorization: Token {UNKNOWN_TOKEN}\r\n"), "");
+    let alive = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n".as_slice();
+    let pipeline: Vec<u8> = (0..20).flat_map(|_| [refused.as_slice(), alive].concat()).collect();
+    stream.write_all(&pipeline).unwrap();
+    for _ in 0..20 {
+        RawResponse::read_from(&mut stream).assert_error(401);
+        assert_eq!(RawResponse::read_from(&mut stream).status(), 200);
+    }
+}
+
+#[test]
+fn a_client_that_closes_its_sending_half_is_still_answered() {
+    let app = TestApp::spawn();
+    let mut stream = app.connect();
+    let credentials = json!({"username": "a", "password": "p"}).to_string();
+    stream.write_all(&post_bytes("/api/register", JSON, &credentials)).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(RawResponse::read_from(&mut stream).status(), 201);
+}
+
+#[test]
+fn connections_over_the_limit_wait_their_turn() {
+    let app = TestApp::spawn_with(|config| {
+        config.server.workers = std::num::NonZeroUsize::MIN;
+        config.server.max_connections = 2;
+    });
+    let ask = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut open: Vec<TcpStream> = (0..2)
+        .map(|_| {
+            let mut stream = app.connect();
+            stream.write_all(ask).unwrap();
+            assert_eq!(RawResponse::read_from(&mut stream).status(), 200);
+            stream
+        })
+        .collect();
+    let mut third = app.connect();
+    third.write_all(ask).unwrap();
+    third.set_read_timeout(Some(SHORT)).unwrap();
+    assert!(third.read(&mut [0]).is_err(), "it waits");
+    open.pop();
+    third.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert_eq!(RawResponse::read_from(&mut third).status(), 200);
+}

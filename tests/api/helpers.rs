@@ -1,0 +1,241 @@
+//! What the tests stand on: a real server on a port of its own over a real file, and a client that speaks raw bytes.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use authtokens::clock::{Clock, Timestamp};
+use authtokens::config::{Config, Settings};
+use authtokens::startup::Application;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+/// 2015-01-04T22:51:35.144Z, the source's own moment: where every test's clock stands at first.
+pub const START_MILLIS: i64 = 1_420_411_895_144;
+
+/// A token of the right form that no session has.
+pub const UNKNOWN_TOKEN: &str = "d96163b8bc9127d8c5d5839018580123c64a324b";
+
+/// The users' own names for a request's outcome.
+pub type Response = reqwest::Response;
+
+/// A running server, stopped and removed when it goes out of scope.
+pub struct TestApp {
+    pub address: SocketAddr,
+    pub database: PathBuf,
+    pub clock: Clock,
+    pub client: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    serving: Option<JoinHandle<()>>,
+    _folder: TempDir,
+}
+
+/// The default configuration, but for a port and a file of its own and hashes at the lowest cost.
+pub fn test_config(folder: &TempDir) -> Config {
+    let mut config = Config::from_settings(Settings::default()).unwrap();
+    config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.database.path = folder.path().join("data").join("test.db");
+    config.password.bcrypt_cost = 4;
+    config
+}
+
+impl TestApp {
+    pub fn spawn() -> Self {
+        Self::spawn_with(|_| {})
+    }
+
+    pub fn spawn_with(configure: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = test_config(&folder);
+        configure(&mut config);
+        let clock = Clock::held_at(Timestamp::from_millis(START_MILLIS).unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let (started, has_started) = std::sync::mpsc::channel();
+        let database = config.database.path.clone();
+        let serving = thread::spawn({
+            let clock = clock.clone();
+            move || {
+                actix_rt::System::new().block_on(async move {
+                    let application = Application::build(&config, clock).unwrap();
+                    started.send(application.address()).unwrap();
+                    let stop = async {
+                        let _ = stopped.await;
+                    };
+                    application.run_until_stopped(stop).await.unwrap();
+                });
+            }
+        });
+        Self {
+            address: has_started.recv().unwrap(),
+            database,
+            clock,
+            client: reqwest::Client::new(),
+            stop: Some(stop),
+            serving: Some(serving),
+            _folder: folder,
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Response {
+        self.client.post(self.url(path)).json(body).send().await.unwrap()
+    }
+
+    pub async fn register(&self, username: &str, password: &str) -> Response {
+        self.post("/api/register", &json!({"username": username, "password": password})).await
+    }
+
+    pub async fn log_in(&self, username: &str, password: &str) -> Response {
+        self.post("/api/login", &json!({"username": username, "password": password})).await
+    }
+
+    pub async fn log_out(&self, token: &str) -> Response {
+        let request = self.client.post(self.url("/api/logout")).header("Authorization", format!("Token {token}"));
+        request.send().await.unwrap()
+    }
+
+    /// Sends bytes as they are and reads until the server closes or has answered once.
+    pub fn raw(&self, request: impl AsRef<[u8]>) -> RawResponse {
+        let mut stream = self.connect();
+        // A server that has heard enough may close before all is written.
+        let _ = stream.write_all(request.as_ref());
+        RawResponse::read_from(&mut stream)
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// The database as another program sees it.
+    pub fn sqlite(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(&self.database).unwrap()
+    }
+
+    pub fn count(&self, table: &str) -> i64 {
+        self.sqlite().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    }
+
+    pub fn deactivate(&self, username: &str) {
+        let changed = self.sqlite().execute("UPDATE users SET is_active = 0 WHERE username = ?1", [username]).unwrap();
+        assert_eq!(changed, 1);
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let _ = self.serving.take().map(JoinHandle::join);
+    }
+}
+
+/// A response as it stood on the wire.
+#[derive(Debug)]
+pub struct RawResponse {
+    pub status_line: String,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+    /// All of it, for a comparison byte by byte.
+    pub bytes: Vec<u8>,
+}
+
+impl RawResponse {
+    pub fn read_from(stream: &mut TcpStream) -> Self {
+        Self::try_read_from(stream).unwrap()
+    }
+
+    /// Reads one response: its head, and as much body as its `Content-Length` says.
+    pub fn try_read_from(stream: &mut TcpStream) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        let mut byte = [0];
+        while !bytes.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte)?;
+            bytes.push(byte[0]);
+        }
+        let head = String::from_utf8(bytes.clone()).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let status_line = lines.next().unwrap().to_owned();
+        let headers: Vec<(String, String)> = lines
+            .map(|line| {
+                let (name, value) = line.split_once(": ").unwrap();
+                (name.to_owned(), value.to_owned())
+            })
+            .collect();
+        let mut response = Self { status_line, headers, body: String::new(), bytes };
+        let length = response.header("Content-Length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body)?;
+        response.bytes.extend_from_slice(&body);
+        response.body = String::from_utf8(body).unwrap();
+        Ok(response)
+    }
+
+    pub fn status(&self) -> u16 {
+        self.status_line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// Checks what every error must be: JSON with the single attribute `error`, under the headers of every response.
+    pub fn assert_error(&self, status: u16) {
+        assert_eq!(self.status(), status, "{self:?}");
+        assert_eq!(self.header("Content-Type"), Some("application/json"), "{self:?}");
+        assert_eq!(self.header("Access-Control-Allow-Origin"), Some("*"), "{self:?}");
+        assert_eq!(self.header("Access-Control-Allow-Headers"), Some("Content-Type, Authorization"), "{self:?}");
+        assert_eq!(self.header("Access-Control-Allow-Credentials"), None, "{self:?}");
+        assert_eq!(self.header("X-Content-Type-Options"), Some("nosniff"), "{self:?}");
+        assert_eq!(self.header("Cache-Control"), Some("no-store"), "{self:?}");
+        assert!(self.header("X-Request-Id").is_some(), "{self:?}");
+        assert_sentence(&self.json());
+    }
+}
+
+/// An object with the single attribute `error`, a sentence for a person.
+pub fn assert_sentence(body: &Value) {
+    let object = body.as_object().unwrap();
+    assert_eq!(object.keys().collect::<Vec<_>>(), ["error"], "{body}");
+    assert!(object["error"].as_str().unwrap().len() > 10, "{body}");
+}
+
+/// The body of an error, after checking that it is one with this status.
+pub async fn error_of(response: Response, status: u16) -> String {
+    assert_eq!(response.status().as_u16(), status);
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let body: Value = response.json().await.unwrap();
+    assert_sentence(&body);
+    body["error"].as_str().unwrap().to_owned()
+}
+
+/// The token and the user that a registration or a login answered.
+pub async fn session_of(response: Response) -> (String, Value) {
+    assert!(response.status().is_success(), "{response:?}");
+    let mut body: Value = response.json().await.unwrap();
+    (body["token"].as_str().unwrap().to_owned(), body["user"].take())
+}
+
+/// A raw POST with a JSON body.
+pub fn post_bytes(path: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let mut request =
+        format!("POST {path} HTTP/1.1\r\nHost: localhost:8000\r\nContent-Length: {}\r\n{headers}\r\n", body.len())
+            .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+/// The header of a JSON body, as [`post_bytes`] takes it.
+pub const JSON: &str = "Content-Type: application/json\r\n";

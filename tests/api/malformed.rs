@@ -1,0 +1,163 @@
+//! What no client should send: each gets its clear 4xx, and the server lives on.
+
+use serde_json::json;
+
+use crate::helpers::{JSON, TestApp, UNKNOWN_TOKEN, post_bytes};
+
+/// The sentence and the status of a body that cannot be taken.
+fn refuse(app: &TestApp, body: impl AsRef<[u8]>) -> String {
+    let mut sentence = String::new();
+    for path in ["/api/register", "/api/login"] {
+        let response = app.raw(post_bytes(path, JSON, body.as_ref()));
+        response.assert_error(400);
+        response.json()["error"].as_str().unwrap().clone_into(&mut sentence);
+    }
+    assert_eq!(app.count("users"), 0);
+    sentence
+}
+
+#[test]
+fn a_body_that_is_not_one_json_object_with_each_key_once_is_400() {
+    let app = TestApp::spawn();
+    let not_json = "Invalid Data: the body must be valid JSON in UTF-8";
+    let not_an_object = "Invalid Data: the body must be a JSON object";
+    let duplicate = "Invalid Data: the body must not have a key twice";
+    let deep_arrays = format!(r#"{{"username": "a", "password": "p", "x": {}"#, "[".repeat(100_000));
+    let deep_objects = r#"{"a":"#.repeat(100_000);
+    for (body, sentence) in [
+        ("", not_json),
+        (" ", not_json),
+        ("{", not_json),
+        ("null", not_an_object),
+        ("7", not_an_object),
+        (r#""AzureDiamond""#, not_an_object),
+        (r#"["AzureDiamond", "hunter2"]"#, not_an_object),
+        (r#"[{"username": "a", "password": "p"}]"#, not_an_object),
+        (r#"{"username": "a", "password": "p"} {}"#, not_json),
+        (r#"{"username": "a", "password": "p",}"#, not_json),
+        (r"{'username': 'a', 'password': 'p'}", not_json),
+        (r#"{"username": "a", "password": "\ud800"}"#, not_json),
+        (r#"{"username": "a", "password": "\udc00\ud800"}"#, not_json),
+        (r#"{"username": "a", "password": "p", "x": 1e999}"#, not_json),
+        (r#"{"username": "a", "password": "p", "x": NaN}"#, not_json),
+        ("{\"username\": \"a\", \"password\": \"line\nbreak\"}", not_json),
+        (r#"{"username": "a", "password": "p", "password": "q"}"#, duplicate),
+        (r#"{"username": "a", "password": "p", "\u0070assword": "q"}"#, duplicate),
+        (r#"{"username": "a", "password": "p", "x": {"y": 1, "y": 1}}"#, duplicate),
+        ("\u{feff}{}", not_json),
+        (&deep_arrays, not_json),
+        (&deep_objects, not_json),
+    ] {
+        assert_eq!(refuse(&app, body), sentence, "{body:.80}");
+    }
+    assert_eq!(refuse(&app, b"{\"username\": \"a\", \"password\": \"\xff\xfe\"}"), not_json);
+    assert_eq!(refuse(&app, b"{\"username\": \"a\", \"password\": \"\xed\xa0\x80\"}"), not_json);
+    assert_eq!(refuse(&app, "username=a&password=p"), not_json);
+}
+
+#[test]
+fn a_nul_in_a_name_is_400_and_in_a_password_is_a_character_like_any_other() {
+    let app = TestApp::spawn();
+    let name = r#"{"username": "a\u0000b", "password": "p"}"#;
+    assert!(refuse(&app, name).starts_with("Invalid Data: username must be"));
+    let password = r#"{"username": "a", "password": "p\u0000q"}"#;
+    assert_eq!(app.raw(post_bytes("/api/register", JSON, password)).status(), 201);
+    let shorter = r#"{"username": "a", "password": "p"}"#;
+    assert_eq!(app.raw(post_bytes("/api/login", JSON, shorter)).status(), 401);
+}
+
+#[test]
+fn a_password_of_3_mb_is_413() {
+    let app = TestApp::spawn();
+    let body = json!({"username": "a", "password": "x".repeat(3_000_000)}).to_string();
+    for path in ["/api/register", "/api/login"] {
+        app.raw(post_bytes(path, JSON, &body)).assert_error(413);
+    }
+}
+
+#[test]
+fn a_length_that_could_be_read_in_two_ways_is_400_and_the_connection_closes() {
+    let app = TestApp::spawn();
+    let body = r#"{"username": "a", "password": "p"}"#;
+    let length = body.len();
+    for headers in [
+        format!("Content-Length: {length}\r\nTransfer-Encoding: chunked"),
+        format!("Transfer-Encoding: chunked\r\nContent-Length: {length}"),
+        format!("Content-Length: {length}\r\nContent-Length: 5"),
+        format!("Content-Length: {length}\r\nContent-Length: {length}"),
+        format!("Content-Length: +{length}"),
+        "Content-Length: +5".to_owned(),
+        "Content-Length: -1".to_owned(),
+        "Content-Length: 5, 5".to_owned(),
+        "Content-Length: 0x22".to_owned(),
+        "Content-Length: 99999999999999999999999".to_owned(),
+        "Content-Length: ".to_owned(),
+        "Transfer-Encoding: gzip, chunked".to_owned(),
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked".to_owned(),
+        "Transfer-Encoding : chunked".to_owned(),
+    ] {
+        let response = app.raw(format!("POST /api/register HTTP/1.1\r\nHost: a\r\n{JSON}{headers}\r\n\r\n{body}"));
+        response.assert_error(400);
+        assert_eq!(response.header("Connection"), Some("close"), "{headers}");
+    }
+    assert_eq!(app.count("users"), 0);
+}
+
+#[test]
+fn bytes_that_are_not_http_are_400_and_the_connection_closes() {
+    let app = TestApp::spawn();
+    let tls_hello = [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice(), &[0x2a; 500]].concat();
+    for bytes in [
+        tls_hello.as_slice(),
+        b"\0\0\0\0\r\n\r\n",
+        b"GARBAGE\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n folded: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
+        b"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST /api/register HTTP/1.0\r\nContent-Type: application/json\r\n\r\n{}",
+    ] {
+        let mut stream = app.connect();
+        std::io::Write::write_all(&mut stream, bytes).unwrap();
+        let response = crate::helpers::RawResponse::read_from(&mut stream);
+        response.assert_error(400);
+        assert_eq!(response.header("Connection"), Some("close"));
+        let mut rest = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut stream, &mut rest);
+        assert_eq!(rest, b"", "nothing behind the answer");
+    }
+    assert_eq!(app.raw("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200);
+}
+
+#[test]
+fn a_head_that_is_too_large_is_431() {
+    let app = TestApp::spawn();
+    let token = format!("Authorization: Token {UNKNOWN_TOKEN}\r\n");
+    for headers in [
+        format!("X-Large: {}\r\n", "x".repeat(100_000)),
+        format!("X-Larger: {}\r\n", "x".repeat(200_000)),
+        "X-Many: x\r\n".repeat(97),
+        format!("Authorization: Token {}\r\n", "a".repeat(100_000)),
+    ] {
+        app.raw(post_bytes("/api/logout", &format!("{headers}{token}"), "")).assert_error(431);
+    }
+    let long_path = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(40_000));
+    app.raw(long_path).assert_error(431);
+    let fits = format!("X-Large: {}\r\n{token}", "x".repeat(16_000));
+    app.raw(post_bytes("/api/logout", &fits, "")).assert_error(401);
+}
+
+#[test]
+fn an_answer_before_garbage_stays_whole_and_the_garbage_gets_its_own() {
+    let app = TestApp::spawn();
+    let mut stream = app.connect();
+    std::io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGARBAGE\r\n\r\n").unwrap();
+    let first = crate::helpers::RawResponse::read_from(&mut stream);
+    assert_eq!((first.status(), first.body.as_str()), (200, r#"{"status": "alive"}"#));
+    crate::helpers::RawResponse::read_from(&mut stream).assert_error(400);
+}

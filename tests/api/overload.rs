@@ -1,0 +1,78 @@
+//! More logins than the machine can hash.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::helpers::{JSON, RawResponse, TestApp, UNKNOWN_TOKEN, post_bytes, session_of};
+
+/// One hashing thread with one place before it, and hashes that take a while even in a release build.
+fn narrow_app() -> TestApp {
+    TestApp::spawn_with(|config| {
+        config.password.hash_threads = NonZeroUsize::MIN;
+        config.password.hash_queue = 1;
+        config.password.bcrypt_cost = 14;
+    })
+}
+
+fn login_bytes() -> Vec<u8> {
+    post_bytes("/api/login", JSON, json!({"username": "nobody", "password": "p"}).to_string())
+}
+
+/// Opens connections that each ask for a login and do not read the answer.
+fn flood(app: &TestApp, count: usize) -> Vec<TcpStream> {
+    (0..count)
+        .map(|_| {
+            let mut stream = app.connect();
+            stream.write_all(&login_bytes()).unwrap();
+            stream
+        })
+        .collect()
+}
+
+#[test]
+fn a_full_hashing_queue_is_503_with_retry_after_and_every_login_is_answered() {
+    let app = narrow_app();
+    let mut statuses: Vec<u16> = flood(&app, 8)
+        .iter_mut()
+        .map(|stream| {
+            let response = RawResponse::read_from(stream);
+            response.assert_error(response.status());
+            if response.status() == 503 {
+                assert!(response.header("Retry-After").unwrap().parse::<u32>().unwrap() >= 1);
+            }
+            response.status()
+        })
+        .collect();
+    statuses.sort_unstable();
+    assert!(statuses.iter().all(|status| [401, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.first() == Some(&401) && statuses.last() == Some(&503), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn while_hashing_is_saturated_every_other_request_is_answered() {
+    let app = narrow_app();
+    let (token, _) = session_of(app.register("AzureDiamond", "hunter2").await).await;
+    let flood = flood(&app, 20);
+    for path in ["/", "/healthz", "/readyz"] {
+        assert_eq!(app.client.get(app.url(path)).send().await.unwrap().status(), 200, "{path}");
+    }
+    assert_eq!(app.log_out(UNKNOWN_TOKEN).await.status(), 401);
+    assert_eq!(app.log_out(&token).await.status(), 200);
+    let invalid: Value = json!({"username": "a b", "password": "p"});
+    assert_eq!(app.post("/api/login", &invalid).await.status(), 400);
+    drop(flood);
+}
+
+#[test]
+fn a_client_that_has_gone_away_does_not_leave_its_hash_in_the_queue() {
+    let app = narrow_app();
+    // One is being hashed for a good while, one waits in the only place; both clients go away.
+    drop(flood(&app, 2));
+    std::thread::sleep(Duration::from_millis(250));
+    // The place is free again while the first hash still runs: nobody is refused.
+    app.raw(login_bytes()).assert_error(401);
+}

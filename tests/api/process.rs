@@ -1,0 +1,510 @@
+//! The program as its owner meets it: started, stopped, misconfigured and killed.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::helpers::{JSON, RawResponse, UNKNOWN_TOKEN, post_bytes};
+
+/// How long a test waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary in a working folder of its own, with none of our variables set.
+fn authtokens(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_authtokens"));
+    command.current_dir(folder).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AUTHTOKENS__") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs it to its end.
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap()
+}
+
+/// Runs what must fail before it serves: its exit code and its one sentence.
+fn refusal(command: &mut Command) -> (i32, String) {
+    let output = run(command);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let sentence = said.lines().last().unwrap_or_default();
+    assert!(sentence.starts_with("authtokens: "), "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("authtokens: ")).count(), 1, "{said}");
+    (output.status.code().unwrap(), sentence["authtokens: ".len()..].to_owned())
+}
+
+/// A running server process; killed when it goes out of scope.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    log: std::path::PathBuf,
+}
+
+impl Server {
+    fn start(folder: &Path, configure: impl FnOnce(&mut Command)) -> Self {
+        let log = folder.join("stderr.log");
+        let mut command = authtokens(folder);
+        command
+            .args(["--listen", "127.0.0.1:0"])
+            .env("AUTHTOKENS__PASSWORD__BCRYPT_COST", "4")
+            .stderr(fs::File::create(&log).unwrap());
+        configure(&mut command);
+        let mut child = command.spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = fs::read_to_string(&log).unwrap();
+            let address = said.split("listens on http://").nth(1).and_then(|rest| rest.split_whitespace().next());
+            if let Some(address) = address.and_then(|address| address.parse().ok()) {
+                return Self { child, address, log };
+            }
+            assert!(child.try_wait().unwrap().is_none() && Instant::now() < deadline, "{said}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not stop: {}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn ask(&self, request: &[u8]) -> RawResponse {
+        ask(self.address, request).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ask(address: SocketAddr, request: &[u8]) -> io::Result<RawResponse> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request)?;
+    RawResponse::try_read_from(&mut stream)
+}
+
+fn credentials(path: &str, username: &str) -> Vec<u8> {
+    post_bytes(path, JSON, json!({"username": username, "password": "hunter2"}).to_string())
+}
+
+fn logout(token: &str) -> Vec<u8> {
+    post_bytes("/api/logout", &format!("Authorization: Token {token}\r\n"), "")
+}
+
+fn token_of(response: &RawResponse) -> String {
+    response.json()["token"].as_str().unwrap().to_owned()
+}
+
+/// Every file below a folder with its bytes.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn without_arguments_or_files_it_serves_on_127_0_0_1_8000_and_keeps_its_data_in_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(authtokens(folder.path()).arg("--help"));
+    assert!(output.status.success());
+    let help = String::from_utf8(output.stdout).unwrap();
+    for word in ["serve", "--config", "--listen", "--database", "config.toml", "AUTHTOKENS__", "curl", "Exit codes"] {
+        assert!(help.contains(word), "{word} in {help}");
+    }
+    let config = authtokens::config::Config::from_settings(authtokens::config::Settings::default()).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8000");
+    assert_eq!(config.database.path, Path::new("data/authtokens.db"));
+
+    let version = run(authtokens(folder.path()).arg("--version"));
+    assert_eq!(String::from_utf8(version.stdout).unwrap(), format!("authtokens {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(contents(folder.path()), [], "asking changes nothing");
+
+    let server = Server::start(folder.path(), |_| {});
+    let said = server.log();
+    assert!(said.contains(&format!("listens on http://{}", server.address)), "{said}");
+    assert!(said.contains("keeps its data in data/authtokens.db"), "{said}");
+    assert!(said.contains("curl "), "{said}");
+    assert!(folder.path().join("data/authtokens.db").is_file());
+}
+
+#[test]
+fn serve_is_the_default_command_and_takes_the_same_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        let listen = ["serve", "--listen", "127.0.0.1:0", "--database", "elsewhere.db"];
+        let mut other = authtokens(folder.path());
+        other.args(listen).env("AUTHTOKENS__PASSWORD__BCRYPT_COST", "4");
+        other.stderr(fs::File::create(folder.path().join("stderr.log")).unwrap());
+        *command = other;
+    });
+    assert_eq!(server.ask(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200);
+    assert!(folder.path().join("elsewhere.db").is_file());
+}
+
+#[test]
+fn the_database_its_log_and_its_index_are_readable_by_their_owner_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    let names = ["data/authtokens.db", "data/authtokens.db-wal", "data/authtokens.db-shm", "data/authtokens.db.lock"];
+    {
+        let server = Server::start(folder.path(), |_| {});
+        assert_eq!(server.ask(&credentials("/api/register", "a")).status(), 201);
+        assert_eq!(mode("data"), 0o700);
+        for name in names {
+            assert_eq!(mode(name), 0o600, "{name}");
+        }
+    }
+    for name in names {
+        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o666)).unwrap();
+    }
+    let _server = Server::start(folder.path(), |_| {});
+    for name in &names[..3] {
+        assert_eq!(mode(name), 0o600, "{name} after a start that found it open");
+    }
+}
+
+#[test]
+fn what_is_wrong_in_the_configuration_is_one_sentence_that_names_its_source_and_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    let refused = |configure: &dyn Fn(&mut Command)| {
+        let mut command = authtokens(folder.path());
+        configure(&mut command);
+        let (code, sentence) = refusal(&mut command);
+        assert_eq!(code, 2, "{sentence}");
+        sentence
+    };
+    fs::write(&file, "[server]\nlisten = \"127.0.0.1:0\"\n\n[password]\nbcrypt_cots = 12\n").unwrap();
+    let sentence = refused(&|_| {});
+    assert!(sentence.starts_with("config.toml line 5: there is no setting password.bcrypt_cots"), "{sentence}");
+
+    fs::write(&file, "[server]\nworkers = true\n").unwrap();
+    assert!(refused(&|_| {}).starts_with("config.toml line 2: server.workers must be "));
+
+    fs::write(&file, "[server\n").unwrap();
+    assert!(refused(&|_| {}).starts_with("config.toml line 1: "));
+
+    fs::write(&file, "").unwrap();
+    let variable = "AUTHTOKENS__PASSWORD__BCRYPT_COST";
+    let sentence = refused(&|command| {
+        command.env(variable, "99");
+    });
+    assert_eq!(
+        sentence,
+        format!("environment variable {variable}: password.bcrypt_cost must be a whole number from 4 to 31")
+    );
+
+    let sentence = refused(&|command| {
+        command.args(["--listen", "8000"]);
+    });
+    assert_eq!(sentence, "flag --listen: server.listen must be an address and a port such as \"127.0.0.1:8000\"");
+
+    let sentence = refused(&|command| {
+        command.args(["--config", "missing.toml"]);
+    });
+    assert!(sentence.starts_with("cannot read missing.toml: "), "{sentence}");
+    assert_eq!(run(authtokens(folder.path()).arg("--no-such-flag")).status.code(), Some(2));
+    assert!(!folder.path().join("data").exists(), "nothing is touched");
+}
+
+#[test]
+fn a_port_in_use_is_one_sentence_and_nothing_is_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, sentence) = refusal(authtokens(folder.path()).args(["--listen", &address]));
+    assert_eq!(code, 1);
+    assert!(sentence.starts_with(&format!("cannot listen on {address}: ")), "{sentence}");
+    assert!(!folder.path().join("data").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_or_written_is_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    for path in ["file/below/authtokens.db", "/proc/authtokens.db", "/proc/new/authtokens.db"] {
+        let (code, sentence) = refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", path]));
+        assert_eq!(code, 1, "{sentence}");
+        assert!(sentence.starts_with("cannot "), "{sentence}");
+    }
+    let (code, sentence) = refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "."]));
+    assert_eq!(code, 1, "{sentence}");
+}
+
+/// Starts on a file that must be refused, and checks that it is left as it was.
+fn assert_refused_untouched(folder: &TempDir, reason: &str) {
+    let before = contents(folder.path());
+    let (code, sentence) =
+        refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "test.db"]));
+    assert_eq!(code, 1);
+    assert!(sentence.contains("test.db") && sentence.contains(reason), "{sentence}");
+    let after = contents(folder.path());
+    // The index beside the log is shared memory: every reader marks its place in it.
+    for file in before.into_iter().filter(|(name, _)| !name.ends_with("-shm")) {
+        assert!(after.contains(&file), "{} is touched", file.0);
+    }
+    let mode = fs::metadata(folder.path().join("test.db")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o644, "its mode is touched");
+}
+
+#[test]
+fn a_file_that_is_not_a_database_is_refused_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("test.db"), "My diary. ".repeat(1_000)).unwrap();
+    assert_refused_untouched(&folder, "is not a SQLite database");
+}
+
+#[test]
+fn a_database_of_another_program_is_refused_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = rusqlite::Connection::open(folder.path().join("test.db")).unwrap();
+    other.execute_batch("CREATE TABLE users (name TEXT); INSERT INTO users VALUES ('theirs')").unwrap();
+    drop(other);
+    assert_refused_untouched(&folder, "another program");
+}
+
+#[test]
+fn a_database_of_a_newer_schema_is_refused_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Server::start(folder.path(), |command| {
+        command.args(["--database", "test.db"]);
+    }));
+    let path = folder.path().join("test.db");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let newer = rusqlite::Connection::open(&path).unwrap();
+    newer.pragma_update(None, "user_version", 1_000).unwrap();
+    assert_refused_untouched(&folder, "newer release");
+    drop(newer);
+    assert_refused_untouched(&folder, "newer release");
+}
+
+#[test]
+fn a_second_server_on_the_same_file_is_refused_and_the_first_serves_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Server::start(folder.path(), |_| {});
+    let (code, sentence) = refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0"]));
+    assert_eq!((code, sentence.as_str()), (1, "data/authtokens.db is in use by another authtokens server"));
+    assert_eq!(first.ask(&credentials("/api/register", "a")).status(), 201);
+    first.signal("TERM");
+    assert!(first.wait().success());
+    let next = Server::start(folder.path(), |_| {});
+    assert_eq!(next.ask(&credentials("/api/login", "a")).status(), 200, "the file is free again");
+}
+
+#[test]
+fn sigterm_and_sigint_finish_what_was_accepted_checkpoint_the_log_and_exit_0() {
+    for signal in ["TERM", "INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Server::start(folder.path(), |command| {
+            command.env("AUTHTOKENS__PASSWORD__BCRYPT_COST", "12");
+        });
+        assert_eq!(server.ask(&credentials("/api/register", "a")).status(), 201);
+        let mut idle = TcpStream::connect(server.address).unwrap();
+        idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert_eq!(RawResponse::read_from(&mut idle).status(), 200);
+        let accepted: Vec<TcpStream> = (0..6)
+            .map(|_| {
+                let mut stream = TcpStream::connect(server.address).unwrap();
+                stream.write_all(&credentials("/api/login", "a")).unwrap();
+                stream
+            })
+            .collect();
+        // Accepted means read: give the workers a moment to do so.
+        thread::sleep(Duration::from_millis(100));
+        server.signal(signal);
+        for mut stream in accepted {
+            assert_eq!(RawResponse::read_from(&mut stream).status(), 200, "{signal}");
+        }
+        assert!(server.wait().success(), "{signal}");
+        assert!(TcpStream::connect(server.address).is_err());
+        let wal = folder.path().join("data/authtokens.db-wal");
+        assert_eq!(fs::metadata(wal).map_or(0, |wal| wal.len()), 0, "the log is in the file");
+        let log = server.log();
+        assert!(log.contains("stopping") && log.trim_end().ends_with("stopped"), "{log}");
+    }
+}
+
+#[test]
+fn a_stop_waits_no_longer_than_the_shutdown_timeout() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), |command| {
+        command.env("AUTHTOKENS__SERVER__SHUTDOWN_TIMEOUT", "1s").env("AUTHTOKENS__SERVER__BODY_TIMEOUT", "10m");
+    });
+    let mut endless = TcpStream::connect(server.address).unwrap();
+    endless
+        .write_all(format!("POST /api/login HTTP/1.1\r\nHost: a\r\n{JSON}Content-Length: 9\r\n\r\n{{").as_bytes())
+        .unwrap();
+    thread::sleep(Duration::from_millis(100));
+    server.signal("TERM");
+    assert!(server.wait().success());
+}
+
+#[test]
+fn a_request_is_one_line_with_method_path_status_latency_peer_and_the_id_that_the_client_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |_| {});
+    let response = server.ask(b"GET /no%0d%0athing?secret=4711 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let refused = server.ask(b"\x1b[31mGARBAGE\r\n\r\n");
+    let line_of = |response: &RawResponse| {
+        let id = response.header("X-Request-Id").unwrap().to_owned();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = server.log();
+            if let Some(line) = log.lines().find(|line| line.ends_with(&format!("request_id={id}"))) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "{id} in {log}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let line = line_of(&response);
+    for part in [" INFO ", "method=GET ", "path=/no%0d%0athing ", "status=404 ", "latency_ms=", "peer=127.0.0.1:"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    assert!(!line.contains("4711"), "a query is not logged: {line}");
+    assert!(line_of(&refused).contains("status=400 "));
+    assert!(server.log().chars().all(|c| c == '\n' || !c.is_control()), "{}", server.log());
+}
+
+#[test]
+fn no_level_logs_a_token_a_password_a_body_or_an_authorization_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("RUST_LOG", "trace");
+    });
+    let secret = "correct-horse-battery";
+    let body = json!({"username": "azure", "password": secret, "city": "BODY-4711"}).to_string();
+    let token = token_of(&server.ask(&post_bytes("/api/register", JSON, &body)));
+    server.ask(&post_bytes("/api/login", JSON, &body));
+    server.ask(&post_bytes("/api/login", JSON, &body[..body.len() - 1]));
+    server.ask(&logout(&token));
+    server.ask(&logout(UNKNOWN_TOKEN));
+    server.ask(&post_bytes("/api/logout", "Authorization: Basic QkFTSUMtNDcxMQ==\r\n", ""));
+    server.ask(format!("GET /api/{token} HTTP/1.1\r\nHost: a\r\nContent-Length: {token}\r\n\r\n").as_bytes());
+    server.ask(format!("GET /api/{token}?token={token} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    let log = server.log();
+    assert!(log.contains(" TRACE ") || log.contains(" DEBUG "), "the log is at its most talkative");
+    for word in [secret, "BODY-4711", &token, UNKNOWN_TOKEN, "QkFTSUMtNDcxMQ", "bcrypt-sha256", "uthorization"] {
+        assert!(!log.contains(word), "{word} is in the log");
+    }
+}
+
+/// What clients were told before the server died.
+#[derive(Default)]
+struct Acknowledged {
+    /// Users with the token of their registration.
+    registered: Mutex<Vec<(String, String)>>,
+    /// Tokens whose logout was answered 200.
+    logged_out: Mutex<Vec<String>>,
+}
+
+#[test]
+fn every_acknowledged_registration_and_logout_survives_kill_9() {
+    let rounds: usize = std::env::var("KILL_ROUNDS").map_or(5, |rounds| rounds.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let quiet = |command: &mut Command| {
+        command.env("RUST_LOG", "warn");
+    };
+    let acknowledged = Arc::new(Acknowledged::default());
+    let next_name = Arc::new(AtomicUsize::new(0));
+    for round in 0..rounds {
+        let mut server = Server::start(folder.path(), quiet);
+        let dying = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                let (acknowledged, next_name, dying) = (acknowledged.clone(), next_name.clone(), dying.clone());
+                let address = server.address;
+                thread::spawn(move || {
+                    while !dying.load(Ordering::Relaxed) {
+                        let number = next_name.fetch_add(1, Ordering::Relaxed);
+                        let name = format!("user{number}");
+                        let Ok(answer) = ask(address, &credentials("/api/register", &name)) else { continue };
+                        assert_eq!(answer.status(), 201, "{answer:?}");
+                        let token = token_of(&answer);
+                        acknowledged.registered.lock().unwrap().push((name, token.clone()));
+                        if number % 2 == 0 {
+                            let Ok(answer) = ask(address, &logout(&token)) else { continue };
+                            assert_eq!(answer.status(), 200, "{answer:?}");
+                            acknowledged.logged_out.lock().unwrap().push(token);
+                        }
+                    }
+                })
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(150 + 37 * (round as u64 % 7)));
+        server.child.kill().unwrap();
+        dying.store(true, Ordering::Relaxed);
+        server.wait();
+        for client in clients {
+            client.join().unwrap();
+        }
+    }
+
+    let server = Server::start(folder.path(), quiet);
+    let registered = acknowledged.registered.lock().unwrap();
+    let logged_out = acknowledged.logged_out.lock().unwrap();
+    assert!(registered.len() > rounds && logged_out.len() > rounds, "the load was real");
+    for (name, _) in registered.iter() {
+        assert_eq!(server.ask(&credentials("/api/login", name)).status(), 200, "{name} was acknowledged");
+    }
+    for token in logged_out.iter() {
+        assert_eq!(server.ask(&logout(token)).status(), 401, "a logout was acknowledged and is undone");
+    }
+    let never_ended = registered.iter().filter(|(name, _)| name["user".len()..].parse::<usize>().unwrap() % 2 == 1);
+    for (name, token) in never_ended {
+        assert_eq!(server.ask(&logout(token)).status(), 200, "the session of {name} is lost");
+    }
+    let database = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
+    let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+    let half: i64 = database
+        .query_row(
+            "SELECT count(*) FROM users WHERE NOT EXISTS (SELECT 1 FROM tokens WHERE user_id = users.id) \
+             AND last_login = created AND username_key LIKE 'user%1'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(half, 0, "a user without the token of its registration");
+    println!(
+        "{rounds} rounds: {} registrations and {} logouts acknowledged, none lost",
+        registered.len(),
+        logged_out.len()
+    );
+}

@@ -1,0 +1,115 @@
+//! The house rules that a compiler does not know: who may import whom, and who may name which driver.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which of our modules each module may import. What is not listed may import anything: `startup`, `main`, `lib`.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("clock", &[]),
+    ("blocking", &[]),
+    ("hashing", &[]),
+    ("json", &[]),
+    ("connection", &[]),
+    ("token", &["clock"]),
+    ("user", &["clock"]),
+    ("config", &["password"]),
+    ("cli", &["config"]),
+    ("logging", &["clock", "token"]),
+    ("password", &["hashing", "user"]),
+    ("repository", &["blocking", "clock", "repository", "token", "user"]),
+    ("error", &["hashing", "json", "password", "repository", "user"]),
+    ("auth", &["error", "repository", "token", "user"]),
+    ("exchange", &["connection", "error"]),
+    ("routes", &["auth", "clock", "connection", "error", "json", "password", "repository", "token", "user"]),
+];
+
+/// Which modules may name each crate.
+const MAY_NAME: &[(&[&str], &[&str])] = &[
+    (&["rusqlite", "r2d2", "r2d2_sqlite", "scheduled_thread_pool"], &["repository"]),
+    (&["bcrypt", "hmac"], &["password"]),
+    (
+        &["actix_web", "actix_http", "actix_server", "actix_service", "actix_cors"],
+        &["auth", "error", "exchange", "routes", "startup"],
+    ),
+    (&["actix_rt"], &["connection", "startup", "main"]),
+    (&["thread_priority"], &["hashing"]),
+    (&["toml", "humantime"], &["config"]),
+    (&["clap"], &["cli", "main"]),
+    (&["env_logger"], &["logging"]),
+    (&["chrono"], &["clock"]),
+];
+
+/// The code of every source file under the name of its module, without comments and tests.
+fn modules() -> Vec<(String, PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+                let code: String = code
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"))
+                    .fold(String::new(), |code, line| code + line + "\n");
+                let below = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().with_extension("");
+                let module = below.components().nth(1).unwrap().as_os_str().to_string_lossy().into_owned();
+                found.push((module, path, code));
+            }
+        }
+    }
+    assert!(found.len() > 20);
+    found
+}
+
+/// What follows each `prefix` in `code` up to the end of the name.
+fn names_after<'a>(code: &'a str, prefix: &str) -> Vec<&'a str> {
+    code.split(prefix)
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next())
+        .collect()
+}
+
+#[test]
+fn each_module_imports_only_those_below_it() {
+    for (module, path, code) in modules() {
+        assert!(
+            !code.contains("use crate::{"),
+            "{}: one `use crate::` a module, so that this test sees it",
+            path.display()
+        );
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == module) else {
+            assert!(["startup", "main", "lib"].contains(&module.as_str()), "{module} is missing from the table");
+            continue;
+        };
+        for imported in names_after(&code, "crate::") {
+            assert!(imported == module || allowed.contains(&imported), "{} imports {imported}", path.display());
+        }
+    }
+}
+
+#[test]
+fn each_driver_is_named_only_in_its_room() {
+    for (module, path, code) in modules() {
+        for (crates, rooms) in MAY_NAME {
+            for name in *crates {
+                let is_named = code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == *name)
+                    && (code.contains(&format!("{name}::")) || code.contains(&format!("use {name};")));
+                assert!(!is_named || rooms.contains(&module.as_str()), "{} names {name}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn each_module_opens_by_saying_what_it_is_for() {
+    for (_, path, _) in modules() {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//! "), "{}", path.display());
+    }
+}

@@ -1,0 +1,72 @@
+//! What every store must keep: one suite, run unchanged against each backend.
+//!
+//! A backend joins by one line at the end: `contract!(its_name, its_constructor)`.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod suite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use authtokens::repository::Repository;
+use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
+
+/// An empty store, and whatever must live as long as it does.
+pub struct Fixture {
+    /// The store.
+    pub repository: Arc<dyn Repository>,
+    /// Makes an account unusable, as an operator would.
+    pub deactivate: Box<dyn Fn(&str)>,
+    _guard: Box<dyn std::any::Any>,
+}
+
+fn sqlite() -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let settings = SqliteSettings { path: path.clone(), readers: 4, busy_timeout: Duration::from_secs(5) };
+    Fixture {
+        repository: Arc::new(SqliteRepository::open(&settings).unwrap()),
+        deactivate: Box::new(move |username| {
+            let connection = rusqlite::Connection::open(&path).unwrap();
+            let changed = connection.execute("UPDATE users SET is_active = 0 WHERE username = ?1", [username]).unwrap();
+            assert_eq!(changed, 1);
+        }),
+        _guard: Box::new(folder),
+    }
+}
+
+/// Runs every sentence of the suite against one backend.
+macro_rules! contract {
+    ($backend:ident, $($sentence:ident)*) => {
+        mod $backend {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $sentence() {
+                    crate::suite::$sentence(&super::$backend()).await;
+                }
+            )*
+        }
+    };
+    ($backend:ident) => {
+        contract! {
+            $backend,
+            a_registered_user_is_found_by_any_case_of_its_name
+            a_registration_answers_the_user_with_its_defaults_and_its_times
+            a_taken_name_is_a_conflict_and_leaves_nothing_behind
+            of_many_registrations_of_one_name_at_once_one_succeeds
+            the_first_session_is_live_with_the_registration
+            a_verified_login_opens_a_session_and_moves_last_login_alone
+            a_login_against_a_hash_that_is_no_longer_stored_opens_nothing
+            a_login_may_bring_a_new_hash
+            an_account_that_may_not_be_used_has_no_live_session_and_opens_none
+            a_revoked_session_is_gone_and_the_others_stay
+            of_many_revocations_of_one_session_at_once_one_succeeds
+            what_was_never_there_is_none_and_not_an_error
+            a_store_that_can_work_says_so
+            a_closed_store_takes_no_more_writes
+        }
+    };
+}
+
+contract!(sqlite);
