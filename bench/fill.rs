@@ -1,0 +1,51 @@
+//! Fills a database with users whose password is `hunter2`, five items in the cellar each, and one session each.
+//!
+//! `fill FILE USERS COST`
+
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use authtokens::password::{Passwords, PlainPassword};
+use authtokens::repository::Repository as _;
+use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
+use authtokens::token::PlainToken;
+use rusqlite::{Connection, params};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let path = PathBuf::from(arguments.next().ok_or("fill FILE USERS COST")?);
+    let users: i64 = arguments.next().ok_or("fill FILE USERS COST")?.parse()?;
+    let cost = arguments.next().map_or(Ok(12), |cost| cost.parse())?;
+
+    let settings = SqliteSettings { path: path.clone(), readers: 1, busy_timeout: Duration::from_secs(1) };
+    SqliteRepository::open(&settings)?.close().await?;
+    let password = PlainPassword::parse("hunter2".to_owned())?;
+    // One hash for all: making 100,000 of them would take hours, as it should.
+    let hash = Passwords::start(cost, NonZeroUsize::MIN, 1)?.hash(password, std::future::pending()).await?;
+
+    let mut connection = Connection::open(&path)?;
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    let transaction = connection.transaction()?;
+    {
+        let mut user = transaction.prepare(
+            "INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login) \
+             VALUES (?1, ?1, ?2, 0, 0, 0, 0) RETURNING id",
+        )?;
+        let mut item = transaction.prepare("INSERT INTO cellar VALUES (?1, ?2, 0)")?;
+        let mut token = transaction.prepare("INSERT INTO tokens VALUES (?1, ?2, 0, 0, 'bench', '127.0.0.1')")?;
+        for number in 0..users {
+            let id: i64 =
+                user.query_row(params![format!("user{number}"), hash.as_stored()], |row| row.get(0))?;
+            for item_id in 1..=5 {
+                item.execute(params![id, item_id])?;
+            }
+            token.execute(params![PlainToken::generate().digest().as_bytes(), id])?;
+        }
+    }
+    transaction.commit()?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    Ok(())
+}
