@@ -32,6 +32,8 @@ const ALLOW_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const EXPOSE_HEADERS: &str = "Retry-After, WWW-Authenticate, X-Request-Id";
 /// How large a request's head may be. The framework would take 128 KiB, of which no client of ours needs a tenth.
 const MAX_HEAD: usize = 32 * 1024;
+/// How many characters of a path the log shows: nobody may fill the disk with a few long ones.
+const PATH_IN_LOG: usize = 256;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the layer must know of the configuration.
@@ -160,7 +162,7 @@ impl Incoming {
         }
         log::info!(
             target: ACCESS_LOG,
-            "method={} path={} status={} latency_ms={:.3} peer={} request_id={}",
+            "method={} path={:.PATH_IN_LOG$} status={} latency_ms={:.3} peer={} request_id={}",
             self.method,
             self.uri.path(),
             response.status().as_u16(),
