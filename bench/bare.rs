@@ -9,9 +9,8 @@ async fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8001".to_owned());
     let workers = arguments.next().and_then(|workers| workers.parse().ok()).unwrap_or(2);
-    let answer = || async {
-        HttpResponse::Unauthorized().json(serde_json::json!({"error": "A valid token is required."}))
-    };
+    let answer =
+        || async { HttpResponse::Unauthorized().json(serde_json::json!({"error": "A valid token is required."})) };
     HttpServer::new(move || App::new().route("/api/logout", web::post().to(answer)))
         .workers(workers)
         .bind(address)?

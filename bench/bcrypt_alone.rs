@@ -17,7 +17,11 @@ fn main() {
         for _ in 0..cores {
             scope.spawn(|| {
                 while started.elapsed() < time {
-                    std::hint::black_box(bcrypt::bcrypt(cost, [7; 16], b"0123456789012345678901234567890123456789012=\0"));
+                    std::hint::black_box(bcrypt::bcrypt(
+                        cost,
+                        [7; 16],
+                        b"0123456789012345678901234567890123456789012=\0",
+                    ));
                     hashes.fetch_add(1, Ordering::Relaxed);
                 }
             });

@@ -37,8 +37,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let mut item = transaction.prepare("INSERT INTO cellar VALUES (?1, ?2, 0)")?;
         let mut token = transaction.prepare("INSERT INTO tokens VALUES (?1, ?2, 0, 0, 'bench', '127.0.0.1')")?;
         for number in 0..users {
-            let id: i64 =
-                user.query_row(params![format!("user{number}"), hash.as_stored()], |row| row.get(0))?;
+            let id: i64 = user.query_row(params![format!("user{number}"), hash.as_stored()], |row| row.get(0))?;
             for item_id in 1..=5 {
                 item.execute(params![id, item_id])?;
             }
