@@ -53,5 +53,5 @@ CREATE TABLE tokens (
     ip         TEXT    NOT NULL               -- of the login, or '' where it is not known
 ) STRICT, WITHOUT ROWID;
 
--- A user's sessions. Without it every change to a user that the foreign key watches would scan all tokens.
-CREATE INDEX tokens_by_user ON tokens (user_id);
+-- A user's sessions in the order in which they are listed.
+CREATE INDEX tokens_by_user ON tokens (user_id, created);

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let settings = SqliteSettings { path: path.clone(), readers: 1, busy_timeout: Duration::from_secs(1) };
     SqliteRepository::open(&settings)?.close().await?;
-    let password = PlainPassword::parse("hunter2".to_owned())?;
+    let password = PlainPassword::parse("password", "hunter2".to_owned())?;
     // One hash for all: making 100,000 of them would take hours, as it should.
     let hash = Passwords::start(cost, NonZeroUsize::MIN, 1)?.hash(password, std::future::pending()).await?;
 

@@ -1,42 +1,80 @@
-//! Who is asking: the extractor that reads the token and finds its session.
+//! Who is asking: the extractors that read the token and find its session.
 //!
 //! `Authorization: Token <40 lowercase hex digits>`, with `Bearer` as a synonym for tools that know only RFC 6750. The
 //! API's source once calls the header `Authentication`; that name is read where `Authorization` is absent. A request
 //! that fails here is answered before its body is read.
+
+use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
 
+use crate::clock::Clock;
 use crate::error::ApiError;
+use crate::last_used::LastUsed;
 use crate::repository::Repository;
-use crate::token::{PlainToken, TokenDigest};
-use crate::user::UserId;
+use crate::session::{Caller, Session, SessionPolicy};
+use crate::token::PlainToken;
 
 /// The source's other name for the header.
 const AUTHENTICATION: HeaderName = HeaderName::from_static("authentication");
 
-/// A live session: proof that the request carries the token of an account that may be used.
-pub struct Session {
-    /// Whose it is.
-    pub user_id: UserId,
-    /// Which of the account's sessions it is.
-    pub digest: TokenDigest,
+/// What the extractors need of the service.
+#[derive(Clone)]
+pub struct Authenticator {
+    /// Where the sessions are.
+    pub repository: std::sync::Arc<dyn Repository>,
+    /// How long they live.
+    pub policy: SessionPolicy,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where their use is noted.
+    pub last_used: std::sync::Arc<LastUsed>,
 }
 
-impl FromRequest for Session {
+impl Authenticator {
+    /// Notes that the caller's session is in use.
+    pub fn note_use(&self, caller: &Caller, session: &Session) {
+        self.last_used.note(caller.digest, session, self.clock.now());
+    }
+}
+
+fn authenticator(request: &HttpRequest) -> Result<web::Data<Authenticator>, ApiError> {
+    let authenticator = request.app_data::<web::Data<Authenticator>>().cloned();
+    authenticator.ok_or_else(|| ApiError::Internal("no authenticator is configured".into()))
+}
+
+/// A token of the right form, of which nothing else is known yet: for a handler whose one call to the store looks the
+/// session up anyway.
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(authenticator(request).and_then(|authenticator| {
+            let token = presented_token(request.headers()).ok_or(ApiError::Unauthorized)?;
+            Ok(Self { digest: token.digest(), live: authenticator.policy.live_at(authenticator.clock.now()) })
+        }))
+    }
+}
+
+/// A caller whose session was live a moment ago, found before anything else of the request was looked at.
+pub struct Authenticated(pub Caller);
+
+impl FromRequest for Authenticated {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let token = presented_token(request.headers());
-        let repository = request.app_data::<web::Data<dyn Repository>>().cloned();
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let caller = Caller::from_request(request, payload).into_inner();
+        let authenticator = authenticator(request);
         Box::pin(async move {
-            let digest = token.ok_or(ApiError::Unauthorized)?.digest();
-            let repository = repository.ok_or_else(|| ApiError::Internal("no repository is configured".into()))?;
-            let user_id = repository.find_session(&digest).await?.ok_or(ApiError::Unauthorized)?;
-            Ok(Self { user_id, digest })
+            let (caller, authenticator) = (caller?, authenticator?);
+            let session = authenticator.repository.find_session(&caller).await?.ok_or(ApiError::Unauthorized)?;
+            authenticator.note_use(&caller, &session);
+            Ok(Self(caller))
         })
     }
 }

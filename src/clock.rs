@@ -30,6 +30,25 @@ impl Timestamp {
         DateTime::from_timestamp_millis(millis).map(Self)
     }
 
+    /// 0000-01-01T00:00:00.000Z.
+    pub const MIN: Self = Self(DateTime::from_timestamp_millis(Self::MIN_MILLIS).expect("chrono knows the year 0"));
+    /// 9999-12-31T23:59:59.999Z.
+    pub const MAX: Self = Self(DateTime::from_timestamp_millis(Self::MAX_MILLIS).expect("chrono knows the year 9999"));
+
+    /// That much later, or the last moment there is.
+    #[must_use]
+    pub fn plus(self, time: Duration) -> Self {
+        let millis = self.as_millis().saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+        Self::from_millis(millis).unwrap_or(Self::MAX)
+    }
+
+    /// That much earlier, or the first moment there is.
+    #[must_use]
+    pub fn minus(self, time: Duration) -> Self {
+        let millis = self.as_millis().saturating_sub(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+        Self::from_millis(millis).unwrap_or(Self::MIN)
+    }
+
     /// Milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn as_millis(self) -> i64 {
@@ -88,8 +107,7 @@ impl Clock {
             Source::System => Utc::now().timestamp_millis(),
             Source::Held(millis) => millis.load(Ordering::SeqCst),
         };
-        Timestamp::from_millis(millis.clamp(Timestamp::MIN_MILLIS, Timestamp::MAX_MILLIS))
-            .unwrap_or(Timestamp(DateTime::UNIX_EPOCH))
+        Timestamp::from_millis(millis.clamp(Timestamp::MIN_MILLIS, Timestamp::MAX_MILLIS)).unwrap_or(Timestamp::MIN)
     }
 }
 

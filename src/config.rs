@@ -8,18 +8,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::password::COSTS;
+use crate::session::SessionPolicy;
 
 /// The file that is read from the working folder when no other is named.
 pub const DEFAULT_FILE: &str = "config.toml";
@@ -245,6 +247,7 @@ impl Raw {
     fn strings(&self) -> Option<Vec<String>> {
         match self {
             Self::Strings(strings) => Some(strings.clone()),
+            Self::Text(text) if text.trim().is_empty() => Some(Vec::new()),
             Self::Text(text) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
             _ => None,
         }
@@ -288,6 +291,10 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// `[password]`
     pub password: PasswordConfig,
+    /// `[tokens]`
+    pub tokens: SessionPolicy,
+    /// `[lists]`
+    pub lists: ListsConfig,
     /// `[cors]`
     pub cors: CorsConfig,
     /// `[rate_limit]`
@@ -313,6 +320,8 @@ pub struct ServerConfig {
     pub shutdown_timeout: Duration,
     /// How many connections are open at once; more wait to be accepted.
     pub max_connections: usize,
+    /// The networks of the proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// `[database]`: the file and how it is used.
@@ -339,6 +348,13 @@ pub struct PasswordConfig {
     pub min_length: usize,
     /// Whether the most common passwords are refused.
     pub reject_common: bool,
+}
+
+/// `[lists]`: what a list may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListsConfig {
+    /// How many items a list may hold.
+    pub max_items: usize,
 }
 
 /// `[cors]`: which pages may call the API.
@@ -379,6 +395,12 @@ impl Config {
             server: ServerConfig::take(settings)?,
             database: DatabaseConfig::take(settings)?,
             password: PasswordConfig::take(settings)?,
+            tokens: take_tokens(settings)?,
+            lists: ListsConfig {
+                max_items: settings.take(("lists", "max_items"), 10_000, "a whole number from 1 to 100000", |raw| {
+                    raw.count(1, 100_000)
+                })?,
+            },
             cors: CorsConfig {
                 origins: settings.take(
                     ("cors", "origins"),
@@ -436,8 +458,39 @@ impl ServerConfig {
                 "a whole number from 1 to 1000000",
                 |raw| raw.count(1, 1_000_000),
             )?,
+            trusted_proxies: settings.take(
+                ("server", "trusted_proxies"),
+                Vec::new(),
+                "a list of networks such as \"10.0.0.0/8\" or addresses such as \"127.0.0.1\"",
+                |raw| raw.strings()?.iter().map(|text| network(text)).collect(),
+            )?,
         })
     }
+}
+
+/// A network, or an address that is one by itself.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+fn take_tokens(settings: &mut Settings) -> Result<SessionPolicy, ConfigError> {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    // Less than this and a session in use could end: its last use is stored once a minute.
+    const SHORTEST: Duration = Duration::from_secs(5 * 60);
+    const TIME: &str = "a time from \"5min\" to \"36500days\", such as \"30d\", or \"never\"";
+    let mut time = |key, days| {
+        settings.take(("tokens", key), Some(DAY * days), TIME, |raw| match raw.text() {
+            Some("never") => Some(None),
+            _ => raw.duration().filter(|time| (SHORTEST..=DAY * 36_500).contains(time)).map(Some),
+        })
+    };
+    Ok(SessionPolicy {
+        lifetime: time("lifetime", 365)?,
+        idle_timeout: time("idle_timeout", 30)?,
+        max_per_user: settings.take(("tokens", "max_per_user"), 100, "a whole number from 1 to 10000", |raw| {
+            raw.count(1, 10_000).and_then(|count| u32::try_from(count).ok())
+        })?,
+    })
 }
 
 impl DatabaseConfig {
@@ -558,11 +611,11 @@ mod tests {
             (
                 "[server]\n\nlisten_on = 1",
                 "config.toml line 3: there is no setting server.listen_on; [server] has body_timeout, header_timeout, keep_alive, \
-                 shutdown_timeout, listen, workers, body_limit, max_connections",
+                 shutdown_timeout, listen, workers, body_limit, max_connections, trusted_proxies",
             ),
             (
                 "[sever]\nlisten = 1",
-                "config.toml line 2: there is no setting sever.listen; the sections are server, database, password, cors, rate_limit",
+                "config.toml line 2: there is no setting sever.listen; the sections are server, database, password, tokens, lists, cors, rate_limit",
             ),
             (
                 "[password]\nbcrypt_cost = 3",
@@ -590,7 +643,7 @@ mod tests {
             (
                 "AUTHTOKENS__SERVER",
                 "x",
-                "environment variable AUTHTOKENS__SERVER: there is no setting server.; [server] has body_timeout, header_timeout, keep_alive, shutdown_timeout, listen, workers, body_limit, max_connections",
+                "environment variable AUTHTOKENS__SERVER: there is no setting server.; [server] has body_timeout, header_timeout, keep_alive, shutdown_timeout, listen, workers, body_limit, max_connections, trusted_proxies",
             ),
         ] {
             assert_eq!(from_variable(name, value).unwrap_err().to_string(), sentence);

@@ -12,11 +12,11 @@ use actix_web::{HttpResponse, ResponseError};
 use bytesize::ByteSize;
 use serde::Serialize;
 
+use crate::field::InvalidField;
 use crate::hashing::HashingError;
 use crate::json::{self, Malformed};
 use crate::password::PasswordError;
 use crate::repository::{RepositoryError, UniqueField};
-use crate::user::InvalidField;
 
 /// Everything that a request may fail with.
 #[derive(Debug)]
@@ -183,6 +183,8 @@ impl From<RepositoryError> for ApiError {
             RepositoryError::Conflict(UniqueField::Username) => {
                 Self::InvalidData("column username is not unique".to_owned())
             }
+            RepositoryError::NoSession => Self::Unauthorized,
+            RepositoryError::ListFull => Self::InvalidData("the list is full".to_owned()),
             RepositoryError::Unavailable(_) | RepositoryError::OutcomeUnknown(_) => {
                 Self::Unavailable { retry_after: 1, cause: Some(Box::new(error)) }
             }

@@ -139,9 +139,11 @@ impl Common {
         }
         set(ACCESS_CONTROL_ALLOW_HEADERS, ALLOW_HEADERS);
         set(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE_HEADERS);
-        set(header::CONTENT_TYPE, "application/json");
         set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
         set(header::CACHE_CONTROL, "no-store");
+        if !headers.contains_key(header::CONTENT_TYPE) {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         if headers.contains_key(ACCESS_CONTROL_ALLOW_METHODS) {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOW_METHODS));
         }

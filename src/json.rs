@@ -1,7 +1,7 @@
 //! JSON as the API speaks it: strict to read, and written with the source's own spacing.
 //!
 //! Reading: a body must be one object. serde alone would also read a struct from an array, would let the last of two
-//! equal keys win, and would put submitted text into its error messages; [`Object::parse`] does none of these. Depth is
+//! equal keys win, and would put submitted text into its error messages; [`Value::parse`] does none of these. Depth is
 //! bounded by `serde_json`'s own limit of 128.
 //!
 //! Writing: one space behind every colon and comma, as the source document prints `{"status": "success"}`.
@@ -36,8 +36,24 @@ pub enum Value {
     String(String),
     /// An object.
     Object(Object),
+    /// A whole number that fits 64 bits.
+    Integer(i64),
+    /// An array.
+    Array(Vec<Value>),
     /// Anything else: the API asks no more of it than that it is well formed.
     Other,
+}
+
+impl Value {
+    /// Reads a request's body.
+    ///
+    /// # Errors
+    /// [`Malformed`] says why it is not JSON of the API.
+    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        serde_json::from_slice(body).map_err(|error| {
+            if error.to_string().starts_with(DUPLICATE_KEY) { Malformed::DuplicateKey } else { Malformed::NotJson }
+        })
+    }
 }
 
 /// A JSON object with each key once.
@@ -45,22 +61,14 @@ pub enum Value {
 pub struct Object(BTreeMap<String, Value>);
 
 impl Object {
-    /// Reads a request's body.
-    ///
-    /// # Errors
-    /// [`Malformed`] says why the body is not an object of the API.
-    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(object)) => Ok(object),
-            Ok(_) => Err(Malformed::NotAnObject),
-            Err(error) if error.to_string().starts_with(DUPLICATE_KEY) => Err(Malformed::DuplicateKey),
-            Err(_) => Err(Malformed::NotJson),
-        }
-    }
-
     /// Takes a key's value out, where the key is there.
     pub fn take(&mut self, key: &str) -> Option<Value> {
         self.0.remove(key)
+    }
+
+    /// The keys that are left.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 }
 
@@ -93,8 +101,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        while seq.next_element::<Value>()?.is_some() {}
-        Ok(Value::Other)
+        let mut array = Vec::new();
+        while let Some(value) = seq.next_element()? {
+            array.push(value);
+        }
+        Ok(Value::Array(array))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
@@ -109,12 +120,12 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Other)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Integer(number))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(i64::try_from(number).map_or(Value::Other, Value::Integer))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
@@ -167,11 +178,8 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_one_object_whose_objects_have_each_key_once() {
+    fn a_body_is_one_json_value_whose_objects_have_each_key_once() {
         for (body, why) in [
-            (r#"["a", "b"]"#, Malformed::NotAnObject),
-            (r#""a""#, Malformed::NotAnObject),
-            ("null", Malformed::NotAnObject),
             ("", Malformed::NotJson),
             (r#"{"a": 1} x"#, Malformed::NotJson),
             (r#"{"a": "\ud800"}"#, Malformed::NotJson),
@@ -180,10 +188,10 @@ mod tests {
             (r#"{"a": 1, "\u0061": 2}"#, Malformed::DuplicateKey),
             (r#"{"other": [{"a": 1, "a": 2}]}"#, Malformed::DuplicateKey),
         ] {
-            assert_eq!(Object::parse(body.as_bytes()), Err(why), "{body}");
+            assert_eq!(Value::parse(body.as_bytes()), Err(why), "{body}");
         }
-        assert_eq!(Object::parse(b"{\"a\": \"\xff\"}"), Err(Malformed::NotJson));
-        assert_eq!(Object::parse("[".repeat(100_000).as_bytes()), Err(Malformed::NotJson));
-        assert!(Object::parse(br#"{"a": {"b": [null, true, 1, -1, 1.5, "x"]}}"#).is_ok());
+        assert_eq!(Value::parse(b"{\"a\": \"\xff\"}"), Err(Malformed::NotJson));
+        assert_eq!(Value::parse("[".repeat(100_000).as_bytes()), Err(Malformed::NotJson));
+        assert!(Value::parse(br#"{"a": {"b": [null, true, 1, -1, 1.5, "x"]}}"#).is_ok());
     }
 }

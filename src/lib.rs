@@ -1,7 +1,8 @@
 //! Accounts and revocable tokens for small apps: one binary, one SQLite file, no set-up.
 //!
-//! The API is three calls: register, log in, log out. A client registers or logs in with a name and a password and is
-//! handed a token; every later request carries it, and logging out ends it at once and for good.
+//! A client registers or logs in with a name and a password and is handed a token. Every later request carries it: to
+//! see and change the account's profile and its two lists, to see and end its sessions. Logging out ends a token at once
+//! and for good.
 //!
 //! # Layout
 //!
@@ -12,6 +13,7 @@
 //! | [`cli`], [`config`] | what the person who starts the server wants |
 //! | [`logging`] | one line an event on standard error |
 //! | [`startup`] | puts the parts together, serves, stops |
+//! | [`chores`] | what the service does by itself |
 //! | [`connection`] | a socket that keeps deadlines |
 //! | [`exchange`] | what every request and response have in common |
 //! | [`routes`] | the route table, and a file of thin handlers a resource |
@@ -21,25 +23,33 @@
 //! | [`password`], [`hashing`] | the password format, and the bounded threads that do the work |
 //! | [`repository`] | what the service asks of a store; [`repository::sqlite`] is the one there is |
 //! | [`blocking`] | the only hop off the async threads for storage |
-//! | [`user`], [`token`] | types that cannot hold a bad value |
+//! | [`last_used`] | when sessions were last used, on its way to the store |
+//! | [`proxy`] | where a request comes from, behind proxies or not |
+//! | [`user`], [`item`], [`session`], [`token`], [`field`] | types that cannot hold a bad value |
 //! | [`clock`] | the time of day |
 //!
 //! `tests/house.rs` holds who may import whom.
 
 pub mod auth;
 pub mod blocking;
+pub mod chores;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod error;
 pub mod exchange;
+pub mod field;
 pub mod hashing;
+pub mod item;
 pub mod json;
+pub mod last_used;
 pub mod logging;
 pub mod password;
+pub mod proxy;
 pub mod repository;
 pub mod routes;
+pub mod session;
 pub mod startup;
 pub mod token;
 pub mod user;

@@ -22,8 +22,9 @@ use rand::rngs::SysRng;
 use sha2::Sha256;
 use thiserror::Error;
 
+use crate::field::InvalidField;
 use crate::hashing::{HashingError, HashingThreads};
-use crate::user::{InvalidField, PasswordHash};
+use crate::user::PasswordHash;
 
 /// The lowest and the highest cost that bcrypt knows.
 pub const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
@@ -36,20 +37,16 @@ static COMMON: LazyLock<HashSet<&'static str>> =
 pub struct PlainPassword(String);
 
 impl PlainPassword {
-    /// Takes a password as a client sent it: exactly as it is.
+    /// Takes a password as a client sent it in `field`: exactly as it is.
     ///
     /// # Errors
     /// [`InvalidField`] for the empty text, which is far more often a fault of a form than a wish.
-    pub fn parse(text: String) -> Result<Self, InvalidField> {
+    pub fn parse(field: &'static str, text: String) -> Result<Self, InvalidField> {
         if text.is_empty() {
-            return Err(refuse("must not be empty"));
+            return Err(InvalidField { field, rule: "must not be empty".to_owned() });
         }
         Ok(Self(text))
     }
-}
-
-fn refuse(rule: impl Into<String>) -> InvalidField {
-    InvalidField { field: "password", rule: rule.into() }
 }
 
 /// What a new password must satisfy. By default: nothing.
@@ -62,16 +59,17 @@ pub struct PasswordPolicy {
 }
 
 impl PasswordPolicy {
-    /// Says whether a new password will do. Never asked at login: a policy is for the next password, not for the last.
+    /// Says whether a new password, sent in `field`, will do. Never asked at login: a policy is for the next password, not for the last.
     ///
     /// # Errors
     /// [`InvalidField`] naming the rule that it breaks.
-    pub fn check(&self, password: &PlainPassword) -> Result<(), InvalidField> {
+    pub fn check(&self, field: &'static str, password: &PlainPassword) -> Result<(), InvalidField> {
+        let refuse = |rule| Err(InvalidField { field, rule });
         if password.0.chars().count() < self.min_length {
-            return Err(refuse(format!("must be at least {} characters", self.min_length)));
+            return refuse(format!("must be at least {} characters", self.min_length));
         }
         if self.reject_common && COMMON.contains(password.0.to_lowercase().as_str()) {
-            return Err(refuse("must not be one of the most common passwords"));
+            return refuse("must not be one of the most common passwords".to_owned());
         }
         Ok(())
     }
@@ -228,7 +226,7 @@ mod tests {
     use super::*;
 
     fn plain(text: &str) -> PlainPassword {
-        PlainPassword::parse(text.to_owned()).unwrap()
+        PlainPassword::parse("password", text.to_owned()).unwrap()
     }
 
     fn opens(stored: &str, password: &str) -> bool {
@@ -319,11 +317,11 @@ mod tests {
     #[test]
     fn by_default_any_password_will_do_and_a_policy_can_ask_for_more() {
         let open = PasswordPolicy { min_length: 1, reject_common: false };
-        assert!(open.check(&plain("p")).is_ok());
+        assert!(open.check("password", &plain("p")).is_ok());
         let strict = PasswordPolicy { min_length: 8, reject_common: true };
-        assert!(strict.check(&plain("üüüüüüü")).is_err());
-        assert!(strict.check(&plain("Password1")).is_err());
-        assert!(strict.check(&plain("correct horse battery staple")).is_ok());
+        assert!(strict.check("password", &plain("üüüüüüü")).is_err());
+        assert!(strict.check("password", &plain("Password1")).is_err());
+        assert!(strict.check("password", &plain("correct horse battery staple")).is_ok());
         assert_eq!(COMMON.len(), 3_000);
     }
 

@@ -19,14 +19,19 @@ use actix_web::dev::AppConfig;
 use actix_web::{App, web};
 use thiserror::Error;
 
+use crate::auth::Authenticator;
+use crate::chores::Chores;
 use crate::clock::Clock;
 use crate::config::{Config, CorsConfig, ServerConfig};
 use crate::connection::{Connection, ConnectionSettings};
 use crate::exchange::Common;
+use crate::last_used::LastUsed;
 use crate::password::{PasswordPolicy, Passwords};
+use crate::proxy::TrustedProxies;
 use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings};
 use crate::repository::{Repository, RepositoryError};
-use crate::routes::{self, BodyLimits, Readiness};
+use crate::routes::{self, BodyLimits, MaxItems, Readiness};
+use crate::session::SessionPolicy;
 
 /// How long a browser may remember the answer to a preflight.
 const PREFLIGHT_MAX_AGE: usize = 86_400;
@@ -67,6 +72,7 @@ pub struct Application {
     address: SocketAddr,
     server: Server,
     repository: Arc<dyn Repository>,
+    chores: Chores,
 }
 
 impl Application {
@@ -85,21 +91,32 @@ impl Application {
         let passwords =
             Passwords::start(config.password.bcrypt_cost, config.password.hash_threads, config.password.hash_queue)
                 .map_err(ServeError::Threads)?;
+        let last_used = Arc::new(LastUsed::default());
         allow_open_files(config.server.max_connections);
         let state = State {
             repository: web::Data::from(Arc::clone(&repository)),
             passwords: web::Data::new(passwords),
-            policy: web::Data::new(PasswordPolicy {
+            password_policy: web::Data::new(PasswordPolicy {
                 min_length: config.password.min_length,
                 reject_common: config.password.reject_common,
             }),
+            session_policy: web::Data::new(config.tokens),
+            authenticator: web::Data::new(Authenticator {
+                repository: Arc::clone(&repository),
+                policy: config.tokens,
+                clock: clock.clone(),
+                last_used: Arc::clone(&last_used),
+            }),
+            max_items: web::Data::new(MaxItems(config.lists.max_items)),
+            proxies: web::Data::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
             limits: web::Data::new(BodyLimits { size: config.server.body_limit, time: config.server.body_timeout }),
             readiness: web::Data::new(Readiness::default()),
-            clock: web::Data::new(clock),
+            clock: web::Data::new(clock.clone()),
         };
         let server = serve(listener, config, state)?;
         log::info!("started: version {}, listening on {address}", env!("CARGO_PKG_VERSION"));
-        Ok(Self { address, server, repository })
+        let chores = Chores { repository: Arc::clone(&repository), last_used, policy: config.tokens, clock };
+        Ok(Self { address, server, repository, chores })
     }
 
     /// The address it listens on, with the port that the system chose where it was asked to.
@@ -136,8 +153,10 @@ impl Application {
         let outcome = tokio::select! {
             outcome = &mut serving => outcome,
             () = &mut stopping => serving.await,
+            () = self.chores.keep_doing() => unreachable!("chores never end"),
         };
         outcome.map_err(ServeError::Server)?;
+        self.chores.store_uses().await;
         self.repository.close().await.map_err(ServeError::Close)?;
         log::info!("stopped");
         Ok(())
@@ -149,7 +168,11 @@ impl Application {
 struct State {
     repository: web::Data<dyn Repository>,
     passwords: web::Data<Passwords>,
-    policy: web::Data<PasswordPolicy>,
+    password_policy: web::Data<PasswordPolicy>,
+    session_policy: web::Data<SessionPolicy>,
+    authenticator: web::Data<Authenticator>,
+    max_items: web::Data<MaxItems>,
+    proxies: web::Data<TrustedProxies>,
     limits: web::Data<BodyLimits>,
     readiness: web::Data<Readiness>,
     clock: web::Data<Clock>,
@@ -177,14 +200,18 @@ fn serve(listener: TcpListener, config: &Config, state: State) -> Result<Server,
     let stopping = builder.graceful_shutdown_signal();
     builder
         .listen("authtokens", listener, move || {
-            let State { repository, passwords, policy, limits, readiness, clock } = state.clone();
+            let state = state.clone();
             let app = App::new()
-                .app_data(repository)
-                .app_data(passwords)
-                .app_data(policy)
-                .app_data(limits)
-                .app_data(readiness)
-                .app_data(clock)
+                .app_data(state.repository)
+                .app_data(state.passwords)
+                .app_data(state.password_policy)
+                .app_data(state.session_policy)
+                .app_data(state.authenticator)
+                .app_data(state.max_items)
+                .app_data(state.proxies)
+                .app_data(state.limits)
+                .app_data(state.readiness)
+                .app_data(state.clock)
                 .wrap(cross_origin(&cors))
                 .configure(routes::table);
             let exchange = apply_fn_factory(

@@ -4,7 +4,6 @@
 //! only on its way to the client and in a request's header; everything stored or compared is a [`TokenDigest`].
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -50,45 +49,19 @@ impl PlainToken {
 }
 
 /// The SHA-256 of a token: what is stored, and what a presented token is looked up by.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
+    /// Takes a digest back from a store.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The digest's bytes, as a store keeps them.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-/// A session to be opened: the digest of its token, and where the login came from.
-#[derive(Clone)]
-pub struct NewSession {
-    /// The digest of the new token.
-    pub digest: TokenDigest,
-    /// What the client says it is.
-    pub user_agent: UserAgent,
-    /// The client's address, where it is known.
-    pub ip: Option<IpAddr>,
-}
-
-/// A client's `User-Agent`, safe to store and to show: at most 256 characters, none of them a control character.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserAgent(String);
-
-impl UserAgent {
-    /// How many characters are kept.
-    pub const MAX_CHARS: usize = 256;
-
-    /// Keeps what may be kept of the header's text.
-    #[must_use]
-    pub fn from_header(text: &str) -> Self {
-        Self(text.chars().filter(|c| !c.is_control()).take(Self::MAX_CHARS).collect())
-    }
-
-    /// The text that is kept.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -121,12 +94,6 @@ mod tests {
         // printf %s d96163b8bc9127d8c5d5839018580123c64a324b | sha256sum
         let token = PlainToken::parse("d96163b8bc9127d8c5d5839018580123c64a324b").unwrap();
         assert_eq!(hex(token.digest().as_bytes()), "09c43a24ff91ab15efa9a9f84f553978b17f936857d210b3f53d8d60c487ed3c");
-    }
-
-    #[test]
-    fn a_user_agent_is_cut_at_256_characters_and_loses_its_control_characters() {
-        assert_eq!(UserAgent::from_header("a\u{1b}[31mb\u{85}c\td").as_str(), "a[31mbcd");
-        assert_eq!(UserAgent::from_header(&"ü".repeat(300)).as_str().chars().count(), 256);
     }
 
     proptest! {

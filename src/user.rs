@@ -4,21 +4,10 @@
 //! themselves are the API's: see each type.
 
 use email_address::{EmailAddress, Options};
-use serde::ser::{Serialize, SerializeStruct as _, Serializer};
-use thiserror::Error;
 
 use crate::clock::Timestamp;
-
-/// Which field a submitted value cannot go into, and the rule it breaks. The value itself is not kept: a password may
-/// have been typed into the wrong field.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("{field} {rule}")]
-pub struct InvalidField {
-    /// The field's name in the API.
-    pub field: &'static str,
-    /// The rule, as the rest of a sentence that starts with the field's name.
-    pub rule: String,
-}
+use crate::field::InvalidField;
+use crate::item::ItemId;
 
 /// A name to log in with: 1 to 30 characters of `A-Z a-z 0-9 _ @ + . -`, kept as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,13 +117,23 @@ pub struct Profile {
     pub zipcode: String,
 }
 
-impl Profile {
-    /// Sets one field.
+/// A text that one profile field can hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfileText {
+    field: ProfileField,
+    text: String,
+}
+
+/// Fields to be set, each to a text that it can hold.
+pub type ProfileChanges = Vec<ProfileText>;
+
+impl ProfileText {
+    /// Reads a text for a field.
     ///
     /// # Errors
     /// [`InvalidField`] when the text is longer than the field, has a control character, or is meant for `email` and is
     /// neither empty nor an address.
-    pub fn set(&mut self, field: ProfileField, text: String) -> Result<(), InvalidField> {
+    pub fn parse(field: ProfileField, text: String) -> Result<Self, InvalidField> {
         let refuse = |rule: String| Err(InvalidField { field: field.name(), rule });
         if text.chars().count() > field.max_chars() {
             return refuse(format!("must be at most {} characters", field.max_chars()));
@@ -145,8 +144,14 @@ impl Profile {
         if field == ProfileField::Email && !text.is_empty() && !is_email(&text) {
             return refuse("must be empty or an e-mail address".to_owned());
         }
-        *self.slot(field) = text;
-        Ok(())
+        Ok(Self { field, text })
+    }
+}
+
+impl Profile {
+    /// Sets one field.
+    pub fn set(&mut self, change: ProfileText) {
+        *self.slot(change.field) = change.text;
     }
 
     fn slot(&mut self, field: ProfileField) -> &mut String {
@@ -228,41 +233,15 @@ pub struct User {
     /// The last login, or the registration.
     pub last_login: Timestamp,
     /// The ids of the items that the user has, ascending.
-    pub cellar: Vec<i64>,
+    pub cellar: Vec<ItemId>,
     /// The ids of the items that the user wishes for, ascending.
-    pub wants: Vec<i64>,
+    pub wants: Vec<ItemId>,
     /// When the account was made; never changes.
     pub created: Timestamp,
     /// The last change to the profile or to a list.
     pub modified: Timestamp,
     /// When its owner joined; never changes.
     pub date_joined: Timestamp,
-}
-
-impl Serialize for User {
-    /// The API's eighteen keys in the API's order.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("User", 18)?;
-        object.serialize_field("username", self.username.as_str())?;
-        object.serialize_field("first_name", &self.profile.first_name)?;
-        object.serialize_field("last_name", &self.profile.last_name)?;
-        object.serialize_field("email", &self.profile.email)?;
-        object.serialize_field("is_active", &self.is_active)?;
-        object.serialize_field("is_superuser", &self.is_superuser)?;
-        object.serialize_field("is_staff", &self.is_staff)?;
-        object.serialize_field("last_login", &self.last_login)?;
-        object.serialize_field("cellar", &self.cellar)?;
-        object.serialize_field("wants", &self.wants)?;
-        object.serialize_field("address", &self.profile.address)?;
-        object.serialize_field("address2", &self.profile.address2)?;
-        object.serialize_field("city", &self.profile.city)?;
-        object.serialize_field("state", &self.profile.state)?;
-        object.serialize_field("zipcode", &self.profile.zipcode)?;
-        object.serialize_field("created", &self.created)?;
-        object.serialize_field("modified", &self.modified)?;
-        object.serialize_field("date_joined", &self.date_joined)?;
-        object.end()
-    }
 }
 
 #[cfg(test)]
@@ -297,7 +276,7 @@ mod tests {
             let field = ProfileField::ALL[index];
             prop_assume!(field != ProfileField::Email);
             let mut profile = Profile::default();
-            prop_assert!(profile.set(field, text.clone()).is_ok());
+            profile.set(ProfileText::parse(field, text.clone()).unwrap());
             prop_assert_eq!(&*profile.slot(field), &text);
         }
     }
@@ -305,20 +284,18 @@ mod tests {
     #[test]
     fn a_profile_field_longer_than_its_length_is_refused_and_the_length_counts_characters() {
         for field in ProfileField::ALL.into_iter().filter(|field| *field != ProfileField::Email) {
-            let mut profile = Profile::default();
-            assert!(profile.set(field, "ü".repeat(field.max_chars())).is_ok(), "{}", field.name());
-            assert!(profile.set(field, "ü".repeat(field.max_chars() + 1)).is_err(), "{}", field.name());
+            assert!(ProfileText::parse(field, "ü".repeat(field.max_chars())).is_ok(), "{}", field.name());
+            assert!(ProfileText::parse(field, "ü".repeat(field.max_chars() + 1)).is_err(), "{}", field.name());
         }
     }
 
     #[test]
     fn an_email_is_empty_or_an_address() {
-        let mut profile = Profile::default();
         for good in ["", "azure@diamond.example", "a.b+c@sub.example.org", "jürgen@exämple.de"] {
-            assert!(profile.set(ProfileField::Email, good.to_owned()).is_ok(), "{good}");
+            assert!(ProfileText::parse(ProfileField::Email, good.to_owned()).is_ok(), "{good}");
         }
         for bad in ["azure", "@example.org", "azure@", "a b@example.org", "A <a@example.org>", "a@b@example.org"] {
-            assert!(profile.set(ProfileField::Email, bad.to_owned()).is_err(), "{bad}");
+            assert!(ProfileText::parse(ProfileField::Email, bad.to_owned()).is_err(), "{bad}");
         }
     }
 }

@@ -7,7 +7,13 @@ use rusqlite::{Connection, TransactionBehavior};
 use thiserror::Error;
 
 /// The version of `schema.sql`.
-pub const VERSION: i32 = 1;
+pub const VERSION: i32 = 2;
+
+/// What brings a file from each version to the next, the first from 1 to 2. A new file needs none of them.
+const UPGRADES: [&str; 1] = [
+    // Sessions are listed newest first.
+    "DROP INDEX tokens_by_user; CREATE INDEX tokens_by_user ON tokens (user_id, created);",
+];
 
 /// `AuTk` in ASCII: marks the file as ours, for us and for `file(1)`.
 pub const APPLICATION_ID: i32 = 0x4175_546b;
@@ -50,7 +56,7 @@ pub fn check(connection: &Connection) -> Result<(), SchemaError> {
     Ok(())
 }
 
-/// Makes the schema where there is none yet. One transaction: all of it, or none.
+/// Makes the schema where there is none yet, or brings an older one up to date. One transaction: all of it, or none.
 ///
 /// # Errors
 /// [`SchemaError`] when the file may not be used or SQLite fails; the file is then as it was.
@@ -61,6 +67,13 @@ pub fn create_or_upgrade(connection: &mut Connection) -> Result<(), SchemaError>
     if version == 0 {
         transaction.execute_batch(SCHEMA)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    } else {
+        let done = usize::try_from(version - 1).unwrap_or_default();
+        for upgrade in UPGRADES.iter().skip(done) {
+            transaction.execute_batch(upgrade)?;
+        }
+    }
+    if version != VERSION {
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()?;

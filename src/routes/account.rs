@@ -2,30 +2,85 @@
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::body::JsonBody;
 use super::client::Client;
 use super::respond;
-use crate::auth::Session;
+use super::shapes::{ErrorResponse, StatusResponse, UserResponse};
+use crate::auth::Authenticated;
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::password::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::{Repository, RepositoryError, UniqueField, VerifiedLogin};
+use crate::session::SessionPolicy;
 use crate::token::PlainToken;
-use crate::user::{NewUser, Profile, ProfileField, User, Username};
+use crate::user::{NewUser, Profile, User, Username};
+
+/// A name and a password, and whatever of the profile is known already.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the shape for the documentation; the body is read field by field, strictly")]
+pub(super) struct RegisterRequest {
+    /// 1 to 30 characters of `A-Z a-z 0-9 _ @ + . -`; unique without regard to case.
+    #[schema(example = "AzureDiamond", min_length = 1, max_length = 30, pattern = "^[A-Za-z0-9_@+.-]{1,30}$")]
+    username: String,
+    /// Any text but the empty one; every byte counts.
+    #[schema(example = "hunter2", min_length = 1)]
+    password: String,
+    #[schema(max_length = 150)]
+    first_name: Option<String>,
+    #[schema(max_length = 150)]
+    last_name: Option<String>,
+    /// Empty or an address.
+    #[schema(max_length = 254)]
+    email: Option<String>,
+    #[schema(max_length = 255)]
+    address: Option<String>,
+    #[schema(max_length = 255)]
+    address2: Option<String>,
+    #[schema(max_length = 100)]
+    city: Option<String>,
+    #[schema(max_length = 100)]
+    state: Option<String>,
+    #[schema(max_length = 20)]
+    zipcode: Option<String>,
+}
+
+/// A name and a password.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the shape for the documentation; the body is read field by field, strictly")]
+pub(super) struct LoginRequest {
+    /// The account's name, in any case.
+    #[schema(example = "AzureDiamond", min_length = 1, max_length = 30)]
+    username: String,
+    #[schema(example = "hunter2", min_length = 1)]
+    password: String,
+}
 
 /// A new session: the only answer that shows a token.
-#[derive(Serialize)]
-struct SessionResponse<'a> {
-    token: &'a str,
-    user: &'a User,
+#[derive(Serialize, ToSchema)]
+pub(super) struct SessionResponse {
+    /// What later requests carry as `Authorization: Token <token>`.
+    #[schema(example = "d96163b8bc9127d8c5d5839018580123c64a324b", pattern = "^[0-9a-f]{40}$")]
+    token: String,
+    user: UserResponse,
 }
 
-#[derive(Serialize)]
-struct StatusResponse {
-    status: &'static str,
+impl SessionResponse {
+    fn new(token: &PlainToken, user: User) -> Self {
+        Self { token: token.reveal().to_owned(), user: user.into() }
+    }
 }
 
+/// Make an account and its first token
+#[utoipa::path(
+    post, path = "/api/register", tag = "account", request_body = RegisterRequest,
+    responses(
+        (status = 201, description = "The account is made", body = SessionResponse),
+        (status = 400, description = "The name is taken, or a field breaks its rule", body = ErrorResponse),
+        (status = 503, description = "Too much is waiting already; `Retry-After` says when to try again", body = ErrorResponse),
+    ),
+)]
 pub(super) async fn register(
     client: Client,
     mut body: JsonBody,
@@ -35,13 +90,11 @@ pub(super) async fn register(
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
     let username = Username::parse(&body.require("username")?)?;
-    let password = PlainPassword::parse(body.require("password")?)?;
-    policy.check(&password)?;
+    let password = PlainPassword::parse("password", body.require("password")?)?;
+    policy.check("password", &password)?;
     let mut profile = Profile::default();
-    for field in ProfileField::ALL {
-        if let Some(text) = body.accept(field.name())? {
-            profile.set(field, text)?;
-        }
+    for change in body.accept_profile()? {
+        profile.set(change);
     }
     // Only to spare a taken name its hash; who is first is decided by the store.
     if repository.find_credentials(&username).await?.is_some() {
@@ -51,18 +104,29 @@ pub(super) async fn register(
     let token = PlainToken::generate();
     let user = NewUser { username, password_hash, profile };
     let user = repository.register_user(user, client.session(token.digest()), clock.now()).await?;
-    respond(HttpResponse::Created(), &SessionResponse { token: token.reveal(), user: &user })
+    respond(HttpResponse::Created(), &SessionResponse::new(&token, user))
 }
 
+/// Get a new token for an account
+#[utoipa::path(
+    post, path = "/api/login", tag = "account", request_body = LoginRequest,
+    responses(
+        (status = 200, description = "A new session", body = SessionResponse),
+        (status = 400, description = "A field is missing or mistyped", body = ErrorResponse),
+        (status = 401, description = "No account that may be used has this name and this password", body = ErrorResponse),
+        (status = 503, description = "Too much is waiting already; `Retry-After` says when to try again", body = ErrorResponse),
+    ),
+)]
 pub(super) async fn log_in(
     client: Client,
     mut body: JsonBody,
     repository: web::Data<dyn Repository>,
     passwords: web::Data<Passwords>,
+    policy: web::Data<SessionPolicy>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
     let username = Username::parse(&body.require("username")?)?;
-    let password = PlainPassword::parse(body.require("password")?)?;
+    let password = PlainPassword::parse("password", body.require("password")?)?;
     // An account that may not be used is treated like one that does not exist, from here to the last byte.
     let credentials = repository.find_credentials(&username).await?.filter(|credentials| credentials.is_active);
     let stored = credentials.as_ref().map(|credentials| &credentials.password_hash);
@@ -76,16 +140,24 @@ pub(super) async fn log_in(
         rehashed: verification.rehashed,
     };
     let user = repository
-        .open_session(login, client.session(token.digest()), clock.now())
+        .open_session(login, client.session(token.digest()), policy.max_per_user, clock.now())
         .await?
         .ok_or(ApiError::LoginFailed)?;
-    respond(HttpResponse::Ok(), &SessionResponse { token: token.reveal(), user: &user })
+    respond(HttpResponse::Ok(), &SessionResponse::new(&token, user))
 }
 
-pub(super) async fn log_out(session: Session, repository: web::Data<dyn Repository>) -> Result<HttpResponse, ApiError> {
-    if repository.revoke_session(&session.digest).await? {
-        respond(HttpResponse::Ok(), &StatusResponse { status: "success" })
-    } else {
-        Err(ApiError::Unauthorized)
-    }
+/// End the presented token's session
+#[utoipa::path(
+    post, path = "/api/logout", tag = "account", security(("Token" = [])),
+    responses(
+        (status = 200, description = "It is over, at once and for good", body = StatusResponse),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+    ),
+)]
+pub(super) async fn log_out(
+    Authenticated(caller): Authenticated,
+    repository: web::Data<dyn Repository>,
+) -> Result<HttpResponse, ApiError> {
+    repository.revoke_own_session(&caller).await?;
+    respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }

@@ -9,8 +9,11 @@ use bytesize::ByteSize;
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 
+use crate::auth::Authenticated;
 use crate::error::ApiError;
-use crate::json::{Object, Value};
+use crate::json::{Malformed, Object, Value};
+use crate::session::Caller;
+use crate::user::{ProfileChanges, ProfileField, ProfileText};
 
 /// How large a body may be and how long it may take.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +24,7 @@ pub struct BodyLimits {
     pub time: Duration,
 }
 
-/// A JSON body: an object, read whole.
+/// A JSON body that is an object, read whole.
 pub(super) struct JsonBody(pub(super) Object);
 
 impl FromRequest for JsonBody {
@@ -29,22 +32,60 @@ impl FromRequest for JsonBody {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let limits = request.app_data::<web::Data<BodyLimits>>().cloned();
-        let headers = check_headers(request.headers());
-        let announced = content_length(request.headers());
-        let payload = payload.take();
+        let body = BodyReader::new(request, payload);
+        Box::pin(async move { Self::from_value(body.read().await?) })
+    }
+}
+
+/// A JSON body of a caller whose session was found first: a stranger's body is not even read.
+pub(super) struct AuthenticatedBody {
+    pub(super) caller: Caller,
+    pub(super) body: Value,
+}
+
+impl FromRequest for AuthenticatedBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let authenticated = Authenticated::from_request(request, payload);
+        let body = BodyReader::new(request, payload);
         Box::pin(async move {
-            let limits = limits.ok_or_else(|| ApiError::Internal("no body limits are configured".into()))?;
-            headers?;
-            let size = usize::try_from(limits.size.as_u64()).unwrap_or(usize::MAX);
-            if announced.is_some_and(|length| length > size) {
-                return Err(ApiError::BodyTooLarge { limit: limits.size });
-            }
-            let body = tokio::time::timeout(limits.time, read(payload, size, limits.size))
-                .await
-                .map_err(|_| ApiError::BodyTimeout)??;
-            Ok(Self(Object::parse(&body)?))
+            let Authenticated(caller) = authenticated.await?;
+            Ok(Self { caller, body: body.read().await? })
         })
+    }
+}
+
+/// What is needed to read a body later than the request's head.
+struct BodyReader {
+    limits: Option<web::Data<BodyLimits>>,
+    headers: Result<(), ApiError>,
+    announced: Option<usize>,
+    payload: Payload,
+}
+
+impl BodyReader {
+    fn new(request: &HttpRequest, payload: &mut Payload) -> Self {
+        Self {
+            limits: request.app_data::<web::Data<BodyLimits>>().cloned(),
+            headers: check_headers(request.headers()),
+            announced: content_length(request.headers()),
+            payload: payload.take(),
+        }
+    }
+
+    async fn read(self) -> Result<Value, ApiError> {
+        let limits = self.limits.ok_or_else(|| ApiError::Internal("no body limits are configured".into()))?;
+        self.headers?;
+        let size = usize::try_from(limits.size.as_u64()).unwrap_or(usize::MAX);
+        if self.announced.is_some_and(|length| length > size) {
+            return Err(ApiError::BodyTooLarge { limit: limits.size });
+        }
+        let body = tokio::time::timeout(limits.time, read(self.payload, size, limits.size))
+            .await
+            .map_err(|_| ApiError::BodyTimeout)??;
+        Ok(Value::parse(&body)?)
     }
 }
 
@@ -85,6 +126,25 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
 }
 
 impl JsonBody {
+    /// Takes a body that is an object.
+    pub(super) fn from_value(body: Value) -> Result<Self, ApiError> {
+        match body {
+            Value::Object(object) => Ok(Self(object)),
+            _ => Err(Malformed::NotAnObject.into()),
+        }
+    }
+
+    /// The profile's fields that are there, each a text that it can hold.
+    pub(super) fn accept_profile(&mut self) -> Result<ProfileChanges, ApiError> {
+        let mut changes = Vec::new();
+        for field in ProfileField::ALL {
+            if let Some(text) = self.accept(field.name())? {
+                changes.push(ProfileText::parse(field, text)?);
+            }
+        }
+        Ok(changes)
+    }
+
     /// A string that must be there.
     pub(super) fn require(&mut self, field: &'static str) -> Result<String, ApiError> {
         self.accept(field)?.ok_or_else(|| ApiError::InvalidData(format!("{field} is required")))

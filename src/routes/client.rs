@@ -7,10 +7,12 @@ use std::rc::Rc;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::USER_AGENT;
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpRequest, web};
 
 use crate::connection::ConnectionState;
-use crate::token::{NewSession, TokenDigest, UserAgent};
+use crate::proxy::TrustedProxies;
+use crate::session::{NewSession, UserAgent};
+use crate::token::TokenDigest;
 
 /// The client at the other end.
 pub(super) struct Client {
@@ -39,10 +41,15 @@ impl FromRequest for Client {
     type Future = Ready<Result<Self, Infallible>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let user_agent = request.headers().get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let headers = request.headers();
+        let user_agent = headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
         ready(Ok(Self {
             user_agent: UserAgent::from_header(user_agent.as_deref().unwrap_or_default()),
-            ip: request.peer_addr().map(|peer| peer.ip().to_canonical()),
+            ip: request.peer_addr().map(|peer| {
+                let forwarded: Vec<_> = headers.get_all("x-forwarded-for").filter_map(|v| v.to_str().ok()).collect();
+                let proxies = request.app_data::<web::Data<TrustedProxies>>();
+                proxies.map_or(peer.ip(), |proxies| proxies.client(peer.ip(), forwarded.into_iter()))
+            }),
             connection: request.conn_data::<Rc<ConnectionState>>().cloned(),
         }))
     }

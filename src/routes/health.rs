@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::respond;
+use super::shapes::ErrorResponse;
 use crate::error::ApiError;
 use crate::repository::Repository;
 
@@ -29,15 +31,30 @@ impl Readiness {
     }
 }
 
-#[derive(Serialize)]
-struct Status {
+/// How it is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    #[schema(example = "ready")]
     status: &'static str,
 }
 
+/// Whether the process serves
+#[utoipa::path(
+    get, path = "/healthz", tag = "service",
+    responses((status = 200, description = "It does", body = Health)),
+)]
 pub(super) async fn alive() -> Result<HttpResponse, ApiError> {
-    respond(HttpResponse::Ok(), &Status { status: "alive" })
+    respond(HttpResponse::Ok(), &Health { status: "alive" })
 }
 
+/// Whether the store can be read and written
+#[utoipa::path(
+    get, path = "/readyz", tag = "service",
+    responses(
+        (status = 200, description = "It can", body = Health),
+        (status = 503, description = "It cannot, now; `Retry-After` says when to look again", body = ErrorResponse),
+    ),
+)]
 pub(super) async fn ready(
     repository: web::Data<dyn Repository>,
     readiness: web::Data<Readiness>,
@@ -47,5 +64,5 @@ pub(super) async fn ready(
         readiness.record(checked.is_ok().then(Instant::now));
         checked.map_err(|error| ApiError::Unavailable { retry_after: 1, cause: Some(Box::new(error)) })?;
     }
-    respond(HttpResponse::Ok(), &Status { status: "ready" })
+    respond(HttpResponse::Ok(), &Health { status: "ready" })
 }

@@ -1,46 +1,74 @@
 //! `GET /`: what this is, for a person or a program that finds it.
 
+use std::sync::LazyLock;
+
 use actix_web::HttpResponse;
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::path::Operation;
 
-use super::respond;
+use super::{document, respond};
 use crate::error::ApiError;
 
-#[derive(Serialize)]
-struct Index {
+/// What answers here.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Index {
+    #[schema(example = "authtokens")]
     name: &'static str,
     version: &'static str,
     description: &'static str,
+    /// Pages that explain every call and let you try it.
+    #[schema(example = "/docs")]
     documentation: &'static str,
-    calls: [Call; 5],
+    /// The same for programs.
+    #[schema(example = "/api/openapi.json")]
+    openapi: &'static str,
+    calls: Vec<Call>,
 }
 
-#[derive(Serialize)]
-struct Call {
-    call: &'static str,
-    does: &'static str,
+/// A call and what it does.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Call {
+    #[schema(example = "POST /api/register")]
+    call: String,
+    #[schema(example = "Make an account and its first token")]
+    does: String,
 }
 
-const INDEX: Index = Index {
+static INDEX: LazyLock<Index> = LazyLock::new(|| Index {
     name: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     description: env!("CARGO_PKG_DESCRIPTION"),
-    documentation: "README.md in the authtokens source explains every call; `authtokens --help` explains the server.",
-    calls: [
-        Call {
-            call: "POST /api/register",
-            does: "makes an account from {\"username\", \"password\"} and answers its first token and the user",
-        },
-        Call {
-            call: "POST /api/login",
-            does: "takes {\"username\", \"password\"} and answers a new token and the user",
-        },
-        Call { call: "POST /api/logout", does: "ends the session of the token in `Authorization: Token <token>`" },
-        Call { call: "GET /healthz", does: "answers 200 while the process serves" },
-        Call { call: "GET /readyz", does: "answers 200 while the store can be read and written" },
-    ],
-};
+    documentation: "/docs",
+    openapi: "/api/openapi.json",
+    calls: calls(),
+});
 
+/// The calls, as the document has them.
+fn calls() -> Vec<Call> {
+    let mut calls = Vec::new();
+    for (path, item) in &document().paths.paths {
+        let methods = [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+        ];
+        for (method, operation) in methods {
+            if let Some(Operation { summary: Some(summary), .. }) = operation {
+                calls.push(Call { call: format!("{method} {path}"), does: summary.clone() });
+            }
+        }
+    }
+    calls
+}
+
+/// What this is and what it can do
+#[utoipa::path(
+    get, path = "/", tag = "service",
+    responses((status = 200, description = "The service and its calls", body = Index)),
+)]
 pub(super) async fn show() -> Result<HttpResponse, ApiError> {
-    respond(HttpResponse::Ok(), &INDEX)
+    respond(HttpResponse::Ok(), &*INDEX)
 }

@@ -3,8 +3,13 @@
 mod account;
 mod body;
 mod client;
+mod documentation;
 mod health;
 mod index;
+mod items;
+mod sessions;
+mod shapes;
+mod user;
 
 use actix_web::http::{Method, header};
 use actix_web::web::{self, ServiceConfig};
@@ -15,21 +20,60 @@ use crate::error::ApiError;
 use crate::json;
 
 pub use body::BodyLimits;
+pub use documentation::document;
 pub use health::Readiness;
+pub use items::MaxItems;
 
-/// Every path, what may be done there, and what answers everything else.
+/// Every path and the methods that it has: the value of its `Allow`.
+pub const PATHS: [(&str, &str); 19] = [
+    ("/", "GET, HEAD"),
+    ("/healthz", "GET, HEAD"),
+    ("/readyz", "GET, HEAD"),
+    ("/api/openapi.json", "GET, HEAD"),
+    ("/docs", "GET, HEAD"),
+    ("/docs/{file}", "GET, HEAD"),
+    ("/api/register", "POST"),
+    ("/api/login", "POST"),
+    ("/api/logout", "POST"),
+    ("/api/logoutall", "POST"),
+    ("/api/user", "GET, HEAD, PATCH, DELETE"),
+    ("/api/user/export", "GET, HEAD"),
+    ("/api/user/password", "POST"),
+    ("/api/user/tokens", "GET, HEAD"),
+    ("/api/user/tokens/{id}", "DELETE"),
+    ("/api/user/cellar", "GET, HEAD, PUT"),
+    ("/api/user/wants", "GET, HEAD, PUT"),
+    ("/api/user/cellar/{item_id}", "PUT, DELETE"),
+    ("/api/user/wants/{item_id}", "PUT, DELETE"),
+];
+
+/// What is done for each of them.
 pub fn table(app: &mut ServiceConfig) {
-    app.service(at("/", "GET, HEAD").get(index::show).head(index::show))
-        .service(at("/healthz", "GET, HEAD").get(health::alive).head(health::alive))
-        .service(at("/readyz", "GET, HEAD").get(health::ready).head(health::ready))
-        .service(at("/api/register", "POST").post(account::register))
-        .service(at("/api/login", "POST").post(account::log_in))
-        .service(at("/api/logout", "POST").post(account::log_out))
+    app.service(at("/").get(index::show).head(index::show))
+        .service(at("/healthz").get(health::alive).head(health::alive))
+        .service(at("/readyz").get(health::ready).head(health::ready))
+        .service(at("/api/openapi.json").get(documentation::show).head(documentation::show))
+        .service(at("/docs").get(documentation::page).head(documentation::page))
+        .service(at("/docs/{file}").get(documentation::file).head(documentation::file))
+        .service(at("/api/register").post(account::register))
+        .service(at("/api/login").post(account::log_in))
+        .service(at("/api/logout").post(account::log_out))
+        .service(at("/api/logoutall").post(sessions::end_all))
+        .service(at("/api/user").get(user::show).head(user::show).patch(user::update).delete(user::delete))
+        .service(at("/api/user/export").get(user::export).head(user::export))
+        .service(at("/api/user/password").post(user::change_password))
+        .service(at("/api/user/tokens").get(sessions::list).head(sessions::list))
+        .service(at("/api/user/tokens/{id}").delete(sessions::end))
+        .service(at("/api/user/cellar").get(items::list_cellar).head(items::list_cellar).put(items::replace_cellar))
+        .service(at("/api/user/wants").get(items::list_wants).head(items::list_wants).put(items::replace_wants))
+        .service(at("/api/user/cellar/{item_id}").put(items::add_to_cellar).delete(items::remove_from_cellar))
+        .service(at("/api/user/wants/{item_id}").put(items::add_to_wants).delete(items::remove_from_wants))
         .default_service(web::to(nothing_here));
 }
 
-/// A path in both its spellings. `allow` is what may be done there; a method outside it is told so.
-fn at(path: &str, allow: &'static str) -> Resource {
+/// A path in both its spellings. A method that [`PATHS`] does not give it is told so.
+fn at(path: &str) -> Resource {
+    let allow = PATHS.iter().find(|(known, _)| *known == path).map_or("", |(_, allow)| allow);
     let with_slash = format!("{}/", path.trim_end_matches('/'));
     let paths = if path == with_slash { vec![with_slash] } else { vec![path.to_owned(), with_slash] };
     web::resource(paths).default_service(only(allow))

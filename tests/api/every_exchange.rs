@@ -1,12 +1,19 @@
 //! What holds for every exchange: headers, paths, methods, types, origins.
 
+use authtokens::routes::PATHS;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::helpers::{JSON, TestApp, UNKNOWN_TOKEN, assert_sentence, post_bytes, session_of};
 
-const PATHS: [&str; 6] = ["/", "/healthz", "/readyz", "/api/register", "/api/login", "/api/logout"];
+/// Every path of the service that answers JSON, with something in the place of its parameters, and its `Allow`.
+fn paths() -> impl Iterator<Item = (String, &'static str)> {
+    PATHS
+        .into_iter()
+        .filter(|(path, _)| !path.starts_with("/docs"))
+        .map(|(path, allow)| (path.replace("{id}", "0123456789abcdef").replace("{item_id}", "7"), allow))
+}
 
 fn assert_common_headers(headers: &HeaderMap) {
     assert_eq!(headers["access-control-allow-origin"], "*");
@@ -25,12 +32,12 @@ fn assert_common_headers(headers: &HeaderMap) {
 async fn every_response_is_json_with_the_same_headers_whether_or_not_there_is_an_origin() {
     let app = TestApp::spawn();
     for origin in [None, Some("https://app.example.org"), Some("null")] {
-        for path in PATHS.into_iter().chain(["/nothing/here", "/api", "/api/", "/api/register/x", "/%2e%2e/etc/passwd"])
-        {
+        let others = ["/nothing/here", "/api", "/api/", "/api/register/x", "/docs/nothing", "/%2e%2e/etc/passwd"];
+        for path in paths().map(|(path, _)| path).chain(others.map(str::to_owned)) {
             for method in
                 [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::TRACE]
             {
-                let mut request = app.client.request(method.clone(), app.url(path));
+                let mut request = app.client.request(method.clone(), app.url(&path));
                 if let Some(origin) = origin {
                     request = request.header("Origin", origin);
                 }
@@ -53,8 +60,8 @@ async fn every_response_is_json_with_the_same_headers_whether_or_not_there_is_an
 #[tokio::test]
 async fn paths_work_with_and_without_a_trailing_slash_without_a_redirect() {
     let app = TestApp::spawn();
-    for path in PATHS {
-        let bare = app.client.get(app.url(path)).send().await.unwrap();
+    for (path, _) in paths() {
+        let bare = app.client.get(app.url(&path)).send().await.unwrap();
         let slashed = app.client.get(app.url(&format!("{}/", path.trim_end_matches('/')))).send().await.unwrap();
         assert_eq!(bare.status(), slashed.status(), "{path}");
         assert!(bare.url().path() == path && !bare.status().is_redirection(), "{path}");
@@ -69,18 +76,19 @@ async fn paths_work_with_and_without_a_trailing_slash_without_a_redirect() {
 #[tokio::test]
 async fn a_method_that_a_path_does_not_have_is_405_with_allow() {
     let app = TestApp::spawn();
-    for path in PATHS {
-        let allow = if path.starts_with("/api") { "POST" } else { "GET, HEAD" };
-        for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::TRACE] {
-            let response = app.client.request(method.clone(), app.url(path)).send().await.unwrap();
-            if allow.contains(method.as_str()) {
+    for (path, allow) in paths() {
+        for method in
+            [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::TRACE]
+        {
+            let response = app.client.request(method.clone(), app.url(&path)).send().await.unwrap();
+            if allow.split(", ").any(|allowed| allowed == method.as_str()) {
                 assert_ne!(response.status(), 405, "{method} {path}");
             } else {
                 assert_eq!(response.status(), 405, "{method} {path}");
                 assert_eq!(response.headers()["allow"], allow, "{method} {path}");
             }
         }
-        let options = app.client.request(Method::OPTIONS, app.url(path)).send().await.unwrap();
+        let options = app.client.request(Method::OPTIONS, app.url(&path)).send().await.unwrap();
         assert_eq!((options.status().as_u16(), &options.headers()["allow"]), (204, &allow.parse().unwrap()), "{path}");
     }
     assert_eq!(app.client.get(app.url("/nothing")).send().await.unwrap().status(), 404);
@@ -89,11 +97,11 @@ async fn a_method_that_a_path_does_not_have_is_405_with_allow() {
 #[tokio::test]
 async fn a_preflight_is_answered_for_every_path_with_methods_and_a_max_age() {
     let app = TestApp::spawn();
-    for path in PATHS.into_iter().chain(["/api/login/", "/api/to/come", "/nothing"]) {
+    for path in paths().map(|(path, _)| path).chain(["/api/login/", "/api/to/come", "/nothing"].map(str::to_owned)) {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             let response = app
                 .client
-                .request(Method::OPTIONS, app.url(path))
+                .request(Method::OPTIONS, app.url(&path))
                 .header("Origin", "https://app.example.org")
                 .header("Access-Control-Request-Method", method)
                 .header("Access-Control-Request-Headers", "authorization, content-type, x-other")
@@ -195,7 +203,8 @@ async fn root_tells_a_person_or_a_program_what_this_is() {
     let body: Value = app.client.get(app.url("/")).send().await.unwrap().json().await.unwrap();
     assert_eq!(body["name"], "authtokens");
     assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
-    assert!(body["documentation"].as_str().unwrap().contains("README"));
+    assert_eq!(body["documentation"], "/docs");
+    assert_eq!(body["openapi"], "/api/openapi.json");
     for path in ["/api/register", "/api/login", "/api/logout"] {
         assert!(body["calls"].to_string().contains(path), "{path}");
     }

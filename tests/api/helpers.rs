@@ -9,6 +9,7 @@ use std::time::Duration;
 use authtokens::clock::{Clock, Timestamp};
 use authtokens::config::{Config, Settings};
 use authtokens::startup::Application;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -98,6 +99,25 @@ impl TestApp {
     pub async fn log_out(&self, token: &str) -> Response {
         let request = self.client.post(self.url("/api/logout")).header("Authorization", format!("Token {token}"));
         request.send().await.unwrap()
+    }
+
+    /// A request in the name of a session, with a JSON body where there is one.
+    pub async fn ask(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Response {
+        let request = self.client.request(method, self.url(path)).header("Authorization", format!("Token {token}"));
+        let request = if let Some(body) = body { request.json(body) } else { request };
+        request.send().await.unwrap()
+    }
+
+    /// The JSON of a request that must succeed.
+    pub async fn get(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Value {
+        let response = self.ask(method, path, token, body).await;
+        assert_eq!(response.status(), 200, "{path}");
+        response.json().await.unwrap()
+    }
+
+    /// A new user's token.
+    pub async fn new_user(&self, username: &str) -> String {
+        session_of(self.register(username, "hunter2").await).await.0
     }
 
     /// Sends bytes as they are and reads until the server closes or has answered once.

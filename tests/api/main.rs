@@ -4,12 +4,17 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod connections;
+mod documentation;
 mod every_exchange;
 mod helpers;
+mod lists;
 mod login;
 mod logout;
 mod malformed;
 mod overload;
 mod process;
 mod register;
+mod roles;
 mod seed;
+mod sessions;
+mod user;

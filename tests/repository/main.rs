@@ -63,6 +63,16 @@ macro_rules! contract {
             a_revoked_session_is_gone_and_the_others_stay
             of_many_revocations_of_one_session_at_once_one_succeeds
             what_was_never_there_is_none_and_not_an_error
+            a_session_ends_by_its_age_and_by_its_rest
+            dead_sessions_are_forgotten_and_live_ones_are_not
+            the_session_that_was_used_least_recently_makes_room
+            sessions_are_listed_newest_first_and_ended_by_their_owner_only
+            nothing_is_done_for_a_session_that_is_over
+            a_profile_changes_field_by_field_and_modified_moves_with_a_change
+            a_new_password_ends_every_other_session
+            a_deleted_account_is_gone_with_all_that_was_its_own
+            a_list_holds_each_item_once_ascending_and_modified_moves_with_a_change
+            of_many_edits_at_once_none_is_lost
             a_store_that_can_work_says_so
             a_closed_store_takes_no_more_writes
         }

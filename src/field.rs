@@ -1,0 +1,14 @@
+//! What is wrong with a submitted value.
+
+use thiserror::Error;
+
+/// Which field a submitted value cannot go into, and the rule it breaks. The value itself is not kept: a password may
+/// have been typed into the wrong field.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{field} {rule}")]
+pub struct InvalidField {
+    /// The field's name in the API.
+    pub field: &'static str,
+    /// The rule, as the rest of a sentence that starts with the field's name.
+    pub rule: String,
+}

@@ -1,0 +1,110 @@
+//! The API's own description: the OpenAPI document, made from the handlers, and pages that show it.
+//!
+//! The pages are Swagger UI, carried in the binary: nothing is fetched from anywhere.
+
+use std::sync::{Arc, LazyLock};
+
+use actix_web::{HttpResponse, web};
+use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_swagger_ui::Config;
+
+use super::{account, health, index, items, sessions, user};
+use crate::error::ApiError;
+
+/// Where the pages are.
+const PAGES: &str = "/docs/";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "authtokens",
+        description = "Accounts and revocable tokens for small apps. Register or log in, and send the token that you are \
+            given as `Authorization: Token <token>` (`Bearer` works too). Every error is an object with the single \
+            attribute `error`. Every path works with and without a trailing slash.",
+    ),
+    paths(
+        index::show,
+        health::alive,
+        health::ready,
+        account::register,
+        account::log_in,
+        account::log_out,
+        sessions::end_all,
+        user::show,
+        user::update,
+        user::delete,
+        user::export,
+        user::change_password,
+        sessions::list,
+        sessions::end,
+        items::list_cellar,
+        items::replace_cellar,
+        items::add_to_cellar,
+        items::remove_from_cellar,
+        items::list_wants,
+        items::replace_wants,
+        items::add_to_wants,
+        items::remove_from_wants,
+    ),
+    tags(
+        (name = "account", description = "Register, log in, log out"),
+        (name = "user", description = "The account behind the token"),
+        (name = "lists", description = "What the user has and what the user wishes for"),
+        (name = "sessions", description = "The tokens that are out, to be seen and ended one by one"),
+        (name = "service", description = "For whoever watches over the process"),
+    ),
+    modifiers(&TokenScheme),
+)]
+struct Api;
+
+/// How a token is presented, in the words of OpenAPI: it knows no scheme `Token`, so its synonym stands there.
+struct TokenScheme;
+
+impl Modify for TokenScheme {
+    fn modify(&self, document: &mut Document) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("40 lowercase hex digits")
+            .description(Some("The `token` that registering or logging in answered."))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("Token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The OpenAPI document of this version.
+#[must_use]
+pub fn document() -> Document {
+    Api::openapi()
+}
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_json().unwrap_or_default());
+
+static UI: LazyLock<Arc<Config<'static>>> =
+    LazyLock::new(|| Arc::new(Config::from("/api/openapi.json").persist_authorization(true)));
+
+pub(super) async fn show() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(DOCUMENT.as_str())
+}
+
+pub(super) async fn page() -> Result<HttpResponse, ApiError> {
+    let (html, _) = ui_file("")?;
+    // The page's own links start at its folder; without the trailing slash they would start one above.
+    let html = String::from_utf8_lossy(&html).replacen("<head>", &format!("<head><base href=\"{PAGES}\">"), 1);
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(html))
+}
+
+pub(super) async fn file(file: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    let (bytes, content_type) = ui_file(&file)?;
+    Ok(HttpResponse::Ok().content_type(content_type).body(bytes))
+}
+
+fn ui_file(path: &str) -> Result<(Vec<u8>, String), ApiError> {
+    match utoipa_swagger_ui::serve(path, Arc::clone(&UI)) {
+        Ok(Some(file)) => Ok((file.bytes.into_owned(), file.content_type)),
+        Ok(None) => Err(ApiError::NotFound),
+        Err(error) => Err(ApiError::Internal(error.to_string().into())),
+    }
+}
