@@ -1,27 +1,45 @@
-//! A client's connection, with the deadlines and the last words that the framework leaves out.
+//! A client's connection, with the bounds and the last words that the framework leaves out.
 //!
-//! actix-web times only the first head of a connection: a client that sends a second one byte by byte would hold it for
-//! ever. It answers what it cannot parse with an empty body, which no layer above sees. And it keeps to itself that a
-//! client has closed its side. This wrapper around the socket adds the three: a deadline for every head, a JSON body for
-//! the framework's own answers, and [`ConnectionState::client_gone`].
+//! actix-web times only the first head of a connection, and neither a client that stops in the middle of a chunked body
+//! nor one that never reads its answers. It reads on while a request is being served, as far as its buffer goes, and
+//! then spins. It answers what it cannot parse with an empty body, which no layer above sees. And it keeps to itself
+//! that a client has gone away. This wrapper around the socket mends all four:
+//!
+//! - a connection is always in one [`Phase`], and each phase has its deadline;
+//! - bytes are handed over only when the phase has a use for them;
+//! - the framework's own answers get a JSON body;
+//! - [`ConnectionState::client_gone`] watches the socket itself.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use actix_rt::net::{ActixStream, Ready, TcpStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+/// How much is handed over before the framework must look at it. Half of what its buffer takes.
+const BURST: usize = 64 * 1024;
+
+/// How long a connection that is to be closed may take to hear of it.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// How often a client is looked at that has sent more than is being read.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What every connection of a server has in common.
 pub struct ConnectionSettings {
-    /// How long a request's head may take, from its first byte.
+    /// How long a request's head may take, from its first byte; and how long a new connection may stay silent.
     pub header_timeout: Duration,
+    /// How long a connection may rest between two requests.
+    pub keep_alive: Duration,
+    /// How long a client may take to read an answer.
+    pub write_timeout: Duration,
     /// Writes the whole response to a request that never reached a handler.
     pub refuse: Box<dyn Fn(Refusal) -> Vec<u8>>,
 }
@@ -34,51 +52,125 @@ pub struct Refusal {
     pub peer: Option<SocketAddr>,
 }
 
-/// What the layers above tell a connection, and learn from it.
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing of the next request has come; it must begin by then.
+    Resting(Instant),
+    /// A request's head is coming; it must be whole by then.
+    Head(Instant),
+    /// A request is being served, and none of what the client sends is read.
+    Serving,
+    /// A request is being served, and its body is read. Whoever reads it keeps the time.
+    Receiving,
+    /// The last answer is given. What the client still sends is thrown away until it has closed, or until then.
+    Closing(Instant),
+}
+
+/// The side of a connection that the layers above see.
 pub struct ConnectionState {
-    in_exchange: Cell<bool>,
-    head_deadline: Cell<Option<Instant>>,
-    gone: watch::Sender<bool>,
+    stream: Rc<TcpStream>,
+    phase: Cell<Phase>,
+    body_was_read: Cell<bool>,
+    keep_alive: Duration,
+    /// The connection's task, where it asked to read in a phase that reads nothing.
+    waiting: RefCell<Option<Waker>>,
 }
 
 impl ConnectionState {
-    /// Marks the time from a request's arrival at the service to its response: no head is awaited meanwhile.
+    /// Begins to serve a request. `None` when the last answer has been given: nobody reads another.
     #[must_use]
-    pub fn exchange(self: &Rc<Self>) -> Exchange {
-        self.in_exchange.set(true);
-        self.head_deadline.set(None);
-        Exchange(Rc::clone(self))
+    pub fn serve(self: &Rc<Self>) -> Option<Serving> {
+        if matches!(self.phase.get(), Phase::Closing(_)) {
+            return None;
+        }
+        self.enter(Phase::Serving);
+        self.body_was_read.set(false);
+        Some(Serving(Rc::clone(self)))
     }
 
-    /// Resolves when the client has closed its side.
+    /// Begins to read the body of the request that is being served.
+    #[must_use]
+    pub fn receive(self: &Rc<Self>) -> Receiving {
+        self.enter(Phase::Receiving);
+        Receiving(Rc::clone(self))
+    }
+
+    /// Resolves when the client has closed its side, or the network has.
     pub fn client_gone(&self) -> impl Future<Output = ()> + use<> {
-        let mut gone = self.gone.subscribe();
+        let stream = Rc::clone(&self.stream);
         async move {
-            if gone.wait_for(|gone| *gone).await.is_err() {
-                // The connection itself is gone, and this future with it in a moment.
-                std::future::pending::<()>().await;
+            loop {
+                match stream.ready(Interest::READABLE).await {
+                    Ok(ready) if !ready.is_read_closed() => sleep(LOOK_EVERY).await,
+                    _ => return,
+                }
             }
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
         }
     }
 }
 
-/// An exchange that lasts until this is dropped.
-pub struct Exchange(Rc<ConnectionState>);
+/// A request that is being served until this is dropped.
+pub struct Serving(Rc<ConnectionState>);
 
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        self.0.in_exchange.set(false);
+impl Serving {
+    /// Whether the request's body has been read to its end.
+    #[must_use]
+    pub fn body_was_read(&self) -> bool {
+        self.0.body_was_read.get()
+    }
+
+    /// The answer that is about to be given is the connection's last.
+    pub fn close(self) {
+        self.0.enter(Phase::Closing(Instant::now() + CLOSING));
     }
 }
 
-/// A socket that keeps the deadlines.
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if !matches!(self.0.phase.get(), Phase::Closing(_)) {
+            self.0.enter(Phase::Resting(Instant::now() + self.0.keep_alive));
+        }
+    }
+}
+
+/// A body that is being read until this is dropped.
+pub struct Receiving(Rc<ConnectionState>);
+
+impl Receiving {
+    /// The body has been read to its end.
+    pub fn complete(self) {
+        self.0.body_was_read.set(true);
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.0.enter(Phase::Serving);
+    }
+}
+
+/// A socket that keeps the bounds.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Rc<TcpStream>,
     peer: Option<SocketAddr>,
     settings: Rc<ConnectionSettings>,
     state: Rc<ConnectionState>,
-    /// Wakes the connection's task at `state.head_deadline`.
-    alarm: Option<Pin<Box<Sleep>>>,
+    /// Wakes the task when a phase has lasted long enough.
+    read_alarm: Alarm,
+    /// Wakes the task when an answer has not been read for long enough.
+    write_alarm: Alarm,
+    /// When the answers that are waiting must have been read; `None` while none is.
+    write_deadline: Option<Instant>,
+    /// How much has been handed over since the socket last had nothing.
+    burst: usize,
     heard_anything: bool,
     refusal: Option<PendingRefusal>,
 }
@@ -91,17 +183,46 @@ struct PendingRefusal {
     replaces: usize,
 }
 
+/// A timer that is made when it is first needed.
+#[derive(Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready when `at` has come; until then the task is woken when it does.
+    fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let alarm = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if alarm.deadline() != at {
+            alarm.as_mut().reset(at);
+        }
+        alarm.as_mut().poll(cx)
+    }
+}
+
 impl Connection {
     /// Takes an accepted socket. Its first head is awaited from now on.
     #[must_use]
     pub fn new(stream: TcpStream, settings: Rc<ConnectionSettings>) -> Self {
         let peer = stream.peer_addr().ok();
+        let stream = Rc::new(stream);
         let state = Rc::new(ConnectionState {
-            in_exchange: Cell::new(false),
-            head_deadline: Cell::new(Some(Instant::now() + settings.header_timeout)),
-            gone: watch::Sender::new(false),
+            stream: Rc::clone(&stream),
+            phase: Cell::new(Phase::Resting(Instant::now() + settings.header_timeout)),
+            body_was_read: Cell::new(false),
+            keep_alive: settings.keep_alive,
+            waiting: RefCell::new(None),
         });
-        Self { stream, peer, settings, state, alarm: None, heard_anything: false, refusal: None }
+        Self {
+            stream,
+            peer,
+            settings,
+            state,
+            read_alarm: Alarm::default(),
+            write_alarm: Alarm::default(),
+            write_deadline: None,
+            burst: 0,
+            heard_anything: false,
+            refusal: None,
+        }
     }
 
     /// Who is at the other end.
@@ -116,17 +237,45 @@ impl Connection {
         Rc::clone(&self.state)
     }
 
-    /// Ready when the head that is awaited has not come in time; otherwise the task is woken when that is so.
-    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.state.head_deadline.get() else {
-            self.alarm = None;
-            return Poll::Pending;
-        };
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if alarm.deadline() != deadline {
-            alarm.as_mut().reset(deadline);
+    /// Reads what the socket has.
+    fn poll_socket(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read_buf(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
         }
-        alarm.as_mut().poll(cx)
+    }
+
+    /// Writes what the socket takes. A client that takes nothing for too long is given up.
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            if self.stream.poll_write_ready(cx)?.is_pending() {
+                let write_timeout = self.settings.write_timeout;
+                let deadline = *self.write_deadline.get_or_insert_with(|| Instant::now() + write_timeout);
+                ready!(self.write_alarm.poll(deadline, cx));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            match self.stream.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Throws away what comes, until the client has closed or its time is over.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
+        let mut scratch = [0; 4096];
+        for _ in 0..BURST / scratch.len() {
+            match self.poll_socket(cx, &mut ReadBuf::new(&mut scratch)) {
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return self.read_alarm.poll(until, cx),
+            }
+        }
+        cx.waker().wake_by_ref();
+        self.read_alarm.poll(until, cx)
     }
 
     fn refuse(&self, status: u16) -> Vec<u8> {
@@ -137,23 +286,42 @@ impl Connection {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let phase = this.state.phase.get();
+        // A client that does not read its answers is not given more of them.
+        if phase == Phase::Serving || this.write_deadline.is_some() {
+            *this.state.waiting.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if let Phase::Closing(until) = phase {
+            ready!(this.poll_discard(cx, until));
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        if this.burst >= BURST {
+            this.burst = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
-        if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buf) {
-            result?;
-            if buf.filled().len() == before {
-                this.state.gone.send_replace(true);
-            } else {
-                this.heard_anything = true;
-                if !this.state.in_exchange.get() && this.state.head_deadline.get().is_none() {
-                    this.state.head_deadline.set(Some(Instant::now() + this.settings.header_timeout));
-                }
+        if let Poll::Ready(result) = this.poll_socket(cx, buf) {
+            this.burst += result?;
+            let heard = &buf.filled()[before..];
+            this.heard_anything |= !heard.is_empty();
+            // An empty line before a request, as some old clients send behind a body, is not the beginning of one.
+            let begins = !heard.is_empty() && heard.iter().any(|byte| !b"\r\n".contains(byte));
+            if begins && matches!(phase, Phase::Resting(_)) {
+                this.state.phase.set(Phase::Head(Instant::now() + this.settings.header_timeout));
             }
             return Poll::Ready(Ok(()));
         }
-        ready!(this.poll_overdue(cx));
-        if this.heard_anything {
-            // The client may not be reading either: what does not fit at once is not worth waiting for.
-            let _ = this.stream.try_write(&this.refuse(408));
+        this.burst = 0;
+        match phase {
+            Phase::Resting(until) => ready!(this.read_alarm.poll(until, cx)),
+            Phase::Head(until) => {
+                ready!(this.read_alarm.poll(until, cx));
+                // The client may not be reading either: what does not fit at once is not worth waiting for.
+                let _ = this.stream.try_write(&this.refuse(408));
+            }
+            Phase::Serving | Phase::Receiving | Phase::Closing(_) => return Poll::Pending,
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -166,40 +334,54 @@ impl AsyncWrite for Connection {
             && let Some((start, status)) = bare_answer(buf)
         {
             if start > 0 {
-                return Pin::new(&mut this.stream).poll_write(cx, &buf[..start]);
+                return this.poll_send(cx, &buf[..start]);
             }
             this.refusal = Some(PendingRefusal { bytes: this.refuse(status), sent: 0, replaces: buf.len() });
         }
-        let Some(refusal) = &mut this.refusal else {
-            return Pin::new(&mut this.stream).poll_write(cx, buf);
-        };
+        let Some(mut refusal) = this.refusal.take() else { return this.poll_send(cx, buf) };
         while refusal.sent < refusal.bytes.len() {
-            match ready!(Pin::new(&mut this.stream).poll_write(cx, &refusal.bytes[refusal.sent..]))? {
-                0 => return Poll::Ready(Ok(0)),
-                sent => refusal.sent += sent,
+            match this.poll_send(cx, &refusal.bytes[refusal.sent..]) {
+                Poll::Ready(Ok(sent)) if sent > 0 => refusal.sent += sent,
+                Poll::Ready(end) => return Poll::Ready(end),
+                Poll::Pending => {
+                    this.refusal = Some(refusal);
+                    return Poll::Pending;
+                }
             }
         }
-        let replaces = refusal.replaces;
-        this.refusal = None;
-        Poll::Ready(Ok(replaces))
+        Poll::Ready(Ok(refusal.replaces))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The framework flushes when the socket has taken all that there was.
+        let this = self.get_mut();
+        if this.write_deadline.take().is_some()
+            && let Some(waker) = this.state.waiting.take()
+        {
+            waker.wake();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        // Fails where the client has closed already, which is as good.
+        let _ = SockRef::from(&*this.stream).shutdown(Shutdown::Write);
+        if let Phase::Closing(until) = this.state.phase.get() {
+            // To close on a client that is still sending would reset the connection, and the answer with it.
+            ready!(this.poll_discard(cx, until));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl ActixStream for Connection {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_read_ready(&self.stream, cx)
+        ActixStream::poll_read_ready(&*self.stream, cx)
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_write_ready(&self.stream, cx)
+        ActixStream::poll_write_ready(&*self.stream, cx)
     }
 }
 

@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Instant;
 
-use actix_http::{Request, Response};
+use actix_http::{ConnectionType, Request, Response};
 use actix_service::Service;
 use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, MessageBody};
@@ -32,7 +32,8 @@ const ALLOW_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const EXPOSE_HEADERS: &str = "Retry-After, WWW-Authenticate, X-Request-Id";
 /// How large a request's head may be. The framework would take 128 KiB, of which no client of ours needs a tenth.
 const MAX_HEAD: usize = 32 * 1024;
-/// How many characters of a path the log shows: nobody may fill the disk with a few long ones.
+/// How many characters of a method and of a path the log shows: nobody may fill the disk with a few long ones.
+const METHOD_IN_LOG: usize = 16;
 const PATH_IN_LOG: usize = 256;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -73,14 +74,19 @@ impl Common {
             peer: request.peer_addr(),
             started: Instant::now(),
         };
-        let connection = request.conn_data::<Rc<ConnectionState>>().cloned();
-        let during = connection.as_ref().map(ConnectionState::exchange);
-        let answer = if head_size(&request) > MAX_HEAD {
+        let has_body = has_body(&request);
+        let serving = request.conn_data::<Rc<ConnectionState>>().map(ConnectionState::serve);
+        let is_over = matches!(serving, Some(None));
+        let answer = if is_over || head_size(&request) > MAX_HEAD {
             Err(ApiError::Framework(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
         } else {
             Ok(AssertUnwindSafe(application.call(request)).catch_unwind())
         };
         async move {
+            if is_over {
+                // The connection closes in a moment; an answer would stand behind one that was said to be the last.
+                std::future::pending::<()>().await;
+            }
             let mut response = match answer {
                 Err(error) => HttpResponse::from_error(error),
                 Ok(answer) => match answer.await {
@@ -89,12 +95,18 @@ impl Common {
                     Err(_) => HttpResponse::from_error(ApiError::Internal("a handler panicked".into())),
                 },
             };
-            drop(during);
             incoming.log(&response);
             self.add_headers(&incoming.id, response.headers_mut());
             let head = response.head_mut();
             head.set_camel_case_headers(true);
             head.reason = reason(head.status);
+            if let Some(serving) = serving.flatten() {
+                // What is left of a body cannot be told from the next request.
+                if has_body && !serving.body_was_read() {
+                    head.set_connection_type(ConnectionType::Close);
+                    serving.close();
+                }
+            }
             Ok(response.into())
         }
     }
@@ -164,8 +176,8 @@ impl Incoming {
         }
         log::info!(
             target: ACCESS_LOG,
-            "method={} path={:.PATH_IN_LOG$} status={} latency_ms={:.3} peer={} request_id={}",
-            self.method,
+            "method={:.METHOD_IN_LOG$} path={:.PATH_IN_LOG$} status={} latency_ms={:.3} peer={} request_id={}",
+            self.method.as_str(),
             self.uri.path(),
             response.status().as_u16(),
             self.started.elapsed().as_secs_f64() * 1_000.0,
@@ -187,10 +199,19 @@ impl std::fmt::Display for Peer {
     }
 }
 
+fn has_body(request: &Request) -> bool {
+    let headers = &request.head().headers;
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")
+}
+
 /// The size of a request's head, but for a few bytes of punctuation.
 fn head_size(request: &Request) -> usize {
-    let target = request.uri().path().len() + request.uri().query().map_or(0, str::len);
-    request.head().headers.iter().fold(target, |size, (name, value)| size + name.as_str().len() + value.len())
+    let uri = request.uri();
+    let line = request.method().as_str().len()
+        + uri.authority().map_or(0, |authority| authority.as_str().len())
+        + uri.path_and_query().map_or(0, |target| target.as_str().len());
+    request.head().headers.iter().fold(line, |size, (name, value)| size + name.as_str().len() + value.len())
 }
 
 fn new_request_id() -> String {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_cors::Cors;
-use actix_http::{HttpService, Request};
+use actix_http::{HttpService, KeepAlive, Request};
 use actix_rt::net::TcpStream;
 use actix_server::Server;
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config};
@@ -188,13 +188,16 @@ fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// The framework's own server, put together from its parts so that it serves [`Connection`]s: each is timed and
 /// answered as `connection.rs` says, and each request passes through `exchange.rs` first.
 fn serve(listener: TcpListener, config: &Config, state: State) -> Result<Server, ServeError> {
-    let ServerConfig { workers, header_timeout, keep_alive, shutdown_timeout, max_connections, .. } = config.server;
+    let ServerConfig { header_timeout, body_timeout, keep_alive, shutdown_timeout, max_connections, .. } =
+        config.server;
+    // Each worker takes its share of the connections, rounded down, and at least one.
+    let workers = config.server.workers.get().min(max_connections);
     let common = Common { any_origin: config.cors.any_origin() };
     let cors = config.cors.clone();
     let builder = Server::build()
-        .workers(workers.get())
+        .workers(workers)
         .worker_max_blocking_threads(usize::try_from(config.database.readers).unwrap_or(1))
-        .max_concurrent_connections(max_connections.div_ceil(workers.get()))
+        .max_concurrent_connections(max_connections / workers)
         .shutdown_timeout(shutdown_timeout.as_secs().max(1))
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
@@ -224,8 +227,8 @@ fn serve(listener: TcpListener, config: &Config, state: State) -> Result<Server,
                     let stopping = stopping.clone();
                     async move { stopping.notified().await }
                 })
-                .keep_alive(keep_alive)
-                // Heads are timed by the connection, the first like all others.
+                // The connection itself keeps the time of heads and of rest.
+                .keep_alive(KeepAlive::Os)
                 .client_request_timeout(Duration::ZERO)
                 .client_disconnect_timeout(DISCONNECT_TIMEOUT)
                 .on_connect_ext(|connection: &Connection, extensions| {
@@ -234,6 +237,8 @@ fn serve(listener: TcpListener, config: &Config, state: State) -> Result<Server,
                 .h1(exchange);
             let settings = Rc::new(ConnectionSettings {
                 header_timeout,
+                keep_alive,
+                write_timeout: body_timeout,
                 refuse: Box::new(move |refusal| common.refuse(&refusal)),
             });
             fn_service(move |stream: TcpStream| {

@@ -1,5 +1,6 @@
 //! Reading a request's body: a JSON object within its size and its time.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -10,6 +11,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 
 use crate::auth::Authenticated;
+use crate::connection::ConnectionState;
 use crate::error::ApiError;
 use crate::json::{Malformed, Object, Value};
 use crate::session::Caller;
@@ -63,6 +65,7 @@ struct BodyReader {
     headers: Result<(), ApiError>,
     announced: Option<usize>,
     payload: Payload,
+    connection: Option<Rc<ConnectionState>>,
 }
 
 impl BodyReader {
@@ -72,6 +75,7 @@ impl BodyReader {
             headers: check_headers(request.headers()),
             announced: content_length(request.headers()),
             payload: payload.take(),
+            connection: request.conn_data::<Rc<ConnectionState>>().cloned(),
         }
     }
 
@@ -82,9 +86,13 @@ impl BodyReader {
         if self.announced.is_some_and(|length| length > size) {
             return Err(ApiError::BodyTooLarge { limit: limits.size });
         }
+        let receiving = self.connection.as_ref().map(ConnectionState::receive);
         let body = tokio::time::timeout(limits.time, read(self.payload, size, limits.size))
             .await
             .map_err(|_| ApiError::BodyTimeout)??;
+        if let Some(receiving) = receiving {
+            receiving.complete();
+        }
         Ok(Value::parse(&body)?)
     }
 }
@@ -103,7 +111,8 @@ async fn read(mut payload: Payload, size: usize, limit: ByteSize) -> Result<Vec<
 
 /// JSON, and not compressed: what is never inflated cannot be a bomb.
 fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
-    let is_json = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
+    let mut types = headers.get_all(CONTENT_TYPE).peekable();
+    let is_json = types.peek().is_some() && types.all(|value| value.to_str().is_ok_and(is_json));
     if !is_json {
         return Err(ApiError::UnsupportedMediaType { why: "The body must have the Content-Type application/json." });
     }
