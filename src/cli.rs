@@ -58,8 +58,7 @@ impl Cli {
             args.listen.map(|value| ("--listen", "server", "listen", value)),
             args.database.map(|value| ("--database", "database", "path", value)),
         ];
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
+        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
         Config::from_settings(Settings::gather(args.config.as_deref(), variables, flags.into_iter().flatten())?)
     }
 }

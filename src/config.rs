@@ -5,6 +5,7 @@
 //! flag. [`Settings`] gathers the raw values with their origins; [`Config`] is what they mean.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -49,14 +50,12 @@ pub enum ConfigError {
         why: String,
     },
     /// Nothing has this name.
-    #[error("{origin}: there is no setting {section}.{key}; {known}")]
+    #[error("{origin}: there is no setting {name}; {known}")]
     Unknown {
         /// Where.
         origin: Origin,
-        /// The section that was named.
-        section: String,
-        /// The key that was named.
-        key: String,
+        /// The section and the key that were named.
+        name: String,
         /// What there is.
         known: String,
     },
@@ -115,6 +114,8 @@ enum Raw {
 #[derive(Default)]
 pub struct Settings {
     given: BTreeMap<(String, String), (Raw, Origin)>,
+    /// The sections of the file, the empty ones too.
+    sections: Vec<(String, Origin)>,
     /// The settings that there are, in the order in which they were asked for.
     known: Vec<(&'static str, &'static str)>,
 }
@@ -126,7 +127,7 @@ impl Settings {
     /// [`ConfigError`] when the file cannot be read or is not TOML, or a variable's name has no section and key.
     pub fn gather(
         file: Option<&Path>,
-        variables: impl IntoIterator<Item = (String, String)>,
+        variables: impl IntoIterator<Item = (String, OsString)>,
         flags: impl IntoIterator<Item = (&'static str, &'static str, &'static str, String)>,
     ) -> Result<Self, ConfigError> {
         let mut settings = Self::default();
@@ -140,7 +141,9 @@ impl Settings {
             if let Some(setting) = name.strip_prefix(VARIABLE_PREFIX) {
                 let setting = setting.to_ascii_lowercase();
                 let (section, key) = setting.split_once("__").unwrap_or((setting.as_str(), ""));
-                settings.add(section, key, Raw::Text(value), Origin::Variable(name.clone()));
+                // What is not text is no value of any setting.
+                let value = value.into_string().map_or(Raw::Other, Raw::Text);
+                settings.add(section, key, value, Origin::Variable(name.clone()));
             }
         }
         for (flag, section, key, value) in flags {
@@ -165,6 +168,7 @@ impl Settings {
             let DeValue::Table(table) = value.get_ref() else {
                 return Err(syntax(section.span().start, "a setting must stand in a section such as [server]"));
             };
+            self.sections.push((section.get_ref().to_string(), origin(section.span().start)));
             for (key, value) in table {
                 self.add(section.get_ref(), key.get_ref(), raw(value), origin(key.span().start));
             }
@@ -191,7 +195,17 @@ impl Settings {
 
     /// What nobody took has a name that nothing has.
     fn refuse_the_rest(self) -> Result<(), ConfigError> {
-        let Some(((section, key), (_, origin))) = self.given.into_iter().next() else { return Ok(()) };
+        let is_known = |section: &String| self.known.iter().any(|known| known.0 == section);
+        let empty = self.sections.into_iter().find(|(section, _)| !is_known(section));
+        let Some(((section, key), origin)) = self
+            .given
+            .into_iter()
+            .map(|(name, (_, origin))| (name, origin))
+            .next()
+            .or(empty.map(|(section, origin)| ((section, String::new()), origin)))
+        else {
+            return Ok(());
+        };
         let keys: Vec<&str> = self.known.iter().filter(|known| known.0 == section).map(|known| known.1).collect();
         let known = if keys.is_empty() {
             let mut sections: Vec<&str> = self.known.iter().map(|known| known.0).collect();
@@ -200,7 +214,8 @@ impl Settings {
         } else {
             format!("[{section}] has {}", keys.join(", "))
         };
-        Err(ConfigError::Unknown { origin, section, key, known })
+        let name = [section.as_str(), key.as_str()].into_iter().filter(|part| !part.is_empty());
+        Err(ConfigError::Unknown { origin, name: name.collect::<Vec<_>>().join("."), known })
     }
 }
 
@@ -231,7 +246,7 @@ impl Raw {
     fn integer(&self) -> Option<u64> {
         match self {
             Self::Integer(integer) => u64::try_from(*integer).ok(),
-            Self::Text(text) => text.parse().ok(),
+            Self::Text(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
             _ => None,
         }
     }
@@ -428,7 +443,12 @@ impl ServerConfig {
         let body_timeout = time("body_timeout", 30)?;
         let header_timeout = time("header_timeout", 10)?;
         let keep_alive = time("keep_alive", 75)?;
-        let shutdown_timeout = time("shutdown_timeout", 30)?;
+        let shutdown_timeout = settings.take(
+            ("server", "shutdown_timeout"),
+            Duration::from_secs(30),
+            "a whole number of seconds from \"1s\" to \"1h\"",
+            |raw| raw.duration().filter(|time| time.subsec_nanos() == 0 && (1..=3600).contains(&time.as_secs())),
+        )?;
         Ok(Self {
             listen: settings.take(
                 ("server", "listen"),
@@ -539,17 +559,29 @@ impl PasswordConfig {
     }
 }
 
-/// `*` alone, or origins as browsers send them: a scheme, a host and perhaps a port, and nothing behind.
+/// `*` alone, or origins.
 fn are_origins(origins: &[String]) -> bool {
-    let is_origin = |origin: &String| {
-        origin.split_once("://").is_some_and(|(scheme, host)| {
-            !scheme.is_empty()
-                && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
-                && !host.is_empty()
-                && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@*,\"".contains(&b))
-        })
+    origins == ["*"] || (!origins.is_empty() && origins.iter().all(|origin| is_origin(origin)))
+}
+
+/// An origin as a browser sends it: a scheme, a host in lower case, perhaps a port, and nothing behind.
+fn is_origin(origin: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
     };
-    origins == ["*"] || (!origins.is_empty() && origins.iter().all(is_origin))
+    let of = |text: &str, others: &[u8]| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || others.contains(&b))
+    };
+    let is_ipv6 = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
+    of(scheme, b"+-.")
+        && scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && (is_ipv6 || of(host, b"-._"))
+        && port.is_none_or(|port| !port.starts_with('+') && port.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]
@@ -564,7 +596,7 @@ mod tests {
 
     fn from_variable(name: &str, value: &str) -> Result<Config, ConfigError> {
         let nowhere = tempfile::NamedTempFile::new().unwrap();
-        let variables = [(name.to_owned(), value.to_owned())];
+        let variables = [(name.to_owned(), value.into())];
         Config::from_settings(Settings::gather(Some(nowhere.path()), variables, [])?)
     }
 
@@ -594,9 +626,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "[password]\nbcrypt_cost = 5\nhash_queue = 6\nmin_length = 7\n").unwrap();
         let variables = [
-            ("AUTHTOKENS__PASSWORD__HASH_QUEUE".to_owned(), "8".to_owned()),
-            ("AUTHTOKENS__PASSWORD__MIN_LENGTH".to_owned(), "9".to_owned()),
-            ("UNRELATED".to_owned(), "x".to_owned()),
+            ("AUTHTOKENS__PASSWORD__HASH_QUEUE".to_owned(), "8".into()),
+            ("AUTHTOKENS__PASSWORD__MIN_LENGTH".to_owned(), "9".into()),
+            ("UNRELATED".to_owned(), "x".into()),
         ];
         let flags = [("--min-length", "password", "min_length", "10".to_owned())];
         let config = Config::from_settings(Settings::gather(Some(file.path()), variables, flags).unwrap()).unwrap();
@@ -629,6 +661,10 @@ mod tests {
                 "[cors]\norigins = [\"*\", \"https://a.example\"]",
                 "config.toml line 2: cors.origins must be [\"*\"] or a list of origins such as \"https://app.example.org\"",
             ),
+            (
+                "[sever]\n",
+                "config.toml line 1: there is no setting sever; the sections are server, database, password, tokens, lists, cors, rate_limit",
+            ),
             ("listen = 1", "config.toml line 1: a setting must stand in a section such as [server]"),
         ] {
             assert_eq!(from_text(text).unwrap_err().to_string(), sentence);
@@ -643,10 +679,32 @@ mod tests {
             (
                 "AUTHTOKENS__SERVER",
                 "x",
-                "environment variable AUTHTOKENS__SERVER: there is no setting server.; [server] has body_timeout, header_timeout, keep_alive, shutdown_timeout, listen, workers, body_limit, max_connections, trusted_proxies",
+                "environment variable AUTHTOKENS__SERVER: there is no setting server; [server] has body_timeout, header_timeout, keep_alive, shutdown_timeout, listen, workers, body_limit, max_connections, trusted_proxies",
             ),
         ] {
             assert_eq!(from_variable(name, value).unwrap_err().to_string(), sentence);
+        }
+    }
+
+    #[test]
+    fn an_origin_is_written_as_a_browser_sends_it() {
+        for good in ["https://app.example.org", "http://localhost:3000", "http://[::1]:8080", "capacitor://localhost"] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "*",
+            "app.example.org",
+            "https://",
+            "https://[bad",
+            "https://a.example:99999",
+            "http://A.example",
+            "https://a.example/",
+            "https://u@a.example",
+            "HTTPS://a.example",
+            "https://a.example:",
+            "https://a b",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
         }
     }
 

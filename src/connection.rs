@@ -111,6 +111,10 @@ impl ConnectionState {
 
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waiting.take() {
             waker.wake();
         }
@@ -352,13 +356,17 @@ impl AsyncWrite for Connection {
         Poll::Ready(Ok(refusal.replaces))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The framework flushes when the socket has taken all that there was.
         let this = self.get_mut();
-        if this.write_deadline.take().is_some()
-            && let Some(waker) = this.state.waiting.take()
+        if this.write_deadline.take().is_some() {
+            this.state.wake();
+        }
+        // An answer may have begun a phase whose end nothing else would notice.
+        if let Phase::Resting(until) | Phase::Closing(until) = this.state.phase.get()
+            && this.read_alarm.poll(until, cx).is_ready()
         {
-            waker.wake();
+            cx.waker().wake_by_ref();
         }
         Poll::Ready(Ok(()))
     }

@@ -199,7 +199,7 @@ impl From<PasswordError> for ApiError {
             PasswordError::Hashing(HashingError::Full { retry_after }) => {
                 Self::Unavailable { retry_after, cause: None }
             }
-            // Nobody reads this answer.
+            // Read only by a client that closed its sending half and no other.
             PasswordError::Hashing(HashingError::Abandoned) => Self::Unavailable { retry_after: 1, cause: None },
             PasswordError::Hashing(HashingError::Failed) | PasswordError::MalformedHash => {
                 Self::Internal(Box::new(error))

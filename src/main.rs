@@ -1,5 +1,6 @@
 //! The binary: reads the command line, starts the log, and hands over.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use authtokens::cli::Cli;
@@ -30,6 +31,6 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn fail(error: &impl std::fmt::Display, code: u8) -> ExitCode {
-    eprintln!("authtokens: {error}");
+    let _ = writeln!(io::stderr(), "authtokens: {error}");
     ExitCode::from(code)
 }

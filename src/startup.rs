@@ -4,11 +4,13 @@
 //! server can be reached. [`Application::run_until_stopped`] serves until it is told to stop, finishes what was
 //! accepted, and leaves a tidy file behind.
 
+use std::cell::Cell;
 use std::io;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_cors::Cors;
 use actix_http::{HttpService, KeepAlive, Request};
@@ -24,12 +26,13 @@ use crate::chores::Chores;
 use crate::clock::Clock;
 use crate::config::{Config, CorsConfig, ServerConfig};
 use crate::connection::{Connection, ConnectionSettings};
+use crate::error::Chain;
 use crate::exchange::Common;
 use crate::last_used::LastUsed;
 use crate::password::{PasswordPolicy, Passwords};
 use crate::proxy::TrustedProxies;
+use crate::repository::Repository;
 use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings};
-use crate::repository::{Repository, RepositoryError};
 use crate::routes::{self, BodyLimits, MaxItems, Readiness};
 use crate::session::SessionPolicy;
 
@@ -38,6 +41,9 @@ const PREFLIGHT_MAX_AGE: usize = 86_400;
 
 /// How long a connection that is being closed may take to notice.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long closing the file may take at least, however little is left of the time to stop.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Files that are open beside the connections: the database's, the log, the runtime's own.
 const OTHER_FILES: u64 = 128;
@@ -62,9 +68,6 @@ pub enum ServeError {
     /// The server ended by itself.
     #[error("the server failed: {0}")]
     Server(#[source] io::Error),
-    /// The file could not be left tidy. Nothing is lost: the next start reads the log.
-    #[error("the database could not be closed in order: {0}")]
-    Close(#[source] RepositoryError),
 }
 
 /// A server that listens already.
@@ -73,6 +76,7 @@ pub struct Application {
     server: Server,
     repository: Arc<dyn Repository>,
     chores: Chores,
+    shutdown_timeout: Duration,
 }
 
 impl Application {
@@ -116,7 +120,7 @@ impl Application {
         let server = serve(listener, config, state)?;
         log::info!("started: version {}, listening on {address}", env!("CARGO_PKG_VERSION"));
         let chores = Chores { repository: Arc::clone(&repository), last_used, policy: config.tokens, clock };
-        Ok(Self { address, server, repository, chores })
+        Ok(Self { address, server, repository, chores, shutdown_timeout: config.server.shutdown_timeout })
     }
 
     /// The address it listens on, with the port that the system chose where it was asked to.
@@ -127,7 +131,9 @@ impl Application {
 
     /// Tells the person who started the server where it is and how to try it.
     pub fn greet(&self, config: &Config) {
-        eprintln!(
+        // Whether anyone reads it is not the service's concern.
+        let _ = writeln!(
+            io::stderr(),
             "authtokens {version} listens on http://{address} and keeps its data in {path}\n\
              Try it:  curl -H 'Content-Type: application/json' \
              -d '{{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}}' http://{address}/api/register",
@@ -140,11 +146,13 @@ impl Application {
     /// Serves until `stop` resolves, then finishes what was accepted and closes the file.
     ///
     /// # Errors
-    /// [`ServeError`] when the server ends by itself or the file cannot be left tidy.
+    /// [`ServeError`] when the server ends by itself.
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let handle = self.server.handle();
+        let told_at = Cell::new(None);
         let stopping = async {
             stop.await;
+            told_at.set(Some(Instant::now()));
             log::info!("stopping: no new connections are taken");
             handle.stop(true).await;
         };
@@ -156,9 +164,17 @@ impl Application {
             () = self.chores.keep_doing() => unreachable!("chores never end"),
         };
         outcome.map_err(ServeError::Server)?;
-        self.chores.store_uses().await;
-        self.repository.close().await.map_err(ServeError::Close)?;
-        log::info!("stopped");
+        let left = told_at.get().map_or(CLOSE_WITHIN, |at| self.shutdown_timeout.saturating_sub(at.elapsed()));
+        let closing = async {
+            self.chores.store_uses().await;
+            self.repository.close().await
+        };
+        match tokio::time::timeout(left.max(CLOSE_WITHIN), closing).await {
+            Ok(Ok(())) => log::info!("stopped"),
+            // What was acknowledged is in the log beside the file, and the next start reads it.
+            Ok(Err(error)) => log::warn!("stopped, and the log is not moved into the file: {}", Chain(&error)),
+            Err(_) => log::warn!("stopped, and the log is not moved into the file: something holds the file"),
+        }
         Ok(())
     }
 }
@@ -198,7 +214,7 @@ fn serve(listener: TcpListener, config: &Config, state: State) -> Result<Server,
         .workers(workers)
         .worker_max_blocking_threads(usize::try_from(config.database.readers).unwrap_or(1))
         .max_concurrent_connections(max_connections / workers)
-        .shutdown_timeout(shutdown_timeout.as_secs().max(1))
+        .shutdown_timeout(shutdown_timeout.as_secs())
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
     builder
@@ -266,13 +282,16 @@ fn cross_origin(config: &CorsConfig) -> Cors {
 
 /// A login shell allows 1,024 open files; the system usually allows a server many more, for the asking.
 fn allow_open_files(connections: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
-    match rlimit::increase_nofile_limit(wanted) {
-        Ok(allowed) if allowed < wanted => {
-            log::warn!("the system allows {allowed} open files, and {connections} connections want {wanted}");
-        }
-        Ok(_) => {}
-        Err(error) => log::warn!("the limit on open files stays as it is: {error}"),
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let allowed = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), ..limit });
+    if raised.is_err() || allowed < wanted {
+        log::warn!("{connections} connections want {wanted} open files, and the system does not allow as many");
     }
 }
 

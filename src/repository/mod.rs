@@ -2,7 +2,7 @@
 //!
 //! [`Repository`] is narrow on purpose: a method is one thing that the service means, done whole or not at all, and not
 //! a table. Time, digests and hashes are arguments, so a store needs neither a clock nor a generator. No driver's type
-//! crosses this door: a second store has only this page and the contract suite in `tests/repository.rs` to satisfy.
+//! crosses this door: a second store has only this page and the contract suite in `tests/repository` to satisfy.
 
 mod schema;
 pub mod sqlite;

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -192,6 +193,12 @@ pub enum OpenError {
         /// The database file.
         path: PathBuf,
     },
+    /// The file has a second name, and through it a second log.
+    #[error("{path} has another name (a hard link): a database must have one")]
+    HardLink {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is there, and is not a database.
     #[error("{path} is not a SQLite database")]
     NotADatabase {
@@ -231,10 +238,12 @@ impl SqliteRepository {
     /// # Errors
     /// [`OpenError`], each a sentence for the person who starts the server. A file that is refused is not changed.
     pub fn open(settings: &SqliteSettings) -> Result<Self, OpenError> {
+        make_folder(&settings.path)?;
+        refuse_foreign(&settings.path)?;
+        make_file(&settings.path)?;
+        // One file has one lock, whatever it is called: SQLite, too, keeps its log beside the file's own name.
         let path = &settings.path;
-        make_folder(path)?;
-        let lock = lock_beside(path)?;
-        make_file(path)?;
+        let lock = lock_beside(&own_name(path)?, path)?;
         // Through a connection that cannot write: what is refused stays as it was, byte for byte.
         open_connection(settings, OpenFlags::SQLITE_OPEN_READ_ONLY)
             .map_err(SchemaError::from)
@@ -645,6 +654,8 @@ impl Repository for SqliteRepository {
     }
 
     async fn close(&self) -> Result<(), RepositoryError> {
+        // To move the log into a damaged file could make it worse.
+        self.refuse_when_damaged()?;
         self.writer.close().await
     }
 }
@@ -880,10 +891,50 @@ fn make_folder(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Takes the lock that says "a server has this file". It is on a file of its own: SQLite loses its locks when any
-/// handle on the database itself is closed.
-fn lock_beside(path: &Path) -> Result<File, OpenError> {
-    let lock_path = with_suffix(path, ".lock");
+/// Refuses, by a look at its first bytes, a file that cannot be ours. It comes before anything is made beside the file.
+/// Not while a lock file is there: a server may have the file, and if it is this very process, then SQLite would lose
+/// its locks with the handle that is closed here.
+fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
+    const MAGIC: &[u8] = b"SQLite format 3\0";
+    const SCHEMA_COOKIE: Range<usize> = 40..44;
+    const APPLICATION_ID: Range<usize> = 68..72;
+    if with_suffix(path, ".lock").exists() {
+        return Ok(());
+    }
+    let mut head = Vec::new();
+    match File::open(path).and_then(|file| file.take(100).read_to_end(&mut head)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(OpenError::File { path: path.to_owned(), source }),
+        // An empty file is an empty database.
+        Ok(0) => return Ok(()),
+        Ok(_) => {}
+    }
+    if !head.starts_with(MAGIC) {
+        return Err(OpenError::NotADatabase { path: path.to_owned() });
+    }
+    let is = |field: Range<usize>, value: i32| head.get(field) == Some(value.to_be_bytes().as_slice());
+    // A database without a schema may be one of ours whose making is still in its log.
+    if is(APPLICATION_ID, schema::APPLICATION_ID) || (is(APPLICATION_ID, 0) && is(SCHEMA_COOKIE, 0)) {
+        Ok(())
+    } else {
+        Err(OpenError::Schema { path: path.to_owned(), source: SchemaError::Foreign })
+    }
+}
+
+/// The file's name without links.
+fn own_name(path: &Path) -> Result<PathBuf, OpenError> {
+    let file_error = |source| OpenError::File { path: path.to_owned(), source };
+    let links = fs::metadata(path).map_err(file_error)?.nlink();
+    if links > 1 && path.is_file() {
+        return Err(OpenError::HardLink { path: path.to_owned() });
+    }
+    fs::canonicalize(path).map_err(file_error)
+}
+
+/// Takes the lock that says "a server has this file". It is on a file of its own: a handle on the database itself would
+/// take SQLite's locks with it when it is closed.
+fn lock_beside(own_name: &Path, path: &Path) -> Result<File, OpenError> {
+    let lock_path = with_suffix(own_name, ".lock");
     let file_error = |source| OpenError::File { path: lock_path.clone(), source };
     let lock =
         OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path).map_err(file_error)?;
@@ -909,8 +960,9 @@ fn make_private(path: &Path) -> Result<(), OpenError> {
     let file_error = |source| OpenError::File { path: path.to_owned(), source };
     for file in [path.to_owned(), with_suffix(path, "-wal"), with_suffix(path, "-shm")] {
         match fs::metadata(&file) {
-            Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 => {
-                fs::set_permissions(&file, Permissions::from_mode(0o600)).map_err(file_error)?;
+            Ok(metadata) if metadata.is_file() && metadata.mode() & 0o077 != 0 => {
+                let owners_part = Permissions::from_mode(metadata.mode() & 0o700);
+                fs::set_permissions(&file, owners_part).map_err(file_error)?;
             }
             _ => {}
         }

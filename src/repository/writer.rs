@@ -7,6 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use thiserror::Error;
@@ -149,13 +150,22 @@ fn serve(
             commit_together(&connection, batch, map_error);
         }
     }
-    let closed = connection
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        .and_then(|()| connection.close().map_err(|(_, error)| error))
-        .map_err(map_error);
+    let closed = checkpoint(&connection).and_then(|()| connection.close().map_err(|(_, error)| error));
+    let closed = closed.map_err(map_error);
     if let Some(reply) = closing {
         let _ = reply.send(closed);
     }
+}
+
+/// Moves the log into the file, if nobody else holds it: the next start reads the log just as well.
+fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_millis(100))?;
+    let is_busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if is_busy {
+        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        return Err(rusqlite::Error::SqliteFailure(busy, None));
+    }
+    Ok(())
 }
 
 fn commit_together(

@@ -1,11 +1,10 @@
 //! `GET /healthz` and `GET /readyz`: for whoever watches over the process.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use super::respond;
@@ -13,21 +12,28 @@ use super::shapes::ErrorResponse;
 use crate::error::ApiError;
 use crate::repository::Repository;
 
-/// How long a good answer of the store is believed, so that nobody can make it write at will.
+/// How long an answer of the store is believed, so that nobody can make it write at will.
 const BELIEVED_FOR: Duration = Duration::from_secs(1);
 
-/// When the store last read and wrote as it should.
+/// When the store was last asked, and whether it could read and write. Locked while it is asked: one question at a time.
 #[derive(Default)]
-pub struct Readiness(Mutex<Option<Instant>>);
+pub struct Readiness(Mutex<Option<(Instant, bool)>>);
 
 impl Readiness {
-    fn is_fresh(&self) -> bool {
-        let last_good = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last_good.is_some_and(|at| at.elapsed() < BELIEVED_FOR)
-    }
-
-    fn record(&self, last_good: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = last_good;
+    /// Whether the store can read and write.
+    async fn check(&self, repository: &dyn Repository) -> Result<(), ApiError> {
+        let mut last = self.0.lock().await;
+        match *last {
+            Some((at, true)) if at.elapsed() < BELIEVED_FOR => Ok(()),
+            Some((at, false)) if at.elapsed() < BELIEVED_FOR => {
+                Err(ApiError::Unavailable { retry_after: 1, cause: None })
+            }
+            _ => {
+                let checked = repository.check_ready().await;
+                *last = Some((Instant::now(), checked.is_ok()));
+                checked.map_err(|error| ApiError::Unavailable { retry_after: 1, cause: Some(Box::new(error)) })
+            }
+        }
     }
 }
 
@@ -59,10 +65,6 @@ pub(super) async fn ready(
     repository: web::Data<dyn Repository>,
     readiness: web::Data<Readiness>,
 ) -> Result<HttpResponse, ApiError> {
-    if !readiness.is_fresh() {
-        let checked = repository.check_ready().await;
-        readiness.record(checked.is_ok().then(Instant::now));
-        checked.map_err(|error| ApiError::Unavailable { retry_after: 1, cause: Some(Box::new(error)) })?;
-    }
+    readiness.check(repository.get_ref()).await?;
     respond(HttpResponse::Ok(), &Health { status: "ready" })
 }

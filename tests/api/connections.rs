@@ -172,3 +172,90 @@ fn connections_over_the_limit_wait_their_turn() {
     third.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     assert_eq!(RawResponse::read_from(&mut third).status(), 200);
 }
+
+#[test]
+fn a_chunked_body_that_stops_or_is_not_wanted_does_not_hold_its_connection() {
+    let app = TestApp::spawn_with(|config| {
+        config.server.body_timeout = SHORT;
+        config.server.header_timeout = SHORT;
+        config.server.keep_alive = SHORT;
+    });
+    let chunked = |path: &str, headers: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: a\r\n{headers}Transfer-Encoding: chunked\r\n\r\n1\r\n{{")
+    };
+    for (request, status) in [
+        (chunked("/api/login", JSON), 408),
+        (chunked("/api/register", JSON), 408),
+        (chunked("/api/login", ""), 415),
+        (chunked("/api/logout", ""), 401),
+        (chunked("/nothing", ""), 404),
+        (chunked("/healthz", ""), 405),
+    ] {
+        let mut stream = app.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        let response = RawResponse::read_from(&mut stream);
+        response.assert_error(status);
+        assert_eq!(response.header("Connection"), Some("close"), "{request}");
+        assert_eq!(read_to_close(&mut stream), b"", "{request}");
+    }
+}
+
+#[test]
+fn what_follows_an_answer_that_was_said_to_be_the_last_is_not_served() {
+    let app = TestApp::spawn();
+    for (method, path) in [("GET", "/healthz"), ("POST", "/api/logout"), ("POST", "/api/login")] {
+        let mut stream = app.connect();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let response = RawResponse::read_from(&mut stream);
+        assert_eq!(response.header("Connection"), Some("close"), "{request}");
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(read_to_close(&mut stream), b"", "{request}");
+    }
+}
+
+#[test]
+fn a_body_that_was_read_leaves_the_connection_open_for_the_next_request() {
+    let app = TestApp::spawn();
+    let mut stream = app.connect();
+    let wrong = json!({"username": "nobody", "password": "p"}).to_string();
+    let request = post_bytes("/api/login", JSON, &wrong);
+    let (head, body) = request.split_at(request.len() - wrong.len());
+    for _ in 0..3 {
+        stream.write_all(head).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        stream.write_all(body).unwrap();
+        let response = RawResponse::read_from(&mut stream);
+        response.assert_error(401);
+        assert_eq!(response.header("Connection"), None);
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_its_answers_is_given_up_and_others_are_served() {
+    let app = TestApp::spawn_with(|config| {
+        config.server.workers = std::num::NonZeroUsize::MIN;
+        config.server.body_timeout = SHORT;
+    });
+    let mut deaf = app.connect();
+    deaf.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    let many = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1_000);
+    // Until both sides' buffers are full, and then until the server gives up.
+    while deaf.write_all(&many).is_ok() {}
+    assert_eq!(app.raw("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200);
+}
+
+#[test]
+fn an_empty_line_behind_a_request_is_no_head_that_is_late() {
+    let app = TestApp::spawn_with(|config| config.server.header_timeout = SHORT);
+    let mut stream = app.connect();
+    let ask = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    stream.write_all(ask).unwrap();
+    assert_eq!(RawResponse::read_from(&mut stream).status(), 200);
+    stream.write_all(b"\r\n").unwrap();
+    std::thread::sleep(SHORT * 3);
+    stream.write_all(ask).unwrap();
+    assert_eq!(RawResponse::read_from(&mut stream).status(), 200);
+}

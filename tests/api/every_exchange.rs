@@ -233,6 +233,9 @@ async fn healthz_is_200_while_the_process_serves_and_readyz_while_the_store_read
     assert!(refused.headers().contains_key("retry-after"));
     other.execute_batch("ROLLBACK").unwrap();
 
-    assert_eq!(status("/readyz").await, 200);
+    // An answer of the store is believed for a second.
+    while status("/readyz").await != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     assert_eq!(app.log_out(&token).await.status(), 200);
 }

@@ -76,3 +76,40 @@ fn a_client_that_has_gone_away_does_not_leave_its_hash_in_the_queue() {
     // The place is free again while the first hash still runs: nobody is refused.
     app.raw(login_bytes()).assert_error(401);
 }
+
+#[test]
+fn a_client_that_resets_or_sends_nonsense_behind_its_login_does_not_leave_its_hash_in_the_queue_either() {
+    for nonsense in [b"".as_slice(), b"\0\r\n\r\n", &b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n".repeat(5_000)] {
+        let app = narrow_app();
+        for mut stream in flood(&app, 2) {
+            let _ = stream.write_all(nonsense);
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(350));
+        app.raw(login_bytes()).assert_error(401);
+    }
+}
+
+#[test]
+fn a_saturating_load_of_other_requests_still_lets_logins_through() {
+    let app = TestApp::spawn_with(|config| config.password.bcrypt_cost = 10);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut stream = app.connect();
+                let ask = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n".repeat(16);
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    stream.write_all(&ask).unwrap();
+                    for _ in 0..16 {
+                        assert_eq!(RawResponse::read_from(&mut stream).status(), 200);
+                    }
+                }
+            });
+        }
+        for _ in 0..3 {
+            app.raw(login_bytes()).assert_error(401);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}

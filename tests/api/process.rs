@@ -267,8 +267,16 @@ fn a_folder_that_cannot_be_made_or_written_is_one_sentence() {
     assert_eq!(code, 1, "{sentence}");
 }
 
+/// What a refusal may leave beside the file.
+#[derive(PartialEq)]
+enum NewBeside {
+    Nothing,
+    /// A database of ours has to be opened to tell its version.
+    LockAndIndex,
+}
+
 /// Starts on a file that must be refused, and checks that it is left as it was.
-fn assert_refused_untouched(folder: &TempDir, reason: &str) {
+fn assert_refused_untouched(folder: &TempDir, reason: &str, is_new_beside: NewBeside) {
     let before = contents(folder.path());
     let (code, sentence) =
         refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "test.db"]));
@@ -276,8 +284,11 @@ fn assert_refused_untouched(folder: &TempDir, reason: &str) {
     assert!(sentence.contains("test.db") && sentence.contains(reason), "{sentence}");
     let after = contents(folder.path());
     // The index beside the log is shared memory: every reader marks its place in it.
-    for file in before.into_iter().filter(|(name, _)| !name.ends_with("-shm")) {
-        assert!(after.contains(&file), "{} is touched", file.0);
+    for file in before.iter().filter(|(name, _)| !name.ends_with("-shm")) {
+        assert!(after.contains(file), "{} is touched", file.0);
+    }
+    if is_new_beside == NewBeside::Nothing {
+        assert_eq!(before.len(), after.len(), "nothing is made beside it");
     }
     let mode = fs::metadata(folder.path().join("test.db")).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o644, "its mode is touched");
@@ -287,7 +298,7 @@ fn assert_refused_untouched(folder: &TempDir, reason: &str) {
 fn a_file_that_is_not_a_database_is_refused_untouched() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("test.db"), "My diary. ".repeat(1_000)).unwrap();
-    assert_refused_untouched(&folder, "is not a SQLite database");
+    assert_refused_untouched(&folder, "is not a SQLite database", NewBeside::Nothing);
 }
 
 #[test]
@@ -295,8 +306,12 @@ fn a_database_of_another_program_is_refused_untouched() {
     let folder = tempfile::tempdir().unwrap();
     let other = rusqlite::Connection::open(folder.path().join("test.db")).unwrap();
     other.execute_batch("CREATE TABLE users (name TEXT); INSERT INTO users VALUES ('theirs')").unwrap();
+    assert_refused_untouched(&folder, "another program", NewBeside::Nothing);
+    other.pragma_update(None, "journal_mode", "WAL").unwrap();
+    other.execute_batch("INSERT INTO users VALUES ('also theirs')").unwrap();
+    assert_refused_untouched(&folder, "another program", NewBeside::Nothing);
     drop(other);
-    assert_refused_untouched(&folder, "another program");
+    assert_refused_untouched(&folder, "another program", NewBeside::Nothing);
 }
 
 #[test]
@@ -309,9 +324,9 @@ fn a_database_of_a_newer_schema_is_refused_untouched() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let newer = rusqlite::Connection::open(&path).unwrap();
     newer.pragma_update(None, "user_version", 1_000).unwrap();
-    assert_refused_untouched(&folder, "newer release");
+    assert_refused_untouched(&folder, "newer release", NewBeside::LockAndIndex);
     drop(newer);
-    assert_refused_untouched(&folder, "newer release");
+    assert_refused_untouched(&folder, "newer release", NewBeside::LockAndIndex);
 }
 
 #[test]
@@ -321,6 +336,17 @@ fn a_second_server_on_the_same_file_is_refused_and_the_first_serves_on() {
     let (code, sentence) = refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0"]));
     assert_eq!((code, sentence.as_str()), (1, "data/authtokens.db is in use by another authtokens server"));
     assert_eq!(first.ask(&credentials("/api/register", "a")).status(), 201);
+    std::os::unix::fs::symlink("data/authtokens.db", folder.path().join("alias.db")).unwrap();
+    let (code, sentence) =
+        refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "alias.db"]));
+    assert_eq!(code, 1);
+    assert!(sentence.ends_with("is in use by another authtokens server"), "{sentence}");
+    fs::hard_link(folder.path().join("data/authtokens.db"), folder.path().join("twin.db")).unwrap();
+    let (code, sentence) =
+        refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "twin.db"]));
+    assert_eq!((code, sentence.contains("hard link")), (1, true), "{sentence}");
+    fs::remove_file(folder.path().join("twin.db")).unwrap();
+    assert_eq!(first.ask(&credentials("/api/register", "b")).status(), 201);
     first.signal("TERM");
     assert!(first.wait().success());
     let next = Server::start(folder.path(), |_| {});
@@ -372,7 +398,51 @@ fn a_stop_waits_no_longer_than_the_shutdown_timeout() {
         .unwrap();
     thread::sleep(Duration::from_millis(100));
     server.signal("TERM");
+    let told = Instant::now();
     assert!(server.wait().success());
+    assert!(told.elapsed() < Duration::from_secs(10), "a second, and what a busy machine adds");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_another_program_that_holds_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), |command| {
+        command.env("AUTHTOKENS__SERVER__SHUTDOWN_TIMEOUT", "1s").env("AUTHTOKENS__DATABASE__BUSY_TIMEOUT", "40s");
+    });
+    let token = token_of(&server.ask(&credentials("/api/register", "a")));
+    let other = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut waiting = TcpStream::connect(server.address).unwrap();
+    waiting.write_all(&logout(&token)).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    server.signal("TERM");
+    let told = Instant::now();
+    assert!(server.wait().success());
+    assert!(told.elapsed() < Duration::from_secs(15), "the other's lock lasts longer");
+    drop(other);
+    let server = Server::start(folder.path(), |_| {});
+    assert_eq!(server.ask(&credentials("/api/login", "a")).status(), 200, "nothing acknowledged is lost");
+}
+
+#[test]
+fn what_nobody_reads_on_standard_error_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut wrong = authtokens(folder.path());
+    assert_eq!(run(wrong.args(["--listen", "x"]).stderr(full())).status.code(), Some(2));
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut child = authtokens(folder.path()).args(["--listen", &port.to_string()]).stderr(full()).spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let answer = loop {
+        match ask(port, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n") {
+            Ok(answer) => break answer,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(answer.status(), 200);
 }
 
 #[test]
@@ -476,6 +546,20 @@ fn every_acknowledged_registration_and_logout_survives_kill_9() {
         }
     }
 
+    let database = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
+    let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+    let without_token: i64 = database
+        .query_row(
+            "SELECT count(*) FROM users WHERE id NOT IN (SELECT user_id FROM tokens) \
+             AND CAST(substr(username, 5) AS INTEGER) % 2 = 1",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(without_token, 0, "a user without the token of its registration, who never logged out");
+    drop(database);
+
     let server = Server::start(folder.path(), quiet);
     let registered = acknowledged.registered.lock().unwrap();
     let logged_out = acknowledged.logged_out.lock().unwrap();
@@ -490,21 +574,141 @@ fn every_acknowledged_registration_and_logout_survives_kill_9() {
     for (name, token) in never_ended {
         assert_eq!(server.ask(&logout(token)).status(), 200, "the session of {name} is lost");
     }
-    let database = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
-    let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(check, "ok");
-    let half: i64 = database
-        .query_row(
-            "SELECT count(*) FROM users WHERE NOT EXISTS (SELECT 1 FROM tokens WHERE user_id = users.id) \
-             AND last_login = created AND username_key LIKE 'user%1'",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
-    assert_eq!(half, 0, "a user without the token of its registration");
     println!(
         "{rounds} rounds: {} registrations and {} logouts acknowledged, none lost",
         registered.len(),
         logged_out.len()
     );
+}
+
+#[test]
+fn a_file_of_the_first_schema_is_upgraded_with_all_that_is_in_it_also_when_killed_half_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.pragma_update(None, "journal_mode", "WAL").unwrap();
+    old.execute_batch(include_str!("../fixtures/schema_v1.sql")).unwrap();
+    // AuTk, and the first version.
+    old.execute_batch("PRAGMA application_id = 0x4175546b; PRAGMA user_version = 1").unwrap();
+    let digest = authtokens::token::PlainToken::parse(UNKNOWN_TOKEN).unwrap().digest();
+    old.execute(
+        "INSERT INTO users (username, username_key, password_hash, city, date_joined, created, modified, last_login) \
+         VALUES ('AzureDiamond', 'azurediamond', ?1, 'Chicago', 1420411895144, 1420411895144, 1420411895144, \
+         1420411895144)",
+        ["$bcrypt-sha256$v=2,t=2b,r=4$QexDYaiSw.PMflDlGeyERe$0JhXa2JmpMTbORvBDFxYcs2.SN09JvW"],
+    )
+    .unwrap();
+    let far = 4_102_444_800_000_i64; // 2100: not dead by the machine's clock
+    old.execute(
+        "INSERT INTO tokens VALUES (?1, 1, ?2, ?2, 'Cellar/1.0', '')",
+        rusqlite::params![digest.as_bytes(), far],
+    )
+    .unwrap();
+    old.execute_batch("INSERT INTO cellar VALUES (1, 3, 0), (1, 1, 0); INSERT INTO wants VALUES (1, 5, 0)").unwrap();
+    // Many more rows, so that an upgrade takes long enough to be killed.
+    old.execute_batch(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) \
+         INSERT INTO tokens SELECT randomblob(32), 1, 4102444800000 + i, 4102444800000, '', '' FROM n",
+    )
+    .unwrap();
+    drop(old);
+
+    let version = || -> i64 {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let index: String = connection
+            .query_row("SELECT sql FROM sqlite_schema WHERE name = 'tokens_by_user'", [], |row| row.get(0))
+            .unwrap();
+        let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(index.contains("created"), version == 2, "all of an upgrade or none of it");
+        version
+    };
+    let mut killed_before = 0;
+    for micros in (500..30_000).step_by(1_500) {
+        let mut child = authtokens(folder.path())
+            .args(["--listen", "127.0.0.1:0", "--database", "test.db"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_micros(micros));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if version() == 2 {
+            break;
+        }
+        killed_before += 1;
+    }
+    assert!(killed_before > 0, "the first kill comes before the upgrade is done");
+
+    let server = Server::start(folder.path(), |command| {
+        command.args(["--database", "test.db"]);
+    });
+    assert_eq!(version(), 2);
+    let login = server.ask(&credentials("/api/login", "azurediamond"));
+    let user = &login.json()["user"];
+    assert_eq!((&user["city"], &user["date_joined"]), (&json!("Chicago"), &json!("2015-01-04T22:51:35.144Z")));
+    assert_eq!((&user["cellar"], &user["wants"]), (&json!([1, 3]), &json!([5])));
+}
+
+#[test]
+fn every_acknowledged_edit_of_a_list_survives_kill_9() {
+    let rounds: usize = std::env::var("KILL_ROUNDS").map_or(5, |rounds| rounds.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let quiet = |command: &mut Command| {
+        command.env("RUST_LOG", "warn");
+    };
+    let tokens: Vec<String> = {
+        let server = Server::start(folder.path(), quiet);
+        (0..8).map(|client| token_of(&server.ask(&credentials("/api/register", &format!("user{client}"))))).collect()
+    };
+    let edit = |method: &str, token: &str, item: usize| {
+        let path = format!("/api/user/cellar/{item}");
+        format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nAuthorization: Token {token}\r\n\r\n")
+    };
+    // Each client adds the next item and removes the one three before it, and knows what it was told.
+    let mut known: Vec<(usize, usize)> = vec![(0, 0); tokens.len()];
+    for round in 0..rounds {
+        let mut server = Server::start(folder.path(), quiet);
+        let address = server.address;
+        let clients: Vec<_> = tokens
+            .iter()
+            .cloned()
+            .zip(known.iter().copied())
+            .map(|(token, (mut added, mut removed))| {
+                thread::spawn(move || {
+                    loop {
+                        let Ok(answer) = ask(address, edit("PUT", &token, added + 1).as_bytes()) else { break };
+                        assert_eq!(answer.status(), 200, "{answer:?}");
+                        added += 1;
+                        if added > removed + 3 {
+                            let Ok(answer) = ask(address, edit("DELETE", &token, removed + 1).as_bytes()) else {
+                                break;
+                            };
+                            assert_eq!(answer.status(), 200, "{answer:?}");
+                            removed += 1;
+                        }
+                    }
+                    (added, removed)
+                })
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(150 + 37 * (round as u64 % 7)));
+        server.child.kill().unwrap();
+        server.wait();
+        known = clients.into_iter().map(|client| client.join().unwrap()).collect();
+
+        let server = Server::start(folder.path(), quiet);
+        for (token, (added, removed)) in tokens.iter().zip(&known) {
+            let request = format!("GET /api/user/cellar HTTP/1.1\r\nHost: a\r\nAuthorization: Token {token}\r\n\r\n");
+            let list: Vec<usize> = serde_json::from_str(&server.ask(request.as_bytes()).body).unwrap();
+            // The edit that was under way may have happened; nothing that was acknowledged may be missing.
+            let first = list.first().copied().unwrap_or(added + 1);
+            let last = list.last().copied().unwrap_or(*added);
+            assert!(first == removed + 1 || first == removed + 2, "{list:?}, told of {added} and {removed}");
+            assert!(last == *added || last == added + 1, "{list:?}, told of {added} and {removed}");
+            assert_eq!(list.len(), last + 1 - first, "{list:?}");
+        }
+    }
+    let edits: usize = known.iter().map(|(added, removed)| added + removed).sum();
+    assert!(edits > rounds * tokens.len(), "the load was real");
+    println!("{rounds} rounds: {edits} edits acknowledged, none lost");
 }
