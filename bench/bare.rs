@@ -1,4 +1,5 @@
-//! The limit: an actix-web server whose one handler answers a JSON error of the size that an unknown token gets.
+//! The limit: an actix-web server whose handlers answer JSON of the same size and look at nothing: the error that an
+//! unknown token gets, and a user with five items.
 //!
 //! `bare ADDRESS:PORT WORKERS`
 
@@ -11,9 +12,20 @@ async fn main() -> std::io::Result<()> {
     let workers = arguments.next().and_then(|workers| workers.parse().ok()).unwrap_or(2);
     let answer =
         || async { HttpResponse::Unauthorized().json(serde_json::json!({"error": "A valid token is required."})) };
-    HttpServer::new(move || App::new().route("/api/logout", web::post().to(answer)))
-        .workers(workers)
-        .bind(address)?
-        .run()
-        .await
+    let user = || async {
+        HttpResponse::Ok().json(serde_json::json!({
+            "username": "user12345", "first_name": "", "last_name": "", "email": "", "is_active": true,
+            "is_superuser": false, "is_staff": false, "last_login": "2015-01-04T22:51:35.144Z",
+            "cellar": [1, 2, 3, 4, 5], "wants": [], "address": "", "address2": "", "city": "", "state": "",
+            "zipcode": "", "created": "2015-01-04T22:51:35.238Z", "modified": "2015-01-04T22:51:35.238Z",
+            "date_joined": "2015-01-04T22:51:35.144Z",
+        }))
+    };
+    HttpServer::new(move || {
+        App::new().route("/api/logout", web::post().to(answer)).route("/api/user", web::get().to(user))
+    })
+    .workers(workers)
+    .bind(address)?
+    .run()
+    .await
 }

@@ -1,12 +1,15 @@
-//! Fills a database with users whose password is `hunter2`, five items in the cellar each, and one session each.
+//! Fills a database with users whose password is `hunter2`, five items in the cellar each, and one session each. Prints
+//! the sessions' tokens, one a line.
 //!
 //! `fill FILE USERS COST`
 
 use std::error::Error;
+use std::io::{BufWriter, Write as _, stdout};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use authtokens::clock::Clock;
 use authtokens::password::{Passwords, PlainPassword};
 use authtokens::repository::Repository as _;
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
@@ -35,13 +38,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
              VALUES (?1, ?1, ?2, 0, 0, 0, 0) RETURNING id",
         )?;
         let mut item = transaction.prepare("INSERT INTO cellar VALUES (?1, ?2, 0)")?;
-        let mut token = transaction.prepare("INSERT INTO tokens VALUES (?1, ?2, 0, 0, 'bench', '127.0.0.1')")?;
+        let mut session = transaction.prepare("INSERT INTO tokens VALUES (?1, ?2, ?3, ?3, 'bench', '127.0.0.1')")?;
+        let now = Clock::system().now().as_millis();
+        let mut tokens = BufWriter::new(stdout().lock());
         for number in 0..users {
             let id: i64 = user.query_row(params![format!("user{number}"), hash.as_stored()], |row| row.get(0))?;
             for item_id in 1..=5 {
                 item.execute(params![id, item_id])?;
             }
-            token.execute(params![PlainToken::generate().digest().as_bytes(), id])?;
+            let token = PlainToken::generate();
+            session.execute(params![token.digest().as_bytes(), id, now])?;
+            writeln!(tokens, "{}", token.reveal())?;
         }
     }
     transaction.commit()?;

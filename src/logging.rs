@@ -3,6 +3,7 @@
 //! Whatever a line holds, it stays one line and shows no token: control characters are escaped, and a run of hex digits
 //! that could be most of a token is masked, whoever wrote it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -22,8 +23,8 @@ const MASKED: usize = PlainToken::LENGTH / 2 + 1;
 pub fn start(clock: Clock) {
     Builder::from_env(Env::default().default_filter_or(DEFAULT_FILTER))
         .format(move |line, record| {
-            let message = printable(&record.args().to_string());
-            writeln!(line, "{} {:5} {} {message}", clock.now(), record.level(), record.target())
+            let message = record.args().to_string();
+            writeln!(line, "{} {:5} {} {}", clock.now(), record.level(), record.target(), printable(&message))
         })
         // The framework's parser reports every malformed request as an error of ours, and quotes it.
         .filter_module("actix_http", LevelFilter::Off)
@@ -31,16 +32,15 @@ pub fn start(clock: Clock) {
 }
 
 /// The text with its control characters escaped and with everything that could be a token masked.
-fn printable(text: &str) -> String {
+fn printable(text: &str) -> Cow<'_, str> {
+    if is_plain(text) {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
-        if digits >= MASKED {
-            out.push_str("[masked]");
-        } else {
-            out.push_str(&rest[..digits]);
-        }
+        out.push_str(if digits >= MASKED { "[masked]" } else { &rest[..digits] });
         rest = &rest[digits..];
         let end = rest.find(|c: char| c.is_ascii_hexdigit()).unwrap_or(rest.len());
         for c in rest[..end].chars() {
@@ -52,7 +52,16 @@ fn printable(text: &str) -> String {
         }
         rest = &rest[end..];
     }
-    out
+    Cow::Owned(out)
+}
+
+/// Whether a line can be written as it is, as nearly every line can.
+fn is_plain(text: &str) -> bool {
+    let mut digits = 0;
+    text.bytes().all(|byte| {
+        digits = if byte.is_ascii_hexdigit() { digits + 1 } else { 0 };
+        digits < MASKED && (b' '..=b'~').contains(&byte)
+    })
 }
 
 #[cfg(test)]
