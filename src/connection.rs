@@ -5,7 +5,7 @@
 //! then spins. It answers what it cannot parse with an empty body, which no layer above sees. And it keeps to itself
 //! that a client has gone away. This wrapper around the socket mends all four:
 //!
-//! - a connection is always in one [`Phase`], and each phase has its deadline;
+//! - a connection is always in one phase (resting, reading a head, serving, …), and each has its deadline;
 //! - bytes are handed over only when the phase has a use for them;
 //! - the framework's own answers get a JSON body;
 //! - [`ConnectionState::client_gone`] watches the socket itself.

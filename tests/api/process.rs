@@ -268,7 +268,7 @@ fn a_folder_that_cannot_be_made_or_written_is_one_sentence() {
 }
 
 /// What a refusal may leave beside the file.
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum NewBeside {
     Nothing,
     /// A database of ours has to be opened to tell its version.
@@ -675,8 +675,7 @@ fn every_acknowledged_edit_of_a_list_survives_kill_9() {
             .zip(known.iter().copied())
             .map(|(token, (mut added, mut removed))| {
                 thread::spawn(move || {
-                    loop {
-                        let Ok(answer) = ask(address, edit("PUT", &token, added + 1).as_bytes()) else { break };
+                    while let Ok(answer) = ask(address, edit("PUT", &token, added + 1).as_bytes()) {
                         assert_eq!(answer.status(), 200, "{answer:?}");
                         added += 1;
                         if added > removed + 3 {
@@ -701,11 +700,11 @@ fn every_acknowledged_edit_of_a_list_survives_kill_9() {
             let request = format!("GET /api/user/cellar HTTP/1.1\r\nHost: a\r\nAuthorization: Token {token}\r\n\r\n");
             let list: Vec<usize> = serde_json::from_str(&server.ask(request.as_bytes()).body).unwrap();
             // The edit that was under way may have happened; nothing that was acknowledged may be missing.
-            let first = list.first().copied().unwrap_or(added + 1);
-            let last = list.last().copied().unwrap_or(*added);
-            assert!(first == removed + 1 || first == removed + 2, "{list:?}, told of {added} and {removed}");
-            assert!(last == *added || last == added + 1, "{list:?}, told of {added} and {removed}");
-            assert_eq!(list.len(), last + 1 - first, "{list:?}");
+            let lowest = list.first().copied().unwrap_or(added + 1);
+            let highest = list.last().copied().unwrap_or(*added);
+            assert!(lowest == removed + 1 || lowest == removed + 2, "{list:?}, told of {added} and {removed}");
+            assert!(highest == *added || highest == added + 1, "{list:?}, told of {added} and {removed}");
+            assert_eq!(list.len(), highest + 1 - lowest, "{list:?}");
         }
     }
     let edits: usize = known.iter().map(|(added, removed)| added + removed).sum();
