@@ -29,6 +29,9 @@ const BURST: usize = 64 * 1024;
 /// How long a connection that is to be closed may take to hear of it.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// How much of what a client still sends is thrown away before the connection is closed on it.
+const MAX_DISCARDED: usize = 4 * 1024 * 1024;
+
 /// How often a client is looked at that has sent more than is being read.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -176,6 +179,9 @@ pub struct Connection {
     /// How much has been handed over since the socket last had nothing.
     burst: usize,
     heard_anything: bool,
+    ended_sending: bool,
+    /// How much has been thrown away.
+    discarded: usize,
     refusal: Option<PendingRefusal>,
 }
 
@@ -225,6 +231,8 @@ impl Connection {
             write_deadline: None,
             burst: 0,
             heard_anything: false,
+            ended_sending: false,
+            discarded: 0,
             refusal: None,
         }
     }
@@ -268,12 +276,21 @@ impl Connection {
         }
     }
 
+    /// Tells the client that nothing more will come.
+    fn end_sending(&mut self) {
+        if !self.ended_sending {
+            self.ended_sending = true;
+            // Fails where the client has closed already, which is as good.
+            let _ = SockRef::from(&*self.stream).shutdown(Shutdown::Write);
+        }
+    }
+
     /// Throws away what comes, until the client has closed or its time is over.
     fn poll_discard(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
         let mut scratch = [0; 4096];
         for _ in 0..BURST / scratch.len() {
             match self.poll_socket(cx, &mut ReadBuf::new(&mut scratch)) {
-                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(Ok(read)) if read > 0 && self.discarded < MAX_DISCARDED => self.discarded += read,
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return self.read_alarm.poll(until, cx),
             }
@@ -341,6 +358,7 @@ impl AsyncWrite for Connection {
                 return this.poll_send(cx, &buf[..start]);
             }
             this.refusal = Some(PendingRefusal { bytes: this.refuse(status), sent: 0, replaces: buf.len() });
+            this.state.enter(Phase::Closing(Instant::now() + CLOSING));
         }
         let Some(mut refusal) = this.refusal.take() else { return this.poll_send(cx, buf) };
         while refusal.sent < refusal.bytes.len() {
@@ -353,6 +371,15 @@ impl AsyncWrite for Connection {
                 }
             }
         }
+        // The framework drops the socket as soon as this is written, and what the client has sent and nobody has read
+        // would turn that into a reset.
+        this.end_sending();
+        if let Phase::Closing(until) = this.state.phase.get()
+            && this.poll_discard(cx, until).is_pending()
+        {
+            this.refusal = Some(refusal);
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(refusal.replaces))
     }
 
@@ -363,7 +390,11 @@ impl AsyncWrite for Connection {
             this.state.wake();
         }
         // An answer may have begun a phase whose end nothing else would notice.
-        if let Phase::Resting(until) | Phase::Closing(until) = this.state.phase.get()
+        let phase = this.state.phase.get();
+        if matches!(phase, Phase::Closing(_)) {
+            this.end_sending();
+        }
+        if let Phase::Resting(until) | Phase::Closing(until) = phase
             && this.read_alarm.poll(until, cx).is_ready()
         {
             cx.waker().wake_by_ref();
@@ -373,8 +404,7 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // Fails where the client has closed already, which is as good.
-        let _ = SockRef::from(&*this.stream).shutdown(Shutdown::Write);
+        this.end_sending();
         if let Phase::Closing(until) = this.state.phase.get() {
             // To close on a client that is still sending would reset the connection, and the answer with it.
             ready!(this.poll_discard(cx, until));

@@ -75,6 +75,7 @@ impl Common {
             started: Instant::now(),
         };
         let has_body = has_body(&request);
+        let is_last = request.head().connection_type() == ConnectionType::Close;
         let serving = request.conn_data::<Rc<ConnectionState>>().map(ConnectionState::serve);
         let is_over = matches!(serving, Some(None));
         let answer = if is_over || head_size(&request) > MAX_HEAD {
@@ -102,7 +103,7 @@ impl Common {
             head.reason = reason(head.status);
             if let Some(serving) = serving.flatten() {
                 // What is left of a body cannot be told from the next request.
-                if has_body && !serving.body_was_read() {
+                if is_last || (has_body && !serving.body_was_read()) {
                     head.set_connection_type(ConnectionType::Close);
                     serving.close();
                 }

@@ -6,14 +6,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::session::Session;
+use crate::session::{Session, SessionPolicy};
 use crate::token::TokenDigest;
-
-/// How old the stored time may be before it is worth a write.
-const WORTH_A_WRITE: Duration = Duration::from_secs(60);
 
 /// How many sessions are noted at once. Beyond it some are noted at a later use.
 const MAX_NOTED: usize = 100_000;
@@ -25,7 +21,7 @@ pub struct LastUsed(Mutex<HashMap<TokenDigest, Timestamp>>);
 impl LastUsed {
     /// Notes that a session is in use now, where the store's own note of it is old.
     pub fn note(&self, digest: TokenDigest, session: &Session, now: Timestamp) {
-        if session.last_used.plus(WORTH_A_WRITE) > now {
+        if session.last_used.plus(SessionPolicy::USE_IS_STORED_EVERY) > now {
             return;
         }
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,7 +10,7 @@
 //! ```
 
 use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::{collections::HashSet, num::NonZeroUsize};
 
 use base64::Engine as _;
@@ -34,7 +34,8 @@ static COMMON: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
 
 /// A password in clear: any text but the empty one. It has no `Debug`, no `Display` and no `Serialize`.
-pub struct PlainPassword(String);
+#[derive(Clone)]
+pub struct PlainPassword(Arc<str>);
 
 impl PlainPassword {
     /// Takes a password as a client sent it in `field`: exactly as it is.
@@ -45,7 +46,7 @@ impl PlainPassword {
         if text.is_empty() {
             return Err(InvalidField { field, rule: "must not be empty".to_owned() });
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 }
 

@@ -3,7 +3,7 @@
 //! `X-Forwarded-For` can be sent by anyone. It is believed only as far as proxies that the operator named have written
 //! it: from its end, one entry for each of them, to the first address that is none of theirs.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -25,8 +25,10 @@ impl TrustedProxies {
             if !self.trusts(client) {
                 break;
             }
-            match entry.trim().parse::<IpAddr>() {
-                Ok(address) => client = address.to_canonical(),
+            // Some proxies write the port as well.
+            let entry = entry.trim();
+            match entry.parse().or_else(|_| entry.parse().map(|address: SocketAddr| address.ip())) {
+                Ok(address) => client = IpAddr::to_canonical(&address),
                 Err(_) => break,
             }
         }
@@ -54,6 +56,8 @@ mod tests {
         assert_eq!(client(&["127.0.0.0/8"], "127.0.0.1", &["203.0.113.9"]), "203.0.113.9");
         assert_eq!(client(&["127.0.0.0/8"], "::ffff:127.0.0.1", &["2001:db8::1"]), "2001:db8::1");
         assert_eq!(client(&["127.0.0.0/8"], "127.0.0.1", &[]), "127.0.0.1");
+        assert_eq!(client(&["127.0.0.0/8"], "127.0.0.1", &["203.0.113.9:4711"]), "203.0.113.9");
+        assert_eq!(client(&["127.0.0.0/8"], "127.0.0.1", &["[2001:db8::1]:443"]), "2001:db8::1");
     }
 
     #[test]

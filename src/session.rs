@@ -19,11 +19,16 @@ pub struct SessionPolicy {
 }
 
 impl SessionPolicy {
+    /// How old the stored time of a session's last use may be.
+    pub const USE_IS_STORED_EVERY: Duration = Duration::from_secs(60);
+
     /// What a session must satisfy to be live at `now`.
     #[must_use]
     pub fn live_at(&self, now: Timestamp) -> Liveness {
         let since = |time: Option<Duration>| time.map_or(Timestamp::MIN, |time| now.minus(time));
-        Liveness { created_after: since(self.lifetime), used_after: since(self.idle_timeout) }
+        // The store may not know of the last minute's use: nobody is to lose a session for that.
+        let idle_timeout = self.idle_timeout.map(|time| time + Self::USE_IS_STORED_EVERY);
+        Liveness { created_after: since(self.lifetime), used_after: since(idle_timeout) }
     }
 
     /// When a session ends by itself, if it is not used again.
@@ -159,7 +164,7 @@ mod tests {
         let created = at(0);
         assert_eq!(policy.expires(created, created), Some(created.plus(DAY * 30)));
         assert_eq!(policy.expires(created, created.plus(DAY * 360)), Some(created.plus(DAY * 365)));
-        let live = policy.live_at(created.plus(DAY * 30));
+        let live = policy.live_at(created.plus(DAY * 30 + SessionPolicy::USE_IS_STORED_EVERY));
         assert_eq!(live.used_after, created, "used at this moment or before: over");
     }
 

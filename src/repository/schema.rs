@@ -47,7 +47,8 @@ pub fn check(connection: &Connection) -> Result<(), SchemaError> {
     let version: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let is_empty = application_id == 0 && version == 0 && tables == 0;
-    if application_id != APPLICATION_ID && !is_empty {
+    let is_ours = application_id == APPLICATION_ID && version > 0;
+    if !is_ours && !is_empty {
         return Err(SchemaError::Foreign);
     }
     if version > VERSION {

@@ -27,22 +27,22 @@ pub(super) struct RegisterRequest {
     /// Any text but the empty one; every byte counts.
     #[schema(example = "hunter2", min_length = 1)]
     password: String,
-    #[schema(max_length = 150)]
+    #[schema(nullable = false, max_length = 150)]
     first_name: Option<String>,
-    #[schema(max_length = 150)]
+    #[schema(nullable = false, max_length = 150)]
     last_name: Option<String>,
     /// Empty or an address.
-    #[schema(max_length = 254)]
+    #[schema(nullable = false, max_length = 254)]
     email: Option<String>,
-    #[schema(max_length = 255)]
+    #[schema(nullable = false, max_length = 255)]
     address: Option<String>,
-    #[schema(max_length = 255)]
+    #[schema(nullable = false, max_length = 255)]
     address2: Option<String>,
-    #[schema(max_length = 100)]
+    #[schema(nullable = false, max_length = 100)]
     city: Option<String>,
-    #[schema(max_length = 100)]
+    #[schema(nullable = false, max_length = 100)]
     state: Option<String>,
-    #[schema(max_length = 20)]
+    #[schema(nullable = false, max_length = 20)]
     zipcode: Option<String>,
 }
 
@@ -72,13 +72,16 @@ impl SessionResponse {
     }
 }
 
+/// How often a password is verified for one request. The stored hash may change in between, and the password be right
+/// all the same: another login has just made the hash anew at another cost.
+pub(super) const ATTEMPTS: usize = 2;
+
 /// Make an account and its first token
 #[utoipa::path(
-    post, path = "/api/register", tag = "account", request_body = RegisterRequest,
+    post, path = "/api/register", operation_id = "register", tag = "account", request_body = RegisterRequest,
     responses(
         (status = 201, description = "The account is made", body = SessionResponse),
         (status = 400, description = "The name is taken, or a field breaks its rule", body = ErrorResponse),
-        (status = 503, description = "Too much is waiting already; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
 pub(super) async fn register(
@@ -109,12 +112,11 @@ pub(super) async fn register(
 
 /// Get a new token for an account
 #[utoipa::path(
-    post, path = "/api/login", tag = "account", request_body = LoginRequest,
+    post, path = "/api/login", operation_id = "log_in", tag = "account", request_body = LoginRequest,
     responses(
         (status = 200, description = "A new session", body = SessionResponse),
         (status = 400, description = "A field is missing or mistyped", body = ErrorResponse),
         (status = 401, description = "No account that may be used has this name and this password", body = ErrorResponse),
-        (status = 503, description = "Too much is waiting already; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
 pub(super) async fn log_in(
@@ -127,28 +129,30 @@ pub(super) async fn log_in(
 ) -> Result<HttpResponse, ApiError> {
     let username = Username::parse(&body.require("username")?)?;
     let password = PlainPassword::parse("password", body.require("password")?)?;
-    // An account that may not be used is treated like one that does not exist, from here to the last byte.
-    let credentials = repository.find_credentials(&username).await?.filter(|credentials| credentials.is_active);
-    let stored = credentials.as_ref().map(|credentials| &credentials.password_hash);
-    let verification = passwords.verify(password, stored, client.gone()).await?;
-    let credentials = credentials.filter(|_| verification.matches).ok_or(ApiError::LoginFailed)?;
+    for _ in 0..ATTEMPTS {
+        // An account that may not be used is treated like one that does not exist, from here to the last byte.
+        let credentials = repository.find_credentials(&username).await?.filter(|credentials| credentials.is_active);
+        let stored = credentials.as_ref().map(|credentials| &credentials.password_hash);
+        let verification = passwords.verify(password.clone(), stored, client.gone()).await?;
+        let credentials = credentials.filter(|_| verification.matches).ok_or(ApiError::LoginFailed)?;
 
-    let token = PlainToken::generate();
-    let login = VerifiedLogin {
-        user_id: credentials.user_id,
-        verified_against: credentials.password_hash,
-        rehashed: verification.rehashed,
-    };
-    let user = repository
-        .open_session(login, client.session(token.digest()), policy.max_per_user, clock.now())
-        .await?
-        .ok_or(ApiError::LoginFailed)?;
-    respond(HttpResponse::Ok(), &SessionResponse::new(&token, user))
+        let token = PlainToken::generate();
+        let login = VerifiedLogin {
+            user_id: credentials.user_id,
+            verified_against: credentials.password_hash,
+            rehashed: verification.rehashed,
+        };
+        let session = client.session(token.digest());
+        if let Some(user) = repository.open_session(login, session, policy.max_per_user, clock.now()).await? {
+            return respond(HttpResponse::Ok(), &SessionResponse::new(&token, user));
+        }
+    }
+    Err(ApiError::LoginFailed)
 }
 
 /// End the presented token's session
 #[utoipa::path(
-    post, path = "/api/logout", tag = "account", security(("Token" = [])),
+    post, path = "/api/logout", operation_id = "log_out", tag = "account", security(("Token" = [])),
     responses(
         (status = 200, description = "It is over, at once and for good", body = StatusResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),

@@ -5,8 +5,8 @@
 use std::sync::{Arc, LazyLock};
 
 use actix_web::{HttpResponse, web};
-use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::Config;
 
@@ -55,7 +55,7 @@ const PAGES: &str = "/docs/";
         (name = "sessions", description = "The tokens that are out, to be seen and ended one by one"),
         (name = "service", description = "For whoever watches over the process"),
     ),
-    modifiers(&TokenScheme),
+    modifiers(&TokenScheme, &CommonAnswers),
 )]
 struct Api;
 
@@ -71,6 +71,39 @@ impl Modify for TokenScheme {
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("Token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// What any call may answer, so that each need tell only what is its own.
+struct CommonAnswers;
+
+impl Modify for CommonAnswers {
+    fn modify(&self, document: &mut Document) {
+        let calls = document.paths.paths.iter_mut().filter(|(path, _)| path.starts_with("/api/"));
+        for item in calls.map(|(_, item)| item) {
+            let methods = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+            for operation in methods.into_iter().flatten() {
+                let mut common = vec![
+                    ("500", "A fault of the service"),
+                    ("503", "The service cannot do this now; `Retry-After` says when to try again"),
+                ];
+                if operation.request_body.is_some() {
+                    common.extend([
+                        ("400", "The body is not what this call takes"),
+                        ("408", "The body did not arrive in time"),
+                        ("413", "The body is too large"),
+                        ("415", "The body is not `application/json`, or is compressed"),
+                    ]);
+                }
+                for (status, description) in common {
+                    let error = Ref::from_schema_name("ErrorResponse");
+                    let content = ContentBuilder::new().schema(Some(error)).build();
+                    let answer =
+                        ResponseBuilder::new().description(description).content("application/json", content).build();
+                    operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(answer));
+                }
+            }
+        }
     }
 }
 
@@ -97,6 +130,9 @@ pub(super) async fn page() -> Result<HttpResponse, ApiError> {
 }
 
 pub(super) async fn file(file: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    if file.as_str() == "index.html" {
+        return page().await;
+    }
     let (bytes, content_type) = ui_file(&file)?;
     Ok(HttpResponse::Ok().content_type(content_type).body(bytes))
 }

@@ -46,7 +46,7 @@ pub(super) struct Health {
 
 /// Whether the process serves
 #[utoipa::path(
-    get, path = "/healthz", tag = "service",
+    get, path = "/healthz", operation_id = "check_alive", tag = "service",
     responses((status = 200, description = "It does", body = Health)),
 )]
 pub(super) async fn alive() -> Result<HttpResponse, ApiError> {
@@ -55,7 +55,7 @@ pub(super) async fn alive() -> Result<HttpResponse, ApiError> {
 
 /// Whether the store can be read and written
 #[utoipa::path(
-    get, path = "/readyz", tag = "service",
+    get, path = "/readyz", operation_id = "check_ready", tag = "service",
     responses(
         (status = 200, description = "It can", body = Health),
         (status = 503, description = "It cannot, now; `Retry-After` says when to look again", body = ErrorResponse),

@@ -66,7 +66,7 @@ fn calls() -> Vec<Call> {
 
 /// What this is and what it can do
 #[utoipa::path(
-    get, path = "/", tag = "service",
+    get, path = "/", operation_id = "find_calls", tag = "service",
     responses((status = 200, description = "The service and its calls", body = Index)),
 )]
 pub(super) async fn show() -> Result<HttpResponse, ApiError> {

@@ -76,7 +76,7 @@ fn answer(items: Result<Vec<ItemId>, RepositoryError>) -> Result<HttpResponse, A
 
 /// The ids of what the user has, ascending
 #[utoipa::path(
-    get, path = "/api/user/cellar", tag = "lists", security(("Token" = [])),
+    get, path = "/api/user/cellar", operation_id = "list_cellar", tag = "lists", security(("Token" = [])),
     responses(
         (status = 200, description = "The list", body = [i64], example = json!([1, 2, 3])),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -88,7 +88,7 @@ pub(super) async fn list_cellar(who: Authenticated, store: Store) -> Result<Http
 
 /// Replace the whole list of what the user has
 #[utoipa::path(
-    put, path = "/api/user/cellar", tag = "lists", security(("Token" = [])),
+    put, path = "/api/user/cellar", operation_id = "replace_cellar", tag = "lists", security(("Token" = [])),
     request_body(content = [i64], example = json!([1, 2, 3])),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([1, 2, 3])),
@@ -107,7 +107,7 @@ pub(super) async fn replace_cellar(
 
 /// Add one item to what the user has, where it is not there yet
 #[utoipa::path(
-    put, path = "/api/user/cellar/{item_id}", tag = "lists", security(("Token" = [])),
+    put, path = "/api/user/cellar/{item_id}", operation_id = "add_to_cellar", tag = "lists", security(("Token" = [])),
     params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 1)),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([1, 2, 3])),
@@ -127,7 +127,7 @@ pub(super) async fn add_to_cellar(
 
 /// Remove one item from what the user has, where it is there
 #[utoipa::path(
-    delete, path = "/api/user/cellar/{item_id}", tag = "lists", security(("Token" = [])),
+    delete, path = "/api/user/cellar/{item_id}", operation_id = "remove_from_cellar", tag = "lists", security(("Token" = [])),
     params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 1)),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([1, 2, 3])),
@@ -146,7 +146,7 @@ pub(super) async fn remove_from_cellar(
 
 /// The ids of what the user wishes for, ascending
 #[utoipa::path(
-    get, path = "/api/user/wants", tag = "lists", security(("Token" = [])),
+    get, path = "/api/user/wants", operation_id = "list_wants", tag = "lists", security(("Token" = [])),
     responses(
         (status = 200, description = "The list", body = [i64], example = json!([4, 5])),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -158,7 +158,7 @@ pub(super) async fn list_wants(who: Authenticated, store: Store) -> Result<HttpR
 
 /// Replace the whole list of what the user wishes for
 #[utoipa::path(
-    put, path = "/api/user/wants", tag = "lists", security(("Token" = [])),
+    put, path = "/api/user/wants", operation_id = "replace_wants", tag = "lists", security(("Token" = [])),
     request_body(content = [i64], example = json!([4, 5])),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([4, 5])),
@@ -177,7 +177,7 @@ pub(super) async fn replace_wants(
 
 /// Add one item to what the user wishes for, where it is not there yet
 #[utoipa::path(
-    put, path = "/api/user/wants/{item_id}", tag = "lists", security(("Token" = [])),
+    put, path = "/api/user/wants/{item_id}", operation_id = "add_to_wants", tag = "lists", security(("Token" = [])),
     params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 4)),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([4, 5])),
@@ -197,7 +197,7 @@ pub(super) async fn add_to_wants(
 
 /// Remove one item from what the user wishes for, where it is there
 #[utoipa::path(
-    delete, path = "/api/user/wants/{item_id}", tag = "lists", security(("Token" = [])),
+    delete, path = "/api/user/wants/{item_id}", operation_id = "remove_from_wants", tag = "lists", security(("Token" = [])),
     params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 4)),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([4, 5])),

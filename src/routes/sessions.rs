@@ -54,7 +54,7 @@ impl SessionShape {
 
 /// The caller's sessions, newest first
 #[utoipa::path(
-    get, path = "/api/user/tokens", tag = "sessions", security(("Token" = [])),
+    get, path = "/api/user/tokens", operation_id = "list_sessions", tag = "sessions", security(("Token" = [])),
     responses(
         (status = 200, description = "The live ones", body = [SessionShape]),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -72,7 +72,7 @@ pub(super) async fn list(
 
 /// End one of the caller's sessions
 #[utoipa::path(
-    delete, path = "/api/user/tokens/{id}", tag = "sessions", security(("Token" = [])),
+    delete, path = "/api/user/tokens/{id}", operation_id = "end_session", tag = "sessions", security(("Token" = [])),
     params(("id" = String, Path, description = "The session's `id`", example = "5f0c1d3a9b7e2468")),
     responses(
         (status = 200, description = "It is over", body = StatusResponse),
@@ -94,7 +94,7 @@ pub(super) async fn end(
 
 /// End all of the caller's sessions, this one too
 #[utoipa::path(
-    post, path = "/api/logoutall", tag = "sessions", security(("Token" = [])),
+    post, path = "/api/logoutall", operation_id = "end_all_sessions", tag = "sessions", security(("Token" = [])),
     responses(
         (status = 200, description = "All of them are over", body = StatusResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),

@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::account::ATTEMPTS;
 use super::body::{AuthenticatedBody, JsonBody};
 use super::client::Client;
 use super::respond;
@@ -20,7 +21,7 @@ use crate::user::{PasswordHash, ProfileField};
 
 /// The user object
 #[utoipa::path(
-    get, path = "/api/user", tag = "user", security(("Token" = [])),
+    get, path = "/api/user", operation_id = "find_user", tag = "user", security(("Token" = [])),
     responses(
         (status = 200, description = "The caller", body = UserResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -40,27 +41,29 @@ pub(super) async fn show(
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the shape for the documentation; the body is read field by field, strictly")]
 pub(super) struct ProfileRequest {
-    #[schema(max_length = 150)]
+    #[schema(nullable = false, max_length = 150)]
     first_name: Option<String>,
-    #[schema(max_length = 150)]
+    #[schema(nullable = false, max_length = 150)]
     last_name: Option<String>,
     /// Empty or an address.
-    #[schema(max_length = 254)]
+    #[schema(nullable = false, max_length = 254)]
     email: Option<String>,
-    #[schema(max_length = 255, example = "123 N Main St.")]
+    #[schema(nullable = false, max_length = 255, example = "123 N Main St.")]
     address: Option<String>,
-    #[schema(max_length = 255, example = "#100")]
+    #[schema(nullable = false, max_length = 255, example = "#100")]
     address2: Option<String>,
-    #[schema(max_length = 100, example = "Chicago")]
+    #[schema(nullable = false, max_length = 100, example = "Chicago")]
     city: Option<String>,
-    #[schema(max_length = 100, example = "IL")]
+    #[schema(nullable = false, max_length = 100, example = "IL")]
     state: Option<String>,
-    #[schema(max_length = 20, example = "60647")]
+    #[schema(nullable = false, max_length = 20, example = "60647")]
     zipcode: Option<String>,
 }
 
 /// What the user object has beside the profile: a change that names one of these is told so by its name.
-const FIXED_FIELDS: [&str; 11] = [
+const FIXED_FIELDS: [&str; 13] = [
+    "id",
+    "token",
     "username",
     "password",
     "is_active",
@@ -76,7 +79,7 @@ const FIXED_FIELDS: [&str; 11] = [
 
 /// Change any fields of the profile; the others stay
 #[utoipa::path(
-    patch, path = "/api/user", tag = "user", security(("Token" = [])), request_body = ProfileRequest,
+    patch, path = "/api/user", operation_id = "update_user", tag = "user", security(("Token" = [])), request_body = ProfileRequest,
     responses(
         (status = 200, description = "The user with all of the changes", body = UserResponse),
         (status = 400, description = "A field breaks its rule or may not be set here; nothing is changed", body = ErrorResponse),
@@ -105,18 +108,17 @@ pub(super) async fn update(
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the shape for the documentation; the body is read field by field, strictly")]
 pub(super) struct DeleteRequest {
-    #[schema(example = "hunter2")]
+    #[schema(example = "hunter2", min_length = 1)]
     password: String,
 }
 
 /// Delete the account, its lists and its tokens
 #[utoipa::path(
-    delete, path = "/api/user", tag = "user", security(("Token" = [])), request_body = DeleteRequest,
+    delete, path = "/api/user", operation_id = "delete_user", tag = "user", security(("Token" = [])), request_body = DeleteRequest,
     responses(
         (status = 200, description = "All of it is gone", body = StatusResponse),
         (status = 400, description = "The password is missing or wrong", body = ErrorResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
-        (status = 503, description = "Too much is waiting already; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
 pub(super) async fn delete(
@@ -127,18 +129,20 @@ pub(super) async fn delete(
 ) -> Result<HttpResponse, ApiError> {
     let mut body = JsonBody::from_value(body)?;
     let password = PlainPassword::parse("password", body.require("password")?)?;
-    let stored = verify_own(&caller, "password", password, &client, &repository, &passwords).await?;
-    if !repository.delete_user(&caller, stored).await? {
-        return Err(wrong("password"));
+    for _ in 0..ATTEMPTS {
+        let stored = verify_own(&caller, "password", &password, &client, &repository, &passwords).await?;
+        if repository.delete_user(&caller, stored).await? {
+            return respond(HttpResponse::Ok(), &StatusResponse::SUCCESS);
+        }
     }
-    respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
+    Err(wrong("password"))
 }
 
 /// The password that the account has and the one that it is to have.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the shape for the documentation; the body is read field by field, strictly")]
 pub(super) struct PasswordRequest {
-    #[schema(example = "hunter2")]
+    #[schema(example = "hunter2", min_length = 1)]
     current_password: String,
     #[schema(example = "correct horse battery staple", min_length = 1)]
     new_password: String,
@@ -146,12 +150,11 @@ pub(super) struct PasswordRequest {
 
 /// Change the password; every other token ends
 #[utoipa::path(
-    post, path = "/api/user/password", tag = "user", security(("Token" = [])), request_body = PasswordRequest,
+    post, path = "/api/user/password", operation_id = "change_password", tag = "user", security(("Token" = [])), request_body = PasswordRequest,
     responses(
         (status = 200, description = "The password is changed, and every session but this one is over", body = StatusResponse),
         (status = 400, description = "The current password is wrong, or the new one will not do", body = ErrorResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
-        (status = 503, description = "Too much is waiting already; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
 pub(super) async fn change_password(
@@ -165,25 +168,27 @@ pub(super) async fn change_password(
     let current = PlainPassword::parse("current_password", body.require("current_password")?)?;
     let new = PlainPassword::parse("new_password", body.require("new_password")?)?;
     policy.check("new_password", &new)?;
-    let stored = verify_own(&caller, "current_password", current, &client, &repository, &passwords).await?;
-    let new_hash = passwords.hash(new, client.gone()).await?;
-    if !repository.change_password(&caller, stored, new_hash).await? {
-        return Err(wrong("current_password"));
+    for _ in 0..ATTEMPTS {
+        let stored = verify_own(&caller, "current_password", &current, &client, &repository, &passwords).await?;
+        let new_hash = passwords.hash(new.clone(), client.gone()).await?;
+        if repository.change_password(&caller, stored, new_hash).await? {
+            return respond(HttpResponse::Ok(), &StatusResponse::SUCCESS);
+        }
     }
-    respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
+    Err(wrong("current_password"))
 }
 
 /// Checks the caller's own password; the hash that it was verified against.
 async fn verify_own(
     caller: &Caller,
     field: &'static str,
-    password: PlainPassword,
+    password: &PlainPassword,
     client: &Client,
     repository: &web::Data<dyn Repository>,
     passwords: &Passwords,
 ) -> Result<PasswordHash, ApiError> {
     let stored = repository.find_own_credentials(caller).await?.password_hash;
-    let verification = passwords.verify(password, Some(&stored), client.gone()).await?;
+    let verification = passwords.verify(password.clone(), Some(&stored), client.gone()).await?;
     if verification.matches { Ok(stored) } else { Err(wrong(field)) }
 }
 
@@ -219,7 +224,7 @@ fn exported(items: Vec<(ItemId, Timestamp)>) -> Vec<ExportedItem> {
 
 /// Everything that is stored about the caller, secrets excepted
 #[utoipa::path(
-    get, path = "/api/user/export", tag = "user", security(("Token" = [])),
+    get, path = "/api/user/export", operation_id = "export_user", tag = "user", security(("Token" = [])),
     responses(
         (status = 200, description = "One document", body = ExportResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),

@@ -38,10 +38,17 @@ async fn the_route_table_and_the_document_tell_of_the_same_calls() {
 async fn every_call_is_documented_with_its_answers_and_whether_it_needs_a_token() {
     let app = TestApp::spawn();
     let document = document(&app).await;
+    let mut names = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let call = format!("{method} {path}");
             assert!(operation["summary"].as_str().unwrap().len() > 5, "{call}");
+            assert!(names.insert(operation["operationId"].to_string()), "{call}: a name of its own");
+            if operation["requestBody"].is_object() {
+                for status in ["400", "408", "413", "415", "503"] {
+                    assert!(operation["responses"][status].is_object(), "{call} {status}");
+                }
+            }
             let answers = operation["responses"].as_object().unwrap();
             assert!(answers.keys().any(|status| status.starts_with('2')), "{call}");
             let is_open = !path.starts_with("/api/") || ["/api/register", "/api/login"].contains(&path.as_str());

@@ -154,6 +154,28 @@ async fn a_login_whose_stored_cost_differs_stores_a_new_hash_and_the_password_st
 }
 
 #[tokio::test]
+async fn of_many_right_logins_at_once_after_a_change_of_cost_every_one_succeeds() {
+    let app = TestApp::spawn();
+    app.register("AzureDiamond", "hunter2").await;
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.db");
+    app.sqlite().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    let costlier = std::sync::Arc::new(TestApp::spawn_with(|config| {
+        config.database.path = copy;
+        config.password.bcrypt_cost = 6;
+    }));
+    let attempts: Vec<_> = (0..12)
+        .map(|_| {
+            let app = std::sync::Arc::clone(&costlier);
+            tokio::spawn(async move { app.log_in("AzureDiamond", "hunter2").await.status().as_u16() })
+        })
+        .collect();
+    for attempt in attempts {
+        assert_eq!(attempt.await.unwrap(), 200);
+    }
+}
+
+#[tokio::test]
 async fn a_malformed_stored_hash_is_a_500_for_that_request_alone() {
     let app = TestApp::spawn();
     app.register("broken", "hunter2").await;
