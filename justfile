@@ -25,10 +25,20 @@ lint:
 deny:
     cargo deny --locked check licenses bans sources
 
-# The test that kills the server, at length
+# The tests that kill the server, at length
 kill rounds="50":
-    KILL_ROUNDS={{rounds}} cargo test --release --test api -- --nocapture every_acknowledged_registration
+    KILL_ROUNDS={{rounds}} cargo test --test api -- --nocapture every_acknowledged
 
 # The figures of the README, measured anew (needs wrk)
 figures:
     bench/figures
+
+# A client in TypeScript and one in Python, made from the running server's document and run against it
+clients:
+    cargo build --release
+    scripts/clients target/release/authtokens
+
+# A page of another origin and the pages of /docs in headless Chromium
+browser:
+    cargo build --release
+    scripts/browser target/release/authtokens
