@@ -29,7 +29,7 @@ const ALLOW_HEADERS: &str = "Content-Type, Authorization";
 /// What a page of another origin may ask for.
 const ALLOW_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// What a page of another origin may read beside the body.
-const EXPOSE_HEADERS: &str = "Retry-After, WWW-Authenticate, X-Request-Id";
+const EXPOSE_HEADERS: &str = "Allow, Retry-After, WWW-Authenticate, X-Request-Id";
 /// How large a request's head may be. The framework would take 128 KiB, of which no client of ours needs a tenth.
 const MAX_HEAD: usize = 32 * 1024;
 /// How many characters of a method and of a path the log shows: nobody may fill the disk with a few long ones.

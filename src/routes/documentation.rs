@@ -20,6 +20,7 @@ const PAGES: &str = "/docs/";
 #[openapi(
     info(
         title = "authtokens",
+        license(name = "MIT OR Apache-2.0"),
         description = "Accounts and revocable tokens for small apps. Register or log in, and send the token that you are \
             given as `Authorization: Token <token>` (`Bearer` works too). Every error is an object with the single \
             attribute `error`. Every path works with and without a trailing slash.",
