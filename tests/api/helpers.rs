@@ -23,6 +23,9 @@ pub const UNKNOWN_TOKEN: &str = "d96163b8bc9127d8c5d5839018580123c64a324b";
 /// The users' own names for a request's outcome.
 pub type Response = reqwest::Response;
 
+/// How long a test waits for what must happen: hashing steps aside for whatever else the machine does.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
 /// A running server, stopped and removed when it goes out of scope.
 pub struct TestApp {
     pub address: SocketAddr,
@@ -130,7 +133,7 @@ impl TestApp {
 
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream
     }

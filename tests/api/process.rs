@@ -14,10 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::helpers::{JSON, RawResponse, UNKNOWN_TOKEN, post_bytes};
-
-/// How long a test waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::helpers::{JSON, PATIENCE, RawResponse, UNKNOWN_TOKEN, post_bytes};
 
 /// The binary in a working folder of its own, with none of our variables set.
 fn authtokens(folder: &Path) -> Command {
