@@ -77,20 +77,19 @@ impl Common {
         let has_body = has_body(&request);
         let is_last = request.head().connection_type() == ConnectionType::Close;
         let serving = request.conn_data::<Rc<ConnectionState>>().map(ConnectionState::serve);
-        let is_over = matches!(serving, Some(None));
-        let answer = if is_over || head_size(&request) > MAX_HEAD {
-            Err(ApiError::Framework(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
+        let answer = if matches!(serving, Some(None)) {
+            None
+        } else if head_size(&request) > MAX_HEAD {
+            Some(Err(ApiError::Framework(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)))
         } else {
-            Ok(AssertUnwindSafe(application.call(request)).catch_unwind())
+            Some(Ok(AssertUnwindSafe(application.call(request)).catch_unwind()))
         };
         async move {
-            if is_over {
-                // The connection closes in a moment; an answer would stand behind one that was said to be the last.
-                std::future::pending::<()>().await;
-            }
             let mut response = match answer {
-                Err(error) => HttpResponse::from_error(error),
-                Ok(answer) => match answer.await {
+                // The connection closes in a moment; an answer would stand behind one that was said to be the last.
+                None => std::future::pending().await,
+                Some(Err(error)) => HttpResponse::from_error(error),
+                Some(Ok(answer)) => match answer.await {
                     Ok(Ok(response)) => as_ours(response.into_parts().1.map_into_boxed_body()),
                     Ok(Err(error)) => as_ours(HttpResponse::from_error(error)),
                     Err(_) => HttpResponse::from_error(ApiError::Internal("a handler panicked".into())),

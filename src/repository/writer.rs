@@ -96,7 +96,7 @@ impl Writer {
         let (queue, messages) = sync_channel(QUEUE);
         thread::Builder::new()
             .name("authtokens writer".to_owned())
-            .spawn(move || serve(connection, &messages, &map_error))?;
+            .spawn(move || serve(connection, messages, &map_error))?;
         Ok(Self { queue })
     }
 
@@ -128,11 +128,7 @@ impl Writer {
     }
 }
 
-fn serve(
-    connection: Connection,
-    messages: &Receiver<Message>,
-    map_error: &impl Fn(rusqlite::Error) -> RepositoryError,
-) {
+fn serve(connection: Connection, messages: Receiver<Message>, map_error: &impl Fn(rusqlite::Error) -> RepositoryError) {
     let mut closing = None;
     while closing.is_none() {
         let Ok(first) = messages.recv() else { break };
@@ -152,6 +148,13 @@ fn serve(
     }
     let closed = checkpoint(&connection).and_then(|()| connection.close().map_err(|(_, error)| error));
     let closed = closed.map_err(map_error);
+    // What was queued behind the end was never begun; what comes from now on finds the queue gone.
+    for message in messages.try_iter() {
+        if let Message::Work(work) = message {
+            work.answer(Err(RepositoryError::Unavailable(WriterError::Stopped.into())));
+        }
+    }
+    drop(messages);
     if let Some(reply) = closing {
         let _ = reply.send(closed);
     }

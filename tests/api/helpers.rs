@@ -143,6 +143,14 @@ impl TestApp {
         rusqlite::Connection::open(&self.database).unwrap()
     }
 
+    /// A copy of the database for another server, and the folder that it lives as long as.
+    pub fn copy_database(&self) -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("copy.db");
+        self.sqlite().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+        (folder, copy)
+    }
+
     pub fn count(&self, table: &str) -> i64 {
         self.sqlite().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     }

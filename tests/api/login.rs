@@ -118,9 +118,7 @@ async fn a_password_is_verified_exactly_as_received() {
 async fn a_password_policy_is_never_asked_at_login() {
     let app = TestApp::spawn();
     app.register("AzureDiamond", "1").await;
-    let folder = tempfile::tempdir().unwrap();
-    let copy = folder.path().join("copy.db");
-    app.sqlite().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    let (_folder, copy) = app.copy_database();
     let strict = TestApp::spawn_with(|config| {
         config.database.path = copy;
         config.password.min_length = 12;
@@ -133,9 +131,7 @@ async fn a_password_policy_is_never_asked_at_login() {
 async fn a_login_whose_stored_cost_differs_stores_a_new_hash_and_the_password_still_opens() {
     let app = TestApp::spawn();
     app.register("AzureDiamond", "hunter2").await;
-    let folder = tempfile::tempdir().unwrap();
-    let copy = folder.path().join("copy.db");
-    app.sqlite().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    let (_folder, copy) = app.copy_database();
     let costlier = TestApp::spawn_with(|config| {
         config.database.path = copy;
         config.password.bcrypt_cost = 5;
@@ -157,9 +153,7 @@ async fn a_login_whose_stored_cost_differs_stores_a_new_hash_and_the_password_st
 async fn of_many_right_logins_at_once_after_a_change_of_cost_every_one_succeeds() {
     let app = TestApp::spawn();
     app.register("AzureDiamond", "hunter2").await;
-    let folder = tempfile::tempdir().unwrap();
-    let copy = folder.path().join("copy.db");
-    app.sqlite().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    let (_folder, copy) = app.copy_database();
     let costlier = std::sync::Arc::new(TestApp::spawn_with(|config| {
         config.database.path = copy;
         config.password.bcrypt_cost = 6;

@@ -177,11 +177,9 @@ async fn the_least_recently_used_session_makes_room() {
 async fn dead_sessions_are_forgotten_in_the_background() {
     let app = TestApp::spawn();
     let token = app.new_user("AzureDiamond").await;
-    let folder = tempfile::tempdir().unwrap();
-    let copy = folder.path().join("copy.db");
     app.sqlite().execute("UPDATE tokens SET created = created - 366 * 86400000", []).unwrap();
     app.new_user("other").await;
-    app.sqlite().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    let (_folder, copy) = app.copy_database();
     let restarted = TestApp::spawn_with(|config| config.database.path = copy);
     for _ in 0..200 {
         if restarted.count("tokens") == 1 {
