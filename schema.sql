@@ -55,3 +55,35 @@ CREATE TABLE tokens (
 
 -- A user's sessions in the order in which they are listed.
 CREATE INDEX tokens_by_user ON tokens (user_id, created);
+
+-- The superusers, of whom the last may not go.
+CREATE INDEX superusers ON users (id) WHERE is_superuser = 1;
+
+-- What happened, to whom, when, by whom and from where. Rows are added and, when they are old, forgotten; none is ever
+-- changed. They outlive their account, so nothing refers to it but its number, which is never given twice.
+CREATE TABLE events (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    at       INTEGER NOT NULL,
+    kind     TEXT    NOT NULL,                -- one of the names in src/event.rs
+    user_id  INTEGER,                         -- NULL where no account has the name that was given
+    username TEXT    NOT NULL,                -- the account's name, or '': never what a stranger typed
+    actor    TEXT    NOT NULL,                -- a name, 'command line', or '' where nobody has shown who they are
+    ip       TEXT    NOT NULL,                -- or '' where it is not known
+    detail   TEXT    NOT NULL                 -- a session's id, a right, a limit, or ''
+) STRICT;
+
+-- An account's events in their order.
+CREATE INDEX events_by_user ON events (user_id, id);
+
+-- The events under a name, whoever had it.
+CREATE INDEX events_by_name ON events (lower(username), id);
+
+-- Where an account has logged in from of late, however much else has happened to it.
+CREATE INDEX events_of_logins ON events (user_id, id) WHERE kind IN ('registered', 'logged_in');
+
+-- Accounts at which strangers have failed since the last success: what a restart must not forget.
+CREATE TABLE login_failures (
+    user_id     INTEGER NOT NULL PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
+    failures    INTEGER NOT NULL,
+    last_failed INTEGER NOT NULL
+) STRICT;

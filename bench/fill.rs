@@ -1,7 +1,7 @@
-//! Fills a database with users whose password is `hunter2`, five items in the cellar each, and one session each. Prints
-//! the sessions' tokens, one a line.
+//! Fills a database with users whose password is `hunter2hunter2`, five items in the cellar each, and one session each or
+//! as many as asked for. Prints the sessions' tokens, one a line.
 //!
-//! `fill FILE USERS COST`
+//! `fill FILE USERS COST [SESSIONS]`
 
 use std::error::Error;
 use std::io::{BufWriter, Write as _, stdout};
@@ -22,15 +22,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let path = PathBuf::from(arguments.next().ok_or("fill FILE USERS COST")?);
     let users: i64 = arguments.next().ok_or("fill FILE USERS COST")?.parse()?;
     let cost = arguments.next().map_or(Ok(12), |cost| cost.parse())?;
+    let sessions: u32 = arguments.next().map_or(Ok(1), |sessions| sessions.parse())?;
 
-    let settings = SqliteSettings { path: path.clone(), readers: 1, busy_timeout: Duration::from_secs(1) };
+    let settings = SqliteSettings { path: path.clone(), readers: 1, busy_timeout: Duration::from_secs(1), cache: 0 };
     SqliteRepository::open(&settings)?.close().await?;
-    let password = PlainPassword::parse("password", "hunter2".to_owned())?;
+    let password = PlainPassword::parse("password", "hunter2hunter2".to_owned())?;
     // One hash for all: making 100,000 of them would take hours, as it should.
     let hash = Passwords::start(cost, NonZeroUsize::MIN, 1)?.hash(password, std::future::pending()).await?;
 
     let mut connection = Connection::open(&path)?;
     connection.pragma_update(None, "synchronous", "OFF")?;
+    // KiB: the keys come in no order, and a million of them do not fit the 2 MiB that SQLite keeps by itself.
+    connection.pragma_update(None, "cache_size", -500_000)?;
     let transaction = connection.transaction()?;
     {
         let mut user = transaction.prepare(
@@ -46,9 +49,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             for item_id in 1..=5 {
                 item.execute(params![id, item_id])?;
             }
-            let token = PlainToken::generate();
-            session.execute(params![token.digest().as_bytes(), id, now])?;
-            writeln!(tokens, "{}", token.reveal())?;
+            for _ in 0..sessions {
+                let token = PlainToken::generate();
+                session.execute(params![token.digest().as_bytes(), id, now])?;
+                writeln!(tokens, "{}", token.reveal())?;
+            }
         }
     }
     transaction.commit()?;

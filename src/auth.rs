@@ -5,6 +5,7 @@
 //! that fails here is answered before its body is read.
 
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
@@ -14,6 +15,7 @@ use futures_util::future::LocalBoxFuture;
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::last_used::LastUsed;
+use crate::proxy::TrustedProxies;
 use crate::repository::Repository;
 use crate::session::{Caller, Session, SessionPolicy};
 use crate::token::PlainToken;
@@ -46,6 +48,17 @@ fn authenticator(request: &HttpRequest) -> Result<web::Data<Authenticator>, ApiE
     authenticator.ok_or_else(|| ApiError::Internal("no authenticator is configured".into()))
 }
 
+/// The client's own address, as far as the peer and the proxies that are trusted tell it.
+#[must_use]
+pub fn client_ip(request: &HttpRequest) -> Option<IpAddr> {
+    let peer = request.peer_addr()?.ip();
+    // Whatever bytes a client sent, what a proxy wrote behind them stands.
+    let headers = request.headers().get_all("x-forwarded-for");
+    let forwarded: Vec<_> = headers.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let proxies = request.app_data::<web::Data<TrustedProxies>>();
+    Some(proxies.map_or(peer, |proxies| proxies.client(peer, forwarded.iter().map(AsRef::as_ref))))
+}
+
 /// A token of the right form, of which nothing else is known yet: for a handler whose one call to the store looks the
 /// session up anyway.
 impl FromRequest for Caller {
@@ -55,7 +68,8 @@ impl FromRequest for Caller {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(authenticator(request).and_then(|authenticator| {
             let token = presented_token(request.headers()).ok_or(ApiError::Unauthorized)?;
-            Ok(Self { digest: token.digest(), live: authenticator.policy.live_at(authenticator.clock.now()) })
+            let live = authenticator.policy.live_at(authenticator.clock.now());
+            Ok(Self { digest: token.digest(), live, ip: client_ip(request) })
         }))
     }
 }

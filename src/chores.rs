@@ -1,17 +1,25 @@
-//! What the service does by itself, beside answering: it stores when sessions were last used, and forgets dead ones.
+//! What the service does by itself, beside answering: it stores when sessions were last used and which attempts were
+//! refused, forgets dead sessions and old events, and notices what the command line did to the limits.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
+use crate::config::EventsConfig;
 use crate::last_used::LastUsed;
+use crate::limits::Limits;
+use crate::refusals::Refusals;
 use crate::repository::{Repository, RepositoryError};
-use crate::session::SessionPolicy;
+use crate::session::{Liveness, SessionPolicy};
 
-/// How often uses go to the store.
+/// How often what was noted goes to the store.
 const STORE_EVERY: Duration = Duration::from_secs(1);
 
-/// How often dead sessions are looked for.
+/// How many accounts' failures are remembered over a restart.
+const REMEMBERED: u32 = 65_536;
+
+/// How often dead sessions and old events are looked for.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// What the chores need.
@@ -20,55 +28,144 @@ pub struct Chores {
     pub repository: Arc<dyn Repository>,
     /// Where their use is noted.
     pub last_used: Arc<LastUsed>,
-    /// How long they live.
+    /// Where refused attempts are noted.
+    pub refusals: Arc<Refusals>,
+    /// What counts them.
+    pub limits: Arc<Limits>,
+    /// How long sessions live.
     pub policy: SessionPolicy,
+    /// How long events are kept.
+    pub events: EventsConfig,
     /// What time it is.
     pub clock: Clock,
 }
 
 impl Chores {
-    /// Does the chores again and again; never ends by itself.
-    pub async fn keep_doing(&self) {
-        tokio::join!(self.keep_storing(), self.keep_pruning());
+    /// Does the chores again and again; never ends by itself. Passwords that were set behind `last_event` are noticed.
+    pub async fn keep_doing(&self, last_event: Option<i64>) {
+        tokio::join!(self.keep_storing(last_event), self.keep_pruning());
     }
 
-    async fn keep_storing(&self) {
+    async fn keep_storing(&self, last_event: Option<i64>) {
+        let last_event = Cell::new(last_event);
         loop {
             tokio::time::sleep(STORE_EVERY).await;
             self.store_uses().await;
+            self.store_refusals().await;
+            self.notice_resets(&last_event).await;
         }
     }
 
     async fn keep_pruning(&self) {
         loop {
             match self.prune().await {
-                Ok(0) => {}
-                Ok(count) => log::info!("forgot {count} sessions that had ended by themselves"),
-                Err(error) => log::warn!("sessions that have ended could not be forgotten: {error}"),
+                Ok((0, 0)) => {}
+                Ok((sessions, events)) => {
+                    log::info!("forgot {sessions} sessions that had ended and {events} old events");
+                }
+                Err(error) => log::warn!("ended sessions and old events could not be forgotten: {error}"),
             }
             tokio::time::sleep(PRUNE_EVERY).await;
         }
     }
 
-    /// Brings what has been noted to the store. Where that fails, a later use of the session is noted again.
-    pub async fn store_uses(&self) {
+    /// Puts back the failures that an earlier process counted. Without them an attacker would gain by a restart. The last
+    /// event before that, where it is known: a password that is set behind it makes them forgotten.
+    pub async fn remember_failures(&self) -> Option<i64> {
+        let last_event = Cell::new(None);
+        self.notice_resets(&last_event).await;
+        match self.repository.list_failures(REMEMBERED).await {
+            Ok(stored) => {
+                // The most come first, and stay where there is no room for all.
+                for failures in stored.iter().rev() {
+                    self.limits.restore(&failures.username, failures.count, failures.last);
+                }
+            }
+            Err(error) => log::warn!("failed attempts before this start could not be remembered: {error}"),
+        }
+        last_event.get()
+    }
+
+    /// A password that was set by another process, such as a command, forgets its account's failures here too.
+    async fn notice_resets(&self, last_event: &Cell<Option<i64>>) {
+        // The first time there is nothing to notice yet, only a place to look from.
+        match self.repository.list_resets(last_event.get().unwrap_or(i64::MAX)).await {
+            Ok(resets) => {
+                resets.usernames.iter().for_each(|username| self.limits.forget(username));
+                last_event.set(Some(resets.last_event));
+            }
+            Err(error) => log::warn!("whether passwords were set anew could not be read: {error}"),
+        }
+    }
+
+    /// Brings all that has been noted to the store, before the end.
+    pub async fn store_what_was_noted(&self) {
+        self.store_refusals().await;
+        while self.store_uses().await {}
+    }
+
+    async fn store_refusals(&self) {
+        let refusals = self.refusals.take();
+        if refusals.is_empty() {
+            return;
+        }
+        if let Err(error) = self.repository.record_refusals(refusals.clone()).await {
+            log::warn!("{} refused attempts could not be stored: {error}", refusals.len());
+            // Where it may have happened after all, once is better than twice.
+            if matches!(error, RepositoryError::Unavailable(_)) {
+                self.refusals.put_back(refusals);
+            }
+        }
+    }
+
+    /// Stores some uses; `false` where there are none. Where it fails, a later use of the session is noted again.
+    async fn store_uses(&self) -> bool {
         let uses = self.last_used.take();
         if uses.is_empty() {
-            return;
+            return false;
         }
         if let Err(error) = self.repository.record_use(uses).await {
             log::warn!("when sessions were last used could not be stored: {error}");
         }
+        self.last_used.stored();
+        true
     }
 
-    async fn prune(&self) -> Result<usize, RepositoryError> {
-        let live = self.policy.live_at(self.clock.now());
-        let mut forgotten = 0;
-        loop {
-            match self.repository.prune_sessions(live).await? {
-                0 => return Ok(forgotten),
-                count => forgotten += count,
-            }
+    async fn prune(&self) -> Result<(usize, usize), RepositoryError> {
+        let now = self.clock.now();
+        let sessions = prune_sessions(self.repository.as_ref(), self.policy.live_at(now)).await?;
+        Ok((sessions, prune_events(self.repository.as_ref(), self.events, now).await?))
+    }
+}
+
+/// Forgets every session that has ended by itself; says how many.
+///
+/// # Errors
+/// See [`RepositoryError`].
+pub async fn prune_sessions(repository: &dyn Repository, live: Liveness) -> Result<usize, RepositoryError> {
+    let mut forgotten = 0;
+    loop {
+        match repository.prune_sessions(live).await? {
+            0 => return Ok(forgotten),
+            count => forgotten += count,
+        }
+    }
+}
+
+/// Forgets every event that is too old, or one too many; says how many.
+///
+/// # Errors
+/// See [`RepositoryError`].
+pub async fn prune_events(
+    repository: &dyn Repository,
+    config: EventsConfig,
+    now: Timestamp,
+) -> Result<usize, RepositoryError> {
+    let mut forgotten = 0;
+    loop {
+        match repository.prune_events(now.minus(config.retention), config.max).await? {
+            0 => return Ok(forgotten),
+            count => forgotten += count,
         }
     }
 }

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 
+/// How a moment is written in the name of a file.
+const COMPACT: &str = "%Y%m%dT%H%M%SZ";
+
 /// A moment to the millisecond, in the years 0000 to 9999 that RFC 3339 can write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(DateTime<Utc>);
 
 impl Timestamp {
@@ -47,6 +50,21 @@ impl Timestamp {
     pub fn minus(self, time: Duration) -> Self {
         let millis = self.as_millis().saturating_sub(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
         Self::from_millis(millis).unwrap_or(Self::MIN)
+    }
+
+    /// To the second and without punctuation, for the name of a file: `20150104T225135Z`.
+    #[must_use]
+    pub fn compact(self) -> String {
+        self.0.format(COMPACT).to_string()
+    }
+
+    /// Reads what [`Timestamp::compact`] writes, and nothing else.
+    #[must_use]
+    pub fn from_compact(text: &str) -> Option<Self> {
+        // By way of the milliseconds, which know no leap seconds.
+        let read = NaiveDateTime::parse_from_str(text, COMPACT).ok()?.and_utc().timestamp_millis();
+        let read = Self::from_millis(read)?;
+        (read.compact() == text).then_some(read)
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -86,7 +104,7 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    /// A clock that stands at `start` until [`Clock::advance`] or [`Clock::set`] moves it.
     #[must_use]
     pub fn held_at(start: Timestamp) -> Self {
         Self(Source::Held(Arc::new(AtomicI64::new(start.as_millis()))))
@@ -96,6 +114,13 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         if let Source::Held(millis) = &self.0 {
             millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets a held clock, also back; the system's clock ignores this.
+    pub fn set(&self, to: Timestamp) {
+        if let Source::Held(millis) = &self.0 {
+            millis.store(to.as_millis(), Ordering::SeqCst);
         }
     }
 
@@ -121,6 +146,18 @@ mod tests {
     fn a_time_is_written_as_the_source_writes_it() {
         let moment = Timestamp::from_millis(1_420_411_895_144).unwrap();
         assert_eq!(moment.to_string(), "2015-01-04T22:51:35.144Z");
+    }
+
+    #[test]
+    fn a_time_in_a_file_name_reads_back_and_nothing_else_does() {
+        let moment = Timestamp::from_millis(1_420_411_895_000).unwrap();
+        assert_eq!(moment.compact(), "20150104T225135Z");
+        assert_eq!(Timestamp::from_compact("20150104T225135Z"), Some(moment));
+        for other in
+            ["", "20150104T225135", "2015104T225135Z", "20150104T225160Z", "20151304T225135Z", "+2015104T225135Z"]
+        {
+            assert_eq!(Timestamp::from_compact(other), None, "{other}");
+        }
     }
 
     #[test]

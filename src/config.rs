@@ -11,24 +11,36 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use ipnet::IpNet;
+use serde_json::Value;
 use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::limits::{LimitsPolicy, Rate};
 use crate::password::COSTS;
 use crate::session::SessionPolicy;
 
-/// The file that is read from the working folder when no other is named.
-pub const DEFAULT_FILE: &str = "config.toml";
+/// Where a file is looked for when none is named: in the working folder, and then where a service has it.
+pub const DEFAULT_FILES: [&str; 2] = ["config.toml", "/etc/authtokens/config.toml"];
 
-/// What the name of every environment variable of ours starts with.
+/// The environment variable that names the file.
+pub const FILE_VARIABLE: &str = "AUTHTOKENS_CONFIG";
+
+/// What the name of every environment variable that is a setting starts with.
 const VARIABLE_PREFIX: &str = "AUTHTOKENS__";
+
+/// What the name of a variable starts with that is meant for us, whether it is right or not.
+const OUR_PREFIX: &str = "AUTHTOKENS_";
+
+/// What Kubernetes sets by itself in every container where there is a service by the name of `authtokens`.
+const KUBERNETES_PREFIXES: [&str; 2] = ["AUTHTOKENS_SERVICE_", "AUTHTOKENS_PORT"];
 
 /// What is wrong with the configuration, in one sentence.
 #[derive(Debug, Error)]
@@ -41,6 +53,24 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
+    /// Nobody can tell whether there is a file in the working folder.
+    #[error(
+        "cannot look for {file} in the folder {folder}: {source}; name a file with --config or {FILE_VARIABLE}, or go to \
+         another folder"
+    )]
+    Folder {
+        /// The file that was looked for.
+        file: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The variable has nearly the name of a setting.
+    #[error(
+        "environment variable {0}: a setting is given as {VARIABLE_PREFIX}SECTION__KEY, and the file as {FILE_VARIABLE}"
+    )]
+    UnknownVariable(String),
     /// The file is not TOML.
     #[error("{origin}: {why}")]
     Syntax {
@@ -99,6 +129,19 @@ impl fmt::Display for Origin {
     }
 }
 
+/// A setting as it is in effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// Its section.
+    pub section: &'static str,
+    /// Its key.
+    pub key: &'static str,
+    /// Its value, which reads back as the same from a file.
+    pub value: Value,
+    /// Where it was given; `None` is nowhere, so that it is the default.
+    pub origin: Option<Origin>,
+}
+
 /// A value as it was given. A file has types; a variable and a flag have only text.
 #[derive(Clone, Debug)]
 enum Raw {
@@ -114,42 +157,59 @@ enum Raw {
 #[derive(Default)]
 pub struct Settings {
     given: BTreeMap<(String, String), (Raw, Origin)>,
+    /// The file that was read.
+    file: Option<PathBuf>,
     /// The sections of the file, the empty ones too.
     sections: Vec<(String, Origin)>,
     /// The settings that there are, in the order in which they were asked for.
-    known: Vec<(&'static str, &'static str)>,
+    known: Vec<Setting>,
 }
 
 impl Settings {
-    /// Gathers all three sources: the named file, or [`DEFAULT_FILE`] where it exists; the environment; the flags.
+    /// Gathers all three sources: the file, the environment, the flags. The file is `file`, or the one that
+    /// [`FILE_VARIABLE`] names, or the first of [`DEFAULT_FILES`] that exists, or none.
     ///
     /// # Errors
-    /// [`ConfigError`] when the file cannot be read or is not TOML, or a variable's name has no section and key.
+    /// [`ConfigError`] when the file cannot be read or is not TOML, or a variable's name is wrong.
     pub fn gather(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (String, OsString)>,
         flags: impl IntoIterator<Item = (&'static str, &'static str, &'static str, String)>,
     ) -> Result<Self, ConfigError> {
         let mut settings = Self::default();
-        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-        match fs::read_to_string(path) {
-            Ok(text) => settings.add_file(path, &text)?,
-            Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(ConfigError::Unreadable { path: path.to_owned(), source }),
-        }
+        let mut named = file.map(Path::to_owned);
+        let mut given = Vec::new();
         for (name, value) in variables {
             if let Some(setting) = name.strip_prefix(VARIABLE_PREFIX) {
                 let setting = setting.to_ascii_lowercase();
                 let (section, key) = setting.split_once("__").unwrap_or((setting.as_str(), ""));
                 // What is not text is no value of any setting.
                 let value = value.into_string().map_or(Raw::Other, Raw::Text);
-                settings.add(section, key, value, Origin::Variable(name.clone()));
+                given.push((section.to_owned(), key.to_owned(), value, Origin::Variable(name.clone())));
+            } else if name == FILE_VARIABLE {
+                named = named.or_else(|| (!value.is_empty()).then(|| value.into()));
+            } else if name.starts_with(OUR_PREFIX) && !KUBERNETES_PREFIXES.iter().any(|theirs| name.starts_with(theirs))
+            {
+                return Err(ConfigError::UnknownVariable(name));
             }
+        }
+        if let Some((path, text)) = read_file(named.as_deref(), &DEFAULT_FILES.map(Path::new))? {
+            settings.add_file(path, &text)?;
+            settings.file = Some(path.to_owned());
+        }
+        for (section, key, value, origin) in given {
+            settings.add(&section, &key, value, origin);
         }
         for (flag, section, key, value) in flags {
             settings.add(section, key, Raw::Text(value), Origin::Flag(flag));
         }
         Ok(settings)
+    }
+
+    /// The file that was read, where there was one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     fn add(&mut self, section: &str, key: &str, value: Raw, origin: Origin) {
@@ -177,25 +237,65 @@ impl Settings {
     }
 
     /// Takes one setting out and reads it; where it was not given, its default.
-    fn take<T>(
+    fn take<T: Show>(
+        &mut self,
+        name: (&'static str, &'static str),
+        default: T,
+        expected: &str,
+        read: impl FnOnce(&Raw) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        self.take_as(name, default, expected, read, T::show)
+    }
+
+    /// The same for a time that may be none, which is written as `none`.
+    fn take_time_or(
+        &mut self,
+        name: (&'static str, &'static str),
+        none: &'static str,
+        default: Option<Duration>,
+        expected: &str,
+        bounds: RangeInclusive<Duration>,
+    ) -> Result<Option<Duration>, ConfigError> {
+        let read = |raw: &Raw| match raw.text() {
+            Some(text) if text == none => Some(None),
+            _ => raw.duration().filter(|time| bounds.contains(time)).map(Some),
+        };
+        self.take_as(name, default, expected, read, |time| time.map_or(none.into(), |time| time.show()))
+    }
+
+    /// The same for a number of threads: `"auto"` is one a core, on whatever machine that is.
+    fn take_threads(&mut self, name: (&'static str, &'static str)) -> Result<NonZeroUsize, ConfigError> {
+        let read = |raw: &Raw| match raw.text() {
+            Some("auto") => Some(None),
+            _ => raw.count(1, 1024).and_then(NonZeroUsize::new).map(Some),
+        };
+        let show = |threads: &Option<NonZeroUsize>| threads.map_or("auto".into(), |threads| threads.get().into());
+        let threads = self.take_as(name, None, "\"auto\" or a whole number from 1 to 1024", read, show)?;
+        Ok(threads.unwrap_or_else(cores))
+    }
+
+    fn take_as<T>(
         &mut self,
         (section, key): (&'static str, &'static str),
         default: T,
         expected: &str,
         read: impl FnOnce(&Raw) -> Option<T>,
+        show: impl FnOnce(&T) -> Value,
     ) -> Result<T, ConfigError> {
-        self.known.push((section, key));
-        match self.given.remove(&(section.to_owned(), key.to_owned())) {
-            None => Ok(default),
-            Some((raw, origin)) => {
-                read(&raw).ok_or_else(|| ConfigError::Invalid { origin, section, key, expected: expected.to_owned() })
-            }
-        }
+        let (taken, origin) = match self.given.remove(&(section.to_owned(), key.to_owned())) {
+            None => (default, None),
+            Some((raw, origin)) => match read(&raw) {
+                Some(taken) => (taken, Some(origin)),
+                None => return Err(ConfigError::Invalid { origin, section, key, expected: expected.to_owned() }),
+            },
+        };
+        self.known.push(Setting { section, key, value: show(&taken), origin });
+        Ok(taken)
     }
 
     /// What nobody took has a name that nothing has.
-    fn refuse_the_rest(self) -> Result<(), ConfigError> {
-        let is_known = |section: &String| self.known.iter().any(|known| known.0 == section);
+    fn refuse_the_rest(self) -> Result<Vec<Setting>, ConfigError> {
+        let is_known = |section: &String| self.known.iter().any(|known| known.section == section);
         let empty = self.sections.into_iter().find(|(section, _)| !is_known(section));
         let Some(((section, key), origin)) = self
             .given
@@ -204,11 +304,12 @@ impl Settings {
             .next()
             .or(empty.map(|(section, origin)| ((section, String::new()), origin)))
         else {
-            return Ok(());
+            return Ok(self.known);
         };
-        let keys: Vec<&str> = self.known.iter().filter(|known| known.0 == section).map(|known| known.1).collect();
+        let keys: Vec<&str> =
+            self.known.iter().filter(|known| known.section == section).map(|known| known.key).collect();
         let known = if keys.is_empty() {
-            let mut sections: Vec<&str> = self.known.iter().map(|known| known.0).collect();
+            let mut sections: Vec<&str> = self.known.iter().map(|known| known.section).collect();
             sections.dedup();
             format!("the sections are {}", sections.join(", "))
         } else {
@@ -217,6 +318,30 @@ impl Settings {
         let name = [section.as_str(), key.as_str()].into_iter().filter(|part| !part.is_empty());
         Err(ConfigError::Unknown { origin, name: name.collect::<Vec<_>>().join("."), known })
     }
+}
+
+/// Reads the file that is named, or the first of the others that is there.
+fn read_file<'a>(named: Option<&'a Path>, others: &[&'a Path]) -> Result<Option<(&'a Path, String)>, ConfigError> {
+    for path in named.as_slice().iter().chain(others) {
+        match fs::read_to_string(path) {
+            Ok(text) => return Ok(Some((path, text))),
+            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(unreadable(path, source)),
+        }
+    }
+    Ok(None)
+}
+
+/// What is wrong may be the folder that the program was started in.
+fn unreadable(path: &Path, source: io::Error) -> ConfigError {
+    if path.is_relative()
+        && source.kind() == io::ErrorKind::PermissionDenied
+        && fs::symlink_metadata(path).is_err()
+        && let Ok(folder) = std::env::current_dir()
+    {
+        return ConfigError::Folder { file: path.to_owned(), folder, source };
+    }
+    ConfigError::Unreadable { path: path.to_owned(), source }
 }
 
 fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
@@ -279,18 +404,109 @@ impl Raw {
         humantime::parse_duration(self.text()?).ok()
     }
 
-    /// A number of threads: `"auto"` is one a core.
-    fn threads(&self) -> Option<NonZeroUsize> {
-        if self.text() == Some("auto") {
-            return Some(cores());
-        }
-        self.count(1, 1024).and_then(NonZeroUsize::new)
+    /// `"30 per 1min"`
+    fn rate(&self) -> Option<Rate> {
+        let (count, period) = self.text()?.split_once(" per ")?;
+        let count = count.trim().parse().ok().filter(|count| (1..=1_000_000).contains(count))?;
+        let bounds = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+        let period = humantime::parse_duration(period.trim()).ok().filter(|period| bounds.contains(period))?;
+        Some(Rate { count, period })
     }
 
     fn count(&self, least: usize, most: usize) -> Option<usize> {
         let count = usize::try_from(self.integer()?).ok()?;
         (least..=most).contains(&count).then_some(count)
     }
+}
+
+/// How a value is written, so that it reads back as the same.
+trait Show {
+    fn show(&self) -> Value;
+}
+
+impl Show for bool {
+    fn show(&self) -> Value {
+        (*self).into()
+    }
+}
+
+impl Show for u32 {
+    fn show(&self) -> Value {
+        (*self).into()
+    }
+}
+
+impl Show for u64 {
+    fn show(&self) -> Value {
+        (*self).into()
+    }
+}
+
+impl Show for usize {
+    fn show(&self) -> Value {
+        (*self).into()
+    }
+}
+
+impl Show for SocketAddr {
+    fn show(&self) -> Value {
+        self.to_string().into()
+    }
+}
+
+impl Show for PathBuf {
+    fn show(&self) -> Value {
+        self.to_string_lossy().into()
+    }
+}
+
+impl Show for Vec<String> {
+    fn show(&self) -> Value {
+        self.as_slice().into()
+    }
+}
+
+impl Show for Vec<IpNet> {
+    fn show(&self) -> Value {
+        self.iter().map(ToString::to_string).collect()
+    }
+}
+
+impl Show for ByteSize {
+    fn show(&self) -> Value {
+        let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+        in_largest_unit(u128::from(self.as_u64()), " ", &units).into()
+    }
+}
+
+impl Show for Duration {
+    fn show(&self) -> Value {
+        const SECOND: u128 = 1_000_000_000;
+        let units = [
+            ("d", 86_400 * SECOND),
+            ("h", 3_600 * SECOND),
+            ("min", 60 * SECOND),
+            ("s", SECOND),
+            ("ms", 1_000_000),
+            ("us", 1_000),
+            ("ns", 1),
+        ];
+        in_largest_unit(self.as_nanos(), "", &units).into()
+    }
+}
+
+impl Show for Rate {
+    fn show(&self) -> Value {
+        let period = self.period.show();
+        format!("{} per {}", self.count, period.as_str().unwrap_or_default()).into()
+    }
+}
+
+/// As a whole number of the largest unit that goes into it; nothing is of the smallest.
+fn in_largest_unit(amount: u128, space: &str, units: &[(&str, u128)]) -> String {
+    let unit = units.iter().filter(|_| amount > 0).find(|(_, size)| amount.is_multiple_of(*size));
+    let (unit, size) = unit.or(units.last()).copied().unwrap_or(("", 1));
+    format!("{}{space}{unit}", amount / size)
 }
 
 fn cores() -> NonZeroUsize {
@@ -312,8 +528,14 @@ pub struct Config {
     pub lists: ListsConfig,
     /// `[cors]`
     pub cors: CorsConfig,
+    /// `[backup]`
+    pub backup: BackupConfig,
     /// `[rate_limit]`
-    pub rate_limit: RateLimitConfig,
+    pub rate_limit: LimitsPolicy,
+    /// `[events]`
+    pub events: EventsConfig,
+    /// `[metrics]`
+    pub metrics: MetricsConfig,
 }
 
 /// `[server]`: the listener and what a connection may cost.
@@ -348,6 +570,8 @@ pub struct DatabaseConfig {
     pub readers: u32,
     /// How long to wait for a lock that another process holds.
     pub busy_timeout: Duration,
+    /// How much memory the sessions and users may take that are kept at hand.
+    pub cache: ByteSize,
 }
 
 /// `[password]`: how passwords are hashed and what is asked of them.
@@ -387,11 +611,31 @@ impl CorsConfig {
     }
 }
 
-/// `[rate_limit]`: reserved.
+/// `[backup]`: copies of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RateLimitConfig {
-    /// Accepted for the release that brings limits; it has no effect yet.
-    pub enabled: bool,
+pub struct BackupConfig {
+    /// How long after a backup the next one is made; `None` is never.
+    pub every: Option<Duration>,
+    /// How many are kept.
+    pub keep: usize,
+    /// Where they are.
+    pub folder: PathBuf,
+}
+
+/// `[events]`: how long security events are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventsConfig {
+    /// For how long.
+    pub retention: Duration,
+    /// And how many at most.
+    pub max: u64,
+}
+
+/// `[metrics]`: where the service shows how it is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Where to listen for whoever collects them, or nowhere; port 0 lets the system choose.
+    pub listen: Option<SocketAddr>,
 }
 
 impl Config {
@@ -399,16 +643,26 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] for the first value that cannot be, or a name that nothing has.
-    pub fn from_settings(mut settings: Settings) -> Result<Self, ConfigError> {
+    pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
+        Ok(Self::explain(settings)?.0)
+    }
+
+    /// Reads what was gathered, and tells of every setting what it is and where it was given.
+    ///
+    /// # Errors
+    /// See [`Config::from_settings`].
+    pub fn explain(mut settings: Settings) -> Result<(Self, Vec<Setting>), ConfigError> {
         let config = Self::take(&mut settings)?;
-        settings.refuse_the_rest()?;
-        Ok(config)
+        Ok((config, settings.refuse_the_rest()?))
     }
 
     fn take(settings: &mut Settings) -> Result<Self, ConfigError> {
+        let server = ServerConfig::take(settings)?;
+        let database = DatabaseConfig::take(settings)?;
+        let backup_folder = database.path.with_file_name("backups");
         Ok(Self {
-            server: ServerConfig::take(settings)?,
-            database: DatabaseConfig::take(settings)?,
+            server,
+            database,
             password: PasswordConfig::take(settings)?,
             tokens: take_tokens(settings)?,
             lists: ListsConfig {
@@ -424,8 +678,33 @@ impl Config {
                     |raw| raw.strings().filter(|origins| are_origins(origins)),
                 )?,
             },
-            rate_limit: RateLimitConfig {
-                enabled: settings.take(("rate_limit", "enabled"), true, "true or false", Raw::boolean)?,
+            backup: BackupConfig::take(settings, backup_folder)?,
+            rate_limit: take_limits(settings)?,
+            events: EventsConfig {
+                retention: settings.take(
+                    ("events", "retention"),
+                    Duration::from_secs(90 * 24 * 60 * 60),
+                    "a time from \"1h\" to \"36500days\", such as \"90d\"",
+                    |raw| {
+                        let bounds = Duration::from_secs(60 * 60)..=Duration::from_secs(36_500 * 24 * 60 * 60);
+                        raw.duration().filter(|time| bounds.contains(time))
+                    },
+                )?,
+                max: settings.take(("events", "max"), 1_000_000, "a whole number from 1000 to 1000000000", |raw| {
+                    raw.integer().filter(|count| (1_000..=1_000_000_000).contains(count))
+                })?,
+            },
+            metrics: MetricsConfig {
+                listen: settings.take_as(
+                    ("metrics", "listen"),
+                    None,
+                    "\"off\" or an address and a port such as \"127.0.0.1:9100\"",
+                    |raw| match raw.text()? {
+                        "off" => Some(None),
+                        address => address.parse().ok().map(Some),
+                    },
+                    |listen| listen.as_ref().map_or_else(|| "off".into(), Show::show),
+                )?,
             },
         })
     }
@@ -434,21 +713,12 @@ impl Config {
 impl ServerConfig {
     fn take(settings: &mut Settings) -> Result<Self, ConfigError> {
         const TIME: &str = "a time from \"1ms\" to \"1day\", such as \"30s\"";
-        let mut time = |key, default| {
+        let time = |settings: &mut Settings, key, default| {
             settings.take(("server", key), Duration::from_secs(default), TIME, |raw| {
                 let longest = Duration::from_secs(24 * 60 * 60);
                 raw.duration().filter(|time| (Duration::from_millis(1)..=longest).contains(time))
             })
         };
-        let body_timeout = time("body_timeout", 30)?;
-        let header_timeout = time("header_timeout", 10)?;
-        let keep_alive = time("keep_alive", 75)?;
-        let shutdown_timeout = settings.take(
-            ("server", "shutdown_timeout"),
-            Duration::from_secs(30),
-            "a whole number of seconds from \"1s\" to \"1h\"",
-            |raw| raw.duration().filter(|time| time.subsec_nanos() == 0 && (1..=3600).contains(&time.as_secs())),
-        )?;
         Ok(Self {
             listen: settings.take(
                 ("server", "listen"),
@@ -456,22 +726,22 @@ impl ServerConfig {
                 "an address and a port such as \"127.0.0.1:8000\"",
                 |raw| raw.text()?.parse().ok(),
             )?,
-            workers: settings.take(
-                ("server", "workers"),
-                cores(),
-                "\"auto\" or a whole number from 1 to 1024",
-                Raw::threads,
-            )?,
+            workers: settings.take_threads(("server", "workers"))?,
             body_limit: settings.take(
                 ("server", "body_limit"),
                 ByteSize::mib(1),
                 "a size from \"1 KiB\" to \"64 MiB\", such as \"1 MiB\"",
                 |raw| raw.size().filter(|size| (ByteSize::kib(1)..=ByteSize::mib(64)).contains(size)),
             )?,
-            body_timeout,
-            header_timeout,
-            keep_alive,
-            shutdown_timeout,
+            body_timeout: time(settings, "body_timeout", 30)?,
+            header_timeout: time(settings, "header_timeout", 10)?,
+            keep_alive: time(settings, "keep_alive", 75)?,
+            shutdown_timeout: settings.take(
+                ("server", "shutdown_timeout"),
+                Duration::from_secs(30),
+                "a whole number of seconds from \"1s\" to \"1h\"",
+                |raw| raw.duration().filter(|time| time.subsec_nanos() == 0 && (1..=3600).contains(&time.as_secs())),
+            )?,
             max_connections: settings.take(
                 ("server", "max_connections"),
                 4096,
@@ -498,18 +768,29 @@ fn take_tokens(settings: &mut Settings) -> Result<SessionPolicy, ConfigError> {
     // Less than this and a session in use could end: its last use is stored once a minute.
     const SHORTEST: Duration = Duration::from_secs(5 * 60);
     const TIME: &str = "a time from \"5min\" to \"36500days\", such as \"30d\", or \"never\"";
-    let mut time = |key, days| {
-        settings.take(("tokens", key), Some(DAY * days), TIME, |raw| match raw.text() {
-            Some("never") => Some(None),
-            _ => raw.duration().filter(|time| (SHORTEST..=DAY * 36_500).contains(time)).map(Some),
-        })
-    };
+    let mut time =
+        |key, days| settings.take_time_or(("tokens", key), "never", Some(DAY * days), TIME, SHORTEST..=DAY * 36_500);
     Ok(SessionPolicy {
         lifetime: time("lifetime", 365)?,
         idle_timeout: time("idle_timeout", 30)?,
         max_per_user: settings.take(("tokens", "max_per_user"), 100, "a whole number from 1 to 10000", |raw| {
             raw.count(1, 10_000).and_then(|count| u32::try_from(count).ok())
         })?,
+    })
+}
+
+fn take_limits(settings: &mut Settings) -> Result<LimitsPolicy, ConfigError> {
+    const EXPECTED: &str = "a number of attempts and a time, such as \"30 per 1min\"";
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    Ok(LimitsPolicy {
+        enabled: settings.take(("rate_limit", "enabled"), true, "true or false", Raw::boolean)?,
+        register: settings.take(("rate_limit", "register"), Rate { count: 20, period: HOUR }, EXPECTED, Raw::rate)?,
+        login: settings.take(
+            ("rate_limit", "login"),
+            Rate { count: 30, period: Duration::from_secs(60) },
+            EXPECTED,
+            Raw::rate,
+        )?,
     })
 }
 
@@ -531,6 +812,27 @@ impl DatabaseConfig {
                 "a time from \"0s\" to \"1min\", such as \"2s\"",
                 |raw| raw.duration().filter(|time| *time <= Duration::from_secs(60)),
             )?,
+            cache: settings.take(
+                ("database", "cache"),
+                ByteSize::mib(64),
+                "a size from \"0 B\" to \"64 GiB\", such as \"64 MiB\"",
+                |raw| raw.size().filter(|size| *size <= ByteSize::gib(64)),
+            )?,
+        })
+    }
+}
+
+impl BackupConfig {
+    fn take(settings: &mut Settings, beside_the_database: PathBuf) -> Result<Self, ConfigError> {
+        const MINUTE: Duration = Duration::from_secs(60);
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        const TIME: &str = "a time from \"1min\" to \"365days\", such as \"1day\", or \"off\"";
+        Ok(Self {
+            every: settings.take_time_or(("backup", "every"), "off", None, TIME, MINUTE..=YEAR)?,
+            keep: settings.take(("backup", "keep"), 7, "a whole number from 1 to 10000", |raw| raw.count(1, 10_000))?,
+            folder: settings.take(("backup", "folder"), beside_the_database, "the path of a folder", |raw| {
+                raw.text().filter(|text| !text.is_empty()).map(PathBuf::from)
+            })?,
         })
     }
 }
@@ -544,12 +846,7 @@ impl PasswordConfig {
                 &format!("a whole number from {} to {}", COSTS.start(), COSTS.end()),
                 |raw| raw.integer().and_then(|cost| u32::try_from(cost).ok()).filter(|cost| COSTS.contains(cost)),
             )?,
-            hash_threads: settings.take(
-                ("password", "hash_threads"),
-                cores(),
-                "\"auto\" or a whole number from 1 to 1024",
-                Raw::threads,
-            )?,
+            hash_threads: settings.take_threads(("password", "hash_threads"))?,
             hash_queue: settings
                 .take(("password", "hash_queue"), 64, "a whole number from 1 to 100000", |raw| raw.count(1, 100_000))?,
             min_length: settings
@@ -601,24 +898,62 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_file_lists_every_key_at_its_default() {
+    fn the_shipped_file_lists_every_key_at_its_default_in_the_order_in_which_they_are_shown() {
         let shipped = include_str!("../config.toml");
         assert_eq!(from_text(shipped).unwrap(), from_text("").unwrap());
 
         let document = DeTable::parse(shipped).unwrap();
-        let mut listed: Vec<(String, String)> = Vec::new();
+        let mut listed: Vec<(usize, String, String)> = Vec::new();
         for (section, table) in document.get_ref() {
             for key in table.get_ref().as_table().unwrap().keys() {
-                listed.push((section.get_ref().to_string(), key.get_ref().to_string()));
+                listed.push((key.span().start, section.get_ref().to_string(), key.get_ref().to_string()));
             }
         }
+        listed.sort();
         let mut settings = Settings::default();
         Config::take(&mut settings).unwrap();
-        let mut known: Vec<(String, String)> =
-            settings.known.iter().map(|(section, key)| ((*section).to_owned(), (*key).to_owned())).collect();
-        known.sort();
-        listed.sort();
+        let known: Vec<_> = settings.known.iter().map(|known| (known.section, known.key)).collect();
+        let listed: Vec<_> = listed.iter().map(|(_, section, key)| (section.as_str(), key.as_str())).collect();
         assert_eq!(listed, known);
+    }
+
+    #[test]
+    fn the_file_for_a_service_is_right_and_has_no_path_that_depends_on_the_working_folder() {
+        let config = from_text(include_str!("../deploy/config.toml")).unwrap();
+        assert!(config.database.path.is_absolute() && config.backup.folder.is_absolute());
+        assert_eq!(config.backup.folder, config.database.path.with_file_name("backups"));
+        assert_eq!(config.server.trusted_proxies.show(), serde_json::json!(["127.0.0.1/32"]));
+    }
+
+    #[test]
+    fn the_file_is_the_named_one_or_the_first_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let [named, near, far] = ["named", "near", "far"].map(|name| folder.path().join(name));
+        let found = |file| read_file(file, &[&near, &far]).map(|found| found.map(|(_, text)| text));
+        assert_eq!(found(None).unwrap(), None);
+        fs::write(&far, "far").unwrap();
+        assert_eq!(found(None).unwrap().as_deref(), Some("far"));
+        fs::write(&near, "near").unwrap();
+        assert_eq!(found(None).unwrap().as_deref(), Some("near"));
+        assert!(found(Some(&named)).is_err(), "one that is named must be there");
+        fs::write(&named, "named").unwrap();
+        assert_eq!(found(Some(&named)).unwrap().as_deref(), Some("named"));
+    }
+
+    #[test]
+    fn a_variable_with_nearly_the_name_of_a_setting_is_refused_and_others_are_nobodys_concern() {
+        for wrong in ["AUTHTOKENS_SERVER__LISTEN", "AUTHTOKENS_LISTEN", "AUTHTOKENS_CONFIG_FILE", "AUTHTOKENS_"] {
+            assert_eq!(
+                from_variable(wrong, "x").unwrap_err().to_string(),
+                format!(
+                    "environment variable {wrong}: a setting is given as AUTHTOKENS__SECTION__KEY, and the file as \
+                     AUTHTOKENS_CONFIG"
+                )
+            );
+        }
+        for other in ["AUTHTOKENS", "AUTHTOKENS_SERVICE_HOST", "AUTHTOKENS_PORT_8000_TCP_ADDR", "AUTHTOKENSX"] {
+            from_variable(other, "x").unwrap();
+        }
     }
 
     #[test]
@@ -642,12 +977,12 @@ mod tests {
         for (text, sentence) in [
             (
                 "[server]\n\nlisten_on = 1",
-                "config.toml line 3: there is no setting server.listen_on; [server] has body_timeout, header_timeout, keep_alive, \
-                 shutdown_timeout, listen, workers, body_limit, max_connections, trusted_proxies",
+                "config.toml line 3: there is no setting server.listen_on; [server] has listen, workers, body_limit, body_timeout, \
+                 header_timeout, keep_alive, shutdown_timeout, max_connections, trusted_proxies",
             ),
             (
                 "[sever]\nlisten = 1",
-                "config.toml line 2: there is no setting sever.listen; the sections are server, database, password, tokens, lists, cors, rate_limit",
+                "config.toml line 2: there is no setting sever.listen; the sections are server, database, ",
             ),
             (
                 "[password]\nbcrypt_cost = 3",
@@ -661,13 +996,16 @@ mod tests {
                 "[cors]\norigins = [\"*\", \"https://a.example\"]",
                 "config.toml line 2: cors.origins must be [\"*\"] or a list of origins such as \"https://app.example.org\"",
             ),
+            ("[sever]\n", "config.toml line 1: there is no setting sever; the sections are server, database, "),
             (
-                "[sever]\n",
-                "config.toml line 1: there is no setting sever; the sections are server, database, password, tokens, lists, cors, rate_limit",
+                "[metrics]\nlisten = \"9100\"",
+                "config.toml line 2: metrics.listen must be \"off\" or an address and a port such as \"127.0.0.1:9100\"",
             ),
             ("listen = 1", "config.toml line 1: a setting must stand in a section such as [server]"),
         ] {
-            assert_eq!(from_text(text).unwrap_err().to_string(), sentence);
+            let said = from_text(text).unwrap_err().to_string();
+            let is_cut = sentence.ends_with(", ");
+            assert!(said == sentence || (is_cut && said.starts_with(sentence)), "{said}");
         }
         assert!(from_text("[server]\nlisten = ").unwrap_err().to_string().starts_with("config.toml line 2: "));
         for (name, value, sentence) in [
@@ -679,7 +1017,7 @@ mod tests {
             (
                 "AUTHTOKENS__SERVER",
                 "x",
-                "environment variable AUTHTOKENS__SERVER: there is no setting server; [server] has body_timeout, header_timeout, keep_alive, shutdown_timeout, listen, workers, body_limit, max_connections, trusted_proxies",
+                "environment variable AUTHTOKENS__SERVER: there is no setting server; [server] has listen, workers, body_limit, body_timeout, header_timeout, keep_alive, shutdown_timeout, max_connections, trusted_proxies",
             ),
         ] {
             assert_eq!(from_variable(name, value).unwrap_err().to_string(), sentence);
@@ -706,6 +1044,43 @@ mod tests {
         ] {
             assert!(!is_origin(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn backups_are_off_or_made_every_minute_to_every_year() {
+        let config = from_text("[backup]\nevery = \"1day\"\nkeep = 1\nfolder = \"/mnt/backups\"").unwrap();
+        let expected =
+            BackupConfig { every: Some(Duration::from_secs(86_400)), keep: 1, folder: PathBuf::from("/mnt/backups") };
+        assert_eq!(config.backup, expected);
+        assert_eq!(from_variable("AUTHTOKENS__BACKUP__EVERY", "off").unwrap().backup.every, None);
+        for bad in
+            ["every = \"59s\"", "every = \"366days\"", "every = false", "keep = 0", "keep = 10001", "folder = \"\""]
+        {
+            assert!(from_text(&format!("[backup]\n{bad}")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_setting_is_shown_as_it_reads_back_and_with_where_it_was_given() {
+        let text = "[server]\nlisten = \"[::1]:1\"\nbody_limit = 1025\nbody_timeout = \"1m 30s\"\nkeep_alive = \"1500us\"\n\
+            trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n[database]\nbusy_timeout = \"0s\"\npath = \"a\\\"b\"\n\
+            [tokens]\nlifetime = \"never\"\n[backup]\nevery = \"1day\"\n[rate_limit]\nlogin = \"3 per 90s\"";
+        let mut settings = Settings::default();
+        settings.add_file(Path::new("config.toml"), text).unwrap();
+        let (config, shown) = Config::explain(settings).unwrap();
+        let toml: String = shown
+            .iter()
+            .fold(String::new(), |toml, one| toml + &format!("{}.{} = {}\n", one.section, one.key, one.value));
+        assert_eq!(from_text(&toml).unwrap(), config, "{toml}");
+        let of = |section, key| shown.iter().find(|one| (one.section, one.key) == (section, key)).unwrap();
+        assert_eq!(of("server", "workers").value, "auto", "and not the number of this machine's cores");
+        assert_eq!(of("backup", "folder").value, "backups", "beside the database");
+        assert_eq!(of("server", "body_limit").value, "1025 B");
+        assert_eq!(of("server", "body_timeout").value, "90s");
+        assert_eq!(of("tokens", "lifetime").value, "never");
+        let origin = of("server", "body_limit").origin.clone().unwrap();
+        assert_eq!(origin.to_string(), "config.toml line 3");
+        assert_eq!(of("server", "shutdown_timeout").origin, None);
     }
 
     #[test]

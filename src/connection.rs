@@ -198,13 +198,20 @@ struct PendingRefusal {
 struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    /// Ready when `at` has come; until then the task is woken when it does.
+    /// Ready when `at` has come; until then the task is woken by then. The moment is put off with every request, and the
+    /// alarm is not: it goes off too early at times, and is then set anew.
     fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let alarm = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        if alarm.deadline() != at {
+        if alarm.deadline() > at {
             alarm.as_mut().reset(at);
         }
-        alarm.as_mut().poll(cx)
+        while alarm.as_mut().poll(cx).is_ready() {
+            if alarm.deadline() >= at {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(at);
+        }
+        Poll::Pending
     }
 }
 

@@ -27,6 +27,15 @@ pub enum ApiError {
     Unauthorized,
     /// The name and the password do not open an account; which of the two is wrong is not said.
     LoginFailed,
+    /// The session is good, and may not do this.
+    Forbidden,
+    /// It would leave no superuser who could undo it.
+    LastSuperuser,
+    /// There were too many attempts.
+    TooManyRequests {
+        /// When to try again, in seconds.
+        retry_after: u64,
+    },
     /// There is nothing at this path.
     NotFound,
     /// Something else can be done at this path.
@@ -72,6 +81,9 @@ impl ApiError {
             Self::InvalidData(why) => format!("Invalid Data: {why}"),
             Self::Unauthorized => "A valid token is required.".to_owned(),
             Self::LoginFailed => "The username or the password is wrong.".to_owned(),
+            Self::Forbidden => "This account may not do that.".to_owned(),
+            Self::LastSuperuser => "The last superuser must stay. Make another one first.".to_owned(),
+            Self::TooManyRequests { .. } => "There were too many attempts. Try again later.".to_owned(),
             Self::MethodNotAllowed { allow } => format!("This path answers only to {allow}."),
             Self::BodyTooLarge { limit } => format!("The body must be at most {limit}."),
             Self::UnsupportedMediaType { why } => (*why).to_owned(),
@@ -136,6 +148,9 @@ impl ResponseError for ApiError {
         match self {
             Self::InvalidData(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::LoginFailed => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::LastSuperuser => StatusCode::CONFLICT,
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -155,7 +170,9 @@ impl ResponseError for ApiError {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Token")))
             }
             Self::MethodNotAllowed { allow } => Some((header::ALLOW, HeaderValue::from_static(allow))),
-            Self::Unavailable { retry_after, .. } => Some((header::RETRY_AFTER, HeaderValue::from(*retry_after))),
+            Self::Unavailable { retry_after, .. } | Self::TooManyRequests { retry_after } => {
+                Some((header::RETRY_AFTER, HeaderValue::from(*retry_after)))
+            }
             _ => None,
         };
         if let Some(pair) = extra {
@@ -184,6 +201,8 @@ impl From<RepositoryError> for ApiError {
                 Self::InvalidData("column username is not unique".to_owned())
             }
             RepositoryError::NoSession => Self::Unauthorized,
+            RepositoryError::Forbidden => Self::Forbidden,
+            RepositoryError::LastSuperuser => Self::LastSuperuser,
             RepositoryError::ListFull => Self::InvalidData("the list is full".to_owned()),
             RepositoryError::Unavailable(_) | RepositoryError::OutcomeUnknown(_) => {
                 Self::Unavailable { retry_after: 1, cause: Some(Box::new(error)) }

@@ -2,11 +2,13 @@
 //!
 //! This is the outermost layer around the application: it sees each request first and each response last. It gives the
 //! exchange an id, adds the headers that every response carries, turns whatever is not yet one of our errors into one
-//! (the framework's refusals, a handler's panic), and writes the request's line to the log.
+//! (the framework's refusals, a handler's panic), counts it where metrics are wanted, and writes the request's line to
+//! the log.
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_http::{ConnectionType, Request, Response};
@@ -23,13 +25,15 @@ use futures_util::FutureExt as _;
 
 use crate::connection::{ConnectionState, Refusal};
 use crate::error::{self, ApiError, Chain};
+use crate::metrics::Metrics;
+use crate::routes::Matched;
 
 /// What a page of another origin may send.
 const ALLOW_HEADERS: &str = "Content-Type, Authorization";
 /// What a page of another origin may ask for.
 const ALLOW_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// What a page of another origin may read beside the body.
-const EXPOSE_HEADERS: &str = "Allow, Retry-After, WWW-Authenticate, X-Request-Id";
+const EXPOSE_HEADERS: &str = "Allow, Link, Retry-After, WWW-Authenticate, X-Request-Id";
 /// How large a request's head may be. The framework would take 128 KiB, of which no client of ours needs a tenth.
 const MAX_HEAD: usize = 32 * 1024;
 /// How many characters of a method and of a path the log shows: nobody may fill the disk with a few long ones.
@@ -38,10 +42,11 @@ const PATH_IN_LOG: usize = 256;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the layer must know of the configuration.
-#[derive(Clone, Copy)]
 pub struct Common {
     /// Whether every origin may read the answers.
     pub any_origin: bool,
+    /// Who counts the exchanges, where somebody does.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 /// What is known of a request before anyone looks at it.
@@ -59,8 +64,8 @@ impl Common {
     /// # Errors
     /// None: whatever happens becomes a response. The framework wants a `Result` here.
     pub fn exchange<S, B>(
-        self,
-        request: Request,
+        self: Rc<Self>,
+        mut request: Request,
         application: &S,
     ) -> impl Future<Output = Result<Response<BoxBody>, actix_web::Error>> + use<S, B>
     where
@@ -82,20 +87,29 @@ impl Common {
         } else if head_size(&request) > MAX_HEAD {
             Some(Err(ApiError::Framework(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)))
         } else {
+            drop_last_slash(&mut request);
             Some(Ok(AssertUnwindSafe(application.call(request)).catch_unwind()))
         };
         async move {
+            let mut route = None;
             let mut response = match answer {
                 // The connection closes in a moment; an answer would stand behind one that was said to be the last.
                 None => std::future::pending().await,
                 Some(Err(error)) => HttpResponse::from_error(error),
                 Some(Ok(answer)) => match answer.await {
-                    Ok(Ok(response)) => as_ours(response.into_parts().1.map_into_boxed_body()),
+                    Ok(Ok(response)) => {
+                        route = response.request().app_data::<Matched>().map(|matched| matched.0);
+                        as_ours(response.into_parts().1.map_into_boxed_body())
+                    }
                     Ok(Err(error)) => as_ours(HttpResponse::from_error(error)),
                     Err(_) => HttpResponse::from_error(ApiError::Internal("a handler panicked".into())),
                 },
             };
             incoming.log(&response);
+            if let Some(metrics) = &self.metrics {
+                let took = Some(incoming.started.elapsed());
+                metrics.answered(route, incoming.method.as_str(), response.status().as_u16(), took);
+            }
             self.add_headers(&incoming.id, response.headers_mut());
             let head = response.head_mut();
             head.set_camel_case_headers(true);
@@ -113,7 +127,7 @@ impl Common {
 
     /// The whole response to a request that the framework refused before the application saw it.
     #[must_use]
-    pub fn refuse(self, refusal: &Refusal) -> Vec<u8> {
+    pub fn refuse(&self, refusal: &Refusal) -> Vec<u8> {
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
         let id = new_request_id();
         log::info!(
@@ -122,6 +136,9 @@ impl Common {
             refusal.status,
             Peer(refusal.peer),
         );
+        if let Some(metrics) = &self.metrics {
+            metrics.answered(None, "", refusal.status, None);
+        }
         let body = error::body_for(error::sentence_for(status));
         let mut headers = HeaderMap::new();
         self.add_headers(&id, &mut headers);
@@ -142,7 +159,7 @@ impl Common {
 
     /// The headers that every response carries. Where origins are narrowed, the CORS layer within has decided already
     /// whether this one may read.
-    fn add_headers(self, request_id: &str, headers: &mut HeaderMap) {
+    fn add_headers(&self, request_id: &str, headers: &mut HeaderMap) {
         let mut set = |name, value| {
             headers.insert(name, HeaderValue::from_static(value));
         };
@@ -174,13 +191,15 @@ impl Incoming {
         if let Some(cause) = response.error().and_then(|error| error.as_error::<ApiError>()).and_then(ApiError::cause) {
             log::error!("request {}: {}", self.id, Chain(cause));
         }
+        let took = self.started.elapsed().as_micros();
         log::info!(
             target: ACCESS_LOG,
-            "method={:.METHOD_IN_LOG$} path={:.PATH_IN_LOG$} status={} latency_ms={:.3} peer={} request_id={}",
+            "method={:.METHOD_IN_LOG$} path={:.PATH_IN_LOG$} status={} latency_ms={}.{:03} peer={} request_id={}",
             self.method.as_str(),
             self.uri.path(),
             response.status().as_u16(),
-            self.started.elapsed().as_secs_f64() * 1_000.0,
+            took / 1_000,
+            took % 1_000,
             Peer(self.peer),
             self.id,
         );
@@ -196,6 +215,19 @@ impl std::fmt::Display for Peer {
             Some(peer) => peer.fmt(f),
             None => f.write_str("-"),
         }
+    }
+}
+
+/// Paths work with and without a trailing slash. A route for both would be a regular expression.
+fn drop_last_slash(request: &mut Request) {
+    let uri = request.uri();
+    let Some(path) = uri.path().strip_suffix('/').filter(|path| !path.is_empty()) else { return };
+    let target = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    if let Ok(uri) = target.parse() {
+        request.head_mut().uri = uri;
     }
 }
 
@@ -231,11 +263,14 @@ fn reason(status: StatusCode) -> Option<&'static str> {
         StatusCode::NO_CONTENT => "NO CONTENT",
         StatusCode::BAD_REQUEST => "BAD REQUEST",
         StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
+        StatusCode::FORBIDDEN => "FORBIDDEN",
         StatusCode::NOT_FOUND => "NOT FOUND",
         StatusCode::METHOD_NOT_ALLOWED => "METHOD NOT ALLOWED",
         StatusCode::REQUEST_TIMEOUT => "REQUEST TIMEOUT",
+        StatusCode::CONFLICT => "CONFLICT",
         StatusCode::PAYLOAD_TOO_LARGE => "CONTENT TOO LARGE",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "UNSUPPORTED MEDIA TYPE",
+        StatusCode::TOO_MANY_REQUESTS => "TOO MANY REQUESTS",
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "REQUEST HEADER FIELDS TOO LARGE",
         StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL SERVER ERROR",
         StatusCode::SERVICE_UNAVAILABLE => "SERVICE UNAVAILABLE",
@@ -252,4 +287,32 @@ fn camel_case(name: &str) -> String {
             c
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_service::fn_service;
+    use actix_web::test::TestRequest;
+    use actix_web::{HttpRequest, rt};
+
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_handler_is_one_500_in_json_and_the_worker_goes_on() {
+        rt::System::new().block_on(async {
+            let common = Rc::new(Common { any_origin: true, metrics: None });
+            let application = fn_service(|request: Request| async move {
+                assert_ne!(request.path(), "/panics", "on purpose");
+                let request: HttpRequest = TestRequest::default().to_http_request();
+                Ok(ServiceResponse::new(request, HttpResponse::Ok().finish()))
+            });
+            for (path, expected) in [("/panics", 500), ("/works", 200)] {
+                let request = TestRequest::get().uri(path).to_request();
+                let response = Rc::clone(&common).exchange(request, &application).await.unwrap();
+                assert_eq!(response.status().as_u16(), expected, "{path}");
+                assert_eq!(response.headers().get("content-type").unwrap(), "application/json");
+                assert!(response.headers().contains_key("x-request-id"));
+            }
+        });
+    }
 }

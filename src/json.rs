@@ -36,6 +36,8 @@ pub enum Value {
     String(String),
     /// An object.
     Object(Object),
+    /// `true` or `false`.
+    Boolean(bool),
     /// A whole number that fits 64 bits.
     Integer(i64),
     /// An array.
@@ -116,8 +118,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::String(text))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
+        Ok(Value::Boolean(truth))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Value, E> {

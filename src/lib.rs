@@ -10,46 +10,62 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`cli`], [`config`] | what the person who starts the server wants |
+//! | [`cli`], [`config`] | what the person who starts the program wants |
+//! | [`commands`] | what the operator does beside serving |
 //! | [`logging`] | one line an event on standard error |
+//! | [`service_manager`] | what it and systemd have to tell each other |
 //! | [`startup`] | puts the parts together, serves, stops |
 //! | [`chores`] | what the service does by itself |
+//! | [`scrape`] | the listener that shows the metrics |
+//! | [`backups`] | backups by the clock |
 //! | [`connection`] | a socket that keeps deadlines |
 //! | [`exchange`] | what every request and response have in common |
 //! | [`routes`] | the route table, and a file of thin handlers a resource |
 //! | [`auth`] | the extractor that finds the session behind a token |
 //! | [`error`] | errors as a client sees them |
 //! | [`json`] | JSON, strict to read and spaced as the source has it |
+//! | [`metrics`] | what the service counts |
 //! | [`password`], [`hashing`] | the password format, and the bounded threads that do the work |
-//! | [`repository`] | what the service asks of a store; [`repository::sqlite`] is the one there is |
+//! | [`repository`] | what the service asks of a store; [`repository::sqlite`] is the one there is, [`repository::backup`] copies it |
 //! | [`blocking`] | the only hop off the async threads for storage |
-//! | [`last_used`] | when sessions were last used, on its way to the store |
+//! | [`last_used`], [`refusals`] | when sessions were last used and which attempts were refused, on their way to the store |
+//! | [`limits`] | how many attempts are let through |
 //! | [`proxy`] | where a request comes from, behind proxies or not |
-//! | [`user`], [`item`], [`session`], [`token`], [`field`] | types that cannot hold a bad value |
+//! | [`staff`] | what staff may do to accounts, and who may do it |
+//! | [`user`], [`item`], [`session`], [`token`], [`event`], [`field`] | types that cannot hold a bad value |
 //! | [`clock`] | the time of day |
 //!
 //! `tests/house.rs` holds who may import whom.
 
 pub mod auth;
+pub mod backups;
 pub mod blocking;
 pub mod chores;
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod connection;
 pub mod error;
+pub mod event;
 pub mod exchange;
 pub mod field;
 pub mod hashing;
 pub mod item;
 pub mod json;
 pub mod last_used;
+pub mod limits;
 pub mod logging;
+pub mod metrics;
 pub mod password;
 pub mod proxy;
+pub mod refusals;
 pub mod repository;
 pub mod routes;
+pub mod scrape;
+pub mod service_manager;
 pub mod session;
+pub mod staff;
 pub mod startup;
 pub mod token;
 pub mod user;

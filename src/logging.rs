@@ -2,12 +2,18 @@
 //!
 //! Whatever a line holds, it stays one line and shows no token: control characters are escaped, and a run of hex digits
 //! that could be most of a token is masked, whoever wrote it.
+//!
+//! A thread of its own writes the lines, many at a time: no request waits for whoever reads them. Where nobody keeps up,
+//! lines are dropped and their number is told.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use env_logger::{Builder, Env};
+use env_logger::{Builder, Env, Target};
 use log::LevelFilter;
 
 use crate::clock::Clock;
@@ -19,8 +25,108 @@ const DEFAULT_FILTER: &str = "warn,authtokens=info";
 /// How many hex digits in a row are masked: more than half a token, so that a token that was cut is no use either.
 const MASKED: usize = PlainToken::LENGTH / 2 + 1;
 
+/// How long a line may wait for others to be written with it.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// How many bytes of lines may wait for a reader that does not keep up.
+const MAX_WAITING: usize = 1024 * 1024;
+
+/// How long the end may wait for such a reader.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+
+/// The running log. Dropping it writes what is still waiting.
+pub struct Log(Arc<Lines>);
+
+/// Lines on their way to standard error.
+#[derive(Default)]
+struct Lines {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    dropped: u64,
+    /// Whether the thread is writing what it has taken.
+    writing: bool,
+}
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing that can panic runs under this lock.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, line: &[u8]) {
+        let mut waiting = self.lock();
+        if waiting.bytes.len() + line.len() > MAX_WAITING {
+            waiting.dropped += 1;
+            return;
+        }
+        let was_empty = waiting.bytes.is_empty();
+        waiting.bytes.extend_from_slice(line);
+        drop(waiting);
+        if was_empty {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Writes lines as they come; never ends.
+    fn write_on(&self) {
+        let mut lines = Vec::new();
+        loop {
+            let waiting = self.lock();
+            drop(self.changed.wait_while(waiting, |waiting| waiting.bytes.is_empty()));
+            thread::sleep(GATHER);
+            let mut waiting = self.lock();
+            std::mem::swap(&mut lines, &mut waiting.bytes);
+            let dropped = std::mem::take(&mut waiting.dropped);
+            waiting.writing = true;
+            drop(waiting);
+            if dropped > 0 {
+                let _ = writeln!(lines, "{dropped} lines were dropped: whoever reads the log does not keep up");
+            }
+            // Whether anyone reads them is not the service's concern.
+            let _ = io::stderr().write_all(&lines);
+            lines.clear();
+            self.lock().writing = false;
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let waiting = self.0.lock();
+        let is_waiting = |waiting: &mut Waiting| waiting.writing || !waiting.bytes.is_empty();
+        drop(self.0.changed.wait_timeout_while(waiting, FLUSH_WITHIN, is_waiting));
+    }
+}
+
+/// What the logger writes to.
+struct Pipe(Arc<Lines>);
+
+impl Write for Pipe {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.add(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Starts the log.
-pub fn start(clock: Clock) {
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn start(clock: Clock) -> io::Result<Log> {
+    let lines = Arc::new(Lines::default());
+    let writer = Arc::clone(&lines);
+    thread::Builder::new().name("authtokens log".to_owned()).spawn(move || writer.write_on())?;
+    let log = Log(Arc::clone(&lines));
     Builder::from_env(Env::default().default_filter_or(DEFAULT_FILTER))
         .format(move |line, record| {
             let message = record.args().to_string();
@@ -28,7 +134,9 @@ pub fn start(clock: Clock) {
         })
         // The framework's parser reports every malformed request as an error of ours, and quotes it.
         .filter_module("actix_http", LevelFilter::Off)
+        .target(Target::Pipe(Box::new(Pipe(lines))))
         .init();
+    Ok(log)
 }
 
 /// The text with its control characters escaped and with everything that could be a token masked.

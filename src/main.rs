@@ -1,36 +1,36 @@
-//! The binary: reads the command line, starts the log, and hands over.
+//! The binary: reads the command line and hands over.
 
+use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use authtokens::cli::Cli;
 use authtokens::clock::Clock;
 use authtokens::config::Config;
-use authtokens::logging;
 use authtokens::startup::{Application, stop_signal};
+use authtokens::{logging, service_manager};
 use clap::Parser as _;
+use futures_util::FutureExt as _;
 
 fn main() -> ExitCode {
-    let config = match Cli::parse().config() {
-        Ok(config) => config,
-        Err(error) => return fail(&error, 2),
-    };
-    logging::start(Clock::system());
-    match actix_rt::System::new().block_on(serve(&config)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, 1),
+    let Err(error) = Cli::parse().run(serve) else { return ExitCode::SUCCESS };
+    if error.exit_code() != 0 {
+        let _ = writeln!(io::stderr(), "authtokens: {error}");
     }
+    ExitCode::from(error.exit_code())
 }
 
-async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+    // Its last lines are written before an error is told.
+    let _log = logging::start(Clock::system())?;
+    actix_rt::System::new().block_on(serve_until_stopped(config))
+}
+
+async fn serve_until_stopped(config: &Config) -> Result<(), Box<dyn Error>> {
     let stop = stop_signal()?;
-    let application = Application::build(config, Clock::system())?;
+    let application = Application::build_on(service_manager::listener()?, config, Clock::system())?;
     application.greet(config);
-    application.run_until_stopped(stop).await?;
+    service_manager::ready(application.address());
+    application.run_until_stopped(stop.map(|()| service_manager::stopping())).await?;
     Ok(())
-}
-
-fn fail(error: &impl std::fmt::Display, code: u8) -> ExitCode {
-    let _ = writeln!(io::stderr(), "authtokens: {error}");
-    ExitCode::from(code)
 }

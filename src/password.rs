@@ -111,6 +111,12 @@ impl Passwords {
         Ok(Self { threads: HashingThreads::start(threads, queue)?, cost: cost.clamp(*COSTS.start(), *COSTS.end()) })
     }
 
+    /// The threads that do the work.
+    #[must_use]
+    pub fn threads(&self) -> &HashingThreads {
+        &self.threads
+    }
+
     /// Hashes a new password under a new salt. `gone` resolves when nobody waits for it any more.
     ///
     /// # Errors

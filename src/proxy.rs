@@ -4,24 +4,38 @@
 //! it: from its end, one entry for each of them, to the first address that is none of theirs.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Once;
 
 use ipnet::IpNet;
 
 /// The proxies whose word is taken.
-#[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
+#[derive(Debug)]
+pub struct TrustedProxies {
+    networks: Vec<IpNet>,
+    /// Said once: a proxy on this machine that nobody trusts makes all of its clients one.
+    warned: Once,
+}
 
 impl TrustedProxies {
     /// Trusts the proxies in these networks.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+        Self { networks, warned: Once::new() }
     }
 
     /// The address of the client, given the peer's and the values of `X-Forwarded-For` in their order.
     pub fn client<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
         let mut client = peer.to_canonical();
-        for entry in forwarded.rev().flat_map(|value| value.rsplit(',')) {
+        let mut forwarded = forwarded.rev().peekable();
+        if forwarded.peek().is_some() && client.is_loopback() && !self.trusts(client) {
+            self.warned.call_once(|| {
+                log::warn!(
+                    "a proxy on this machine sends X-Forwarded-For and is not trusted: all of its clients count as one \
+                     address; see [server] trusted_proxies"
+                );
+            });
+        }
+        for entry in forwarded.flat_map(|value| value.rsplit(',')) {
             if !self.trusts(client) {
                 break;
             }
@@ -36,7 +50,7 @@ impl TrustedProxies {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 }
 

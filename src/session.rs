@@ -57,6 +57,8 @@ pub struct Caller {
     pub digest: TokenDigest,
     /// What its session must satisfy.
     pub live: Liveness,
+    /// Where the request comes from, where that is known.
+    pub ip: Option<IpAddr>,
 }
 
 /// A session to be opened: the digest of its token, and where the login came from.

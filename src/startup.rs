@@ -22,6 +22,7 @@ use actix_web::{App, web};
 use thiserror::Error;
 
 use crate::auth::Authenticator;
+use crate::backups::{BackupSettings, BackupStatus, Backups};
 use crate::chores::Chores;
 use crate::clock::Clock;
 use crate::config::{Config, CorsConfig, ServerConfig};
@@ -29,11 +30,15 @@ use crate::connection::{Connection, ConnectionSettings};
 use crate::error::Chain;
 use crate::exchange::Common;
 use crate::last_used::LastUsed;
+use crate::limits::Limits;
+use crate::metrics::{Exposition, Metrics};
 use crate::password::{PasswordPolicy, Passwords};
 use crate::proxy::TrustedProxies;
+use crate::refusals::Refusals;
 use crate::repository::Repository;
 use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings};
-use crate::routes::{self, BodyLimits, MaxItems, Readiness};
+use crate::routes::{self, BodyLimits, Gate, MaxItems, Readiness};
+use crate::scrape;
 use crate::session::SessionPolicy;
 
 /// How long a browser may remember the answer to a preflight.
@@ -74,8 +79,10 @@ pub enum ServeError {
 pub struct Application {
     address: SocketAddr,
     server: Server,
+    metrics: Option<(SocketAddr, Server)>,
     repository: Arc<dyn Repository>,
     chores: Chores,
+    backups: Option<Backups>,
     shutdown_timeout: Duration,
 }
 
@@ -85,17 +92,42 @@ impl Application {
     /// # Errors
     /// [`ServeError`], each a sentence for the person who starts the server.
     pub fn build(config: &Config, clock: Clock) -> Result<Self, ServeError> {
-        let listener = listen(config.server.listen)?;
+        Self::build_on(None, config, clock)
+    }
+
+    /// The same, on `listener` in the place of the configured address where there is one.
+    ///
+    /// # Errors
+    /// [`ServeError`], as above.
+    pub fn build_on(listener: Option<TcpListener>, config: &Config, clock: Clock) -> Result<Self, ServeError> {
+        let listener = listener.map_or_else(|| listen(config.server.listen), Ok)?;
         let address = listener.local_addr().map_err(ServeError::Threads)?;
+        listener.set_nonblocking(true).map_err(|source| ServeError::Listen { address, source })?;
+        let metrics_listener = config.metrics.listen.map(listen).transpose()?;
         let repository: Arc<dyn Repository> = Arc::new(SqliteRepository::open(&SqliteSettings {
             path: config.database.path.clone(),
             readers: config.database.readers,
             busy_timeout: config.database.busy_timeout,
+            cache: usize::try_from(config.database.cache.as_u64()).unwrap_or(usize::MAX),
         })?);
         let passwords =
             Passwords::start(config.password.bcrypt_cost, config.password.hash_threads, config.password.hash_queue)
                 .map_err(ServeError::Threads)?;
         let last_used = Arc::new(LastUsed::default());
+        let refusals = Arc::new(Refusals::default());
+        let limits = Arc::new(Limits::new(config.rate_limit));
+        let backups = start_backups(config, &clock).map_err(ServeError::Threads)?;
+        let metrics = metrics_listener
+            .is_some()
+            .then(|| Arc::new(Metrics::new(routes::PATHS.map(|(path, _)| path), clock.now())));
+        let exposition = metrics.clone().map(|metrics| {
+            Arc::new(Exposition::new(
+                metrics,
+                Arc::clone(&repository),
+                passwords.threads().clone(),
+                backups.as_ref().map(Backups::status),
+            ))
+        });
         allow_open_files(config.server.max_connections);
         let state = State {
             repository: web::Data::from(Arc::clone(&repository)),
@@ -111,22 +143,53 @@ impl Application {
                 clock: clock.clone(),
                 last_used: Arc::clone(&last_used),
             }),
+            gate: web::Data::new(Gate {
+                limits: Arc::clone(&limits),
+                refusals: Arc::clone(&refusals),
+                repository: Arc::clone(&repository),
+                metrics: metrics.clone(),
+                clock: clock.clone(),
+            }),
             max_items: web::Data::new(MaxItems(config.lists.max_items)),
             proxies: web::Data::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
             limits: web::Data::new(BodyLimits { size: config.server.body_limit, time: config.server.body_timeout }),
             readiness: web::Data::new(Readiness::default()),
+            backups: web::Data::new(backups.as_ref().map(Backups::status)),
             clock: web::Data::new(clock.clone()),
         };
-        let server = serve(listener, config, state)?;
+        let server = serve(listener, config, state, metrics)?;
+        let metrics = metrics_listener.zip(exposition).map(|(listener, exposition)| {
+            let address = listener.local_addr()?;
+            Ok((address, scrape::serve(listener, &exposition)?))
+        });
+        let metrics = metrics.transpose().map_err(ServeError::Threads)?;
         log::info!("started: version {}, listening on {address}", env!("CARGO_PKG_VERSION"));
-        let chores = Chores { repository: Arc::clone(&repository), last_used, policy: config.tokens, clock };
-        Ok(Self { address, server, repository, chores, shutdown_timeout: config.server.shutdown_timeout })
+        if let Some((address, _)) = &metrics {
+            log::info!("metrics at http://{address}/metrics");
+        }
+        let chores = Chores {
+            repository: Arc::clone(&repository),
+            last_used,
+            refusals,
+            limits,
+            policy: config.tokens,
+            events: config.events,
+            clock,
+        };
+        let shutdown_timeout = config.server.shutdown_timeout;
+        Ok(Self { address, server, metrics, repository, chores, backups, shutdown_timeout })
     }
 
     /// The address it listens on, with the port that the system chose where it was asked to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address at which it shows its metrics, where it does.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(address, _)| *address)
     }
 
     /// Tells the person who started the server where it is and how to try it.
@@ -149,11 +212,18 @@ impl Application {
     /// [`ServeError`] when the server ends by itself.
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let handle = self.server.handle();
+        // Shown to the end of the stop. Without them the service is as good.
+        let metrics = self.metrics.map(|(_, server)| (server.handle(), actix_rt::spawn(server)));
         let told_at = Cell::new(None);
+        // Before the first request can try a password.
+        let last_event = self.chores.remember_failures().await;
         let stopping = async {
             stop.await;
             told_at.set(Some(Instant::now()));
             log::info!("stopping: no new connections are taken");
+            if let Some(backups) = &self.backups {
+                backups.tell_to_stop();
+            }
             handle.stop(true).await;
         };
         tokio::pin!(stopping);
@@ -161,12 +231,19 @@ impl Application {
         let outcome = tokio::select! {
             outcome = &mut serving => outcome,
             () = &mut stopping => serving.await,
-            () = self.chores.keep_doing() => unreachable!("chores never end"),
+            () = self.chores.keep_doing(last_event) => unreachable!("chores never end"),
         };
+        if let Some((handle, _)) = metrics {
+            handle.stop(false).await;
+        }
         outcome.map_err(ServeError::Server)?;
         let left = told_at.get().map_or(CLOSE_WITHIN, |at| self.shutdown_timeout.saturating_sub(at.elapsed()));
         let closing = async {
-            self.chores.store_uses().await;
+            self.chores.store_what_was_noted().await;
+            // A backup that is being made holds the log.
+            if let Some(backups) = &self.backups {
+                backups.stop().await;
+            }
             self.repository.close().await
         };
         match tokio::time::timeout(left.max(CLOSE_WITHIN), closing).await {
@@ -187,11 +264,23 @@ struct State {
     password_policy: web::Data<PasswordPolicy>,
     session_policy: web::Data<SessionPolicy>,
     authenticator: web::Data<Authenticator>,
+    gate: web::Data<Gate>,
     max_items: web::Data<MaxItems>,
     proxies: web::Data<TrustedProxies>,
     limits: web::Data<BodyLimits>,
     readiness: web::Data<Readiness>,
+    backups: web::Data<Option<BackupStatus>>,
     clock: web::Data<Clock>,
+}
+
+fn start_backups(config: &Config, clock: &Clock) -> io::Result<Option<Backups>> {
+    let settings = |every| BackupSettings {
+        database: config.database.path.clone(),
+        folder: config.backup.folder.clone(),
+        every,
+        keep: config.backup.keep,
+    };
+    config.backup.every.map(|every| Backups::start(settings(every), clock.clone())).transpose()
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -203,12 +292,17 @@ fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 /// The framework's own server, put together from its parts so that it serves [`Connection`]s: each is timed and
 /// answered as `connection.rs` says, and each request passes through `exchange.rs` first.
-fn serve(listener: TcpListener, config: &Config, state: State) -> Result<Server, ServeError> {
+fn serve(
+    listener: TcpListener,
+    config: &Config,
+    state: State,
+    metrics: Option<Arc<Metrics>>,
+) -> Result<Server, ServeError> {
     let ServerConfig { header_timeout, body_timeout, keep_alive, shutdown_timeout, max_connections, .. } =
         config.server;
     // Each worker takes its share of the connections, rounded down, and at least one.
     let workers = config.server.workers.get().min(max_connections);
-    let common = Common { any_origin: config.cors.any_origin() };
+    let any_origin = config.cors.any_origin();
     let cors = config.cors.clone();
     let builder = Server::build()
         .workers(workers)
@@ -220,23 +314,26 @@ fn serve(listener: TcpListener, config: &Config, state: State) -> Result<Server,
     builder
         .listen("authtokens", listener, move || {
             let state = state.clone();
+            let common = Rc::new(Common { any_origin, metrics: metrics.clone() });
             let app = App::new()
                 .app_data(state.repository)
                 .app_data(state.passwords)
                 .app_data(state.password_policy)
                 .app_data(state.session_policy)
                 .app_data(state.authenticator)
+                .app_data(state.gate)
                 .app_data(state.max_items)
                 .app_data(state.proxies)
                 .app_data(state.limits)
                 .app_data(state.readiness)
+                .app_data(state.backups)
                 .app_data(state.clock)
                 .wrap(cross_origin(&cors))
                 .configure(routes::table);
-            let exchange = apply_fn_factory(
-                map_config(app.into_factory(), |()| AppConfig::default()),
-                move |request: Request, application| common.exchange(request, application),
-            );
+            let exchange = apply_fn_factory(map_config(app.into_factory(), |()| AppConfig::default()), {
+                let common = Rc::clone(&common);
+                move |request: Request, application| Rc::clone(&common).exchange(request, application)
+            });
             let stopping = stopping.clone();
             let http = HttpService::build()
                 .graceful_shutdown_signal(move || {

@@ -10,7 +10,7 @@ use crate::field::InvalidField;
 use crate::item::ItemId;
 
 /// A name to log in with: 1 to 30 characters of `A-Z a-z 0-9 _ @ + . -`, kept as it was typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Username(String);
 
 impl Username {
@@ -211,6 +211,8 @@ pub struct NewUser {
 pub struct Credentials {
     /// Whose they are.
     pub user_id: UserId,
+    /// The account's name.
+    pub username: Username,
     /// The hash to verify against.
     pub password_hash: PasswordHash,
     /// Whether the account may log in at all.

@@ -4,22 +4,32 @@
 //! a table. Time, digests and hashes are arguments, so a store needs neither a clock nor a generator. No driver's type
 //! crosses this door: a second store has only this page and the contract suite in `tests/repository` to satisfy.
 
+pub mod backup;
+mod cache;
+mod file;
 mod schema;
 pub mod sqlite;
 mod writer;
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use thiserror::Error as ThisError;
 
 use crate::clock::Timestamp;
+use crate::event::{Event, EventQuery, RefusedAttempt};
 use crate::item::{ItemId, List};
 use crate::session::{Caller, Liveness, NewSession, Session, SessionDetails, SessionId};
+use crate::staff::{AccountChange, Actor, Rights, UserQuery};
 use crate::token::TokenDigest;
 use crate::user::{Credentials, NewUser, PasswordHash, ProfileChanges, User, UserId, Username};
+
+pub use cache::FELT_WITHIN;
 
 /// What lies under a failure, for the log.
 pub type Cause = Arc<dyn Error + Send + Sync>;
@@ -40,6 +50,12 @@ pub enum RepositoryError {
     /// The session of whoever asks is over, or never was. Nothing happened.
     #[error("the session is over")]
     NoSession,
+    /// Whoever asks may not do this. Nothing happened.
+    #[error("the session has no right to this")]
+    Forbidden,
+    /// It would leave no superuser who could undo it. Nothing happened.
+    #[error("it is the last superuser")]
+    LastSuperuser,
     /// The list would hold more than it may. Nothing happened.
     #[error("the list is full")]
     ListFull,
@@ -57,6 +73,9 @@ pub enum RepositoryError {
     Backend(#[source] Cause),
 }
 
+/// Writes a user as an answer shows it.
+pub type Render = fn(User) -> Result<Bytes, Cause>;
+
 /// A login that has been verified, about to become a session.
 pub struct VerifiedLogin {
     /// Whose it is.
@@ -66,6 +85,9 @@ pub struct VerifiedLogin {
     /// A hash of the same password at the configured cost, where the stored one has another cost.
     pub rehashed: Option<PasswordHash>,
 }
+
+/// How many events an export has. The others are in the list of events.
+pub const MAX_EXPORTED_EVENTS: u32 = 10_000;
 
 /// Everything that is stored about a user but secrets.
 pub struct Export {
@@ -77,6 +99,60 @@ pub struct Export {
     pub wants: Vec<(ItemId, Timestamp)>,
     /// The live sessions, newest first.
     pub sessions: Vec<SessionDetails>,
+    /// The newest [`MAX_EXPORTED_EVENTS`] events, newest first.
+    pub events: Vec<Event>,
+}
+
+/// An account's failures in a row, as they were stored.
+pub struct StoredFailures {
+    /// Whose.
+    pub username: Username,
+    /// How many.
+    pub count: u32,
+    /// When the last one was.
+    pub last: Timestamp,
+}
+
+/// Which accounts were given a new password since one asked last.
+pub struct Resets {
+    /// What to ask behind next time.
+    pub last_event: i64,
+    /// The accounts.
+    pub usernames: Vec<Username>,
+}
+
+/// How busy the store is, for whoever watches over the process. Counters start at 0 with the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStatistics {
+    /// The size of what the store holds, in bytes, where it can tell.
+    pub size: Option<u64>,
+    /// The size of the log of changes that is not yet moved into the rest, in bytes, where there is one.
+    pub log_size: Option<u64>,
+    /// How many reads were asked for.
+    pub reads: u64,
+    /// How many of them had to wait for a free connection.
+    pub delayed_reads: u64,
+    /// How long they waited, all together.
+    pub read_delay: Duration,
+    /// How many of them waited for too long and were refused.
+    pub refused_reads: u64,
+    /// How many writes wait for their turn.
+    pub waiting_writes: u64,
+    /// How many writes were begun.
+    pub writes: u64,
+    /// How many commits made them durable.
+    pub commits: u64,
+    /// How many writes were refused because too many waited.
+    pub refused_writes: u64,
+}
+
+/// How much the store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreCounts {
+    /// Accounts.
+    pub users: u64,
+    /// Sessions; one that ended by its age or its rest counts until it is forgotten.
+    pub sessions: u64,
 }
 
 /// The accounts, their lists and their sessions.
@@ -123,6 +199,13 @@ pub trait Repository: Send + Sync {
     /// [`RepositoryError::NoSession`], as in every method below that takes a caller.
     async fn find_user(&self, caller: &Caller) -> Result<(Session, User), RepositoryError>;
 
+    /// The same, with the user as `render` writes it. It is always the same `render`: a store may keep what it has
+    /// written, and must not answer with it once the user or the session has changed.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn find_rendered_user(&self, caller: &Caller, render: Render) -> Result<(Session, Bytes), RepositoryError>;
+
     /// Everything that is stored about the caller but secrets, as of one moment.
     ///
     /// # Errors
@@ -157,14 +240,20 @@ pub trait Repository: Send + Sync {
         caller: &Caller,
         verified_against: PasswordHash,
         new_hash: PasswordHash,
+        now: Timestamp,
     ) -> Result<bool, RepositoryError>;
 
     /// Deletes the account with its lists and its sessions. `false` when the account has another password by now than
     /// the one that was verified.
     ///
     /// # Errors
-    /// See [`RepositoryError`].
-    async fn delete_user(&self, caller: &Caller, verified_against: PasswordHash) -> Result<bool, RepositoryError>;
+    /// [`RepositoryError::LastSuperuser`] when no other active account is one.
+    async fn delete_user(
+        &self,
+        caller: &Caller,
+        verified_against: PasswordHash,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError>;
 
     /// The caller's live sessions, newest first.
     ///
@@ -176,19 +265,19 @@ pub trait Repository: Send + Sync {
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn revoke_own_session(&self, caller: &Caller) -> Result<(), RepositoryError>;
+    async fn revoke_own_session(&self, caller: &Caller, now: Timestamp) -> Result<(), RepositoryError>;
 
     /// Ends one of the caller's live sessions. `false` when the caller has none of this name.
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn revoke_session(&self, caller: &Caller, id: SessionId) -> Result<bool, RepositoryError>;
+    async fn revoke_session(&self, caller: &Caller, id: SessionId, now: Timestamp) -> Result<bool, RepositoryError>;
 
     /// Ends all of the caller's sessions, the one that asks too.
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn revoke_all_sessions(&self, caller: &Caller) -> Result<(), RepositoryError>;
+    async fn revoke_all_sessions(&self, caller: &Caller, now: Timestamp) -> Result<(), RepositoryError>;
 
     /// Notes when sessions were last used. Those that are gone, or were used later, stay as they are.
     ///
@@ -247,11 +336,134 @@ pub trait Repository: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<ItemId>, RepositoryError>;
 
+    /// The caller's own events. What others did shows that they did it, and not who they are or where they sat.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn list_own_events(&self, caller: &Caller, query: EventQuery) -> Result<Vec<Event>, RepositoryError>;
+
+    /// Makes an account without a session: the operator's way to the first one with rights.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Conflict`] when the name is taken.
+    async fn create_account(&self, user: NewUser, rights: Rights, now: Timestamp) -> Result<User, RepositoryError>;
+
+    /// Whether the actor may look after others, and manage this account where one is named: before anything else is
+    /// looked at, and anything is hashed. What is then done looks again. `false` when there is no account of this name.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Forbidden`], as in every method below that takes an actor, when it has no right to this;
+    /// whether there is such an account is then not looked at.
+    async fn check_rights(&self, actor: &Actor, username: Option<&Username>) -> Result<bool, RepositoryError>;
+
+    /// Accounts, in the order of their folded names.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn list_accounts(&self, actor: &Actor, query: UserQuery) -> Result<Vec<User>, RepositoryError>;
+
+    /// An account.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn find_account(&self, actor: &Actor, username: &Username) -> Result<Option<User>, RepositoryError>;
+
+    /// Changes an account, whole or not at all. A new password and a deactivation end its sessions. `None` when there is
+    /// none of this name.
+    ///
+    /// # Errors
+    /// [`RepositoryError::LastSuperuser`] when no other active account would be one.
+    async fn change_account(
+        &self,
+        actor: &Actor,
+        username: &Username,
+        change: AccountChange,
+        now: Timestamp,
+    ) -> Result<Option<User>, RepositoryError>;
+
+    /// Deletes an account with its lists and its sessions. `false` when there is none of this name.
+    ///
+    /// # Errors
+    /// [`RepositoryError::LastSuperuser`] when no other active account is one.
+    async fn delete_account(&self, actor: &Actor, username: &Username, now: Timestamp)
+    -> Result<bool, RepositoryError>;
+
+    /// An account's live sessions, newest first. `None` when there is no account of this name.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn list_account_sessions(
+        &self,
+        actor: &Actor,
+        username: &Username,
+        live: Liveness,
+    ) -> Result<Option<Vec<SessionDetails>>, RepositoryError>;
+
+    /// Ends one of an account's live sessions, or all of its sessions where none is named. `None` when there is no
+    /// account of this name, else how many it ended.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn revoke_account_sessions(
+        &self,
+        actor: &Actor,
+        username: &Username,
+        id: Option<SessionId>,
+        live: Liveness,
+        now: Timestamp,
+    ) -> Result<Option<usize>, RepositoryError>;
+
+    /// Events, newest first.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Vec<Event>, RepositoryError>;
+
+    /// Stores refused attempts as events, and counts a failed login at the account that it was for.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn record_refusals(&self, attempts: Vec<RefusedAttempt>) -> Result<(), RepositoryError>;
+
+    /// Forgets events that are no younger than `before`, and the oldest beyond `keep` of them, a bounded number at a
+    /// time, and says how many. None are left when it answers 0.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn prune_events(&self, before: Timestamp, keep: u64) -> Result<usize, RepositoryError>;
+
+    /// The networks from which an account has logged in of late; none where there is no such account.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn list_familiar_addresses(&self, username: &Username) -> Result<Vec<IpAddr>, RepositoryError>;
+
+    /// The accounts at which logins have failed since the last success, those with the most failures first.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn list_failures(&self, limit: u32) -> Result<Vec<StoredFailures>, RepositoryError>;
+
+    /// Which accounts were given a new password by staff or the operator behind an event, whichever process did it.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn list_resets(&self, behind: i64) -> Result<Resets, RepositoryError>;
+
     /// Reads, and writes durably, changing nothing: whether the store can do its work.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn check_ready(&self) -> Result<(), RepositoryError>;
+
+    /// How busy the store is. Costs the store nothing.
+    async fn statistics(&self) -> StoreStatistics;
+
+    /// How much the store holds. The more it is the longer it takes: not for every request.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn count(&self) -> Result<StoreCounts, RepositoryError>;
 
     /// Finishes what was accepted and leaves the store tidy. Nothing may be asked of it afterwards.
     ///

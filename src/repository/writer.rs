@@ -4,22 +4,31 @@
 //! contest for the lock, and lets it commit what has queued up meanwhile in one transaction: each piece of work runs in
 //! a savepoint of its own, so that one may fail alone, and each is answered only after the COMMIT that makes it durable.
 
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use super::cache::{FELT_WITHIN, SessionCache};
 use super::{Cause, RepositoryError};
+use crate::user::UserId;
 
 /// How much work may wait. Beyond it the store says so at once instead of letting every client wait longer.
 const QUEUE: usize = 1024;
 
 /// How many pieces of work share one commit at most, so that the first of them does not wait for ever.
 const BATCH: usize = 256;
+
+/// How often other processes' changes are looked for while the cache is in use.
+const LOOK_EVERY: Duration = FELT_WITHIN.checked_div(2).unwrap();
 
 #[derive(Debug, Error)]
 enum WriterError {
@@ -35,24 +44,39 @@ enum WriterError {
 
 impl From<WriterError> for Cause {
     fn from(error: WriterError) -> Self {
-        std::sync::Arc::new(error)
+        Arc::new(error)
     }
 }
 
 /// The way to the writer's thread.
 pub(super) struct Writer {
     queue: SyncSender<Message>,
+    tally: Arc<Tally>,
+}
+
+/// What the writer has done and has yet to do.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// How many writes were queued.
+    pub(super) queued: AtomicU64,
+    /// How many of them were taken out of the queue.
+    pub(super) begun: AtomicU64,
+    pub(super) commits: AtomicU64,
+    /// How many found the queue full.
+    pub(super) refused: AtomicU64,
 }
 
 enum Message {
     Work(Box<dyn Work>),
+    /// To look for other processes' changes, now and for as long as the cache is in use.
+    Watch,
     Close(oneshot::Sender<Result<(), RepositoryError>>),
 }
 
 /// A piece of work, without the type of its result.
 trait Work: Send {
     /// Does it; `false` when what it did must be undone.
-    fn run(&mut self, connection: &Connection) -> bool;
+    fn run(&mut self, transaction: &Transaction<'_>) -> bool;
     /// Answers whoever asked, once it is known what became of the transaction.
     fn answer(self: Box<Self>, transaction: Result<(), RepositoryError>);
 }
@@ -65,12 +89,12 @@ struct Task<F, T> {
 
 impl<F, T> Work for Task<F, T>
 where
-    F: FnOnce(&Connection) -> Result<T, RepositoryError> + Send,
+    F: FnOnce(&Transaction<'_>) -> Result<T, RepositoryError> + Send,
     T: Send,
 {
-    fn run(&mut self, connection: &Connection) -> bool {
+    fn run(&mut self, transaction: &Transaction<'_>) -> bool {
         let Some(work) = self.work.take() else { return false };
-        let outcome = catch_unwind(AssertUnwindSafe(|| work(connection)))
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(transaction)))
             .unwrap_or_else(|_| Err(RepositoryError::Backend(WriterError::Panicked.into())));
         self.outcome.insert(outcome).is_ok()
     }
@@ -88,27 +112,43 @@ where
 }
 
 impl Writer {
-    /// Starts the thread. `map_error` is the backend's reading of SQLite's errors.
+    /// Starts the thread. `cache` is the server's, which is told of every change; a command has none, and waits until a
+    /// server has noticed what it did. `map_error` is the backend's reading of SQLite's errors.
     pub(super) fn start(
         connection: Connection,
+        cache: Option<Arc<SessionCache>>,
         map_error: impl Fn(rusqlite::Error) -> RepositoryError + Send + 'static,
     ) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
-        thread::Builder::new()
-            .name("authtokens writer".to_owned())
-            .spawn(move || serve(connection, messages, &map_error))?;
-        Ok(Self { queue })
+        let tally = Arc::new(Tally::default());
+        thread::Builder::new().name("authtokens writer".to_owned()).spawn({
+            let tally = Arc::clone(&tally);
+            move || serve(connection, messages, cache.as_deref(), &tally, &map_error)
+        })?;
+        Ok(Self { queue, tally })
+    }
+
+    /// What it has done and has yet to do.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Queues `work` and waits until it is committed.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, RepositoryError> + Send + 'static,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, RepositoryError> + Send + 'static,
     ) -> Result<T, RepositoryError> {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Work(Box::new(Task { work: Some(work), outcome: None, reply })))?;
+        self.tally.queued.fetch_add(1, Ordering::Relaxed);
         // No answer can only mean that the thread ended in the middle of the work.
         answer.await.unwrap_or_else(|_| Err(RepositoryError::OutcomeUnknown(WriterError::Stopped.into())))
+    }
+
+    /// Has the thread look for other processes' changes for as long as the cache is in use; `false` where its queue is
+    /// full.
+    pub(super) fn watch(&self) -> bool {
+        self.queue.try_send(Message::Watch).is_ok()
     }
 
     /// Finishes the work that is queued, moves the log into the file and closes the connection.
@@ -121,21 +161,45 @@ impl Writer {
     fn send(&self, message: Message) -> Result<(), RepositoryError> {
         self.queue.try_send(message).map_err(|error| {
             RepositoryError::Unavailable(match error {
-                TrySendError::Full(_) => WriterError::QueueFull.into(),
+                TrySendError::Full(_) => {
+                    self.tally.refused.fetch_add(1, Ordering::Relaxed);
+                    WriterError::QueueFull.into()
+                }
                 TrySendError::Disconnected(_) => WriterError::Stopped.into(),
             })
         })
     }
 }
 
-fn serve(connection: Connection, messages: Receiver<Message>, map_error: &impl Fn(rusqlite::Error) -> RepositoryError) {
+fn serve(
+    connection: Connection,
+    messages: Receiver<Message>,
+    cache: Option<&SessionCache>,
+    tally: &Tally,
+    map_error: &impl Fn(rusqlite::Error) -> RepositoryError,
+) {
     let mut closing = None;
+    let watcher = Watcher { cache, connection: &connection, last_version: Cell::new(None) };
+    let mut watching = false;
     while closing.is_none() {
-        let Ok(first) = messages.recv() else { break };
+        let first = if watching {
+            match messages.recv_timeout(LOOK_EVERY) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => Message::Watch,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        } else {
+            let Ok(message) = messages.recv() else { break };
+            message
+        };
         let mut batch = Vec::new();
         for message in std::iter::once(first).chain(messages.try_iter().take(BATCH - 1)) {
             match message {
                 Message::Work(work) => batch.push(work),
+                Message::Watch => {
+                    watcher.look();
+                    watching = cache.is_some_and(SessionCache::is_in_use);
+                }
                 Message::Close(reply) => {
                     closing = Some(reply);
                     break;
@@ -143,10 +207,13 @@ fn serve(connection: Connection, messages: Receiver<Message>, map_error: &impl F
             }
         }
         if !batch.is_empty() {
-            commit_together(&connection, batch, map_error);
+            tally.begun.fetch_add(u64::try_from(batch.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            commit_together(&watcher, batch, tally, map_error);
         }
     }
-    let closed = checkpoint(&connection).and_then(|()| connection.close().map_err(|(_, error)| error));
+    // Only the server moves the log into the file when it ends; a command leaves that to it.
+    let moved = if cache.is_some() { checkpoint(&connection) } else { Ok(()) };
+    let closed = moved.and_then(|()| connection.close().map_err(|(_, error)| error));
     let closed = closed.map_err(map_error);
     // What was queued behind the end was never begun; what comes from now on finds the queue gone.
     for message in messages.try_iter() {
@@ -171,16 +238,74 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// A transaction, as the work in it sees it.
+pub(super) struct Transaction<'a> {
+    connection: &'a Connection,
+    changed: RefCell<Vec<UserId>>,
+}
+
+impl Transaction<'_> {
+    /// Something about this user, or its sessions, is about to change. Whoever changes it says so.
+    pub(super) fn changes(&self, user_id: UserId) {
+        self.changed.borrow_mut().push(user_id);
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
+/// Notices what other processes have written, on behalf of the cache.
+struct Watcher<'a> {
+    cache: Option<&'a SessionCache>,
+    connection: &'a Connection,
+    /// A number that changes with every commit of another connection.
+    last_version: Cell<Option<i64>>,
+}
+
+impl Watcher<'_> {
+    fn look(&self) {
+        let Some(cache) = self.cache else { return };
+        let began = Instant::now();
+        let version = self
+            .connection
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut version| version.query_row([], |row| row.get(0)));
+        // Without an answer there was no look, and soon nothing is believed any more.
+        let Ok(version) = version else { return };
+        if self.last_version.replace(Some(version)) != Some(version) {
+            cache.change_all();
+        }
+        cache.looked(began);
+    }
+}
+
 fn commit_together(
-    connection: &Connection,
+    watcher: &Watcher<'_>,
     mut batch: Vec<Box<dyn Work>>,
+    tally: &Tally,
     map_error: &impl Fn(rusqlite::Error) -> RepositoryError,
 ) {
-    let transaction = transact(connection, &mut batch, map_error);
+    let connection = watcher.connection;
+    let open = Transaction { connection, changed: RefCell::default() };
+    let transaction = transact(&open, watcher, &mut batch, map_error);
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")
     {
         log::error!("a transaction could not be rolled back: {error}");
+    }
+    if transaction.is_ok() {
+        tally.commits.fetch_add(1, Ordering::Relaxed);
+    }
+    match watcher.cache {
+        // Whether or not it was committed: to read once more than needed does no harm.
+        Some(cache) => cache.change(&open.changed.into_inner()),
+        // A command's change is felt by the server before the command says that it is done.
+        None => thread::sleep(FELT_WITHIN),
     }
     for work in batch {
         work.answer(transaction.clone());
@@ -188,24 +313,32 @@ fn commit_together(
 }
 
 fn transact(
-    connection: &Connection,
+    transaction: &Transaction<'_>,
+    watcher: &Watcher<'_>,
     batch: &mut [Box<dyn Work>],
     map_error: &impl Fn(rusqlite::Error) -> RepositoryError,
 ) -> Result<(), RepositoryError> {
-    connection.execute_batch("BEGIN IMMEDIATE").map_err(map_error)?;
+    let connection = transaction.connection;
+    run(connection, "BEGIN IMMEDIATE").map_err(map_error)?;
+    watcher.look();
     for work in batch {
-        connection.execute_batch("SAVEPOINT work").map_err(map_error)?;
-        let keep = work.run(connection);
+        run(connection, "SAVEPOINT work").map_err(map_error)?;
+        let keep = work.run(transaction);
         if connection.is_autocommit() {
             // A full disk or a failed write makes SQLite undo everything, not only the statement that met it.
             return Err(RepositoryError::Unavailable(WriterError::RolledBack.into()));
         }
         if !keep {
-            connection.execute_batch("ROLLBACK TO work").map_err(map_error)?;
+            run(connection, "ROLLBACK TO work").map_err(map_error)?;
         }
-        connection.execute_batch("RELEASE work").map_err(map_error)?;
+        run(connection, "RELEASE work").map_err(map_error)?;
     }
-    connection.execute_batch("COMMIT").map_err(|error| commit_error(error, map_error))
+    run(connection, "COMMIT").map_err(|error| commit_error(error, map_error))
+}
+
+/// A statement that every batch needs, and that is not parsed again each time.
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
 /// A COMMIT that fails for want of space or of the lock has changed nothing. One that fails while the disk is written

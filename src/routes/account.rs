@@ -6,11 +6,14 @@ use utoipa::ToSchema;
 
 use super::body::JsonBody;
 use super::client::Client;
+use super::gate::Gate;
 use super::respond;
 use super::shapes::{ErrorResponse, StatusResponse, UserResponse};
 use crate::auth::Authenticated;
 use crate::clock::Clock;
 use crate::error::ApiError;
+use crate::event::EventKind;
+use crate::limits::Call;
 use crate::password::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::{Repository, RepositoryError, UniqueField, VerifiedLogin};
 use crate::session::SessionPolicy;
@@ -82,6 +85,7 @@ pub(super) const ATTEMPTS: usize = 2;
     responses(
         (status = 201, description = "The account is made", body = SessionResponse),
         (status = 400, description = "The name is taken, or a field breaks its rule", body = ErrorResponse),
+        (status = 429, description = "Too many registrations from this address; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
 pub(super) async fn register(
@@ -90,13 +94,16 @@ pub(super) async fn register(
     repository: web::Data<dyn Repository>,
     passwords: web::Data<Passwords>,
     policy: web::Data<PasswordPolicy>,
+    gate: web::Data<Gate>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
     let username = Username::parse(&body.require("username")?)?;
     let password = PlainPassword::parse("password", body.require("password")?)?;
     policy.check("password", &password)?;
+    let changes = body.accept_profile()?;
+    gate.admit(Call::Register, client.ip)?;
     let mut profile = Profile::default();
-    for change in body.accept_profile()? {
+    for change in changes {
         profile.set(change);
     }
     // Only to spare a taken name its hash; who is first is decided by the store.
@@ -117,6 +124,7 @@ pub(super) async fn register(
         (status = 200, description = "A new session", body = SessionResponse),
         (status = 400, description = "A field is missing or mistyped", body = ErrorResponse),
         (status = 401, description = "No account that may be used has this name and this password", body = ErrorResponse),
+        (status = 429, description = "Too many attempts from this address or on this account; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
 pub(super) async fn log_in(
@@ -125,16 +133,19 @@ pub(super) async fn log_in(
     repository: web::Data<dyn Repository>,
     passwords: web::Data<Passwords>,
     policy: web::Data<SessionPolicy>,
+    gate: web::Data<Gate>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
     let username = Username::parse(&body.require("username")?)?;
     let password = PlainPassword::parse("password", body.require("password")?)?;
+    gate.admit(Call::LogIn, client.ip)?;
+    let attempt = gate.begin_login(&username, client.ip).await?;
     for _ in 0..ATTEMPTS {
         // An account that may not be used is treated like one that does not exist, from here to the last byte.
         let credentials = repository.find_credentials(&username).await?.filter(|credentials| credentials.is_active);
         let stored = credentials.as_ref().map(|credentials| &credentials.password_hash);
         let verification = passwords.verify(password.clone(), stored, client.gone()).await?;
-        let credentials = credentials.filter(|_| verification.matches).ok_or(ApiError::LoginFailed)?;
+        let Some(credentials) = credentials.filter(|_| verification.matches) else { break };
 
         let token = PlainToken::generate();
         let login = VerifiedLogin {
@@ -144,9 +155,11 @@ pub(super) async fn log_in(
         };
         let session = client.session(token.digest());
         if let Some(user) = repository.open_session(login, session, policy.max_per_user, clock.now()).await? {
+            attempt.succeeded();
             return respond(HttpResponse::Ok(), &SessionResponse::new(&token, user));
         }
     }
+    gate.refuse(attempt, EventKind::LoginFailed, username, client.ip);
     Err(ApiError::LoginFailed)
 }
 
@@ -161,7 +174,8 @@ pub(super) async fn log_in(
 pub(super) async fn log_out(
     Authenticated(caller): Authenticated,
     repository: web::Data<dyn Repository>,
+    clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    repository.revoke_own_session(&caller).await?;
+    repository.revoke_own_session(&caller, clock.now()).await?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }

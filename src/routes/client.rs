@@ -7,17 +7,18 @@ use std::rc::Rc;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::USER_AGENT;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest};
 
+use crate::auth::client_ip;
 use crate::connection::ConnectionState;
-use crate::proxy::TrustedProxies;
 use crate::session::{NewSession, UserAgent};
 use crate::token::TokenDigest;
 
 /// The client at the other end.
 pub(super) struct Client {
     user_agent: UserAgent,
-    ip: Option<IpAddr>,
+    /// Where it is, where that is known.
+    pub(super) ip: Option<IpAddr>,
     connection: Option<Rc<ConnectionState>>,
 }
 
@@ -45,11 +46,7 @@ impl FromRequest for Client {
         let user_agent = headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
         ready(Ok(Self {
             user_agent: UserAgent::from_header(user_agent.as_deref().unwrap_or_default()),
-            ip: request.peer_addr().map(|peer| {
-                let forwarded: Vec<_> = headers.get_all("x-forwarded-for").filter_map(|v| v.to_str().ok()).collect();
-                let proxies = request.app_data::<web::Data<TrustedProxies>>();
-                proxies.map_or(peer.ip(), |proxies| proxies.client(peer.ip(), forwarded.into_iter()))
-            }),
+            ip: client_ip(request),
             connection: request.conn_data::<Rc<ConnectionState>>().cloned(),
         }))
     }

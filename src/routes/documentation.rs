@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseB
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::Config;
 
-use super::{account, health, index, items, sessions, user};
+use super::{account, events, health, index, items, sessions, staff, user};
 use crate::error::ApiError;
 
 /// Where the pages are.
@@ -48,12 +48,22 @@ const PAGES: &str = "/docs/";
         items::replace_wants,
         items::add_to_wants,
         items::remove_from_wants,
+        events::list_own,
+        staff::list,
+        staff::show,
+        staff::change,
+        staff::delete,
+        staff::list_sessions,
+        staff::end_sessions,
+        staff::end_session,
+        events::list,
     ),
     tags(
         (name = "account", description = "Register, log in, log out"),
         (name = "user", description = "The account behind the token"),
         (name = "lists", description = "What the user has and what the user wishes for"),
         (name = "sessions", description = "The tokens that are out, to be seen and ended one by one"),
+        (name = "staff", description = "Other people's accounts, for staff and superusers"),
         (name = "service", description = "For whoever watches over the process"),
     ),
     modifiers(&TokenScheme, &CommonAnswers),

@@ -9,6 +9,8 @@ use utoipa::ToSchema;
 
 use super::respond;
 use super::shapes::ErrorResponse;
+use crate::backups::BackupStatus;
+use crate::clock::Timestamp;
 use crate::error::ApiError;
 use crate::repository::Repository;
 
@@ -44,6 +46,18 @@ pub(super) struct Health {
     status: &'static str,
 }
 
+/// Whether it is ready, and what else its keeper must know.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ReadyResponse {
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// The moment that the newest good backup holds, or null where there is none yet; absent where the server makes none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, required = false, example = "2015-01-04T22:51:35.000Z")]
+    #[expect(clippy::option_option, reason = "null and absent say different things")]
+    last_backup: Option<Option<Timestamp>>,
+}
+
 /// Whether the process serves
 #[utoipa::path(
     get, path = "/healthz", operation_id = "check_alive", tag = "service",
@@ -57,14 +71,16 @@ pub(super) async fn alive() -> Result<HttpResponse, ApiError> {
 #[utoipa::path(
     get, path = "/readyz", operation_id = "check_ready", tag = "service",
     responses(
-        (status = 200, description = "It can", body = Health),
+        (status = 200, description = "It can", body = ReadyResponse),
         (status = 503, description = "It cannot, now; `Retry-After` says when to look again", body = ErrorResponse),
     ),
 )]
 pub(super) async fn ready(
     repository: web::Data<dyn Repository>,
     readiness: web::Data<Readiness>,
+    backups: web::Data<Option<BackupStatus>>,
 ) -> Result<HttpResponse, ApiError> {
     readiness.check(repository.get_ref()).await?;
-    respond(HttpResponse::Ok(), &Health { status: "ready" })
+    let last_backup = backups.as_ref().as_ref().map(|backups| backups.figures().last_good);
+    respond(HttpResponse::Ok(), &ReadyResponse { status: "ready", last_backup })
 }

@@ -4,11 +4,15 @@ mod account;
 mod body;
 mod client;
 mod documentation;
+mod events;
+mod gate;
 mod health;
 mod index;
 mod items;
+mod query;
 mod sessions;
 mod shapes;
+mod staff;
 mod user;
 
 use actix_web::http::{Method, header};
@@ -21,17 +25,18 @@ use crate::json;
 
 pub use body::BodyLimits;
 pub use documentation::document;
+pub use events::EventShape;
+pub use gate::Gate;
 pub use health::Readiness;
 pub use items::MaxItems;
+pub use sessions::SessionShape;
+pub use shapes::UserResponse;
 
 /// Every path and the methods that it has: the value of its `Allow`.
-pub const PATHS: [(&str, &str); 19] = [
+pub const PATHS: [(&str, &str); 25] = [
     ("/", "GET, HEAD"),
     ("/healthz", "GET, HEAD"),
     ("/readyz", "GET, HEAD"),
-    ("/api/openapi.json", "GET, HEAD"),
-    ("/docs", "GET, HEAD"),
-    ("/docs/{file}", "GET, HEAD"),
     ("/api/register", "POST"),
     ("/api/login", "POST"),
     ("/api/logout", "POST"),
@@ -41,20 +46,30 @@ pub const PATHS: [(&str, &str); 19] = [
     ("/api/user/password", "POST"),
     ("/api/user/tokens", "GET, HEAD"),
     ("/api/user/tokens/{id}", "DELETE"),
+    ("/api/user/events", "GET, HEAD"),
     ("/api/user/cellar", "GET, HEAD, PUT"),
     ("/api/user/wants", "GET, HEAD, PUT"),
     ("/api/user/cellar/{item_id}", "PUT, DELETE"),
     ("/api/user/wants/{item_id}", "PUT, DELETE"),
+    ("/api/users", "GET, HEAD"),
+    ("/api/users/{username}", "GET, HEAD, PATCH, DELETE"),
+    ("/api/users/{username}/tokens", "GET, HEAD, DELETE"),
+    ("/api/users/{username}/tokens/{id}", "DELETE"),
+    ("/api/events", "GET, HEAD"),
+    ("/api/openapi.json", "GET, HEAD"),
+    ("/docs", "GET, HEAD"),
+    ("/docs/{file}", "GET, HEAD"),
 ];
+
+/// Which of [`PATHS`] a request met: its number there. The request carries it from then on.
+#[derive(Clone, Copy, Debug)]
+pub struct Matched(pub usize);
 
 /// What is done for each of them.
 pub fn table(app: &mut ServiceConfig) {
     app.service(at("/").get(index::show).head(index::show))
         .service(at("/healthz").get(health::alive).head(health::alive))
         .service(at("/readyz").get(health::ready).head(health::ready))
-        .service(at("/api/openapi.json").get(documentation::show).head(documentation::show))
-        .service(at("/docs").get(documentation::page).head(documentation::page))
-        .service(at("/docs/{file}").get(documentation::file).head(documentation::file))
         .service(at("/api/register").post(account::register))
         .service(at("/api/login").post(account::log_in))
         .service(at("/api/logout").post(account::log_out))
@@ -64,19 +79,34 @@ pub fn table(app: &mut ServiceConfig) {
         .service(at("/api/user/password").post(user::change_password))
         .service(at("/api/user/tokens").get(sessions::list).head(sessions::list))
         .service(at("/api/user/tokens/{id}").delete(sessions::end))
+        .service(at("/api/user/events").get(events::list_own).head(events::list_own))
         .service(at("/api/user/cellar").get(items::list_cellar).head(items::list_cellar).put(items::replace_cellar))
         .service(at("/api/user/wants").get(items::list_wants).head(items::list_wants).put(items::replace_wants))
         .service(at("/api/user/cellar/{item_id}").put(items::add_to_cellar).delete(items::remove_from_cellar))
         .service(at("/api/user/wants/{item_id}").put(items::add_to_wants).delete(items::remove_from_wants))
+        .service(at("/api/users").get(staff::list).head(staff::list))
+        .service(
+            at("/api/users/{username}").get(staff::show).head(staff::show).patch(staff::change).delete(staff::delete),
+        )
+        .service(
+            at("/api/users/{username}/tokens")
+                .get(staff::list_sessions)
+                .head(staff::list_sessions)
+                .delete(staff::end_sessions),
+        )
+        .service(at("/api/users/{username}/tokens/{id}").delete(staff::end_session))
+        .service(at("/api/events").get(events::list).head(events::list))
+        .service(at("/api/openapi.json").get(documentation::show).head(documentation::show))
+        .service(at("/docs").get(documentation::page).head(documentation::page))
+        .service(at("/docs/{file}").get(documentation::file).head(documentation::file))
         .default_service(web::to(nothing_here));
 }
 
-/// A path in both its spellings. A method that [`PATHS`] does not give it is told so.
+/// A path; a slash behind it is gone by now. A method that [`PATHS`] does not give it is told so.
 fn at(path: &str) -> Resource {
-    let allow = PATHS.iter().find(|(known, _)| *known == path).map_or("", |(_, allow)| allow);
-    let with_slash = format!("{}/", path.trim_end_matches('/'));
-    let paths = if path == with_slash { vec![with_slash] } else { vec![path.to_owned(), with_slash] };
-    web::resource(paths).default_service(only(allow))
+    let number = PATHS.iter().position(|(known, _)| *known == path).unwrap_or(PATHS.len());
+    let allow = PATHS.get(number).map_or("", |(_, allow)| allow);
+    web::resource(path).app_data(Matched(number)).default_service(only(allow))
 }
 
 /// What answers the methods that a path has no handler for.

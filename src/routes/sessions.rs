@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::respond;
 use super::shapes::{ErrorResponse, StatusResponse};
 use crate::auth::Authenticated;
+use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::repository::Repository;
 use crate::session::{Caller, SessionDetails, SessionId, SessionPolicy};
@@ -14,7 +15,7 @@ use crate::session::{Caller, SessionDetails, SessionId, SessionPolicy};
 /// A session, without its token.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Session)]
-pub(super) struct SessionShape {
+pub struct SessionShape {
     /// Its name among the caller's sessions.
     #[schema(example = "5f0c1d3a9b7e2468")]
     id: String,
@@ -39,7 +40,9 @@ pub(super) struct SessionShape {
 }
 
 impl SessionShape {
-    pub(super) fn new(session: &SessionDetails, caller: &Caller, policy: &SessionPolicy) -> Self {
+    /// The session as it is shown to `caller`, or to the operator.
+    #[must_use]
+    pub fn new(session: &SessionDetails, caller: Option<&Caller>, policy: &SessionPolicy) -> Self {
         Self {
             id: session.id.as_str().to_owned(),
             created: session.created.to_string(),
@@ -47,7 +50,7 @@ impl SessionShape {
             expires: policy.expires(session.created, session.last_used).map(|end| end.to_string()),
             user_agent: session.user_agent.as_str().to_owned(),
             ip: session.ip.map(|ip| ip.to_string()),
-            current: session.id == SessionId::of(&caller.digest),
+            current: caller.is_some_and(|caller| session.id == SessionId::of(&caller.digest)),
         }
     }
 }
@@ -66,7 +69,7 @@ pub(super) async fn list(
     policy: web::Data<SessionPolicy>,
 ) -> Result<HttpResponse, ApiError> {
     let sessions = repository.list_sessions(&caller).await?;
-    let sessions: Vec<_> = sessions.iter().map(|session| SessionShape::new(session, &caller, &policy)).collect();
+    let sessions: Vec<_> = sessions.iter().map(|session| SessionShape::new(session, Some(&caller), &policy)).collect();
     respond(HttpResponse::Ok(), &sessions)
 }
 
@@ -84,9 +87,10 @@ pub(super) async fn end(
     Authenticated(caller): Authenticated,
     id: web::Path<String>,
     repository: web::Data<dyn Repository>,
+    clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
     let id = SessionId::parse(&id).ok_or(ApiError::NotFound)?;
-    if !repository.revoke_session(&caller, id).await? {
+    if !repository.revoke_session(&caller, id, clock.now()).await? {
         return Err(ApiError::NotFound);
     }
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
@@ -103,7 +107,8 @@ pub(super) async fn end(
 pub(super) async fn end_all(
     Authenticated(caller): Authenticated,
     repository: web::Data<dyn Repository>,
+    clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    repository.revoke_all_sessions(&caller).await?;
+    repository.revoke_all_sessions(&caller, clock.now()).await?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }

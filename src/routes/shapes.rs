@@ -8,7 +8,7 @@ use crate::user::User;
 
 /// The user, as its owner sees it: eighteen keys in the order of the API's source.
 #[derive(Serialize, ToSchema)]
-pub(super) struct UserResponse {
+pub struct UserResponse {
     /// The name, as it was typed at registration.
     #[schema(example = "AzureDiamond")]
     username: String,

@@ -1,23 +1,32 @@
 //! `/api/user`: the account itself, its profile, its password, its export and its end.
 
-use actix_web::{HttpResponse, web};
+use std::future::{Ready, ready};
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::web::Bytes;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::account::ATTEMPTS;
 use super::body::{AuthenticatedBody, JsonBody};
 use super::client::Client;
+use super::events::EventShape;
+use super::gate::Gate;
 use super::respond;
 use super::sessions::SessionShape;
 use super::shapes::{ErrorResponse, StatusResponse, UserResponse};
 use crate::auth::{Authenticated, Authenticator};
 use crate::clock::{Clock, Timestamp};
 use crate::error::ApiError;
+use crate::event::EventKind;
 use crate::item::ItemId;
+use crate::json;
 use crate::password::{PasswordPolicy, Passwords, PlainPassword};
-use crate::repository::Repository;
+use crate::repository::{Cause, Repository};
 use crate::session::{Caller, SessionPolicy};
-use crate::user::{PasswordHash, ProfileField};
+use crate::user::{PasswordHash, ProfileField, User};
 
 /// The user object
 #[utoipa::path(
@@ -32,9 +41,13 @@ pub(super) async fn show(
     repository: web::Data<dyn Repository>,
     authenticator: web::Data<Authenticator>,
 ) -> Result<HttpResponse, ApiError> {
-    let (session, user) = repository.find_user(&caller).await?;
+    let (session, user) = repository.find_rendered_user(&caller, render).await?;
     authenticator.note_use(&caller, &session);
-    respond(HttpResponse::Ok(), &UserResponse::from(user))
+    Ok(HttpResponse::Ok().content_type("application/json").body(user))
+}
+
+fn render(user: User) -> Result<Bytes, Cause> {
+    Ok(json::to_vec(&UserResponse::from(user)).map_err(|error| Arc::new(error) as Cause)?.into())
 }
 
 /// The profile's fields, of which any may be given.
@@ -117,7 +130,9 @@ pub(super) struct DeleteRequest {
     delete, path = "/api/user", operation_id = "delete_user", tag = "user", security(("Token" = [])), request_body = DeleteRequest,
     responses(
         (status = 200, description = "All of it is gone", body = StatusResponse),
+        (status = 409, description = "It is the last superuser", body = ErrorResponse),
         (status = 400, description = "The password is missing or wrong", body = ErrorResponse),
+        (status = 429, description = "Too many wrong passwords; `Retry-After` says when to try again", body = ErrorResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
@@ -125,13 +140,14 @@ pub(super) async fn delete(
     AuthenticatedBody { caller, body }: AuthenticatedBody,
     client: Client,
     repository: web::Data<dyn Repository>,
-    passwords: web::Data<Passwords>,
+    own: OwnPassword,
+    clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
     let mut body = JsonBody::from_value(body)?;
     let password = PlainPassword::parse("password", body.require("password")?)?;
     for _ in 0..ATTEMPTS {
-        let stored = verify_own(&caller, "password", &password, &client, &repository, &passwords).await?;
-        if repository.delete_user(&caller, stored).await? {
+        let stored = own.verify(&caller, "password", &password, &client).await?;
+        if repository.delete_user(&caller, stored, clock.now()).await? {
             return respond(HttpResponse::Ok(), &StatusResponse::SUCCESS);
         }
     }
@@ -154,6 +170,7 @@ pub(super) struct PasswordRequest {
     responses(
         (status = 200, description = "The password is changed, and every session but this one is over", body = StatusResponse),
         (status = 400, description = "The current password is wrong, or the new one will not do", body = ErrorResponse),
+        (status = 429, description = "Too many wrong passwords; `Retry-After` says when to try again", body = ErrorResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
@@ -163,33 +180,66 @@ pub(super) async fn change_password(
     repository: web::Data<dyn Repository>,
     passwords: web::Data<Passwords>,
     policy: web::Data<PasswordPolicy>,
+    own: OwnPassword,
+    clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
     let mut body = JsonBody::from_value(body)?;
     let current = PlainPassword::parse("current_password", body.require("current_password")?)?;
     let new = PlainPassword::parse("new_password", body.require("new_password")?)?;
     policy.check("new_password", &new)?;
     for _ in 0..ATTEMPTS {
-        let stored = verify_own(&caller, "current_password", &current, &client, &repository, &passwords).await?;
+        let stored = own.verify(&caller, "current_password", &current, &client).await?;
         let new_hash = passwords.hash(new.clone(), client.gone()).await?;
-        if repository.change_password(&caller, stored, new_hash).await? {
+        if repository.change_password(&caller, stored, new_hash, clock.now()).await? {
             return respond(HttpResponse::Ok(), &StatusResponse::SUCCESS);
         }
     }
     Err(wrong("current_password"))
 }
 
-/// Checks the caller's own password; the hash that it was verified against.
-async fn verify_own(
-    caller: &Caller,
-    field: &'static str,
-    password: &PlainPassword,
-    client: &Client,
-    repository: &web::Data<dyn Repository>,
-    passwords: &Passwords,
-) -> Result<PasswordHash, ApiError> {
-    let stored = repository.find_own_credentials(caller).await?.password_hash;
-    let verification = passwords.verify(password.clone(), Some(&stored), client.gone()).await?;
-    if verification.matches { Ok(stored) } else { Err(wrong(field)) }
+/// What it takes to check the caller's own password.
+pub(super) struct OwnPassword {
+    repository: web::Data<dyn Repository>,
+    passwords: web::Data<Passwords>,
+    gate: web::Data<Gate>,
+}
+
+impl FromRequest for OwnPassword {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let parts = || {
+            Some(Self {
+                repository: request.app_data::<web::Data<dyn Repository>>()?.clone(),
+                passwords: request.app_data::<web::Data<Passwords>>()?.clone(),
+                gate: request.app_data::<web::Data<Gate>>()?.clone(),
+            })
+        };
+        ready(parts().ok_or_else(|| ApiError::Internal("no passwords are configured".into())))
+    }
+}
+
+impl OwnPassword {
+    /// Checks it; the hash that it was verified against. Whoever holds a token may not guess without end either.
+    async fn verify(
+        &self,
+        caller: &Caller,
+        field: &'static str,
+        password: &PlainPassword,
+        client: &Client,
+    ) -> Result<PasswordHash, ApiError> {
+        let credentials = self.repository.find_own_credentials(caller).await?;
+        let attempt = self.gate.begin_reauthentication(&credentials.username, client.ip)?;
+        let stored = credentials.password_hash;
+        let verification = self.passwords.verify(password.clone(), Some(&stored), client.gone()).await?;
+        if verification.matches {
+            attempt.succeeded();
+            return Ok(stored);
+        }
+        self.gate.refuse(attempt, EventKind::ReauthenticationFailed, credentials.username, client.ip);
+        Err(wrong(field))
+    }
 }
 
 /// Not a 401: the session is as good as before, and a client must not take it for lost.
@@ -207,6 +257,7 @@ pub(super) struct ExportResponse {
     cellar: Vec<ExportedItem>,
     wants: Vec<ExportedItem>,
     sessions: Vec<SessionShape>,
+    events: Vec<EventShape>,
 }
 
 /// An item of a list, and since when it is there.
@@ -237,7 +288,7 @@ pub(super) async fn export(
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
     let export = repository.export_user(&caller).await?;
-    let sessions = export.sessions.iter().map(|session| SessionShape::new(session, &caller, &policy)).collect();
+    let sessions = export.sessions.iter().map(|session| SessionShape::new(session, Some(&caller), &policy)).collect();
     respond(
         HttpResponse::Ok(),
         &ExportResponse {
@@ -246,6 +297,7 @@ pub(super) async fn export(
             cellar: exported(export.cellar),
             wants: exported(export.wants),
             sessions,
+            events: export.events.into_iter().map(EventShape::from).collect(),
         },
     )
 }

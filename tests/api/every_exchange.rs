@@ -12,7 +12,11 @@ fn paths() -> impl Iterator<Item = (String, &'static str)> {
     PATHS
         .into_iter()
         .filter(|(path, _)| !path.starts_with("/docs"))
-        .map(|(path, allow)| (path.replace("{id}", "0123456789abcdef").replace("{item_id}", "7"), allow))
+        .map(|(path, allow)| {
+            let path = path.replace("{id}", "0123456789abcdef").replace("{item_id}", "7");
+            (path.replace("{username}", "AzureDiamond"), allow)
+        })
+        .inspect(|(path, _)| assert!(!path.contains('{'), "{path}"))
 }
 
 fn assert_common_headers(headers: &HeaderMap) {

@@ -3,11 +3,13 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use authtokens::clock::{Clock, Timestamp};
 use authtokens::config::{Config, Settings};
+use authtokens::repository::FELT_WITHIN;
 use authtokens::startup::Application;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -29,12 +31,13 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 /// A running server, stopped and removed when it goes out of scope.
 pub struct TestApp {
     pub address: SocketAddr,
+    pub metrics_address: Option<SocketAddr>,
     pub database: PathBuf,
     pub clock: Clock,
     pub client: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     serving: Option<JoinHandle<()>>,
-    _folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 /// The default configuration, but for a port and a file of its own and hashes at the lowest cost.
@@ -43,6 +46,8 @@ pub fn test_config(folder: &TempDir) -> Config {
     config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.database.path = folder.path().join("data").join("test.db");
     config.password.bcrypt_cost = 4;
+    // All tests come from one address.
+    config.rate_limit.enabled = false;
     config
 }
 
@@ -52,10 +57,20 @@ impl TestApp {
     }
 
     pub fn spawn_with(configure: impl FnOnce(&mut Config)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::held_at(Timestamp::from_millis(START_MILLIS).unwrap());
+        Self::spawn_in(Arc::new(tempfile::tempdir().unwrap()), clock, configure)
+    }
+
+    /// Stops the server, and starts another one on the same file and the same clock.
+    pub fn restart_with(self, configure: impl FnOnce(&mut Config)) -> Self {
+        let (folder, clock) = (Arc::clone(&self.folder), self.clock.clone());
+        drop(self);
+        Self::spawn_in(folder, clock, configure)
+    }
+
+    fn spawn_in(folder: Arc<TempDir>, clock: Clock, configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = test_config(&folder);
         configure(&mut config);
-        let clock = Clock::held_at(Timestamp::from_millis(START_MILLIS).unwrap());
         let (stop, stopped) = oneshot::channel();
         let (started, has_started) = std::sync::mpsc::channel();
         let database = config.database.path.clone();
@@ -64,7 +79,7 @@ impl TestApp {
             move || {
                 actix_rt::System::new().block_on(async move {
                     let application = Application::build(&config, clock).unwrap();
-                    started.send(application.address()).unwrap();
+                    started.send((application.address(), application.metrics_address())).unwrap();
                     let stop = async {
                         let _ = stopped.await;
                     };
@@ -72,14 +87,16 @@ impl TestApp {
                 });
             }
         });
+        let (address, metrics_address) = has_started.recv().unwrap();
         Self {
-            address: has_started.recv().unwrap(),
+            address,
+            metrics_address,
             database,
             clock,
             client: reqwest::Client::new(),
             stop: Some(stop),
             serving: Some(serving),
-            _folder: folder,
+            folder,
         }
     }
 
@@ -156,8 +173,28 @@ impl TestApp {
     }
 
     pub fn deactivate(&self, username: &str) {
-        let changed = self.sqlite().execute("UPDATE users SET is_active = 0 WHERE username = ?1", [username]).unwrap();
-        assert_eq!(changed, 1);
+        self.set(username, "is_active = 0");
+    }
+
+    /// Changes an account's row behind the service's back, and waits until the service must have noticed.
+    pub fn set(&self, username: &str, columns: &str) {
+        let change = format!("UPDATE users SET {columns} WHERE username = ?1");
+        assert_eq!(self.sqlite().execute(&change, [username]).unwrap(), 1);
+        thread::sleep(FELT_WITHIN);
+    }
+
+    /// All that the database holds, but for what moves by itself.
+    pub fn dump(&self) -> Vec<String> {
+        let connection = self.sqlite();
+        ["users", "cellar", "wants", "tokens", "events", "login_failures"]
+            .iter()
+            .flat_map(|table| rows(&connection, &format!("SELECT * FROM {table}")))
+            .collect()
+    }
+
+    /// What one statement answers, a line a row.
+    pub fn rows(&self, statement: &str) -> Vec<String> {
+        rows(&self.sqlite(), statement)
     }
 }
 
@@ -165,6 +202,40 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         drop(self.stop.take());
         let _ = self.serving.take().map(JoinHandle::join);
+        // A worker's thread may hold the store for a moment longer than the server runs.
+        let lock = std::fs::File::open(format!("{}.lock", self.database.display()));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while lock.as_ref().is_ok_and(|lock| lock.try_lock().is_err()) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        // Not only closed: a process that another test starts at this moment would have it a moment longer.
+        let _ = lock.map(|lock| lock.unlock());
+    }
+}
+
+fn rows(connection: &rusqlite::Connection, statement: &str) -> Vec<String> {
+    let mut statement = connection.prepare(statement).unwrap();
+    let columns = statement.column_count();
+    let row_as_text = |row: &rusqlite::Row<'_>| {
+        let values = (0..columns).map(|column| match row.get_ref(column).unwrap() {
+            rusqlite::types::ValueRef::Null => "-".to_owned(),
+            rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+            rusqlite::types::ValueRef::Real(number) => number.to_string(),
+            rusqlite::types::ValueRef::Text(text) | rusqlite::types::ValueRef::Blob(text) => {
+                String::from_utf8_lossy(text).into_owned()
+            }
+        });
+        Ok(values.collect::<Vec<_>>().join("|"))
+    };
+    statement.query_map([], row_as_text).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+/// Waits for what the service does a moment later.
+pub async fn until(what: &str, happened: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < deadline, "{what} does not happen");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

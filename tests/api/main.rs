@@ -3,18 +3,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod backups;
+mod commands;
 mod connections;
 mod documentation;
+mod events;
 mod every_exchange;
+mod faults;
 mod helpers;
+mod limits;
 mod lists;
 mod login;
 mod logout;
 mod malformed;
+mod metrics;
 mod overload;
 mod process;
 mod register;
+mod revocation;
 mod roles;
 mod seed;
 mod sessions;
+mod staff;
 mod user;

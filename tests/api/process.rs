@@ -3,7 +3,9 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,24 +19,28 @@ use tempfile::TempDir;
 use crate::helpers::{JSON, PATIENCE, RawResponse, UNKNOWN_TOKEN, post_bytes};
 
 /// The binary in a working folder of its own, with none of our variables set.
-fn authtokens(folder: &Path) -> Command {
+pub fn authtokens(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_authtokens"));
     command.current_dir(folder).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("AUTHTOKENS__") || name == "RUST_LOG" {
+        if name.to_string_lossy().starts_with("AUTHTOKENS_") || name == "RUST_LOG" || name == "NOTIFY_SOCKET" {
             command.env_remove(name);
         }
+    }
+    // A service of the machine's own may have a configuration, and its accounts are not to be tried on.
+    if !folder.join("config.toml").exists() {
+        command.env("AUTHTOKENS_CONFIG", "/dev/null");
     }
     command
 }
 
 /// Runs it to its end.
-fn run(command: &mut Command) -> Output {
+pub fn run(command: &mut Command) -> Output {
     command.output().unwrap()
 }
 
 /// Runs what must fail before it serves: its exit code and its one sentence.
-fn refusal(command: &mut Command) -> (i32, String) {
+pub fn refusal(command: &mut Command) -> (i32, String) {
     let output = run(command);
     let said = String::from_utf8(output.stderr).unwrap();
     let sentence = said.lines().last().unwrap_or_default();
@@ -44,19 +50,21 @@ fn refusal(command: &mut Command) -> (i32, String) {
 }
 
 /// A running server process; killed when it goes out of scope.
-struct Server {
+pub struct Server {
     child: Child,
     address: SocketAddr,
     log: std::path::PathBuf,
 }
 
 impl Server {
-    fn start(folder: &Path, configure: impl FnOnce(&mut Command)) -> Self {
+    pub fn start(folder: &Path, configure: impl FnOnce(&mut Command)) -> Self {
         let log = folder.join("stderr.log");
         let mut command = authtokens(folder);
         command
             .args(["--listen", "127.0.0.1:0"])
             .env("AUTHTOKENS__PASSWORD__BCRYPT_COST", "4")
+            // All tests come from one address.
+            .env("AUTHTOKENS__RATE_LIMIT__ENABLED", "false")
             .stderr(fs::File::create(&log).unwrap());
         configure(&mut command);
         let mut child = command.spawn().unwrap();
@@ -92,7 +100,7 @@ impl Server {
         }
     }
 
-    fn ask(&self, request: &[u8]) -> RawResponse {
+    pub fn ask(&self, request: &[u8]) -> RawResponse {
         ask(self.address, request).unwrap()
     }
 }
@@ -111,7 +119,7 @@ fn ask(address: SocketAddr, request: &[u8]) -> io::Result<RawResponse> {
     RawResponse::try_read_from(&mut stream)
 }
 
-fn credentials(path: &str, username: &str) -> Vec<u8> {
+pub fn credentials(path: &str, username: &str) -> Vec<u8> {
     post_bytes(path, JSON, json!({"username": username, "password": "hunter2"}).to_string())
 }
 
@@ -119,8 +127,17 @@ fn logout(token: &str) -> Vec<u8> {
     post_bytes("/api/logout", &format!("Authorization: Token {token}\r\n"), "")
 }
 
-fn token_of(response: &RawResponse) -> String {
+pub fn token_of(response: &RawResponse) -> String {
     response.json()["token"].as_str().unwrap().to_owned()
+}
+
+/// Waits for what must happen.
+fn until(happened: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < deadline, "it does not happen");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Every file below a folder with its bytes.
@@ -228,6 +245,16 @@ fn what_is_wrong_in_the_configuration_is_one_sentence_that_names_its_source_and_
     );
 
     let sentence = refused(&|command| {
+        command.env("AUTHTOKENS_SERVER__LISTEN", "127.0.0.1:0");
+    });
+    assert!(sentence.starts_with("environment variable AUTHTOKENS_SERVER__LISTEN: "), "{sentence}");
+
+    let sentence = refused(&|command| {
+        command.env("AUTHTOKENS_CONFIG", "elsewhere.toml");
+    });
+    assert!(sentence.starts_with("cannot read elsewhere.toml: "), "{sentence}");
+
+    let sentence = refused(&|command| {
         command.args(["--listen", "8000"]);
     });
     assert_eq!(sentence, "flag --listen: server.listen must be an address and a port such as \"127.0.0.1:8000\"");
@@ -262,6 +289,93 @@ fn a_folder_that_cannot_be_made_or_written_is_one_sentence() {
     }
     let (code, sentence) = refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "."]));
     assert_eq!(code, 1, "{sentence}");
+}
+
+#[test]
+fn systemd_is_told_when_the_service_can_be_reached_and_when_it_begins_to_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut message = [0; 1_024];
+        let length = manager.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    };
+    let mut server = Server::start(folder.path(), |command| {
+        command.env("NOTIFY_SOCKET", &path);
+    });
+    assert_eq!(told(), format!("READY=1\nSTATUS=listening on http://{}\n", server.address));
+    assert_eq!(server.ask(&credentials("/api/register", "a")).status(), 201);
+    // A request that is not whole yet holds the stop back: it is told at its beginning, not at its end.
+    let mut slow = TcpStream::connect(server.address).unwrap();
+    let login = credentials("/api/login", "a");
+    slow.write_all(&login[..login.len() - 1]).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    server.signal("TERM");
+    let said = told();
+    assert!(said.starts_with("STOPPING=1\nSTATUS="), "{said}");
+    slow.write_all(&login[login.len() - 1..]).unwrap();
+    assert_eq!(RawResponse::try_read_from(&mut slow).unwrap().status(), 200);
+    assert!(server.wait().success());
+    manager.set_nonblocking(true).unwrap();
+    assert_eq!(manager.recv(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock, "nothing else is told");
+}
+
+#[test]
+fn a_service_manager_that_cannot_be_told_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), |command| {
+        command.env("NOTIFY_SOCKET", folder.path().join("nobody"));
+    });
+    assert_eq!(server.ask(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    assert!(server.log().contains("systemd could not be told"), "{}", server.log());
+}
+
+/// As systemd starts the binary with a socket: it is number 3, and the variables name the process.
+fn pass_socket(command: &mut Command, socket: impl Into<OwnedFd>) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\" 3<&0 </dev/null", "sh"]);
+    shell.arg(command.get_program()).args(command.get_args()).envs([("AUTHTOKENS__PASSWORD__BCRYPT_COST", "4")]);
+    shell.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::from(socket.into()));
+    *command = shell;
+}
+
+#[test]
+fn a_port_that_systemd_passes_takes_the_place_of_the_configured_one_and_a_restart_refuses_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap();
+    let start = || {
+        Server::start(folder.path(), |command| {
+            pass_socket(command, port.try_clone().unwrap());
+            command.stderr(fs::File::create(folder.path().join("stderr.log")).unwrap());
+        })
+    };
+    let mut server = start();
+    assert_eq!(server.address, address);
+    assert_eq!(server.ask(&credentials("/api/register", "a")).status(), 201);
+    server.signal("TERM");
+    assert!(server.wait().success());
+
+    let mut between = TcpStream::connect(address).unwrap();
+    between.write_all(&credentials("/api/login", "a")).unwrap();
+    let _server = start();
+    between.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(RawResponse::try_read_from(&mut between).unwrap().status(), 200);
+}
+
+#[test]
+fn a_socket_that_is_no_tcp_port_is_one_sentence_and_nothing_is_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = authtokens(folder.path());
+    pass_socket(&mut command, UnixDatagram::unbound().unwrap());
+    let (code, sentence) = refusal(&mut command);
+    assert_eq!(code, 1);
+    assert!(sentence.starts_with("cannot use the socket that systemd passes: "), "{sentence}");
+    assert!(!folder.path().join("data").exists());
 }
 
 /// What a refusal may leave beside the file.
@@ -534,7 +648,9 @@ fn every_acknowledged_registration_and_logout_survives_kill_9() {
                 })
             })
             .collect();
-        thread::sleep(Duration::from_millis(150 + 37 * (round as u64 % 7)));
+        // However slow the machine is, the kill comes in the midst of a load.
+        until(|| acknowledged.logged_out.lock().unwrap().len() > 2 * (round + 1));
+        thread::sleep(Duration::from_millis(37 * (round as u64 % 7)));
         server.child.kill().unwrap();
         dying.store(true, Ordering::Relaxed);
         server.wait();
@@ -616,7 +732,11 @@ fn a_file_of_the_first_schema_is_upgraded_with_all_that_is_in_it_also_when_kille
             .query_row("SELECT sql FROM sqlite_schema WHERE name = 'tokens_by_user'", [], |row| row.get(0))
             .unwrap();
         let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-        assert_eq!(index.contains("created"), version == 2, "all of an upgrade or none of it");
+        let has_events: bool = connection
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'events'", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(index.contains("created"), version == 3, "all of the upgrades or none of them");
+        assert_eq!(has_events, version == 3, "all of the upgrades or none of them");
         version
     };
     let mut killed_before = 0;
@@ -629,7 +749,7 @@ fn a_file_of_the_first_schema_is_upgraded_with_all_that_is_in_it_also_when_kille
         thread::sleep(Duration::from_micros(micros));
         child.kill().unwrap();
         child.wait().unwrap();
-        if version() == 2 {
+        if version() == 3 {
             break;
         }
         killed_before += 1;
@@ -639,7 +759,7 @@ fn a_file_of_the_first_schema_is_upgraded_with_all_that_is_in_it_also_when_kille
     let server = Server::start(folder.path(), |command| {
         command.args(["--database", "test.db"]);
     });
-    assert_eq!(version(), 2);
+    assert_eq!(version(), 3);
     let login = server.ask(&credentials("/api/login", "azurediamond"));
     let user = &login.json()["user"];
     assert_eq!((&user["city"], &user["date_joined"]), (&json!("Chicago"), &json!("2015-01-04T22:51:35.144Z")));
@@ -663,6 +783,7 @@ fn every_acknowledged_edit_of_a_list_survives_kill_9() {
     };
     // Each client adds the next item and removes the one three before it, and knows what it was told.
     let mut known: Vec<(usize, usize)> = vec![(0, 0); tokens.len()];
+    let acknowledged = Arc::new(AtomicUsize::new(0));
     for round in 0..rounds {
         let mut server = Server::start(folder.path(), quiet);
         let address = server.address;
@@ -671,10 +792,12 @@ fn every_acknowledged_edit_of_a_list_survives_kill_9() {
             .cloned()
             .zip(known.iter().copied())
             .map(|(token, (mut added, mut removed))| {
+                let acknowledged = Arc::clone(&acknowledged);
                 thread::spawn(move || {
                     while let Ok(answer) = ask(address, edit("PUT", &token, added + 1).as_bytes()) {
                         assert_eq!(answer.status(), 200, "{answer:?}");
                         added += 1;
+                        acknowledged.fetch_add(1, Ordering::Relaxed);
                         if added > removed + 3 {
                             let Ok(answer) = ask(address, edit("DELETE", &token, removed + 1).as_bytes()) else {
                                 break;
@@ -687,7 +810,9 @@ fn every_acknowledged_edit_of_a_list_survives_kill_9() {
                 })
             })
             .collect();
-        thread::sleep(Duration::from_millis(150 + 37 * (round as u64 % 7)));
+        // However slow the machine is, the kill comes in the midst of a load.
+        until(|| acknowledged.load(Ordering::Relaxed) > 2 * tokens.len() * (round + 1));
+        thread::sleep(Duration::from_millis(37 * (round as u64 % 7)));
         server.child.kill().unwrap();
         server.wait();
         known = clients.into_iter().map(|client| client.join().unwrap()).collect();
@@ -707,4 +832,75 @@ fn every_acknowledged_edit_of_a_list_survives_kill_9() {
     let edits: usize = known.iter().map(|(added, removed)| added + removed).sum();
     assert!(edits > rounds * tokens.len(), "the load was real");
     println!("{rounds} rounds: {edits} edits acknowledged, none lost");
+}
+
+#[test]
+fn whatever_a_client_writes_a_line_of_the_log_stays_one_line_and_quotes_no_name_and_no_search() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("RUST_LOG", "trace,authtokens=trace");
+        command.env("AUTHTOKENS__SERVER__TRUSTED_PROXIES", "127.0.0.1");
+    });
+    let token = token_of(&server.ask(&credentials("/api/register", "root")));
+    let database = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
+    database.execute("UPDATE users SET is_superuser = 1", []).unwrap();
+    let forged = "2026-01-01T00:00:00.000Z INFO  authtokens::access FORGED-4711";
+    let authorization = format!("Authorization: Token {token}\r\n");
+    let encoded = "%0d%0aFORGED-4711%1b[31m";
+    let mut requests: Vec<Vec<u8>> = vec![
+        // In a name, an agent, a path, a method, a header and a query.
+        credentials("/api/login", &format!("a\r\n{forged}")),
+        credentials("/api/login", &format!("a\u{2028}{forged}\u{85}\u{1b}[2J")),
+        credentials("/api/login", "FORGED-4711"),
+        format!("GET /api/users?search={encoded} HTTP/1.1\r\nHost: a\r\n{authorization}\r\n").into_bytes(),
+        format!("GET /api/users?search=FORGED-4711 HTTP/1.1\r\nHost: a\r\n{authorization}\r\n").into_bytes(),
+        format!("GET /api/events?username={encoded} HTTP/1.1\r\nHost: a\r\n{authorization}\r\n").into_bytes(),
+        b"GET /api/users/a\x1b[31m\x07 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        "GET /api/users/\u{2028}\u{85} HTTP/1.1\r\nHost: a\r\n\r\n".as_bytes().to_vec(),
+        b"GE\x1bT / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(5_000)).into_bytes(),
+        format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "p".repeat(20_000)).into_bytes(),
+    ];
+    for header in
+        ["User-Agent", "X-Forwarded-For", "Host", "Referer", "X-Request-Id", "Authorization", "Cookie", "Origin"]
+    {
+        for value in
+            [format!("\x1b[31m{forged}"), format!("a\n {forged}"), format!("\u{85}\u{2028}{forged}"), forged.to_owned()]
+        {
+            let body = json!({"username": "root", "password": "hunter2"}).to_string();
+            requests.push(post_bytes("/api/login", &format!("{JSON}{header}: {value}\r\n"), body));
+        }
+    }
+    let mut ids = Vec::new();
+    for request in &requests {
+        let response = server.ask(request);
+        ids.push(response.header("X-Request-Id").unwrap().to_owned());
+        if let Some(token) = response.json()["token"].as_str() {
+            assert_eq!(server.ask(&logout(token)).status(), 200);
+        }
+    }
+    until(|| ids.iter().all(|id| server.log().contains(id)));
+    let log = server.log();
+    assert!(log.chars().all(|c| c == '\n' || !(c.is_control() || ['\u{2028}', '\u{2029}'].contains(&c))));
+    assert!(log.lines().all(|line| line.len() < 2_000), "nobody fills the disk with one line");
+    let access: Vec<&str> = log.lines().filter(|line| line.contains("authtokens::access")).collect();
+    for id in &ids {
+        assert_eq!(access.iter().filter(|line| line.ends_with(&format!("request_id={id}"))).count(), 1, "{id}");
+    }
+    for line in access {
+        assert!(!line.contains("FORGED"), "{line}");
+    }
+    // What is kept of an agent and of an address is no more than text, and an address is one.
+    let kept: Vec<String> = database
+        .prepare("SELECT user_agent || ip FROM tokens UNION ALL SELECT ip || detail || username || actor FROM events")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert!(kept.iter().all(|text| !text.contains(char::is_control)), "{kept:?}");
+    let addresses: i64 = database
+        .query_row("SELECT count(*) FROM events WHERE ip NOT IN ('127.0.0.1', '')", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(addresses, 0);
 }

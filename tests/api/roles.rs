@@ -8,29 +8,33 @@ use serde_json::{Value, json};
 
 use crate::helpers::{TestApp, UNKNOWN_TOKEN, error_of, session_of};
 
+/// A body that a call on the caller's own account would take.
+fn own_body(method: &str, path: &str) -> Option<Value> {
+    match (method, path) {
+        ("PATCH", "/api/user") => Some(json!({"city": "Chicago"})),
+        ("DELETE", "/api/user") => Some(json!({"password": "hunter2"})),
+        ("POST", "/api/user/password") => Some(json!({"current_password": "hunter2", "new_password": "hunter3"})),
+        ("PUT", "/api/user/cellar" | "/api/user/wants") => Some(json!([1, 2])),
+        _ => None,
+    }
+}
+
 /// Every call that needs a session, with a body that it would take.
 fn guarded_calls() -> Vec<(Method, String, Option<Value>)> {
     let mut calls = Vec::new();
     for (path, allow) in PATHS {
         let is_open = ["/api/register", "/api/login", "/api/openapi.json"].contains(&path);
-        if !path.starts_with("/api/") || is_open {
+        let is_for_staff = path.starts_with("/api/users") || path == "/api/events";
+        if !path.starts_with("/api/") || is_open || is_for_staff {
             continue;
         }
         for method in allow.split(", ").filter(|method| *method != "HEAD") {
-            let body = match (method, path) {
-                ("PATCH", "/api/user") => Some(json!({"city": "Chicago"})),
-                ("DELETE", "/api/user") => Some(json!({"password": "hunter2"})),
-                ("POST", "/api/user/password") => {
-                    Some(json!({"current_password": "hunter2", "new_password": "hunter3"}))
-                }
-                ("PUT", "/api/user/cellar" | "/api/user/wants") => Some(json!([1, 2])),
-                _ => None,
-            };
+            let body = own_body(method, path);
             let path = path.replace("{id}", "ID").replace("{item_id}", "7");
             calls.push((method.parse().unwrap(), path, body));
         }
     }
-    assert_eq!(calls.len(), 17, "every guarded call of the issue's table: {calls:?}");
+    assert_eq!(calls.len(), 18, "every guarded call of the issue's table: {calls:?}");
     calls
 }
 
@@ -116,4 +120,189 @@ async fn a_deactivated_users_tokens_stop_working_on_their_next_request() {
     assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 200);
     app.deactivate("AzureDiamond");
     assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 401);
+}
+
+/// Who may make a call, and on whose account.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// Whoever likes; it is answered so.
+    Open(u16),
+    /// Whoever has a session, on their own account.
+    Own,
+    /// Staff, on everyone at once.
+    All,
+    /// Staff, on any account.
+    View,
+    /// Staff on accounts without rights, superusers on any but their own.
+    Manage,
+    /// Superusers, on any but their own.
+    Govern,
+    /// The same, and staff are not told whether there is such an account.
+    Delete,
+}
+
+/// Every call of the route table in every form that matters for rights.
+fn all_calls() -> Vec<(Kind, Method, &'static str, Option<Value>)> {
+    let mut calls = Vec::new();
+    for (path, allow) in PATHS {
+        for method in allow.split(", ") {
+            let forms: Vec<(Kind, Option<Value>)> = match (method, path) {
+                ("POST", "/api/register") => {
+                    vec![(Kind::Open(201), Some(json!({"username": "new", "password": "hunter2"})))]
+                }
+                ("POST", "/api/login") => {
+                    vec![(Kind::Open(200), Some(json!({"username": "plain", "password": "hunter2"})))]
+                }
+                ("GET" | "HEAD", "/" | "/healthz" | "/readyz" | "/api/openapi.json" | "/docs" | "/docs/{file}") => {
+                    vec![(Kind::Open(200), None)]
+                }
+                ("GET" | "HEAD", "/api/users" | "/api/events") => vec![(Kind::All, None)],
+                ("GET" | "HEAD", "/api/users/{username}" | "/api/users/{username}/tokens") => vec![(Kind::View, None)],
+                ("DELETE", "/api/users/{username}/tokens" | "/api/users/{username}/tokens/{id}") => {
+                    vec![(Kind::Manage, None)]
+                }
+                ("DELETE", "/api/users/{username}") => vec![(Kind::Delete, None)],
+                ("PATCH", "/api/users/{username}") => vec![
+                    (Kind::Manage, Some(json!({}))),
+                    (Kind::Manage, Some(json!({"is_active": true}))),
+                    (Kind::Manage, Some(json!({"is_active": false}))),
+                    (Kind::Manage, Some(json!({"password": "hunter3"}))),
+                    (Kind::Govern, Some(json!({"is_staff": true}))),
+                    (Kind::Govern, Some(json!({"is_staff": false}))),
+                    (Kind::Govern, Some(json!({"is_superuser": true}))),
+                    (Kind::Govern, Some(json!({"is_superuser": false}))),
+                    (Kind::Govern, Some(json!({"password": "hunter3", "is_active": false, "is_staff": true}))),
+                ],
+                (_, path) if path.starts_with("/api/users") || !path.starts_with("/api/") => {
+                    unreachable!("{method} {path} has no place in this table yet")
+                }
+                (method, path) => vec![(Kind::Own, own_body(method, path))],
+            };
+            calls.extend(forms.into_iter().map(|(kind, body)| (kind, method.parse().unwrap(), path, body)));
+        }
+    }
+    calls
+}
+
+/// The status that the specification gives a role's call on a target.
+fn expected(kind: Kind, role: &str, target: &str) -> u16 {
+    match (kind, role) {
+        (Kind::Open(status), _) => return status,
+        (_, "anonymous" | "deactivated") => return 401,
+        (Kind::Own, _) => return 200,
+        (_, "plain" | "demoted") => return 403,
+        (Kind::All, _) => return 200,
+        _ => {}
+    }
+    let is_super = role == "superuser";
+    let is_there = !["unknown", "malformed"].contains(&target);
+    match kind {
+        // A name that nobody can have is not one that might be there.
+        Kind::Delete if !is_super && target != "malformed" => 403,
+        _ if !is_there => 404,
+        Kind::View => 200,
+        _ if target == role => 403,
+        Kind::Manage if is_super || target == "plain" => 200,
+        Kind::Govern | Kind::Delete if is_super => 200,
+        _ => 403,
+    }
+}
+
+/// The file as it was, to be put back after a call that did its work.
+struct Saved(rusqlite::Connection);
+
+impl Saved {
+    const TABLES: [&str; 6] = ["users", "cellar", "wants", "tokens", "events", "login_failures"];
+
+    fn of(app: &TestApp) -> Self {
+        let connection = app.sqlite();
+        connection.execute_batch("ATTACH ':memory:' AS saved").unwrap();
+        for table in Self::TABLES {
+            connection.execute_batch(&format!("CREATE TABLE saved.{table} AS SELECT * FROM main.{table}")).unwrap();
+        }
+        Self(connection)
+    }
+
+    fn put_back(&self) {
+        let tables = Self::TABLES
+            .map(|table| format!("DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM saved.{table};"));
+        self.0.execute_batch(&format!("BEGIN IMMEDIATE; {} COMMIT", tables.concat())).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusal_changes_nothing() {
+    let app = TestApp::spawn();
+    let mut tokens = std::collections::BTreeMap::new();
+    let mut ids = std::collections::BTreeMap::new();
+    for name in ["plain", "staff", "superuser", "deactivated", "demoted", "other-staff", "other-superuser"] {
+        let token = app.new_user(name).await;
+        app.log_in(name, "hunter2").await;
+        let sessions = app.get(Method::GET, "/api/user/tokens", &token, None).await;
+        let other = sessions.as_array().unwrap().iter().find(|session| session["current"] == false).unwrap();
+        ids.insert(name, other["id"].as_str().unwrap().to_owned());
+        tokens.insert(name, token);
+    }
+    for (name, columns) in [
+        ("staff", "is_staff = 1"),
+        ("superuser", "is_superuser = 1"),
+        ("deactivated", "is_staff = 1, is_active = 0"),
+        ("demoted", "is_staff = 1"),
+        ("other-staff", "is_staff = 1"),
+        ("other-superuser", "is_superuser = 1"),
+    ] {
+        app.set(name, columns);
+    }
+    assert_eq!(app.ask(Method::GET, "/api/users", &tokens["demoted"], None).await.status(), 200);
+    app.set("demoted", "is_staff = 0");
+
+    let long = "x".repeat(31);
+    let targets = [
+        ("plain", "plain"),
+        ("plain", "PLAIN"),
+        ("staff", "staff"),
+        ("other-staff", "other-staff"),
+        ("superuser", "SuperUser"),
+        ("other-superuser", "other-superuser"),
+        ("unknown", "nobody"),
+        ("malformed", "no%20name"),
+        ("malformed", "no%2Fname"),
+        ("malformed", "%ff%00"),
+        ("malformed", long.as_str()),
+    ];
+    let saved = Saved::of(&app);
+    let before = app.dump();
+    let mut refusals = std::collections::BTreeSet::new();
+    for (kind, method, template, body) in all_calls() {
+        let is_on_target = template.contains("{username}");
+        for role in ["anonymous", "plain", "demoted", "deactivated", "staff", "superuser"] {
+            for (target, typed) in if is_on_target { targets.as_slice() } else { &targets[..1] } {
+                let whose = if is_on_target { ids.get(target) } else { ids.get(role) };
+                let id = whose.map_or("0123456789abcdef", String::as_str);
+                let path = template.replace("{username}", typed).replace("{id}", id).replace("{item_id}", "7");
+                let path = path.replace("{file}", "swagger-initializer.js");
+                let mut request = app.client.request(method.clone(), app.url(&path));
+                if let Some(token) = tokens.get(role) {
+                    request = request.header("Authorization", format!("Token {token}"));
+                }
+                if let Some(body) = &body {
+                    request = request.json(body);
+                }
+                let response = request.send().await.unwrap();
+                let call = format!("{role}: {method} {path} {body:?}");
+                let status = response.status().as_u16();
+                assert_eq!(status, expected(kind, role, target), "{call}");
+                let answer = response.text().await.unwrap();
+                if [401, 403].contains(&status) && method != Method::HEAD {
+                    refusals.insert((status, answer));
+                }
+                if status >= 400 || [Method::GET, Method::HEAD].contains(&method) {
+                    assert_eq!(app.dump(), before, "{call}");
+                } else {
+                    saved.put_back();
+                }
+            }
+        }
+    }
+    assert_eq!(refusals.len(), 2, "every refusal has the same bytes, whatever the name: {refusals:?}");
 }

@@ -24,7 +24,8 @@ pub struct Fixture {
 fn sqlite() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.db");
-    let settings = SqliteSettings { path: path.clone(), readers: 4, busy_timeout: Duration::from_secs(5) };
+    let settings =
+        SqliteSettings { path: path.clone(), readers: 4, busy_timeout: Duration::from_secs(5), cache: 1 << 20 };
     Fixture {
         repository: Arc::new(SqliteRepository::open(&settings).unwrap()),
         deactivate: Box::new(move |username| {
@@ -65,6 +66,7 @@ macro_rules! contract {
             what_was_never_there_is_none_and_not_an_error
             a_session_ends_by_its_age_and_by_its_rest
             dead_sessions_are_forgotten_and_live_ones_are_not
+            a_session_that_was_forgotten_is_known_to_nobody_whatever_the_clock_says_next
             the_session_that_was_used_least_recently_makes_room
             sessions_are_listed_newest_first_and_ended_by_their_owner_only
             nothing_is_done_for_a_session_that_is_over
@@ -73,7 +75,16 @@ macro_rules! contract {
             a_deleted_account_is_gone_with_all_that_was_its_own
             a_list_holds_each_item_once_ascending_and_modified_moves_with_a_change
             of_many_edits_at_once_none_is_lost
+            a_right_is_looked_up_in_the_transaction_that_uses_it
+            the_last_active_superuser_stays_whoever_asks
+            accounts_are_listed_in_the_order_of_their_folded_names
+            a_change_is_told_in_events_once_and_an_event_outlives_its_account
+            a_refused_attempt_is_kept_without_a_name_that_is_nobodys
+            a_password_that_was_set_is_found_behind_the_event_that_one_knew
+            where_an_account_has_logged_in_from_is_known
+            old_events_are_forgotten_and_no_number_is_given_twice
             a_store_that_can_work_says_so
+            a_store_tells_how_much_it_did_and_holds
             a_closed_store_takes_no_more_writes
         }
     };

@@ -5,15 +5,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use authtokens::clock::Timestamp;
+use authtokens::event::{Event, EventKind, EventQuery, RefusedAttempt};
 use authtokens::item::{ItemId, List};
-use authtokens::repository::{Repository, RepositoryError, UniqueField, VerifiedLogin};
+use authtokens::repository::{Repository, RepositoryError, StoreCounts, UniqueField, VerifiedLogin};
 use authtokens::session::{Caller, Liveness, NewSession, SessionId, UserAgent};
+use authtokens::staff::{AccountChange, Actor, Rights, UserQuery};
 use authtokens::token::{PlainToken, TokenDigest};
 use authtokens::user::{NewUser, PasswordHash, Profile, ProfileField, ProfileText, User, UserId, Username};
+use bytes::Bytes;
 
 use crate::Fixture;
 
 const HASH: &str = "$bcrypt-sha256$v=2,t=2b,r=4$first";
+
+/// Live at whatever age and rest.
+const EVER: Liveness = Liveness { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()
@@ -33,7 +39,7 @@ fn text(field: ProfileField, text: &str) -> ProfileText {
 
 /// A caller whose session, of whatever age and rest, is live.
 fn caller(digest: TokenDigest) -> Caller {
-    Caller { digest, live: Liveness { created_after: Timestamp::MIN, used_after: Timestamp::MIN } }
+    Caller { digest, live: EVER, ip: None }
 }
 
 async fn is_live(fixture: &Fixture, digest: TokenDigest) -> bool {
@@ -176,8 +182,8 @@ pub async fn a_revoked_session_is_gone_and_the_others_stay(fixture: &Fixture) {
     let (user_id, first) = register(fixture, "AzureDiamond").await;
     let (_, second) = open(fixture, user_id, HASH).await;
     let (_, others) = register(fixture, "other").await;
-    fixture.repository.revoke_own_session(&caller(first)).await.unwrap();
-    let again = fixture.repository.revoke_own_session(&caller(first)).await;
+    fixture.repository.revoke_own_session(&caller(first), at(5_000)).await.unwrap();
+    let again = fixture.repository.revoke_own_session(&caller(first), at(5_000)).await;
     assert!(matches!(again, Err(RepositoryError::NoSession)));
     assert!(!is_live(fixture, first).await);
     assert!(is_live(fixture, second).await);
@@ -189,7 +195,7 @@ pub async fn of_many_revocations_of_one_session_at_once_one_succeeds(fixture: &F
     let attempts: Vec<_> = (0..64)
         .map(|_| {
             let repository = Arc::clone(&fixture.repository);
-            tokio::spawn(async move { repository.revoke_own_session(&caller(digest)).await.is_ok() })
+            tokio::spawn(async move { repository.revoke_own_session(&caller(digest), at(5_000)).await.is_ok() })
         })
         .collect();
     let mut ended = 0;
@@ -204,12 +210,26 @@ pub async fn what_was_never_there_is_none_and_not_an_error(fixture: &Fixture) {
     let digest = PlainToken::generate().digest();
     assert!(repository.find_credentials(&name("nobody")).await.unwrap().is_none());
     assert!(!is_live(fixture, digest).await);
-    assert!(matches!(repository.revoke_own_session(&caller(digest)).await, Err(RepositoryError::NoSession)));
+    assert!(matches!(repository.revoke_own_session(&caller(digest), at(5_000)).await, Err(RepositoryError::NoSession)));
     assert!(open(fixture, UserId(4_711), HASH).await.0.is_none());
 }
 
 pub async fn a_store_that_can_work_says_so(fixture: &Fixture) {
     fixture.repository.check_ready().await.unwrap();
+}
+
+pub async fn a_store_tells_how_much_it_did_and_holds(fixture: &Fixture) {
+    let before = fixture.repository.statistics().await;
+    assert_eq!(fixture.repository.count().await.unwrap(), StoreCounts { users: 0, sessions: 0 });
+    let (user_id, _) = register(fixture, "AzureDiamond").await;
+    register(fixture, "other").await;
+    let login = VerifiedLogin { user_id, verified_against: hash(HASH), rehashed: None };
+    fixture.repository.open_session(login, new_session(), 100, at(2_000)).await.unwrap().unwrap();
+    assert_eq!(fixture.repository.count().await.unwrap(), StoreCounts { users: 2, sessions: 3 });
+    let after = fixture.repository.statistics().await;
+    assert_eq!((after.writes - before.writes, after.commits - before.commits, after.waiting_writes), (3, 3, 0));
+    assert!(after.reads >= before.reads + 2 && after.size > Some(0));
+    assert_eq!((after.refused_reads, after.refused_writes), (0, 0));
 }
 
 pub async fn a_closed_store_takes_no_more_writes(fixture: &Fixture) {
@@ -224,6 +244,7 @@ pub async fn a_session_ends_by_its_age_and_by_its_rest(fixture: &Fixture) {
     let live = |created_after, used_after| Caller {
         digest,
         live: Liveness { created_after: at(created_after), used_after: at(used_after) },
+        ip: None,
     };
     for (created_after, used_after, expected) in
         [(999, 999, true), (1_000, 999, false), (999, 1_000, false), (5_000, 5_000, false)]
@@ -247,6 +268,22 @@ pub async fn dead_sessions_are_forgotten_and_live_ones_are_not(fixture: &Fixture
     assert!(is_live(fixture, newer).await);
 }
 
+pub async fn a_session_that_was_forgotten_is_known_to_nobody_whatever_the_clock_says_next(fixture: &Fixture) {
+    let (_, digest) = register(fixture, "AzureDiamond").await;
+    let caller = caller(digest);
+    let found = async || fixture.repository.find_rendered_user(&caller, |_| Ok(Bytes::from_static(b"{}"))).await;
+    // Asked for until it is remembered as well as it ever is.
+    for _ in 0..50 {
+        assert!(found().await.is_ok());
+    }
+    let later = Liveness { created_after: Timestamp::MIN, used_after: Timestamp::MAX };
+    assert_eq!(fixture.repository.prune_sessions(later).await.unwrap(), 1);
+    assert!(matches!(found().await, Err(RepositoryError::NoSession)));
+    // A use of it that was on its way.
+    fixture.repository.record_use(vec![(digest, at(1_500))]).await.unwrap();
+    assert!(matches!(found().await, Err(RepositoryError::NoSession)));
+}
+
 pub async fn the_session_that_was_used_least_recently_makes_room(fixture: &Fixture) {
     let (user_id, first) = register(fixture, "AzureDiamond").await;
     let (_, second) = open(fixture, user_id, HASH).await;
@@ -268,10 +305,10 @@ pub async fn sessions_are_listed_newest_first_and_ended_by_their_owner_only(fixt
     assert_eq!(listed[0].id, SessionId::of(&second));
     assert_eq!(listed[0].user_agent, UserAgent::from_header("Cellar/1.0"));
     assert_eq!(listed[0].ip, Some("2001:db8::1".parse().unwrap()));
-    assert!(!fixture.repository.revoke_session(&caller(others), SessionId::of(&second)).await.unwrap());
-    assert!(fixture.repository.revoke_session(&caller(first), SessionId::of(&second)).await.unwrap());
-    assert!(!fixture.repository.revoke_session(&caller(first), SessionId::of(&second)).await.unwrap());
-    fixture.repository.revoke_all_sessions(&caller(first)).await.unwrap();
+    assert!(!fixture.repository.revoke_session(&caller(others), SessionId::of(&second), at(5_000)).await.unwrap());
+    assert!(fixture.repository.revoke_session(&caller(first), SessionId::of(&second), at(5_000)).await.unwrap());
+    assert!(!fixture.repository.revoke_session(&caller(first), SessionId::of(&second), at(5_000)).await.unwrap());
+    fixture.repository.revoke_all_sessions(&caller(first), at(5_000)).await.unwrap();
     assert!(!is_live(fixture, first).await);
     assert!(is_live(fixture, others).await);
 }
@@ -280,7 +317,7 @@ pub async fn nothing_is_done_for_a_session_that_is_over(fixture: &Fixture) {
     let repository: &dyn Repository = fixture.repository.as_ref();
     let (_, digest) = register(fixture, "AzureDiamond").await;
     let over = caller(digest);
-    repository.revoke_own_session(&over).await.unwrap();
+    repository.revoke_own_session(&over, at(5_000)).await.unwrap();
     let city = vec![text(ProfileField::City, "Springfield")];
     let item = ItemId::new(1).unwrap();
     macro_rules! refused {
@@ -291,12 +328,12 @@ pub async fn nothing_is_done_for_a_session_that_is_over(fixture: &Fixture) {
         repository.export_user(&over),
         repository.update_profile(&over, city, at(2_000)),
         repository.find_own_credentials(&over),
-        repository.change_password(&over, hash(HASH), hash("$new")),
-        repository.delete_user(&over, hash(HASH)),
+        repository.change_password(&over, hash(HASH), hash("$new"), at(5_000)),
+        repository.delete_user(&over, hash(HASH), at(5_000)),
         repository.list_sessions(&over),
-        repository.revoke_own_session(&over),
-        repository.revoke_session(&over, SessionId::of(&digest)),
-        repository.revoke_all_sessions(&over),
+        repository.revoke_own_session(&over, at(5_000)),
+        repository.revoke_session(&over, SessionId::of(&digest), at(5_000)),
+        repository.revoke_all_sessions(&over, at(5_000)),
         repository.list_items(&over, List::Cellar),
         repository.replace_items(&over, List::Cellar, BTreeSet::from([item]), at(2_000)),
         repository.add_item(&over, List::Cellar, item, 10, at(2_000)),
@@ -322,9 +359,10 @@ pub async fn a_profile_changes_field_by_field_and_modified_moves_with_a_change(f
 pub async fn a_new_password_ends_every_other_session(fixture: &Fixture) {
     let (user_id, first) = register(fixture, "AzureDiamond").await;
     let (_, second) = open(fixture, user_id, HASH).await;
-    let stale = fixture.repository.change_password(&caller(second), hash("$other"), hash("$new")).await.unwrap();
+    let stale =
+        fixture.repository.change_password(&caller(second), hash("$other"), hash("$new"), at(5_000)).await.unwrap();
     assert!(!stale && is_live(fixture, first).await);
-    assert!(fixture.repository.change_password(&caller(second), hash(HASH), hash("$new")).await.unwrap());
+    assert!(fixture.repository.change_password(&caller(second), hash(HASH), hash("$new"), at(5_000)).await.unwrap());
     assert!(!is_live(fixture, first).await);
     assert!(is_live(fixture, second).await);
     assert!(open(fixture, user_id, HASH).await.0.is_none());
@@ -335,8 +373,8 @@ pub async fn a_deleted_account_is_gone_with_all_that_was_its_own(fixture: &Fixtu
     let (user_id, digest) = register(fixture, "AzureDiamond").await;
     let item = ItemId::new(1).unwrap();
     fixture.repository.add_item(&caller(digest), List::Wants, item, 10, at(2_000)).await.unwrap();
-    assert!(!fixture.repository.delete_user(&caller(digest), hash("$other")).await.unwrap());
-    assert!(fixture.repository.delete_user(&caller(digest), hash(HASH)).await.unwrap());
+    assert!(!fixture.repository.delete_user(&caller(digest), hash("$other"), at(5_000)).await.unwrap());
+    assert!(fixture.repository.delete_user(&caller(digest), hash(HASH), at(5_000)).await.unwrap());
     assert!(!is_live(fixture, digest).await);
     assert!(fixture.repository.find_credentials(&name("AzureDiamond")).await.unwrap().is_none());
     let (successor, digest) = register(fixture, "AzureDiamond").await;
@@ -412,4 +450,218 @@ pub async fn of_many_edits_at_once_none_is_lost(fixture: &Fixture) {
         [profile.first_name, profile.last_name, profile.address, profile.address2, profile.city, profile.state],
         ["first_name", "last_name", "address", "address2", "city", "state"]
     );
+}
+
+/// Makes an account by a command, with these rights; a session of it.
+async fn create(fixture: &Fixture, username: &str, is_staff: bool, is_superuser: bool) -> Actor {
+    let rights = Rights { is_staff, is_superuser };
+    fixture.repository.create_account(new_user(username), rights, at(1_000)).await.unwrap();
+    let credentials = fixture.repository.find_credentials(&name(username)).await.unwrap().unwrap();
+    Actor::Session(caller(open(fixture, credentials.user_id, HASH).await.1))
+}
+
+/// Which events there are, oldest first, as `kind username actor detail`.
+async fn events(fixture: &Fixture) -> Vec<String> {
+    let query = EventQuery { username: None, kind: None, before: None, limit: 100 };
+    let events = fixture.repository.list_events(&Actor::CommandLine, query).await.unwrap();
+    let shown = |event: &Event| format!("{} {} {} {}", event.kind.name(), event.username, event.actor, event.detail);
+    events.iter().rev().map(shown).collect()
+}
+
+fn refused(kind: EventKind, username: &str, millis: i64) -> RefusedAttempt {
+    RefusedAttempt {
+        at: at(millis),
+        kind,
+        username: Some(name(username)),
+        ip: None,
+        detail: "",
+        is_strangers: kind == EventKind::LoginFailed,
+    }
+}
+
+pub async fn a_right_is_looked_up_in_the_transaction_that_uses_it(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    let staff = create(fixture, "staff", true, false).await;
+    register(fixture, "AzureDiamond").await;
+    let target = name("azurediamond");
+    assert!(repository.find_account(&staff, &target).await.unwrap().is_some());
+    let demotion = AccountChange { is_staff: Some(false), ..AccountChange::default() };
+    repository.change_account(&Actor::CommandLine, &name("staff"), demotion, at(3_000)).await.unwrap().unwrap();
+    let before = events(fixture).await;
+    for target in [&target, &name("staff"), &name("nobody")] {
+        let change = AccountChange { is_active: Some(false), ..AccountChange::default() };
+        let query = EventQuery { username: None, kind: None, before: None, limit: 1 };
+        let refusals = [
+            repository.list_accounts(&staff, UserQuery { limit: 1, ..UserQuery::default() }).await.err(),
+            repository.find_account(&staff, target).await.err(),
+            repository.change_account(&staff, target, change, at(4_000)).await.err(),
+            repository.delete_account(&staff, target, at(4_000)).await.err(),
+            repository.list_account_sessions(&staff, target, EVER).await.err(),
+            repository.revoke_account_sessions(&staff, target, None, EVER, at(4_000)).await.err(),
+            repository.list_events(&staff, query).await.err(),
+        ];
+        for refusal in refusals {
+            assert!(matches!(refusal, Some(RepositoryError::Forbidden)), "{refusal:?}");
+        }
+    }
+    assert_eq!(events(fixture).await, before);
+}
+
+pub async fn the_last_active_superuser_stays_whoever_asks(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    let Actor::Session(last) = create(fixture, "last", true, true).await else { unreachable!() };
+    create(fixture, "inactive", false, true).await;
+    (fixture.deactivate)("inactive");
+    let before = events(fixture).await;
+    for change in [
+        AccountChange { is_superuser: Some(false), ..AccountChange::default() },
+        AccountChange { is_active: Some(false), password_hash: Some(hash("$newer")), ..AccountChange::default() },
+    ] {
+        let kept = repository.change_account(&Actor::CommandLine, &name("last"), change, at(3_000)).await;
+        assert!(matches!(kept, Err(RepositoryError::LastSuperuser)));
+    }
+    let kept = repository.delete_account(&Actor::CommandLine, &name("last"), at(3_000)).await;
+    assert!(matches!(kept, Err(RepositoryError::LastSuperuser)));
+    let kept = repository.delete_user(&last, hash(HASH), at(3_000)).await;
+    assert!(matches!(kept, Err(RepositoryError::LastSuperuser)));
+    assert_eq!(events(fixture).await, before);
+    assert!(is_live(fixture, last.digest).await);
+
+    let activation = AccountChange { is_active: Some(true), ..AccountChange::default() };
+    repository.change_account(&Actor::CommandLine, &name("inactive"), activation, at(4_000)).await.unwrap().unwrap();
+    assert!(repository.delete_user(&last, hash(HASH), at(5_000)).await.unwrap());
+}
+
+pub async fn accounts_are_listed_in_the_order_of_their_folded_names(fixture: &Fixture) {
+    for username in ["b", "C", "a", "B2", "_"] {
+        register(fixture, username).await;
+    }
+    let list = async |after: Option<&str>, limit| {
+        let query = UserQuery { after: after.map(name), limit, ..UserQuery::default() };
+        let users = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap();
+        users.iter().map(|user| user.username.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, 10).await, ["_", "a", "b", "B2", "C"]);
+    assert_eq!(list(Some("B"), 2).await, ["B2", "C"]);
+    assert_eq!(list(Some("c"), 2).await, [""; 0]);
+}
+
+pub async fn a_change_is_told_in_events_once_and_an_event_outlives_its_account(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    let root = create(fixture, "Root", false, true).await;
+    register(fixture, "AzureDiamond").await;
+    let change = AccountChange {
+        is_active: Some(false),
+        is_staff: Some(true),
+        is_superuser: Some(false),
+        password_hash: Some(hash("$newer")),
+    };
+    repository.change_account(&root, &name("azurediamond"), change, at(3_000)).await.unwrap().unwrap();
+    assert!(repository.delete_account(&root, &name("azurediamond"), at(4_000)).await.unwrap());
+    assert!(!repository.delete_account(&root, &name("azurediamond"), at(5_000)).await.unwrap());
+    let told = events(fixture).await;
+    let sessions_aside: Vec<_> = told.iter().filter(|event| !event.contains("logged_in")).collect();
+    assert_eq!(sessions_aside[..2], ["created Root command line ", "promoted Root command line superuser"]);
+    assert!(sessions_aside[2].starts_with("registered AzureDiamond AzureDiamond "));
+    assert_eq!(
+        sessions_aside[3..],
+        [
+            "promoted AzureDiamond Root staff",
+            "deactivated AzureDiamond Root ",
+            "password_set AzureDiamond Root ",
+            "deleted AzureDiamond Root ",
+        ]
+    );
+}
+
+pub async fn a_refused_attempt_is_kept_without_a_name_that_is_nobodys(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    let (user_id, _) = register(fixture, "AzureDiamond").await;
+    let attempts = vec![
+        refused(EventKind::LoginFailed, "azureDIAMOND", 1_500),
+        refused(EventKind::LoginFailed, "MyPassword", 1_501),
+        refused(EventKind::ReauthenticationFailed, "AzureDiamond", 1_502),
+        refused(EventKind::Throttled, "AzureDiamond", 1_503),
+        refused(EventKind::Throttled, "MyPassword", 1_504),
+    ];
+    repository.record_refusals(attempts).await.unwrap();
+    assert_eq!(
+        events(fixture).await[1..],
+        [
+            "login_failed AzureDiamond  ",
+            "login_failed   ",
+            "reauthentication_failed AzureDiamond AzureDiamond ",
+            "throttled AzureDiamond  ",
+            "throttled   ",
+        ]
+    );
+    let failures = async || {
+        let stored = fixture.repository.list_failures(10).await.unwrap();
+        stored.iter().map(|stored| (stored.username.as_str().to_owned(), stored.count, stored.last)).collect::<Vec<_>>()
+    };
+    assert_eq!(failures().await, [("AzureDiamond".to_owned(), 1, at(1_500))]);
+    // A success forgets them, and one that was before it counts no more.
+    open(fixture, user_id, HASH).await.0.unwrap();
+    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 1_999)]).await.unwrap();
+    assert_eq!(failures().await, []);
+    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_001); 3]).await.unwrap();
+    register(fixture, "other").await;
+    repository.record_refusals(vec![refused(EventKind::LoginFailed, "other", 2_002); 4]).await.unwrap();
+    assert_eq!(failures().await, [("other".to_owned(), 4, at(2_002)), ("AzureDiamond".to_owned(), 3, at(2_001))]);
+    assert_eq!(repository.list_failures(1).await.unwrap().len(), 1, "those with the most");
+}
+
+pub async fn a_password_that_was_set_is_found_behind_the_event_that_one_knew(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    register(fixture, "AzureDiamond").await;
+    register(fixture, "other").await;
+    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_000)]).await.unwrap();
+    let start = repository.list_resets(i64::MAX).await.unwrap();
+    assert_eq!(start.usernames, []);
+    let reset = AccountChange { password_hash: Some(hash("$newer")), ..AccountChange::default() };
+    repository.change_account(&Actor::CommandLine, &name("AZUREdiamond"), reset, at(3_000)).await.unwrap().unwrap();
+    assert!(repository.list_failures(10).await.unwrap().is_empty());
+    let found = repository.list_resets(start.last_event).await.unwrap();
+    assert_eq!(found.usernames, [name("AzureDiamond")]);
+    assert_eq!(repository.list_resets(found.last_event).await.unwrap().usernames, []);
+}
+
+pub async fn where_an_account_has_logged_in_from_is_known(fixture: &Fixture) {
+    register(fixture, "AzureDiamond").await;
+    let ip: IpAddr = "2001:db8::1".parse().unwrap();
+    assert_eq!(fixture.repository.list_familiar_addresses(&name("azurediamond")).await.unwrap(), [ip]);
+    let mut attempt = refused(EventKind::LoginFailed, "AzureDiamond", 2_000);
+    attempt.ip = Some("203.0.113.9".parse().unwrap());
+    fixture.repository.record_refusals(vec![attempt]).await.unwrap();
+    assert_eq!(
+        fixture.repository.list_familiar_addresses(&name("azurediamond")).await.unwrap(),
+        [ip],
+        "not a failure's"
+    );
+    assert_eq!(fixture.repository.list_familiar_addresses(&name("nobody")).await.unwrap(), [] as [IpAddr; 0]);
+}
+
+pub async fn old_events_are_forgotten_and_no_number_is_given_twice(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    register(fixture, "AzureDiamond").await;
+    let attempts = (0..2_500).map(|number| refused(EventKind::LoginFailed, "AzureDiamond", 2_000 + number)).collect();
+    repository.record_refusals(attempts).await.unwrap();
+    let prune = async |before, keep| {
+        let mut forgotten = 0;
+        loop {
+            match fixture.repository.prune_events(at(before), keep).await.unwrap() {
+                0 => return forgotten,
+                count => forgotten += count,
+            }
+        }
+    };
+    assert_eq!(prune(999, 10_000).await, 0);
+    assert_eq!(prune(2_000, 10_000).await, 2, "no younger than");
+    assert_eq!(prune(0, 1_000).await, 1_499, "beyond the most");
+    assert_eq!(prune(1_000_000, 1_000).await, 1_000);
+    assert_eq!(events(fixture).await, [""; 0]);
+    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 9_000)]).await.unwrap();
+    let query = EventQuery { username: None, kind: None, before: None, limit: 100 };
+    let left = repository.list_events(&Actor::CommandLine, query).await.unwrap();
+    assert_eq!(left.iter().map(|event| event.id).collect::<Vec<_>>(), [2_502]);
 }

@@ -1,0 +1,163 @@
+//! What the parts of a request cost by themselves, without a socket: reading a token and taking its digest, finding a
+//! session and a user, writing the user object, opening a session, hashing at each cost.
+//!
+//! `just inside` runs all of it, `just inside find_session` one.
+
+#![expect(clippy::unwrap_used, reason = "a measurement may panic")]
+
+use std::future::pending;
+use std::hint::black_box;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use authtokens::clock::{Clock, Timestamp};
+use authtokens::item::{ItemId, List};
+use authtokens::json;
+use authtokens::password::{Passwords, PlainPassword};
+use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
+use authtokens::repository::{Repository as _, VerifiedLogin};
+use authtokens::routes::UserResponse;
+use authtokens::session::{Caller, NewSession, SessionPolicy, UserAgent};
+use authtokens::token::{PlainToken, TokenDigest};
+use authtokens::user::{Credentials, NewUser, PasswordHash, Profile, User, Username};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+/// How many users the file has.
+const USERS: usize = 1_000;
+
+const POLICY: SessionPolicy =
+    SessionPolicy { lifetime: None, idle_timeout: Some(Duration::from_secs(30 * 24 * 3600)), max_per_user: 100 };
+
+/// A store in a temporary file, with users of five items and one session each.
+struct Store {
+    runtime: Runtime,
+    repository: SqliteRepository,
+    callers: Vec<Caller>,
+    credentials: Credentials,
+    _folder: TempDir,
+}
+
+impl Store {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let path = folder.path().join("authtokens.db");
+        let settings = SqliteSettings { path, readers: 1, busy_timeout: Duration::from_secs(1), cache: 64 << 20 };
+        let repository = SqliteRepository::open(&settings).unwrap();
+        let (callers, credentials) = runtime.block_on(async {
+            let now = Clock::system().now();
+            let mut callers = Vec::new();
+            for number in 0..USERS {
+                let digest = PlainToken::generate().digest();
+                repository.register_user(new_user(number), new_session(&digest), now).await.unwrap();
+                let caller = Caller { digest, live: POLICY.live_at(now), ip: None };
+                for item in 1..=5 {
+                    let item = ItemId::new(item).unwrap();
+                    repository.add_item(&caller, List::Cellar, item, 100, now).await.unwrap();
+                }
+                callers.push(caller);
+            }
+            let first = Username::parse("user0").unwrap();
+            (callers, repository.find_credentials(&first).await.unwrap().unwrap())
+        });
+        Self { runtime, repository, callers, credentials, _folder: folder }
+    }
+
+    /// Callers without end, each in turn.
+    fn callers(&self) -> impl Iterator<Item = &Caller> {
+        self.callers.iter().cycle()
+    }
+}
+
+fn new_user(number: usize) -> NewUser {
+    NewUser {
+        username: Username::parse(&format!("user{number}")).unwrap(),
+        password_hash: PasswordHash::from_stored("not a hash".to_owned()),
+        profile: Profile::default(),
+    }
+}
+
+fn new_session(digest: &TokenDigest) -> NewSession {
+    NewSession { digest: *digest, user_agent: UserAgent::from_header("bench"), ip: None }
+}
+
+fn tokens(criterion: &mut Criterion) {
+    let text = PlainToken::generate().reveal().to_owned();
+    criterion.bench_function("token: read and digest", |bencher| {
+        bencher.iter(|| PlainToken::parse(black_box(&text)).unwrap().digest());
+    });
+    criterion.bench_function("token: generate", |bencher| bencher.iter(PlainToken::generate));
+}
+
+fn user_object(criterion: &mut Criterion) {
+    let time = Timestamp::from_millis(1_420_411_895_144).unwrap();
+    let user = User {
+        username: Username::parse("user12345").unwrap(),
+        profile: Profile::default(),
+        is_active: true,
+        is_superuser: false,
+        is_staff: false,
+        last_login: time,
+        cellar: (1..=5).map(|number| ItemId::new(number).unwrap()).collect(),
+        wants: Vec::new(),
+        created: time,
+        modified: time,
+        date_joined: time,
+    };
+    criterion.bench_function("user object: write", |bencher| {
+        let write = |user: User| json::to_vec(&UserResponse::from(user)).unwrap();
+        bencher.iter_batched(|| user.clone(), write, BatchSize::SmallInput);
+    });
+}
+
+fn reads(criterion: &mut Criterion) {
+    let store = Store::new();
+    let mut callers = store.callers();
+    criterion.bench_function("repository: find_session", |bencher| {
+        bencher.iter(|| {
+            let found = store.repository.find_session(callers.next().unwrap());
+            store.runtime.block_on(found).unwrap().unwrap()
+        });
+    });
+    criterion.bench_function("repository: find_user", |bencher| {
+        bencher.iter(|| {
+            let found = store.repository.find_user(callers.next().unwrap());
+            store.runtime.block_on(found).unwrap()
+        });
+    });
+}
+
+fn writes(criterion: &mut Criterion) {
+    let store = Store::new();
+    let now = Clock::system().now();
+    criterion.bench_function("repository: open_session, durable", |bencher| {
+        bencher.iter(|| {
+            let login = VerifiedLogin {
+                user_id: store.credentials.user_id,
+                verified_against: store.credentials.password_hash.clone(),
+                rehashed: None,
+            };
+            let session = new_session(&PlainToken::generate().digest());
+            let opened = store.repository.open_session(login, session, POLICY.max_per_user, now);
+            store.runtime.block_on(opened).unwrap().unwrap()
+        });
+    });
+}
+
+fn hashes(criterion: &mut Criterion) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let password = PlainPassword::parse("password", "hunter2hunter2".to_owned()).unwrap();
+    let mut group = criterion.benchmark_group("password: hash at cost");
+    group.sample_size(10);
+    for cost in 4..=12 {
+        let passwords = Passwords::start(cost, NonZeroUsize::MIN, 1).unwrap();
+        group.bench_function(cost.to_string(), |bencher| {
+            bencher.iter(|| runtime.block_on(passwords.hash(password.clone(), pending())).unwrap());
+        });
+    }
+}
+
+criterion_group!(inside, tokens, user_object, reads, writes, hashes);
+criterion_main!(inside);

@@ -1,0 +1,284 @@
+//! Backups by the clock: one is made when it is due, tried, and the oldest ones make room.
+//!
+//! When the next one is due follows from the newest good one in the folder, so a restart neither skips one nor makes
+//! one too many. The work is done by a thread of its own that steps aside for whatever else there is to do.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, Timestamp};
+use crate::hashing::step_aside;
+use crate::repository::backup::{self, BackupError, BackupReport, Existing, Stop};
+
+/// How far a backup steps aside: it is in no hurry.
+const NICENESS: i32 = 10;
+
+/// How often the clock is asked. Sleeping until the next backup would miss a clock that is set, or a machine that slept.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How soon a backup that failed is tried again, at the latest.
+const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// What the name of a backup begins and ends with, around its time.
+const NAME: (&str, &str) = ("authtokens-", ".db");
+
+/// What stands beside a database that is or was in use, and never beside a backup.
+const IN_USE: [&str; 2] = ["-wal", ".lock"];
+
+/// What is backed up, where to and how often.
+#[derive(Clone, Debug)]
+pub struct BackupSettings {
+    /// The database.
+    pub database: PathBuf,
+    /// Where the backups are; made where it is missing.
+    pub folder: PathBuf,
+    /// How long after a backup the next one is due.
+    pub every: Duration,
+    /// How many are kept.
+    pub keep: usize,
+}
+
+/// How the backups are doing. Clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct BackupStatus(Arc<Mutex<BackupFigures>>);
+
+/// How the backups are doing as of one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackupFigures {
+    /// The moment that the newest good backup holds.
+    pub last_good: Option<Timestamp>,
+    /// When a backup last failed.
+    pub last_failed: Option<Timestamp>,
+    /// How large the last backup that this process made is, in bytes.
+    pub size: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// How many backups there are.
+    pub kept: usize,
+    /// How many backups this process has made.
+    pub made: u64,
+    /// How many failed.
+    pub failed: u64,
+}
+
+impl BackupStatus {
+    /// As of now.
+    #[must_use]
+    pub fn figures(&self) -> BackupFigures {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, update: impl FnOnce(&mut BackupFigures)) {
+        update(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The thread that makes them. It is told to stop when this is dropped.
+pub struct Backups {
+    status: BackupStatus,
+    stop: Stop,
+    thread: Thread,
+    /// Its other end goes away with the thread.
+    ended: watch::Receiver<()>,
+}
+
+impl Backups {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn start(settings: BackupSettings, clock: Clock) -> io::Result<Self> {
+        let status = BackupStatus::default();
+        let stop = Stop::default();
+        let (end, ended) = watch::channel(());
+        let mut schedule = Schedule { settings, clock, stop: stop.clone(), status: status.clone(), bad: Vec::new() };
+        let thread = thread::Builder::new().name("authtokens backup".to_owned()).spawn(move || {
+            step_aside("the backup thread", NICENESS);
+            schedule.keep_backing_up();
+            drop(end);
+        })?;
+        Ok(Self { status, stop, thread: thread.thread().clone(), ended })
+    }
+
+    /// How they are doing.
+    #[must_use]
+    pub fn status(&self) -> BackupStatus {
+        self.status.clone()
+    }
+
+    /// Tells the thread to stop. A backup that is being made is given up.
+    pub fn tell_to_stop(&self) {
+        self.stop.ask();
+        self.thread.unpark();
+    }
+
+    /// Tells the thread to stop and waits until it has.
+    pub async fn stop(&self) {
+        self.tell_to_stop();
+        let _ = self.ended.clone().changed().await;
+    }
+}
+
+impl Drop for Backups {
+    fn drop(&mut self) {
+        self.tell_to_stop();
+    }
+}
+
+/// Why there is no new backup.
+#[derive(Debug, Error)]
+enum RunError {
+    #[error("cannot make the folder {path}: {source}")]
+    Folder { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error("it panicked")]
+    Panicked,
+}
+
+struct Schedule {
+    settings: BackupSettings,
+    clock: Clock,
+    stop: Stop,
+    status: BackupStatus,
+    /// The backups that are known to be no good. A person may still want them.
+    bad: Vec<PathBuf>,
+}
+
+impl Schedule {
+    fn keep_backing_up(&mut self) {
+        let mut due = guarded(|| Ok(self.first_due())).unwrap_or_else(|_| self.clock.now());
+        while !self.stop.is_asked() {
+            let now = self.clock.now();
+            // A clock that was wrong and has been set back would otherwise stop the backups until the time that it had.
+            due = due.min(now.plus(self.settings.every));
+            if now < due {
+                thread::park_timeout(LOOK_EVERY);
+                continue;
+            }
+            match guarded(|| self.back_up(now)) {
+                Ok(()) => due = now.plus(self.settings.every),
+                Err(RunError::Backup(BackupError::Stopped)) => {}
+                Err(error) => {
+                    let retry_after = self.settings.every.min(RETRY_AFTER);
+                    log::error!("no backup was made, and it is tried again in {} s: {error}", retry_after.as_secs());
+                    self.status.update(|figures| {
+                        figures.last_failed = Some(now);
+                        figures.failed += 1;
+                    });
+                    due = self.clock.now().plus(retry_after);
+                }
+            }
+        }
+    }
+
+    /// When the first one is due: at once where there is no good one.
+    fn first_due(&mut self) -> Timestamp {
+        let now = self.clock.now();
+        let found = self.list().unwrap_or_default();
+        self.status.update(|figures| figures.kept = found.len());
+        // A name from the future tells of a clock that was wrong, and not when the backup was made.
+        for (time, path) in found.into_iter().rev().filter(|(time, _)| *time <= now) {
+            match backup::check(&path, &self.stop, &mut |_| {}) {
+                Ok(_) => {
+                    self.status.update(|figures| figures.last_good = Some(time));
+                    return time.plus(self.settings.every);
+                }
+                Err(BackupError::Stopped) => break,
+                Err(error) => {
+                    log::error!("a backup is no good: {error}");
+                    self.bad.push(path);
+                }
+            }
+        }
+        now
+    }
+
+    fn back_up(&self, now: Timestamp) -> Result<(), RunError> {
+        let BackupSettings { database, folder, keep, .. } = &self.settings;
+        let folder_error = |source| RunError::Folder { path: folder.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(folder_error)?;
+        let path = folder.join(format!("{}{}{}", NAME.0, now.compact(), NAME.1));
+        let BackupReport { check, took } = backup::back_up(database, &path, Existing::Refuse, &self.stop, &mut |_| {})?;
+        // Once more, under its own name and as whoever restores it finds it.
+        match backup::check(&path, &self.stop, &mut |_| {}) {
+            Ok(_) => {}
+            // It was checked before it took its name, and the next start tries it again.
+            Err(BackupError::Stopped) => return Err(BackupError::Stopped.into()),
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                return Err(error.into());
+            }
+        }
+        log::info!("backed up to {}: {} bytes in {} ms", path.display(), check.size(), took.as_millis());
+        self.status.update(|figures| {
+            figures.last_good = Some(now);
+            figures.size = check.size();
+            figures.took = took;
+            figures.made += 1;
+        });
+        self.make_room(now, &path, *keep);
+        Ok(())
+    }
+
+    /// Deletes the oldest beyond `keep`, and never the one that was just `made`. What is no good, and what has a name
+    /// from the future, takes nobody's room.
+    fn make_room(&self, now: Timestamp, made: &Path, keep: usize) {
+        let found = match self.list() {
+            Ok(found) => found,
+            Err(error) => {
+                let folder = self.settings.folder.display();
+                return log::error!("the old backups in {folder} cannot be listed: {error}");
+            }
+        };
+        let older: Vec<&PathBuf> = found
+            .iter()
+            .filter(|(time, path)| *time <= now && path != made && !self.bad.contains(path))
+            .map(|(_, path)| path)
+            .collect();
+        let mut kept = found.len();
+        for path in &older[..older.len().saturating_sub(keep.saturating_sub(1))] {
+            match fs::remove_file(path) {
+                Ok(()) => kept -= 1,
+                Err(error) => log::error!("the old backup {} could not be deleted: {error}", path.display()),
+            }
+        }
+        self.status.update(|figures| figures.kept = kept);
+    }
+
+    /// The backups in the folder, oldest first: plain files with a backup's name, but for the database itself and
+    /// whatever else is served under such a name.
+    fn list(&self) -> io::Result<Vec<(Timestamp, PathBuf)>> {
+        let database = fs::metadata(&self.settings.database).ok().map(|found| (found.dev(), found.ino()));
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.settings.folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let time = name.strip_prefix(NAME.0).and_then(|name| name.strip_suffix(NAME.1));
+            let Some(time) = time.and_then(Timestamp::from_compact) else { continue };
+            let file = entry.metadata()?;
+            let is_in_use = database == Some((file.dev(), file.ino()))
+                || IN_USE.iter().any(|suffix| entry.path().with_file_name(format!("{name}{suffix}")).exists());
+            if file.is_file() && !is_in_use {
+                found.push((time, entry.path()));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// A panic fails the backup that it meets and not those to come.
+fn guarded<T>(work: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(RunError::Panicked))
+}

@@ -1,0 +1,151 @@
+//! How commands ask: for a password that nobody sees, and for a yes.
+//!
+//! A password comes from a terminal or from standard input, never from an argument or the environment, where the
+//! system's other users and a shell's history would find it.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::num::NonZeroUsize;
+use std::pin::{Pin, pin};
+use std::thread;
+
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use tokio::sync::oneshot;
+
+use super::output::printable;
+use super::{CommandError, told_to_stop};
+use crate::config::PasswordConfig;
+use crate::password::{PasswordPolicy, Passwords, PlainPassword};
+use crate::user::PasswordHash;
+
+/// How long a line on standard input may be: as long as the longest body that can be configured.
+const LONGEST_LINE: u64 = 64 << 20;
+
+/// Asks for a new password and hashes it. At a terminal it is typed twice and not shown; otherwise it is the first line
+/// of standard input without its newline.
+///
+/// # Errors
+/// [`CommandError`] when there is none, or when it breaks the policy.
+pub async fn new_password(config: &PasswordConfig) -> Result<PasswordHash, CommandError> {
+    let policy = PasswordPolicy { min_length: config.min_length, reject_common: config.reject_common };
+    let start = || Passwords::start(config.bcrypt_cost, NonZeroUsize::MIN, 1).map_err(CommandError::Start);
+    if !io::stdin().is_terminal() {
+        let password = piped(&policy)?;
+        return Ok(start()?.hash(password, std::future::pending()).await?);
+    }
+    // Listens before anything is asked: no Ctrl-C falls between a question and the wait for its answer.
+    let mut stopped = pin!(told_to_stop().map_err(CommandError::Start)?);
+    let password = typed(&policy, stopped.as_mut()).await?;
+    let passwords = start()?;
+    tokio::select! {
+        biased;
+        () = stopped => Err(CommandError::Interrupted),
+        hash = passwords.hash(password, std::future::pending()) => Ok(hash?),
+    }
+}
+
+async fn typed(
+    policy: &PasswordPolicy,
+    mut stopped: Pin<&mut impl Future<Output = ()>>,
+) -> Result<PlainPassword, CommandError> {
+    let terminal = Silenced::open().map_err(CommandError::Input)?;
+    let mut ask = async |question| {
+        let answer = terminal.ask(question).map_err(CommandError::Input)?;
+        tokio::select! {
+            biased;
+            () = &mut stopped => Err(CommandError::Interrupted),
+            line = answer => line.unwrap_or(Err(io::ErrorKind::BrokenPipe.into())).map_err(CommandError::Input),
+        }
+    };
+    let first = ask("New password: ").await?;
+    let password = accept(policy, first.clone())?;
+    if ask("The same again: ").await? == first { Ok(password) } else { Err(CommandError::PasswordsDiffer) }
+}
+
+/// How much of a typed line Linux gives at most: the rest is dropped without a word.
+const LONGEST_TYPED: usize = 4_095;
+
+/// The terminal while it does not show what is typed. It does again when this goes. Meanwhile no key suspends the
+/// command or ends it with a core dump: the shell would bring the terminal's own ways back, or leave it silent.
+struct Silenced {
+    terminal: File,
+    before: Termios,
+}
+
+impl Silenced {
+    fn open() -> io::Result<Self> {
+        let terminal = File::options().read(true).write(true).open("/dev/tty")?;
+        let before = tcgetattr(&terminal)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
+        for key in [SpecialCodeIndex::VSUSP, SpecialCodeIndex::VQUIT] {
+            silent.special_codes[key] = 0;
+        }
+        tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
+        Ok(Self { terminal, before })
+    }
+
+    /// Asks for a line. A read cannot be called off: it has a thread, which the process ends with.
+    fn ask(&self, question: &str) -> io::Result<oneshot::Receiver<io::Result<String>>> {
+        let mut terminal = self.terminal.try_clone()?;
+        terminal.write_all(question.as_bytes())?;
+        let (answer, answered) = oneshot::channel();
+        let ask = move || {
+            let line = line(BufReader::new(&terminal)).and_then(|line| match line.len() {
+                LONGEST_TYPED.. => Err(io::Error::other("a terminal cuts a line as long as that; use a pipe")),
+                _ => Ok(line),
+            });
+            // The newline that was typed is not shown either.
+            let _ = terminal.write_all(b"\n");
+            let _ = answer.send(line);
+        };
+        thread::Builder::new().name("prompt".to_owned()).spawn(ask)?;
+        Ok(answered)
+    }
+}
+
+impl Drop for Silenced {
+    fn drop(&mut self) {
+        // What was typed behind a question that is given up is nobody's input.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Flush, &self.before);
+    }
+}
+
+fn piped(policy: &PasswordPolicy) -> Result<PlainPassword, CommandError> {
+    accept(policy, line(io::stdin().lock()).map_err(CommandError::Input)?)
+}
+
+/// One line without its newline.
+fn line(input: impl io::BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    input.take(LONGEST_LINE).read_line(&mut line)?;
+    if line.ends_with('\n') {
+        line.pop();
+    }
+    Ok(line)
+}
+
+fn accept(policy: &PasswordPolicy, text: String) -> Result<PlainPassword, CommandError> {
+    let password = PlainPassword::parse("password", text)?;
+    policy.check("password", &password)?;
+    Ok(password)
+}
+
+/// Asks whether it is to be done, unless `yes` says so already.
+///
+/// # Errors
+/// [`CommandError::Declined`], or [`CommandError::NeedsYes`] where nobody can be asked.
+pub fn confirm(question: &str, yes: bool) -> Result<(), CommandError> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(CommandError::NeedsYes);
+    }
+    let mut answer = String::new();
+    let _ = write!(io::stderr(), "{} [y/N] ", printable(question));
+    match io::stdin().read_line(&mut answer) {
+        Ok(_) if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) => Ok(()),
+        _ => Err(CommandError::Declined),
+    }
+}

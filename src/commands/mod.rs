@@ -1,0 +1,207 @@
+//! What the operator does at the server's own command line, beside serving.
+//!
+//! A command works on the file itself, whether a server runs or not: the server reads the file anew for every request,
+//! and so feels a change at once. There is a file of commands a noun; [`output`] is what they print with, [`input`] what
+//! they ask with.
+
+pub mod account;
+pub mod configuration;
+pub mod event;
+pub mod file;
+pub mod input;
+pub mod output;
+pub mod session;
+
+use std::{fs, io};
+
+use serde::Serialize;
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::error::Chain;
+use crate::field::InvalidField;
+use crate::password::PasswordError;
+use crate::repository::backup::BackupError;
+use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings};
+use crate::repository::{Repository as _, RepositoryError, UniqueField};
+use crate::startup::stop_signal;
+
+use output::{List, Output};
+
+/// How many rows are read at once.
+const PAGE: u32 = 500;
+
+/// Why a command did not do what it was asked. Each is one sentence for a person.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The question cannot be asked, and the answer was not given.
+    #[error("it needs --yes where there is no terminal to ask at")]
+    NeedsYes,
+    /// The answer was no.
+    #[error("nothing was done")]
+    Declined,
+    /// The database cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The backup was not made, put back or found good.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The name belongs to nobody.
+    #[error("there is no account named {0}")]
+    NoAccount(String),
+    /// The name belongs to somebody.
+    #[error("there is an account named {0} already")]
+    Taken(String),
+    /// Nobody would be left to undo it.
+    #[error("{0} is the last superuser who can log in")]
+    LastSuperuser(String),
+    /// The id belongs to no session of the account's.
+    #[error("{0} has no session of this id")]
+    NoSession(String),
+    /// The password breaks a rule.
+    #[error("the {0}")]
+    Field(#[from] InvalidField),
+    /// The two passwords that were typed differ.
+    #[error("the two passwords differ")]
+    PasswordsDiffer,
+    /// There is no password to be had from standard input or the terminal.
+    #[error("cannot read the password: {0}")]
+    Input(#[source] io::Error),
+    /// It was given up with Ctrl-C.
+    #[error("it was interrupted, and nothing was done")]
+    Interrupted,
+    /// The password could not be hashed.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The store failed.
+    #[error("{}", Chain(.0))]
+    Repository(RepositoryError),
+    /// Nobody takes what is printed.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+    /// The system gives no threads.
+    #[error("cannot start: {0}")]
+    Start(#[source] io::Error),
+    /// The server did not start, or did not stop as it should.
+    #[error("{0}")]
+    Serve(Box<dyn std::error::Error>),
+}
+
+impl CommandError {
+    /// What the process exits with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            // Whoever has read enough has closed the pipe.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Config(_) | Self::NeedsYes => 2,
+            // As a shell has it for what SIGINT ended.
+            Self::Interrupted => 130,
+            _ => 1,
+        }
+    }
+
+    /// What the store said of an account.
+    fn of_account(username: &str, error: RepositoryError) -> Self {
+        match error {
+            RepositoryError::Conflict(UniqueField::Username) => Self::Taken(username.to_owned()),
+            RepositoryError::LastSuperuser => Self::LastSuperuser(username.to_owned()),
+            other => Self::Repository(other),
+        }
+    }
+}
+
+impl From<RepositoryError> for CommandError {
+    fn from(error: RepositoryError) -> Self {
+        Self::Repository(error)
+    }
+}
+
+/// What every command works with.
+pub struct Workplace {
+    /// The configuration.
+    pub config: Config,
+    /// Where it prints.
+    pub output: Output,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Workplace {
+    /// Opens the database, beside a server or not; makes it only where `make` says so.
+    fn open(&self, make: bool) -> Result<SqliteRepository, OpenError> {
+        let settings = SqliteSettings {
+            path: self.config.database.path.clone(),
+            // A command does one thing after another.
+            readers: 1,
+            busy_timeout: self.config.database.busy_timeout,
+            cache: 0,
+        };
+        SqliteRepository::open_beside(&settings, make)
+    }
+
+    /// Closes the database behind the work, whatever became of it.
+    async fn close(&self, repository: &SqliteRepository) {
+        // What was acknowledged is in the log beside the file, and whoever opens it next reads it.
+        let _ = repository.close().await;
+    }
+}
+
+/// Prints a list of at most `limit` rows, a page at a time: `page` reads the next so many.
+async fn print_pages<T, S: Serialize, const COLUMNS: usize>(
+    mut list: List<'_, COLUMNS>,
+    limit: u64,
+    mut page: impl AsyncFnMut(u32) -> Result<Vec<T>, RepositoryError>,
+    row: impl Fn(T) -> (S, [String; COLUMNS]),
+) -> Result<(), CommandError> {
+    let mut left = limit;
+    loop {
+        let size = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
+        let rows = page(size).await?;
+        let count = rows.len();
+        left -= count as u64;
+        list.add(rows.into_iter().map(&row))?;
+        if count < size as usize || left == 0 {
+            return Ok(list.end()?);
+        }
+    }
+}
+
+/// Resolves when the process is told to stop, also by the end of its terminal.
+fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+    let stop = stop_signal()?;
+    // What nohup started lives on.
+    let mut hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
+    Ok(async move {
+        let hang_up = async {
+            match &mut hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop => {}
+            _ = hang_up => {}
+        }
+    })
+}
+
+/// Whether SIGHUP is among the signals that this process was started to ignore, as far as the system tells.
+fn ignores_hang_up() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Does a command's work from beginning to end.
+///
+/// # Errors
+/// The work's own.
+pub fn run(work: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Start)?.block_on(work)
+}

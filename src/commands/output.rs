@@ -1,0 +1,201 @@
+//! How commands print: for people as lines and aligned columns, for programs as JSON.
+//!
+//! What is stored was typed by strangers. A control character among it could make a terminal show what is not there, so
+//! none is ever printed as it is.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, Stdout, Write as _};
+
+use serde::Serialize;
+
+use crate::json;
+
+/// Standard output in one of two forms.
+pub struct Output {
+    out: BufWriter<Stdout>,
+    form: Form,
+}
+
+/// Whom it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// People.
+    Text,
+    /// Programs.
+    Json,
+}
+
+impl Output {
+    /// Standard output in this form.
+    #[must_use]
+    pub fn new(form: Form) -> Self {
+        Self { out: BufWriter::new(io::stdout()), form }
+    }
+
+    /// Prints one thing: as JSON, or as the lines that `text` makes of it.
+    ///
+    /// # Errors
+    /// When standard output takes nothing.
+    pub fn print<T: Serialize>(&mut self, thing: &T, text: impl FnOnce() -> String) -> io::Result<()> {
+        match self.form {
+            Form::Json => writeln!(self.out, "{}", to_json(thing)?)?,
+            Form::Text => self.out.write_all(text().as_bytes())?,
+        }
+        self.out.flush()
+    }
+
+    /// Prints bytes as they are.
+    ///
+    /// # Errors
+    /// When standard output takes nothing.
+    pub fn print_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.out.flush()
+    }
+
+    /// Starts a list whose columns have these headings.
+    #[must_use]
+    pub fn list<const COLUMNS: usize>(&mut self, headings: [&'static str; COLUMNS]) -> List<'_, COLUMNS> {
+        List { output: self, headings, widths: headings.map(|heading| heading.chars().count()), is_begun: false }
+    }
+}
+
+/// A list that is printed as its rows come: a table for people, one array for programs.
+pub struct List<'a, const COLUMNS: usize> {
+    output: &'a mut Output,
+    headings: [&'static str; COLUMNS],
+    widths: [usize; COLUMNS],
+    is_begun: bool,
+}
+
+impl<const COLUMNS: usize> List<'_, COLUMNS> {
+    /// Prints some more rows: each is what a program is told and what people read in the columns.
+    ///
+    /// # Errors
+    /// When standard output takes nothing.
+    pub fn add<T: Serialize>(&mut self, rows: impl IntoIterator<Item = (T, [String; COLUMNS])>) -> io::Result<()> {
+        if self.output.form == Form::Json {
+            for (thing, _) in rows {
+                let before = if self.is_begun { ",\n " } else { "[" };
+                self.is_begun = true;
+                write!(self.output.out, "{before}{}", to_json(&thing)?)?;
+            }
+        } else {
+            let rows: Vec<[String; COLUMNS]> = rows
+                .into_iter()
+                .map(|(_, cells)| {
+                    cells.map(|cell| if cell.is_empty() { "-".to_owned() } else { printable(&cell).into() })
+                })
+                .collect();
+            // Columns never become narrower, so that what comes later stands below what came before where it can.
+            for row in &rows {
+                for (width, cell) in self.widths.iter_mut().zip(row) {
+                    *width = (*width).max(cell.chars().count());
+                }
+            }
+            self.head()?;
+            for row in &rows {
+                self.line(row)?;
+            }
+        }
+        self.output.out.flush()
+    }
+
+    /// Ends the list.
+    ///
+    /// # Errors
+    /// When standard output takes nothing.
+    pub fn end(mut self) -> io::Result<()> {
+        match (self.output.form, self.is_begun) {
+            (Form::Json, true) => writeln!(self.output.out, "]")?,
+            (Form::Json, false) => writeln!(self.output.out, "[]")?,
+            (Form::Text, _) => self.head()?,
+        }
+        self.output.out.flush()
+    }
+
+    fn head(&mut self) -> io::Result<()> {
+        if self.is_begun {
+            return Ok(());
+        }
+        self.is_begun = true;
+        self.line(&self.headings.map(str::to_owned))
+    }
+
+    fn line(&mut self, cells: &[String; COLUMNS]) -> io::Result<()> {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(self.widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        writeln!(self.output.out, "{}", line.trim_end())
+    }
+}
+
+/// Names and values in two columns, for people.
+#[must_use]
+pub fn pairs(pairs: &[(&str, String)]) -> String {
+    let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    pairs.iter().fold(String::new(), |mut text, (name, value)| {
+        let _ = writeln!(text, "{}", format!("{name:width$}  {}", printable(value)).trim_end());
+        text
+    })
+}
+
+/// A text as a terminal may show it: without control characters, and without those that turn the direction of a line.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unprintable) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unprintable(c) {
+            let _ = write!(out, "{}", c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// JSON that a terminal may show. Where JSON itself lets such a character stand, it is in a string, and may be escaped.
+/// So is a string of TOML, which knows the same escapes.
+///
+/// # Errors
+/// Only when a value's own `Serialize` fails.
+pub fn to_json<T: Serialize + ?Sized>(thing: &T) -> io::Result<String> {
+    let json = String::from_utf8(json::to_vec(thing)?).map_err(io::Error::other)?;
+    if !json.contains(is_unprintable) {
+        return Ok(json);
+    }
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_unprintable(c) {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    Ok(out)
+}
+
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_character_reaches_a_terminal() {
+        let nasty = "a\u{1b}[31mb\r\n\u{9b}c\u{7f}\u{202e}ü";
+        assert_eq!(printable(nasty), "a\\u{1b}[31mb\\r\\n\\u{9b}c\\u{7f}\\u{202e}ü");
+        let json = to_json(nasty).unwrap();
+        assert!(!json.contains(is_unprintable), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), nasty);
+        assert_eq!(pairs(&[("a", "x\ny".to_owned()), ("long", String::new())]), "a     x\\ny\nlong\n");
+    }
+}

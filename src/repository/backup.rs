@@ -1,0 +1,780 @@
+//! Copies of the database that can be trusted: made while a server writes, checked, and put back.
+//!
+//! A backup is one SQLite file that needs nothing beside it. It is copied by SQLite itself out of one read transaction,
+//! so it holds the database as of the moment at which the copy began, and nobody who writes meanwhile waits for it or
+//! makes it begin again. It grows under another name and takes its own only when it is checked and on the disk: a file
+//! with a backup's name is whole.
+//!
+//! Everything here blocks; it is for a thread of its own or for the command line.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use thiserror::Error;
+
+use super::Cause;
+use super::file::{self, Owner, Presence, RESTORE_LOCK, folder_of, own_name};
+use super::schema::{self, SchemaError};
+use super::sqlite::{OpenError, lock_beside, make_folder, schema_error, with_suffix};
+use crate::clock::Timestamp;
+
+/// How many pages are copied between two rests: 256 KiB, well under a millisecond's work.
+const PAGES_A_STEP: i32 = 64;
+
+/// How long a rest is at least. It is as long as the step before it, so that a copy takes half of one core at most.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+
+/// How many steps go to the disk together. Left to the end, the whole copy would stand in the way of a commit at once.
+const STEPS_A_FLUSH: u32 = 32;
+
+/// How long to wait for a lock that another program holds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many of SQLite's instructions pass between two looks at whether to stop.
+const INSTRUCTIONS_A_LOOK: i32 = 1_000;
+
+/// How many findings a sentence tells.
+const FINDINGS: usize = 3;
+
+/// What the name of a file that is not finished ends with, before the number of the process that makes it.
+const PARTIAL: &str = ".authtokens-partial-";
+
+/// What SQLite may keep beside a database and would read as a part of it.
+const LOGS: [&str; 2] = ["-wal", "-journal"];
+
+/// Why there is no backup, no restored database, or no good word for a file. Each is one sentence for a person.
+#[derive(Debug, Error)]
+pub enum BackupError {
+    /// The file that is to be read is missing or cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite or the system said.
+        source: Cause,
+    },
+    /// The file, or its folder, cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something went wrong between the two.
+    #[error("cannot copy {from} to {to}: {source}")]
+    Copy {
+        /// What was read.
+        from: PathBuf,
+        /// What was written.
+        to: PathBuf,
+        /// What SQLite said.
+        source: Cause,
+    },
+    /// Something has this name already.
+    #[error("{path} exists already")]
+    Exists {
+        /// The name.
+        path: PathBuf,
+    },
+    /// Something has this name already, and it is not a file that could be replaced.
+    #[error("{path} exists already and is not a plain file")]
+    NotAFile {
+        /// The name.
+        path: PathBuf,
+    },
+    /// The copy would take the place of what is copied.
+    #[error("{path} belongs to the database itself")]
+    SameFile {
+        /// The name.
+        path: PathBuf,
+    },
+    /// SQLite would read this file as a part of the one that is to be written.
+    #[error("{path} is in the way: it belongs to a database of that name, which may be in use")]
+    InTheWay {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is nothing in it.
+    #[error("{path} is an empty database")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Whoever wrote it was killed in the middle of a change, and reading alone cannot undo that.
+    #[error("{path} was left in the middle of a change that {path}-journal undoes: open it once with what wrote it")]
+    HalfChanged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What it holds contradicts itself.
+    #[error("{path} is damaged: {findings}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The first things that were found.
+        findings: String,
+    },
+    /// Another program is at work in it.
+    #[error("another program has {path} open")]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It was told to stop.
+    #[error("it was stopped before its end")]
+    Stopped,
+    /// The database may not be used: a server has it, or it is not ours, or a newer release wrote it.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+}
+
+/// Asks for an early end. Clones ask for the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks for it.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether someone has.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn check(&self) -> Result<(), BackupError> {
+        if self.is_asked() { Err(BackupError::Stopped) } else { Ok(()) }
+    }
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Pages are being copied.
+    Copying {
+        /// How many are.
+        done: u64,
+        /// How many there are.
+        of: u64,
+    },
+    /// The file is being checked.
+    Checking,
+}
+
+/// What becomes of a file that has the backup's name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and there is no backup.
+    Refuse,
+    /// The backup takes its place in one step.
+    Replace,
+}
+
+/// What a good file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckReport {
+    /// The version of its schema. An older one than this release's is brought up to date by the next start.
+    pub schema_version: i32,
+    /// How many pages it has.
+    pub pages: u64,
+    /// How large a page is, in bytes.
+    pub page_size: u64,
+    /// Its tables by name.
+    pub tables: Vec<TableReport>,
+}
+
+impl CheckReport {
+    /// Its size in bytes, as of the moment at which it was checked.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.pages * self.page_size
+    }
+}
+
+/// One table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableReport {
+    /// Its name.
+    pub name: String,
+    /// How many rows it has.
+    pub rows: u64,
+}
+
+/// A backup that was made.
+#[derive(Clone, Debug)]
+pub struct BackupReport {
+    /// What it holds.
+    pub check: CheckReport,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A backup that was put back.
+#[derive(Clone, Debug)]
+pub struct RestoreReport {
+    /// What the database holds now.
+    pub check: CheckReport,
+    /// Where the database is that was there before; `None` where there was none.
+    pub kept: Option<PathBuf>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Copies the database `source`, which a server may be using, to the file `target`.
+///
+/// # Errors
+/// [`BackupError`]. Whatever had the target's name before is then still there, and nothing new is.
+pub fn back_up(
+    source: &Path,
+    target: &Path,
+    existing: Existing,
+    stop: &Stop,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<BackupReport, BackupError> {
+    let started = Instant::now();
+    let found = database_at(source)?;
+    refuse_target(source, target, existing)?;
+    let file = fs::canonicalize(source).map_err(|error| read_error(source, error))?;
+    if is_log_elsewhere(&found, &file) {
+        return Err(OpenError::HardLink { path: source.to_owned() }.into());
+    }
+    let presence = Presence::begin(&file, source)?;
+    let partial = Partial::create(target, None)?;
+    let check =
+        copy_checked(source, Kind::Database { is_on_read_only_disk: presence.is_read_only }, &partial, stop, progress)?;
+    // Again, for the copy may have taken its time.
+    refuse_target(source, target, existing)?;
+    partial.place()?;
+    Ok(BackupReport { check, took: started.elapsed() })
+}
+
+/// Reads all of a database, or of a backup, and tells what it holds. Nothing is written; a server may be using it.
+///
+/// # Errors
+/// [`BackupError::Damaged`] where it contradicts itself, or another where it cannot be read or is not ours.
+pub fn check(path: &Path, stop: &Stop, progress: &mut dyn FnMut(Progress)) -> Result<CheckReport, BackupError> {
+    let found = database_at(path)?;
+    let file = fs::canonicalize(path).map_err(|error| read_error(path, error))?;
+    // A backup has no log of its own, and may have as many names as it likes.
+    if is_log_elsewhere(&found, &file) && file::has_log(&file).map_err(|error| read_error(path, error))? {
+        return Err(OpenError::HardLink { path: path.to_owned() }.into());
+    }
+    // Only a database has locks beside it, and one that only commands have opened has but one.
+    let is_database = [".lock", RESTORE_LOCK].iter().any(|suffix| with_suffix(&file, suffix).exists());
+    let presence = is_database.then(|| Presence::begin(&file, path)).transpose()?;
+    let kind = presence
+        .as_ref()
+        .map_or(Kind::Backup, |presence| Kind::Database { is_on_read_only_disk: presence.is_read_only });
+    inspect(&open_reader(path, kind)?, path, stop, progress)
+}
+
+/// Puts a backup in the place of the database, which no server may be using. What was there is kept beside it, under a
+/// name that tells the time `now`. An older backup is welcome: the next start brings it up to date.
+///
+/// # Errors
+/// [`BackupError`]. The database is then what it was.
+pub fn restore(
+    backup: &Path,
+    database: &Path,
+    now: Timestamp,
+    stop: &Stop,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<RestoreReport, BackupError> {
+    // A kill at any point, or a power cut, leaves a database that can be used, for each step is on the disk before the
+    // next one begins:
+    //
+    // 1. The backup is copied to a name of its own and checked. Nothing else has changed.
+    // 2. The old database takes in its log, and has none from then on. This is a change of SQLite's own and is undone
+    //    or completed by whoever opens the file next. The old database is in its place and whole.
+    // 3. The old database is copied to the name under which it is kept. It is still in its place. It is neither renamed
+    //    nor linked: without a file in its place the next start would make an empty one, and a file with two names
+    //    would be refused.
+    // 4. What is left of its logs goes. There is something left only where step 2 met damage, and step 3 has kept it. A
+    //    log goes before the new file comes, and never the other way round: SQLite would take the log of the old file
+    //    for that of the new one.
+    // 5. The copy of step 1 takes the database's name in one step.
+    //
+    // Nobody else opens the database meanwhile, and nobody has it open who did so before: not the server, and no
+    // command, whose changes would go to the old file or, worse, to a log that is then read as the new file's.
+    let started = Instant::now();
+    if !fs::metadata(backup).map_err(|error| read_error(backup, error))?.is_file() {
+        return Err(OpenError::NotADatabase { path: backup.to_owned() }.into());
+    }
+    make_folder(database)?;
+    let own_name = own_name(database)?;
+    let _alone = file::keep_everyone_away(&own_name, database)?;
+    let _lock = lock_beside(&own_name, database)?;
+    let old = fs::metadata(&own_name).ok();
+    if old.as_ref().is_some_and(|old| fs::metadata(backup).is_ok_and(|backup| is_same(old, &backup))) {
+        return Err(BackupError::SameFile { path: backup.to_owned() });
+    }
+    let kept = with_suffix(&own_name, &format!(".before-restore-{}", now.compact()));
+    if fs::symlink_metadata(&kept).is_ok() {
+        return Err(BackupError::Exists { path: kept });
+    }
+    // Whoever restores, root perhaps, the server must be able to open what it finds.
+    let owner = match &old {
+        Some(old) => Owner::of(old),
+        None => Owner::of(&fs::metadata(folder_of(&own_name)).map_err(|source| write_error(&own_name, source))?),
+    };
+
+    let partial = Partial::create(&own_name, Some(owner))?;
+    let check = copy_checked(backup, Kind::Backup, &partial, stop, progress)?;
+    if old.is_some() {
+        take_in_log(&own_name)?;
+        keep(&own_name, &kept, owner)?;
+    }
+    for suffix in LOGS.into_iter().chain(["-shm"]) {
+        remove(&with_suffix(&own_name, suffix))?;
+    }
+    flush_folder(&own_name)?;
+    partial.place()?;
+    Ok(RestoreReport { check, kept: old.map(|_| kept), took: started.elapsed() })
+}
+
+/// A file that is not finished. Whoever drops it before it is placed removes it; what a killed process left behind is
+/// known by its lock being free, and is swept by the next one that is made in the same folder.
+struct Partial {
+    path: PathBuf,
+    target: PathBuf,
+    file: File,
+    is_placed: bool,
+}
+
+impl Partial {
+    /// Makes it beside `target`, for its owner only.
+    fn create(target: &Path, owner: Option<Owner>) -> Result<Self, BackupError> {
+        let error = |source| write_error(target, source);
+        let Some(name) = target.file_name() else {
+            return Err(error(io::Error::from(io::ErrorKind::InvalidInput)));
+        };
+        let folder = folder_of(target);
+        sweep(folder).map_err(error)?;
+        let mut own_name = OsString::from(".");
+        own_name.push(name);
+        own_name.push(format!("{PARTIAL}{}", std::process::id()));
+        let path = folder.join(own_name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(error)?;
+        let partial = Self { path, target: target.to_owned(), file, is_placed: false };
+        partial.file.try_lock().map_err(|failure| error(failure.into()))?;
+        // The umask may have taken more than it should.
+        partial.file.set_permissions(Permissions::from_mode(0o600)).map_err(error)?;
+        if let Some(owner) = owner {
+            owner.take(&partial.file).map_err(error)?;
+        }
+        // Between its making and its lock another process may have taken it for one that was left behind.
+        if partial.file.metadata().map_err(error)?.nlink() == 0 {
+            return Err(error(io::Error::from(io::ErrorKind::NotFound)));
+        }
+        Ok(partial)
+    }
+
+    fn flush(&self) -> Result<(), BackupError> {
+        self.file.sync_all().map_err(|source| write_error(&self.target, source))
+    }
+
+    /// Gives it its name, for good.
+    fn place(mut self) -> Result<(), BackupError> {
+        self.flush()?;
+        fs::rename(&self.path, &self.target).map_err(|source| write_error(&self.target, source))?;
+        self.is_placed = true;
+        flush_folder(&self.target)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.is_placed {
+            remove_partial(&self.path);
+        }
+    }
+}
+
+/// Removes what killed processes left behind in a folder: files with a partial's name that nobody holds.
+fn sweep(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_partial = name.starts_with('.')
+            && name.rsplit_once(PARTIAL).is_some_and(|(_, process)| process.bytes().all(|byte| byte.is_ascii_digit()));
+        if !is_partial || !entry.file_type()?.is_file() {
+            continue;
+        }
+        // One that cannot be opened is someone else's to sweep.
+        if let Ok(file) = OpenOptions::new().read(true).write(true).open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            remove_partial(&entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// The file itself goes last, so that nothing is left beside it whose name nobody knows.
+fn remove_partial(path: &Path) {
+    for suffix in ["-wal", "-shm", "-journal", ""] {
+        let _ = fs::remove_file(with_suffix(path, suffix));
+    }
+}
+
+/// Says whether a backup of `source` may take this name.
+fn refuse_target(source: &Path, target: &Path, existing: Existing) -> Result<(), BackupError> {
+    let own_name = fs::canonicalize(source).map_err(|error| read_error(source, error))?;
+    let of_source = fs::metadata(&own_name).map_err(|error| read_error(source, error))?;
+    let of_target = fs::metadata(target);
+    let folder = fs::canonicalize(folder_of(target)).map_err(|source| write_error(target, source))?;
+    let path = folder.join(target.file_name().unwrap_or_default());
+    let is_beside =
+        ["-wal", "-shm", "-journal", ".lock", RESTORE_LOCK].iter().any(|suffix| path == with_suffix(&own_name, suffix));
+    if is_beside || of_target.is_ok_and(|target| is_same(&of_source, &target)) {
+        return Err(BackupError::SameFile { path: target.to_owned() });
+    }
+    for suffix in LOGS {
+        let log = with_suffix(target, suffix);
+        if fs::symlink_metadata(&log).is_ok() {
+            return Err(BackupError::InTheWay { path: log });
+        }
+    }
+    match (fs::symlink_metadata(target), existing) {
+        (Ok(_), Existing::Refuse) => Err(BackupError::Exists { path: target.to_owned() }),
+        (Ok(found), Existing::Replace) if !found.is_file() => Err(BackupError::NotAFile { path: target.to_owned() }),
+        (Err(source), _) if source.kind() != io::ErrorKind::NotFound => Err(write_error(target, source)),
+        _ => Ok(()),
+    }
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Copies the database as of this moment, checks the copy and brings it to the disk. What is wrong with the copy is
+/// wrong with what it was made from, and is told of that.
+fn copy_checked(
+    from: &Path,
+    kind: Kind,
+    partial: &Partial,
+    stop: &Stop,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<CheckReport, BackupError> {
+    let to = &partial.target;
+    let source = open_reader(from, kind)?;
+    // From its first read on, the transaction sees one state of the database, whoever writes meanwhile. SQLite copies
+    // out of it; without it, each step would be a transaction of its own and a write between two of them would make
+    // the copy begin again.
+    source.execute_batch("BEGIN").map_err(|error| sqlite_error(from, error))?;
+    require_ours(&source, from)?;
+    copy_pages(&source, from, partial, stop, progress)?;
+    // Until here the log could not begin again at its start.
+    drop(source);
+
+    let copy_error = |error: rusqlite::Error| copy_error(from, to, error);
+    let copy = open(&partial.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(copy_error)?;
+    // The copy says of itself that it has a log, as the original does; a backup is one file. Nobody else opens it, so
+    // there is no need for the shared index of a log.
+    set(&copy, "locking_mode", "exclusive").map_err(copy_error)?;
+    set(&copy, "journal_mode", "delete").map_err(copy_error)?;
+    copy.close().map_err(|(_, error)| copy_error(error))?;
+    partial.flush()?;
+    inspect(&open(&partial.path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(copy_error)?, from, stop, progress)
+}
+
+fn copy_pages(
+    source: &Connection,
+    from: &Path,
+    partial: &Partial,
+    stop: &Stop,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), BackupError> {
+    let copy_error = |error: rusqlite::Error| copy_error(from, &partial.target, error);
+    let mut copy = open(&partial.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(copy_error)?;
+    // Half a copy is thrown away, so nothing has to be able to undo it.
+    set(&copy, "journal_mode", "off").map_err(copy_error)?;
+    copy.pragma_update(None, "synchronous", "off").map_err(copy_error)?;
+    let backup = Backup::new(source, &mut copy).map_err(copy_error)?;
+    for step in 1_u32.. {
+        stop.check()?;
+        let started = Instant::now();
+        let result = backup.step(PAGES_A_STEP).map_err(copy_error)?;
+        let pages = backup.progress();
+        let [left, of] = [pages.remaining, pages.pagecount].map(|pages| u64::try_from(pages).unwrap_or_default());
+        progress(Progress::Copying { done: of.saturating_sub(left), of });
+        match result {
+            StepResult::Done => break,
+            StepResult::More if step % STEPS_A_FLUSH == 0 => partial.flush()?,
+            _ => {}
+        }
+        thread::sleep(started.elapsed().max(SHORTEST_REST));
+    }
+    drop(backup);
+    copy.close().map_err(|(_, error)| copy_error(error))
+}
+
+/// Reads everything, as of one moment. `path` is what the sentences speak of.
+fn inspect(
+    connection: &Connection,
+    path: &Path,
+    stop: &Stop,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<CheckReport, BackupError> {
+    let sqlite_error = |error: rusqlite::Error| sqlite_error(path, error);
+    stop.check()?;
+    progress(Progress::Checking);
+    let asked = stop.clone();
+    connection.progress_handler(INSTRUCTIONS_A_LOOK, Some(move || asked.is_asked())).map_err(sqlite_error)?;
+    connection.execute_batch("BEGIN").map_err(sqlite_error)?;
+    let schema_version = require_ours(connection, path)?;
+    let findings = find_damage(connection, schema_version).map_err(sqlite_error)?;
+    if !findings.is_empty() {
+        return Err(BackupError::Damaged { path: path.to_owned(), findings: findings.join("; ") });
+    }
+    let number = |pragma| {
+        let number: i64 = connection.pragma_query_value(None, pragma, |row| row.get(0)).map_err(sqlite_error)?;
+        Ok::<_, BackupError>(number.unsigned_abs())
+    };
+    Ok(CheckReport {
+        schema_version,
+        pages: number("page_count")?,
+        page_size: number("page_size")?,
+        tables: count_rows(connection).map_err(sqlite_error)?,
+    })
+}
+
+/// Refuses what is not a database of ours, or is of a newer release, or is empty; tells its schema's version.
+fn require_ours(connection: &Connection, path: &Path) -> Result<i32, BackupError> {
+    match schema::check(connection) {
+        Ok(0) => Err(BackupError::Empty { path: path.to_owned() }),
+        Ok(version) => Ok(version),
+        Err(SchemaError::Sqlite(error)) => Err(sqlite_error(path, error)),
+        Err(refused) => Err(schema_error(path, refused).into()),
+    }
+}
+
+/// The first things that cannot be right.
+fn find_damage(connection: &Connection, schema_version: i32) -> rusqlite::Result<Vec<String>> {
+    const MISSING: &str = "SELECT 'a row of ' || \"table\" || ' belongs to a row of ' || parent || ' that is missing' \
+         FROM pragma_foreign_key_check";
+    const NAMES: &str = "SELECT 'the column ' || objects.name || '.' || columns.name || ' is missing' \
+         FROM sqlite_schema AS objects JOIN pragma_table_xinfo(objects.name) AS columns WHERE objects.type = 'table' \
+         UNION SELECT 'the index ' || name || ' is missing' FROM sqlite_schema WHERE type = 'index' ORDER BY 1";
+    let mut findings = texts(connection, &format!("PRAGMA integrity_check({FINDINGS})"), FINDINGS)?;
+    if findings == ["ok"] {
+        findings = texts(connection, MISSING, FINDINGS)?;
+    }
+    // A name that is damaged or gone is in order as far as SQLite can tell.
+    if findings.is_empty() {
+        let new = Connection::open_in_memory()?;
+        new.execute_batch(schema::SCHEMA)?;
+        findings = texts(&new, NAMES, usize::MAX)?;
+        match upgraded(connection, schema_version) {
+            Ok(upgraded) => {
+                let found = texts(&upgraded, NAMES, usize::MAX)?;
+                findings.retain(|name| !found.contains(name));
+            }
+            Err(error) => findings = vec![format!("its schema cannot be brought up to date: {error}")],
+        }
+    }
+    findings.truncate(FINDINGS);
+    // SQLite's findings have headings and so several lines; ours is one.
+    Ok(findings.iter().map(|finding| finding.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
+}
+
+/// The file's schema without its rows, brought up to date as the next start does it with the file itself.
+fn upgraded(connection: &Connection, schema_version: i32) -> Result<Connection, SchemaError> {
+    const OBJECTS: &str = "SELECT sql FROM sqlite_schema WHERE type IN ('table', 'index') AND sql IS NOT NULL \
+         AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY type DESC, rowid";
+    let mut copy = Connection::open_in_memory()?;
+    for object in texts(connection, OBJECTS, usize::MAX)? {
+        copy.execute(&object, [])?;
+    }
+    copy.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+    copy.pragma_update(None, "user_version", schema_version)?;
+    schema::create_or_upgrade(&mut copy)?;
+    Ok(copy)
+}
+
+fn count_rows(connection: &Connection) -> rusqlite::Result<Vec<TableReport>> {
+    const TABLES: &str =
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
+    let count = |name: String| {
+        let statement = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
+        let rows: i64 = connection.query_row(&statement, [], |row| row.get(0))?;
+        Ok(TableReport { name, rows: rows.unsigned_abs() })
+    };
+    texts(connection, TABLES, usize::MAX)?.into_iter().map(count).collect()
+}
+
+fn texts(connection: &Connection, statement: &str, most: usize) -> rusqlite::Result<Vec<String>> {
+    connection.prepare(statement)?.query_map([], |row| row.get(0))?.take(most).collect()
+}
+
+/// Makes an old database one file, without a log. It may be damaged, and is then left as it is.
+fn take_in_log(database: &Path) -> Result<(), BackupError> {
+    let taken_in =
+        open(database, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(SchemaError::from).and_then(|connection| {
+            // What cannot be taken in as it should is not taken in when the connection is closed either.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            match schema::check(&connection) {
+                // It is kept, whatever release wrote it.
+                Ok(_) | Err(SchemaError::Newer { .. }) => {}
+                Err(refused) => return Err(refused),
+            }
+            connection.pragma_update(None, "synchronous", "full")?;
+            // It takes nothing less than being alone: whoever else has the database open is met here.
+            Ok(set(&connection, "journal_mode", "delete")?)
+        });
+    match taken_in {
+        Ok(()) => flush_folder(database),
+        Err(SchemaError::Sqlite(error)) => match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Ok(()),
+            _ => Err(sqlite_error(database, error)),
+        },
+        Err(refused) => Err(schema_error(database, refused).into()),
+    }
+}
+
+/// Copies the old database, and a log that it could not take in, to the names under which they are kept. The database
+/// comes last: where it is, the rest is.
+fn keep(database: &Path, kept: &Path, owner: Owner) -> Result<(), BackupError> {
+    for suffix in LOGS.into_iter().chain([""]) {
+        let from = with_suffix(database, suffix);
+        let mut old = match File::open(&from) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !suffix.is_empty() => continue,
+            old => old.map_err(|error| read_error(&from, error))?,
+        };
+        let to = with_suffix(kept, suffix);
+        let mut partial = Partial::create(&to, Some(owner))?;
+        io::copy(&mut old, &mut partial.file).map_err(|source| write_error(&to, source))?;
+        partial.place()?;
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), BackupError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(write_error(path, source)),
+        _ => Ok(()),
+    }
+}
+
+/// Brings what was renamed, made or removed in a file's folder to the disk.
+fn flush_folder(path: &Path) -> Result<(), BackupError> {
+    let flushed = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+    flushed.map_err(|source| write_error(path, source))
+}
+
+/// What a file is that is read.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// The database, which is ours to mend.
+    Database {
+        /// Found out without a handle on the database itself, which this process may have open.
+        is_on_read_only_disk: bool,
+    },
+    /// A backup, or a file that might be one: nothing is written to it.
+    Backup,
+}
+
+fn database_at(path: &Path) -> Result<Metadata, BackupError> {
+    fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => OpenError::Missing { path: path.to_owned() }.into(),
+        _ => read_error(path, error),
+    })
+}
+
+/// Whether the file has another name, beside which its log may be. A server that has it keeps the log beside the name
+/// that it knows.
+fn is_log_elsewhere(found: &Metadata, file: &Path) -> bool {
+    found.is_file() && found.nlink() > 1 && !with_suffix(file, "-wal").exists()
+}
+
+/// Opens a file that is there, to read it. It is only ever opened by SQLite, unless SQLite cannot: a handle of our own
+/// would take the locks of this whole process with it when it is closed.
+fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupError> {
+    let found = fs::metadata(path).map_err(|error| read_error(path, error))?;
+    if !found.is_file() {
+        return Err(OpenError::NotADatabase { path: path.to_owned() }.into());
+    }
+    let open_and_read = || {
+        let reader = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        // SQLite opens a file with the first read of it.
+        reader.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        Ok(reader)
+    };
+    let opened = match (open_and_read(), kind) {
+        (Err(error), Kind::Database { .. }) if file::is_half_changed(&error) => {
+            file::undo_half_change(path, BUSY_TIMEOUT)?;
+            open_and_read()
+        }
+        (Err(error), Kind::Backup) if file::is_half_changed(&error) => {
+            return Err(BackupError::HalfChanged { path: path.to_owned() });
+        }
+        (Err(error), kind) if file::is_not_opened(&error) => {
+            let is_on_read_only_disk = match kind {
+                Kind::Database { is_on_read_only_disk } => is_on_read_only_disk,
+                Kind::Backup => file::is_on_read_only_disk(path),
+            };
+            let opened = if is_on_read_only_disk { file::open_without_index(path) } else { None };
+            opened.unwrap_or(Err(error))
+        }
+        (opened, _) => opened,
+    };
+    opened.map_err(|error| sqlite_error(path, error))
+}
+
+fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
+/// Sets a pragma that answers what it is now, and insists.
+fn set(connection: &Connection, pragma: &'static str, value: &'static str) -> rusqlite::Result<()> {
+    let now: String = connection.pragma_update_and_check(None, pragma, value, |row| row.get(0))?;
+    if now == value {
+        return Ok(());
+    }
+    let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR);
+    Err(rusqlite::Error::SqliteFailure(error, Some(format!("its {pragma} stays {now}"))))
+}
+
+fn write_error(path: &Path, source: io::Error) -> BackupError {
+    BackupError::Write { path: path.to_owned(), source }
+}
+
+fn read_error(path: &Path, error: io::Error) -> BackupError {
+    BackupError::Read { path: path.to_owned(), source: Arc::new(error) }
+}
+
+fn copy_error(from: &Path, to: &Path, error: rusqlite::Error) -> BackupError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => sqlite_error(from, error),
+        _ => BackupError::Copy { from: from.to_owned(), to: to.to_owned(), source: Arc::new(error) },
+    }
+}
+
+/// What SQLite's error says of the file that it was reading.
+fn sqlite_error(path: &Path, error: rusqlite::Error) -> BackupError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        _ if file::is_without_index(&error) => OpenError::NoRoom { path }.into(),
+        Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path }.into(),
+        Some(ErrorCode::DatabaseCorrupt) => BackupError::Damaged { path, findings: error.to_string() },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => BackupError::Busy { path },
+        Some(ErrorCode::OperationInterrupted) => BackupError::Stopped,
+        _ => BackupError::Read { path, source: Arc::new(error) },
+    }
+}

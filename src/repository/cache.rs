@@ -1,0 +1,309 @@
+//! Sessions that were found lately, each with its user as the API shows it: what a token check needs, without the file.
+//!
+//! Nothing here outlives what ended it. A change to a user is known here after its COMMIT and before anyone is told of
+//! it, and whatever was read before that is not believed any more. A change by another process is noticed by the writer,
+//! which looks for one whenever it begins a transaction and, while the cache is in use, every few milliseconds; without a
+//! look that is younger than [`FELT_WITHIN`] nothing here is believed at all.
+//!
+//! Changes are numbered. An entry remembers how many there had been before it was read, and a table remembers the last
+//! change of each user, or rather of the users that share a place in it: to read once more than needed does no harm.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::session::{Caller, Session};
+use crate::token::TokenDigest;
+use crate::user::UserId;
+
+/// How long a change by another process may go unnoticed.
+pub const FELT_WITHIN: Duration = Duration::from_millis(20);
+
+/// How many parts have a lock of their own.
+const SHARDS: usize = 16;
+
+/// How many places there are for the last changes of users.
+const PLACES: usize = 1 << 14;
+
+/// What an entry takes beside its text, about.
+const OVERHEAD: usize = 200;
+
+/// The cache.
+pub(super) struct SessionCache {
+    shards: Vec<Mutex<Shard>>,
+    /// How many bytes a shard may take.
+    shard_size: usize,
+    /// How many changes there have been.
+    changes: AtomicU64,
+    /// The last change of the users of each place.
+    last_changes: Vec<AtomicU64>,
+    /// The last change that could have been to anyone.
+    last_change_to_all: AtomicU64,
+    began: Instant,
+    /// When the writer last began to look for other processes' changes, in microseconds from the beginning.
+    looked: AtomicU64,
+    /// Whether anyone has asked since the last look.
+    asked: AtomicBool,
+    /// Whether the writer goes on looking.
+    watched: AtomicBool,
+}
+
+/// How many changes there had been when a read began.
+#[derive(Clone, Copy)]
+pub(super) struct Ticket(u64);
+
+#[derive(Default)]
+struct Shard {
+    entries: HashMap<TokenDigest, Entry, BuildHasherDefault<FirstBytes>>,
+    /// The entries in the order in which they came.
+    order: VecDeque<TokenDigest>,
+    size: usize,
+}
+
+struct Entry {
+    ticket: Ticket,
+    session: Session,
+    created: Timestamp,
+    text: Bytes,
+}
+
+/// A digest is as random as any hash of it.
+#[derive(Default)]
+struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {
+        // The length, which all digests share.
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl SessionCache {
+    /// A cache of about `size` bytes at most; of none, it keeps nothing.
+    pub(super) fn new(size: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shard_size: size / SHARDS,
+            changes: AtomicU64::new(0),
+            last_changes: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
+            last_change_to_all: AtomicU64::new(0),
+            began: Instant::now(),
+            looked: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+        }
+    }
+
+    /// A live session and its user's text, where both are known and nothing has happened to them since.
+    pub(super) fn find(&self, caller: &Caller) -> Option<(Session, Bytes)> {
+        if !self.is_current() {
+            return None;
+        }
+        let shard = self.shard(&caller.digest);
+        let entry = shard.entries.get(&caller.digest)?;
+        let is_live = entry.created > caller.live.created_after && entry.session.last_used > caller.live.used_after;
+        let changed = self.last_changes[place(entry.session.user_id)].load(Ordering::SeqCst);
+        let is_good = is_live && changed.max(self.last_change_to_all.load(Ordering::SeqCst)) <= entry.ticket.0;
+        is_good.then(|| (entry.session, entry.text.clone()))
+    }
+
+    /// To be taken before a read whose result is to be kept.
+    pub(super) fn ticket(&self) -> Ticket {
+        Ticket(self.changes.load(Ordering::SeqCst))
+    }
+
+    /// Keeps what was read.
+    pub(super) fn keep(&self, ticket: Ticket, digest: TokenDigest, session: Session, created: Timestamp, text: &Bytes) {
+        let size = text.len() + OVERHEAD;
+        if size > self.shard_size {
+            return;
+        }
+        let mut shard = self.shard(&digest);
+        let entry = Entry { ticket, session, created, text: text.clone() };
+        match shard.entries.insert(digest, entry) {
+            Some(earlier) => shard.size -= earlier.text.len() + OVERHEAD,
+            None => shard.order.push_back(digest),
+        }
+        shard.size += size;
+        while shard.size > self.shard_size {
+            let Some(oldest) = shard.order.pop_front() else { break };
+            if let Some(entry) = shard.entries.remove(&oldest) {
+                shard.size -= entry.text.len() + OVERHEAD;
+            }
+        }
+    }
+
+    /// The store has learnt when sessions were last used.
+    pub(super) fn used(&self, uses: &[(TokenDigest, Timestamp)]) {
+        for (digest, at) in uses {
+            if let Some(entry) = self.shard(digest).entries.get_mut(digest) {
+                entry.session.last_used = entry.session.last_used.max(*at);
+            }
+        }
+    }
+
+    /// Something about these users, or their sessions, has changed.
+    pub(super) fn change(&self, users: &[UserId]) {
+        for user_id in users {
+            let number = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
+            self.last_changes[place(*user_id)].fetch_max(number, Ordering::SeqCst);
+        }
+    }
+
+    /// Something about anyone may have changed.
+    pub(super) fn change_all(&self) {
+        let number = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
+        self.last_change_to_all.fetch_max(number, Ordering::SeqCst);
+    }
+
+    /// Whether the writer must be asked to look for other processes' changes. It is asked by one, and goes on by itself.
+    pub(super) fn wants_a_look(&self) -> bool {
+        self.shard_size > 0 && !self.is_current() && !self.watched.swap(true, Ordering::SeqCst)
+    }
+
+    /// The writer could not be asked; the next one asks again.
+    pub(super) fn was_not_asked(&self) {
+        self.watched.store(false, Ordering::SeqCst);
+    }
+
+    /// The writer has looked for other processes' changes, beginning at `at`, and told of them.
+    pub(super) fn looked(&self, at: Instant) {
+        self.looked.store(self.micros(at), Ordering::SeqCst);
+    }
+
+    /// Whether the writer should go on looking: somebody has asked since the last time.
+    pub(super) fn is_in_use(&self) -> bool {
+        let is_in_use = self.asked.swap(false, Ordering::SeqCst);
+        self.watched.store(is_in_use, Ordering::SeqCst);
+        is_in_use
+    }
+
+    /// Whether the writer has looked for other processes' changes lately.
+    fn is_current(&self) -> bool {
+        if !self.asked.load(Ordering::Relaxed) {
+            self.asked.store(true, Ordering::Relaxed);
+        }
+        let looked = self.looked.load(Ordering::SeqCst);
+        let since = self.micros(Instant::now()).saturating_sub(looked);
+        looked > 0 && u128::from(since) < FELT_WITHIN.as_micros()
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.duration_since(self.began).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn shard(&self, digest: &TokenDigest) -> MutexGuard<'_, Shard> {
+        // Not the bytes that the shard's own table looks at.
+        let number = usize::from(digest.as_bytes()[31]) % SHARDS;
+        // Nothing that can panic runs under this lock.
+        self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn place(user_id: UserId) -> usize {
+    usize::try_from(user_id.0).unwrap_or_default() % PLACES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Liveness;
+    use crate::token::PlainToken;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
+    }
+
+    fn caller(digest: TokenDigest) -> Caller {
+        Caller { digest, live: Liveness { created_after: Timestamp::MIN, used_after: at(0) }, ip: None }
+    }
+
+    fn session(user_id: i64) -> Session {
+        Session { user_id: UserId(user_id), last_used: at(1_000) }
+    }
+
+    fn cache(size: usize) -> SessionCache {
+        let cache = SessionCache::new(size);
+        // Far ahead, so that the test does not depend on the time it takes.
+        cache.looked(Instant::now() + Duration::from_secs(3_600));
+        cache
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_believed() {
+        let cache = cache(1 << 20);
+        let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
+        let keep = |ticket| cache.keep(ticket, digest, session(1), at(0), &text);
+        let found = || cache.find(&caller(digest)).is_some();
+        keep(cache.ticket());
+        assert!(found());
+        cache.change(&[UserId(2)]);
+        assert!(found(), "another user");
+        let before = cache.ticket();
+        cache.change(&[UserId(1)]);
+        assert!(!found());
+        keep(before);
+        assert!(!found(), "read while it was changed");
+        keep(cache.ticket());
+        assert!(found());
+        cache.change_all();
+        assert!(!found());
+    }
+
+    #[test]
+    fn nothing_is_believed_without_a_look_for_other_processes() {
+        let cache = SessionCache::new(1 << 20);
+        let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
+        cache.keep(cache.ticket(), digest, session(1), at(0), &text);
+        assert!(cache.find(&caller(digest)).is_none());
+        assert!(cache.wants_a_look() && !cache.wants_a_look(), "one asks");
+        assert!(cache.is_in_use() && !cache.is_in_use());
+        assert!(cache.wants_a_look(), "the writer had given up");
+        cache.was_not_asked();
+        assert!(cache.wants_a_look(), "its queue was full");
+    }
+
+    #[test]
+    fn a_session_ends_by_its_age_and_by_its_rest_here_too() {
+        let cache = cache(1 << 20);
+        let digest = PlainToken::generate().digest();
+        cache.keep(cache.ticket(), digest, session(1), at(500), &Bytes::new());
+        for (created_after, used_after, expected) in [(499, 999, true), (500, 999, false), (499, 1_000, false)] {
+            let live = Liveness { created_after: at(created_after), used_after: at(used_after) };
+            assert_eq!(cache.find(&Caller { live, ..caller(digest) }).is_some(), expected);
+        }
+        cache.used(&[(digest, at(2_000))]);
+        let live = Liveness { created_after: at(0), used_after: at(1_500) };
+        assert!(cache.find(&Caller { live, ..caller(digest) }).is_some());
+    }
+
+    #[test]
+    fn it_stays_within_its_size() {
+        let cache = cache(SHARDS * 10 * (OVERHEAD + 100));
+        let text = Bytes::from(vec![b' '; 100]);
+        for _ in 0..10_000 {
+            cache.keep(cache.ticket(), PlainToken::generate().digest(), session(1), at(0), &text);
+        }
+        for shard in &cache.shards {
+            let shard = shard.lock().unwrap();
+            assert_eq!((shard.entries.len(), shard.order.len()), (10, 10));
+        }
+        let none = SessionCache::new(0);
+        none.keep(none.ticket(), PlainToken::generate().digest(), session(1), at(0), &text);
+        assert!(none.shards.iter().all(|shard| shard.lock().unwrap().entries.is_empty()));
+    }
+}

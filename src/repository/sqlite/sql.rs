@@ -1,0 +1,226 @@
+//! Every statement that is run on behalf of a request. A test asks SQLite for the plan of each.
+
+use crate::item::List;
+
+pub const FIND_CREDENTIALS: &str = "SELECT id, username, password_hash, is_active FROM users WHERE username_key = ?1";
+
+pub const FIND_OWN_CREDENTIALS: &str = "SELECT id, username, password_hash, is_active FROM users WHERE id = ?1";
+
+pub const FIND_SESSION: &str = "SELECT tokens.user_id, tokens.last_used \
+     FROM tokens JOIN users ON users.id = tokens.user_id \
+     WHERE tokens.digest = ?1 AND tokens.created > ?2 AND tokens.last_used > ?3 AND users.is_active = 1";
+
+pub const INSERT_USER: &str = "INSERT INTO users (username, username_key, password_hash, first_name, last_name, \
+     email, address, address2, city, state, zipcode, date_joined, created, modified, last_login) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?12, ?12) \
+     ON CONFLICT (username_key) DO NOTHING RETURNING id";
+
+pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip) \
+     VALUES (?1, ?2, ?3, ?3, ?4, ?5)";
+
+pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = ?1, password_hash = coalesce(?2, password_hash) \
+     WHERE id = ?3 AND password_hash = ?4 AND is_active = 1";
+
+/// All but the `?2` that were used last.
+pub const MAKE_ROOM: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens WHERE user_id = ?1 \
+     ORDER BY last_used DESC, created DESC, digest LIMIT 9223372036854775807 OFFSET ?2)";
+
+/// How many items of a list a token check reads where it is asked for.
+pub const SHORT_LIST: usize = 100;
+
+/// A user with both lists, of which each ends by `$limit`.
+macro_rules! user_columns {
+    ($limit:literal) => {
+        concat!(
+            "users.username, users.first_name, users.last_name, users.email, users.address, users.address2, \
+             users.city, users.state, users.zipcode, users.is_active, users.is_superuser, users.is_staff, \
+             users.last_login, users.created, users.modified, users.date_joined, \
+             (SELECT group_concat(item_id) FROM (SELECT item_id FROM cellar WHERE user_id = users.id ORDER BY item_id",
+            $limit,
+            ")) AS cellar, \
+             (SELECT group_concat(item_id) FROM (SELECT item_id FROM wants WHERE user_id = users.id ORDER BY item_id",
+            $limit,
+            ")) AS wants"
+        )
+    };
+}
+
+/// A live session and its user.
+macro_rules! find_caller {
+    ($limit:literal) => {
+        concat!(
+            "SELECT tokens.user_id, tokens.last_used, tokens.created, ",
+            user_columns!($limit),
+            " FROM tokens JOIN users ON users.id = tokens.user_id \
+             WHERE tokens.digest = ?1 AND tokens.created > ?2 AND tokens.last_used > ?3 AND users.is_active = 1"
+        )
+    };
+}
+
+pub const FIND_USER: &str = concat!("SELECT ", user_columns!(""), " FROM users WHERE id = ?1");
+
+/// All that a token check needs, as of one moment, where both lists are short; else a bit more of them than that.
+pub const FIND_CALLER: &str = find_caller!(" LIMIT 101");
+
+pub const FIND_CALLER_WITH_LONG_LISTS: &str = find_caller!("");
+
+pub const UPDATE_PROFILE: &str = "UPDATE users SET first_name = ?2, last_name = ?3, email = ?4, address = ?5, \
+     address2 = ?6, city = ?7, state = ?8, zipcode = ?9, modified = ?10 WHERE id = ?1";
+
+pub const TOUCH_USER: &str = "UPDATE users SET modified = ?2 WHERE id = ?1";
+
+pub const SET_PASSWORD: &str = "UPDATE users SET password_hash = ?3 WHERE id = ?1 AND password_hash = ?2";
+
+pub const LIST_SESSIONS: &str = "SELECT digest, created, last_used, user_agent, ip FROM tokens \
+     WHERE user_id = ?1 AND created > ?2 AND last_used > ?3 ORDER BY created DESC, digest DESC";
+
+pub const DELETE_TOKEN: &str = "DELETE FROM tokens WHERE digest = ?1";
+
+pub const DELETE_OTHER_TOKENS: &str = "DELETE FROM tokens WHERE user_id = ?1 AND digest <> ?2";
+
+pub const DELETE_ALL_TOKENS: &str = "DELETE FROM tokens WHERE user_id = ?1";
+
+pub const RECORD_USE: &str = "UPDATE tokens SET last_used = ?2 WHERE digest = ?1 AND last_used < ?2";
+
+pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens WHERE created <= ?1 OR last_used <= ?2 LIMIT ?3";
+
+pub const DELETE_DEAD_TOKEN: &str =
+    "DELETE FROM tokens WHERE digest = ?1 AND (created <= ?2 OR last_used <= ?3) RETURNING user_id";
+
+pub const FIND_RIGHTS: &str = "SELECT username, is_staff, is_superuser FROM users WHERE id = ?1";
+
+pub const FIND_TARGET: &str = "SELECT id, is_staff, is_superuser, is_active FROM users WHERE username_key = ?1";
+
+pub const FIND_TARGET_BY_ID: &str = "SELECT id, is_staff, is_superuser, is_active FROM users WHERE id = ?1";
+
+pub const FIND_OTHER_SUPERUSER: &str =
+    "SELECT id FROM users WHERE is_superuser = 1 AND is_active = 1 AND id <> ?1 LIMIT 1";
+
+pub const LIST_USERS: &str = "SELECT id FROM users WHERE username_key > ?1 \
+     AND (?2 IS NULL OR username_key LIKE ?2 ESCAPE '\\' OR lower(email) LIKE ?2 ESCAPE '\\' \
+         OR lower(first_name || ' ' || last_name) LIKE ?2 ESCAPE '\\') \
+     AND (?3 IS NULL OR is_active = ?3) AND (?4 IS NULL OR is_staff = ?4) AND (?5 IS NULL OR is_superuser = ?5) \
+     ORDER BY username_key LIMIT ?6";
+
+pub const CHANGE_ACCOUNT: &str = "UPDATE users SET is_active = ?2, is_staff = ?3, is_superuser = ?4, \
+     password_hash = coalesce(?5, password_hash) WHERE id = ?1";
+
+pub const DELETE_ACCOUNT: &str = "DELETE FROM users WHERE id = ?1";
+
+/// `?4` is who did it, where it was not the account itself.
+pub const INSERT_EVENT: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
+     SELECT ?1, ?2, id, username, coalesce(?4, username), ?5, ?6 FROM users WHERE id = ?3";
+
+pub const INSERT_STRANGERS_EVENT: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
+     VALUES (?1, ?2, NULL, '', '', ?3, ?4)";
+
+pub const LIST_EVENTS: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
+     WHERE id < ?1 AND (?2 IS NULL OR kind = ?2) AND ?4 IS NULL ORDER BY id DESC LIMIT ?3";
+
+pub const LIST_EVENTS_NAMED: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
+     WHERE lower(username) = ?4 AND id < ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY id DESC LIMIT ?3";
+
+pub const LIST_EVENTS_OF: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
+     WHERE user_id = ?3 AND id < ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY id DESC LIMIT ?4";
+
+pub const FIND_OLDEST_EVENTS: &str = "SELECT id, at FROM events ORDER BY id LIMIT ?1";
+
+pub const FIND_LAST_EVENT: &str = "SELECT max(id) FROM events";
+
+pub const DELETE_EVENTS_TO: &str = "DELETE FROM events WHERE id <= ?1";
+
+pub const LIST_RESETS: &str = "SELECT username FROM events WHERE id > ?1 AND kind = 'password_set'";
+
+/// Where the account has logged in from of late.
+pub const LIST_FAMILIAR: &str = "SELECT ip FROM tokens WHERE user_id = ?1 \
+     UNION ALL SELECT ip FROM (SELECT ip FROM events WHERE user_id = ?1 AND kind IN ('registered', 'logged_in') \
+     ORDER BY id DESC LIMIT 100)";
+
+/// A failure that a login has followed by now counts no more.
+pub const COUNT_FAILURE: &str = "INSERT INTO login_failures (user_id, failures, last_failed) \
+     SELECT id, 1, ?2 FROM users WHERE id = ?1 AND last_login <= ?2 \
+     ON CONFLICT (user_id) DO UPDATE SET failures = login_failures.failures + 1, last_failed = excluded.last_failed";
+
+pub const FORGET_FAILURES: &str = "DELETE FROM login_failures WHERE user_id = ?1";
+
+pub const LIST_FAILURES: &str = "SELECT username, failures, last_failed FROM login_failures \
+     JOIN users ON users.id = login_failures.user_id ORDER BY failures DESC, user_id LIMIT ?1";
+
+/// On behalf of no request, and the only ones that read a whole index: SQLite takes the smallest that a table has.
+pub const COUNT_USERS: &str = "SELECT count(*) FROM users";
+
+pub const COUNT_TOKENS: &str = "SELECT count(*) FROM tokens";
+
+/// The statements of one list.
+pub struct Items {
+    pub list: &'static str,
+    pub insert: &'static str,
+    pub delete: &'static str,
+}
+
+pub const CELLAR: Items = Items {
+    list: "SELECT item_id, added FROM cellar WHERE user_id = ?1 ORDER BY item_id",
+    insert: "INSERT INTO cellar (user_id, item_id, added) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (user_id, item_id) DO NOTHING",
+    delete: "DELETE FROM cellar WHERE user_id = ?1 AND item_id = ?2",
+};
+
+pub const WANTS: Items = Items {
+    list: "SELECT item_id, added FROM wants WHERE user_id = ?1 ORDER BY item_id",
+    insert: "INSERT INTO wants (user_id, item_id, added) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (user_id, item_id) DO NOTHING",
+    delete: "DELETE FROM wants WHERE user_id = ?1 AND item_id = ?2",
+};
+
+pub const fn items(list: List) -> Items {
+    match list {
+        List::Cellar => CELLAR,
+        List::Wants => WANTS,
+    }
+}
+
+#[cfg(test)]
+pub const ALL: [&str; 42] = [
+    FIND_CREDENTIALS,
+    FIND_OWN_CREDENTIALS,
+    FIND_SESSION,
+    INSERT_USER,
+    INSERT_TOKEN,
+    RECORD_LOGIN,
+    MAKE_ROOM,
+    FIND_USER,
+    FIND_CALLER,
+    FIND_CALLER_WITH_LONG_LISTS,
+    UPDATE_PROFILE,
+    TOUCH_USER,
+    SET_PASSWORD,
+    LIST_SESSIONS,
+    DELETE_TOKEN,
+    DELETE_OTHER_TOKENS,
+    DELETE_ALL_TOKENS,
+    RECORD_USE,
+    DELETE_DEAD_TOKEN,
+    FIND_RIGHTS,
+    FIND_TARGET,
+    FIND_TARGET_BY_ID,
+    FIND_OTHER_SUPERUSER,
+    LIST_USERS,
+    CHANGE_ACCOUNT,
+    DELETE_ACCOUNT,
+    INSERT_EVENT,
+    INSERT_STRANGERS_EVENT,
+    LIST_EVENTS,
+    LIST_EVENTS_NAMED,
+    LIST_FAMILIAR,
+    LIST_EVENTS_OF,
+    FIND_LAST_EVENT,
+    DELETE_EVENTS_TO,
+    COUNT_FAILURE,
+    FORGET_FAILURES,
+    CELLAR.list,
+    CELLAR.insert,
+    CELLAR.delete,
+    WANTS.list,
+    WANTS.insert,
+    WANTS.delete,
+];

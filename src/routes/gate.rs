@@ -1,0 +1,104 @@
+//! Who is let through to a password check, and what is noted of those who are not.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::error::ApiError;
+use crate::event::{EventKind, RefusedAttempt};
+use crate::limits::{self, Attempt, Call, Limits, Origin, TooMany};
+use crate::metrics::{Metrics, Reason};
+use crate::refusals::Refusals;
+use crate::repository::Repository;
+use crate::user::Username;
+
+/// What stands before every call that takes a password.
+pub struct Gate {
+    /// How many attempts are let through.
+    pub limits: Arc<Limits>,
+    /// Where it is noted that one was not, or came to nothing.
+    pub refusals: Arc<Refusals>,
+    /// Where it stands from where an account has logged in before.
+    pub repository: Arc<dyn Repository>,
+    /// Where it is counted, where anyone counts.
+    pub metrics: Option<Arc<Metrics>>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Gate {
+    /// Lets an address through, unless it has tried too much.
+    pub(super) fn admit(&self, call: Call, ip: Option<IpAddr>) -> Result<(), ApiError> {
+        let admitted = self.limits.admit(call, ip, self.clock.now());
+        admitted.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAddress, None, ip))
+    }
+
+    /// Lets a login through to the account of this name, unless too many have failed there.
+    pub(super) async fn begin_login(&self, username: &Username, ip: Option<IpAddr>) -> Result<Attempt<'_>, ApiError> {
+        let now = self.clock.now();
+        let too_many = match self.limits.begin(username, Origin::Strangers(ip), now) {
+            Ok(attempt) => return Ok(attempt),
+            Err(too_many) => too_many,
+        };
+        let attempt = match ip {
+            Some(ip) if self.is_familiar(username, ip).await? => {
+                self.limits.begin(username, Origin::Familiar(Some(ip)), now)
+            }
+            Some(ip) => self.limits.begin(username, Origin::Newcomer(ip), now).map_err(|_| too_many),
+            None => Err(too_many),
+        };
+        attempt.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAccount, Some(username), ip))
+    }
+
+    /// Lets the holder of a live token show again that the account is theirs. It costs as much as a login, and counts as
+    /// one for the address.
+    pub(super) fn begin_reauthentication(
+        &self,
+        username: &Username,
+        ip: Option<IpAddr>,
+    ) -> Result<Attempt<'_>, ApiError> {
+        self.admit(Call::LogIn, ip)?;
+        let attempt = self.limits.begin(username, Origin::Session, self.clock.now());
+        attempt.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAccount, Some(username), ip))
+    }
+
+    /// Ends an attempt that has failed.
+    pub(super) fn refuse(&self, attempt: Attempt<'_>, kind: EventKind, username: Username, ip: Option<IpAddr>) {
+        let at = self.clock.now();
+        let is_strangers = attempt.is_strangers();
+        attempt.failed(at);
+        self.refusals.note(RefusedAttempt { at, kind, username: Some(username), ip, detail: "", is_strangers });
+    }
+
+    /// An account's password was set anew: what failed before counts no more.
+    pub(super) fn forget(&self, username: &Username) {
+        self.limits.forget(username);
+    }
+
+    /// Whether the account has logged in from this network.
+    async fn is_familiar(&self, username: &Username, ip: IpAddr) -> Result<bool, ApiError> {
+        let network = limits::neighbourhood(ip);
+        let addresses = self.repository.list_familiar_addresses(username).await?;
+        Ok(addresses.into_iter().any(|address| limits::neighbourhood(address) == network))
+    }
+
+    fn throttled(
+        &self,
+        TooMany { retry_after }: TooMany,
+        reason: Reason,
+        username: Option<&Username>,
+        ip: Option<IpAddr>,
+    ) -> ApiError {
+        if let Some(metrics) = &self.metrics {
+            metrics.rejected(reason);
+        }
+        let detail = match reason {
+            Reason::RateLimitAddress => "address",
+            Reason::RateLimitAccount => "account",
+        };
+        let username = username.cloned();
+        let (at, kind) = (self.clock.now(), EventKind::Throttled);
+        self.refusals.note(RefusedAttempt { at, kind, username, ip, detail, is_strangers: false });
+        ApiError::TooManyRequests { retry_after }
+    }
+}

@@ -1,0 +1,172 @@
+//! What staff may do to accounts, and who may do it.
+//!
+//! Staff (`is_staff`) see every account and its events; they deactivate, reset and log out accounts that have no rights
+//! themselves. Superusers (`is_superuser`) do that to every account, and also give and take rights and delete. Nobody
+//! does any of it to themselves, so nobody lifts themselves; the last active superuser stays. The operator at the
+//! server's own command line is bound only by the last of these.
+
+use std::net::IpAddr;
+
+use crate::event::COMMAND_LINE;
+use crate::session::Caller;
+use crate::user::{PasswordHash, UserId, Username};
+
+/// In whose name something is asked for. A session's rights are looked up in the very transaction that uses them.
+#[derive(Clone, Copy)]
+pub enum Actor {
+    /// Whoever holds a token.
+    Session(Caller),
+    /// The operator, by a command on the server itself.
+    CommandLine,
+}
+
+impl Actor {
+    /// Where the request comes from, where that is known.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Session(caller) => caller.ip,
+            Self::CommandLine => None,
+        }
+    }
+}
+
+/// An actor whose rights are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acting {
+    /// Staff, or a superuser.
+    Staff {
+        /// Whose session it is.
+        user_id: UserId,
+        /// The account's name.
+        username: String,
+        /// Whether it is a superuser's.
+        is_superuser: bool,
+    },
+    /// The operator.
+    Operator,
+}
+
+/// The rights of an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// May see and help others.
+    pub is_staff: bool,
+    /// May do everything.
+    pub is_superuser: bool,
+}
+
+impl Rights {
+    /// Whether the account may do anything to others.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.is_staff || self.is_superuser
+    }
+}
+
+/// An account that something is to be done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Which.
+    pub user_id: UserId,
+    /// Its rights.
+    pub rights: Rights,
+    /// Whether it may be used.
+    pub is_active: bool,
+}
+
+impl Acting {
+    /// The name that the events give.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Staff { username, .. } => username,
+            Self::Operator => COMMAND_LINE,
+        }
+    }
+
+    /// Whether the account's sessions may be ended, and its password and state be changed.
+    #[must_use]
+    pub fn may_manage(&self, target: &Target) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Staff { user_id, is_superuser, .. } => {
+                *user_id != target.user_id && (*is_superuser || !target.rights.any())
+            }
+        }
+    }
+
+    /// Whether the account may be deleted and its rights be changed.
+    #[must_use]
+    pub fn may_govern(&self, target: &Target) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Staff { user_id, is_superuser, .. } => *is_superuser && *user_id != target.user_id,
+        }
+    }
+}
+
+/// What is to be different about an account.
+#[derive(Clone, Default)]
+pub struct AccountChange {
+    /// Whether it may be used. Where not, its sessions end.
+    pub is_active: Option<bool>,
+    /// Whether it is staff.
+    pub is_staff: Option<bool>,
+    /// Whether it is a superuser.
+    pub is_superuser: Option<bool>,
+    /// The hash of a new password. Every session ends.
+    pub password_hash: Option<PasswordHash>,
+}
+
+impl AccountChange {
+    /// Whether it gives or takes a right.
+    #[must_use]
+    pub fn is_about_rights(&self) -> bool {
+        self.is_staff.is_some() || self.is_superuser.is_some()
+    }
+}
+
+/// Which accounts are asked for, in the order of their names without regard to case.
+#[derive(Clone, Debug, Default)]
+pub struct UserQuery {
+    /// Only those with this text in a name or the address of mail, without regard to the case of ASCII letters.
+    pub search: Option<String>,
+    /// Only those that may be used, or only those that may not.
+    pub is_active: Option<bool>,
+    /// Only staff, or only others.
+    pub is_staff: Option<bool>,
+    /// Only superusers, or only others.
+    pub is_superuser: Option<bool>,
+    /// Only those behind this name.
+    pub after: Option<Username>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(id: i64, is_staff: bool, is_superuser: bool) -> Target {
+        Target { user_id: UserId(id), rights: Rights { is_staff, is_superuser }, is_active: true }
+    }
+
+    #[test]
+    fn staff_manage_those_without_rights_superusers_all_and_nobody_themselves() {
+        let acting = |is_superuser| Acting::Staff { user_id: UserId(1), username: "s".to_owned(), is_superuser };
+        for (is_superuser, account, manage, govern) in [
+            (false, target(2, false, false), true, false),
+            (false, target(2, true, false), false, false),
+            (false, target(2, false, true), false, false),
+            (false, target(1, true, false), false, false),
+            (true, target(2, false, false), true, true),
+            (true, target(2, true, true), true, true),
+            (true, target(1, true, true), false, false),
+        ] {
+            assert_eq!(acting(is_superuser).may_manage(&account), manage, "{is_superuser} {account:?}");
+            assert_eq!(acting(is_superuser).may_govern(&account), govern, "{is_superuser} {account:?}");
+        }
+        assert!(Acting::Operator.may_govern(&target(1, true, true)));
+    }
+}

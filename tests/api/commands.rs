@@ -1,0 +1,720 @@
+//! The commands as the operator meets them: the program itself, beside a running server and without one.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{ChildStdin, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::helpers::{JSON, PATIENCE, post_bytes};
+use crate::process::{Server, authtokens, credentials, refusal, run, token_of};
+
+/// A folder in which commands are given.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// One with an account named `Admin`, a superuser, and one named `bob`. Their password is `hunter2`.
+    fn with_accounts() -> Self {
+        let place = Self::new();
+        place.said_to("hunter2\n", "user create Admin --superuser");
+        place.said_to("hunter2\n", "user create bob");
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn server(&self) -> Server {
+        Server::start(self.path(), |_| {})
+    }
+
+    /// The program with these arguments. A command never logs, whatever the log is asked for.
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = authtokens(self.path());
+        command
+            .args(arguments.split_whitespace())
+            .env("AUTHTOKENS__PASSWORD__BCRYPT_COST", "4")
+            .env("RUST_LOG", "trace");
+        command
+    }
+
+    /// What a command prints that does what it is asked.
+    fn said(&self, arguments: &str) -> String {
+        self.said_to("", arguments)
+    }
+
+    fn said_to(&self, input: &str, arguments: &str) -> String {
+        let output = run_with(&mut self.command(arguments), input);
+        assert!(output.status.success(), "{arguments}: {output:?}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{arguments}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &str) -> Value {
+        serde_json::from_str(&self.said(&format!("{arguments} --json"))).unwrap()
+    }
+
+    /// The sentence of a command that fails, with its exit code.
+    fn refused(&self, arguments: &str) -> (i32, String) {
+        let mut command = self.command(arguments);
+        let (code, sentence) = refusal(&mut command);
+        assert_eq!(run(&mut command).stdout, b"", "{arguments}");
+        (code, sentence)
+    }
+
+    fn sqlite(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.path().join("data/authtokens.db")).unwrap()
+    }
+}
+
+fn run_with(command: &mut Command, input: &str) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that does not ask may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn names(users: &Value) -> Vec<&str> {
+    users.as_array().unwrap().iter().map(|user| user["username"].as_str().unwrap()).collect()
+}
+
+fn log_in(server: &Server, username: &str, password: &str) -> (u16, Value) {
+    let body = json!({"username": username, "password": password}).to_string();
+    let response = server.ask(&post_bytes("/api/login", JSON, body));
+    (response.status(), response.json())
+}
+
+/// The status with which the server answers a token.
+fn status_of(server: &Server, token: &str) -> u16 {
+    let request = format!("GET /api/user HTTP/1.1\r\nHost: a\r\nAuthorization: Token {token}\r\n\r\n");
+    server.ask(request.as_bytes()).status()
+}
+
+#[test]
+fn the_first_superuser_is_made_on_a_fresh_file_and_logs_in_over_http() {
+    let place = Place::new();
+    let database = place.path().canonicalize().unwrap().join("data/authtokens.db");
+    assert_eq!(
+        place.said_to("hunter2\n", "user create Admin --superuser"),
+        format!("Admin was made in a new database at {}; it is a superuser.\n", database.display())
+    );
+    assert_eq!(place.said_to("hunter2\n", "user create Bob"), "Bob was made; it has no rights over others.\n");
+    let server = place.server();
+    let (status, body) = log_in(&server, "admin", "hunter2");
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body["user"]["is_superuser"], true);
+    assert_eq!(body["user"]["is_staff"], false);
+
+    let made: Value = serde_json::from_str(&place.said_to("p", "user create Eve --staff --json")).unwrap();
+    assert_eq!((&made["username"], &made["is_staff"]), (&json!("Eve"), &json!(true)));
+    let (status, body) = log_in(&server, "eve", "p");
+    assert_eq!((status, &body["user"]["created"]), (200, &made["created"]), "beside a running server too");
+}
+
+#[test]
+fn a_deactivated_account_is_refused_by_the_running_server_with_the_very_next_request() {
+    let place = Place::with_accounts();
+    let server = place.server();
+    let token = log_in(&server, "bob", "hunter2").1["token"].as_str().unwrap().to_owned();
+    assert_eq!(status_of(&server, &token), 200);
+    assert!(place.said("user deactivate BOB").starts_with("bob cannot log in any more"));
+    assert_eq!(status_of(&server, &token), 401);
+    assert_eq!(log_in(&server, "bob", "hunter2").0, 401);
+    assert_eq!(place.json("user activate bob")["is_active"], true);
+    assert_eq!(status_of(&server, &token), 401, "what has ended stays so");
+    assert_eq!(log_in(&server, "bob", "hunter2").0, 200);
+}
+
+#[test]
+fn a_password_that_is_set_ends_the_tokens_and_the_old_password() {
+    let place = Place::with_accounts();
+    let server = place.server();
+    let token = log_in(&server, "bob", "hunter2").1["token"].as_str().unwrap().to_owned();
+    assert!(place.said_to("new one\n", "user set-password bob").starts_with("bob has a new password"));
+    assert_eq!(status_of(&server, &token), 401);
+    assert_eq!(log_in(&server, "bob", "hunter2").0, 401);
+    assert_eq!(log_in(&server, "bob", "new one").0, 200);
+}
+
+#[test]
+fn a_password_is_exactly_the_first_line_of_standard_input_and_keeps_the_policy() {
+    let place = Place::new();
+    place.said_to(" pä ss\t\r\nsecond\n", "user create a");
+    place.said_to("no newline", "user create b");
+    let server = place.server();
+    assert_eq!(log_in(&server, "a", " pä ss\t\r").0, 200);
+    assert_eq!(log_in(&server, "b", "no newline").0, 200);
+
+    for (input, sentence) in [
+        ("", "the password must not be empty"),
+        ("\n", "the password must not be empty"),
+        ("short\n", "the password must be at least 8 characters"),
+        ("Password1\n", "the password must not be one of the most common passwords"),
+    ] {
+        for arguments in ["user create c", "user set-password a"] {
+            let mut command = place.command(arguments);
+            command.env("AUTHTOKENS__PASSWORD__MIN_LENGTH", "8").env("AUTHTOKENS__PASSWORD__REJECT_COMMON", "true");
+            let output = run_with(&mut command, input);
+            assert_eq!(output.status.code(), Some(1), "{input:?}");
+            assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("authtokens: {sentence}\n"));
+        }
+    }
+    let output =
+        place.command("user create c").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().and_then(|mut child| {
+            child.stdin.take().unwrap().write_all(b"\xff\n")?;
+            child.wait_with_output()
+        });
+    assert_eq!(output.unwrap().status.code(), Some(1), "not UTF-8");
+    assert_eq!(names(&place.json("user list")), ["a", "b"]);
+    assert_eq!(log_in(&server, "a", " pä ss\t\r").0, 200, "nothing has changed");
+}
+
+#[test]
+fn a_password_in_an_argument_is_a_usage_error() {
+    let place = Place::with_accounts();
+    for arguments in ["user create c --password secret", "user create c secret", "user set-password bob secret"] {
+        let output = run_with(&mut place.command(arguments), "hunter2\n");
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+    }
+    assert_eq!(names(&place.json("user list")), ["Admin", "bob"]);
+}
+
+#[test]
+fn what_cannot_be_done_is_one_sentence_with_exit_code_1_and_changes_nothing() {
+    let place = Place::new();
+    for arguments in ["user list", "user show bob", "token list bob", "events", "prune"] {
+        assert_eq!(
+            place.refused(arguments),
+            (1, "there is no database at data/authtokens.db".to_owned()),
+            "{arguments}"
+        );
+    }
+    assert_eq!(place.refused("check").0, 1);
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "only the first account makes the file");
+
+    let place = Place::with_accounts();
+    let events = place.json("events");
+    for (arguments, sentence) in [
+        ("user create BOB", "there is an account named BOB already"),
+        ("user show nobody", "there is no account named nobody"),
+        ("user set-password nobody", "there is no account named nobody"),
+        ("user activate nobody", "there is no account named nobody"),
+        ("user promote nobody", "there is no account named nobody"),
+        ("user delete nobody --yes", "there is no account named nobody"),
+        ("token list nobody", "there is no account named nobody"),
+        ("token revoke nobody --all", "there is no account named nobody"),
+        ("token revoke bob 0123456789abcdef", "bob has no session of this id"),
+        ("user demote admin --superuser", "admin is the last superuser who can log in"),
+        ("user deactivate Admin", "Admin is the last superuser who can log in"),
+        ("user delete Admin --yes", "Admin is the last superuser who can log in"),
+        ("--database missing/a.db user list", "there is no database at missing/a.db"),
+    ] {
+        assert_eq!(place.refused(arguments), (1, sentence.to_owned()), "{arguments}");
+    }
+    assert_eq!(place.json("events"), events);
+
+    fs::write(place.path().join("notes.txt"), "x".repeat(5000)).unwrap();
+    assert_eq!(place.refused("user list --database notes.txt"), (1, "notes.txt is not a SQLite database".to_owned()));
+}
+
+#[test]
+fn a_database_that_another_program_has_locked_is_a_sentence_after_the_busy_timeout() {
+    let place = Place::with_accounts();
+    let other = place.sqlite();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut command = place.command("user promote bob");
+    let (code, sentence) = refusal(command.env("AUTHTOKENS__DATABASE__BUSY_TIMEOUT", "10ms"));
+    assert_eq!(code, 1);
+    assert!(sentence.contains("locked"), "{sentence}");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(place.json("user promote bob")["is_staff"], true);
+}
+
+#[test]
+fn wrong_usage_and_a_wrong_configuration_have_exit_code_2() {
+    let place = Place::with_accounts();
+    for arguments in [
+        "user create bad!name",
+        "user create 1234567890123456789012345678901",
+        "user show ü",
+        "user",
+        "user list --active --inactive",
+        "user list --limit 0",
+        "token revoke bob",
+        "token revoke bob 0123456789abcdef --all",
+        "token revoke bob 0123456789ABCDEF",
+        "events --kind anything",
+        "backup",
+        "user delete bob",
+        "restore data/authtokens.db",
+        "completions tcl",
+        "--listen 127.0.0.1:0 user list",
+        "user list --config missing.toml",
+    ] {
+        let output = run_with(&mut place.command(arguments), "");
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {output:?}");
+        assert_eq!(output.stdout, b"", "{arguments}");
+        assert!(!output.stderr.is_empty(), "{arguments}");
+    }
+    let said = run_with(&mut place.command("token revoke bob"), "").stderr;
+    assert!(String::from_utf8(said).unwrap().contains("<ID|--all>"));
+    assert_eq!(names(&place.json("user list")), ["Admin", "bob"]);
+}
+
+#[test]
+fn the_flags_of_all_commands_stand_before_or_behind_the_command() {
+    let place = Place::new();
+    fs::write(place.path().join("other.toml"), "[password]\nmin_length = 9\n").unwrap();
+    place.said_to("hunter2\n", "--database a.db user create a");
+    place.said_to("hunter2\n", "user create b --database a.db");
+    assert_eq!(names(&place.json("user --database a.db list")), ["a", "b"]);
+    for arguments in ["--config other.toml config show", "config --config other.toml show"] {
+        assert!(place.said(arguments).contains("min_length = 9 # other.toml line 2\n"));
+    }
+    assert_eq!(place.refused("user create c --config other.toml").0, 1);
+}
+
+#[test]
+fn accounts_are_listed_as_a_table_for_people_and_as_one_array_for_programs() {
+    let place = Place::with_accounts();
+    place.said("user promote bob");
+    place.said_to("hunter2\n", "user create Eve");
+    place.said("user deactivate eve");
+    let table = place.said("user list");
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 4, "{table}");
+    let column = lines[0].find("RIGHTS").unwrap();
+    assert!(lines[0].starts_with("NAME   ACTIVE  RIGHTS     LAST LOGIN"), "{table}");
+    assert!(lines[1].starts_with("Admin  yes") && lines[1][column..].starts_with("superuser"), "{table}");
+    assert!(lines[2].starts_with("bob    yes") && lines[2][column..].starts_with("staff"), "{table}");
+    assert!(lines[3].starts_with("Eve    no"), "{table}");
+
+    for (filter, expected) in [
+        ("", vec!["Admin", "bob", "Eve"]),
+        ("--active", vec!["Admin", "bob"]),
+        ("--inactive", vec!["Eve"]),
+        ("--staff", vec!["bob"]),
+        ("--superuser", vec!["Admin"]),
+        ("--search B", vec!["bob"]),
+        ("--search nothing", vec![]),
+        ("--limit 2", vec!["Admin", "bob"]),
+    ] {
+        assert_eq!(names(&place.json(&format!("user list {filter}"))), expected, "{filter}");
+    }
+    let shown = place.json("user show BOB");
+    assert_eq!(shown, place.json("user list --staff")[0]);
+    assert_eq!(shown.as_object().unwrap().len(), 18);
+    assert!(place.said("user show bob").contains("\nis_staff      yes\n"));
+}
+
+#[test]
+fn a_list_has_every_account_however_many_there_are_and_minds_a_reader_that_leaves() {
+    let place = Place::with_accounts();
+    let sqlite = place.sqlite();
+    let copy = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1700) \
+        INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login) \
+        SELECT printf('u%05d', n), printf('u%05d', n), '', 0, 0, 0, 0 FROM numbers";
+    assert_eq!(sqlite.execute(copy, []).unwrap(), 1700);
+    let users = place.json("user list");
+    let listed = names(&users);
+    assert_eq!(listed.len(), 1702);
+    assert!(listed.windows(2).all(|pair| pair[0].to_lowercase() < pair[1].to_lowercase()));
+    assert_eq!(place.said("user list").lines().count(), 1703);
+    assert_eq!(place.json("user list --limit 501").as_array().unwrap().len(), 501);
+
+    for arguments in ["user list", "user list --json", "events", "manual", "config show", "completions bash"] {
+        let mut child = place.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]), "{arguments}");
+    }
+}
+
+#[test]
+fn tokens_are_listed_and_ended_one_by_one_or_all_at_once() {
+    let place = Place::with_accounts();
+    let server = place.server();
+    let tokens: Vec<String> = (0..3).map(|_| token_of(&server.ask(&credentials("/api/login", "bob")))).collect();
+    let sessions = place.json("token list bob");
+    let keys: Vec<&String> = sessions[0].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["created", "current", "expires", "id", "ip", "last_used", "user_agent"]);
+    assert_eq!(sessions.as_array().unwrap().len(), 3);
+    assert!(place.said("token list bob").starts_with("ID                CREATED "));
+
+    let newest = sessions[0]["id"].as_str().unwrap();
+    assert_eq!(place.said(&format!("token revoke bob {newest}")), "1 token was ended.\n");
+    assert_eq!([0, 1, 2].map(|n| status_of(&server, &tokens[n])), [200, 200, 401]);
+    assert_eq!(place.json("token revoke bob --all"), json!({"revoked": 2}));
+    assert_eq!([0, 1, 2].map(|n| status_of(&server, &tokens[n])), [401; 3]);
+    assert_eq!(place.json("token list bob"), json!([]));
+    assert_eq!(place.said("token list bob").lines().count(), 1, "the headings alone");
+    assert_eq!(place.json("token revoke bob --all"), json!({"revoked": 0}));
+}
+
+#[test]
+fn rights_are_given_and_taken_and_the_answer_says_what_is_left() {
+    let place = Place::with_accounts();
+    assert_eq!(place.said("user promote bob"), "bob is staff.\n");
+    assert_eq!(place.said("user promote bob --superuser"), "bob is staff and a superuser.\n");
+    assert_eq!(place.said("user demote bob"), "bob is a superuser.\n");
+    assert_eq!(place.said("user demote Admin --superuser"), "Admin has no rights over others.\n");
+    assert_eq!(place.refused("user demote bob --superuser").0, 1);
+}
+
+#[test]
+fn every_change_leaves_an_event_of_the_command_line() {
+    let place = Place::with_accounts();
+    place.said("user promote bob");
+    place.said("user demote bob");
+    place.said_to("x\n", "user set-password bob");
+    place.said("user deactivate bob");
+    place.said("user activate bob");
+    place.said("user delete bob --yes");
+    let events = place.json("events --user bob");
+    let kinds: Vec<&str> = events.as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    let all = place.json("events");
+    assert!(all.as_array().unwrap().iter().all(|event| event["actor"] == "command line"), "{all}");
+    let told: Vec<&str> = all.as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    for kind in ["created", "promoted", "demoted", "password_set", "deactivated", "activated", "deleted"] {
+        assert!(told.contains(&kind), "{kind} in {told:?}; of bob {kinds:?}");
+    }
+    assert_eq!(place.json("events --kind demoted").as_array().unwrap().len(), 1);
+    assert_eq!(place.json("events --limit 2").as_array().unwrap().len(), 2);
+    assert!(place.said("events").starts_with("TIME                      EVENT"));
+    assert!(place.said("events").contains("command line"));
+}
+
+#[test]
+fn an_account_is_deleted_with_yes_and_never_unasked() {
+    let place = Place::with_accounts();
+    let server = place.server();
+    let token = token_of(&server.ask(&credentials("/api/login", "bob")));
+    let (code, sentence) = place.refused("user delete bob");
+    assert_eq!((code, sentence.as_str()), (2, "it needs --yes where there is no terminal to ask at"));
+    assert_eq!(run_with(&mut place.command("user delete bob"), "y\n").status.code(), Some(2), "a pipe is not asked");
+    assert_eq!(status_of(&server, &token), 200);
+    assert_eq!(place.said("user delete BOB --yes"), "bob was deleted.\n");
+    assert_eq!(status_of(&server, &token), 401);
+    assert_eq!(place.refused("user show bob").0, 1);
+}
+
+#[test]
+fn commands_at_the_same_time_all_do_their_work_also_on_a_file_that_is_not_there_yet() {
+    let place = Place::new();
+    let outputs: Vec<Output> = thread::scope(|scope| {
+        let started: Vec<_> = (0..8)
+            .map(|n| {
+                let mut command = place.command(&format!("user create u{}", n % 4));
+                scope.spawn(move || run_with(&mut command, "hunter2\n"))
+            })
+            .collect();
+        started.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let done = outputs.iter().filter(|output| output.status.success()).count();
+    assert_eq!(done, 4, "{outputs:?}");
+    for output in outputs.iter().filter(|output| !output.status.success()) {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("already"), "{said}");
+    }
+    assert_eq!(names(&place.json("user list")), ["u0", "u1", "u2", "u3"]);
+}
+
+#[test]
+fn nothing_that_is_printed_holds_a_secret_or_a_control_character() {
+    let place = Place::with_accounts();
+    {
+        let server = place.server();
+        server.ask(&credentials("/api/login", "bob"));
+    }
+    let sqlite = place.sqlite();
+    let nasty = "x\u{1b}[2J\u{9b}31m\r\n\u{202e}y";
+    sqlite.execute("UPDATE users SET email = ?1, first_name = ?1, city = ?1", [nasty]).unwrap();
+    sqlite.execute("UPDATE tokens SET user_agent = ?1", [nasty]).unwrap();
+    sqlite.execute("UPDATE events SET detail = ?1, actor = ?1", [nasty]).unwrap();
+    let digest: String = sqlite.query_row("SELECT lower(hex(digest)) FROM tokens", [], |row| row.get(0)).unwrap();
+    for arguments in
+        ["user list", "user show bob", "token list bob", "events", "check", "config show", "user promote bob"]
+    {
+        for form in ["", " --json"] {
+            let said = place.said(&format!("{arguments}{form}"));
+            let is_bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!said.contains(is_bad), "{arguments}: {said:?}");
+            for secret in ["hunter2", "bcrypt-sha256", digest.as_str()] {
+                assert!(!said.contains(secret), "{arguments}: {said}");
+            }
+        }
+    }
+    assert_eq!(place.json("user show bob")["email"], nasty, "programs get it as it is");
+    assert!(place.said("user list").contains("x\\u{1b}[2J\\u{9b}31m\\r\\n\\u{202e}y"));
+}
+
+#[test]
+fn a_backup_is_made_checked_and_put_back() {
+    let place = Place::with_accounts();
+    {
+        let _server = place.server();
+        assert!(place.said("backup copy.db").contains("copy.db"));
+        let again = place.refused("backup copy.db");
+        assert_eq!(again, (1, "copy.db exists already".to_owned()));
+        let made = place.json("backup copy.db --replace");
+        assert_eq!((&made["file"], &made["tables"]["users"]), (&json!("copy.db"), &json!(2)));
+        assert_eq!(place.json("check copy.db")["tables"]["users"], 2);
+        let (code, sentence) = place.refused("restore copy.db --yes");
+        assert!(code == 1 && sentence.contains("in use"), "{sentence}");
+    }
+    place.said("user delete bob --yes");
+    assert_eq!(place.json("check")["tables"]["users"], 1);
+    assert_eq!(place.refused("restore copy.db").0, 2, "it does not do it unasked");
+    let restored = place.json("restore copy.db --yes");
+    assert!(Path::new(restored["kept"].as_str().unwrap()).is_file());
+    assert_eq!(names(&place.json("user list")), ["Admin", "bob"]);
+
+    fs::write(place.path().join("broken.db"), &fs::read(place.path().join("copy.db")).unwrap()[..9000]).unwrap();
+    assert_eq!(place.refused("check broken.db").0, 1);
+    assert_eq!(place.refused("restore broken.db --yes").0, 1);
+    assert_eq!(names(&place.json("user list")), ["Admin", "bob"]);
+}
+
+#[test]
+fn pruning_forgets_what_has_ended_and_says_how_much() {
+    let place = Place::with_accounts();
+    {
+        let server = place.server();
+        server.ask(&credentials("/api/login", "bob"));
+        server.ask(&credentials("/api/login", "bob"));
+    }
+    assert_eq!(place.json("prune"), json!({"sessions": 0, "events": 0}));
+    let sqlite = place.sqlite();
+    sqlite.execute("UPDATE tokens SET created = 0 WHERE digest = (SELECT min(digest) FROM tokens)", []).unwrap();
+    sqlite.execute("UPDATE events SET at = 0 WHERE id <= 2", []).unwrap();
+    assert_eq!(place.json("prune"), json!({"sessions": 1, "events": 2}));
+    assert_eq!(place.said("prune"), "Forgot 0 tokens that had ended and 0 old events.\n");
+}
+
+#[test]
+fn the_configuration_is_shown_with_where_each_value_comes_from_and_reads_back_as_the_same() {
+    let place = Place::new();
+    fs::write(place.path().join("config.toml"), "[server]\n\nbody_limit = \"2 MiB\"\n[tokens]\nlifetime = \"never\"\n")
+        .unwrap();
+    let shown = |arguments: &str| {
+        let mut command = place.command(arguments);
+        command.env("AUTHTOKENS__CORS__ORIGINS", "https://a.example, https://b.example");
+        String::from_utf8(run(&mut command).stdout).unwrap()
+    };
+    let toml = shown("config show --database other.db");
+    assert!(toml.starts_with("# The file that was read is config.toml.\n\n[server]\n"), "{toml}");
+    for line in [
+        "workers = \"auto\" # default",
+        "body_limit = \"2 MiB\" # config.toml line 3",
+        "keep_alive = \"75s\" # default",
+        "lifetime = \"never\" # config.toml line 5",
+        "origins = [\"https://a.example\", \"https://b.example\"] # environment variable AUTHTOKENS__CORS__ORIGINS",
+        "path = \"other.db\" # flag --database",
+    ] {
+        assert!(toml.lines().any(|shown| shown == line), "{line} in {toml}");
+    }
+    let json: Value = serde_json::from_str(&shown("config show --json --database other.db")).unwrap();
+    assert_eq!(json["server"]["body_limit"], json!({"value": "2 MiB", "origin": "config.toml line 3"}));
+    assert_eq!(json["file"], "config.toml");
+    assert_eq!(json["database"]["path"], json!({"value": "other.db", "origin": "flag --database"}));
+
+    fs::write(place.path().join("effective.toml"), &toml).unwrap();
+    let mut command = authtokens(place.path());
+    let again = String::from_utf8(run(command.args(["--config", "effective.toml", "config", "show"])).stdout).unwrap();
+    let values =
+        |text: &str| text.lines().skip(1).map(|line| line.split(" # ").next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(values(&again), values(&toml));
+}
+
+#[test]
+fn the_file_that_the_variable_names_goes_before_the_folders_own_and_behind_the_flags() {
+    let place = Place::new();
+    for name in ["config", "variable", "flag"] {
+        fs::write(place.path().join(format!("{name}.toml")), format!("[database]\npath = \"{name}.db\"\n")).unwrap();
+    }
+    let path = |arguments: &str, variable: &str| {
+        let output = run(place.command(&format!("config show --json {arguments}")).env("AUTHTOKENS_CONFIG", variable));
+        let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (shown["file"].as_str().unwrap().to_owned(), shown["database"]["path"]["value"].as_str().unwrap().to_owned())
+    };
+    let expected = |name: &str| (format!("{name}.toml"), format!("{name}.db"));
+    assert_eq!(path("", ""), expected("config"));
+    assert_eq!(path("", "variable.toml"), expected("variable"));
+    assert_eq!(path("--config flag.toml", "variable.toml"), expected("flag"));
+}
+
+#[test]
+fn a_folder_in_which_nobody_can_look_for_a_file_is_named() {
+    let place = Place::new();
+    let locked = place.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    // Root may look everywhere: it becomes somebody else, for whom the program and the way to the folder are open.
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::hard_link(env!("CARGO_BIN_EXE_authtokens"), place.path().join("authtokens"))
+        .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_authtokens"), place.path().join("authtokens")).map(|_| ()))
+        .unwrap();
+    let script = "if [ \"$(id -u)\" = 0 ]; then drop='setpriv --reuid=65534 --clear-groups'; fi; \
+        cd locked && chmod 000 . && exec ${drop-} ../authtokens user list";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).current_dir(place.path()).stdin(Stdio::null());
+    let (code, sentence) = refusal(command.env_remove("AUTHTOKENS_CONFIG"));
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(code, 2, "{sentence}");
+    let folder = locked.canonicalize().unwrap();
+    assert!(
+        sentence.starts_with(&format!("cannot look for config.toml in the folder {}: ", folder.display())),
+        "{sentence}"
+    );
+}
+
+/// Has a terminal ask for the password of a new account, and does `then` with its keys and the command's process when
+/// it has asked. Gives everything that the terminal showed, with the code and the terminal's modes at the end.
+fn at_a_terminal(place: &Place, then: impl FnOnce(&mut ChildStdin, &str)) -> Option<String> {
+    let inside = format!(
+        "sh -c 'echo process=$$.; exec {} user create Admin'; echo code=$?; stty -a",
+        env!("CARGO_BIN_EXE_authtokens")
+    );
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &inside, "/dev/null"]).current_dir(place.path()).env("AUTHTOKENS_CONFIG", "/dev/null");
+    let Ok(mut child) = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
+        eprintln!("there is no script(1) that gives a terminal: nothing is tried");
+        return None;
+    };
+    let mut out = child.stdout.take().unwrap();
+    let mut said = Vec::new();
+    let mut byte = [0];
+    while !said.ends_with(b"New password: ") {
+        assert_eq!(out.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&said));
+        said.push(byte[0]);
+    }
+    let until_now = String::from_utf8_lossy(&said).into_owned();
+    let process = until_now.split_once("process=").unwrap().1.split_once('.').unwrap().0;
+    let mut keys = child.stdin.take().unwrap();
+    then(&mut keys, process);
+    out.read_to_end(&mut said).unwrap();
+    drop(keys);
+    child.wait().unwrap();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains(" echo ") && said.contains(" icanon ") && said.contains("isig "), "{said}");
+    assert!(!said.contains("hun"), "{said}");
+    Some(said)
+}
+
+#[test]
+fn a_password_is_typed_twice_and_never_shown() {
+    let place = Place::new();
+    // Both at once: the second question finds its answer already there.
+    for (typed, code) in [("hunter2\nhunter3\n", 1), ("hunter2\nhunter2\n", 0)] {
+        let Some(said) = at_a_terminal(&place, |keys, _| keys.write_all(typed.as_bytes()).unwrap()) else { return };
+        assert!(said.contains("The same again: ") && said.contains(&format!("code={code}")), "{said}");
+    }
+    token_of(&place.server().ask(&credentials("/api/login", "Admin")));
+}
+
+#[test]
+fn a_password_that_is_given_up_leaves_a_terminal_that_shows_what_is_typed() {
+    // At once: the terminal is silent, and Ctrl-C is heard, before the question is asked.
+    let interrupt: fn(&mut ChildStdin, &str) = |keys, _| keys.write_all(b"hun\x03").unwrap();
+    let terminate: fn(&mut ChildStdin, &str) =
+        |_, process| assert!(Command::new("kill").args(["-TERM", process]).status().unwrap().success());
+    for give_up in [interrupt, terminate] {
+        let place = Place::new();
+        let Some(said) = at_a_terminal(&place, give_up) else { return };
+        assert!(
+            said.contains("authtokens: it was interrupted, and nothing was done") && said.contains("code=130"),
+            "{said}"
+        );
+        assert!(!place.path().join("data").exists(), "{said}");
+    }
+}
+
+#[test]
+fn a_backup_whose_terminal_goes_away_stops_and_leaves_nothing_unless_nohup_started_it() {
+    let place = Place::with_accounts();
+    let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000) \
+        INSERT INTO wants (user_id, item_id, added) SELECT id, i, 0 FROM n, users WHERE username = 'bob'";
+    place.sqlite().execute(many, []).unwrap();
+    let copies = place.path().join("copies");
+    fs::create_dir(&copies).unwrap();
+    for (program, is_stopped) in [("exec", true), ("exec nohup", false)] {
+        let line = format!("{program} \"$0\" backup copies/copy.db");
+        let mut command = Command::new("sh");
+        command.args(["-c", &line, env!("CARGO_BIN_EXE_authtokens")]).current_dir(place.path());
+        command
+            .env("AUTHTOKENS_CONFIG", "/dev/null")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        // It has begun.
+        let deadline = Instant::now() + PATIENCE;
+        while fs::read_dir(&copies).unwrap().next().is_none() {
+            assert!(Instant::now() < deadline);
+            thread::sleep(Duration::from_millis(1));
+        }
+        Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(i32::from(is_stopped)), "{said}");
+        assert_eq!(said.contains("it was stopped before its end"), is_stopped, "{said}");
+        let left: Vec<_> = fs::read_dir(&copies).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left.len(), usize::from(!is_stopped), "{left:?}");
+    }
+}
+
+/// Every command, as it is given.
+const COMMANDS: [&str; 20] = [
+    "serve",
+    "user create",
+    "user list",
+    "user show",
+    "user set-password",
+    "user activate",
+    "user deactivate",
+    "user promote",
+    "user demote",
+    "user delete",
+    "token list",
+    "token revoke",
+    "events",
+    "backup",
+    "restore",
+    "check",
+    "prune",
+    "config show",
+    "completions",
+    "manual",
+];
+
+#[test]
+fn every_command_is_helped_and_stands_in_the_manual_and_the_completions() {
+    let place = Place::new();
+    // Neither needs a configuration that is right.
+    fs::write(place.path().join("config.toml"), "nonsense").unwrap();
+    let manual = place.said("manual");
+    assert!(manual.contains(".TH authtokens 1"), "{manual}");
+    let shells = ["bash", "zsh", "fish"].map(|shell| place.said(&format!("completions {shell}")));
+    for command in COMMANDS {
+        let help = place.said(&format!("{command} --help"));
+        assert!(help.contains(&format!("Usage: authtokens {command}")), "{help}");
+        assert!(help.lines().next().unwrap().len() > 10, "{help}");
+        assert!(manual.contains(&format!(".SS \"authtokens {}\"", command.replace('-', "\\-"))), "{command}");
+        for script in &shells {
+            assert!(command.split(' ').all(|word| script.contains(word)), "{command}");
+        }
+    }
+    for command in ["create", "set-password"] {
+        assert!(place.said(&format!("user {command} --help")).contains("first line of standard input"));
+    }
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "asking makes no file");
+}

@@ -1,0 +1,222 @@
+//! What the service does when what lies under it fails.
+
+use std::process::Command;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::helpers::{TestApp, error_of, session_of, until};
+
+#[tokio::test]
+async fn a_damaged_password_hash_is_a_500_for_what_needs_it_and_nothing_else() {
+    let app = TestApp::spawn();
+    let root = app.new_user("root").await;
+    app.set("root", "is_superuser = 1");
+    let token = app.new_user("broken").await;
+    app.new_user("whole").await;
+    let good = app.rows("SELECT password_hash FROM users WHERE username = 'broken'").remove(0);
+    let bcrypt = "$2b$04$QexDYaiSw.PMflDlGeyERe0JhXa2JmpMTbORvBDFxYcs2.SN09JvW";
+    let mut hashes: Vec<String> = (0..good.len()).map(|length| good[..length].to_owned()).collect();
+    hashes.extend([
+        "garbage".to_owned(),
+        "\u{0}".to_owned(),
+        format!("{good}\u{0}"),
+        format!("\u{0}{good}"),
+        good.replacen('.', "\u{0}", 1).replacen('/', "\u{0}", 1).replacen("r=4", "r=4\u{0}", 1),
+        format!("{good}x"),
+        format!(" {good}"),
+        "$".repeat(1_000_000),
+        format!("{good}{}", "x".repeat(1_000_000)),
+        bcrypt.to_owned(),
+        "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo".to_owned(),
+        "pbkdf2_sha256$10000$salt$hash=".to_owned(),
+        good.replacen("r=4", "r=3", 1),
+        good.replacen("r=4", "r=32", 1),
+        good.replacen("r=4", "r=4294967300", 1),
+        good.replacen("r=4", "r=-4", 1),
+        good.replacen("v=2", "v=1", 1),
+        good.replacen("t=2b", "t=2x", 1),
+        format!("{}\u{fc}\u{fc}", &good[..good.len() - 4]),
+    ]);
+    let wrong = json!({"current_password": "hunter2", "new_password": "hunter3"});
+    for (number, hash) in hashes.iter().enumerate() {
+        let shown: String = hash.chars().take(80).collect();
+        app.sqlite().execute("UPDATE users SET password_hash = ?1 WHERE username = 'broken'", [hash]).unwrap();
+        for password in ["hunter2", ""] {
+            let status = if password.is_empty() { 400 } else { 500 };
+            let error = error_of(app.log_in("broken", password).await, status).await;
+            assert!(!error.contains("hash"), "{shown:?}: {error}");
+        }
+        if number % 10 == 0 {
+            let refused = app.ask(Method::POST, "/api/user/password", &token, Some(&wrong)).await;
+            assert_eq!(refused.status(), 500, "{shown:?}");
+            let refused = app.ask(Method::DELETE, "/api/user", &token, Some(&json!({"password": "hunter2"}))).await;
+            assert_eq!(refused.status(), 500, "{shown:?}");
+            assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 200, "{shown:?}");
+            assert_eq!(app.ask(Method::GET, "/api/users/broken", &root, None).await.status(), 200, "{shown:?}");
+            assert_eq!(app.log_in("whole", "hunter2").await.status(), 200, "{shown:?}");
+        }
+    }
+    app.get(Method::PATCH, "/api/users/broken", &root, Some(&json!({"password": "hunter2"}))).await;
+    assert_eq!(app.log_in("broken", "hunter2").await.status(), 200, "staff can mend it");
+}
+
+#[tokio::test]
+async fn refused_attempts_that_could_not_be_stored_are_stored_when_they_can_be() {
+    let app = TestApp::spawn_with(|config| config.database.busy_timeout = Duration::from_millis(50));
+    let (token, _) = session_of(app.register("AzureDiamond", "hunter2").await).await;
+    let other = app.sqlite();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..3 {
+        assert_eq!(app.log_in("AzureDiamond", "wrong").await.status(), 401, "reads go on");
+    }
+    assert_eq!(app.log_in("AzureDiamond", "hunter2").await.status(), 503, "a session cannot be written");
+    // For longer than it takes the service to try.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(app.log_in("nobody", "wrong").await.status(), 401);
+    assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 200);
+    other.execute_batch("ROLLBACK").unwrap();
+    until("storing", || app.rows("SELECT count(*) FROM events WHERE kind = 'login_failed'") == ["4"]).await;
+    assert_eq!(app.rows("SELECT failures FROM login_failures"), ["3"]);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(app.count("events"), 5, "each once");
+}
+
+#[tokio::test]
+async fn a_lock_that_is_held_for_ten_seconds_refuses_writes_lets_reads_go_on_and_is_forgotten() {
+    let app = TestApp::spawn();
+    let root = app.new_user("root").await;
+    app.set("root", "is_superuser = 1");
+    app.new_user("AzureDiamond").await;
+    let before = app.dump();
+    let other = app.sqlite();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let started = std::time::Instant::now();
+    while started.elapsed() < Duration::from_secs(10) {
+        let (change, delete, end, register, user) = tokio::join!(
+            app.client
+                .patch(app.url("/api/users/azurediamond"))
+                .header("Authorization", format!("Token {root}"))
+                .json(&json!({"is_active": false}))
+                .send(),
+            app.ask(Method::DELETE, "/api/users/azurediamond", &root, None),
+            app.ask(Method::DELETE, "/api/users/azurediamond/tokens", &root, None),
+            app.register("new", "hunter2"),
+            app.ask(Method::GET, "/api/users/azurediamond", &root, None),
+        );
+        for refused in [change.unwrap(), delete, end, register] {
+            assert!(refused.headers().contains_key("retry-after"));
+            error_of(refused, 503).await;
+        }
+        assert_eq!(user.status(), 200);
+        assert_eq!(app.ask(Method::GET, "/api/events", &root, None).await.status(), 200);
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(app.dump(), before, "nothing of it happened");
+    app.get(Method::PATCH, "/api/users/azurediamond", &root, Some(&json!({"is_active": false}))).await;
+    assert_eq!(app.register("new", "hunter2").await.status(), 201);
+}
+
+/// A small file system of its own; gone when it goes out of scope.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(folder.path()).output();
+        mounted.is_ok_and(|output| output.status.success()).then(|| Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l"]).arg(self.0.path()).output();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when_there_is_room_again() {
+    let Some(disk) = SmallDisk::mount() else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let path = disk.0.path().join("test.db");
+    let app = TestApp::spawn_with(|config| config.database.path.clone_from(&path));
+    let root = app.new_user("root").await;
+    app.set("root", "is_superuser = 1");
+    app.new_user("AzureDiamond").await;
+    let ballast = disk.0.path().join("ballast");
+    // As much as there is room for.
+    let _ = std::fs::write(&ballast, vec![1; 4 << 20]);
+    let mut refused = 0;
+    for number in 0..300 {
+        let name = format!("user{number}");
+        let response = app.register(&name, "hunter2").await;
+        let rows = app.rows(&format!(
+            "SELECT (SELECT count(*) FROM users WHERE username = '{name}'), \
+             (SELECT count(*) FROM tokens JOIN users ON users.id = user_id WHERE username = '{name}'), \
+             (SELECT count(*) FROM events WHERE username = '{name}')"
+        ));
+        match response.status().as_u16() {
+            201 => assert_eq!(rows, ["1|1|1"], "{name}"),
+            status => {
+                assert_eq!(status, 503, "{name}");
+                assert!(response.headers().contains_key("retry-after"));
+                assert_eq!(rows, ["0|0|0"], "{name}");
+                refused += 1;
+            }
+        }
+        if refused == 3 {
+            break;
+        }
+    }
+    assert_eq!(refused, 3, "the disk was full");
+    let before = app.dump();
+    for (method, path, body) in [
+        (Method::PATCH, "/api/users/azurediamond", Some(json!({"is_staff": true, "password": "hunter3"}))),
+        (Method::DELETE, "/api/users/azurediamond", None),
+        (Method::DELETE, "/api/users/azurediamond/tokens", None),
+        (Method::POST, "/api/logoutall", None),
+    ] {
+        assert_eq!(app.ask(method, path, &root, body.as_ref()).await.status(), 503, "{path}");
+        assert_eq!(app.dump(), before, "{path}");
+    }
+    assert_eq!(app.ask(Method::GET, "/api/users", &root, None).await.status(), 200);
+    assert_eq!(app.ask(Method::GET, "/api/user/events", &root, None).await.status(), 200);
+    assert_eq!(app.log_in("AzureDiamond", "wrong").await.status(), 401);
+    assert_eq!(app.client.get(app.url("/healthz")).send().await.unwrap().status(), 200);
+    assert_eq!(app.client.get(app.url("/readyz")).send().await.unwrap().status(), 503);
+
+    std::fs::remove_file(&ballast).unwrap();
+    assert_eq!(app.register("room", "hunter2").await.status(), 201);
+    app.get(Method::PATCH, "/api/users/azurediamond", &root, Some(&json!({"is_staff": true}))).await;
+    until("storing", || app.rows("SELECT count(*) FROM events WHERE kind = 'login_failed'") == ["1"]).await;
+    assert_eq!(app.rows("PRAGMA integrity_check"), ["ok"]);
+    drop(app);
+}
+
+#[tokio::test]
+async fn a_file_that_turns_read_only_refuses_writes_serves_reads_and_recovers() {
+    let app = TestApp::spawn();
+    let token = app.new_user("AzureDiamond").await;
+    let log = format!("{}-wal", app.database.display());
+    let set = |attribute| {
+        let done = std::process::Command::new("chattr").arg(attribute).arg(&app.database).arg(&log).output();
+        done.is_ok_and(|done| done.status.success())
+    };
+    if !set("+i") {
+        println!("not tried: this user or this file system cannot make a file immutable");
+        set("-i");
+        return;
+    }
+    let (refused, ready) = (app.register("refused", "hunter2").await, app.client.get(app.url("/readyz")).send().await);
+    let read = app.ask(Method::GET, "/api/user/tokens", &token, None).await;
+    assert!(set("-i"));
+    assert_eq!(
+        [refused.status(), ready.unwrap().status(), read.status()].map(|status| status.as_u16()),
+        [503, 503, 200]
+    );
+    assert_eq!(app.count("users"), 1, "no half rows");
+    assert_eq!(app.register("taken", "hunter2").await.status(), 201);
+}
