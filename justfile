@@ -29,9 +29,13 @@ deny:
 kill rounds="50":
     KILL_ROUNDS={{rounds}} cargo test --test api -- --nocapture every_acknowledged
 
-# The figures of the README, measured anew (needs wrk)
-figures:
-    bench/figures
+# Whole servers compared: the figures of the README and bench/results, half an hour on an idle machine (--quick: minutes)
+bench *arguments:
+    PYTHONPATH=bench python3 -m compare {{arguments}}
+
+# What the parts of a request cost by themselves
+inside *filter:
+    cargo bench --bench inside -- {{filter}}
 
 # A client in TypeScript and one in Python, made from the running server's document and run against it
 clients:
@@ -42,3 +46,18 @@ clients:
 browser:
     cargo build --release
     scripts/browser target/release/authtokens
+
+# The service behind Caddy and behind nginx, as deploy/ has them
+proxies:
+    cargo build --release
+    scripts/proxies target/release/authtokens
+
+# A busy server's file replicated by Litestream as deploy/ has it, lost and restored
+litestream:
+    cargo build --release
+    scripts/litestream target/release/authtokens
+
+# What Prometheus' own tool says of the metrics of a running server (needs promtool)
+promtool:
+    cargo build
+    scripts/promtool target/debug/authtokens
