@@ -1,0 +1,194 @@
+"""The run as a page: the ratios first, then the medians, then what each server ran with."""
+
+from .sections import CONTESTANTS, DRF_PBKDF2, OURS, OURS_AT_12, POCKETBASE, DRF
+from .servers.limits import Bare, Constant
+from .targets import readable, targets
+
+LIMITS = (Bare.name, Constant.name)
+COLUMNS = ("rate", "p50", "p99", "server_cores", "generator_cores")
+PROBLEMS = ("unexpected", "socket_errors", "timeouts")
+TITLES = {
+    "token checks": "Token checks",
+    "refusals": "Refusals",
+    "logins": "Logins at cost 10",
+    "dear logins": "Logins at cost 12",
+    "registrations": "Registrations",
+    "cellar": "Additions to a list",
+    "logouts": "Logouts",
+    "floods": "Token checks under a flood of logins",
+}
+
+
+def number(value):
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows] + [""]
+
+
+def distinct(rows, key):
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def load_rows(record, section):
+    """A row for each work, number of users, number of connections and server: medians, and the errors added up."""
+    rows = record.rows(section)
+    for users in distinct(rows, "users"):
+        for connections in distinct(rows, "connections"):
+            for work in distinct(rows, "work"):
+                for server in distinct(rows, "server"):
+                    same = {"users": users, "connections": connections, "work": work, "server": server}
+                    found = record.rows(section, **same)
+                    if not found:
+                        continue
+                    rates = [row["rate"] for row in found]
+                    median = {key: record.median(section, key, **same) for key in COLUMNS}
+                    yield same, [
+                        number(median["rate"]),
+                        f"{number(min(rates))}–{number(max(rates))}",
+                        number(median["p50"]),
+                        number(median["p99"]),
+                        f"{median['server_cores']:.2f}",
+                        f"{median['generator_cores']:.2f}",
+                        *(sum(row[problem] for row in found) for problem in PROBLEMS),
+                    ]
+
+
+def load_table(record, section):
+    head = [
+        "users",
+        "connections",
+        "server",
+        "a second",
+        "lowest–highest",
+        "p50 ms",
+        "p99 ms",
+        "cores of the server",
+        "cores of wrk",
+        "not as expected",
+        "socket errors",
+        "timeouts",
+    ]
+    name = (lambda same: f"{same['server']}: {same['work']}") if section == "floods" else lambda same: same["server"]
+    return table(
+        head,
+        [[f"{same['users']:,}", same["connections"], name(same), *cells] for same, cells in load_rows(record, section)],
+    )
+
+
+def value_table(record, section, unit):
+    rows = [row for row in record.values if row["section"] == section and row["server"] != "limit"]
+    servers = distinct(rows, "server")
+    cells = [
+        [what, *(number(record.median_value(section, what, server)) for server in servers)]
+        for what in distinct(rows, "what")
+    ]
+    return table([unit, *servers], cells) if rows else []
+
+
+def limit_lines(record, section):
+    found = [row for row in record.values if row["section"] == section and row["server"] == "limit"]
+    return [
+        f"{what}: {number(record.median_value(section, what, 'limit'))} a second in the same rounds.\n"
+        for what in distinct(found, "what")
+    ]
+
+
+def about_lines(about):
+    machine, versions = about["machine"], about["versions"]
+    return [
+        f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB, {machine['system']}, Linux "
+        f"{machine['kernel']}, {machine['file_system']}; load average at the start {machine['load_average_at_start']:.2f}. "
+        f"Commit `{about['commit']}`, begun {about['begun']}, took {about.get('minutes', 0):.0f} minutes.\n",
+        ", ".join(f"{name} {version}" for name, version in versions.items()) + ".\n",
+    ]
+
+
+def page(record, plots):
+    about = record.about
+    lines = ["# Whole servers compared\n", f"Made by `just bench{' --quick' if about['plan'] == 'quick' else ''}`.\n"]
+    if about["plan"] == "quick":
+        lines += [
+            "**A quick run**: fewer users and a round or two of a second or two. It shows that all of it works; "
+            "its figures are not to be quoted.\n"
+        ]
+    lines += about_lines(about)
+    lines += ["## Ratios\n"]
+    lines += table(
+        ["what", "target", "this run", ""],
+        [[target.what, target.wanted, readable(target.value), target.verdict] for target in targets(record)],
+    )
+    lines += [f"![{title}]({name})\n" for name, title in plots]
+    lines += ["## How it is measured\n", HOW]
+    for section, title in TITLES.items():
+        if record.rows(section):
+            lines += [
+                f"## {title}\n",
+                NOTES[section] + "\n",
+                *load_table(record, section),
+                *limit_lines(record, section),
+            ]
+    for section, title, unit in (
+        ("starts", "Start to first answer", "milliseconds, median"),
+        ("memory", "Memory", "MiB"),
+        ("sizes", "Sizes", ""),
+    ):
+        found = value_table(record, section, unit)
+        if found:
+            lines += [f"## {title}\n", NOTES[section] + "\n", *found]
+    sizes = {row["server"]: row["bytes"] for row in record.examples if row["section"] == "token checks"}
+    if sizes:
+        lines += [
+            "The body that a token check gets, in bytes: "
+            + ", ".join(f"{server} {size}" for server, size in sizes.items())
+            + ".\n"
+        ]
+    lines += ["## What each ran with\n"]
+    lines += [f"**{server.name}.** {server.about}\n" for server in [*CONTESTANTS, DRF_PBKDF2, Bare, Constant]]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+HOW = f"""\
+All servers of a section are up, on the loopback address, with the same number of users, and are asked one after the
+other in rounds; the tables have the medians of the rounds, `latest.json` has every round. The load generator is wrk with
+one thread on the same two cores; it waits for an answer before it asks again on the same connection. Before each section
+every server answers one request by hand, and the run stops where the status is not the one that is due; then comes a
+warm-up that is not counted: five seconds (--quick: two) of token checks before those, a second before other work. With the most users
+that is far from asking for every session once, so the service also runs with a cache that holds them all, warmed by asking
+for each once. After each load the run waits until the server has nothing left to do. Who queues
+without bound goes on hashing for clients that have gone; after five seconds of that the server is started anew.
+
+"A second" counts the answers that are as expected. An answer of 400 or more counts as not as expected (as expected, in
+the section of refusals); none of the servers redirects. Connections that fail and answers that take longer than 60
+seconds are counted beside them. Nothing is left out. With 256 connections, {OURS.name} refuses logins beyond its queue
+of 64 at once with 503 and `Retry-After`, which wrk does not heed; the others let them wait.
+
+Users are `user0` and so on with one password and five items in a list. Their rows are inserted into each server's own
+file before it starts. A token check asks with the token of a random user.
+"""
+
+NOTES = {
+    "token checks": "`GET /api/user`; PocketBase: the read of one's own record. The bare actix-web and the ceiling of the "
+    "load generator stand beside the middle number of users. authtokens also stores, once a minute for each "
+    "session, that it was in use.",
+    "refusals": "A logout with a token that nobody has: 401.",
+    "logins": f"Of a random one of a thousand users, at bcrypt's cost 10, which is PocketBase's default, for all but "
+    f"{DRF_PBKDF2.name}. {OURS.name} and knox store a new session, DRF authtoken answers the one token there is, "
+    f"PocketBase stores nothing.",
+    "dear logins": f"{OURS.name}'s own default cost.",
+    "registrations": "A new account with a token; PocketBase answers no token.",
+    "cellar": "One more item for a random user. PocketBase: an update of the whole list. Django: a column of JSON, read and "
+    "written in one transaction. Durable against a power cut at authtokens alone.",
+    "logouts": "The end of a session, another one each time. PocketBase has no equivalent.",
+    "floods": f"32 connections check tokens while 32 others log in without pause, both for the same seconds; and each "
+    f"alone. {OURS_AT_12.name}; {POCKETBASE.name} and {DRF.name} have 10, a quarter of the work for a hash.",
+    "starts": "From the start of the process to the first byte of an answer to a token check; the file is in memory already.",
+    "memory": "Resident memory of all of a server's processes (rss), and the same with what they share counted once (pss). "
+    "At rest: three seconds after the first answer.",
+    "sizes": "Installed: the binary, in MiB; for Django its packages without Python. On disk a user: in bytes, with a session "
+    "where sessions are stored.",
+}
