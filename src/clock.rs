@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDateTime, Timelike as _, Utc};
 use serde::{Serialize, Serializer};
 
 /// How a moment is written in the name of a file.
@@ -77,7 +77,25 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with exactly three fraction digits: `2015-01-04T22:51:35.144Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
+        // Digit by digit: every line of the log and every user object has some of these, and chrono's own way takes
+        // several times as long.
+        let (date, time) = (self.0.date_naive(), self.0.time());
+        let year = date.year().unsigned_abs();
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |end: usize, digits: usize, mut number: u32| {
+            for place in (end - digits..end).rev() {
+                text[place] += u8::try_from(number % 10).unwrap_or_default();
+                number /= 10;
+            }
+        };
+        put(4, 4, year);
+        put(7, 2, date.month());
+        put(10, 2, date.day());
+        put(13, 2, time.hour());
+        put(16, 2, time.minute());
+        put(19, 2, time.second());
+        put(23, 3, time.nanosecond() / 1_000_000);
+        f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 use actix_rt::net::{ActixStream, Ready, TcpStream};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// How much is handed over before the framework must look at it. Half of what its buffer takes.
@@ -72,7 +73,7 @@ enum Phase {
 
 /// The side of a connection that the layers above see.
 pub struct ConnectionState {
-    stream: Rc<TcpStream>,
+    writer: Rc<OwnedWriteHalf>,
     phase: Cell<Phase>,
     body_was_read: Cell<bool>,
     keep_alive: Duration,
@@ -101,10 +102,10 @@ impl ConnectionState {
 
     /// Resolves when the client has closed its side, or the network has.
     pub fn client_gone(&self) -> impl Future<Output = ()> + use<> {
-        let stream = Rc::clone(&self.stream);
+        let writer = Rc::clone(&self.writer);
         async move {
             loop {
-                match stream.ready(Interest::READABLE).await {
+                match writer.ready(Interest::READABLE).await {
                     Ok(ready) if !ready.is_read_closed() => sleep(LOOK_EVERY).await,
                     _ => return,
                 }
@@ -166,7 +167,8 @@ impl Drop for Receiving {
 
 /// A socket that keeps the bounds.
 pub struct Connection {
-    stream: Rc<TcpStream>,
+    reader: OwnedReadHalf,
+    writer: Rc<OwnedWriteHalf>,
     peer: Option<SocketAddr>,
     settings: Rc<ConnectionSettings>,
     state: Rc<ConnectionState>,
@@ -220,16 +222,18 @@ impl Connection {
     #[must_use]
     pub fn new(stream: TcpStream, settings: Rc<ConnectionSettings>) -> Self {
         let peer = stream.peer_addr().ok();
-        let stream = Rc::new(stream);
+        let (reader, writer) = stream.into_split();
+        let writer = Rc::new(writer);
         let state = Rc::new(ConnectionState {
-            stream: Rc::clone(&stream),
+            writer: Rc::clone(&writer),
             phase: Cell::new(Phase::Resting(Instant::now() + settings.header_timeout)),
             body_was_read: Cell::new(false),
             keep_alive: settings.keep_alive,
             waiting: RefCell::new(None),
         });
         Self {
-            stream,
+            reader,
+            writer,
             peer,
             settings,
             state,
@@ -257,26 +261,26 @@ impl Connection {
     }
 
     /// Reads what the socket has.
-    fn poll_socket(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read_buf(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.reader).poll_read(cx, buf))?;
+        Poll::Ready(Ok(buf.filled().len() - before))
+    }
+
+    fn socket(&self) -> &TcpStream {
+        self.reader.as_ref()
     }
 
     /// Writes what the socket takes. A client that takes nothing for too long is given up.
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            if self.stream.poll_write_ready(cx)?.is_pending() {
+            if self.socket().poll_write_ready(cx)?.is_pending() {
                 let write_timeout = self.settings.write_timeout;
                 let deadline = *self.write_deadline.get_or_insert_with(|| Instant::now() + write_timeout);
                 ready!(self.write_alarm.poll(deadline, cx));
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            match self.stream.try_write(bytes) {
+            match self.writer.try_write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
@@ -288,7 +292,7 @@ impl Connection {
         if !self.ended_sending {
             self.ended_sending = true;
             // Fails where the client has closed already, which is as good.
-            let _ = SockRef::from(&*self.stream).shutdown(Shutdown::Write);
+            let _ = SockRef::from(self.socket()).shutdown(Shutdown::Write);
         }
     }
 
@@ -347,7 +351,7 @@ impl AsyncRead for Connection {
             Phase::Head(until) => {
                 ready!(this.read_alarm.poll(until, cx));
                 // The client may not be reading either: what does not fit at once is not worth waiting for.
-                let _ = this.stream.try_write(&this.refuse(408));
+                let _ = this.writer.try_write(&this.refuse(408));
             }
             Phase::Serving | Phase::Receiving | Phase::Closing(_) => return Poll::Pending,
         }
@@ -422,11 +426,11 @@ impl AsyncWrite for Connection {
 
 impl ActixStream for Connection {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_read_ready(&*self.stream, cx)
+        ActixStream::poll_read_ready(self.socket(), cx)
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_write_ready(&*self.stream, cx)
+        ActixStream::poll_write_ready(self.socket(), cx)
     }
 }
 

@@ -5,6 +5,7 @@
 //! (the framework's refusals, a handler's panic), counts it where metrics are wanted, and writes the request's line to
 //! the log.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -27,6 +28,7 @@ use crate::connection::{ConnectionState, Refusal};
 use crate::error::{self, ApiError, Chain};
 use crate::metrics::Metrics;
 use crate::routes::Matched;
+use crate::token::hex;
 
 /// What a page of another origin may send.
 const ALLOW_HEADERS: &str = "Content-Type, Authorization";
@@ -191,19 +193,32 @@ impl Incoming {
         if let Some(cause) = response.error().and_then(|error| error.as_error::<ApiError>()).and_then(ApiError::cause) {
             log::error!("request {}: {}", self.id, Chain(cause));
         }
+        if !log::log_enabled!(target: ACCESS_LOG, log::Level::Info) {
+            return;
+        }
+        // Piece by piece: one format string with as many places took a twentieth of the time of a token check.
+        let mut line = String::with_capacity(192);
+        line.push_str("method=");
+        line.push_str(start_of(self.method.as_str(), METHOD_IN_LOG));
+        line.push_str(" path=");
+        line.push_str(start_of(self.uri.path(), PATH_IN_LOG));
+        line.push_str(" status=");
+        line.push_str(response.status().as_str());
+        line.push_str(" latency_ms=");
         let took = self.started.elapsed().as_micros();
-        log::info!(
-            target: ACCESS_LOG,
-            "method={:.METHOD_IN_LOG$} path={:.PATH_IN_LOG$} status={} latency_ms={}.{:03} peer={} request_id={}",
-            self.method.as_str(),
-            self.uri.path(),
-            response.status().as_u16(),
-            took / 1_000,
-            took % 1_000,
-            Peer(self.peer),
-            self.id,
-        );
+        let _ = write!(line, "{}.{:03} peer={}", took / 1_000, took % 1_000, Peer(self.peer));
+        line.push_str(" request_id=");
+        line.push_str(&self.id);
+        log::info!(target: ACCESS_LOG, "{line}");
     }
+}
+
+/// The first so many characters of a text.
+fn start_of(text: &str, characters: usize) -> &str {
+    if text.len() <= characters {
+        return text;
+    }
+    text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
 }
 
 /// An address, or `-` where the system did not say.
@@ -247,7 +262,7 @@ fn head_size(request: &Request) -> usize {
 }
 
 fn new_request_id() -> String {
-    format!("{:016x}", rand::random::<u64>())
+    hex(&rand::random::<[u8; 8]>())
 }
 
 /// An error that is not ours, such as the CORS layer's, becomes one of ours with the same status.

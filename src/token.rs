@@ -3,8 +3,6 @@
 //! A token is 160 bits from the operating system's generator, written as 40 lowercase hex digits. It exists in clear
 //! only on its way to the client and in a request's header; everything stored or compared is a [`TokenDigest`].
 
-use std::fmt::Write as _;
-
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use sha2::{Digest as _, Sha256};
@@ -69,10 +67,13 @@ impl TokenDigest {
 /// Lowercase hex of `bytes`.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digit = |number: u8| char::from(b"0123456789abcdef"[usize::from(number)]);
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }
 
 #[cfg(test)]

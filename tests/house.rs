@@ -55,7 +55,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("auth", &["clock", "error", "last_used", "proxy", "repository", "session", "token"]),
     ("metrics", &["backups", "clock", "hashing", "repository"]),
     ("scrape", &["connection", "metrics"]),
-    ("exchange", &["connection", "error", "metrics", "routes"]),
+    ("exchange", &["connection", "error", "metrics", "routes", "token"]),
     (
         "routes",
         &[

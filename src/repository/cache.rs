@@ -1,4 +1,5 @@
-//! Sessions that were found lately, each with its user as the API shows it: what a token check needs, without the file.
+//! Sessions that were found lately, each with its user as the API shows it where that was asked for: what a token check
+//! needs, without the file.
 //!
 //! Nothing here outlives what ended it. A change to a user is known here after its COMMIT and before anyone is told of
 //! it, and whatever was read before that is not believed any more. A change by another process is noticed by the writer,
@@ -7,6 +8,7 @@
 //!
 //! Changes are numbered. An entry remembers how many there had been before it was read, and a table remembers the last
 //! change of each user, or rather of the users that share a place in it: to read once more than needed does no harm.
+//! What a user owns changes often, and their sessions seldom: the table tells the two apart.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -40,8 +42,8 @@ pub(super) struct SessionCache {
     shard_size: usize,
     /// How many changes there have been.
     changes: AtomicU64,
-    /// The last change of the users of each place.
-    last_changes: Vec<AtomicU64>,
+    /// The last changes of the users of each place.
+    last_changes: Vec<LastChanges>,
     /// The last change that could have been to anyone.
     last_change_to_all: AtomicU64,
     began: Instant,
@@ -53,8 +55,25 @@ pub(super) struct SessionCache {
     watched: AtomicBool,
 }
 
+/// What a change was to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A user's sessions, or whether they may be used; perhaps the text too.
+    Sessions,
+    /// The text alone: what the user has, and how they call themselves.
+    Text,
+}
+
+/// The numbers of the last changes of some users.
+#[derive(Default)]
+struct LastChanges {
+    sessions: AtomicU64,
+    /// Of whatever kind.
+    any: AtomicU64,
+}
+
 /// How many changes there had been when a read began.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64);
 
 #[derive(Default)]
@@ -69,7 +88,14 @@ struct Entry {
     ticket: Ticket,
     session: Session,
     created: Timestamp,
-    text: Bytes,
+    /// With its own ticket: sessions are also looked at without it.
+    text: Option<(Ticket, Bytes)>,
+}
+
+impl Entry {
+    fn size(&self) -> usize {
+        OVERHEAD + self.text.as_ref().map_or(0, |(_, text)| text.len())
+    }
 }
 
 /// A digest is as random as any hash of it.
@@ -99,7 +125,7 @@ impl SessionCache {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             shard_size: size / SHARDS,
             changes: AtomicU64::new(0),
-            last_changes: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
+            last_changes: (0..PLACES).map(|_| LastChanges::default()).collect(),
             last_change_to_all: AtomicU64::new(0),
             began: Instant::now(),
             looked: AtomicU64::new(0),
@@ -108,17 +134,34 @@ impl SessionCache {
         }
     }
 
-    /// A live session and its user's text, where both are known and nothing has happened to them since.
+    /// A live session, where it is known and nothing has happened to its user's sessions since.
+    pub(super) fn find_session(&self, caller: &Caller) -> Option<Session> {
+        self.find_entry(caller, |entry| entry.session)
+    }
+
+    /// The same and its user's text, where nothing has happened to either.
     pub(super) fn find(&self, caller: &Caller) -> Option<(Session, Bytes)> {
+        self.find_entry(caller, |entry| {
+            let (ticket, text) = entry.text.as_ref()?;
+            let changes = &self.last_changes[place(entry.session.user_id)];
+            self.is_good(*ticket, &changes.any).then(|| (entry.session, text.clone()))
+        })?
+    }
+
+    fn find_entry<T>(&self, caller: &Caller, read: impl FnOnce(&Entry) -> T) -> Option<T> {
         if !self.is_current() {
             return None;
         }
         let shard = self.shard(&caller.digest);
         let entry = shard.entries.get(&caller.digest)?;
         let is_live = entry.created > caller.live.created_after && entry.session.last_used > caller.live.used_after;
-        let changed = self.last_changes[place(entry.session.user_id)].load(Ordering::SeqCst);
-        let is_good = is_live && changed.max(self.last_change_to_all.load(Ordering::SeqCst)) <= entry.ticket.0;
-        is_good.then(|| (entry.session, entry.text.clone()))
+        let changes = &self.last_changes[place(entry.session.user_id)];
+        (is_live && self.is_good(entry.ticket, &changes.sessions)).then(|| read(entry))
+    }
+
+    /// Whether what was read with this ticket still is as it was, as far as this number tells.
+    fn is_good(&self, ticket: Ticket, last_change: &AtomicU64) -> bool {
+        last_change.load(Ordering::SeqCst).max(self.last_change_to_all.load(Ordering::SeqCst)) <= ticket.0
     }
 
     /// To be taken before a read whose result is to be kept.
@@ -126,23 +169,29 @@ impl SessionCache {
         Ticket(self.changes.load(Ordering::SeqCst))
     }
 
-    /// Keeps what was read.
-    pub(super) fn keep(&self, ticket: Ticket, digest: TokenDigest, session: Session, created: Timestamp, text: &Bytes) {
-        let size = text.len() + OVERHEAD;
-        if size > self.shard_size {
+    /// Keeps what was read; the text only where it was.
+    pub(super) fn keep(
+        &self,
+        ticket: Ticket,
+        digest: TokenDigest,
+        session: Session,
+        created: Timestamp,
+        text: Option<&Bytes>,
+    ) {
+        let entry = Entry { ticket, session, created, text: text.map(|text| (ticket, text.clone())) };
+        if entry.size() > self.shard_size {
             return;
         }
         let mut shard = self.shard(&digest);
-        let entry = Entry { ticket, session, created, text: text.clone() };
+        shard.size += entry.size();
         match shard.entries.insert(digest, entry) {
-            Some(earlier) => shard.size -= earlier.text.len() + OVERHEAD,
+            Some(earlier) => shard.size -= earlier.size(),
             None => shard.order.push_back(digest),
         }
-        shard.size += size;
         while shard.size > self.shard_size {
             let Some(oldest) = shard.order.pop_front() else { break };
             if let Some(entry) = shard.entries.remove(&oldest) {
-                shard.size -= entry.text.len() + OVERHEAD;
+                shard.size -= entry.size();
             }
         }
     }
@@ -156,11 +205,15 @@ impl SessionCache {
         }
     }
 
-    /// Something about these users, or their sessions, has changed.
-    pub(super) fn change(&self, users: &[UserId]) {
-        for user_id in users {
+    /// These users have changed.
+    pub(super) fn change(&self, users: &[(UserId, Change)]) {
+        for (user_id, change) in users {
             let number = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
-            self.last_changes[place(*user_id)].fetch_max(number, Ordering::SeqCst);
+            let last = &self.last_changes[place(*user_id)];
+            if *change == Change::Sessions {
+                last.sessions.fetch_max(number, Ordering::SeqCst);
+            }
+            last.any.fetch_max(number, Ordering::SeqCst);
         }
     }
 
@@ -247,14 +300,14 @@ mod tests {
     fn what_was_read_before_a_change_is_not_believed() {
         let cache = cache(1 << 20);
         let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
-        let keep = |ticket| cache.keep(ticket, digest, session(1), at(0), &text);
+        let keep = |ticket| cache.keep(ticket, digest, session(1), at(0), Some(&text));
         let found = || cache.find(&caller(digest)).is_some();
         keep(cache.ticket());
         assert!(found());
-        cache.change(&[UserId(2)]);
+        cache.change(&[(UserId(2), Change::Sessions)]);
         assert!(found(), "another user");
         let before = cache.ticket();
-        cache.change(&[UserId(1)]);
+        cache.change(&[(UserId(1), Change::Sessions)]);
         assert!(!found());
         keep(before);
         assert!(!found(), "read while it was changed");
@@ -265,10 +318,26 @@ mod tests {
     }
 
     #[test]
+    fn a_session_outlives_a_change_to_what_its_user_has_and_the_text_does_not() {
+        let cache = cache(1 << 20);
+        let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
+        let keep = |text| cache.keep(cache.ticket(), digest, session(1), at(0), text);
+        let known = || (cache.find_session(&caller(digest)).is_some(), cache.find(&caller(digest)).is_some());
+        keep(None);
+        assert_eq!(known(), (true, false), "the text was not read");
+        keep(Some(&text));
+        assert_eq!(known(), (true, true));
+        cache.change(&[(UserId(1), Change::Text)]);
+        assert_eq!(known(), (true, false));
+        cache.change(&[(UserId(1), Change::Sessions)]);
+        assert_eq!(known(), (false, false));
+    }
+
+    #[test]
     fn nothing_is_believed_without_a_look_for_other_processes() {
         let cache = SessionCache::new(1 << 20);
         let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
-        cache.keep(cache.ticket(), digest, session(1), at(0), &text);
+        cache.keep(cache.ticket(), digest, session(1), at(0), Some(&text));
         assert!(cache.find(&caller(digest)).is_none());
         assert!(cache.wants_a_look() && !cache.wants_a_look(), "one asks");
         assert!(cache.is_in_use() && !cache.is_in_use());
@@ -281,7 +350,7 @@ mod tests {
     fn a_session_ends_by_its_age_and_by_its_rest_here_too() {
         let cache = cache(1 << 20);
         let digest = PlainToken::generate().digest();
-        cache.keep(cache.ticket(), digest, session(1), at(500), &Bytes::new());
+        cache.keep(cache.ticket(), digest, session(1), at(500), Some(&Bytes::new()));
         for (created_after, used_after, expected) in [(499, 999, true), (500, 999, false), (499, 1_000, false)] {
             let live = Liveness { created_after: at(created_after), used_after: at(used_after) };
             assert_eq!(cache.find(&Caller { live, ..caller(digest) }).is_some(), expected);
@@ -296,14 +365,14 @@ mod tests {
         let cache = cache(SHARDS * 10 * (OVERHEAD + 100));
         let text = Bytes::from(vec![b' '; 100]);
         for _ in 0..10_000 {
-            cache.keep(cache.ticket(), PlainToken::generate().digest(), session(1), at(0), &text);
+            cache.keep(cache.ticket(), PlainToken::generate().digest(), session(1), at(0), Some(&text));
         }
         for shard in &cache.shards {
             let shard = shard.lock().unwrap();
             assert_eq!((shard.entries.len(), shard.order.len()), (10, 10));
         }
         let none = SessionCache::new(0);
-        none.keep(none.ticket(), PlainToken::generate().digest(), session(1), at(0), &text);
+        none.keep(none.ticket(), PlainToken::generate().digest(), session(1), at(0), Some(&text));
         assert!(none.shards.iter().all(|shard| shard.lock().unwrap().entries.is_empty()));
     }
 }

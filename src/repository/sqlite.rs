@@ -27,7 +27,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Ro
 use scheduled_thread_pool::ScheduledThreadPool;
 use thiserror::Error;
 
-use super::cache::SessionCache;
+use super::cache::{Change, SessionCache};
 use super::file::{self, Lock, Presence, folder_of, own_name};
 use super::schema::{self, SchemaError};
 use super::writer::{Transaction, Writer};
@@ -371,20 +371,21 @@ impl SqliteRepository {
         self.writer.write(move |connection| work(connection).map_err(|failure| failure.mapped(&damaged))).await
     }
 
-    /// What the cache knows of a caller.
-    fn find_kept(&self, caller: &Caller) -> Result<Option<(Session, Bytes)>, RepositoryError> {
+    /// The cache, and the writer set to look for other processes' changes for as long as it is in use.
+    fn watched_cache(&self) -> Result<&SessionCache, RepositoryError> {
         self.refuse_when_damaged()?;
         if self.cache.wants_a_look() && !self.writer.watch() {
             self.cache.was_not_asked();
         }
-        Ok(self.cache.find(caller))
+        Ok(&self.cache)
     }
 
     async fn find_caller(&self, caller: &Caller) -> Result<FoundCaller, RepositoryError> {
         let caller = *caller;
         let find = move |connection: &Connection, statement| {
             let found = connection.prepare_cached(statement)?.query_row(live(&caller), |row| {
-                Ok(FoundCaller { session: read_session(row)?, created: read_time(row, 2)?, user: read_user(row, 3)? })
+                let (session, created) = read_session(row)?;
+                Ok(FoundCaller { session, created, user: read_user(row, 3)? })
             });
             found.optional()?.ok_or_else(|| RepositoryError::NoSession.into())
         };
@@ -489,7 +490,7 @@ impl Repository for SqliteRepository {
         now: Timestamp,
     ) -> Result<Option<User>, RepositoryError> {
         self.write(move |connection| {
-            connection.changes(login.user_id);
+            connection.changes(login.user_id, Change::Sessions);
             let recorded = connection.prepare_cached(sql::RECORD_LOGIN)?.execute(params![
                 now.as_millis(),
                 login.rehashed.as_ref().map(PasswordHash::as_stored),
@@ -514,11 +515,16 @@ impl Repository for SqliteRepository {
     }
 
     async fn find_session(&self, caller: &Caller) -> Result<Option<Session>, RepositoryError> {
-        if let Some((session, _)) = self.find_kept(caller)? {
+        if let Some(session) = self.watched_cache()?.find_session(caller) {
             return Ok(Some(session));
         }
         let caller = *caller;
-        self.read_here(move |connection| Ok(find_session(connection, &caller)?)).await
+        let ticket = self.cache.ticket();
+        let found = self.read_here(move |connection| Ok(find_session(connection, &caller)?)).await?;
+        if let Some((session, created)) = found {
+            self.cache.keep(ticket, caller.digest, session, created, None);
+        }
+        Ok(found.map(|(session, _)| session))
     }
 
     async fn find_user(&self, caller: &Caller) -> Result<(Session, User), RepositoryError> {
@@ -527,13 +533,13 @@ impl Repository for SqliteRepository {
     }
 
     async fn find_rendered_user(&self, caller: &Caller, render: Render) -> Result<(Session, Bytes), RepositoryError> {
-        if let Some(kept) = self.find_kept(caller)? {
+        if let Some(kept) = self.watched_cache()?.find(caller) {
             return Ok(kept);
         }
         let ticket = self.cache.ticket();
         let found = self.find_caller(caller).await?;
         let text = render(found.user).map_err(RepositoryError::Backend)?;
-        self.cache.keep(ticket, caller.digest, found.session, found.created, &text);
+        self.cache.keep(ticket, caller.digest, found.session, found.created, Some(&text));
         Ok((found.session, text))
     }
 
@@ -563,7 +569,7 @@ impl Repository for SqliteRepository {
     ) -> Result<User, RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
-            let user_id = begin_change(connection, &caller)?.user_id;
+            let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
             let mut user = find_user(connection, user_id)?;
             let before = user.profile.clone();
             for change in changes {
@@ -597,7 +603,7 @@ impl Repository for SqliteRepository {
     ) -> Result<bool, RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
-            let user_id = begin_change(connection, &caller)?.user_id;
+            let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
             let changed = connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![
                 user_id.0,
                 verified_against.as_stored(),
@@ -623,7 +629,7 @@ impl Repository for SqliteRepository {
     ) -> Result<bool, RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
-            let user_id = begin_change(connection, &caller)?.user_id;
+            let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
             let credentials =
                 connection.prepare_cached(sql::FIND_OWN_CREDENTIALS)?.query_row([user_id.0], read_credentials)?;
             if credentials.password_hash != verified_against {
@@ -651,7 +657,7 @@ impl Repository for SqliteRepository {
     async fn revoke_own_session(&self, caller: &Caller, now: Timestamp) -> Result<(), RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
-            let user_id = begin_change(connection, &caller)?.user_id;
+            let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
             connection.prepare_cached(sql::DELETE_TOKEN)?.execute([caller.digest.as_bytes()])?;
             let id = id_of(&caller.digest);
             events::by_owner(connection, EventKind::LoggedOut, user_id, caller.ip, &id, now)?;
@@ -663,7 +669,7 @@ impl Repository for SqliteRepository {
     async fn revoke_session(&self, caller: &Caller, id: SessionId, now: Timestamp) -> Result<bool, RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
-            let user_id = begin_change(connection, &caller)?.user_id;
+            let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
             if !delete_session(connection, user_id, &id, caller.live)? {
                 return Ok(false);
             }
@@ -676,7 +682,7 @@ impl Repository for SqliteRepository {
     async fn revoke_all_sessions(&self, caller: &Caller, now: Timestamp) -> Result<(), RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
-            let user_id = begin_change(connection, &caller)?.user_id;
+            let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
             connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])?;
             events::by_owner(connection, EventKind::AllSessionsRevoked, user_id, caller.ip, "", now)?;
             Ok(())
@@ -721,7 +727,7 @@ impl Repository for SqliteRepository {
             for digest in dead {
                 let user_id = delete.query_row(params![digest, created, used], |row| row.get(0)).optional()?;
                 if let Some(user_id) = user_id {
-                    connection.changes(UserId(user_id));
+                    connection.changes(UserId(user_id), Change::Sessions);
                     deleted += 1;
                 }
             }
@@ -748,7 +754,7 @@ impl Repository for SqliteRepository {
     ) -> Result<Vec<ItemId>, RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
-            let user_id = begin_change(connection, &caller)?.user_id;
+            let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
             let before: BTreeSet<ItemId> = item_ids(connection, list, user_id)?.into_iter().collect();
             for item in before.difference(&items) {
                 delete_item(connection, list, user_id, *item)?;
@@ -774,7 +780,7 @@ impl Repository for SqliteRepository {
     ) -> Result<Vec<ItemId>, RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
-            let user_id = begin_change(connection, &caller)?.user_id;
+            let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
             let is_new = insert_item(connection, list, user_id, item, now)?;
             let items = item_ids(connection, list, user_id)?;
             if is_new {
@@ -797,7 +803,7 @@ impl Repository for SqliteRepository {
     ) -> Result<Vec<ItemId>, RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
-            let user_id = begin_change(connection, &caller)?.user_id;
+            let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
             if delete_item(connection, list, user_id, item)? {
                 touch_user(connection, user_id, now)?;
             }
@@ -970,7 +976,8 @@ fn id_of(digest: &TokenDigest) -> String {
     SessionId::of(digest).as_str().to_owned()
 }
 
-fn find_session(connection: &Connection, caller: &Caller) -> rusqlite::Result<Option<Session>> {
+/// The caller's live session, and when it was opened.
+fn find_session(connection: &Connection, caller: &Caller) -> rusqlite::Result<Option<(Session, Timestamp)>> {
     connection.prepare_cached(sql::FIND_SESSION)?.query_row(live(caller), read_session).optional()
 }
 
@@ -979,20 +986,24 @@ fn live(caller: &Caller) -> impl rusqlite::Params {
     (*caller.digest.as_bytes(), caller.live.created_after.as_millis(), caller.live.used_after.as_millis())
 }
 
-fn read_session(row: &Row<'_>) -> rusqlite::Result<Session> {
-    Ok(Session { user_id: UserId(row.get(0)?), last_used: read_time(row, 1)? })
+fn read_session(row: &Row<'_>) -> rusqlite::Result<(Session, Timestamp)> {
+    Ok((Session { user_id: UserId(row.get(0)?), last_used: read_time(row, 1)? }, read_time(row, 2)?))
 }
 
 /// The session in whose name the rest of the transaction changes something of its user.
-fn begin_change(transaction: &Transaction<'_>, caller: &Caller) -> Result<Session, Failure> {
-    let session = require_session(transaction, caller)?;
-    transaction.changes(session.user_id);
+fn begin_change(transaction: &Transaction<'_>, caller: &Caller, change: Change) -> Result<Session, Failure> {
+    let session = match transaction.known_session(caller) {
+        Some(session) => session,
+        None => require_session(transaction, caller)?,
+    };
+    transaction.changes(session.user_id, change);
     Ok(session)
 }
 
 /// The session in whose name the rest of the transaction is done.
 fn require_session(connection: &Connection, caller: &Caller) -> Result<Session, Failure> {
-    Ok(find_session(connection, caller)?.ok_or(RepositoryError::NoSession)?)
+    let (session, _) = find_session(connection, caller)?.ok_or(RepositoryError::NoSession)?;
+    Ok(session)
 }
 
 fn read_credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {

@@ -17,8 +17,9 @@ use rusqlite::Connection;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::cache::{FELT_WITHIN, SessionCache};
+use super::cache::{Change, FELT_WITHIN, SessionCache};
 use super::{Cause, RepositoryError};
+use crate::session::{Caller, Session};
 use crate::user::UserId;
 
 /// How much work may wait. Beyond it the store says so at once instead of letting every client wait longer.
@@ -241,13 +242,22 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
 /// A transaction, as the work in it sees it.
 pub(super) struct Transaction<'a> {
     connection: &'a Connection,
-    changed: RefCell<Vec<UserId>>,
+    cache: Option<&'a SessionCache>,
+    changed: RefCell<Vec<(UserId, Change)>>,
 }
 
 impl Transaction<'_> {
-    /// Something about this user, or its sessions, is about to change. Whoever changes it says so.
-    pub(super) fn changes(&self, user_id: UserId) {
-        self.changed.borrow_mut().push(user_id);
+    /// This user is about to change. Whoever changes it says so.
+    pub(super) fn changes(&self, user_id: UserId, change: Change) {
+        self.changed.borrow_mut().push((user_id, change));
+    }
+
+    /// A live session, where it is known without a look at the file. It is as certain as a look: other processes cannot
+    /// write now, what they wrote before was noticed when the transaction began, and what was written in it is known.
+    pub(super) fn known_session(&self, caller: &Caller) -> Option<Session> {
+        let session = self.cache?.find_session(caller)?;
+        let has_changed = self.changed.borrow().contains(&(session.user_id, Change::Sessions));
+        (!has_changed).then_some(session)
     }
 }
 
@@ -291,7 +301,7 @@ fn commit_together(
     map_error: &impl Fn(rusqlite::Error) -> RepositoryError,
 ) {
     let connection = watcher.connection;
-    let open = Transaction { connection, changed: RefCell::default() };
+    let open = Transaction { connection, cache: watcher.cache, changed: RefCell::default() };
     let transaction = transact(&open, watcher, &mut batch, map_error);
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")

@@ -6,7 +6,7 @@ pub const FIND_CREDENTIALS: &str = "SELECT id, username, password_hash, is_activ
 
 pub const FIND_OWN_CREDENTIALS: &str = "SELECT id, username, password_hash, is_active FROM users WHERE id = ?1";
 
-pub const FIND_SESSION: &str = "SELECT tokens.user_id, tokens.last_used \
+pub const FIND_SESSION: &str = "SELECT tokens.user_id, tokens.last_used, tokens.created \
      FROM tokens JOIN users ON users.id = tokens.user_id \
      WHERE tokens.digest = ?1 AND tokens.created > ?2 AND tokens.last_used > ?3 AND users.is_active = 1";
 

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::{Failure, delete_session, events, find_user, insert_user, require_session, sql};
 use crate::clock::Timestamp;
 use crate::event::EventKind;
+use crate::repository::cache::Change;
 use crate::repository::writer::Transaction;
 use crate::repository::{RepositoryError, UniqueField};
 use crate::session::{Liveness, SessionDetails, SessionId};
@@ -138,7 +139,7 @@ pub(super) fn change(
     if !(after.rights.is_superuser && after.is_active) {
         keep_a_superuser(connection, &before)?;
     }
-    connection.changes(before.user_id);
+    connection.changes(before.user_id, Change::Sessions);
     write(connection, &after, change.password_hash.as_ref())?;
     let tell =
         |kind, detail| events::insert(connection, kind, before.user_id, Some(acting.name()), actor.ip(), detail, now);
@@ -189,7 +190,7 @@ pub(super) fn delete(
     keep_a_superuser(connection, &target)?;
     // While it is still there to be named.
     events::insert(connection, EventKind::Deleted, target.user_id, Some(acting.name()), actor.ip(), "", now)?;
-    connection.changes(target.user_id);
+    connection.changes(target.user_id, Change::Sessions);
     connection.prepare_cached(sql::DELETE_ACCOUNT)?.execute([target.user_id.0])?;
     Ok(true)
 }
@@ -217,7 +218,7 @@ pub(super) fn revoke_sessions(
     let acting = require(connection, actor)?;
     let Some(target) = target_named(connection, username)? else { return Ok(None) };
     allow(acting.may_manage(&target))?;
-    connection.changes(target.user_id);
+    connection.changes(target.user_id, Change::Sessions);
     let (kind, ended) = if let Some(id) = id {
         (EventKind::SessionRevoked, usize::from(delete_session(connection, target.user_id, id, live)?))
     } else {
