@@ -70,6 +70,7 @@ macro_rules! contract {
             the_session_that_was_used_least_recently_makes_room
             sessions_are_listed_newest_first_and_ended_by_their_owner_only
             nothing_is_done_for_a_session_that_is_over
+            what_queues_behind_the_end_of_its_session_is_not_done
             a_profile_changes_field_by_field_and_modified_moves_with_a_change
             a_new_password_ends_every_other_session
             a_deleted_account_is_gone_with_all_that_was_its_own

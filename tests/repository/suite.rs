@@ -343,6 +343,24 @@ pub async fn nothing_is_done_for_a_session_that_is_over(fixture: &Fixture) {
     assert!(credentials.password_hash.as_stored() == HASH);
 }
 
+pub async fn what_queues_behind_the_end_of_its_session_is_not_done(fixture: &Fixture) {
+    let (user_id, _) = register(fixture, "AzureDiamond").await;
+    for number in 1..=50 {
+        let (_, digest) = open(fixture, user_id, HASH).await;
+        // A store may know the session by now, without a look.
+        while !is_live(fixture, digest).await {}
+        let caller = caller(digest);
+        let add =
+            |number| fixture.repository.add_item(&caller, List::Cellar, ItemId::new(number).unwrap(), 1_000, at(3_000));
+        // In this order, and as likely as not in one commit.
+        let (first, ended, behind) =
+            tokio::join!(biased; add(2 * number), fixture.repository.revoke_own_session(&caller, at(3_000)), add(1));
+        first.unwrap();
+        ended.unwrap();
+        assert!(matches!(behind, Err(RepositoryError::NoSession)), "{behind:?}");
+    }
+}
+
 pub async fn a_profile_changes_field_by_field_and_modified_moves_with_a_change(fixture: &Fixture) {
     let (_, digest) = register(fixture, "AzureDiamond").await;
     let caller = caller(digest);
