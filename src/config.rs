@@ -24,6 +24,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::limits::{LimitsPolicy, Rate};
+use crate::memory;
 use crate::password::COSTS;
 use crate::session::SessionPolicy;
 
@@ -274,6 +275,18 @@ impl Settings {
         Ok(threads.unwrap_or_else(cores))
     }
 
+    /// The same for the cache: `"auto"` is what [`usual_cache`] says, on whatever machine that is.
+    fn take_cache(&mut self, name: (&'static str, &'static str)) -> Result<ByteSize, ConfigError> {
+        let read = |raw: &Raw| match raw.text() {
+            Some("auto") => Some(None),
+            _ => raw.size().filter(|size| *size <= ByteSize::gib(64)).map(Some),
+        };
+        let show = |size: &Option<ByteSize>| size.as_ref().map_or("auto".into(), ByteSize::show);
+        let expected = "\"auto\" or a size from \"0 B\" to \"64 GiB\", such as \"64 MiB\"";
+        let size = self.take_as(name, None, expected, read, show)?;
+        Ok(size.unwrap_or_else(|| usual_cache(memory::available())))
+    }
+
     fn take_as<T>(
         &mut self,
         (section, key): (&'static str, &'static str),
@@ -507,6 +520,11 @@ fn in_largest_unit(amount: u128, space: &str, units: &[(&str, u128)]) -> String 
     let unit = units.iter().filter(|_| amount > 0).find(|(_, size)| amount.is_multiple_of(*size));
     let (unit, size) = unit.or(units.last()).copied().unwrap_or(("", 1));
     format!("{}{space}{unit}", amount / size)
+}
+
+/// An eighth of the memory there is, from 64 MiB to 1 GiB: from some ninety thousand sessions to more than a million.
+fn usual_cache(memory: Option<u64>) -> ByteSize {
+    ByteSize(memory.unwrap_or_default() / 8).clamp(ByteSize::mib(64), ByteSize::gib(1))
 }
 
 fn cores() -> NonZeroUsize {
@@ -812,12 +830,7 @@ impl DatabaseConfig {
                 "a time from \"0s\" to \"1min\", such as \"2s\"",
                 |raw| raw.duration().filter(|time| *time <= Duration::from_secs(60)),
             )?,
-            cache: settings.take(
-                ("database", "cache"),
-                ByteSize::mib(64),
-                "a size from \"0 B\" to \"64 GiB\", such as \"64 MiB\"",
-                |raw| raw.size().filter(|size| *size <= ByteSize::gib(64)),
-            )?,
+            cache: settings.take_cache(("database", "cache"))?,
         })
     }
 }
@@ -1081,6 +1094,16 @@ mod tests {
         let origin = of("server", "body_limit").origin.clone().unwrap();
         assert_eq!(origin.to_string(), "config.toml line 3");
         assert_eq!(of("server", "shutdown_timeout").origin, None);
+    }
+
+    #[test]
+    fn the_cache_is_an_eighth_of_the_memory_within_bounds() {
+        for (memory, cache) in [(None, 64), (Some(256), 64), (Some(1024), 128), (Some(4096), 512), (Some(65_536), 1024)]
+        {
+            assert_eq!(usual_cache(memory.map(|mib| mib << 20)), ByteSize::mib(cache), "{memory:?}");
+        }
+        assert_eq!(from_text("[database]\ncache = \"0 B\"").unwrap().database.cache, ByteSize::b(0));
+        assert!(from_text("[database]\ncache = \"all\"").is_err());
     }
 
     #[test]

@@ -33,7 +33,7 @@
 //! | [`proxy`] | where a request comes from, behind proxies or not |
 //! | [`staff`] | what staff may do to accounts, and who may do it |
 //! | [`user`], [`item`], [`session`], [`token`], [`event`], [`field`] | types that cannot hold a bad value |
-//! | [`clock`] | the time of day |
+//! | [`clock`], [`memory`] | the time of day, and how much memory there is |
 //!
 //! `tests/house.rs` holds who may import whom.
 
@@ -56,6 +56,7 @@ pub mod json;
 pub mod last_used;
 pub mod limits;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod password;
 pub mod proxy;

@@ -10,6 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("blocking", &[]),
     ("hashing", &[]),
+    ("memory", &[]),
     ("json", &[]),
     ("connection", &[]),
     ("field", &[]),
@@ -25,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("last_used", &["clock", "session", "token"]),
     ("chores", &["clock", "config", "last_used", "limits", "refusals", "repository", "session"]),
     ("backups", &["clock", "hashing", "repository"]),
-    ("config", &["limits", "password", "session"]),
+    ("config", &["limits", "memory", "password", "session"]),
     ("cli", &["clock", "commands", "config", "event", "repository", "session", "staff", "user"]),
     (
         "commands",

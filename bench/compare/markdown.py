@@ -9,6 +9,7 @@ COLUMNS = ("rate", "p50", "p99", "server_cores", "generator_cores")
 PROBLEMS = ("unexpected", "socket_errors", "timeouts")
 TITLES = {
     "token checks": "Token checks",
+    "first checks": "The first check of each session",
     "refusals": "Refusals",
     "logins": "Logins at cost 10",
     "dear logins": "Logins at cost 12",
@@ -157,10 +158,11 @@ All servers of a section are up, on the loopback address, with the same number o
 other in rounds; the tables have the medians of the rounds, `latest.json` has every round. The load generator is wrk with
 one thread on the same two cores; it waits for an answer before it asks again on the same connection. Before each section
 every server answers one request by hand, and the run stops where the status is not the one that is due; then comes a
-warm-up that is not counted: five seconds (--quick: two) of token checks before those, a second before other work. With the most users
-that is far from asking for every session once, so the service also runs with a cache that holds them all, warmed by asking
-for each once. After each load the run waits until the server has nothing left to do. Who queues
-without bound goes on hashing for clients that have gone; after five seconds of that the server is started anew.
+warm-up that is not counted: five seconds (--quick: two) of token checks before those, a second before other work.
+{OURS.name} remembers the sessions that it was asked for, which a service that has run for a while has all been: before
+its token checks each session is asked for once, and what that costs is a section of its own. After each load the run
+waits until the server has nothing left to do. Who queues without bound goes on hashing for clients that have gone; after
+five seconds of that the server is started anew.
 
 "A second" counts the answers that are as expected. An answer of 400 or more counts as not as expected (as expected, in
 the section of refusals); none of the servers redirects. Connections that fail and answers that take longer than 60
@@ -174,7 +176,9 @@ file before it starts. A token check asks with the token of a random user.
 NOTES = {
     "token checks": "`GET /api/user`; PocketBase: the read of one's own record. The bare actix-web and the ceiling of the "
     "load generator stand beside the middle number of users. authtokens also stores, once a minute for each "
-    "session, that it was in use.",
+    "session, that it was in use. How many sessions it remembers is decided by its cache: by default an eighth of the "
+    "memory, from 64 MiB to 1 GiB.",
+    "first checks": "Of sessions that nobody has asked for since the server was started: each is read from the file.",
     "refusals": "A logout with a token that nobody has: 401.",
     "logins": f"Of a random one of a thousand users, at bcrypt's cost 10, which is PocketBase's default, for all but "
     f"{DRF_PBKDF2.name}. {OURS.name} and knox store a new session, DRF authtoken answers the one token there is, "

@@ -5,7 +5,7 @@ Compared are medians of rounds that alternated. The ratios travel from machine t
 
 from dataclasses import dataclass
 
-from .sections import DRF, OURS, OURS_AT_12, POCKETBASE, ROOMY
+from .sections import DRF, OURS, OURS_AT_12, POCKETBASE
 
 
 @dataclass
@@ -78,12 +78,6 @@ def targets(record):
             "at least",
             0.90,
             ratio(checks(OURS.name, most), checks(OURS.name, few)),
-        ),
-        Target(
-            f"the same, with a cache that holds them all (2 GiB) : with {few:,}",
-            "at least",
-            0.90,
-            ratio(checks(ROOMY.name, most), checks(OURS.name, few)),
         ),
         Target(
             "logins on all cores, cost 10 : the bcrypt crate alone", "at least", 0.95, login_share("logins", OURS, 10)

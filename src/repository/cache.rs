@@ -32,8 +32,8 @@ const SHARDS: usize = 16;
 /// How many places there are for the last changes of users.
 const PLACES: usize = 1 << 14;
 
-/// What an entry takes beside its text, about.
-const OVERHEAD: usize = 200;
+/// What an entry takes beside its text, about: a hash table is half empty at times.
+const OVERHEAD: usize = 350;
 
 /// The cache.
 pub(super) struct SessionCache {

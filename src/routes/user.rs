@@ -47,7 +47,9 @@ pub(super) async fn show(
 }
 
 fn render(user: User) -> Result<Bytes, Cause> {
-    Ok(json::to_vec(&UserResponse::from(user)).map_err(|error| Arc::new(error) as Cause)?.into())
+    let text = json::to_vec(&UserResponse::from(user)).map_err(|error| Arc::new(error) as Cause)?;
+    // It may be kept, and then without the room that it was given to grow.
+    Ok(text.into_boxed_slice().into())
 }
 
 /// The profile's fields, of which any may be given.
