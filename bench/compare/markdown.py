@@ -159,10 +159,11 @@ other in rounds; the tables have the medians of the rounds, `latest.json` has ev
 one thread on the same two cores; it waits for an answer before it asks again on the same connection. Before each section
 every server answers one request by hand, and the run stops where the status is not the one that is due; then comes a
 warm-up that is not counted: five seconds (--quick: two) of token checks before those, a second before other work.
-{OURS.name} remembers the sessions that it was asked for, which a service that has run for a while has all been: before
-its token checks each session is asked for once, and what that costs is a section of its own. After each load the run
-waits until the server has nothing left to do. Who queues without bound goes on hashing for clients that have gone; after
-five seconds of that the server is started anew.
+{OURS.name} remembers the sessions that it was asked for, and one that has run for a while has been asked for all: before
+the token checks, the additions and the logouts it is asked for each session once, and what that costs is a section of
+its own. (Before the logouts, the session that was ended by hand answers 401: the one answer not as expected.) After each
+load the run waits until the server has nothing left to do. Who queues without bound goes on hashing for clients that
+have gone; after five seconds of that the server is started anew.
 
 "A second" counts the answers that are as expected. An answer of 400 or more counts as not as expected (as expected, in
 the section of refusals); none of the servers redirects. Connections that fail and answers that take longer than 60

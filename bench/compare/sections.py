@@ -93,15 +93,15 @@ def warm_up(record, section, contenders, seconds=1):
         keep(record, section, f"{section}, warm-up", contender, 32, -1, contender.load(32, seconds))
 
 
-def ask_for_each(record, contender, seconds):
-    """Asks for every session once: what a service that remembers them comes to by itself when it has run for a while.
-    The loads that meet none of them twice are a section of their own."""
-    once = replace(contender.request, once=True)
-    once.lines.used = number = 0
-    while once.lines.used < contender.users:
-        result = load(contender.process, once, 32, seconds)
-        is_first_time = once.lines.used <= contender.users
-        keep(record, "first checks", "first checks", contender, 32, number if is_first_time else -1, result)
+def ask_for_each(record, contender, plan, sessions=1):
+    """Asks for every session of every user once: what a service that remembers them comes to by itself when it has run
+    for a while. Where there is one a user, the loads that meet none of them twice are a section of their own."""
+    request = replace(contender.server.check(contender.folder), once=True)
+    wanted, number = contender.users * sessions, 0
+    while request.lines.used < wanted:
+        result = load(contender.process, request, 32, plan.warm_up)
+        counts = sessions == 1 and request.lines.used <= wanted
+        keep(record, "first checks", "first checks", contender, 32, number if counts else -1, result)
         number += 1
 
 
@@ -110,6 +110,14 @@ def each(section, record, contenders, plan, between=None):
     with running(record, section, contenders):
         warm_up(record, section, contenders)
         rounds(record, section, contenders, plan, between)
+
+
+def each_remembered(section, record, contenders, plan, loads, sessions=1):
+    """The same with sessions that the service has seen before, against one-row commits."""
+    with running(record, section, contenders):
+        ask_for_each(record, contenders[0], plan, sessions)
+        warm_up(record, section, contenders)
+        rounds(record, section, contenders, loads, commits(record, section))
 
 
 def sizes(record, plan):
@@ -193,7 +201,7 @@ def token_checks(record, plan):
     with running(record, "token checks", contenders):
         for contender in contenders:
             if contender.server is OURS:
-                ask_for_each(record, contender, plan.warm_up)
+                ask_for_each(record, contender, plan)
         warm_up(record, "token checks", contenders, plan.warm_up)
         rounds(record, "token checks", contenders, plan.token_checks)
         for contender in contenders:
@@ -240,7 +248,7 @@ def logouts(record, plan):
     for server in (OURS, DRF, KNOX):
         folder = server.dataset(users, plan.sessions, "logouts")
         contenders.append(Contender(server, folder, users, server.logout(folder)))
-    each("logouts", record, contenders, plan.logouts, commits(record, "logouts"))
+    each_remembered("logouts", record, contenders, plan, plan.logouts, plan.sessions)
 
 
 def cellar(record, plan):
@@ -250,7 +258,7 @@ def cellar(record, plan):
     for server in CONTESTANTS:
         folder = server.dataset(users)
         contenders.append(Contender(server, folder, users, server.add_item(folder)))
-    each("cellar", record, contenders, plan.cellar, commits(record, "cellar"))
+    each_remembered("cellar", record, contenders, plan, plan.cellar)
 
 
 def commits(record, section):
@@ -269,7 +277,7 @@ def floods(record, plan):
         check = Contender(server, folder, users, server.check(folder))
         with running(record, "floods", [check]):
             if server is OURS_AT_12:
-                ask_for_each(record, check, plan.warm_up)
+                ask_for_each(record, check, plan)
             warm_up(record, "floods", [check], plan.warm_up)
             process, login = check.process, server.login()
             for number in range(count):
