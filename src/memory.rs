@@ -3,27 +3,38 @@
 use std::fs;
 use std::path::Path;
 
-/// The machine's memory in bytes, or the smallest limit of the control groups (version 2) that the process is in, as a
-/// container or a systemd unit sets it. `None` where the system does not say, as outside Linux.
+/// Where control groups of version 2 and, beside or before them, of version 1 tell a process's limit: what stands before
+/// its group in `/proc/self/cgroup`, the folder of all groups, and the file in each.
+const LIMITS: [(&str, &str, &str); 2] =
+    [("0::/", "/sys/fs/cgroup", "memory.max"), (":memory:/", "/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
+
+/// The machine's memory in bytes, or the smallest limit of the control groups that the process is in, as a container or
+/// a systemd unit sets it. `None` where the system does not say, as outside Linux.
 #[must_use]
 pub fn available() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
-    let groups = fs::read_to_string("/proc/self/cgroup").ok();
-    let limit = groups.and_then(|text| smallest_limit(Path::new("/sys/fs/cgroup"), &text));
-    machine.into_iter().chain(limit).min()
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = LIMITS.iter().filter_map(|(mark, root, file)| smallest_limit(&groups, mark, Path::new(root), file));
+    machine().into_iter().chain(limits).min()
 }
 
-/// `MemTotal:       24681512 kB`
-fn total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+/// Asked of the kernel and not of `/proc/meminfo`, which a sandboxed unit does not see.
+#[cfg(target_os = "linux")]
+fn machine() -> Option<u64> {
+    let info = rustix::system::sysinfo();
+    #[allow(clippy::useless_conversion, reason = "it has 32 bits on some machines")]
+    u64::from(info.totalram).checked_mul(u64::from(info.mem_unit))
 }
 
-/// Of the group that `0::/system.slice/authtokens.service` names, and of those around it. The outermost that a container
-/// sees has its limit too; one without a limit says `max`.
-fn smallest_limit(root: &Path, groups: &str) -> Option<u64> {
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let limit = |group: &Path| fs::read_to_string(root.join(group).join("memory.max")).ok()?.trim().parse().ok();
+#[cfg(not(target_os = "linux"))]
+fn machine() -> Option<u64> {
+    None
+}
+
+/// Of the group behind the mark, and of those around it. The outermost that a container sees has its limit too; one
+/// without a limit says `max`, or a number that no machine has.
+fn smallest_limit(groups: &str, mark: &str, root: &Path, file: &str) -> Option<u64> {
+    let (_, group) = groups.lines().find_map(|line| line.split_once(mark))?;
+    let limit = |group: &Path| fs::read_to_string(root.join(group).join(file)).ok()?.trim().parse().ok();
     Path::new(group).ancestors().filter_map(limit).min()
 }
 
@@ -32,20 +43,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machines_memory_is_read_as_linux_writes_it() {
-        assert_eq!(total("MemTotal:       24681512 kB\nMemFree: 1 kB\n"), Some(24_681_512 * 1024));
-        assert_eq!(total("MemFree: 1 kB\n"), None);
-        assert_eq!(total("MemTotal: many\n"), None);
-    }
-
-    #[test]
     fn the_smallest_limit_of_a_group_and_those_around_it_counts() {
         let root = tempfile::tempdir().unwrap();
         let put = |group: &str, limit: &str| {
             fs::create_dir_all(root.path().join(group)).unwrap();
             fs::write(root.path().join(group).join("memory.max"), limit).unwrap();
         };
-        let found = |groups: &str| smallest_limit(root.path(), groups);
+        let found = |groups: &str| smallest_limit(groups, "0::/", root.path(), "memory.max");
         let groups = "4:memory:/old\n0::/system.slice/authtokens.service\n";
         assert_eq!(found(groups), None, "nothing says");
         put("system.slice/authtokens.service", "max\n");
@@ -58,5 +62,13 @@ mod tests {
         put("", "134217728\n");
         assert_eq!(found("0::/\n"), Some(128 << 20), "a container's own");
         assert_eq!(found("4:memory:/old\n"), None);
+        let of_version_1 = smallest_limit(groups, ":memory:/", root.path(), "memory.max");
+        assert_eq!(of_version_1, Some(128 << 20), "the outermost, where a container does not see its own");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_machine_has_some_memory() {
+        assert!(available().is_some_and(|bytes| bytes > 1 << 20), "{:?}", available());
     }
 }

@@ -163,7 +163,8 @@ impl Application {
             Ok((address, scrape::serve(listener, &exposition)?))
         });
         let metrics = metrics.transpose().map_err(ServeError::Threads)?;
-        log::info!("started: version {}, listening on {address}", env!("CARGO_PKG_VERSION"));
+        let (version, cache) = (env!("CARGO_PKG_VERSION"), config.database.cache);
+        log::info!("started: version {version}, listening on {address}, keeping up to {cache} of sessions at hand");
         if let Some((address, _)) = &metrics {
             log::info!("metrics at http://{address}/metrics");
         }

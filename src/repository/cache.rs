@@ -30,7 +30,7 @@ pub const FELT_WITHIN: Duration = Duration::from_millis(20);
 const SHARDS: usize = 16;
 
 /// How many places there are for the last changes of users.
-const PLACES: usize = 1 << 14;
+const PLACES: usize = 1 << 16;
 
 /// What an entry takes beside its text, about: a hash table is half empty at times.
 const OVERHEAD: usize = 350;
@@ -73,7 +73,7 @@ struct LastChanges {
 }
 
 /// How many changes there had been when a read began.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 pub(super) struct Ticket(u64);
 
 #[derive(Default)]
@@ -88,13 +88,13 @@ struct Entry {
     ticket: Ticket,
     session: Session,
     created: Timestamp,
-    /// With its own ticket: sessions are also looked at without it.
-    text: Option<(Ticket, Bytes)>,
+    /// Sessions are also looked for without it.
+    text: Option<Bytes>,
 }
 
 impl Entry {
     fn size(&self) -> usize {
-        OVERHEAD + self.text.as_ref().map_or(0, |(_, text)| text.len())
+        OVERHEAD + self.text.as_ref().map_or(0, Bytes::len)
     }
 }
 
@@ -142,9 +142,9 @@ impl SessionCache {
     /// The same and its user's text, where nothing has happened to either.
     pub(super) fn find(&self, caller: &Caller) -> Option<(Session, Bytes)> {
         self.find_entry(caller, |entry| {
-            let (ticket, text) = entry.text.as_ref()?;
             let changes = &self.last_changes[place(entry.session.user_id)];
-            self.is_good(*ticket, &changes.any).then(|| (entry.session, text.clone()))
+            let text = entry.text.as_ref().filter(|_| self.is_good(entry.ticket, &changes.any))?;
+            Some((entry.session, text.clone()))
         })?
     }
 
@@ -169,7 +169,7 @@ impl SessionCache {
         Ticket(self.changes.load(Ordering::SeqCst))
     }
 
-    /// Keeps what was read; the text only where it was.
+    /// Keeps what was read. Where the text was not, what is known already is as good, unless something has happened.
     pub(super) fn keep(
         &self,
         ticket: Ticket,
@@ -178,11 +178,15 @@ impl SessionCache {
         created: Timestamp,
         text: Option<&Bytes>,
     ) {
-        let entry = Entry { ticket, session, created, text: text.map(|text| (ticket, text.clone())) };
+        let entry = Entry { ticket, session, created, text: text.cloned() };
         if entry.size() > self.shard_size {
             return;
         }
         let mut shard = self.shard(&digest);
+        let last_change = &self.last_changes[place(session.user_id)].any;
+        if text.is_none() && shard.entries.get(&digest).is_some_and(|known| self.is_good(known.ticket, last_change)) {
+            return;
+        }
         shard.size += entry.size();
         match shard.entries.insert(digest, entry) {
             Some(earlier) => shard.size -= earlier.size(),
@@ -327,6 +331,8 @@ mod tests {
         assert_eq!(known(), (true, false), "the text was not read");
         keep(Some(&text));
         assert_eq!(known(), (true, true));
+        keep(None);
+        assert_eq!(known(), (true, true), "nothing has happened to the text");
         cache.change(&[(UserId(1), Change::Text)]);
         assert_eq!(known(), (true, false));
         cache.change(&[(UserId(1), Change::Sessions)]);

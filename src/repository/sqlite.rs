@@ -223,8 +223,8 @@ impl SqliteRepository {
     /// [`OpenError`], each a sentence for the person who starts the server. A file that is refused is not changed.
     pub fn open(settings: &SqliteSettings) -> Result<Self, OpenError> {
         let (file, presence) = approach(&settings.path)?;
-        let lock = Self::prepare(settings, &file)?;
-        Self::start(settings, file, Some(lock), presence)
+        let (lock, writer) = Self::prepare(settings, &file)?;
+        Self::start(settings, file, writer, Some(lock), presence)
     }
 
     /// Opens the file beside a server that has it, or where there is none, for as long as a command takes. The file is
@@ -239,14 +239,16 @@ impl SqliteRepository {
         }
         let (file, presence) = approach(path)?;
         let is_read_only = presence.is_read_only;
-        Self::make_current(settings, &file).and_then(|()| Self::start(settings, file, None, presence)).map_err(
-            |error| match error {
-                OpenError::File { .. } | OpenError::Schema { source: SchemaError::Sqlite(_), .. } if is_read_only => {
-                    OpenError::ReadOnly { path: path.clone() }
-                }
-                other => other,
-            },
-        )
+        let open = || {
+            Self::make_current(settings, &file)?;
+            Self::start(settings, file, open_writer(settings)?, None, presence)
+        };
+        open().map_err(|error| match error {
+            OpenError::File { .. } | OpenError::Schema { source: SchemaError::Sqlite(_), .. } if is_read_only => {
+                OpenError::ReadOnly { path: path.clone() }
+            }
+            other => other,
+        })
     }
 
     /// Prepares the file where it has not this release's schema yet.
@@ -272,16 +274,17 @@ impl SqliteRepository {
         Ok(())
     }
 
-    /// Makes the file and its schema, or brings them up to date; the lock that keeps servers away meanwhile. `file` is
-    /// the file's own name: one file has one lock, whatever it is called.
-    fn prepare(settings: &SqliteSettings, file: &Path) -> Result<Lock, OpenError> {
+    /// Makes the file and its schema, or brings them up to date; the lock that keeps servers away meanwhile, and the
+    /// connection that may write. `file` is the file's own name: one file has one lock, whatever it is called.
+    fn prepare(settings: &SqliteSettings, file: &Path) -> Result<(Lock, Connection), OpenError> {
         let path = &settings.path;
         make_file(path)?;
         let lock = lock_beside(file, path)?;
         // Through a connection that cannot write: what is refused stays as it was, byte for byte.
         let check = || {
             let reader = open_connection(settings, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            schema::check(&reader)
+            schema::check(&reader)?;
+            Ok(reader)
         };
         let checked = match check() {
             Err(SchemaError::Sqlite(error)) if file::is_half_changed(&error) => {
@@ -290,30 +293,32 @@ impl SqliteRepository {
             }
             checked => checked,
         };
-        checked.map_err(|error| schema_error(path, error))?;
+        let reader = checked.map_err(|error| schema_error(path, error))?;
         make_private(file)?;
         let mut writer = open_writer(settings)?;
+        // Not before: whoever closes a file last takes its log and its index away, and the next one makes them again.
+        drop(reader);
         schema::create_or_upgrade(&mut writer).map_err(|error| schema_error(path, error))?;
-        Ok(lock)
+        Ok((lock, writer))
     }
 
     /// Starts reading and writing a file that is ready for it.
     fn start(
         settings: &SqliteSettings,
         file: PathBuf,
+        writer: Connection,
         lock: Option<Lock>,
         presence: Presence,
     ) -> Result<Self, OpenError> {
         let path = &settings.path;
-        let writer = open_writer(settings)?;
         let damaged = Arc::new(AtomicBool::new(false));
         // A command that runs beside the server asks little, and only once.
         let cache = Arc::new(SessionCache::new(if lock.is_some() { settings.cache } else { 0 }));
         let start_error = |source| OpenError::Start { path: path.clone(), source };
         Ok(Self {
-            readers: open_readers(settings, settings.readers, settings.busy_timeout)
+            readers: open_readers(settings, settings.readers, 0, settings.busy_timeout)
                 .map_err(|error| start_error(Box::new(error)))?,
-            quick_readers: open_readers(settings, cores(), Duration::ZERO)
+            quick_readers: open_readers(settings, cores(), cores(), Duration::ZERO)
                 .map_err(|error| start_error(Box::new(error)))?,
             reads: Arc::default(),
             writer: Writer::start(writer, lock.is_some().then(|| Arc::clone(&cache)), {
@@ -490,7 +495,7 @@ impl Repository for SqliteRepository {
         now: Timestamp,
     ) -> Result<Option<User>, RepositoryError> {
         self.write(move |connection| {
-            connection.changes(login.user_id, Change::Sessions);
+            connection.changes(login.user_id, Change::Text);
             let recorded = connection.prepare_cached(sql::RECORD_LOGIN)?.execute(params![
                 now.as_millis(),
                 login.rehashed.as_ref().map(PasswordHash::as_stored),
@@ -502,6 +507,7 @@ impl Repository for SqliteRepository {
             }
             let others = max_sessions.saturating_sub(1);
             if connection.prepare_cached(sql::MAKE_ROOM)?.execute(params![login.user_id.0, others])? > 0 {
+                connection.changes(login.user_id, Change::Sessions);
                 let kind = EventKind::SessionRevoked;
                 events::by_owner(connection, kind, login.user_id, session.ip, "max_per_user", now)?;
             }
@@ -1361,9 +1367,11 @@ fn cores() -> u32 {
     thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok()).unwrap_or(1)
 }
 
+/// Opens `at_once` of `count` connections; the others when they are first needed.
 fn open_readers(
     settings: &SqliteSettings,
     count: u32,
+    at_once: u32,
     busy_timeout: Duration,
 ) -> Result<Pool<SqliteConnectionManager>, r2d2::Error> {
     let manager = SqliteConnectionManager::file(&settings.path)
@@ -1371,6 +1379,7 @@ fn open_readers(
         .with_init(move |connection| prepare_connection(connection, busy_timeout));
     Pool::builder()
         .max_size(count)
+        .min_idle(Some(at_once))
         .connection_timeout(POOL_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)

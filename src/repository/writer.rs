@@ -247,13 +247,14 @@ pub(super) struct Transaction<'a> {
 }
 
 impl Transaction<'_> {
-    /// This user is about to change. Whoever changes it says so.
+    /// This user changes in this piece of work. Whoever changes it says so.
     pub(super) fn changes(&self, user_id: UserId, change: Change) {
         self.changed.borrow_mut().push((user_id, change));
     }
 
-    /// A live session, where it is known without a look at the file. It is as certain as a look: other processes cannot
-    /// write now, what they wrote before was noticed when the transaction began, and what was written in it is known.
+    /// A live session, where it is known without a look at the file. It is as certain as one: other processes cannot
+    /// write now, what they wrote before was noticed when the transaction began (or, if that failed, is as old as the
+    /// cache may ever be), and what was written since the beginning is known.
     pub(super) fn known_session(&self, caller: &Caller) -> Option<Session> {
         let session = self.cache?.find_session(caller)?;
         let has_changed = self.changed.borrow().contains(&(session.user_id, Change::Sessions));

@@ -344,20 +344,32 @@ pub async fn nothing_is_done_for_a_session_that_is_over(fixture: &Fixture) {
 }
 
 pub async fn what_queues_behind_the_end_of_its_session_is_not_done(fixture: &Fixture) {
-    let (user_id, _) = register(fixture, "AzureDiamond").await;
-    for number in 1..=50 {
-        let (_, digest) = open(fixture, user_id, HASH).await;
-        // A store may know the session by now, without a look.
-        while !is_live(fixture, digest).await {}
-        let caller = caller(digest);
-        let add =
-            |number| fixture.repository.add_item(&caller, List::Cellar, ItemId::new(number).unwrap(), 1_000, at(3_000));
+    let repository: &dyn Repository = fixture.repository.as_ref();
+    let now = at(3_000);
+    for number in 0..60 {
+        let (user_id, ended) = register(fixture, &format!("user{number}")).await;
+        let (_, other) = open(fixture, user_id, HASH).await;
+        // A store may know both from now on, without a look.
+        assert!(is_live(fixture, ended).await && is_live(fixture, other).await);
+        let (caller, other) = (caller(ended), caller(other));
+        let add = |number| repository.add_item(&caller, List::Cellar, ItemId::new(number).unwrap(), 10, now);
+        let end = async {
+            match number % 6 {
+                0 => repository.revoke_own_session(&caller, now).await.unwrap(),
+                1 => repository.revoke_all_sessions(&other, now).await.unwrap(),
+                2 => assert!(repository.revoke_session(&other, SessionId::of(&ended), now).await.unwrap()),
+                3 => assert!(repository.change_password(&other, hash(HASH), hash("$new"), now).await.unwrap()),
+                4 => assert!(repository.delete_user(&other, hash(HASH), now).await.unwrap()),
+                _ => {
+                    let opened = repository.open_session(login(user_id, HASH), new_session(), 1, now).await.unwrap();
+                    assert!(opened.is_some(), "the others made room");
+                }
+            }
+        };
         // In this order, and as likely as not in one commit.
-        let (first, ended, behind) =
-            tokio::join!(biased; add(2 * number), fixture.repository.revoke_own_session(&caller, at(3_000)), add(1));
-        first.unwrap();
-        ended.unwrap();
-        assert!(matches!(behind, Err(RepositoryError::NoSession)), "{behind:?}");
+        let (before, (), behind) = tokio::join!(biased; add(1), end, add(2));
+        before.unwrap();
+        assert!(matches!(behind, Err(RepositoryError::NoSession)), "{number}: {behind:?}");
     }
 }
 
