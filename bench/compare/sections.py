@@ -94,8 +94,9 @@ def warm_up(record, section, contenders, seconds=1):
 
 
 def ask_for_each(record, contender, plan, sessions=1):
-    """Asks for every session of every user once: what a service that remembers them comes to by itself when it has run
-    for a while. Where there is one a user, the loads that meet none of them twice are a section of their own."""
+    """Asks for the sessions of every user once, but for a few that were on their way between two loads: what a service
+    that remembers them comes to by itself when it has run for a while. Where there is one a user, the loads that meet
+    none of them twice are a section of their own."""
     request = replace(contender.server.check(contender.folder), once=True)
     wanted, number = contender.users * sessions, 0
     while request.lines.used < wanted:
