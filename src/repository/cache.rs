@@ -184,7 +184,8 @@ impl SessionCache {
         }
         let mut shard = self.shard(&digest);
         let last_change = &self.last_changes[place(session.user_id)].any;
-        if text.is_none() && shard.entries.get(&digest).is_some_and(|known| self.is_good(known.ticket, last_change)) {
+        let is_known = |known: &Entry| known.session == session && self.is_good(known.ticket, last_change);
+        if text.is_none() && shard.entries.get(&digest).is_some_and(is_known) {
             return;
         }
         shard.size += entry.size();
