@@ -20,6 +20,8 @@ class Plan:
     cellar: Rounds
     logouts: Rounds
     floods: Rounds
+    backups: Rounds
+    limits: Rounds
     # Seconds of token checks before they count: what is asked for often is remembered by then.
     warm_up: int
     starts: int
@@ -39,6 +41,8 @@ FULL = Plan(
     cellar={1: (2, 3), 32: (5, 3), 256: (2, 3)},
     logouts={1: (2, 2), 32: (5, 2), 256: (2, 2)},
     floods={32: (3, 8)},
+    backups={32: (3, 20)},
+    limits={32: (5, 3)},
     warm_up=5,
     starts=10,
     sessions=5,
@@ -55,6 +59,8 @@ QUICK = Plan(
     cellar={1: (1, 1), 32: (2, 1), 256: (1, 1)},
     logouts={1: (1, 1), 32: (2, 1), 256: (1, 1)},
     floods={32: (1, 4)},
+    backups={32: (1, 4)},
+    limits={32: (2, 1)},
     warm_up=2,
     starts=3,
     sessions=10,

@@ -293,6 +293,35 @@ def floods(record, plan):
             record_memory(record, "after the flood", server, process)
 
 
+def backups(record, plan):
+    """Token checks while the database with the most users is backed up, and how long that takes; and without."""
+    users, (count, seconds) = plan.users[-1], plan.backups[32]
+    folder = OURS.dataset(users)
+    check = Contender(OURS, folder, users, OURS.check(folder))
+    with running(record, "backups", [check]):
+        ask_for_each(record, check, plan)
+        for number in range(count):
+            keep(record, "backups", "token checks, quiet", check, 32, number, check.load(32, seconds))
+            checks = Load(check.process, check.request, 32, seconds)
+            copy = folder / f"backup-{number}.db"
+            command = [RELEASE / "authtokens", "--database", folder / "authtokens.db", "backup", copy]
+            begun = time.monotonic()
+            subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+            record.add_value("backup times", f"{users:,} users", OURS.name, time.monotonic() - begun, "s", number)
+            keep(record, "backups", "token checks beside a backup", check, 32, number, checks.finish())
+            copy.unlink()
+
+
+def limits(record, plan):
+    """Logins with the limits on, so wide that they stop nobody, and off; at a cost at which that could be seen."""
+    users = plan.users[1]
+    off = Authtokens(6, name="authtokens at cost 6, limits off")
+    wide = {"AUTHTOKENS__RATE_LIMIT__ENABLED": "true", "AUTHTOKENS__RATE_LIMIT__LOGIN": "1000000 per 1min"}
+    on = Authtokens(6, name="authtokens at cost 6, limits on", **wide)
+    contenders = [Contender(server, server.dataset(users), users, server.login()) for server in (off, on)]
+    each("limits", record, contenders, plan.limits)
+
+
 SECTIONS = {
     "sizes": sizes,
     "starts": starts,
@@ -305,4 +334,6 @@ SECTIONS = {
     "cellar": cellar,
     "logouts": logouts,
     "floods": floods,
+    "backups": backups,
+    "limits": limits,
 }
