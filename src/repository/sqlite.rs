@@ -223,7 +223,7 @@ impl SqliteRepository {
     /// [`OpenError`], each a sentence for the person who starts the server. A file that is refused is not changed.
     pub fn open(settings: &SqliteSettings) -> Result<Self, OpenError> {
         let (file, presence) = approach(&settings.path)?;
-        let (lock, writer) = Self::prepare(settings, &file)?;
+        let (writer, lock) = Self::prepare(settings, &file)?;
         Self::start(settings, file, writer, Some(lock), presence)
     }
 
@@ -276,7 +276,7 @@ impl SqliteRepository {
 
     /// Makes the file and its schema, or brings them up to date; the lock that keeps servers away meanwhile, and the
     /// connection that may write. `file` is the file's own name: one file has one lock, whatever it is called.
-    fn prepare(settings: &SqliteSettings, file: &Path) -> Result<(Lock, Connection), OpenError> {
+    fn prepare(settings: &SqliteSettings, file: &Path) -> Result<(Connection, Lock), OpenError> {
         let path = &settings.path;
         make_file(path)?;
         let lock = lock_beside(file, path)?;
@@ -299,7 +299,8 @@ impl SqliteRepository {
         // Not before: whoever closes a file last takes its log and its index away, and the next one makes them again.
         drop(reader);
         schema::create_or_upgrade(&mut writer).map_err(|error| schema_error(path, error))?;
-        Ok((lock, writer))
+        // In the order in which they are to go, where nobody wants them: the lock outlives the connection.
+        Ok((writer, lock))
     }
 
     /// Starts reading and writing a file that is ready for it.
@@ -316,9 +317,9 @@ impl SqliteRepository {
         let cache = Arc::new(SessionCache::new(if lock.is_some() { settings.cache } else { 0 }));
         let start_error = |source| OpenError::Start { path: path.clone(), source };
         Ok(Self {
-            readers: open_readers(settings, settings.readers, 0, settings.busy_timeout)
+            readers: open_readers(settings, settings.readers, settings.busy_timeout)
                 .map_err(|error| start_error(Box::new(error)))?,
-            quick_readers: open_readers(settings, cores(), cores(), Duration::ZERO)
+            quick_readers: open_readers(settings, cores(), Duration::ZERO)
                 .map_err(|error| start_error(Box::new(error)))?,
             reads: Arc::default(),
             writer: Writer::start(writer, lock.is_some().then(|| Arc::clone(&cache)), {
@@ -1367,11 +1368,10 @@ fn cores() -> u32 {
     thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok()).unwrap_or(1)
 }
 
-/// Opens `at_once` of `count` connections; the others when they are first needed.
+/// All of them now: whatever the file's name means later, they read the file that the writer has.
 fn open_readers(
     settings: &SqliteSettings,
     count: u32,
-    at_once: u32,
     busy_timeout: Duration,
 ) -> Result<Pool<SqliteConnectionManager>, r2d2::Error> {
     let manager = SqliteConnectionManager::file(&settings.path)
@@ -1379,7 +1379,6 @@ fn open_readers(
         .with_init(move |connection| prepare_connection(connection, busy_timeout));
     Pool::builder()
         .max_size(count)
-        .min_idle(Some(at_once))
         .connection_timeout(POOL_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
