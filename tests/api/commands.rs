@@ -581,11 +581,13 @@ fn a_folder_in_which_nobody_can_look_for_a_file_is_named() {
 /// it has asked. Gives everything that the terminal showed, with the code and the terminal's modes at the end.
 fn at_a_terminal(place: &Place, then: impl FnOnce(&mut ChildStdin, &str)) -> Option<String> {
     let inside = format!(
-        "sh -c 'echo process=$$.; exec {} user create Admin'; echo code=$?; stty -a",
+        "trap : INT; sh -c 'echo process=$$.; exec {} user create Admin'; echo code=$?; stty -a",
         env!("CARGO_BIN_EXE_authtokens")
     );
     let mut terminal = Command::new("script");
-    terminal.args(["-qec", &inside, "/dev/null"]).current_dir(place.path()).env("AUTHTOKENS_CONFIG", "/dev/null");
+    terminal.args(["-qec", &inside, "/dev/null"]).current_dir(place.path());
+    // One shell for all: they differ in what Ctrl-C at a command that they wait for does to themselves.
+    terminal.env("SHELL", "/bin/sh").env("AUTHTOKENS_CONFIG", "/dev/null");
     let Ok(mut child) = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
         eprintln!("there is no script(1) that gives a terminal: nothing is tried");
         return None;
