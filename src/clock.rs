@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Datelike as _, NaiveDateTime, Timelike as _, Utc};
 use serde::{Serialize, Serializer};
@@ -14,9 +14,10 @@ use serde::{Serialize, Serializer};
 /// How a moment is written in the name of a file.
 const COMPACT: &str = "%Y%m%dT%H%M%SZ";
 
-/// A moment to the millisecond, in the years 0000 to 9999 that RFC 3339 can write.
+/// A moment to the millisecond, in the years 0000 to 9999 that RFC 3339 can write: the milliseconds since 1970, which are
+/// all that comparing needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(DateTime<Utc>);
+pub struct Timestamp(i64);
 
 impl Timestamp {
     /// 0000-01-01T00:00:00.000Z, in milliseconds since 1970.
@@ -27,16 +28,13 @@ impl Timestamp {
     /// The moment that many milliseconds after 1970-01-01T00:00:00Z, or `None` where RFC 3339 has no way to write it.
     #[must_use]
     pub fn from_millis(millis: i64) -> Option<Self> {
-        if !(Self::MIN_MILLIS..=Self::MAX_MILLIS).contains(&millis) {
-            return None;
-        }
-        DateTime::from_timestamp_millis(millis).map(Self)
+        (Self::MIN_MILLIS..=Self::MAX_MILLIS).contains(&millis).then_some(Self(millis))
     }
 
     /// 0000-01-01T00:00:00.000Z.
-    pub const MIN: Self = Self(DateTime::from_timestamp_millis(Self::MIN_MILLIS).expect("chrono knows the year 0"));
+    pub const MIN: Self = Self(Self::MIN_MILLIS);
     /// 9999-12-31T23:59:59.999Z.
-    pub const MAX: Self = Self(DateTime::from_timestamp_millis(Self::MAX_MILLIS).expect("chrono knows the year 9999"));
+    pub const MAX: Self = Self(Self::MAX_MILLIS);
 
     /// That much later, or the last moment there is.
     #[must_use]
@@ -55,7 +53,7 @@ impl Timestamp {
     /// To the second and without punctuation, for the name of a file: `20150104T225135Z`.
     #[must_use]
     pub fn compact(self) -> String {
-        self.0.format(COMPACT).to_string()
+        self.date_time().format(COMPACT).to_string()
     }
 
     /// Reads what [`Timestamp::compact`] writes, and nothing else.
@@ -70,7 +68,11 @@ impl Timestamp {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn as_millis(self) -> i64 {
-        self.0.timestamp_millis()
+        self.0
+    }
+
+    fn date_time(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.0).unwrap_or_default()
     }
 }
 
@@ -79,7 +81,8 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Digit by digit: every line of the log and every user object has some of these, and chrono's own way takes
         // several times as long.
-        let (date, time) = (self.0.date_naive(), self.0.time());
+        let moment = self.date_time();
+        let (date, time) = (moment.date_naive(), moment.time());
         let year = date.year().unsigned_abs();
         let mut text = *b"0000-00-00T00:00:00.000Z";
         let mut put = |end: usize, digits: usize, mut number: u32| {
@@ -147,7 +150,9 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the room that may ask the system")]
     pub fn now(&self) -> Timestamp {
         let millis = match &self.0 {
-            Source::System => Utc::now().timestamp_millis(),
+            Source::System => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
             Source::Held(millis) => millis.load(Ordering::SeqCst),
         };
         Timestamp::from_millis(millis.clamp(Timestamp::MIN_MILLIS, Timestamp::MAX_MILLIS)).unwrap_or(Timestamp::MIN)

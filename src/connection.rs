@@ -61,8 +61,8 @@ pub struct Refusal {
 enum Phase {
     /// Nothing of the next request has come; it must begin by then.
     Resting(Instant),
-    /// A request's head is coming; it must be whole by then.
-    Head(Instant),
+    /// A request's head is coming; it must be whole by then. Most are whole at once, and nobody needs to look at the time.
+    Head(Option<Instant>),
     /// A request is being served, and none of what the client sends is read.
     Serving,
     /// A request is being served, and its body is read. Whoever reads it keeps the time.
@@ -341,7 +341,7 @@ impl AsyncRead for Connection {
             // An empty line before a request, as some old clients send behind a body, is not the beginning of one.
             let begins = !heard.is_empty() && heard.iter().any(|byte| !b"\r\n".contains(byte));
             if begins && matches!(phase, Phase::Resting(_)) {
-                this.state.phase.set(Phase::Head(Instant::now() + this.settings.header_timeout));
+                this.state.phase.set(Phase::Head(None));
             }
             return Poll::Ready(Ok(()));
         }
@@ -349,6 +349,8 @@ impl AsyncRead for Connection {
         match phase {
             Phase::Resting(until) => ready!(this.read_alarm.poll(until, cx)),
             Phase::Head(until) => {
+                let until = until.unwrap_or_else(|| Instant::now() + this.settings.header_timeout);
+                this.state.phase.set(Phase::Head(Some(until)));
                 ready!(this.read_alarm.poll(until, cx));
                 // The client may not be reading either: what does not fit at once is not worth waiting for.
                 let _ = this.writer.try_write(&this.refuse(408));

@@ -164,7 +164,6 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
-        response.content_type("application/json");
         let extra: Option<(HeaderName, HeaderValue)> = match self {
             Self::Unauthorized | Self::LoginFailed => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Token")))

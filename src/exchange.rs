@@ -30,12 +30,21 @@ use crate::metrics::Metrics;
 use crate::routes::Matched;
 use crate::token::hex;
 
+/// Every origin may read the answers.
+static ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
 /// What a page of another origin may send.
-const ALLOW_HEADERS: &str = "Content-Type, Authorization";
+static ALLOW_HEADERS: HeaderValue = HeaderValue::from_static("Content-Type, Authorization");
 /// What a page of another origin may ask for.
-const ALLOW_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+static ALLOW_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 /// What a page of another origin may read beside the body.
-const EXPOSE_HEADERS: &str = "Allow, Link, Retry-After, WWW-Authenticate, X-Request-Id";
+static EXPOSE_HEADERS: HeaderValue =
+    HeaderValue::from_static("Allow, Link, Retry-After, WWW-Authenticate, X-Request-Id");
+/// A type is what it is said to be.
+static NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// No answer is kept on its way.
+static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// What an answer is where its handler says nothing else.
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// How large a request's head may be. The framework would take 128 KiB, of which no client of ours needs a tenth.
 const MAX_HEAD: usize = 32 * 1024;
 /// How many characters of a method and of a path the log shows: nobody may fill the disk with a few long ones.
@@ -54,6 +63,8 @@ pub struct Common {
 /// What is known of a request before anyone looks at it.
 struct Incoming {
     id: String,
+    /// Whether a page of some origin asks. Other clients have no use for the longest of the headers.
+    is_from_page: bool,
     method: Method,
     uri: Uri,
     peer: Option<SocketAddr>,
@@ -76,6 +87,7 @@ impl Common {
     {
         let incoming = Incoming {
             id: new_request_id(),
+            is_from_page: request.head().headers.contains_key(header::ORIGIN),
             method: request.method().clone(),
             uri: request.uri().clone(),
             peer: request.peer_addr(),
@@ -112,7 +124,7 @@ impl Common {
                 let took = Some(incoming.started.elapsed());
                 metrics.answered(route, incoming.method.as_str(), response.status().as_u16(), took);
             }
-            self.add_headers(&incoming.id, response.headers_mut());
+            self.add_headers(&incoming.id, incoming.is_from_page, response.headers_mut());
             let head = response.head_mut();
             head.set_camel_case_headers(true);
             head.reason = reason(head.status);
@@ -143,7 +155,7 @@ impl Common {
         }
         let body = error::body_for(error::sentence_for(status));
         let mut headers = HeaderMap::new();
-        self.add_headers(&id, &mut headers);
+        self.add_headers(&id, true, &mut headers);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let reason = reason(status).unwrap_or_default();
@@ -161,22 +173,21 @@ impl Common {
 
     /// The headers that every response carries. Where origins are narrowed, the CORS layer within has decided already
     /// whether this one may read.
-    fn add_headers(&self, request_id: &str, headers: &mut HeaderMap) {
-        let mut set = |name, value| {
-            headers.insert(name, HeaderValue::from_static(value));
-        };
+    fn add_headers(&self, request_id: &str, is_from_page: bool, headers: &mut HeaderMap) {
         if self.any_origin {
-            set(ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN.clone());
         }
-        set(ACCESS_CONTROL_ALLOW_HEADERS, ALLOW_HEADERS);
-        set(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE_HEADERS);
-        set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-        set(header::CACHE_CONTROL, "no-store");
-        if !headers.contains_key(header::CONTENT_TYPE) {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOW_HEADERS.clone());
+        if is_from_page {
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE_HEADERS.clone());
         }
         if headers.contains_key(ACCESS_CONTROL_ALLOW_METHODS) {
-            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOW_METHODS));
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS.clone());
+        }
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF.clone());
+        headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
+        if !headers.contains_key(header::CONTENT_TYPE) {
+            headers.insert(header::CONTENT_TYPE, JSON.clone());
         }
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert(X_REQUEST_ID, id);

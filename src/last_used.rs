@@ -5,34 +5,47 @@
 //! nobody was promised.
 //!
 //! Where very many sessions are used for the first time in a minute, storing that would cost more than answering them. So
-//! a write takes a bounded number, in the order of the store's key, and the next one goes on from there: neighbours in
+//! a write takes a bounded number, those whose digests begin alike, and the next one goes on from there: neighbours in
 //! the store are written together, and everyone's turn comes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
 use crate::session::{Session, SessionPolicy};
-use crate::token::TokenDigest;
+use crate::token::{DigestMap, TokenDigest};
 
 /// How many sessions are noted at once. Beyond it some are noted at a later use.
 const MAX_NOTED: usize = 100_000;
 
-/// How many go to the store in one write.
+/// How many go to the store in one write, but for the rest of those that begin like the last.
 const MAX_STORED: usize = 2_000;
 
-/// Uses that the store does not know yet.
-#[derive(Default)]
-pub struct LastUsed(Mutex<Noted>);
+/// One part for each first byte of a digest, with a lock of its own.
+const PARTS: usize = 256;
 
-#[derive(Default)]
-struct Noted {
-    uses: BTreeMap<[u8; 32], Timestamp>,
-    /// Those that are on their way: the store does not know them yet, and they need no second note.
-    leaving: BTreeSet<[u8; 32]>,
-    /// The last that went to the store.
-    last: [u8; 32],
+/// Uses that the store does not know yet.
+pub struct LastUsed {
+    parts: Vec<Mutex<DigestMap<Use>>>,
+    noted: AtomicUsize,
+    /// The part whose turn it is.
+    next: AtomicUsize,
+}
+
+struct Use {
+    at: Timestamp,
+    /// On its way: the store does not know it yet, and it needs no second note.
+    leaving: bool,
+}
+
+impl Default for LastUsed {
+    fn default() -> Self {
+        Self {
+            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
+            noted: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+        }
+    }
 }
 
 impl LastUsed {
@@ -41,38 +54,55 @@ impl LastUsed {
         if session.last_used.plus(SessionPolicy::USE_IS_STORED_EVERY) > now {
             return;
         }
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.uses.len() < MAX_NOTED && !noted.leaving.contains(digest.as_bytes()) {
-            noted.uses.entry(*digest.as_bytes()).or_insert(now);
+        if self.noted.load(Ordering::Relaxed) >= MAX_NOTED {
+            return;
         }
+        let mut uses = self.part(usize::from(digest.as_bytes()[0]));
+        uses.entry(digest).or_insert_with(|| {
+            self.noted.fetch_add(1, Ordering::Relaxed);
+            Use { at: now, leaving: false }
+        });
     }
 
-    /// Takes some of what has been noted, in the order of the store's key. [`LastUsed::stored`] must follow.
+    /// Takes some of what has been noted. [`LastUsed::stored`] must follow.
     pub fn take(&self) -> Vec<(TokenDigest, Timestamp)> {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let behind = (Bound::Excluded(noted.last), Bound::Unbounded);
-        let mut keys: Vec<_> = noted.uses.range(behind).map(|(key, _)| *key).take(MAX_STORED).collect();
-        if keys.len() < MAX_STORED {
-            // Round the end and on from the beginning.
-            let left = MAX_STORED - keys.len();
-            keys.extend(noted.uses.range(..=noted.last).map(|(key, _)| *key).take(left).collect::<Vec<_>>());
+        let mut taken = Vec::new();
+        let first = self.next.load(Ordering::Relaxed);
+        for number in first..first + PARTS {
+            if taken.len() >= MAX_STORED {
+                break;
+            }
+            for (digest, noted) in self.part(number).iter_mut() {
+                noted.leaving = true;
+                taken.push((*digest, noted.at));
+            }
+            self.next.store((number + 1) % PARTS, Ordering::Relaxed);
         }
-        noted.last = keys.last().copied().unwrap_or(noted.last);
-        noted.leaving.extend(&keys);
-        keys.into_iter()
-            .filter_map(|key| noted.uses.remove(&key).map(|at| (TokenDigest::from_bytes(key), at)))
-            .collect()
+        // The store's own order.
+        taken.sort_unstable_by_key(|(digest, _)| *digest.as_bytes());
+        taken
     }
 
     /// What was taken is stored, or lost.
     pub fn stored(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).leaving.clear();
+        for number in 0..PARTS {
+            let mut uses = self.part(number);
+            let before = uses.len();
+            uses.retain(|_, noted| !noted.leaving);
+            self.noted.fetch_sub(before - uses.len(), Ordering::Relaxed);
+        }
+    }
+
+    fn part(&self, number: usize) -> MutexGuard<'_, DigestMap<Use>> {
+        // Nothing that can panic runs under this lock.
+        self.parts[number % PARTS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::PlainToken;
     use crate::user::UserId;
 
     #[test]
@@ -80,11 +110,8 @@ mod tests {
         let last_used = LastUsed::default();
         let now = Timestamp::from_millis(60_000).unwrap();
         let session = |last_used| Session { user_id: UserId(1), last_used: Timestamp::from_millis(last_used).unwrap() };
-        let digest = |number: u32| {
-            let mut bytes = [0; 32];
-            bytes[..4].copy_from_slice(&number.to_be_bytes());
-            TokenDigest::from_bytes(bytes)
-        };
+        // As random as digests are.
+        let digest = |number: u32| PlainToken::parse(&format!("{number:040x}")).unwrap().digest();
         for number in 0..5_000 {
             last_used.note(digest(number), &session(0), now);
             last_used.note(digest(10_000 + number), &session(1), now);

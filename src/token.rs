@@ -3,6 +3,9 @@
 //! A token is 160 bits from the operating system's generator, written as 40 lowercase hex digits. It exists in clear
 //! only on its way to the client and in a request's header; everything stored or compared is a [`TokenDigest`].
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use sha2::{Digest as _, Sha256};
@@ -47,7 +50,7 @@ impl PlainToken {
 }
 
 /// The SHA-256 of a token: what is stored, and what a presented token is looked up by.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
@@ -61,6 +64,36 @@ impl TokenDigest {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl Hash for TokenDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Neither the first byte nor the last: by those a map may have been chosen.
+        if let Some(bytes) = self.0[8..].first_chunk() {
+            state.write_u64(u64::from_le_bytes(*bytes));
+        }
+    }
+}
+
+/// What is known of digests.
+pub type DigestMap<V> = HashMap<TokenDigest, V, BuildHasherDefault<DigestHasher>>;
+
+/// A digest is as random as any hash of it, and nobody can choose it without as much work as for any other.
+#[derive(Default)]
+pub struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a digest writes one number");
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -10,8 +10,7 @@
 //! change of each user, or rather of the users that share a place in it: to read once more than needed does no harm.
 //! What a user owns changes often, and their sessions seldom: the table tells the two apart.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::session::{Caller, Session};
-use crate::token::TokenDigest;
+use crate::token::{DigestMap, TokenDigest};
 use crate::user::UserId;
 
 /// How long a change by another process may go unnoticed.
@@ -78,7 +77,7 @@ pub(super) struct Ticket(u64);
 
 #[derive(Default)]
 struct Shard {
-    entries: HashMap<TokenDigest, Entry, BuildHasherDefault<FirstBytes>>,
+    entries: DigestMap<Entry>,
     /// The entries in the order in which they came.
     order: VecDeque<TokenDigest>,
     size: usize,
@@ -88,33 +87,14 @@ struct Entry {
     ticket: Ticket,
     session: Session,
     created: Timestamp,
-    /// Sessions are also looked for without it.
-    text: Option<Bytes>,
+    /// Sessions are also looked for without it. It is copied and not shared: to count who has it would touch one more
+    /// place in memory that is not at hand.
+    text: Option<Box<[u8]>>,
 }
 
 impl Entry {
     fn size(&self) -> usize {
-        OVERHEAD + self.text.as_ref().map_or(0, Bytes::len)
-    }
-}
-
-/// A digest is as random as any hash of it.
-#[derive(Default)]
-struct FirstBytes(u64);
-
-impl Hasher for FirstBytes {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_le_bytes(*first);
-        }
-    }
-
-    fn write_usize(&mut self, _: usize) {
-        // The length, which all digests share.
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
+        OVERHEAD + self.text.as_ref().map_or(0, |text| text.len())
     }
 }
 
@@ -144,7 +124,7 @@ impl SessionCache {
         self.find_entry(caller, |entry| {
             let changes = &self.last_changes[place(entry.session.user_id)];
             let text = entry.text.as_ref().filter(|_| self.is_good(entry.ticket, &changes.any))?;
-            Some((entry.session, text.clone()))
+            Some((entry.session, Bytes::copy_from_slice(text)))
         })?
     }
 
@@ -178,7 +158,7 @@ impl SessionCache {
         created: Timestamp,
         text: Option<&Bytes>,
     ) {
-        let entry = Entry { ticket, session, created, text: text.cloned() };
+        let entry = Entry { ticket, session, created, text: text.map(|text| text.as_ref().into()) };
         if entry.size() > self.shard_size {
             return;
         }
@@ -265,7 +245,6 @@ impl SessionCache {
     }
 
     fn shard(&self, digest: &TokenDigest) -> MutexGuard<'_, Shard> {
-        // Not the bytes that the shard's own table looks at.
         let number = usize::from(digest.as_bytes()[31]) % SHARDS;
         // Nothing that can panic runs under this lock.
         self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)

@@ -124,10 +124,10 @@ async fn nothing_here() -> Result<HttpResponse, ApiError> {
     Err(ApiError::NotFound)
 }
 
-/// A response with a JSON body.
+/// A response with a JSON body. `exchange.rs` says that it is one.
 fn respond<T: Serialize>(mut response: actix_web::HttpResponseBuilder, body: &T) -> Result<HttpResponse, ApiError> {
     match json::to_vec(body) {
-        Ok(body) => Ok(response.content_type("application/json").body(body)),
+        Ok(body) => Ok(response.body(body)),
         Err(error) => Err(ApiError::Internal(Box::new(error))),
     }
 }

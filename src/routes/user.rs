@@ -43,7 +43,7 @@ pub(super) async fn show(
 ) -> Result<HttpResponse, ApiError> {
     let (session, user) = repository.find_rendered_user(&caller, render).await?;
     authenticator.note_use(&caller, &session);
-    Ok(HttpResponse::Ok().content_type("application/json").body(user))
+    Ok(HttpResponse::Ok().body(user))
 }
 
 fn render(user: User) -> Result<Bytes, Cause> {

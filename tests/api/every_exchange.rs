@@ -47,6 +47,8 @@ async fn every_response_is_json_with_the_same_headers_whether_or_not_there_is_an
                 }
                 let response = request.send().await.unwrap();
                 assert_common_headers(response.headers());
+                let tells_pages_more = response.headers().contains_key("access-control-expose-headers");
+                assert_eq!(tells_pages_more, origin.is_some(), "{path}");
                 let status = response.status();
                 let body = response.text().await.unwrap();
                 if method == Method::HEAD {
