@@ -19,8 +19,10 @@ const STORE_EVERY: Duration = Duration::from_secs(1);
 /// How many accounts' failures are remembered over a restart.
 const REMEMBERED: u32 = 65_536;
 
-/// How often dead sessions and old events are looked for.
+/// How often dead sessions and old events are looked for, and how long after the start for the first time: all of the
+/// sessions are read for it, and the first requests come first.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+const FIRST_PRUNE_AFTER: Duration = Duration::from_secs(10);
 
 /// What the chores need.
 pub struct Chores {
@@ -57,6 +59,7 @@ impl Chores {
     }
 
     async fn keep_pruning(&self) {
+        tokio::time::sleep(FIRST_PRUNE_AFTER).await;
         loop {
             match self.prune().await {
                 Ok((0, 0)) => {}

@@ -6,6 +6,7 @@
 
 pub mod backup;
 mod cache;
+mod checkpoints;
 mod file;
 mod schema;
 pub mod sqlite;

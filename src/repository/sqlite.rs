@@ -28,9 +28,10 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use thiserror::Error;
 
 use super::cache::{Change, SessionCache};
-use super::file::{self, Lock, Presence, folder_of, own_name};
+use super::checkpoints::{Checkpoints, PACE};
+use super::file::{self, Lock, Place, Presence, folder_of, own_name};
 use super::schema::{self, SchemaError};
-use super::writer::{Transaction, Writer};
+use super::writer::{Role, Transaction, Writer};
 use super::{
     Cause, Export, MAX_EXPORTED_EVENTS, Render, Repository, RepositoryError, Resets, StoreCounts, StoreStatistics,
     StoredFailures, UniqueField, VerifiedLogin,
@@ -267,6 +268,8 @@ impl SqliteRepository {
                 Ok(_) => break,
                 // Another command may be at it, and is soon done; a server of an older release would have the file on.
                 Err(OpenError::InUse { .. }) if started.elapsed() < PREPARED_WITHIN => thread::sleep(PREPARED_LOOK),
+                // It has a file that is not at its name any more.
+                Err(OpenError::InUse { path }) if !path.exists() => return Err(OpenError::InUse { path }),
                 Err(OpenError::InUse { path }) => return Err(OpenError::InUseByOlder { path }),
                 Err(other) => return Err(other),
             }
@@ -278,8 +281,8 @@ impl SqliteRepository {
     /// connection that may write. `file` is the file's own name: one file has one lock, whatever it is called.
     fn prepare(settings: &SqliteSettings, file: &Path) -> Result<(Connection, Lock), OpenError> {
         let path = &settings.path;
-        make_file(path)?;
         let lock = lock_beside(file, path)?;
+        make_file(path)?;
         // Through a connection that cannot write: what is refused stays as it was, byte for byte.
         let check = || {
             let reader = open_connection(settings, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -316,13 +319,21 @@ impl SqliteRepository {
         // A command that runs beside the server asks little, and only once.
         let cache = Arc::new(SessionCache::new(if lock.is_some() { settings.cache } else { 0 }));
         let start_error = |source| OpenError::Start { path: path.clone(), source };
+        let role = if lock.is_some() {
+            start_checkpoints(settings, &file).and_then(|checkpoints| {
+                Ok(Role::Server { cache: Arc::clone(&cache), checkpoints, place: Place::of(file.clone())? })
+            })
+        } else {
+            Ok(Role::Command { patience: settings.busy_timeout })
+        };
+        let role = role.map_err(|error| start_error(Box::new(error)))?;
         Ok(Self {
             readers: open_readers(settings, settings.readers, settings.busy_timeout)
                 .map_err(|error| start_error(Box::new(error)))?,
             quick_readers: open_readers(settings, cores(), Duration::ZERO)
                 .map_err(|error| start_error(Box::new(error)))?,
             reads: Arc::default(),
-            writer: Writer::start(writer, lock.is_some().then(|| Arc::clone(&cache)), {
+            writer: Writer::start(writer, role, {
                 let damaged = Arc::clone(&damaged);
                 move |error| map_error(error, &damaged)
             })
@@ -1209,7 +1220,7 @@ fn invalid_column(column: usize, why: impl std::error::Error + Send + Sync + 'st
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, Box::new(why))
 }
 
-fn is_busy(error: &rusqlite::Error) -> bool {
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed))
 }
@@ -1335,6 +1346,17 @@ fn open_writer(settings: &SqliteSettings) -> Result<Connection, OpenError> {
         .map_err(|error| schema_error(&settings.path, error.into()))
 }
 
+fn start_checkpoints(settings: &SqliteSettings, file: &Path) -> io::Result<Checkpoints> {
+    // It waits for nobody: what it cannot do now it does the next time.
+    let settings = SqliteSettings { busy_timeout: Duration::ZERO, ..settings.clone() };
+    let open = move || {
+        let connection = open_connection(&settings, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        Ok(connection)
+    };
+    Checkpoints::start(open, with_suffix(file, "-wal"), PACE)
+}
+
 /// What every connection has, the wait for locks first: the other settings may already need it.
 fn prepare_connection(connection: &Connection, busy_timeout: Duration) -> rusqlite::Result<()> {
     connection.busy_timeout(busy_timeout)?;
@@ -1355,8 +1377,7 @@ fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
     }
     // What is deleted is overwritten, not only let go: an address does not outlive its account in the file.
     connection.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
-    // 16 MiB of log before it is moved into the file: what changes often is moved once for many changes. Four times
-    // SQLite's default gave a sixth more changes a second.
+    // For a command: a server's log is moved by `checkpoints.rs`.
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     // What a piece of work may still have to undo is kept in memory: it is a few pages.
     connection.pragma_update(None, "temp_store", "MEMORY")?;

@@ -18,6 +18,9 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::cache::{Change, FELT_WITHIN, SessionCache};
+use super::checkpoints::Checkpoints;
+use super::file::Place;
+use super::sqlite::is_busy;
 use super::{Cause, RepositoryError};
 use crate::session::{Caller, Session};
 use crate::user::UserId;
@@ -41,6 +44,10 @@ enum WriterError {
     Panicked,
     #[error("SQLite ended the transaction")]
     RolledBack,
+    #[error(
+        "the file was moved or deleted; what is written to it would be lost with it. Stop the server and put it back"
+    )]
+    Moved,
 }
 
 impl From<WriterError> for Cause {
@@ -112,19 +119,46 @@ where
     }
 }
 
+/// For whom the writer writes.
+pub(super) enum Role {
+    /// The one server that has the file.
+    Server {
+        /// Is told of every change.
+        cache: Arc<SessionCache>,
+        /// Moves the log into the file.
+        checkpoints: Checkpoints,
+        /// Where the file is.
+        place: Place,
+    },
+    /// A command beside it, which waits for its turn that long, and then until a server has noticed what it did. It leaves
+    /// the log as it is.
+    Command {
+        /// How long.
+        patience: Duration,
+    },
+}
+
+impl Role {
+    fn cache(&self) -> Option<&SessionCache> {
+        match self {
+            Self::Server { cache, .. } => Some(cache),
+            Self::Command { .. } => None,
+        }
+    }
+}
+
 impl Writer {
-    /// Starts the thread. `cache` is the server's, which is told of every change; a command has none, and waits until a
-    /// server has noticed what it did. `map_error` is the backend's reading of SQLite's errors.
+    /// Starts the thread. `map_error` is the backend's reading of SQLite's errors.
     pub(super) fn start(
         connection: Connection,
-        cache: Option<Arc<SessionCache>>,
+        role: Role,
         map_error: impl Fn(rusqlite::Error) -> RepositoryError + Send + 'static,
     ) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
         let tally = Arc::new(Tally::default());
         thread::Builder::new().name("authtokens writer".to_owned()).spawn({
             let tally = Arc::clone(&tally);
-            move || serve(connection, messages, cache.as_deref(), &tally, &map_error)
+            move || serve(connection, messages, role, &tally, &map_error)
         })?;
         Ok(Self { queue, tally })
     }
@@ -175,14 +209,18 @@ impl Writer {
 fn serve(
     connection: Connection,
     messages: Receiver<Message>,
-    cache: Option<&SessionCache>,
+    mut role: Role,
     tally: &Tally,
     map_error: &impl Fn(rusqlite::Error) -> RepositoryError,
 ) {
+    if let Role::Server { .. } = role {
+        Checkpoints::take_over(&connection);
+    }
     let mut closing = None;
-    let watcher = Watcher { cache, connection: &connection, last_version: Cell::new(None) };
+    let last_version = Cell::new(None);
     let mut watching = false;
     while closing.is_none() {
+        let watcher = Watcher { role: &role, connection: &connection, last_version: &last_version };
         let first = if watching {
             match messages.recv_timeout(LOOK_EVERY) {
                 Ok(message) => message,
@@ -199,7 +237,7 @@ fn serve(
                 Message::Work(work) => batch.push(work),
                 Message::Watch => {
                     watcher.look();
-                    watching = cache.is_some_and(SessionCache::is_in_use);
+                    watching = role.cache().is_some_and(SessionCache::is_in_use);
                 }
                 Message::Close(reply) => {
                     closing = Some(reply);
@@ -210,10 +248,16 @@ fn serve(
         if !batch.is_empty() {
             tally.begun.fetch_add(u64::try_from(batch.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
             commit_together(&watcher, batch, tally, map_error);
+            if let Role::Server { checkpoints, .. } = &mut role {
+                checkpoints.committed(&connection);
+            }
         }
     }
     // Only the server moves the log into the file when it ends; a command leaves that to it.
-    let moved = if cache.is_some() { checkpoint(&connection) } else { Ok(()) };
+    let moved = match role {
+        Role::Server { checkpoints, .. } => checkpoints.finish(&connection),
+        Role::Command { .. } => Ok(()),
+    };
     let closed = moved.and_then(|()| connection.close().map_err(|(_, error)| error));
     let closed = closed.map_err(map_error);
     // What was queued behind the end was never begun; what comes from now on finds the queue gone.
@@ -226,17 +270,6 @@ fn serve(
     if let Some(reply) = closing {
         let _ = reply.send(closed);
     }
-}
-
-/// Moves the log into the file, if nobody else holds it: the next start reads the log just as well.
-fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(Duration::from_millis(100))?;
-    let is_busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if is_busy {
-        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-        return Err(rusqlite::Error::SqliteFailure(busy, None));
-    }
-    Ok(())
 }
 
 /// A transaction, as the work in it sees it.
@@ -272,15 +305,15 @@ impl Deref for Transaction<'_> {
 
 /// Notices what other processes have written, on behalf of the cache.
 struct Watcher<'a> {
-    cache: Option<&'a SessionCache>,
+    role: &'a Role,
     connection: &'a Connection,
     /// A number that changes with every commit of another connection.
-    last_version: Cell<Option<i64>>,
+    last_version: &'a Cell<Option<i64>>,
 }
 
 impl Watcher<'_> {
     fn look(&self) {
-        let Some(cache) = self.cache else { return };
+        let Some(cache) = self.role.cache() else { return };
         let began = Instant::now();
         let version = self
             .connection
@@ -302,7 +335,7 @@ fn commit_together(
     map_error: &impl Fn(rusqlite::Error) -> RepositoryError,
 ) {
     let connection = watcher.connection;
-    let open = Transaction { connection, cache: watcher.cache, changed: RefCell::default() };
+    let open = Transaction { connection, cache: watcher.role.cache(), changed: RefCell::default() };
     let transaction = transact(&open, watcher, &mut batch, map_error);
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")
@@ -312,7 +345,7 @@ fn commit_together(
     if transaction.is_ok() {
         tally.commits.fetch_add(1, Ordering::Relaxed);
     }
-    match watcher.cache {
+    match watcher.role.cache() {
         // Whether or not it was committed: to read once more than needed does no harm.
         Some(cache) => cache.change(&open.changed.into_inner()),
         // A command's change is felt by the server before the command says that it is done.
@@ -330,8 +363,13 @@ fn transact(
     map_error: &impl Fn(rusqlite::Error) -> RepositoryError,
 ) -> Result<(), RepositoryError> {
     let connection = transaction.connection;
-    run(connection, "BEGIN IMMEDIATE").map_err(map_error)?;
+    begin(watcher).map_err(map_error)?;
     watcher.look();
+    if let Role::Server { place, .. } = watcher.role
+        && !place.is_kept()
+    {
+        return Err(RepositoryError::Unavailable(WriterError::Moved.into()));
+    }
     for work in batch {
         run(connection, "SAVEPOINT work").map_err(map_error)?;
         let keep = work.run(transaction);
@@ -345,6 +383,20 @@ fn transact(
         run(connection, "RELEASE work").map_err(map_error)?;
     }
     run(connection, "COMMIT").map_err(|error| commit_error(error, map_error))
+}
+
+/// Takes the lock that one writer at a time has.
+fn begin(watcher: &Watcher<'_>) -> rusqlite::Result<()> {
+    let Role::Command { patience } = *watcher.role else { return run(watcher.connection, "BEGIN IMMEDIATE") };
+    // A server that is busy lets go of it for moments only. SQLite soon looks ten times a second and would miss them.
+    watcher.connection.busy_timeout(Duration::ZERO)?;
+    let since = Instant::now();
+    loop {
+        match run(watcher.connection, "BEGIN IMMEDIATE") {
+            Err(error) if is_busy(&error) && since.elapsed() < patience => thread::sleep(Duration::from_millis(1)),
+            outcome => return outcome,
+        }
+    }
 }
 
 /// A statement that every batch needs, and that is not parsed again each time.

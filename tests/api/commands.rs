@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -238,6 +239,28 @@ fn a_database_that_another_program_has_locked_is_a_sentence_after_the_busy_timeo
     assert!(sentence.contains("locked"), "{sentence}");
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(place.json("user promote bob")["is_staff"], true);
+}
+
+#[test]
+fn a_command_gets_its_turn_beside_a_server_that_lets_go_of_the_file_for_moments_only() {
+    let place = Place::with_accounts();
+    let other = place.sqlite();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let is_over = &is_over;
+        scope.spawn(move || {
+            while !is_over.load(Ordering::SeqCst) {
+                other.execute_batch("BEGIN IMMEDIATE").unwrap();
+                thread::sleep(Duration::from_millis(20));
+                other.execute_batch("COMMIT").unwrap();
+                thread::sleep(Duration::from_micros(500));
+            }
+        });
+        for _ in 0..5 {
+            assert_eq!(place.json("user promote bob")["is_staff"], true);
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the service does when what lies under it fails.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -219,4 +220,18 @@ async fn a_file_that_turns_read_only_refuses_writes_serves_reads_and_recovers() 
     );
     assert_eq!(app.count("users"), 1, "no half rows");
     assert_eq!(app.register("taken", "hunter2").await.status(), 201);
+}
+
+#[tokio::test]
+async fn a_file_that_was_moved_or_deleted_takes_no_more_writes_until_it_is_back() {
+    let app = TestApp::spawn();
+    let (token, _) = session_of(app.register("AzureDiamond", "hunter2").await).await;
+    let elsewhere = app.database.with_extension("elsewhere");
+    fs::rename(&app.database, &elsewhere).unwrap();
+    error_of(app.register("lost", "hunter2").await, 503).await;
+    error_of(app.client.get(app.url("/readyz")).send().await.unwrap(), 503).await;
+    assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 200, "reads go on");
+    fs::rename(&elsewhere, &app.database).unwrap();
+    assert_eq!(app.register("kept", "hunter2").await.status(), 201);
+    assert_eq!(app.rows("SELECT username FROM users ORDER BY id"), ["AzureDiamond", "kept"]);
 }

@@ -1,0 +1,210 @@
+//! Moving the log into the file, beside the writer.
+//!
+//! By itself SQLite leaves that to the commit that makes the log long, and every change that has queued waits for it. Here
+//! a thread with a connection of its own copies what the log holds while the writer goes on, and the writer stops only
+//! for the rest: the log begins again where all of it is in the file, and that takes a moment without a change.
+//!
+//! Where nothing makes the log long, it is emptied all the same before long: what was deleted is not to stay in it.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+/// When it is time.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    /// How many pages the log may have.
+    long: i32,
+    /// How many more it may have before the next try, where a reader has kept the last one from beginning the log again.
+    step: i32,
+    /// How long what was deleted may stay in a log that nothing makes long.
+    emptied_every: Duration,
+}
+
+/// 16 MiB, four times SQLite's own number: what changes often is moved once for many changes.
+pub(super) const PACE: Pace = Pace { long: 4_000, step: 1_000, emptied_every: Duration::from_secs(60) };
+
+/// How long the end waits for whoever holds the log.
+const HELD_AT_THE_END: Duration = Duration::from_millis(100);
+
+thread_local! {
+    /// How many pages the log had after this thread's last commit.
+    static PAGES: Cell<i32> = const { Cell::new(0) };
+}
+
+/// The writer's side of it.
+pub(super) struct Checkpoints {
+    /// To ask the thread; nobody hears where it could not open the file.
+    ask: SyncSender<()>,
+    thread: JoinHandle<()>,
+    /// Whether the thread has done what it was asked for.
+    copied: Arc<AtomicBool>,
+    asked: bool,
+    pace: Pace,
+    /// At how many pages to ask again.
+    due_at: i32,
+    pages: i32,
+}
+
+impl Checkpoints {
+    /// Starts the thread. `open` opens its connection; `log` is the log's name.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn start(
+        open: impl FnOnce() -> rusqlite::Result<Connection> + Send + 'static,
+        log: PathBuf,
+        pace: Pace,
+    ) -> std::io::Result<Self> {
+        let (ask, asked) = sync_channel(1);
+        let copied = Arc::new(AtomicBool::new(false));
+        let thread = thread::Builder::new().name("authtokens log mover".to_owned()).spawn({
+            let copied = Arc::clone(&copied);
+            move || match open() {
+                Ok(connection) => serve(&connection, &asked, &copied, &log, pace.emptied_every),
+                Err(error) => log::warn!("the writer itself must move the log into the file: {error}"),
+            }
+        })?;
+        Ok(Self { ask, thread, copied, asked: false, pace, due_at: pace.long, pages: 0 })
+    }
+
+    /// Takes over from SQLite, on the writer's own thread.
+    pub(super) fn take_over(writer: &Connection) {
+        writer.wal_hook(Some(|_, pages| {
+            PAGES.set(pages);
+            Ok(())
+        }));
+    }
+
+    /// Looks after each commit whether something is to be done.
+    pub(super) fn committed(&mut self, writer: &Connection) {
+        let before = std::mem::replace(&mut self.pages, PAGES.get());
+        if self.pages < before {
+            // The log has begun again, and what the thread was asked for before that is done with.
+            self.due_at = self.pace.long;
+            self.asked &= !self.copied.swap(false, Ordering::SeqCst);
+        }
+        if self.pages < self.due_at {
+            return;
+        }
+        if !self.asked {
+            self.asked = self.ask.send(()).is_ok();
+        }
+        if !self.asked || self.copied.swap(false, Ordering::SeqCst) {
+            self.asked = false;
+            copy(writer, "PASSIVE");
+            self.due_at = self.pages + self.pace.step;
+        }
+    }
+
+    /// Ends the thread, and moves all of the log into the file if nobody else holds it: the next start reads the log just
+    /// as well.
+    ///
+    /// # Errors
+    /// SQLite's; busy where somebody holds it.
+    pub(super) fn finish(self, writer: &Connection) -> rusqlite::Result<()> {
+        drop(self.ask);
+        // It could only have panicked, and has told of that.
+        let _ = self.thread.join();
+        writer.busy_timeout(HELD_AT_THE_END)?;
+        let is_busy: bool = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if is_busy {
+            let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+            return Err(rusqlite::Error::SqliteFailure(busy, None));
+        }
+        Ok(())
+    }
+}
+
+fn serve(connection: &Connection, asked: &Receiver<()>, copied: &AtomicBool, log: &Path, emptied_every: Duration) {
+    loop {
+        match asked.recv_timeout(emptied_every) {
+            Ok(()) => {
+                copy(connection, "PASSIVE");
+                // What came meanwhile is less, and what comes during this is little.
+                copy(connection, "PASSIVE");
+                copied.store(true, Ordering::SeqCst);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+                    copy(connection, "TRUNCATE");
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Copies what can be copied. A reader that holds some of it back is no error.
+fn copy(connection: &Connection, how: &str) {
+    if let Err(error) = connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(())) {
+        log::warn!("the log cannot be moved into the file now: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn open(file: &Path) -> Connection {
+        let connection = Connection::open(file).unwrap();
+        connection.busy_timeout(Duration::from_secs(5)).unwrap();
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).unwrap();
+        connection
+    }
+
+    fn start(file: &Path, log: &Path, pace: Pace) -> (Connection, Checkpoints) {
+        let writer = open(file);
+        writer.execute_batch("CREATE TABLE texts (text TEXT)").unwrap();
+        let thread = file.to_owned();
+        let checkpoints = Checkpoints::start(move || Ok(open(&thread)), log.to_owned(), pace).unwrap();
+        Checkpoints::take_over(&writer);
+        (writer, checkpoints)
+    }
+
+    #[test]
+    fn the_log_begins_again_while_changes_go_on_and_nothing_is_left_of_it_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, log) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
+        let pace = Pace { long: 50, step: 10, emptied_every: Duration::from_secs(3_600) };
+        let (writer, mut checkpoints) = start(&file, &log, pace);
+        let mut longest = 0;
+        for _ in 0..5_000 {
+            writer.execute("INSERT INTO texts VALUES (hex(randomblob(500)))", []).unwrap();
+            checkpoints.committed(&writer);
+            longest = longest.max(checkpoints.pages);
+        }
+        assert!(longest < 5_000, "{longest} of some 10,000 pages that were written");
+        checkpoints.finish(&writer).unwrap();
+        assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+        assert_eq!(writer.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, i64>(0)).unwrap(), 5_000);
+    }
+
+    #[test]
+    fn what_was_deleted_leaves_a_log_that_nothing_makes_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, log) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
+        let pace = Pace { emptied_every: Duration::from_millis(50), ..PACE };
+        let (writer, mut checkpoints) = start(&file, &log, pace);
+        writer
+            .execute_batch("PRAGMA secure_delete = ON; INSERT INTO texts VALUES ('a secret'); DELETE FROM texts")
+            .unwrap();
+        checkpoints.committed(&writer);
+        let since = Instant::now();
+        while fs::metadata(&log).unwrap().len() > 0 {
+            assert!(since.elapsed() < Duration::from_secs(60), "the log is not emptied");
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!fs::read(&file).unwrap().windows(8).any(|bytes| bytes == b"a secret"));
+        checkpoints.finish(&writer).unwrap();
+    }
+}
