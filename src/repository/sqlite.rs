@@ -13,6 +13,7 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -327,11 +328,16 @@ impl SqliteRepository {
             Ok(Role::Command { patience: settings.busy_timeout })
         };
         let role = role.map_err(|error| start_error(Box::new(error)))?;
+        // Beside each other: a start is soon over, and opening files is a good part of it.
+        let (readers, quick_readers) = thread::scope(|scope| {
+            let readers = scope.spawn(|| open_readers(settings, settings.readers, settings.busy_timeout));
+            let quick_readers = open_readers(settings, cores(), Duration::ZERO);
+            (readers.join().unwrap_or_else(|panic| resume_unwind(panic)), quick_readers)
+        });
+        let pool = |opened: Result<_, r2d2::Error>| opened.map_err(|error| start_error(Box::new(error)));
         Ok(Self {
-            readers: open_readers(settings, settings.readers, settings.busy_timeout)
-                .map_err(|error| start_error(Box::new(error)))?,
-            quick_readers: open_readers(settings, cores(), Duration::ZERO)
-                .map_err(|error| start_error(Box::new(error)))?,
+            readers: pool(readers)?,
+            quick_readers: pool(quick_readers)?,
             reads: Arc::default(),
             writer: Writer::start(writer, role, {
                 let damaged = Arc::clone(&damaged);
@@ -938,11 +944,16 @@ impl Repository for SqliteRepository {
     }
 
     async fn list_failures(&self, limit: u32) -> Result<Vec<StoredFailures>, RepositoryError> {
-        self.read(move |connection| Ok(events::list_failures(connection, limit)?)).await
+        // Before the first request, so that nobody waits for this but the start.
+        self.read_here(move |connection| Ok(events::list_failures(connection, limit)?)).await
     }
 
     async fn list_resets(&self, behind: i64) -> Result<Resets, RepositoryError> {
-        self.read_at_once(move |connection| Ok(events::list_resets(connection, behind)?)).await
+        self.read_here(move |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            Ok(events::list_resets(&transaction, behind)?)
+        })
+        .await
     }
 
     async fn check_ready(&self) -> Result<(), RepositoryError> {
