@@ -23,6 +23,8 @@ use crate::token::PlainToken;
 /// The source's other name for the header.
 const AUTHENTICATION: HeaderName = HeaderName::from_static("authentication");
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// What the extractors need of the service.
 #[derive(Clone)]
 pub struct Authenticator {
@@ -53,8 +55,11 @@ fn authenticator(request: &HttpRequest) -> Result<web::Data<Authenticator>, ApiE
 pub fn client_ip(request: &HttpRequest) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip();
     // Whatever bytes a client sent, what a proxy wrote behind them stands.
-    let headers = request.headers().get_all("x-forwarded-for");
+    let headers = request.headers().get_all(X_FORWARDED_FOR);
     let forwarded: Vec<_> = headers.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    if forwarded.is_empty() {
+        return Some(peer.to_canonical());
+    }
     let proxies = request.app_data::<web::Data<TrustedProxies>>();
     Some(proxies.map_or(peer, |proxies| proxies.client(peer, forwarded.iter().map(AsRef::as_ref))))
 }
@@ -95,9 +100,13 @@ impl FromRequest for Authenticated {
 
 /// The token that the headers present, where they present exactly one. The same token twice is one token.
 fn presented_token(headers: &HeaderMap) -> Option<PlainToken> {
-    let name = if headers.contains_key(AUTHORIZATION) { AUTHORIZATION } else { AUTHENTICATION };
-    let mut values = headers.get_all(name);
-    let token = parse_credentials(values.next()?.to_str().ok()?)?;
+    let mut values = headers.get_all(AUTHORIZATION);
+    let mut first = values.next();
+    if first.is_none() {
+        values = headers.get_all(AUTHENTICATION);
+        first = values.next();
+    }
+    let token = parse_credentials(first?.to_str().ok()?)?;
     for value in values {
         let other = parse_credentials(value.to_str().ok()?)?;
         if other.digest() != token.digest() {

@@ -52,8 +52,8 @@ pub struct ConnectionSettings {
 pub struct Refusal {
     /// The status that it is answered with.
     pub status: u16,
-    /// Who sent it.
-    pub peer: Option<SocketAddr>,
+    /// Who sent it, or `-` where the system did not say.
+    pub peer: Rc<str>,
 }
 
 /// What a connection is doing.
@@ -74,6 +74,8 @@ enum Phase {
 /// The side of a connection that the layers above see.
 pub struct ConnectionState {
     writer: Rc<OwnedWriteHalf>,
+    /// Who is at the other end, as the log tells it of each request.
+    peer: Rc<str>,
     phase: Cell<Phase>,
     body_was_read: Cell<bool>,
     keep_alive: Duration,
@@ -82,6 +84,12 @@ pub struct ConnectionState {
 }
 
 impl ConnectionState {
+    /// Who is at the other end, or `-` where the system did not say.
+    #[must_use]
+    pub fn peer(&self) -> Rc<str> {
+        Rc::clone(&self.peer)
+    }
+
     /// Begins to serve a request. `None` when the last answer has been given: nobody reads another.
     #[must_use]
     pub fn serve(self: &Rc<Self>) -> Option<Serving> {
@@ -226,6 +234,7 @@ impl Connection {
         let writer = Rc::new(writer);
         let state = Rc::new(ConnectionState {
             writer: Rc::clone(&writer),
+            peer: peer.map_or_else(|| "-".into(), |peer| peer.to_string().into()),
             phase: Cell::new(Phase::Resting(Instant::now() + settings.header_timeout)),
             body_was_read: Cell::new(false),
             keep_alive: settings.keep_alive,
@@ -311,7 +320,7 @@ impl Connection {
     }
 
     fn refuse(&self, status: u16) -> Vec<u8> {
-        (self.settings.refuse)(Refusal { status, peer: self.peer })
+        (self.settings.refuse)(Refusal { status, peer: self.state.peer() })
     }
 }
 

@@ -6,7 +6,6 @@
 //! the log.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -67,7 +66,7 @@ struct Incoming {
     is_from_page: bool,
     method: Method,
     uri: Uri,
-    peer: Option<SocketAddr>,
+    peer: Option<Rc<str>>,
     started: Instant,
 }
 
@@ -90,7 +89,7 @@ impl Common {
             is_from_page: request.head().headers.contains_key(header::ORIGIN),
             method: request.method().clone(),
             uri: request.uri().clone(),
-            peer: request.peer_addr(),
+            peer: request.conn_data::<Rc<ConnectionState>>().map(|connection| connection.peer()),
             started: Instant::now(),
         };
         let has_body = has_body(&request);
@@ -148,7 +147,7 @@ impl Common {
             target: ACCESS_LOG,
             "method=- path=- status={} latency_ms=0 peer={} request_id={id}",
             refusal.status,
-            Peer(refusal.peer),
+            refusal.peer,
         );
         if let Some(metrics) = &self.metrics {
             metrics.answered(None, "", refusal.status, None);
@@ -217,7 +216,9 @@ impl Incoming {
         line.push_str(response.status().as_str());
         line.push_str(" latency_ms=");
         let took = self.started.elapsed().as_micros();
-        let _ = write!(line, "{}.{:03} peer={}", took / 1_000, took % 1_000, Peer(self.peer));
+        let _ = write!(line, "{}.{:03}", took / 1_000, took % 1_000);
+        line.push_str(" peer=");
+        line.push_str(self.peer.as_deref().unwrap_or("-"));
         line.push_str(" request_id=");
         line.push_str(&self.id);
         log::info!(target: ACCESS_LOG, "{line}");
@@ -230,18 +231,6 @@ fn start_of(text: &str, characters: usize) -> &str {
         return text;
     }
     text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
-}
-
-/// An address, or `-` where the system did not say.
-struct Peer(Option<SocketAddr>);
-
-impl std::fmt::Display for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(peer) => peer.fmt(f),
-            None => f.write_str("-"),
-        }
-    }
 }
 
 /// Paths work with and without a trailing slash. A route for both would be a regular expression.

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use env_logger::{Builder, Env, Target};
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
 use crate::clock::Clock;
 use crate::token::PlainToken;
@@ -129,8 +129,20 @@ pub fn start(clock: Clock) -> io::Result<Log> {
     let log = Log(Arc::clone(&lines));
     Builder::from_env(Env::default().default_filter_or(DEFAULT_FILTER))
         .format(move |line, record| {
+            // Piece by piece: as one format string it took a tenth of all that a token check does.
             let message = record.args().to_string();
-            writeln!(line, "{} {:5} {} {}", clock.now(), record.level(), record.target(), printable(&message))
+            line.write_all(&clock.now().text())?;
+            line.write_all(match record.level() {
+                Level::Error => b" ERROR ",
+                Level::Warn => b" WARN  ",
+                Level::Info => b" INFO  ",
+                Level::Debug => b" DEBUG ",
+                Level::Trace => b" TRACE ",
+            })?;
+            for text in [record.target(), " ", &printable(&message), "\n"] {
+                line.write_all(text.as_bytes())?;
+            }
+            Ok(())
         })
         // The framework's parser reports every malformed request as an error of ours, and quotes it.
         .filter_module("actix_http", LevelFilter::Off)

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 /// A token in clear. It has no `Debug`, no `Display` and no `Serialize`: showing it takes a deliberate
 /// [`PlainToken::reveal`].
-pub struct PlainToken(String);
+pub struct PlainToken([u8; PlainToken::LENGTH]);
 
 impl PlainToken {
     /// How many characters a token has.
@@ -26,26 +26,29 @@ impl PlainToken {
     pub fn generate() -> Self {
         let mut bytes = [0_u8; Self::LENGTH / 2];
         SysRng.try_fill_bytes(&mut bytes).expect("the operating system gives random numbers");
-        Self(hex(&bytes))
+        let mut digits = [0; Self::LENGTH];
+        digits.copy_from_slice(hex(&bytes).as_bytes());
+        Self(digits)
     }
 
     /// Reads a token as a client presents it: exactly 40 lowercase hex digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let is_token = text.len() == Self::LENGTH && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        is_token.then(|| Self(text.to_owned()))
+        let digits: [u8; Self::LENGTH] = text.as_bytes().try_into().ok()?;
+        digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')).then_some(Self(digits))
     }
 
     /// The SHA-256 of the token's 40 characters.
     #[must_use]
     pub fn digest(&self) -> TokenDigest {
-        TokenDigest(Sha256::digest(self.0.as_bytes()).into())
+        TokenDigest(Sha256::digest(self.0).into())
     }
 
     /// The token in clear, for the one answer that hands it to its client.
     #[must_use]
     pub fn reveal(&self) -> &str {
-        &self.0
+        // Nothing else is ever in it.
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
