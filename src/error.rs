@@ -219,7 +219,7 @@ impl From<PasswordError> for ApiError {
             }
             // Read only by a client that closed its sending half and no other.
             PasswordError::Hashing(HashingError::Abandoned) => Self::Unavailable { retry_after: 1, cause: None },
-            PasswordError::Hashing(HashingError::Failed) | PasswordError::MalformedHash => {
+            PasswordError::Hashing(HashingError::Failed) | PasswordError::MalformedHash(_) => {
                 Self::Internal(Box::new(error))
             }
         }

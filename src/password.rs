@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::field::InvalidField;
 use crate::hashing::{HashingError, HashingThreads};
-use crate::user::PasswordHash;
+use crate::user::{Credentials, PasswordHash, UserId};
 
 /// The lowest and the highest cost that bcrypt knows.
 pub const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
@@ -82,9 +82,9 @@ pub enum PasswordError {
     /// The hashing threads did not do it.
     #[error(transparent)]
     Hashing(#[from] HashingError),
-    /// The stored hash is not one of ours.
-    #[error("the stored password hash is malformed")]
-    MalformedHash,
+    /// The hash that is stored for this account is not one of ours.
+    #[error("the stored password hash of the account with id {} is malformed", .0.0)]
+    MalformedHash(UserId),
 }
 
 /// What became of a verification.
@@ -130,7 +130,7 @@ impl Passwords {
         Ok(self.threads.run(move || BcryptSha256::new(&password, cost).encode(), gone).await?)
     }
 
-    /// Verifies a password against a stored hash, or against none: for an account that does not exist or may not be
+    /// Verifies a password against an account's stored hash, or against none: for one that does not exist or may not be
     /// used. Every answer but a match costs the same, so that time tells nobody which accounts there are.
     ///
     /// # Errors
@@ -138,15 +138,23 @@ impl Passwords {
     pub async fn verify(
         &self,
         password: PlainPassword,
-        against: Option<&PasswordHash>,
+        against: Option<&Credentials>,
         gone: impl Future<Output = ()>,
     ) -> Result<Verification, PasswordError> {
         let cost = self.cost;
-        let stored = against
-            .map(|hash| BcryptSha256::decode(hash.as_stored()).ok_or(PasswordError::MalformedHash))
-            .transpose()?;
+        let decode = |account: &Credentials| {
+            let stored = BcryptSha256::decode(account.password_hash.as_stored());
+            stored.ok_or(PasswordError::MalformedHash(account.user_id))
+        };
+        let stored = against.map(decode).transpose()?;
         Ok(self.threads.run(move || verify(&password, stored.as_ref(), cost), gone).await?)
     }
+}
+
+/// Whether a stored hash is one of ours, against which a password can be verified.
+#[must_use]
+pub fn is_well_formed(hash: &PasswordHash) -> bool {
+    BcryptSha256::decode(hash.as_stored()).is_some()
 }
 
 fn verify(password: &PlainPassword, stored: Option<&BcryptSha256>, cost: u32) -> Verification {

@@ -4,8 +4,8 @@ use std::path;
 
 use super::output::{pairs, printable};
 use super::{CommandError, Workplace, input, print_pages};
-use crate::repository::Repository as _;
 use crate::repository::sqlite::SqliteRepository;
+use crate::repository::{Repository as _, RepositoryError};
 use crate::routes::UserResponse;
 use crate::staff::{AccountChange, Actor, Rights, UserQuery};
 use crate::user::{NewUser, Profile, User, Username};
@@ -192,7 +192,13 @@ pub async fn delete(place: &mut Workplace, username: &Username, yes: bool) -> Re
     let repository = place.open(false)?;
     let found = find(&repository, username).await;
     place.close(&repository).await;
-    let name = found?.username.as_str().to_owned();
+    let name = match found {
+        Ok(user) => user.username,
+        // What the service cannot read can still be deleted.
+        Err(CommandError::Repository(RepositoryError::Inconsistent(_))) => username.clone(),
+        Err(error) => return Err(error),
+    };
+    let name = name.as_str().to_owned();
     input::confirm(&format!("Delete {name} with its lists and its tokens, for good?"), yes)?;
     let repository = place.open(false)?;
     let deleted = repository.delete_account(&Actor::CommandLine, username, place.clock.now()).await;

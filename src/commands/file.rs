@@ -10,6 +10,7 @@ use super::output::pairs;
 use super::{CommandError, Workplace, input, told_to_stop};
 use crate::blocking;
 use crate::chores::{prune_events, prune_sessions};
+use crate::password::is_well_formed;
 use crate::repository::backup::{self, BackupError, CheckReport, Existing, Progress, Stop};
 use crate::repository::{Repository as _, RepositoryError};
 
@@ -56,7 +57,7 @@ pub async fn restore(place: &mut Workplace, file: PathBuf, yes: bool) -> Result<
 pub async fn check(place: &mut Workplace, file: Option<PathBuf>) -> Result<(), CommandError> {
     let file = file.unwrap_or_else(|| place.config.database.path.clone());
     let path = file.clone();
-    let report = long(move |stop, progress| backup::check(&path, stop, progress)).await?;
+    let report = long(move |stop, progress| backup::check_rows(&path, is_well_formed, stop, progress)).await?;
     Ok(place.output.print(&as_json(&file, &report), || format!("It is whole.\n{}", describe(&file, &report)))?)
 }
 

@@ -25,8 +25,10 @@ use thiserror::Error;
 use super::Cause;
 use super::file::{self, Owner, Presence, RESTORE_LOCK, folder_of, own_name};
 use super::schema::{self, SchemaError};
+use super::sqlite::readable::find_odd_rows;
 use super::sqlite::{OpenError, lock_beside, make_folder, schema_error, with_suffix};
 use crate::clock::Timestamp;
+use crate::user::PasswordHash;
 
 /// How many pages are copied between two rests: 256 KiB, well under a millisecond's work.
 const PAGES_A_STEP: i32 = 64;
@@ -123,6 +125,14 @@ pub enum BackupError {
         /// The file.
         path: PathBuf,
         /// The first things that were found.
+        findings: String,
+    },
+    /// It is whole, and holds what the service never wrote.
+    #[error("{path} is whole, but the service cannot read all of it: {findings}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The first rows that cannot be read.
         findings: String,
     },
     /// Another program is at work in it.
@@ -266,6 +276,39 @@ pub fn back_up(
 /// # Errors
 /// [`BackupError::Damaged`] where it contradicts itself, or another where it cannot be read or is not ours.
 pub fn check(path: &Path, stop: &Stop, progress: &mut dyn FnMut(Progress)) -> Result<CheckReport, BackupError> {
+    let (reader, _presence) = open_to_check(path)?;
+    inspect(&reader, path, stop, progress)
+}
+
+/// The same, and reads every row as the service does; `is_hash` says whether a login could be checked against a hash. A
+/// backup and a restore do not ask for as much: better a copy of a row that nobody can read than no copy. Nor is it
+/// asked of a file that the next start brings up to date first.
+///
+/// # Errors
+/// [`BackupError::Unreadable`] where there is a row that the service never wrote, or another as [`check`] has it.
+pub fn check_rows(
+    path: &Path,
+    is_hash: fn(&PasswordHash) -> bool,
+    stop: &Stop,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<CheckReport, BackupError> {
+    let (reader, _presence) = open_to_check(path)?;
+    let report = inspect(&reader, path, stop, progress)?;
+    if report.schema_version == schema::VERSION {
+        let odd = find_odd_rows(&reader, is_hash, FINDINGS).map_err(|error| sqlite_error(path, error))?;
+        if odd.count > 0 {
+            let mut findings = odd.told.join("; ");
+            let others = odd.count - odd.told.len() as u64;
+            if others > 0 {
+                findings.push_str(&format!("; and {others} more"));
+            }
+            return Err(BackupError::Unreadable { path: path.to_owned(), findings });
+        }
+    }
+    Ok(report)
+}
+
+fn open_to_check(path: &Path) -> Result<(Connection, Option<Presence>), BackupError> {
     let found = database_at(path)?;
     let file = fs::canonicalize(path).map_err(|error| read_error(path, error))?;
     // A backup has no log of its own, and may have as many names as it likes.
@@ -278,7 +321,7 @@ pub fn check(path: &Path, stop: &Stop, progress: &mut dyn FnMut(Progress)) -> Re
     let kind = presence
         .as_ref()
         .map_or(Kind::Backup, |presence| Kind::Database { is_on_read_only_disk: presence.is_read_only });
-    inspect(&open_reader(path, kind)?, path, stop, progress)
+    Ok((open_reader(path, kind)?, presence))
 }
 
 /// Puts a backup in the place of the database, which no server may be using. What was there is kept beside it, under a

@@ -5,6 +5,7 @@
 //! keeps a second server away.
 
 mod events;
+pub(super) mod readable;
 mod sql;
 mod staff;
 
@@ -1093,7 +1094,9 @@ fn read_ip(row: &Row<'_>) -> rusqlite::Result<Option<IpAddr>> {
 }
 
 fn find_user(connection: &Connection, user_id: UserId) -> rusqlite::Result<User> {
-    connection.prepare_cached(sql::FIND_USER)?.query_row([user_id.0], |row| read_user(row, 0))
+    connection
+        .prepare_cached(sql::FIND_USER)?
+        .query_row([user_id.0], |row| read_user(row, 0).map_err(|error| readable::odd_account(row, error)))
 }
 
 fn update_profile(connection: &Connection, user_id: UserId, profile: &Profile, now: Timestamp) -> rusqlite::Result<()> {
@@ -1125,18 +1128,23 @@ fn list_sessions(
 ) -> rusqlite::Result<Vec<(TokenDigest, SessionDetails)>> {
     connection
         .prepare_cached(sql::LIST_SESSIONS)?
-        .query_map(params![user_id.0, live.created_after.as_millis(), live.used_after.as_millis()], |row| {
-            let digest = TokenDigest::from_bytes(row.get("digest")?);
-            let details = SessionDetails {
-                id: SessionId::of(&digest),
-                created: read_time(row, "created")?,
-                last_used: read_time(row, "last_used")?,
-                user_agent: UserAgent::from_stored(row.get("user_agent")?),
-                ip: read_ip(row)?,
-            };
-            Ok((digest, details))
-        })?
+        .query_map(
+            params![user_id.0, live.created_after.as_millis(), live.used_after.as_millis()],
+            read_session_details,
+        )?
         .collect()
+}
+
+fn read_session_details(row: &Row<'_>) -> rusqlite::Result<(TokenDigest, SessionDetails)> {
+    let digest = TokenDigest::from_bytes(row.get("digest")?);
+    let details = SessionDetails {
+        id: SessionId::of(&digest),
+        created: read_time(row, "created")?,
+        last_used: read_time(row, "last_used")?,
+        user_agent: UserAgent::from_stored(row.get("user_agent")?),
+        ip: read_ip(row)?,
+    };
+    Ok((digest, details))
 }
 
 /// Ends one of a user's live sessions; `false` when there is none of this name.
@@ -1241,7 +1249,11 @@ fn map_error(error: rusqlite::Error, damaged: &AtomicBool) -> RepositoryError {
     let code = error.sqlite_error_code();
     let is_odd_value =
         matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..));
-    let cause: Cause = Arc::new(error);
+    let cause: Cause = match error {
+        // What is wrong with it, without SQLite's number of its column.
+        rusqlite::Error::FromSqlConversionFailure(_, _, why) => Arc::from(why),
+        error => Arc::new(error),
+    };
     match code {
         Some(
             ErrorCode::DatabaseBusy

@@ -143,8 +143,7 @@ pub(super) async fn log_in(
     for _ in 0..ATTEMPTS {
         // An account that may not be used is treated like one that does not exist, from here to the last byte.
         let credentials = repository.find_credentials(&username).await?.filter(|credentials| credentials.is_active);
-        let stored = credentials.as_ref().map(|credentials| &credentials.password_hash);
-        let verification = passwords.verify(password.clone(), stored, client.gone()).await?;
+        let verification = passwords.verify(password.clone(), credentials.as_ref(), client.gone()).await?;
         let Some(credentials) = credentials.filter(|_| verification.matches) else { break };
 
         let token = PlainToken::generate();

@@ -233,11 +233,10 @@ impl OwnPassword {
     ) -> Result<PasswordHash, ApiError> {
         let credentials = self.repository.find_own_credentials(caller).await?;
         let attempt = self.gate.begin_reauthentication(&credentials.username, client.ip)?;
-        let stored = credentials.password_hash;
-        let verification = self.passwords.verify(password.clone(), Some(&stored), client.gone()).await?;
+        let verification = self.passwords.verify(password.clone(), Some(&credentials), client.gone()).await?;
         if verification.matches {
             attempt.succeeded();
-            return Ok(stored);
+            return Ok(credentials.password_hash);
         }
         self.gate.refuse(attempt, EventKind::ReauthenticationFailed, credentials.username, client.ip);
         Err(wrong(field))

@@ -509,6 +509,49 @@ fn a_backup_is_made_checked_and_put_back() {
 }
 
 #[test]
+fn an_account_that_the_service_cannot_read_is_named_by_the_check_the_listing_and_the_log_and_can_be_deleted() {
+    let place = Place::with_accounts();
+    place.sqlite().execute("UPDATE users SET date_joined = ?1 WHERE username = 'bob'", [i64::MIN + 1]).unwrap();
+    let bob = "the account bob (id 2), date_joined: a time is out of range";
+    assert_eq!(place.refused("user list"), (1, format!("the store holds something that cannot be right: {bob}")));
+    let whole = |file: &str| format!("{file} is whole, but the service cannot read all of it: ");
+    assert_eq!(place.refused("check"), (1, whole("data/authtokens.db") + bob));
+    place.said("backup copy.db");
+    assert_eq!(place.refused("check copy.db"), (1, whole("copy.db") + bob), "a copy is better than none");
+    assert_eq!(place.said("user delete bob --yes"), "bob was deleted.\n");
+    place.said("user list");
+
+    {
+        let server = place.server();
+        log_in(&server, "Admin", "hunter2");
+        log_in(&server, "Admin", "wrong");
+        place.sqlite().execute("UPDATE users SET password_hash = ''", []).unwrap();
+        assert_eq!(log_in(&server, "Admin", "hunter2").0, 500);
+        let deadline = Instant::now() + PATIENCE;
+        while !fs::read_to_string(place.path().join("stderr.log")).unwrap().contains("hash of the account with id 1") {
+            assert!(Instant::now() < deadline, "the log does not tell whose hash it is");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let admin = "the account Admin (id 1), password_hash: it is no hash of ours";
+    assert_eq!(place.refused("check").1, whole("data/authtokens.db") + admin);
+    let sqlite = place.sqlite();
+    let spoil = "UPDATE users SET username = 'A min'; UPDATE tokens SET last_used = -9223372036854775807; \
+        UPDATE events SET kind = 'odd'; INSERT INTO login_failures VALUES (1, -1, 0); \
+        INSERT INTO wants VALUES (1, 7, 9223372036854775807)";
+    sqlite.execute_batch(spoil).unwrap();
+    let (_, said) = place.refused("check");
+    for part in ["the account A min (id 1), username: ", "the wish list of A min (id 1), added: a time", "; and "] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    sqlite.execute_batch("UPDATE users SET username = 'Admin'; DELETE FROM wants; DELETE FROM events").unwrap();
+    let (_, said) = place.refused("check");
+    for part in ["a token of Admin (id 1), last_used: a time", "the failed logins of Admin (id 1), failures: "] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
+
+#[test]
 fn pruning_forgets_what_has_ended_and_says_how_much() {
     let place = Place::with_accounts();
     {

@@ -102,7 +102,7 @@ fn list_of(
     list.query_map(params![before, kind.map(EventKind::name), user_id.0, limit], read_event)?.collect()
 }
 
-fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
+pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
     Ok(Event {
         id: row.get("id")?,
         at: read_time(row, "at")?,
@@ -149,14 +149,15 @@ pub(super) fn list_familiar(connection: &Connection, username: &Username) -> rus
 
 pub(super) fn list_failures(connection: &Connection, limit: u32) -> rusqlite::Result<Vec<StoredFailures>> {
     let mut list = connection.prepare_cached(sql::LIST_FAILURES)?;
-    list.query_map([limit], |row| {
-        Ok(StoredFailures {
-            username: read_username(row, 0)?,
-            count: row.get("failures")?,
-            last: read_time(row, "last_failed")?,
-        })
-    })?
-    .collect()
+    list.query_map([limit], read_failures)?.collect()
+}
+
+pub(super) fn read_failures(row: &Row<'_>) -> rusqlite::Result<StoredFailures> {
+    Ok(StoredFailures {
+        username: read_username(row, 0)?,
+        count: row.get("failures")?,
+        last: read_time(row, "last_failed")?,
+    })
 }
 
 pub(super) fn list_resets(connection: &Connection, behind: i64) -> rusqlite::Result<Resets> {

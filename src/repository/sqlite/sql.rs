@@ -57,7 +57,7 @@ macro_rules! find_caller {
     };
 }
 
-pub const FIND_USER: &str = concat!("SELECT ", user_columns!(""), " FROM users WHERE id = ?1");
+pub const FIND_USER: &str = concat!("SELECT ", user_columns!(""), ", users.id AS user_id FROM users WHERE id = ?1");
 
 /// All that a token check needs, as of one moment, where both lists are short; else a bit more of them than that.
 pub const FIND_CALLER: &str = find_caller!(" LIMIT 101");
@@ -150,6 +150,22 @@ pub const LIST_FAILURES: &str = "SELECT username, failures, last_failed FROM log
 pub const COUNT_USERS: &str = "SELECT count(*) FROM users";
 
 pub const COUNT_TOKENS: &str = "SELECT count(*) FROM tokens";
+
+/// Each row of each table with whose it is, for a check of a whole file.
+pub const READ_USERS: &str =
+    concat!("SELECT ", user_columns!(""), ", users.id AS user_id, users.password_hash FROM users ORDER BY users.id");
+
+pub const READ_CELLARS: &str = "SELECT item_id, added, user_id, username FROM cellar JOIN users ON users.id = user_id";
+
+pub const READ_WANTS: &str = "SELECT item_id, added, user_id, username FROM wants JOIN users ON users.id = user_id";
+
+pub const READ_TOKENS: &str = "SELECT digest, tokens.created, last_used, user_agent, ip, user_id, username \
+     FROM tokens JOIN users ON users.id = user_id";
+
+pub const READ_FAILURES: &str = "SELECT username, failures, last_failed, user_id \
+     FROM login_failures JOIN users ON users.id = user_id";
+
+pub const READ_EVENTS: &str = "SELECT id, at, kind, username, actor, ip, detail, user_id FROM events ORDER BY id";
 
 /// The statements of one list.
 pub struct Items {
