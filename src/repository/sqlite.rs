@@ -930,13 +930,19 @@ impl Repository for SqliteRepository {
     }
 
     async fn prune_events(&self, before: Timestamp, keep: u64) -> Result<usize, RepositoryError> {
-        match self.read(move |connection| Ok(events::find_old(connection, before, keep)?)).await? {
-            None => Ok(0),
-            Some(last) => {
-                self.write(move |connection| Ok(connection.prepare_cached(sql::DELETE_EVENTS_TO)?.execute([last])?))
-                    .await
-            }
+        let old = self.read(move |connection| Ok(events::find_old(connection, before, keep)?)).await?;
+        if old.is_empty() {
+            return Ok(0);
         }
+        self.write(move |connection| {
+            let mut delete = connection.prepare_cached(sql::DELETE_EVENT)?;
+            let mut deleted = 0;
+            for id in old {
+                deleted += delete.execute([id])?;
+            }
+            Ok(deleted)
+        })
+        .await
     }
 
     async fn list_familiar_addresses(&self, username: &Username) -> Result<Vec<IpAddr>, RepositoryError> {

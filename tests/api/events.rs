@@ -307,6 +307,22 @@ async fn old_events_and_those_beyond_the_most_are_forgotten() {
 }
 
 #[tokio::test]
+async fn an_event_from_the_future_keeps_none_behind_it_longer_than_they_are_kept() {
+    let app = TestApp::spawn();
+    app.new_user("first").await;
+    app.new_user("second").await;
+    app.clock.advance(Duration::from_secs(10));
+    app.new_user("third").await;
+    app.sqlite().execute("UPDATE events SET at = at + 500000000000 WHERE username = 'first'", []).unwrap();
+    app.clock.advance(Duration::from_secs(90 * 86_400 - 10));
+    let app = app.restart_with(|_| {});
+    until("forgetting", || app.rows("SELECT username FROM events ORDER BY id") == ["first", "third"]).await;
+    // There is room for one, and the future has no right to it.
+    let app = app.restart_with(|config| config.events.max = 1);
+    until("forgetting", || app.rows("SELECT username FROM events") == ["third"]).await;
+}
+
+#[tokio::test]
 async fn neither_the_file_nor_its_log_nor_a_backup_nor_an_event_holds_a_secret_or_a_name_that_nobody_has() {
     let app = TestApp::spawn();
     let root = app.new_user("root").await;

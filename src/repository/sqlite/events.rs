@@ -114,21 +114,12 @@ pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
     })
 }
 
-/// The last of the oldest events that may be forgotten now, where there are any. Their numbers are in the order of
-/// their times, but for a second.
-pub(super) fn find_old(connection: &Connection, before: Timestamp, keep: u64) -> rusqlite::Result<Option<i64>> {
-    let mut oldest = connection.prepare_cached(sql::FIND_OLDEST_EVENTS)?;
-    let keep_from = last(connection)?.saturating_sub(i64::try_from(keep).unwrap_or(i64::MAX));
-    let oldest = oldest.query_map([PRUNED_AT_ONCE], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
-    let mut found = None;
-    for event in oldest {
-        let (id, at) = event?;
-        if at > before.as_millis() && id > keep_from {
-            break;
-        }
-        found = Some(id);
-    }
-    Ok(found)
+/// The first events that may be forgotten now. All are looked at: the clock may have been wrong for a while, and one event
+/// from the future must not keep those behind it for good.
+pub(super) fn find_old(connection: &Connection, before: Timestamp, keep: u64) -> rusqlite::Result<Vec<i64>> {
+    let too_many = last(connection)?.saturating_sub(i64::try_from(keep).unwrap_or(i64::MAX));
+    let mut find = connection.prepare_cached(sql::FIND_OLD_EVENTS)?;
+    find.query_map(params![before.as_millis(), too_many, PRUNED_AT_ONCE], |row| row.get(0))?.collect()
 }
 
 /// The number of the last event; 0 where there is none.

@@ -123,11 +123,11 @@ pub const LIST_EVENTS_NAMED: &str = "SELECT id, at, kind, username, actor, ip, d
 pub const LIST_EVENTS_OF: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
      WHERE user_id = ?3 AND id < ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY id DESC LIMIT ?4";
 
-pub const FIND_OLDEST_EVENTS: &str = "SELECT id, at FROM events ORDER BY id LIMIT ?1";
+pub const FIND_OLD_EVENTS: &str = "SELECT id FROM events WHERE at <= ?1 OR id <= ?2 ORDER BY id LIMIT ?3";
 
 pub const FIND_LAST_EVENT: &str = "SELECT max(id) FROM events";
 
-pub const DELETE_EVENTS_TO: &str = "DELETE FROM events WHERE id <= ?1";
+pub const DELETE_EVENT: &str = "DELETE FROM events WHERE id = ?1";
 
 pub const LIST_RESETS: &str = "SELECT username FROM events WHERE id > ?1 AND kind = 'password_set'";
 
@@ -230,7 +230,7 @@ pub const ALL: [&str; 42] = [
     LIST_FAMILIAR,
     LIST_EVENTS_OF,
     FIND_LAST_EVENT,
-    DELETE_EVENTS_TO,
+    DELETE_EVENT,
     COUNT_FAILURE,
     FORGET_FAILURES,
     CELLAR.list,
