@@ -5,6 +5,7 @@
 //! accepted, and leaves a tidy file behind.
 
 use std::cell::Cell;
+use std::fs;
 use std::io;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -393,18 +394,34 @@ fn allow_open_files(connections: usize) {
     }
 }
 
-/// Resolves when the process is asked to stop: by SIGTERM, or by SIGINT from a terminal.
+/// Resolves when the process is told to stop: by SIGTERM, by SIGINT from a terminal, or by SIGHUP at the end of it.
 ///
 /// # Errors
-/// When the system lets us listen to neither.
+/// When the system does not let us listen to them.
 pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // What nohup started lives on.
+    let mut hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
     Ok(async move {
+        let hang_up = async {
+            match &mut hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hang_up => {}
         }
     })
+}
+
+/// Whether SIGHUP is among the signals that this process was started to ignore, as far as the system tells.
+fn ignores_hang_up() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

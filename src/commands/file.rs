@@ -7,12 +7,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use super::output::pairs;
-use super::{CommandError, Workplace, input, told_to_stop};
+use super::{CommandError, Workplace, input};
 use crate::blocking;
 use crate::chores::{prune_events, prune_sessions};
 use crate::password::is_well_formed;
 use crate::repository::backup::{self, BackupError, CheckReport, Existing, Progress, Stop};
 use crate::repository::{Repository as _, RepositoryError};
+use crate::startup::stop_signal;
 
 /// How often a spinner turns.
 const TURN: Duration = Duration::from_millis(100);
@@ -89,7 +90,7 @@ async fn long<T: Send + 'static>(
     work: impl FnOnce(&Stop, &mut dyn FnMut(Progress)) -> Result<T, BackupError> + Send + 'static,
 ) -> Result<T, CommandError> {
     let stop = Stop::default();
-    let told = told_to_stop().map_err(CommandError::Start)?;
+    let told = stop_signal().map_err(CommandError::Start)?;
     let asked = stop.clone();
     let working = blocking::run(move || {
         let bar = ProgressBar::new(0).with_style(bar_style());

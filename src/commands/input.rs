@@ -12,10 +12,11 @@ use std::thread;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use tokio::sync::oneshot;
 
+use super::CommandError;
 use super::output::printable;
-use super::{CommandError, told_to_stop};
 use crate::config::PasswordConfig;
 use crate::password::{PasswordPolicy, Passwords, PlainPassword};
+use crate::startup::stop_signal;
 use crate::user::PasswordHash;
 
 /// How long a line on standard input may be: as long as the longest body that can be configured.
@@ -34,7 +35,7 @@ pub async fn new_password(config: &PasswordConfig) -> Result<PasswordHash, Comma
         return Ok(start()?.hash(password, std::future::pending()).await?);
     }
     // Listens before anything is asked: no Ctrl-C falls between a question and the wait for its answer.
-    let mut stopped = pin!(told_to_stop().map_err(CommandError::Start)?);
+    let mut stopped = pin!(stop_signal().map_err(CommandError::Start)?);
     let password = typed(&policy, stopped.as_mut()).await?;
     let passwords = start()?;
     tokio::select! {

@@ -12,11 +12,10 @@ pub mod input;
 pub mod output;
 pub mod session;
 
-use std::{fs, io};
+use std::io;
 
 use serde::Serialize;
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -26,7 +25,6 @@ use crate::password::PasswordError;
 use crate::repository::backup::BackupError;
 use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings};
 use crate::repository::{Repository as _, RepositoryError, UniqueField};
-use crate::startup::stop_signal;
 
 use output::{List, Output};
 
@@ -170,32 +168,6 @@ async fn print_pages<T, S: Serialize, const COLUMNS: usize>(
             return Ok(list.end()?);
         }
     }
-}
-
-/// Resolves when the process is told to stop, also by the end of its terminal.
-fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
-    let stop = stop_signal()?;
-    // What nohup started lives on.
-    let mut hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
-    Ok(async move {
-        let hang_up = async {
-            match &mut hang_up {
-                Some(hang_up) => hang_up.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = stop => {}
-            _ = hang_up => {}
-        }
-    })
-}
-
-/// Whether SIGHUP is among the signals that this process was started to ignore, as far as the system tells.
-fn ignores_hang_up() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Does a command's work from beginning to end.

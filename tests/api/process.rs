@@ -465,8 +465,8 @@ fn a_second_server_on_the_same_file_is_refused_and_the_first_serves_on() {
 }
 
 #[test]
-fn sigterm_and_sigint_finish_what_was_accepted_checkpoint_the_log_and_exit_0() {
-    for signal in ["TERM", "INT"] {
+fn sigterm_sigint_and_sighup_finish_what_was_accepted_checkpoint_the_log_and_exit_0() {
+    for signal in ["TERM", "INT", "HUP"] {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Server::start(folder.path(), |command| {
             command.env("AUTHTOKENS__PASSWORD__BCRYPT_COST", "12");
@@ -495,6 +495,23 @@ fn sigterm_and_sigint_finish_what_was_accepted_checkpoint_the_log_and_exit_0() {
         let log = server.log();
         assert!(log.contains("stopping") && log.trim_end().ends_with("stopped"), "{log}");
     }
+}
+
+#[test]
+fn a_server_that_nohup_started_outlives_its_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), |command| {
+        let mut nohup = Command::new("nohup");
+        nohup.arg(command.get_program()).args(command.get_args()).current_dir(folder.path());
+        nohup.env("AUTHTOKENS_CONFIG", "/dev/null").stdin(Stdio::null());
+        nohup.stdout(Stdio::null()).stderr(fs::File::create(folder.path().join("stderr.log")).unwrap());
+        *command = nohup;
+    });
+    server.signal("HUP");
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(server.ask(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200);
+    server.signal("TERM");
+    assert!(server.wait().success());
 }
 
 #[test]
