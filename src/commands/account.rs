@@ -27,7 +27,7 @@ pub async fn create(place: &mut Workplace, username: Username, rights: Rights) -
             return Err(CommandError::Taken(name));
         }
     }
-    let password_hash = input::new_password(&place.config.password).await?;
+    let password_hash = input::new_password(&place.config, &username).await?;
     let repository = place.open(true)?;
     let user = NewUser { username, password_hash, profile: Profile::default() };
     let created = repository.create_account(user, rights, place.clock.now()).await;
@@ -123,7 +123,7 @@ pub async fn set_password(place: &mut Workplace, username: &Username) -> Result<
     place.close(&repository).await;
     // Before a password is typed twice for nobody.
     found?;
-    let hash = input::new_password(&place.config.password).await?;
+    let hash = input::new_password(&place.config, username).await?;
     let change = AccountChange { password_hash: Some(hash), ..AccountChange::default() };
     change_account(place, username, change, |user| {
         format!("{} has a new password, and its tokens have ended.\n", user.username.as_str())

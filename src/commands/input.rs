@@ -9,34 +9,36 @@ use std::num::NonZeroUsize;
 use std::pin::{Pin, pin};
 use std::thread;
 
+use bytesize::ByteSize;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::CommandError;
 use super::output::printable;
-use crate::config::PasswordConfig;
+use crate::config::{Config, PasswordConfig};
+use crate::field::InvalidField;
 use crate::password::{PasswordPolicy, Passwords, PlainPassword};
 use crate::startup::stop_signal;
-use crate::user::PasswordHash;
-
-/// How long a line on standard input may be: as long as the longest body that can be configured.
-const LONGEST_LINE: u64 = 64 << 20;
+use crate::user::{PasswordHash, Username};
 
 /// Asks for a new password and hashes it. At a terminal it is typed twice and not shown; otherwise it is the first line
 /// of standard input without its newline.
 ///
 /// # Errors
-/// [`CommandError`] when there is none, or when it breaks the policy.
-pub async fn new_password(config: &PasswordConfig) -> Result<PasswordHash, CommandError> {
-    let policy = PasswordPolicy { min_length: config.min_length, reject_common: config.reject_common };
-    let start = || Passwords::start(config.bcrypt_cost, NonZeroUsize::MIN, 1).map_err(CommandError::Start);
+/// [`CommandError`] when there is none, when it breaks the policy, or when nobody could log in with it.
+pub async fn new_password(config: &Config, username: &Username) -> Result<PasswordHash, CommandError> {
+    let PasswordConfig { bcrypt_cost, min_length, reject_common, .. } = config.password;
+    let policy = PasswordPolicy { min_length, reject_common };
+    let rules = Rules { policy, username, body_limit: config.server.body_limit };
+    let start = || Passwords::start(bcrypt_cost, NonZeroUsize::MIN, 1).map_err(CommandError::Start);
     if !io::stdin().is_terminal() {
-        let password = piped(&policy)?;
+        let password = rules.accept(line(io::stdin().lock(), rules.body_limit).map_err(CommandError::Input)?)?;
         return Ok(start()?.hash(password, std::future::pending()).await?);
     }
     // Listens before anything is asked: no Ctrl-C falls between a question and the wait for its answer.
     let mut stopped = pin!(stop_signal().map_err(CommandError::Start)?);
-    let password = typed(&policy, stopped.as_mut()).await?;
+    let password = typed(&rules, stopped.as_mut()).await?;
     let passwords = start()?;
     tokio::select! {
         biased;
@@ -45,8 +47,32 @@ pub async fn new_password(config: &PasswordConfig) -> Result<PasswordHash, Comma
     }
 }
 
+/// What a new password must keep to.
+struct Rules<'a> {
+    policy: PasswordPolicy,
+    username: &'a Username,
+    body_limit: ByteSize,
+}
+
+impl Rules<'_> {
+    fn accept(&self, line: Vec<u8>) -> Result<PlainPassword, CommandError> {
+        let fits = |length: usize| ByteSize(length as u64) <= self.body_limit;
+        // No part of what is too long is read as text: it may be cut in the middle of a character.
+        let text = if fits(line.len()) { Some(String::from_utf8(line)) } else { None };
+        let text = text.transpose().map_err(|error| CommandError::Input(io::Error::other(error)))?;
+        let login = |text: &String| json!({"username": self.username.as_str(), "password": text}).to_string();
+        let Some(text) = text.filter(|text| fits(login(text).len())) else {
+            let rule = format!("must fit into a login, which is at most {} by [server] body_limit", self.body_limit);
+            return Err(InvalidField { field: "password", rule }.into());
+        };
+        let password = PlainPassword::parse("password", text)?;
+        self.policy.check("password", &password)?;
+        Ok(password)
+    }
+}
+
 async fn typed(
-    policy: &PasswordPolicy,
+    rules: &Rules<'_>,
     mut stopped: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<PlainPassword, CommandError> {
     let terminal = Silenced::open().map_err(CommandError::Input)?;
@@ -59,7 +85,7 @@ async fn typed(
         }
     };
     let first = ask("New password: ").await?;
-    let password = accept(policy, first.clone())?;
+    let password = rules.accept(first.clone())?;
     if ask("The same again: ").await? == first { Ok(password) } else { Err(CommandError::PasswordsDiffer) }
 }
 
@@ -87,12 +113,13 @@ impl Silenced {
     }
 
     /// Asks for a line. A read cannot be called off: it has a thread, which the process ends with.
-    fn ask(&self, question: &str) -> io::Result<oneshot::Receiver<io::Result<String>>> {
+    fn ask(&self, question: &str) -> io::Result<oneshot::Receiver<io::Result<Vec<u8>>>> {
         let mut terminal = self.terminal.try_clone()?;
         terminal.write_all(question.as_bytes())?;
         let (answer, answered) = oneshot::channel();
         let ask = move || {
-            let line = line(BufReader::new(&terminal)).and_then(|line| match line.len() {
+            let longest = ByteSize(LONGEST_TYPED as u64);
+            let line = line(BufReader::new(&terminal), longest).and_then(|line| match line.len() {
                 LONGEST_TYPED.. => Err(io::Error::other("a terminal cuts a line as long as that; use a pipe")),
                 _ => Ok(line),
             });
@@ -112,24 +139,12 @@ impl Drop for Silenced {
     }
 }
 
-fn piped(policy: &PasswordPolicy) -> Result<PlainPassword, CommandError> {
-    accept(policy, line(io::stdin().lock()).map_err(CommandError::Input)?)
-}
-
-/// One line without its newline.
-fn line(input: impl io::BufRead) -> io::Result<String> {
-    let mut line = String::new();
-    input.take(LONGEST_LINE).read_line(&mut line)?;
-    if line.ends_with('\n') {
-        line.pop();
-    }
+/// One line without its newline; of one that is longer than `longest`, a byte more than that, so that it is seen.
+fn line(input: impl io::BufRead, longest: ByteSize) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    input.take(longest.as_u64().saturating_add(1)).read_until(b'\n', &mut line)?;
+    line.pop_if(|last| *last == b'\n');
     Ok(line)
-}
-
-fn accept(policy: &PasswordPolicy, text: String) -> Result<PlainPassword, CommandError> {
-    let password = PlainPassword::parse("password", text)?;
-    policy.check("password", &password)?;
-    Ok(password)
 }
 
 /// Asks whether it is to be done, unless `yes` says so already.

@@ -181,6 +181,34 @@ fn a_password_is_exactly_the_first_line_of_standard_input_and_keeps_the_policy()
 }
 
 #[test]
+fn a_password_that_no_login_could_send_is_refused_and_never_cut() {
+    let place = Place::new();
+    let set = |input: &str| {
+        let mut command = place.command("user create a");
+        run_with(command.env("AUTHTOKENS__SERVER__BODY_LIMIT", "1 KiB"), input)
+    };
+    // What stands around the password in a login.
+    let room = 1_024 - json!({"username": "a", "password": ""}).to_string().len();
+    for password in ["x".repeat(room + 1), "x".repeat(10_000), "\"".repeat(room), "ü".repeat(600)] {
+        for end in ["", "\n", "\nsecond"] {
+            let output = set(&(password.clone() + end));
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(
+                said.starts_with("authtokens: the password must fit into a login, which is at most 1.0 KiB"),
+                "{said}"
+            );
+        }
+    }
+    let longest = "x".repeat(room);
+    assert!(set(&longest).status.success());
+    let server = Server::start(place.path(), |command| {
+        command.env("AUTHTOKENS__SERVER__BODY_LIMIT", "1 KiB");
+    });
+    assert_eq!(log_in(&server, "a", &longest).0, 200);
+}
+
+#[test]
 fn a_password_in_an_argument_is_a_usage_error() {
     let place = Place::with_accounts();
     for arguments in ["user create c --password secret", "user create c secret", "user set-password bob secret"] {
