@@ -757,6 +757,19 @@ fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupError> {
         reader.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(reader)
     };
+    // SQLite would make a log and an index for a file that says that it has a log, also to read it, and leave them: a
+    // copy of the database's file alone would look like a database in use from then on. Whoever has such a file open
+    // has a log beside it.
+    let has_lost_its_log = || {
+        let own_name = fs::canonicalize(path)?;
+        Ok::<_, io::Error>(!with_suffix(&own_name, "-wal").exists() && file::has_log(&own_name)?)
+    };
+    if matches!(kind, Kind::Backup)
+        && has_lost_its_log().map_err(|error| read_error(path, error))?
+        && let Some(opened) = file::open_without_index(path)
+    {
+        return opened.map_err(|error| sqlite_error(path, error));
+    }
     let opened = match (open_and_read(), kind) {
         (Err(error), Kind::Database { .. }) if file::is_half_changed(&error) => {
             file::undo_half_change(path, BUSY_TIMEOUT)?;

@@ -242,8 +242,8 @@ pub(super) fn is_on_read_only_disk(path: &Path) -> bool {
     opened.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
 }
 
-/// Opens, to read it, a file of a read-only file system, on which SQLite can keep no index beside it; `None` where a log
-/// beside the file has to be read, too.
+/// Opens, to read it, a file that nobody writes and beside which SQLite can keep no index, as on a read-only file system,
+/// or is not to; `None` where a log beside the file has to be read, too.
 pub(super) fn open_without_index(path: &Path) -> Option<rusqlite::Result<Connection>> {
     let own_name = fs::canonicalize(path).ok()?;
     let has_content = |suffix| fs::metadata(with_suffix(&own_name, suffix)).is_ok_and(|found| found.len() > 0);

@@ -741,6 +741,29 @@ async fn a_backup_of_an_older_schema_that_lacks_a_part_is_not_called_whole() {
 }
 
 #[tokio::test]
+async fn a_check_leaves_nothing_beside_a_copy_that_has_lost_its_log() {
+    let Stopped { folder, database, .. } = stopped().await;
+    let place = folder.path().join("copies");
+    fs::create_dir(&place).unwrap();
+    let copy = place.join("50%?#é.db");
+    fs::copy(&database, &copy).unwrap();
+    let writer = Connection::open(&database).unwrap();
+    let mode: String = writer.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal", "it says that it has a log");
+    drop(writer);
+    assert_eq!(rows(&check(&copy).unwrap(), "users"), 0);
+    restore(&copy, &folder.path().join("new/authtokens.db")).unwrap();
+    assert_eq!(names(&place), ["50%?#é.db"]);
+    backup::back_up(&database, &copy, Existing::Replace, &Stop::default(), &mut |_| {}).unwrap();
+    // One that somebody has open has its log beside it, and is read with it.
+    let other = place.join("other.db");
+    fs::copy(&database, &other).unwrap();
+    let open = Connection::open(&other).unwrap();
+    open.execute_batch("DELETE FROM events; INSERT INTO events VALUES (1, 0, 'created', 1, '', '', '', '')").unwrap();
+    assert_eq!(rows(&check(&other).unwrap(), "events"), 1);
+}
+
+#[tokio::test]
 async fn what_cannot_be_opened_leaves_nothing_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let said = |arguments: &str| refusal(&mut command(folder.path(), arguments)).1;
