@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use authtokens::cli::Cli;
 use authtokens::clock::Clock;
+use authtokens::commands::output::printable;
 use authtokens::config::Config;
 use authtokens::startup::{Application, stop_signal};
 use authtokens::{logging, service_manager};
@@ -15,7 +16,7 @@ use futures_util::FutureExt as _;
 fn main() -> ExitCode {
     let Err(error) = Cli::parse().run(serve) else { return ExitCode::SUCCESS };
     if error.exit_code() != 0 {
-        let _ = writeln!(io::stderr(), "authtokens: {error}");
+        let _ = writeln!(io::stderr(), "authtokens: {}", printable(&error.to_string()));
     }
     ExitCode::from(error.exit_code())
 }

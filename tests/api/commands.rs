@@ -257,6 +257,13 @@ fn what_cannot_be_done_is_one_sentence_with_exit_code_1_and_changes_nothing() {
 }
 
 #[test]
+fn a_sentence_on_standard_error_shows_a_terminal_no_control_character() {
+    let place = Place::new();
+    let sentence = place.refused("check a\u{1b}[31m\u{202e}b").1;
+    assert_eq!(sentence, "there is no database at a\\u{1b}[31m\\u{202e}b");
+}
+
+#[test]
 fn a_database_that_another_program_has_locked_is_a_sentence_after_the_busy_timeout() {
     let place = Place::with_accounts();
     let other = place.sqlite();
