@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::clock::{Clock, Timestamp};
 use crate::hashing::step_aside;
 use crate::repository::backup::{self, BackupError, BackupReport, Existing, Stop};
+use crate::repository::sqlite::OpenError;
 
 /// How far a backup steps aside: it is in no hurry.
 const NICENESS: i32 = 10;
@@ -30,6 +31,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// What the name of a backup begins and ends with, around its time.
 const NAME: (&str, &str) = ("authtokens-", ".db");
+
+/// What is put behind the name of a backup that was found to be damaged.
+const DAMAGED: &str = ".damaged";
 
 /// What stands beside a database that is or was in use, and never beside a backup.
 const IN_USE: [&str; 2] = ["-wal", ".lock"];
@@ -100,7 +104,8 @@ impl Backups {
         let status = BackupStatus::default();
         let stop = Stop::default();
         let (end, ended) = watch::channel(());
-        let mut schedule = Schedule { settings, clock, stop: stop.clone(), status: status.clone(), bad: Vec::new() };
+        let mut schedule =
+            Schedule { settings, clock, stop: stop.clone(), status: status.clone(), newest: None, bad: Vec::new() };
         let thread = thread::Builder::new().name("authtokens backup".to_owned()).spawn(move || {
             step_aside("the backup thread", NICENESS);
             schedule.keep_backing_up();
@@ -150,15 +155,21 @@ struct Schedule {
     clock: Clock,
     stop: Stop,
     status: BackupStatus,
-    /// The backups that are known to be no good. A person may still want them.
+    /// The newest good backup, and the moment that it holds.
+    newest: Option<(Timestamp, PathBuf)>,
+    /// The backups that are known to be no good and have kept their names. A person may still want them.
     bad: Vec<PathBuf>,
 }
 
 impl Schedule {
     fn keep_backing_up(&mut self) {
-        let mut due = guarded(|| Ok(self.first_due())).unwrap_or_else(|_| self.clock.now());
+        let mut due = self.due_by_the_newest();
         while !self.stop.is_asked() {
             let now = self.clock.now();
+            // Somebody may have deleted it, or set the clock back behind it.
+            if self.newest.as_ref().is_some_and(|(time, path)| *time > now || !path.is_file()) {
+                due = self.due_by_the_newest();
+            }
             // A clock that was wrong and has been set back would otherwise stop the backups until the time that it had.
             due = due.min(now.plus(self.settings.every));
             if now < due {
@@ -181,29 +192,55 @@ impl Schedule {
         }
     }
 
-    /// When the first one is due: at once where there is no good one.
-    fn first_due(&mut self) -> Timestamp {
+    /// When the next one is due by the newest good one in the folder: at once where there is none.
+    fn due_by_the_newest(&mut self) -> Timestamp {
         let now = self.clock.now();
+        let newest = guarded(|| Ok(self.find_newest(now))).unwrap_or_default();
+        let due = newest.as_ref().map_or(now, |(time, _)| time.plus(self.settings.every));
+        self.status.update(|figures| figures.last_good = newest.as_ref().map(|(time, _)| *time));
+        self.newest = newest;
+        due
+    }
+
+    fn find_newest(&mut self, now: Timestamp) -> Option<(Timestamp, PathBuf)> {
         let found = self.list().unwrap_or_default();
         self.status.update(|figures| figures.kept = found.len());
         // A name from the future tells of a clock that was wrong, and not when the backup was made.
         for (time, path) in found.into_iter().rev().filter(|(time, _)| *time <= now) {
+            if self.bad.contains(&path) {
+                continue;
+            }
             match backup::check(&path, &self.stop, &mut |_| {}) {
-                Ok(_) => {
-                    self.status.update(|figures| figures.last_good = Some(time));
-                    return time.plus(self.settings.every);
-                }
+                Ok(_) => return Some((time, path)),
                 Err(BackupError::Stopped) => break,
                 Err(error) => {
                     log::error!("a backup is no good: {error}");
-                    self.bad.push(path);
+                    self.set_aside(path, &error);
                 }
             }
         }
-        now
+        None
     }
 
-    fn back_up(&self, now: Timestamp) -> Result<(), RunError> {
+    /// Keeps a backup that is no good out of the way: by another name where it will never be good, so that no later start
+    /// takes it for one that may be deleted.
+    fn set_aside(&mut self, path: PathBuf, error: &BackupError) {
+        let is_damaged = matches!(
+            error,
+            BackupError::Damaged { .. }
+                | BackupError::Empty { .. }
+                | BackupError::Database(OpenError::NotADatabase { .. })
+        );
+        let mut aside = path.clone().into_os_string();
+        aside.push(DAMAGED);
+        if is_damaged && fs::symlink_metadata(&aside).is_err() && fs::rename(&path, &aside).is_ok() {
+            log::error!("the damaged backup is now {}", aside.display());
+        } else {
+            self.bad.push(path);
+        }
+    }
+
+    fn back_up(&mut self, now: Timestamp) -> Result<(), RunError> {
         let BackupSettings { database, folder, keep, .. } = &self.settings;
         let folder_error = |source| RunError::Folder { path: folder.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(folder_error)?;
@@ -227,6 +264,7 @@ impl Schedule {
             figures.made += 1;
         });
         self.make_room(now, &path, *keep);
+        self.newest = Some((now, path));
         Ok(())
     }
 
