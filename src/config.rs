@@ -5,7 +5,7 @@
 //! flag. [`Settings`] gathers the raw values with their origins; [`Config`] is what they mean.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -39,9 +39,6 @@ const VARIABLE_PREFIX: &str = "AUTHTOKENS__";
 
 /// What the name of a variable starts with that is meant for us, whether it is right or not.
 const OUR_PREFIX: &str = "AUTHTOKENS_";
-
-/// What Kubernetes sets by itself in every container where there is a service by the name of `authtokens`.
-const KUBERNETES_PREFIXES: [&str; 2] = ["AUTHTOKENS_SERVICE_", "AUTHTOKENS_PORT"];
 
 /// What is wrong with the configuration, in one sentence.
 #[derive(Debug, Error)]
@@ -181,7 +178,7 @@ impl Settings {
         let mut named = file.map(Path::to_owned);
         let mut given = Vec::new();
         for (name, value) in variables {
-            if let Some(setting) = name.strip_prefix(VARIABLE_PREFIX) {
+            if let Some(setting) = name.strip_prefix(VARIABLE_PREFIX).filter(|setting| !setting.is_empty()) {
                 let setting = setting.to_ascii_lowercase();
                 let (section, key) = setting.split_once("__").unwrap_or((setting.as_str(), ""));
                 // What is not text is no value of any setting.
@@ -189,8 +186,7 @@ impl Settings {
                 given.push((section.to_owned(), key.to_owned(), value, Origin::Variable(name.clone())));
             } else if name == FILE_VARIABLE {
                 named = named.or_else(|| (!value.is_empty()).then(|| value.into()));
-            } else if name.starts_with(OUR_PREFIX) && !KUBERNETES_PREFIXES.iter().any(|theirs| name.starts_with(theirs))
-            {
+            } else if name.starts_with(OUR_PREFIX) && !is_from_kubernetes(&name, &value) {
                 return Err(ConfigError::UnknownVariable(name));
             }
         }
@@ -331,6 +327,18 @@ impl Settings {
         let name = [section.as_str(), key.as_str()].into_iter().filter(|part| !part.is_empty());
         Err(ConfigError::Unknown { origin, name: name.collect::<Vec<_>>().join("."), known })
     }
+}
+
+/// Whether it is what Kubernetes sets by itself in every container where there is a service by the name of `authtokens`,
+/// or `authtokens-metrics`: `…_SERVICE_HOST`, `…_SERVICE_PORT_HTTP`, `…_PORT_9100_TCP_ADDR`, and `…_PORT` with a URL.
+fn is_from_kubernetes(name: &str, value: &OsStr) -> bool {
+    let is_of_port = |(_, rest): (&str, &str)| rest.starts_with(|c: char| c.is_ascii_digit());
+    let is_url = || value.to_str().is_some_and(|value| value.contains("://"));
+    !name.contains("__")
+        && (name.ends_with("_SERVICE_HOST")
+            || name.contains("_SERVICE_PORT")
+            || name.split_once("_PORT_").is_some_and(is_of_port)
+            || (name.ends_with("_PORT") && is_url()))
 }
 
 /// Reads the file that is named, or the first of the others that is there.
@@ -955,7 +963,9 @@ mod tests {
 
     #[test]
     fn a_variable_with_nearly_the_name_of_a_setting_is_refused_and_others_are_nobodys_concern() {
-        for wrong in ["AUTHTOKENS_SERVER__LISTEN", "AUTHTOKENS_LISTEN", "AUTHTOKENS_CONFIG_FILE", "AUTHTOKENS_"] {
+        for wrong in
+            ["AUTHTOKENS_SERVER__LISTEN", "AUTHTOKENS_LISTEN", "AUTHTOKENS_CONFIG_FILE", "AUTHTOKENS_", "AUTHTOKENS__"]
+        {
             assert_eq!(
                 from_variable(wrong, "x").unwrap_err().to_string(),
                 format!(
@@ -964,8 +974,29 @@ mod tests {
                 )
             );
         }
-        for other in ["AUTHTOKENS", "AUTHTOKENS_SERVICE_HOST", "AUTHTOKENS_PORT_8000_TCP_ADDR", "AUTHTOKENSX"] {
+        for other in ["AUTHTOKENS", "AUTHTOKENSX"] {
             from_variable(other, "x").unwrap();
+        }
+    }
+
+    #[test]
+    fn what_kubernetes_tells_of_services_with_our_name_is_nobodys_concern() {
+        for service in ["AUTHTOKENS", "AUTHTOKENS_METRICS", "AUTHTOKENS_2_READ_ONLY"] {
+            for (end, value) in [
+                ("SERVICE_HOST", "10.0.0.1"),
+                ("SERVICE_PORT", "9100"),
+                ("SERVICE_PORT_HTTP", "9100"),
+                ("PORT", "tcp://10.0.0.1:9100"),
+                ("PORT_9100_TCP", "tcp://10.0.0.1:9100"),
+                ("PORT_9100_TCP_PROTO", "tcp"),
+                ("PORT_9100_TCP_PORT", "9100"),
+                ("PORT_9100_TCP_ADDR", "10.0.0.1"),
+            ] {
+                from_variable(&format!("{service}_{end}"), value).unwrap();
+            }
+        }
+        for (wrong, value) in [("AUTHTOKENS_SERVER_PORT", "9100"), ("AUTHTOKENS_SERVER__PORT", "tcp://10.0.0.1:9100")] {
+            assert!(from_variable(wrong, value).is_err(), "{wrong}");
         }
     }
 
