@@ -247,6 +247,8 @@ enum TokenCommand {
         format: Format,
     },
     /// End one of an account's tokens, or all of them
+    // By itself it would name the choice first, which is understood only behind the name.
+    #[command(override_usage = "authtokens token revoke [OPTIONS] <NAME> <ID|--all>")]
     Revoke {
         #[command(flatten)]
         name: Name,

@@ -325,7 +325,12 @@ fn wrong_usage_and_a_wrong_configuration_have_exit_code_2() {
         assert!(!output.stderr.is_empty(), "{arguments}");
     }
     let said = run_with(&mut place.command("token revoke bob"), "").stderr;
-    assert!(String::from_utf8(said).unwrap().contains("<ID|--all>"));
+    assert!(
+        String::from_utf8(said).unwrap().contains("\nUsage: authtokens token revoke [OPTIONS] <NAME> <ID|--all>\n")
+    );
+    assert!(
+        place.said("token revoke --help").contains("\nUsage: authtokens token revoke [OPTIONS] <NAME> <ID|--all>\n")
+    );
     assert_eq!(names(&place.json("user list")), ["Admin", "bob"]);
 }
 
