@@ -262,7 +262,9 @@ pub fn back_up(
         return Err(OpenError::HardLink { path: source.to_owned() }.into());
     }
     let presence = Presence::begin(&file, source)?;
-    let partial = Partial::create(target, None)?;
+    let partial = Partial::create(target)?;
+    // What root makes, the service must be able to read; only root can give to another, whoever else makes one keeps it.
+    let _ = Owner::of(&found).take(&partial.file);
     let check =
         copy_checked(source, Kind::Database { is_on_read_only_disk: presence.is_read_only }, &partial, stop, progress)?;
     // Again, for the copy may have taken its time.
@@ -374,7 +376,7 @@ pub fn restore(
         None => Owner::of(&fs::metadata(folder_of(&own_name)).map_err(|source| write_error(&own_name, source))?),
     };
 
-    let partial = Partial::create(&own_name, Some(owner))?;
+    let partial = Partial::create_for(owner, &own_name)?;
     let check = copy_checked(backup, Kind::Backup, &partial, stop, progress)?;
     if old.is_some() {
         take_in_log(&own_name)?;
@@ -399,7 +401,7 @@ struct Partial {
 
 impl Partial {
     /// Makes it beside `target`, for its owner only.
-    fn create(target: &Path, owner: Option<Owner>) -> Result<Self, BackupError> {
+    fn create(target: &Path) -> Result<Self, BackupError> {
         let error = |source| write_error(target, source);
         let Some(name) = target.file_name() else {
             return Err(error(io::Error::from(io::ErrorKind::InvalidInput)));
@@ -415,13 +417,17 @@ impl Partial {
         partial.file.try_lock().map_err(|failure| error(failure.into()))?;
         // The umask may have taken more than it should.
         partial.file.set_permissions(Permissions::from_mode(0o600)).map_err(error)?;
-        if let Some(owner) = owner {
-            owner.take(&partial.file).map_err(error)?;
-        }
         // Between its making and its lock another process may have taken it for one that was left behind.
         if partial.file.metadata().map_err(error)?.nlink() == 0 {
             return Err(error(io::Error::from(io::ErrorKind::NotFound)));
         }
+        Ok(partial)
+    }
+
+    /// The same, for another owner, whose it must be.
+    fn create_for(owner: Owner, target: &Path) -> Result<Self, BackupError> {
+        let partial = Self::create(target)?;
+        owner.take(&partial.file).map_err(|source| write_error(target, source))?;
         Ok(partial)
     }
 
@@ -699,7 +705,7 @@ fn keep(database: &Path, kept: &Path, owner: Owner) -> Result<(), BackupError> {
             old => old.map_err(|error| read_error(&from, error))?,
         };
         let to = with_suffix(kept, suffix);
-        let mut partial = Partial::create(&to, Some(owner))?;
+        let mut partial = Partial::create_for(owner, &to)?;
         io::copy(&mut old, &mut partial.file).map_err(|source| write_error(&to, source))?;
         partial.place()?;
     }

@@ -635,7 +635,9 @@ async fn what_root_makes_belongs_to_whoever_has_the_folder() {
     let data = settings.path.parent().unwrap();
     let all: Vec<_> = names(data).iter().map(|name| data.join(name)).collect();
     assert_eq!(all.len(), 5, "the file, its log, its index and two locks: {all:?}");
-    for path in all.iter().chain([&data.to_owned(), &folder.path().join("made")]) {
+    let copy = folder.path().join("copy.db");
+    back_up(&settings.path, &copy).unwrap();
+    for path in all.iter().chain([&data.to_owned(), &folder.path().join("made"), &copy]) {
         let found = fs::metadata(path).unwrap();
         assert_eq!((found.uid(), found.gid()), (4711, 4712), "{}", path.display());
     }
