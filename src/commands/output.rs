@@ -142,7 +142,8 @@ pub fn pairs(pairs: &[(&str, String)]) -> String {
     })
 }
 
-/// A text as a terminal may show it: without control characters, and without those that turn the direction of a line.
+/// A text as a terminal may show it: without control characters, and without those that turn the direction of a line or
+/// are not seen at all, so that two texts that look the same are.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unprintable) {
@@ -180,9 +181,14 @@ pub fn to_json<T: Serialize + ?Sized>(thing: &T) -> io::Result<String> {
     Ok(out)
 }
 
+/// None is beyond the four digits that JSON and TOML both have for it.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(
+            c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        )
 }
 
 #[cfg(test)]
@@ -191,8 +197,9 @@ mod tests {
 
     #[test]
     fn no_control_character_reaches_a_terminal() {
-        let nasty = "a\u{1b}[31mb\r\n\u{9b}c\u{7f}\u{202e}ü";
-        assert_eq!(printable(nasty), "a\\u{1b}[31mb\\r\\n\\u{9b}c\\u{7f}\\u{202e}ü");
+        let nasty = "a\u{1b}[31mb\r\n\u{9b}c\u{7f}\u{202e}ü\u{200b}\u{feff}";
+        let shown = "a\\u{1b}[31mb\\r\\n\\u{9b}c\\u{7f}\\u{202e}ü\\u{200b}\\u{feff}";
+        assert_eq!(printable(nasty), shown);
         let json = to_json(nasty).unwrap();
         assert!(!json.contains(is_unprintable), "{json}");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), nasty);
