@@ -39,7 +39,7 @@ pub async fn create(place: &mut Workplace, username: Username, rights: Rights) -
     } else {
         String::new()
     };
-    print(place, created, |user| {
+    tell(place, created, |user| {
         let text = format!("{} was made{place_of_it}; it {}.", user.username.as_str(), rights_of(user));
         format!("{}\n", printable(&text))
     })
@@ -88,29 +88,29 @@ pub async fn show(place: &mut Workplace, username: &Username) -> Result<(), Comm
     let repository = place.open(false)?;
     let found = find(&repository, username).await;
     place.close(&repository).await;
-    print(place, found?, |user| {
-        let profile = user.profile.clone();
-        pairs(&[
-            ("username", user.username.as_str().to_owned()),
-            ("first_name", profile.first_name),
-            ("last_name", profile.last_name),
-            ("email", profile.email),
-            ("is_active", yes_or_no(user.is_active)),
-            ("is_superuser", yes_or_no(user.is_superuser)),
-            ("is_staff", yes_or_no(user.is_staff)),
-            ("last_login", user.last_login.to_string()),
-            ("cellar", format!("{} items", user.cellar.len())),
-            ("wants", format!("{} items", user.wants.len())),
-            ("address", profile.address),
-            ("address2", profile.address2),
-            ("city", profile.city),
-            ("state", profile.state),
-            ("zipcode", profile.zipcode),
-            ("created", user.created.to_string()),
-            ("modified", user.modified.to_string()),
-            ("date_joined", user.date_joined.to_string()),
-        ])
-    })
+    let user = found?;
+    let profile = user.profile.clone();
+    let text = pairs(&[
+        ("username", user.username.as_str().to_owned()),
+        ("first_name", profile.first_name),
+        ("last_name", profile.last_name),
+        ("email", profile.email),
+        ("is_active", yes_or_no(user.is_active)),
+        ("is_superuser", yes_or_no(user.is_superuser)),
+        ("is_staff", yes_or_no(user.is_staff)),
+        ("last_login", user.last_login.to_string()),
+        ("cellar", format!("{} items", user.cellar.len())),
+        ("wants", format!("{} items", user.wants.len())),
+        ("address", profile.address),
+        ("address2", profile.address2),
+        ("city", profile.city),
+        ("state", profile.state),
+        ("zipcode", profile.zipcode),
+        ("created", user.created.to_string()),
+        ("modified", user.modified.to_string()),
+        ("date_joined", user.date_joined.to_string()),
+    ]);
+    Ok(place.output.print(&UserResponse::from(user), || text)?)
 }
 
 /// Sets an account's password, which ends its sessions.
@@ -181,7 +181,7 @@ async fn change_account(
     let changed = repository.change_account(&Actor::CommandLine, username, change, place.clock.now()).await;
     place.close(&repository).await;
     let changed = changed.map_err(|error| CommandError::of_account(username.as_str(), error))?;
-    print(place, changed.ok_or_else(|| no_account(username))?, text)
+    tell(place, changed.ok_or_else(|| no_account(username))?, text)
 }
 
 /// Deletes an account with its lists and its sessions; asks first.
@@ -206,7 +206,7 @@ pub async fn delete(place: &mut Workplace, username: &Username, yes: bool) -> Re
     if !deleted.map_err(|error| CommandError::of_account(&name, error))? {
         return Err(no_account(username));
     }
-    Ok(place.output.print(&serde_json::json!({"status": "success"}), || format!("{name} was deleted.\n"))?)
+    place.tell(&serde_json::json!({"status": "success"}), || format!("{name} was deleted.\n"))
 }
 
 async fn find(repository: &SqliteRepository, username: &Username) -> Result<User, CommandError> {
@@ -217,9 +217,9 @@ pub(super) fn no_account(username: &Username) -> CommandError {
     CommandError::NoAccount(username.as_str().to_owned())
 }
 
-fn print(place: &mut Workplace, user: User, text: impl FnOnce(&User) -> String) -> Result<(), CommandError> {
+fn tell(place: &mut Workplace, user: User, text: impl FnOnce(&User) -> String) -> Result<(), CommandError> {
     let text = text(&user);
-    Ok(place.output.print(&UserResponse::from(user), || text)?)
+    place.tell(&UserResponse::from(user), || text)
 }
 
 fn rights_of(user: &User) -> &'static str {

@@ -25,9 +25,9 @@ const TURN: Duration = Duration::from_millis(100);
 pub async fn back_up(place: &mut Workplace, file: PathBuf, existing: Existing) -> Result<(), CommandError> {
     let (database, target) = (place.config.database.path.clone(), file.clone());
     let report = long(move |stop, progress| backup::back_up(&database, &target, existing, stop, progress)).await?;
-    Ok(place.output.print(&as_json(&file, &report.check), || {
+    place.tell(&as_json(&file, &report.check), || {
         format!("The backup is whole and on the disk.\n{}", describe(&file, &report.check))
-    })?)
+    })
 }
 
 /// Puts a backup in the place of the database; asks first.
@@ -42,13 +42,13 @@ pub async fn restore(place: &mut Workplace, file: PathBuf, yes: bool) -> Result<
     let report = long(move |stop, progress| backup::restore(&file, &target, now, stop, progress)).await?;
     let mut told = as_json(&database, &report.check);
     told.insert("kept".to_owned(), report.kept.as_deref().map(text).into());
-    Ok(place.output.print(&told, || {
+    place.tell(&told, || {
         let kept = report.kept.as_ref().map_or_else(
             || "There was no database before.\n".to_owned(),
             |kept| pairs(&[("the database that was there is kept as", text(kept))]),
         );
         format!("The backup is in its place.\n{kept}{}", describe(&database, &report.check))
-    })?)
+    })
 }
 
 /// Reads all of a file, or of the database, and tells what it holds.
@@ -79,9 +79,9 @@ pub async fn prune(place: &mut Workplace) -> Result<(), CommandError> {
     bar.finish_and_clear();
     repository.close().await.ok();
     let (sessions, events) = outcome?;
-    Ok(place.output.print(&json!({"sessions": sessions, "events": events}), || {
+    place.tell(&json!({"sessions": sessions, "events": events}), || {
         format!("Forgot {sessions} tokens that had ended and {events} old events.\n")
-    })?)
+    })
 }
 
 /// Does what takes long on a thread of its own, shows at a terminal how far it is, and has it stop when the process is
@@ -116,7 +116,12 @@ fn bar_style() -> ProgressStyle {
 fn show(bar: &ProgressBar, progress: Progress) {
     match progress {
         Progress::Copying { done, of } => {
-            bar.set_length(of);
+            // It may have been checked before it is copied.
+            if bar.length() != Some(of) {
+                bar.disable_steady_tick();
+                bar.set_style(bar_style());
+                bar.set_length(of);
+            }
             bar.set_position(done);
         }
         Progress::Checking => {

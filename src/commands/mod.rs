@@ -79,6 +79,9 @@ pub enum CommandError {
     /// The store failed.
     #[error("{}", Chain(.0))]
     Repository(RepositoryError),
+    /// Nobody takes what is printed of what has been done.
+    #[error("it was done, but standard output cannot be written: {0}")]
+    Untold(#[source] io::Error),
     /// Nobody takes what is printed.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -96,7 +99,7 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             // Whoever has read enough has closed the pipe.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Output(error) | Self::Untold(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Config(_) | Self::NeedsYes => 2,
             // As a shell has it for what SIGINT ended.
             Self::Interrupted => 130,
@@ -141,6 +144,11 @@ impl Workplace {
             cache: 0,
         };
         SqliteRepository::open_beside(&settings, make)
+    }
+
+    /// Prints what has been done.
+    fn tell<T: Serialize>(&mut self, done: &T, text: impl FnOnce() -> String) -> Result<(), CommandError> {
+        self.output.print(done, text).map_err(CommandError::Untold)
     }
 
     /// Closes the database behind the work, whatever became of it.

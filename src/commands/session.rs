@@ -63,5 +63,5 @@ pub async fn revoke(place: &mut Workplace, username: &Username, which: Ended) ->
         return Err(CommandError::NoSession(username.as_str().to_owned()));
     }
     let text = format!("{ended} {} ended.\n", if ended == 1 { "token was" } else { "tokens were" });
-    Ok(place.output.print(&serde_json::json!({"revoked": ended}), || text)?)
+    place.tell(&serde_json::json!({"revoked": ended}), || text)
 }

@@ -209,6 +209,22 @@ fn a_password_that_no_login_could_send_is_refused_and_never_cut() {
 }
 
 #[test]
+fn what_was_done_and_cannot_be_told_is_said_to_be_done() {
+    let place = Place::new();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut child =
+        place.command("user create a").stdin(Stdio::piped()).stdout(full()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"hunter2\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("authtokens: it was done, but standard output cannot be written: "), "{said}");
+    assert_eq!(names(&place.json("user list")), ["a"]);
+    let (code, sentence) = refusal(place.command("user list").stdout(full()));
+    assert!(code == 1 && sentence.starts_with("cannot write to standard output: "), "{sentence}");
+}
+
+#[test]
 fn a_password_in_an_argument_is_a_usage_error() {
     let place = Place::with_accounts();
     for arguments in ["user create c --password secret", "user create c secret", "user set-password bob secret"] {
