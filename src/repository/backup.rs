@@ -7,9 +7,11 @@
 //!
 //! Everything here blocks; it is for a thread of its own or for the command line.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
+use std::iter;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +52,9 @@ const FINDINGS: usize = 3;
 
 /// What the name of a file that is not finished ends with, before the number of the process that makes it.
 const PARTIAL: &str = ".authtokens-partial-";
+
+/// How many bytes of a name leave room for what SQLite puts behind it.
+const LONGEST_NAME: usize = 255 - "-journal".len();
 
 /// What SQLite may keep beside a database and would read as a part of it.
 const LOGS: [&str; 2] = ["-wal", "-journal"];
@@ -299,12 +304,10 @@ pub fn check_rows(
     if report.schema_version == schema::VERSION {
         let odd = find_odd_rows(&reader, is_hash, FINDINGS).map_err(|error| sqlite_error(path, error))?;
         if odd.count > 0 {
-            let mut findings = odd.told.join("; ");
             let others = odd.count - odd.told.len() as u64;
-            if others > 0 {
-                findings.push_str(&format!("; and {others} more"));
-            }
-            return Err(BackupError::Unreadable { path: path.to_owned(), findings });
+            let others = (others > 0).then(|| format!("and {others} more"));
+            let findings: Vec<_> = odd.told.into_iter().chain(others).collect();
+            return Err(BackupError::Unreadable { path: path.to_owned(), findings: findings.join("; ") });
         }
     }
     Ok(report)
@@ -358,6 +361,10 @@ pub fn restore(
     if !fs::metadata(backup).map_err(|error| read_error(backup, error))?.is_file() {
         return Err(OpenError::NotADatabase { path: backup.to_owned() }.into());
     }
+    if !folder_of(database).exists() {
+        // Nothing is made for a backup that is no good. Where there is a folder already, once is enough.
+        inspect(&open_reader(backup, Kind::Backup)?, backup, stop, progress)?;
+    }
     make_folder(database)?;
     let own_name = own_name(database)?;
     let _alone = file::keep_everyone_away(&own_name, database)?;
@@ -366,10 +373,7 @@ pub fn restore(
     if old.as_ref().is_some_and(|old| fs::metadata(backup).is_ok_and(|backup| is_same(old, &backup))) {
         return Err(BackupError::SameFile { path: backup.to_owned() });
     }
-    let kept = with_suffix(&own_name, &format!(".before-restore-{}", now.compact()));
-    if fs::symlink_metadata(&kept).is_ok() {
-        return Err(BackupError::Exists { path: kept });
-    }
+    let kept = free_name(&with_suffix(&own_name, &format!(".before-restore-{}", now.compact())));
     // Whoever restores, root perhaps, the server must be able to open what it finds.
     let owner = match &old {
         Some(old) => Owner::of(old),
@@ -390,6 +394,13 @@ pub fn restore(
     Ok(RestoreReport { check, kept: old.map(|_| kept), took: started.elapsed() })
 }
 
+/// This name, or with a number behind it the first that nothing has.
+fn free_name(name: &Path) -> PathBuf {
+    let others = (2_u32..).map(|number| with_suffix(name, &format!("-{number}")));
+    let mut names = iter::once(name.to_owned()).chain(others);
+    names.find(|name| fs::symlink_metadata(name).is_err()).unwrap_or_else(|| name.to_owned())
+}
+
 /// A file that is not finished. Whoever drops it before it is placed removes it; what a killed process left behind is
 /// known by its lock being free, and is swept by the next one that is made in the same folder.
 struct Partial {
@@ -408,9 +419,12 @@ impl Partial {
         };
         let folder = folder_of(target);
         sweep(folder).map_err(error)?;
+        let end = format!("{PARTIAL}{}", std::process::id());
+        // As much of the name as there is room for.
+        let name = name.as_bytes();
         let mut own_name = OsString::from(".");
-        own_name.push(name);
-        own_name.push(format!("{PARTIAL}{}", std::process::id()));
+        own_name.push(OsStr::from_bytes(&name[..name.len().min(LONGEST_NAME - 1 - end.len())]));
+        own_name.push(end);
         let path = folder.join(own_name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(error)?;
         let partial = Self { path, target: target.to_owned(), file, is_placed: false };

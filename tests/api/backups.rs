@@ -408,10 +408,34 @@ async fn a_restore_keeps_the_old_database_with_what_was_in_its_log() {
     let name: String =
         Connection::open(&kept).unwrap().query_row("SELECT username FROM users", [], |row| row.get(0)).unwrap();
     assert_eq!(name, "last");
+    let before = bytes(&kept);
     serves_the_account(&database).await;
 
-    assert!(sentence(restore(&backup, &database)).ends_with("20150104T225135Z exists already"), "nor is it lost now");
+    let second = restore(&backup, &database).unwrap().kept.unwrap();
+    assert_eq!(second.file_name().unwrap(), "authtokens.db.before-restore-20150104T225135Z-2", "in the same second");
+    assert_eq!(bytes(&kept), before, "nor is the first one lost now");
     assert!(sentence(restore(&database, &database)).ends_with("belongs to the database itself"));
+}
+
+#[tokio::test]
+async fn a_refused_restore_makes_no_folder() {
+    let Stopped { folder, backup, .. } = stopped().await;
+    fill(&Connection::open(&backup).unwrap(), "AzureDiamond");
+    overwrite(&backup, SeekFrom::Start(50 * 4096 + 3), &[0xa5; 100]);
+    let before = names(folder.path());
+    assert!(sentence(restore(&backup, &folder.path().join("new/data/authtokens.db"))).contains("is damaged"));
+    assert_eq!(names(folder.path()), before);
+}
+
+#[tokio::test]
+async fn a_backup_may_have_as_long_a_name_as_leaves_room_for_a_journals() {
+    let Stopped { folder, database, .. } = stopped().await;
+    let place = folder.path().join("copies");
+    fs::create_dir(&place).unwrap();
+    let name = "ü".repeat(123) + "x";
+    back_up(&database, &place.join(&name)).unwrap();
+    assert_eq!(names(&place), [name.as_str()]);
+    assert_eq!(rows(&check(&place.join(&name)).unwrap(), "users"), 0);
 }
 
 #[tokio::test]
