@@ -81,7 +81,7 @@ CREATE INDEX events_by_name ON events (lower(username), id);
 -- Where an account has logged in from of late, however much else has happened to it.
 CREATE INDEX events_of_logins ON events (user_id, id) WHERE kind IN ('registered', 'logged_in');
 
--- Accounts at which strangers have failed since the last success: what a restart must not forget.
+-- Accounts at which logins have failed since the last success: what a restart must not forget.
 CREATE TABLE login_failures (
     user_id     INTEGER NOT NULL PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
     failures    INTEGER NOT NULL,

@@ -145,8 +145,6 @@ pub struct RefusedAttempt {
     pub ip: Option<IpAddr>,
     /// Which limit it met.
     pub detail: &'static str,
-    /// Whether it is one of the strangers' failures, which are counted over a restart.
-    pub is_strangers: bool,
 }
 
 #[cfg(test)]

@@ -3,13 +3,20 @@
 //! Addresses are limited by the generic cell rate algorithm (GCRA, as ATM and governor have it): so many in a row, and
 //! then one at a time at a steady pace. An IPv6 client counts by its /64, which is what one subscriber has.
 //!
-//! An account's failures in a row, counted under its folded name whether or not there is such an account, cost a growing
-//! delay, and after [`MAX_FAILURES`] of them (NIST SP 800-63B) a day. A success forgets them. What strangers do counts
-//! together; a network from which the account has logged in before has a count of its own, and so has the holder of a
-//! live token. And while strangers must wait for a day, a few newcomers, who have not failed at the account, have one attempt
-//! each: nobody can lock the owner out by guessing, wherever the owner is. An attempt that is being checked counts as failed until it is
-//! known, so that many at once are no way around the count.
+//! A login that fails is counted at its account, under the folded name and whether or not there is such an account, and
+//! there once more for the neighbourhood and for the block that it came from (an IPv4 /24 and /16, an IPv6 /48 and /32).
+//! Ten failures in a row are free; each further one costs a growing delay, and from [`MAX_FAILURES`] on (NIST SP 800-63B)
+//! a day. A success forgets them. Nobody can lock the owner out by guessing, for of three counts any may let a login in:
 //!
+//! - the account's, whoever asks;
+//! - a neighbourhood's own, where the account has logged in from there before; once the account has reached
+//!   [`MAX_FAILURES`], that lets one in a day;
+//! - the newcomers': a few attempts a day, for neighbourhoods that have not failed at the account for a day. Half of them
+//!   are kept for blocks that have not: who has many neighbourhoods side by side cannot take them all.
+//!
+//! Whoever holds a live token has a count apart from all of these.
+//!
+//! An attempt that is being checked counts as failed until it is known, so that many at once are no way around the count.
 //! All of it is decided before anything is hashed, and in bounded memory: the counts stand in a table like a processor's
 //! cache, where a newcomer to a full set replaces whoever is limited least.
 
@@ -33,8 +40,10 @@ pub const MAX_FAILURES: u32 = 100;
 /// The delay from then on.
 const DELAY_AT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many newcomers have an attempt at an account at which strangers must wait for a day.
+/// How many newcomers have an attempt at an account at which others must wait.
 const NEWCOMERS: Rate = Rate { count: 10, period: Duration::from_secs(24 * 60 * 60) };
+/// How many of them are kept for blocks that have not failed there.
+const KEPT_FOR_BLOCKS: u32 = 5;
 
 /// How many counts share a set of the table.
 const WAYS: usize = 8;
@@ -83,17 +92,26 @@ impl TooMany {
     }
 }
 
-/// Whose count an attempt on an account goes to.
+/// Where an attempt on an account comes from, and so which count decides.
 #[derive(Clone, Copy, Debug)]
 pub enum Origin {
-    /// Everyone's of whom nothing is known.
-    Strangers(Option<IpAddr>),
-    /// That of an address that has not failed at the account, where strangers must wait for a day.
+    /// From anywhere: the account's count decides.
+    Anywhere(Option<IpAddr>),
+    /// From a neighbourhood from which the account has logged in: its own count decides.
+    Familiar(IpAddr),
+    /// From one that may not have failed at the account: what newcomers have left decides.
     Newcomer(IpAddr),
-    /// That of an address from which the account has logged in.
-    Familiar(Option<IpAddr>),
-    /// That of those who hold a live token.
+    /// From whoever holds a live token.
     Session,
+}
+
+/// What a count of failures is of.
+#[derive(Hash)]
+enum Counted {
+    Account,
+    Neighbourhood(IpAddr),
+    Block(IpAddr),
+    Sessions,
 }
 
 /// The counts.
@@ -109,7 +127,7 @@ pub struct Limits {
 /// Failures in a row.
 #[derive(Clone, Copy, Default)]
 struct Failures {
-    /// Whose, whatever the origin.
+    /// At which account, whatever else it is of.
     account: u64,
     /// When the last one was, in milliseconds since 1970.
     last: i64,
@@ -144,7 +162,7 @@ impl Limits {
             Call::Register => (&self.register, self.policy.register),
             Call::LogIn => (&self.login, self.policy.login),
         };
-        admit(&mut lock(table), self.hasher.hash_one(ip.map(network)), rate, now)
+        admit(&mut lock(table), self.hasher.hash_one(ip.map(network)), rate, 0, now)
     }
 
     /// Begins an attempt on the account of this name. It counts as failed until it is known how it ended.
@@ -153,34 +171,45 @@ impl Limits {
     /// [`TooMany`] when it may not be let through; it is then not counted.
     pub fn begin(&self, username: &Username, origin: Origin, now: Timestamp) -> Result<Attempt<'_>, TooMany> {
         let account = self.account(username);
-        let key = self.key(account, origin);
-        let also = self.also(account, origin);
+        let mut attempt = Attempt { limits: self, account, counts: [None; 3], is_newcomer: false };
         if !self.policy.enabled {
-            return Ok(Attempt { limits: self, account, key, also, open: false });
+            return Ok(attempt);
         }
+        let counts = self.counts_of(account, origin);
         let mut table = lock(&self.accounts);
-        if let Some(failures) = table.get(key) {
-            failures.admit(now.as_millis(), matches!(origin, Origin::Newcomer(_)))?;
-        }
-        if let Origin::Newcomer(_) = origin {
-            let strangers = table.get(self.key(account, Origin::Strangers(None)));
-            if strangers.is_none_or(|failures| failures.count < MAX_FAILURES) {
-                return Err(TooMany { retry_after: 1 });
+        let [account_or_sessions, neighbourhood, block] =
+            counts.map(|key| key.and_then(|key| table.get(key)).copied().unwrap_or_default());
+        let now_millis = now.as_millis();
+        match origin {
+            Origin::Anywhere(_) | Origin::Session => account_or_sessions.admit(now_millis)?,
+            Origin::Familiar(_) if account_or_sessions.failures() < MAX_FAILURES => neighbourhood.admit(now_millis)?,
+            Origin::Familiar(_) => neighbourhood.admit_rarely(now_millis)?,
+            Origin::Newcomer(_) => {
+                neighbourhood.admit_rarely(now_millis)?;
+                let kept = if block.admit_rarely(now_millis).is_ok() { 0 } else { KEPT_FOR_BLOCKS };
+                admit(&mut lock(&self.newcomers), account, NEWCOMERS, kept, now)?;
+                attempt.is_newcomer = true;
             }
-            admit(&mut lock(&self.newcomers), account, NEWCOMERS, now)?;
         }
-        let failures = table.entry(key, Failures::worth);
-        failures.account = account;
-        failures.pending += 1;
-        Ok(Attempt { limits: self, account, key, also, open: true })
+        for key in counts.into_iter().flatten() {
+            let failures = table.entry(key, Failures::worth);
+            failures.account = account;
+            failures.pending += 1;
+        }
+        attempt.counts = counts;
+        Ok(attempt)
     }
 
-    /// Puts back what strangers' failures a store remembers.
+    /// Puts back what failures at an account a store remembers. Which neighbourhoods they came from it does not: what
+    /// newcomers had counts as used up by then.
     pub fn restore(&self, username: &Username, count: u32, last: Timestamp) {
         let account = self.account(username);
         let mut table = lock(&self.accounts);
-        let failures = table.entry(self.key(account, Origin::Strangers(None)), Failures::worth);
+        let failures = table.entry(self.key(account, &Counted::Account), Failures::worth);
         *failures = Failures { account, last: last.as_millis(), count, pending: failures.pending };
+        if count >= FREE_FAILURES {
+            *lock(&self.newcomers).entry(account, |arrival| *arrival) = micros(last.plus(NEWCOMERS.period));
+        }
     }
 
     /// Forgets an account's failures, wherever they came from: its password was set anew.
@@ -197,33 +226,34 @@ impl Limits {
         self.hasher.hash_one(username.key())
     }
 
-    fn key(&self, account: u64, origin: Origin) -> u64 {
-        self.hasher.hash_one(match origin {
-            Origin::Strangers(_) => (account, 0, None),
-            Origin::Familiar(ip) => (account, 1, ip.map(network)),
-            Origin::Session => (account, 2, None),
-            Origin::Newcomer(ip) => (account, 3, Some(network(ip))),
-        })
+    fn key(&self, account: u64, counted: &Counted) -> u64 {
+        self.hasher.hash_one((account, counted))
     }
 
-    /// What a failure counts for beside its own count: a stranger is no newcomer any more, and a newcomer is a stranger.
-    fn also(&self, account: u64, origin: Origin) -> Option<u64> {
-        match origin {
-            Origin::Strangers(ip) => ip.map(|ip| self.key(account, Origin::Newcomer(ip))),
-            Origin::Newcomer(_) => Some(self.key(account, Origin::Strangers(None))),
-            Origin::Familiar(_) | Origin::Session => None,
-        }
+    /// The counts that an attempt goes to.
+    fn counts_of(&self, account: u64, origin: Origin) -> [Option<u64>; 3] {
+        let key = |counted| Some(self.key(account, &counted));
+        let ip = match origin {
+            Origin::Session => return [key(Counted::Sessions), None, None],
+            Origin::Anywhere(ip) => ip,
+            Origin::Familiar(ip) | Origin::Newcomer(ip) => Some(ip),
+        };
+        [
+            key(Counted::Account),
+            ip.and_then(|ip| key(Counted::Neighbourhood(neighbourhood(ip)))),
+            ip.and_then(|ip| key(Counted::Block(block(ip)))),
+        ]
     }
 }
 
-/// The generic cell rate algorithm.
-fn admit(table: &mut Table<i64>, key: u64, rate: Rate, now: Timestamp) -> Result<(), TooMany> {
-    let now = now.as_millis().saturating_mul(1_000);
+/// The generic cell rate algorithm, for whoever may not take the last `kept` of the rate's count.
+fn admit(table: &mut Table<i64>, key: u64, rate: Rate, kept: u32, now: Timestamp) -> Result<(), TooMany> {
+    let now = micros(now);
     let period = i64::try_from(rate.period.as_micros()).unwrap_or(i64::MAX);
-    let interval = (period / i64::from(rate.count.max(1))).max(1);
+    let interval = interval(rate);
     // When the address will have paid for all that it was let through; a clock that was set back must not lock it out.
     let arrival = table.get(key).copied().unwrap_or(now).clamp(now, now + period);
-    let too_early = arrival + interval - period - now;
+    let too_early = arrival + interval * (1 + i64::from(kept)) - period - now;
     if too_early > 0 {
         return Err(TooMany::after(too_early));
     }
@@ -232,31 +262,57 @@ fn admit(table: &mut Table<i64>, key: u64, rate: Rate, now: Timestamp) -> Result
     Ok(())
 }
 
+fn micros(time: Timestamp) -> i64 {
+    time.as_millis().saturating_mul(1_000)
+}
+
+/// The time in which one comes again, in microseconds.
+fn interval(rate: Rate) -> i64 {
+    let period = i64::try_from(rate.period.as_micros()).unwrap_or(i64::MAX);
+    (period / i64::from(rate.count.max(1))).max(1)
+}
+
 /// The network that counts as one client: an IPv4 address, or an IPv6 /64.
 #[must_use]
 pub fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
-        ip @ IpAddr::V4(_) => ip,
-    }
+    prefix(ip, 32, 64)
 }
 
 /// The network that is familiar where one address of it is: an IPv4 /24 or an IPv6 /48. Phones and homes move within one.
 #[must_use]
 pub fn neighbourhood(ip: IpAddr) -> IpAddr {
+    prefix(ip, 24, 48)
+}
+
+/// What one owner of many neighbourhoods has them from, more or less: an IPv4 /16 or an IPv6 /32.
+fn block(ip: IpAddr) -> IpAddr {
+    prefix(ip, 16, 32)
+}
+
+fn prefix(ip: IpAddr, v4_bits: u32, v6_bits: u32) -> IpAddr {
     match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 80))),
-        IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << 8))),
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (32 - v4_bits))).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (128 - v6_bits))).into(),
     }
 }
 
 impl Failures {
-    fn admit(&self, now: i64, is_newcomer: bool) -> Result<(), TooMany> {
-        let failures = self.count + self.pending;
-        let delay = if is_newcomer && failures > 0 { DELAY_AT_MAX } else { delay(failures) };
-        if delay.is_zero() {
-            return Ok(());
-        }
+    /// How many there are, those included that may become one.
+    fn failures(&self) -> u32 {
+        self.count.saturating_add(self.pending)
+    }
+
+    /// Lets an attempt through once the delay is over that so many failures cost.
+    fn admit(&self, now: i64) -> Result<(), TooMany> {
+        self.admit_after(delay(self.failures()), now)
+    }
+
+    /// Lets one through where there has been no failure for a day.
+    fn admit_rarely(&self, now: i64) -> Result<(), TooMany> {
+        self.admit_after(if self.failures() > 0 { DELAY_AT_MAX } else { Duration::ZERO }, now)
+    }
+
+    fn admit_after(&self, delay: Duration, now: i64) -> Result<(), TooMany> {
         let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
         // A clock that was set back must not make the wait longer.
         let since = if self.pending > 0 { now } else { self.last.min(now) };
@@ -284,53 +340,44 @@ fn delay(failures: u32) -> Duration {
 pub struct Attempt<'a> {
     limits: &'a Limits,
     account: u64,
-    key: u64,
-    also: Option<u64>,
-    open: bool,
+    counts: [Option<u64>; 3],
+    is_newcomer: bool,
 }
 
 impl Attempt<'_> {
     /// The password was wrong, or there is no such account.
     pub fn failed(mut self, now: Timestamp) {
-        let fail = |failures: &mut Failures| {
+        self.is_newcomer = false;
+        self.end(|failures| {
             failures.count = failures.count.saturating_add(1);
             failures.last = failures.last.max(now.as_millis());
-        };
-        if self.open
-            && let Some(also) = self.also
-        {
-            let mut table = lock(&self.limits.accounts);
-            let failures = table.entry(also, Failures::worth);
-            failures.account = self.account;
-            fail(failures);
-        }
-        self.end(fail);
+        });
     }
 
-    /// The password was right: the failures before it are forgotten, the strangers' and the token holders' too.
+    /// The password was right: the failures before it are forgotten, the account's and the token holders' too.
     pub fn succeeded(mut self) {
         self.end(|failures| failures.count = 0);
         let mut table = lock(&self.limits.accounts);
-        for origin in [Origin::Strangers(None), Origin::Session] {
-            if let Some(failures) = table.get_mut(self.limits.key(self.account, origin)) {
+        for counted in [Counted::Account, Counted::Sessions] {
+            if let Some(failures) = table.get_mut(self.limits.key(self.account, &counted)) {
                 failures.count = 0;
             }
         }
     }
 
-    /// Whether it is one of the strangers'.
-    #[must_use]
-    pub fn is_strangers(&self) -> bool {
-        let strangers = self.limits.key(self.account, Origin::Strangers(None));
-        self.key == strangers || self.also == Some(strangers)
-    }
-
-    fn end(&mut self, then: impl FnOnce(&mut Failures)) {
-        if std::mem::take(&mut self.open)
-            && let Some(failures) = lock(&self.limits.accounts).get_mut(self.key)
+    fn end(&mut self, then: impl Fn(&mut Failures)) {
+        // What newcomers have is for those that fail: nobody is to use it up by attempts that are never checked.
+        if std::mem::take(&mut self.is_newcomer)
+            && let Some(arrival) = lock(&self.limits.newcomers).get_mut(self.account)
         {
-            failures.pending = failures.pending.saturating_sub(1);
-            then(failures);
+            *arrival -= interval(NEWCOMERS);
+        }
+        let mut table = lock(&self.limits.accounts);
+        for key in std::mem::take(&mut self.counts).into_iter().flatten() {
+            if let Some(failures) = table.get_mut(key) {
+                failures.pending = failures.pending.saturating_sub(1);
+                then(failures);
+            }
         }
     }
 }
@@ -396,6 +443,7 @@ mod tests {
     use super::*;
 
     const START: i64 = 1_000_000_000_000;
+    const ANYWHERE: Origin = Origin::Anywhere(None);
 
     fn limits() -> Limits {
         let rate = Rate { count: 3, period: Duration::from_secs(60) };
@@ -451,36 +499,76 @@ mod tests {
     #[test]
     fn failures_cost_a_delay_that_doubles_and_after_a_hundred_of_them_a_day() {
         let limits = limits();
-        let try_at = |seconds| limits.begin(&name("AZURE"), Origin::Strangers(None), at(seconds)).map(drop);
-        fail(&limits, Origin::Strangers(None), 10, at(0));
+        let try_at = |seconds| limits.begin(&name("AZURE"), ANYWHERE, at(seconds)).map(drop);
+        fail(&limits, ANYWHERE, 10, at(0));
         assert_eq!(try_at(0), Err(TooMany { retry_after: 1 }));
         assert_eq!(try_at(1), Ok(()), "dropped: never made");
-        fail(&limits, Origin::Strangers(None), 1, at(1));
+        fail(&limits, ANYWHERE, 1, at(1));
         assert_eq!(try_at(1), Err(TooMany { retry_after: 2 }));
         let mut now = 1;
         for failures in 11..100 {
             now += 900;
             assert_eq!(try_at(now), Ok(()), "{failures}");
-            fail(&limits, Origin::Strangers(None), 1, at(now));
+            fail(&limits, ANYWHERE, 1, at(now));
         }
         assert_eq!(try_at(now), Err(TooMany { retry_after: 86_400 }));
         assert_eq!(try_at(now + 86_400), Ok(()));
     }
 
     #[test]
-    fn a_familiar_address_and_a_live_token_have_counts_of_their_own_and_a_success_forgets() {
+    fn a_familiar_neighbourhood_has_ten_free_failures_however_many_addresses_it_has() {
+        for (home, others) in [("203.0.113.7", "203.0.113."), ("2001:db8:1::7", "2001:db8:1:")] {
+            let limits = limits();
+            fail(&limits, ANYWHERE, 10, at(0));
+            for number in 0..10 {
+                let address =
+                    if home.contains(':') { format!("{others}{number}::1") } else { format!("{others}{number}") };
+                fail(&limits, Origin::Familiar(ip(&address)), 1, at(0));
+            }
+            let begin = |origin| limits.begin(&name("azure"), origin, at(0)).map(drop);
+            assert_eq!(begin(Origin::Familiar(ip(home))), Err(TooMany { retry_after: 1 }), "{home}");
+            assert_eq!(begin(Origin::Familiar(ip("198.51.100.7"))), Ok(()), "another one");
+        }
+    }
+
+    #[test]
+    fn what_fails_before_the_account_is_refused_counts_for_a_familiar_neighbourhood_too() {
         let limits = limits();
-        fail(&limits, Origin::Strangers(None), 10, at(0));
+        let home = ip("203.0.113.7");
+        fail(&limits, Origin::Anywhere(Some(home)), 10, at(0));
+        assert!(limits.begin(&name("azure"), Origin::Anywhere(Some(home)), at(0)).is_err());
+        assert!(limits.begin(&name("azure"), Origin::Familiar(home), at(0)).is_err(), "ten are free, and not twenty");
+    }
+
+    #[test]
+    fn after_a_hundred_failures_wherever_they_came_from_a_familiar_neighbourhood_has_one_attempt_a_day() {
+        let limits = limits();
+        let home = |number: u32| Origin::Familiar(IpAddr::V4((0xCB00_7100 + number * 256).into()));
+        for number in 0..10 {
+            fail(&limits, home(number), 10, at(0));
+        }
+        let begin = |origin, seconds| limits.begin(&name("azure"), origin, at(seconds));
+        assert_eq!(begin(home(0), 1_000).map(drop), Err(TooMany { retry_after: 86_400 - 1_000 }));
+        begin(home(10), 1_000).ok().unwrap().failed(at(1_000));
+        assert_eq!(begin(home(10), 1_000).map(drop), Err(TooMany { retry_after: 86_400 }));
+        assert!(begin(Origin::Session, 1_000).is_ok(), "a live token is counted apart");
+        assert!(begin(home(0), 86_400).is_ok());
+        begin(home(11), 1_000).ok().unwrap().succeeded();
+        assert!(begin(ANYWHERE, 1_000).is_ok(), "a success forgets them");
+    }
+
+    #[test]
+    fn a_live_token_has_a_count_of_its_own_and_a_success_forgets() {
+        let limits = limits();
+        fail(&limits, ANYWHERE, 10, at(0));
         let begin = |origin| limits.begin(&name("azure"), origin, at(0));
-        let home = Origin::Familiar(Some(ip("203.0.113.9")));
-        assert!(begin(Origin::Strangers(None)).is_err());
+        let home = Origin::Familiar(ip("203.0.113.9"));
+        assert!(begin(ANYWHERE).is_err());
         assert!(begin(home).is_ok() && begin(Origin::Session).is_ok());
         fail(&limits, home, 10, at(0));
         assert!(begin(home).is_err());
-        assert!(begin(Origin::Familiar(Some(ip("203.0.113.10")))).is_ok());
         begin(Origin::Session).ok().unwrap().succeeded();
-        assert!(begin(Origin::Strangers(None)).is_ok());
-        assert!(begin(home).is_err());
+        assert!(begin(ANYWHERE).is_ok());
         limits.forget(&name("Azure"));
         assert!(begin(home).is_ok());
         fail(&limits, Origin::Session, 10, at(0));
@@ -490,30 +578,49 @@ mod tests {
     }
 
     #[test]
-    fn while_strangers_wait_a_few_newcomers_a_day_have_one_attempt_each() {
+    fn a_few_newcomers_a_day_have_one_attempt_for_each_neighbourhood() {
         let limits = limits();
-        let address = |number: u32| IpAddr::V4((0xCB00_7100 + number).into());
-        let newcomer = |number, now| limits.begin(&name("azure"), Origin::Newcomer(address(number)), now);
-        for failures in 0..100 {
-            let now = at(failures * 900);
-            limits.begin(&name("azure"), Origin::Strangers(Some(address(0))), now).ok().unwrap().failed(now);
-        }
-        let now = at(90_000);
-        assert!(newcomer(0, now).is_err(), "no newcomer");
-        newcomer(1, now).ok().unwrap().failed(now);
-        assert_eq!(newcomer(1, now).map(drop), Err(TooMany { retry_after: 86_400 }));
+        // Each in a block of its own.
+        let newcomer = |number: u32, now| {
+            limits.begin(&name("azure"), Origin::Newcomer(IpAddr::V4(((number << 16) + 0x0A00_0001).into())), now)
+        };
+        fail(&limits, Origin::Anywhere(Some(ip("10.0.0.77"))), 10, at(0));
+        assert!(newcomer(0, at(0)).is_err(), "no newcomer");
+        drop(newcomer(1, at(0)));
+        newcomer(1, at(0)).ok().unwrap().failed(at(0));
+        assert_eq!(newcomer(1, at(0)).map(drop), Err(TooMany { retry_after: 86_400 }));
         for number in 2..11 {
-            newcomer(number, now).ok().unwrap().failed(now);
+            newcomer(number, at(0)).ok().unwrap().failed(at(0));
         }
-        assert_eq!(newcomer(11, now).map(drop), Err(TooMany { retry_after: 8_640 }));
-        newcomer(11, at(90_000 + 8_640)).ok().unwrap().succeeded();
-        assert!(limits.begin(&name("azure"), Origin::Strangers(None), now).is_ok());
+        assert_eq!(newcomer(11, at(0)).map(drop), Err(TooMany { retry_after: 8_640 }));
+        newcomer(11, at(8_640)).ok().unwrap().succeeded();
+        assert!(limits.begin(&name("azure"), ANYWHERE, at(0)).is_ok());
+    }
+
+    #[test]
+    fn one_block_of_many_neighbourhoods_leaves_half_of_the_newcomers_attempts_to_others() {
+        for (mine, other) in [("2001:db8", "2001:db9::1"), ("198.51", "203.0.113.9")] {
+            let limits = limits();
+            let begin = |address: &str, now| limits.begin(&name("azure"), Origin::Newcomer(ip(address)), now);
+            let mut let_in = 0;
+            // Ten attempts at once and one every 2.4 h are what there is.
+            for number in 0..200 {
+                let address =
+                    if mine.contains(':') { format!("{mine}:{number}::1") } else { format!("{mine}.{number}.1") };
+                if let Ok(attempt) = begin(&address, at(number * 60)) {
+                    attempt.failed(at(number * 60));
+                    let_in += 1;
+                }
+            }
+            assert!((5..8).contains(&let_in), "{let_in}");
+            assert!(begin(other, at(200 * 60)).is_ok(), "{other}");
+        }
     }
 
     #[test]
     fn attempts_that_are_being_checked_count_as_failed() {
         let limits = limits();
-        let begin = || limits.begin(&name("azure"), Origin::Strangers(None), at(0));
+        let begin = || limits.begin(&name("azure"), ANYWHERE, at(0));
         let pending: Vec<_> = (0..10).map(|_| begin().ok().unwrap()).collect();
         assert!(begin().is_err());
         drop(pending);
@@ -524,8 +631,11 @@ mod tests {
     fn what_a_store_remembers_is_put_back() {
         let limits = limits();
         limits.restore(&name("azure"), 100, at(0));
-        assert!(limits.begin(&name("azure"), Origin::Strangers(None), at(86_399)).is_err());
-        assert!(limits.begin(&name("azure"), Origin::Strangers(None), at(86_400)).is_ok());
+        assert!(limits.begin(&name("azure"), ANYWHERE, at(86_399)).is_err());
+        assert!(limits.begin(&name("azure"), ANYWHERE, at(86_400)).is_ok());
+        let newcomer = Origin::Newcomer(ip("203.0.113.9"));
+        assert!(limits.begin(&name("azure"), newcomer, at(8_639)).is_err(), "it may have failed before");
+        assert!(limits.begin(&name("azure"), newcomer, at(8_640)).is_ok());
     }
 
     #[test]
@@ -551,6 +661,6 @@ mod tests {
         for _ in 0..1_000 {
             limits.admit(Call::Register, None, at(0)).unwrap();
         }
-        fail(&limits, Origin::Strangers(None), 1_000, at(0));
+        fail(&limits, ANYWHERE, 1_000, at(0));
     }
 }

@@ -84,7 +84,6 @@ mod tests {
                 username: None,
                 ip: Some(IpAddr::V4(ip.into())),
                 detail: "address",
-                is_strangers: false,
             });
         };
         for _ in 0..3 {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::ApiError;
@@ -11,6 +12,9 @@ use crate::metrics::{Metrics, Reason};
 use crate::refusals::Refusals;
 use crate::repository::Repository;
 use crate::user::Username;
+
+/// How long it takes to find out where an account has logged in from, as far as anyone outside can tell.
+const LOOK_TAKES: Duration = Duration::from_millis(10);
 
 /// What stands before every call that takes a password.
 pub struct Gate {
@@ -36,14 +40,13 @@ impl Gate {
     /// Lets a login through to the account of this name, unless too many have failed there.
     pub(super) async fn begin_login(&self, username: &Username, ip: Option<IpAddr>) -> Result<Attempt<'_>, ApiError> {
         let now = self.clock.now();
-        let too_many = match self.limits.begin(username, Origin::Strangers(ip), now) {
+        // Nearly every login passes here. Only where it does not, it matters where it comes from.
+        let too_many = match self.limits.begin(username, Origin::Anywhere(ip), now) {
             Ok(attempt) => return Ok(attempt),
             Err(too_many) => too_many,
         };
         let attempt = match ip {
-            Some(ip) if self.is_familiar(username, ip).await? => {
-                self.limits.begin(username, Origin::Familiar(Some(ip)), now)
-            }
+            Some(ip) if self.is_familiar(username, ip).await? => self.limits.begin(username, Origin::Familiar(ip), now),
             Some(ip) => self.limits.begin(username, Origin::Newcomer(ip), now).map_err(|_| too_many),
             None => Err(too_many),
         };
@@ -65,9 +68,8 @@ impl Gate {
     /// Ends an attempt that has failed.
     pub(super) fn refuse(&self, attempt: Attempt<'_>, kind: EventKind, username: Username, ip: Option<IpAddr>) {
         let at = self.clock.now();
-        let is_strangers = attempt.is_strangers();
         attempt.failed(at);
-        self.refusals.note(RefusedAttempt { at, kind, username: Some(username), ip, detail: "", is_strangers });
+        self.refusals.note(RefusedAttempt { at, kind, username: Some(username), ip, detail: "" });
     }
 
     /// An account's password was set anew: what failed before counts no more.
@@ -75,11 +77,13 @@ impl Gate {
         self.limits.forget(username);
     }
 
-    /// Whether the account has logged in from this network.
+    /// Whether the account has logged in from this neighbourhood. The store looks longer the more it knows of the account,
+    /// and a refusal must not tell by its time whether there is one: so it never comes sooner than a look may take.
     async fn is_familiar(&self, username: &Username, ip: IpAddr) -> Result<bool, ApiError> {
-        let network = limits::neighbourhood(ip);
-        let addresses = self.repository.list_familiar_addresses(username).await?;
-        Ok(addresses.into_iter().any(|address| limits::neighbourhood(address) == network))
+        let neighbourhood = limits::neighbourhood(ip);
+        let look = self.repository.list_familiar_addresses(username);
+        let (addresses, ()) = tokio::join!(look, tokio::time::sleep(LOOK_TAKES));
+        Ok(addresses?.into_iter().any(|address| limits::neighbourhood(address) == neighbourhood))
     }
 
     fn throttled(
@@ -98,7 +102,7 @@ impl Gate {
         };
         let username = username.cloned();
         let (at, kind) = (self.clock.now(), EventKind::Throttled);
-        self.refusals.note(RefusedAttempt { at, kind, username, ip, detail, is_strangers: false });
+        self.refusals.note(RefusedAttempt { at, kind, username, ip, detail });
         ApiError::TooManyRequests { retry_after }
     }
 }

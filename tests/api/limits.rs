@@ -254,13 +254,13 @@ async fn nothing_is_hashed_for_an_attempt_that_is_refused() {
     // Whoever verifies against this hash answers 500.
     app.set("AzureDiamond", "password_hash = 'broken'");
     for password in ["wrong", "hunter2"] {
-        assert_eq!(log_in_from(&app, "198.51.100.1", "AzureDiamond", password).await, 429, "of the account");
+        assert_eq!(log_in_from(&app, "203.0.113.10", "AzureDiamond", password).await, 429, "of the account");
     }
     app.clock.advance(Duration::from_secs(1));
     // The address's last one.
     assert_eq!(log_in_from(&app, STRANGER, "AzureDiamond", "hunter2").await, 500);
     assert_eq!(log_in_from(&app, STRANGER, "AzureDiamond", "hunter2").await, 429, "of the address");
-    assert_eq!(log_in_from(&app, "198.51.100.1", "AzureDiamond", "hunter2").await, 500, "it was no failure");
+    assert_eq!(log_in_from(&app, "203.0.113.10", "AzureDiamond", "hunter2").await, 500, "it was no failure");
 }
 
 #[tokio::test]
@@ -289,6 +289,93 @@ async fn while_strangers_are_refused_a_familiar_address_and_a_live_token_let_the
     }
     assert_eq!(log_in_from(&app, OWNER, "AzureDiamond", "hunter3").await, 429);
     assert_eq!(log_in_from(&app, STRANGER, "AzureDiamond", "hunter3").await, 200, "another familiar one");
+}
+
+#[tokio::test]
+async fn a_familiar_network_has_ten_guesses_however_many_addresses_it_has() {
+    let app = TestApp::spawn_with(accounts_alone);
+    session_of(post_from(&app, "203.0.113.7", "/api/register", "victim", "hunter2").await).await;
+    session_of(post_from(&app, "2001:db8:7::7", "/api/login", "victim", "hunter2").await).await;
+    lock_out_from(&app, "198.51.100.1", "victim").await;
+    for (network, number_of) in [("203.0.113.", 30), ("2001:db8:7:", 30)] {
+        let mut answers = Vec::new();
+        for number in 10..10 + number_of {
+            let end = if network.contains(':') { "::1" } else { "" };
+            answers.push(log_in_from(&app, &format!("{network}{number}{end}"), "victim", "wrong").await);
+        }
+        assert_eq!(answers, [[401].repeat(10), [429].repeat(20)].concat(), "{network}");
+    }
+}
+
+#[tokio::test]
+async fn a_familiar_address_has_ten_guesses_and_not_ten_more_as_a_stranger() {
+    let app = TestApp::spawn_with(accounts_alone);
+    new_owner(&app).await;
+    lock_out_from(&app, OWNER, "AzureDiamond").await;
+    // What failed at home delays whoever comes from elsewhere too, but a newcomer's attempt is there.
+    assert_eq!(log_in_from(&app, STRANGER, "AzureDiamond", "hunter2").await, 200);
+}
+
+#[tokio::test]
+async fn after_a_hundred_failures_a_familiar_network_has_one_guess_a_day_and_a_live_token_goes_on() {
+    let app = TestApp::spawn_with(accounts_alone);
+    let token = new_owner(&app).await;
+    lock_out(&app, "AzureDiamond").await;
+    for _ in 10..100 {
+        app.clock.advance(Duration::from_secs(900));
+        assert_eq!(log_in_from(&app, STRANGER, "AzureDiamond", "wrong").await, 401);
+    }
+    assert_eq!(log_in_from(&app, OWNER, "AzureDiamond", "wrong").await, 401, "of a network that has not failed");
+    let refused = post_from(&app, OWNER, "/api/login", "AzureDiamond", "hunter2").await;
+    assert_eq!(retry_after(refused).await, 86_400);
+    let app = app.restart_with(accounts_alone);
+    assert_eq!(log_in_from(&app, OWNER, "AzureDiamond", "wrong").await, 401, "what a restart gives anew");
+    assert_eq!(log_in_from(&app, OWNER, "AzureDiamond", "hunter2").await, 429, "the hundred are remembered");
+    let change = json!({"current_password": "hunter2", "new_password": "hunter3"});
+    assert_eq!(app.ask(Method::POST, "/api/user/password", &token, Some(&change)).await.status(), 200);
+    assert_eq!(log_in_from(&app, OWNER, "AzureDiamond", "hunter3").await, 200);
+}
+
+#[tokio::test]
+async fn who_has_many_networks_side_by_side_cannot_keep_out_an_owner_who_is_somewhere_new() {
+    let app = TestApp::spawn_with(accounts_alone);
+    session_of(post_from(&app, "192.0.2.1", "/api/register", "victim", "hunter2").await).await;
+    let guess_from_all_over = async |to: u32| {
+        for number in 0..to {
+            // The addresses of one /48, its neighbours in one /32, and those of one /16.
+            for address in
+                [format!("2001:db8:0:{number:x}::1"), format!("2001:db8:{number:x}::1"), format!("198.51.{number}.1")]
+            {
+                log_in_from(&app, &address, "victim", "wrong").await;
+            }
+        }
+    };
+    guess_from_all_over(12).await;
+    assert_eq!(log_in_from(&app, "203.0.113.9", "victim", "mistyped").await, 401, "from the tenth failure on");
+    for day in 0..4 {
+        guess_from_all_over(12).await;
+        app.clock.advance(Duration::from_secs(86_400));
+        guess_from_all_over(12).await;
+        assert_eq!(log_in_from(&app, &format!("203.{day}.113.9"), "victim", "mistyped").await, 401, "day {day}");
+    }
+    assert_eq!(log_in_from(&app, "203.77.113.9", "victim", "hunter2").await, 200);
+}
+
+#[tokio::test]
+async fn a_refusal_comes_as_late_for_a_name_that_is_nobodys_as_for_one_that_has_logged_in_often() {
+    let app = TestApp::spawn_with(accounts_alone);
+    new_owner(&app).await;
+    for _ in 0..20 {
+        assert_eq!(log_in_from(&app, OWNER, "AzureDiamond", "hunter2").await, 200);
+    }
+    for name in ["AzureDiamond", "nobody"] {
+        lock_out(&app, name).await;
+        for _ in 0..20 {
+            let asked = Instant::now();
+            assert_eq!(log_in_from(&app, STRANGER, name, "wrong").await, 429);
+            assert!(asked.elapsed() >= Duration::from_millis(10), "{name}: not before a look may be over");
+        }
+    }
 }
 
 #[tokio::test]

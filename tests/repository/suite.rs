@@ -499,14 +499,7 @@ async fn events(fixture: &Fixture) -> Vec<String> {
 }
 
 fn refused(kind: EventKind, username: &str, millis: i64) -> RefusedAttempt {
-    RefusedAttempt {
-        at: at(millis),
-        kind,
-        username: Some(name(username)),
-        ip: None,
-        detail: "",
-        is_strangers: kind == EventKind::LoginFailed,
-    }
+    RefusedAttempt { at: at(millis), kind, username: Some(name(username)), ip: None, detail: "" }
 }
 
 pub async fn a_right_is_looked_up_in_the_transaction_that_uses_it(fixture: &Fixture) {

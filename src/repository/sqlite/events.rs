@@ -54,7 +54,8 @@ pub(super) fn record_refusal(connection: &Connection, attempt: &RefusedAttempt) 
         insert.execute(params![attempt.at.as_millis(), attempt.kind.name(), ip_text(attempt.ip), attempt.detail])?;
         return Ok(());
     };
-    if attempt.is_strangers {
+    // What a token's holder fails at is counted apart, and not over a restart.
+    if attempt.kind == EventKind::LoginFailed {
         let mut count = connection.prepare_cached(sql::COUNT_FAILURE)?;
         count.execute(params![account.user_id.0, attempt.at.as_millis()])?;
     }
