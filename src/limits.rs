@@ -18,7 +18,7 @@
 //!
 //! An attempt that is being checked counts as failed until it is known, so that many at once are no way around the count.
 //! All of it is decided before anything is hashed, and in bounded memory: the counts stand in a table like a processor's
-//! cache, where a newcomer to a full set replaces whoever is limited least.
+//! cache, where in a full set the one that is limited least makes room.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -171,9 +171,8 @@ impl Limits {
     /// [`TooMany`] when it may not be let through; it is then not counted.
     pub fn begin(&self, username: &Username, origin: Origin, now: Timestamp) -> Result<Attempt<'_>, TooMany> {
         let account = self.account(username);
-        let mut attempt = Attempt { limits: self, account, counts: [None; 3], is_newcomer: false };
         if !self.policy.enabled {
-            return Ok(attempt);
+            return Ok(Attempt { limits: self, account, counts: [None; 3], is_newcomer: false });
         }
         let counts = self.counts_of(account, origin);
         let mut table = lock(&self.accounts);
@@ -188,7 +187,6 @@ impl Limits {
                 neighbourhood.admit_rarely(now_millis)?;
                 let kept = if block.admit_rarely(now_millis).is_ok() { 0 } else { KEPT_FOR_BLOCKS };
                 admit(&mut lock(&self.newcomers), account, NEWCOMERS, kept, now)?;
-                attempt.is_newcomer = true;
             }
         }
         for key in counts.into_iter().flatten() {
@@ -196,8 +194,7 @@ impl Limits {
             failures.account = account;
             failures.pending += 1;
         }
-        attempt.counts = counts;
-        Ok(attempt)
+        Ok(Attempt { limits: self, account, counts, is_newcomer: matches!(origin, Origin::Newcomer(_)) })
     }
 
     /// Puts back what failures at an account a store remembers. Which neighbourhoods they came from it does not: what

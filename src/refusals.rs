@@ -5,13 +5,14 @@
 //! request pays the same for an account that exists and for one that does not comes with it.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::{EventKind, RefusedAttempt};
-use crate::user::Username;
+use crate::limits::network;
 
 /// How many failures are noted between two writes. Each has cost a hash, so it is only met by a store that is stuck.
 const MAX_FAILURES: usize = 10_000;
@@ -19,7 +20,8 @@ const MAX_FAILURES: usize = 10_000;
 /// What one source meets of its limits is noted once in this time.
 const SAME_AFTER: Duration = Duration::from_secs(60);
 
-/// How many throttled sources are noted in that time. Nobody fills the disk by being refused.
+/// How many throttled addresses and how many accounts are noted in that time. Nobody fills the disk by being refused, and
+/// whoever has very many addresses does not keep it from being noted what happens to accounts.
 const MAX_THROTTLED: usize = 100;
 
 /// Refused attempts that the store does not know yet.
@@ -29,7 +31,8 @@ pub struct Refusals(Mutex<Noted>);
 #[derive(Default)]
 struct Noted {
     attempts: Vec<RefusedAttempt>,
-    throttled: HashSet<(Option<String>, Option<IpAddr>, &'static str)>,
+    throttled_accounts: HashSet<String>,
+    throttled_addresses: HashSet<Option<IpAddr>>,
     throttled_since: Option<Timestamp>,
 }
 
@@ -40,14 +43,16 @@ impl Refusals {
         if attempt.kind == EventKind::Throttled {
             let is_over = noted.throttled_since.is_none_or(|since| since.plus(SAME_AFTER) <= attempt.at);
             if is_over {
-                noted.throttled.clear();
+                noted.throttled_accounts.clear();
+                noted.throttled_addresses.clear();
                 noted.throttled_since = Some(attempt.at);
             }
-            // However the name is spelled and wherever it comes from, it is one account's; else one address's.
-            let account = attempt.username.as_ref().map(Username::key);
-            let address = if account.is_none() { attempt.ip } else { None };
-            let source = (account, address, attempt.detail);
-            if noted.throttled.len() >= MAX_THROTTLED || !noted.throttled.insert(source) {
+            // However the name is spelled and wherever it comes from, it is one account's; else one client's.
+            let is_new = match &attempt.username {
+                Some(username) => note_source(&mut noted.throttled_accounts, username.key()),
+                None => note_source(&mut noted.throttled_addresses, attempt.ip.map(network)),
+            };
+            if !is_new {
                 return;
             }
         }
@@ -70,32 +75,56 @@ impl Refusals {
     }
 }
 
+/// Whether a source is to be noted: it is not yet, and there is room.
+fn note_source<T: Eq + Hash>(sources: &mut HashSet<T>, source: T) -> bool {
+    sources.len() < MAX_THROTTLED && sources.insert(source)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::user::Username;
+
+    fn refused(kind: EventKind, username: Option<&str>, ip: &str, millis: i64) -> RefusedAttempt {
+        RefusedAttempt {
+            at: Timestamp::from_millis(millis).unwrap(),
+            kind,
+            username: username.map(|name| Username::parse(name).unwrap()),
+            ip: Some(ip.parse().unwrap()),
+            detail: "",
+        }
+    }
 
     #[test]
     fn a_throttled_source_is_noted_once_a_minute_and_every_failure_each_time() {
         let refusals = Refusals::default();
-        let note = |kind, ip: u32, millis| {
-            refusals.note(RefusedAttempt {
-                at: Timestamp::from_millis(millis).unwrap(),
-                kind,
-                username: None,
-                ip: Some(IpAddr::V4(ip.into())),
-                detail: "address",
-            });
-        };
+        let note = |kind, ip: &str, millis| refusals.note(refused(kind, None, ip, millis));
         for _ in 0..3 {
-            note(EventKind::Throttled, 1, 0);
-            note(EventKind::LoginFailed, 1, 0);
+            note(EventKind::Throttled, "203.0.113.9", 0);
+            note(EventKind::LoginFailed, "203.0.113.9", 0);
         }
         assert_eq!(refusals.take().len(), 1 + 3);
-        note(EventKind::Throttled, 1, 59_999);
+        note(EventKind::Throttled, "203.0.113.9", 59_999);
         assert!(refusals.take().is_empty());
-        for ip in 0..1_000 {
-            note(EventKind::Throttled, ip, 60_000);
+        for number in 0..1_000 {
+            note(EventKind::Throttled, &format!("10.0.{}.{}", number / 250, number % 250), 60_000);
         }
         assert_eq!(refusals.take().len(), MAX_THROTTLED);
+    }
+
+    #[test]
+    fn who_has_many_addresses_does_not_keep_other_throttled_sources_from_being_noted() {
+        let refusals = Refusals::default();
+        for number in 0..1_000 {
+            refusals.note(refused(EventKind::Throttled, None, &format!("2001:db8::{number}"), 0));
+        }
+        assert_eq!(refusals.take().len(), 1, "of one IPv6 subscriber");
+        for number in 0..1_000 {
+            refusals.note(refused(EventKind::Throttled, None, &format!("2001:db8:{number}::1"), 0));
+        }
+        refusals.take();
+        refusals.note(refused(EventKind::Throttled, Some("AzureDiamond"), "203.0.113.9", 0));
+        refusals.note(refused(EventKind::Throttled, Some("azureDIAMOND"), "203.0.113.10", 0));
+        assert_eq!(refusals.take().len(), 1, "of an account");
     }
 }

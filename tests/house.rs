@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("user", &["clock", "field", "item"]),
     ("event", &["clock", "user"]),
     ("limits", &["clock", "user"]),
-    ("refusals", &["clock", "event", "user"]),
+    ("refusals", &["clock", "event", "limits"]),
     ("staff", &["event", "session", "user"]),
     ("session", &["clock", "token", "user"]),
     ("last_used", &["clock", "session", "token"]),
