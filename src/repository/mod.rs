@@ -420,7 +420,8 @@ pub trait Repository: Send + Sync {
     /// See [`RepositoryError`].
     async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Vec<Event>, RepositoryError>;
 
-    /// Stores refused attempts as events, and counts a failed login at the account that it was for.
+    /// Stores refused attempts as events, and counts a failed login at the account that it was for, unless a success or
+    /// a new password has followed it by now.
     ///
     /// # Errors
     /// See [`RepositoryError`].

@@ -920,13 +920,7 @@ impl Repository for SqliteRepository {
     }
 
     async fn record_refusals(&self, attempts: Vec<RefusedAttempt>) -> Result<(), RepositoryError> {
-        self.write(move |connection| {
-            for attempt in attempts {
-                events::record_refusal(connection, &attempt)?;
-            }
-            Ok(())
-        })
-        .await
+        self.write(move |connection| Ok(events::record_refusals(connection, &attempts)?)).await
     }
 
     async fn prune_events(&self, before: Timestamp, keep: u64) -> Result<usize, RepositoryError> {

@@ -476,6 +476,29 @@ async fn a_password_that_staff_or_a_command_set_makes_the_failures_forgotten() {
 }
 
 #[tokio::test]
+async fn failures_right_before_a_new_password_do_not_come_back_with_the_next_restart() {
+    let app = TestApp::spawn_with(accounts_alone);
+    let token = new_owner(&app).await;
+    let (root, _) = session_of(post_from(&app, OWNER, "/api/register", "root", "hunter2").await).await;
+    app.set("root", "is_superuser = 1");
+    let own = json!({"current_password": "hunter2", "new_password": "hunter2"});
+    let stored = || app.rows("SELECT count(*) FROM events WHERE kind = 'login_failed'").remove(0);
+    for (method, path, token, body, failures) in [
+        (Method::POST, "/api/user/password", &token, own, "10"),
+        (Method::PATCH, "/api/users/azurediamond", &root, json!({"password": "hunter2"}), "20"),
+    ] {
+        lock_out(&app, "AzureDiamond").await;
+        app.get(method, path, token, Some(&body)).await;
+        until("storing", || stored() == failures).await;
+        assert_eq!(app.count("login_failures"), 0, "{path}");
+    }
+    lock_out(&app, "AzureDiamond").await;
+    reset_from_another_process(&app).await;
+    until("storing", || stored() == "30").await;
+    assert_eq!(app.count("login_failures"), 0, "a command's");
+}
+
+#[tokio::test]
 async fn a_password_that_a_command_sets_right_after_a_start_makes_the_failures_forgotten() {
     let app = TestApp::spawn_with(accounts_alone);
     new_owner(&app).await;

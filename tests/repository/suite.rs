@@ -649,6 +649,27 @@ pub async fn a_password_that_was_set_is_found_behind_the_event_that_one_knew(fix
     assert_eq!(repository.list_resets(found.last_event).await.unwrap().usernames, []);
 }
 
+pub async fn a_failure_that_a_new_password_has_followed_by_now_is_not_counted(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    let (_, digest) = register(fixture, "AzureDiamond").await;
+    register(fixture, "other").await;
+    let reset = AccountChange { password_hash: Some(hash("$newer")), ..AccountChange::default() };
+    let failures = async |times: &[i64]| {
+        for name in ["AzureDiamond", "other"] {
+            let attempts = times.iter().map(|millis| refused(EventKind::LoginFailed, name, *millis)).collect();
+            repository.record_refusals(attempts).await.unwrap();
+        }
+        let stored = repository.list_failures(10).await.unwrap();
+        stored.iter().map(|stored| (stored.username.as_str().to_owned(), stored.count)).collect::<Vec<_>>()
+    };
+    assert!(repository.change_password(&caller(digest), hash(HASH), hash("$new"), at(3_000)).await.unwrap());
+    assert_eq!(failures(&[2_001, 2_002]).await, [("other".to_owned(), 2)], "its owner's");
+    repository.change_account(&Actor::CommandLine, &name("azurediamond"), reset, at(9_000)).await.unwrap().unwrap();
+    assert_eq!(failures(&[8_001, 8_999]).await, [("other".to_owned(), 4)], "an operator's");
+    let after = failures(&[8_500, 9_001, 9_002]).await;
+    assert_eq!(after, [("other".to_owned(), 7), ("AzureDiamond".to_owned(), 2)], "what comes after it counts");
+}
+
 pub async fn where_an_account_has_logged_in_from_is_known(fixture: &Fixture) {
     register(fixture, "AzureDiamond").await;
     let ip: IpAddr = "2001:db8::1".parse().unwrap();

@@ -1,5 +1,6 @@
 //! Events and failures in the file.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use rusqlite::{Connection, Row, params};
@@ -43,25 +44,47 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// An attempt that was refused. A stranger's name is kept only where it is an account's.
-pub(super) fn record_refusal(connection: &Connection, attempt: &RefusedAttempt) -> rusqlite::Result<()> {
+/// Attempts that were refused. A stranger's name is kept only where it is an account's.
+pub(super) fn record_refusals(connection: &Connection, attempts: &[RefusedAttempt]) -> rusqlite::Result<()> {
+    let Some(first) = attempts.iter().map(|attempt| attempt.at).min() else { return Ok(()) };
+    let new_passwords = list_new_passwords(connection, first)?;
+    for attempt in attempts {
+        record_refusal(connection, attempt, &new_passwords)?;
+    }
+    Ok(())
+}
+
+fn record_refusal(
+    connection: &Connection,
+    attempt: &RefusedAttempt,
+    new_passwords: &HashMap<i64, i64>,
+) -> rusqlite::Result<()> {
+    let at = attempt.at.as_millis();
     let account = match &attempt.username {
         Some(username) => staff::target_named(connection, username)?,
         None => None,
     };
     let Some(account) = account else {
         let mut insert = connection.prepare_cached(sql::INSERT_STRANGERS_EVENT)?;
-        insert.execute(params![attempt.at.as_millis(), attempt.kind.name(), ip_text(attempt.ip), attempt.detail])?;
+        insert.execute(params![at, attempt.kind.name(), ip_text(attempt.ip), attempt.detail])?;
         return Ok(());
     };
-    // What a token's holder fails at is counted apart, and not over a restart.
-    if attempt.kind == EventKind::LoginFailed {
-        let mut count = connection.prepare_cached(sql::COUNT_FAILURE)?;
-        count.execute(params![account.user_id.0, attempt.at.as_millis()])?;
+    let user_id = account.user_id.0;
+    // A new password makes forgotten what failed before it, also what is stored only now. And what a token's holder fails
+    // at is counted apart, and not over a restart.
+    let is_forgotten = new_passwords.get(&user_id).is_some_and(|set| *set >= at);
+    if attempt.kind == EventKind::LoginFailed && !is_forgotten {
+        connection.prepare_cached(sql::COUNT_FAILURE)?.execute(params![user_id, at])?;
     }
     // Whoever holds a session has shown who they are; a stranger has not.
     let actor = (attempt.kind != EventKind::ReauthenticationFailed).then_some("");
     insert(connection, attempt.kind, account.user_id, actor, attempt.ip, attempt.detail, attempt.at)
+}
+
+/// When each account that has a new password since then got it.
+fn list_new_passwords(connection: &Connection, since: Timestamp) -> rusqlite::Result<HashMap<i64, i64>> {
+    let mut list = connection.prepare_cached(sql::LIST_NEW_PASSWORDS)?;
+    list.query_map([since.as_millis()], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 pub(super) fn list(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<Event>> {

@@ -136,6 +136,12 @@ pub const LIST_FAMILIAR: &str = "SELECT ip FROM tokens WHERE user_id = ?1 \
      UNION ALL SELECT ip FROM (SELECT ip FROM events WHERE user_id = ?1 AND kind IN ('registered', 'logged_in') \
      ORDER BY id DESC LIMIT 100)";
 
+/// When each account that has a new password since `?1` got it. The events' numbers are in the order of their times, but
+/// for a second: so it reads the newest alone, from the end.
+pub const LIST_NEW_PASSWORDS: &str = "SELECT user_id, max(at) FROM events \
+     WHERE id > coalesce((SELECT id FROM events WHERE at < ?1 - 1000 ORDER BY id DESC LIMIT 1), 0) \
+     AND kind IN ('password_changed', 'password_set') GROUP BY user_id";
+
 /// A failure that a login has followed by now counts no more.
 pub const COUNT_FAILURE: &str = "INSERT INTO login_failures (user_id, failures, last_failed) \
      SELECT id, 1, ?2 FROM users WHERE id = ?1 AND last_login <= ?2 \
