@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::event::COMMAND_LINE;
 use crate::session::Caller;
-use crate::user::{PasswordHash, UserId, Username};
+use crate::user::{PasswordHash, User, UserId, Username};
 
 /// In whose name something is asked for. A session's rights are looked up in the very transaction that uses them.
 #[derive(Clone, Copy)]
@@ -142,6 +142,17 @@ pub struct UserQuery {
     pub after: Option<Username>,
     /// At most so many.
     pub limit: u32,
+    /// No more behind those whose lists together come to so many items, where it is said.
+    pub enough_items: Option<usize>,
+}
+
+impl UserQuery {
+    /// Whether these are as many accounts as may be answered; there may be more behind them.
+    #[must_use]
+    pub fn is_full(&self, users: &[User]) -> bool {
+        let items = || users.iter().map(|user| user.cellar.len() + user.wants.len()).sum::<usize>();
+        users.len() >= self.limit as usize || self.enough_items.is_some_and(|enough| items() >= enough)
+    }
 }
 
 #[cfg(test)]

@@ -357,7 +357,7 @@ pub trait Repository: Send + Sync {
     /// whether there is such an account is then not looked at.
     async fn check_rights(&self, actor: &Actor, username: Option<&Username>) -> Result<bool, RepositoryError>;
 
-    /// Accounts, in the order of their folded names.
+    /// Accounts, in the order of their folded names, until they are as many as [`UserQuery::is_full`] says.
     ///
     /// # Errors
     /// See [`RepositoryError`].

@@ -28,6 +28,10 @@ const AMBIGUOUS: &str = "tokens";
 /// How long a search may be.
 const MAX_SEARCH: usize = 100;
 
+/// After how many list items a page of accounts ends: they come to about a mebibyte. Whoever reads a page holds a
+/// connection to the file meanwhile, and all of it is in memory once.
+const ENOUGH_ITEMS: usize = 64 * 1024;
+
 /// Accounts, in the order of their names
 #[utoipa::path(
     get, path = "/api/users", operation_id = "list_users", tag = "staff", security(("Token" = [])),
@@ -37,10 +41,10 @@ const MAX_SEARCH: usize = 100;
         ("is_staff" = Option<bool>, Query, description = "Only staff, or only others"),
         ("is_superuser" = Option<bool>, Query, description = "Only superusers, or only others"),
         ("after" = Option<String>, Query, description = "Only those behind this name"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 1 to 100; 50 where it is not said"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many at most, 1 to 100; 50 where it is not said"),
     ),
     responses(
-        (status = 200, description = "A page; `Link` says where the next one is", body = [UserResponse]),
+        (status = 200, description = "A page; `Link` says where the next one is. It ends sooner once its lists come to 65,536 items", body = [UserResponse]),
         (status = 400, description = "A parameter cannot be", body = ErrorResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 403, description = "The caller is no staff", body = ErrorResponse),
@@ -64,11 +68,11 @@ pub(super) async fn list(
         is_superuser: query.take_boolean("is_superuser")?,
         after: query.take("after", "a name", |text| Username::parse(text).ok())?,
         limit: query.take_limit()?,
+        enough_items: Some(ENOUGH_ITEMS),
     };
     query.refuse_the_rest()?;
-    let limit = asked.limit as usize;
-    let users = repository.list_accounts(&Actor::Session(caller), asked).await?;
-    let next = users.get(limit - 1).map(|user| user.username.key());
+    let users = repository.list_accounts(&Actor::Session(caller), asked.clone()).await?;
+    let next = users.last().filter(|_| asked.is_full(&users)).map(|user| user.username.key());
     let shapes: Vec<_> = users.into_iter().map(UserResponse::from).collect();
     let mut response = respond(HttpResponse::Ok(), &shapes)?;
     if let Some(next) = next {

@@ -207,6 +207,29 @@ async fn a_list_is_given_in_pages_that_hold_everyone_once_in_the_order_of_their_
 }
 
 #[tokio::test]
+async fn a_page_of_accounts_with_long_lists_ends_sooner_and_the_pages_hold_everyone_once() {
+    let (app, root) = app_with_superuser().await;
+    let full = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)";
+    app.sqlite()
+        .execute_batch(&format!(
+            "BEGIN; {full} \
+             INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login) \
+             SELECT 'u' || (i + 100), 'u' || (i + 100), '', 0, 0, 0, 0 FROM n WHERE i <= 20; \
+             {full} INSERT INTO cellar (user_id, item_id, added) SELECT id, 9007199254740991 - i, 0 FROM n, users; \
+             {full} INSERT INTO wants (user_id, item_id, added) SELECT id, 9007199254740991 - i, 0 FROM n, users; COMMIT"
+        ))
+        .unwrap();
+    let pages = pages(&app, &root, "/api/users?limit=100").await;
+    for page in &pages {
+        assert!(page.to_string().len() < 2_000_000, "{}", page.to_string().len());
+    }
+    assert_eq!(pages.iter().map(|page| page.as_array().unwrap().len()).collect::<Vec<_>>(), [4, 4, 4, 4, 4, 1]);
+    let mut everyone = app.rows("SELECT username FROM users");
+    everyone.sort_unstable();
+    assert_eq!(pages.iter().flat_map(names).collect::<Vec<_>>(), everyone);
+}
+
+#[tokio::test]
 async fn a_query_that_cannot_be_is_400_and_echoes_nothing() {
     let (app, root) = app_with_superuser().await;
     let long = format!("search={}", "x".repeat(101));

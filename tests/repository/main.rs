@@ -82,6 +82,7 @@ macro_rules! contract {
             a_change_is_told_in_events_once_and_an_event_outlives_its_account
             a_refused_attempt_is_kept_without_a_name_that_is_nobodys
             a_password_that_was_set_is_found_behind_the_event_that_one_knew
+            a_list_of_accounts_ends_where_their_lists_come_to_enough_items
             a_failure_that_a_new_password_has_followed_by_now_is_not_counted
             where_an_account_has_logged_in_from_is_known
             old_events_are_forgotten_and_no_number_is_given_twice

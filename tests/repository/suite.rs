@@ -597,6 +597,21 @@ pub async fn a_change_is_told_in_events_once_and_an_event_outlives_its_account(f
     );
 }
 
+pub async fn a_list_of_accounts_ends_where_their_lists_come_to_enough_items(fixture: &Fixture) {
+    for username in ["a", "b", "c", "d"] {
+        let (_, digest) = register(fixture, username).await;
+        let items = (1..=10).map(|id| ItemId::new(id).unwrap()).collect();
+        fixture.repository.replace_items(&caller(digest), List::Wants, items, at(2_000)).await.unwrap();
+    }
+    for (enough_items, found, is_full) in
+        [(Some(1), 1, true), (Some(10), 1, true), (Some(11), 2, true), (Some(41), 4, false), (None, 4, false)]
+    {
+        let query = UserQuery { limit: 5, enough_items, ..UserQuery::default() };
+        let users = fixture.repository.list_accounts(&Actor::CommandLine, query.clone()).await.unwrap();
+        assert_eq!((users.len(), query.is_full(&users)), (found, is_full), "{enough_items:?}");
+    }
+}
+
 pub async fn a_refused_attempt_is_kept_without_a_name_that_is_nobodys(fixture: &Fixture) {
     let repository = fixture.repository.as_ref();
     let (user_id, _) = register(fixture, "AzureDiamond").await;

@@ -97,7 +97,14 @@ pub(super) fn list(connection: &Connection, actor: &Actor, query: &UserQuery) ->
             |row| Ok(UserId(row.get(0)?)),
         )?
         .collect::<Result<Vec<_>, _>>()?;
-    found.into_iter().map(|user_id| Ok(find_user(connection, user_id)?)).collect()
+    let mut users = Vec::new();
+    for user_id in found {
+        if query.is_full(&users) {
+            break;
+        }
+        users.push(find_user(connection, user_id)?);
+    }
+    Ok(users)
 }
 
 /// A pattern of LIKE for any text with this one in it.
