@@ -85,25 +85,34 @@ impl Acting {
         }
     }
 
-    /// Whether the account's sessions may be ended, and its password and state be changed.
+    /// Whether there is any account that this may be done to.
     #[must_use]
-    pub fn may_manage(&self, target: &Target) -> bool {
+    pub fn may_ever(&self, deed: Deed) -> bool {
         match self {
             Self::Operator => true,
-            Self::Staff { user_id, is_superuser, .. } => {
-                *user_id != target.user_id && (*is_superuser || !target.rights.any())
-            }
+            Self::Staff { is_superuser, .. } => deed == Deed::Manage || *is_superuser,
         }
     }
 
-    /// Whether the account may be deleted and its rights be changed.
+    /// Whether this may be done to the account.
     #[must_use]
-    pub fn may_govern(&self, target: &Target) -> bool {
+    pub fn may(&self, deed: Deed, target: &Target) -> bool {
         match self {
             Self::Operator => true,
-            Self::Staff { user_id, is_superuser, .. } => *is_superuser && *user_id != target.user_id,
+            Self::Staff { user_id, is_superuser, .. } => {
+                *user_id != target.user_id && (*is_superuser || (deed == Deed::Manage && !target.rights.any()))
+            }
         }
     }
+}
+
+/// What may be done to accounts, beside looking at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// To end its sessions, and change its password and state.
+    Manage,
+    /// To delete it, and change its rights.
+    Govern,
 }
 
 /// What is to be different about an account.
@@ -120,10 +129,10 @@ pub struct AccountChange {
 }
 
 impl AccountChange {
-    /// Whether it gives or takes a right.
+    /// What it does to an account: to give or take a right is more than all else.
     #[must_use]
-    pub fn is_about_rights(&self) -> bool {
-        self.is_staff.is_some() || self.is_superuser.is_some()
+    pub fn deed(&self) -> Deed {
+        if self.is_staff.is_some() || self.is_superuser.is_some() { Deed::Govern } else { Deed::Manage }
     }
 }
 
@@ -175,9 +184,11 @@ mod tests {
             (true, target(2, true, true), true, true),
             (true, target(1, true, true), false, false),
         ] {
-            assert_eq!(acting(is_superuser).may_manage(&account), manage, "{is_superuser} {account:?}");
-            assert_eq!(acting(is_superuser).may_govern(&account), govern, "{is_superuser} {account:?}");
+            assert_eq!(acting(is_superuser).may(Deed::Manage, &account), manage, "{is_superuser} {account:?}");
+            assert_eq!(acting(is_superuser).may(Deed::Govern, &account), govern, "{is_superuser} {account:?}");
         }
-        assert!(Acting::Operator.may_govern(&target(1, true, true)));
+        assert!(Acting::Operator.may(Deed::Govern, &target(1, true, true)));
+        assert!(acting(false).may_ever(Deed::Manage) && !acting(false).may_ever(Deed::Govern));
+        assert!(acting(true).may_ever(Deed::Govern) && Acting::Operator.may_ever(Deed::Govern));
     }
 }

@@ -26,7 +26,7 @@ use crate::clock::Timestamp;
 use crate::event::{Event, EventQuery, RefusedAttempt};
 use crate::item::{ItemId, List};
 use crate::session::{Caller, Liveness, NewSession, Session, SessionDetails, SessionId};
-use crate::staff::{AccountChange, Actor, Rights, UserQuery};
+use crate::staff::{AccountChange, Actor, Deed, Rights, UserQuery};
 use crate::token::TokenDigest;
 use crate::user::{Credentials, NewUser, PasswordHash, ProfileChanges, User, UserId, Username};
 
@@ -349,13 +349,19 @@ pub trait Repository: Send + Sync {
     /// [`RepositoryError::Conflict`] when the name is taken.
     async fn create_account(&self, user: NewUser, rights: Rights, now: Timestamp) -> Result<User, RepositoryError>;
 
-    /// Whether the actor may look after others, and manage this account where one is named: before anything else is
-    /// looked at, and anything is hashed. What is then done looks again. `false` when there is no account of this name.
+    /// Whether the actor may do this to the account that is named, or to any where none is: before anything else is
+    /// looked at, and anything is hashed. Whoever may do anything to others may look at all. What is then done looks
+    /// again. `false` when there is no account of this name.
     ///
     /// # Errors
-    /// [`RepositoryError::Forbidden`], as in every method below that takes an actor, when it has no right to this;
-    /// whether there is such an account is then not looked at.
-    async fn check_rights(&self, actor: &Actor, username: Option<&Username>) -> Result<bool, RepositoryError>;
+    /// [`RepositoryError::Forbidden`], as in every method below that takes an actor, when it has no right to this. For an
+    /// actor who may do nothing to others, whether there is such an account is not looked at.
+    async fn check_rights(
+        &self,
+        actor: &Actor,
+        deed: Deed,
+        username: Option<&Username>,
+    ) -> Result<bool, RepositoryError>;
 
     /// Accounts, in the order of their folded names, until they are as many as [`UserQuery::is_full`] says.
     ///

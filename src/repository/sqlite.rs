@@ -43,7 +43,7 @@ use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, EventQuery, RefusedAttempt};
 use crate::item::{ItemId, List};
 use crate::session::{Caller, Liveness, NewSession, Session, SessionDetails, SessionId, UserAgent};
-use crate::staff::{AccountChange, Actor, Rights, UserQuery};
+use crate::staff::{AccountChange, Actor, Deed, Rights, UserQuery};
 use crate::token::TokenDigest;
 use crate::user::{Credentials, NewUser, PasswordHash, Profile, ProfileChanges, User, UserId, Username};
 
@@ -851,9 +851,14 @@ impl Repository for SqliteRepository {
         self.write(move |connection| staff::create(connection, &user, rights, now)).await
     }
 
-    async fn check_rights(&self, actor: &Actor, username: Option<&Username>) -> Result<bool, RepositoryError> {
+    async fn check_rights(
+        &self,
+        actor: &Actor,
+        deed: Deed,
+        username: Option<&Username>,
+    ) -> Result<bool, RepositoryError> {
         let (actor, username) = (*actor, username.cloned());
-        self.read_at_once(move |connection| staff::check_rights(connection, &actor, username.as_ref())).await
+        self.read_at_once(move |connection| staff::check_rights(connection, &actor, deed, username.as_ref())).await
     }
 
     async fn list_accounts(&self, actor: &Actor, query: UserQuery) -> Result<Vec<User>, RepositoryError> {

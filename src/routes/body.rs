@@ -1,5 +1,7 @@
 //! Reading a request's body: a JSON object within its size and its time.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -56,6 +58,24 @@ impl FromRequest for AuthenticatedBody {
             let Authenticated(caller) = authenticated.await?;
             Ok(Self { caller, body: body.read().await? })
         })
+    }
+}
+
+/// A body that nobody has read: what the caller may do comes first.
+pub(super) struct UnreadBody(BodyReader);
+
+impl FromRequest for UnreadBody {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        ready(Ok(Self(BodyReader::new(request, payload))))
+    }
+}
+
+impl UnreadBody {
+    pub(super) async fn read(self) -> Result<JsonBody, ApiError> {
+        JsonBody::from_value(self.0.read().await?)
     }
 }
 

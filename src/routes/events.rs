@@ -11,7 +11,7 @@ use crate::auth::Authenticated;
 use crate::error::ApiError;
 use crate::event::{Event, EventKind, EventQuery};
 use crate::repository::Repository;
-use crate::staff::Actor;
+use crate::staff::{Actor, Deed};
 use crate::user::Username;
 
 /// A security event.
@@ -101,7 +101,7 @@ pub(super) async fn list(
     query: UnreadQuery,
     repository: web::Data<dyn Repository>,
 ) -> Result<HttpResponse, ApiError> {
-    repository.check_rights(&Actor::Session(caller), None).await?;
+    repository.check_rights(&Actor::Session(caller), Deed::Manage, None).await?;
     let mut query = query.read()?;
     let username = query.take("username", "a name", |text| Username::parse(text).ok())?;
     let asked = read(&mut query, username)?;

@@ -4,7 +4,7 @@
 use actix_web::{HttpResponse, web};
 use utoipa::ToSchema;
 
-use super::body::{AuthenticatedBody, JsonBody};
+use super::body::{JsonBody, UnreadBody};
 use super::client::Client;
 use super::gate::Gate;
 use super::query::UnreadQuery;
@@ -19,7 +19,7 @@ use crate::limits::Call;
 use crate::password::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::Repository;
 use crate::session::{SessionId, SessionPolicy};
-use crate::staff::{AccountChange, Actor, UserQuery};
+use crate::staff::{AccountChange, Actor, Deed, UserQuery};
 use crate::user::Username;
 
 /// Clients drop a segment `.` from a path. To end the sessions of an account called `.` must not delete this one.
@@ -55,7 +55,7 @@ pub(super) async fn list(
     query: UnreadQuery,
     repository: web::Data<dyn Repository>,
 ) -> Result<HttpResponse, ApiError> {
-    repository.check_rights(&Actor::Session(caller), None).await?;
+    repository.check_rights(&Actor::Session(caller), Deed::Manage, None).await?;
     let mut query = query.read()?;
     // No name and no address has a control character, and a store may take one for the text's end.
     let is_text = |text: &str| (1..=MAX_SEARCH).contains(&text.chars().count()) && !text.contains(char::is_control);
@@ -137,8 +137,9 @@ pub(super) struct AccountRequest {
 )]
 #[expect(clippy::too_many_arguments, reason = "the framework hands a handler its parts one by one")]
 pub(super) async fn change(
-    AuthenticatedBody { caller, body }: AuthenticatedBody,
+    Authenticated(caller): Authenticated,
     username: web::Path<String>,
+    body: UnreadBody,
     client: Client,
     repository: web::Data<dyn Repository>,
     passwords: web::Data<Passwords>,
@@ -148,9 +149,12 @@ pub(super) async fn change(
 ) -> Result<HttpResponse, ApiError> {
     let actor = Actor::Session(caller);
     let username = parse(&username, &actor, &repository).await?;
-    // Before a field is looked at or a password hashed.
-    let is_there = repository.check_rights(&actor, Some(&username)).await?;
-    let mut body = JsonBody::from_value(body)?;
+    // Before the body is read, and what it asks for before its values are looked at or a password is hashed.
+    let is_there = repository.check_rights(&actor, Deed::Manage, Some(&username)).await?;
+    let mut body = body.read().await?;
+    if body.0.keys().any(|field| ["is_staff", "is_superuser"].contains(&field)) {
+        repository.check_rights(&actor, Deed::Govern, Some(&username)).await?;
+    }
     let mut change = AccountChange {
         is_active: boolean(&mut body, "is_active")?,
         is_staff: boolean(&mut body, "is_staff")?,
@@ -192,6 +196,7 @@ fn boolean(body: &mut JsonBody, field: &'static str) -> Result<Option<bool>, Api
     params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
     responses(
         (status = 200, description = "All of it is gone", body = StatusResponse),
+        (status = 400, description = "It is called `tokens`: such an account is deleted at the command line", body = ErrorResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 403, description = "The caller is no superuser, or is the account", body = ErrorResponse),
         (status = 404, description = "There is no account of this name", body = ErrorResponse),
@@ -205,9 +210,10 @@ pub(super) async fn delete(
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
     let actor = Actor::Session(caller);
+    // Whether there is such an account, or could be, is not shown to whoever may delete none.
+    repository.check_rights(&actor, Deed::Govern, None).await?;
     let username = parse(&username, &actor, &repository).await?;
     if username.key() == AMBIGUOUS {
-        repository.check_rights(&actor, Some(&username)).await?;
         return Err(ApiError::InvalidData("an account of this name is deleted at the command line".to_owned()));
     }
     if !repository.delete_account(&actor, &username, clock.now()).await? {
@@ -288,7 +294,7 @@ pub(super) async fn end_session(
     let actor = Actor::Session(caller);
     let username = parse(&username, &actor, &repository).await?;
     let Some(id) = SessionId::parse(&id) else {
-        repository.check_rights(&actor, Some(&username)).await?;
+        repository.check_rights(&actor, Deed::Manage, Some(&username)).await?;
         return Err(ApiError::NotFound);
     };
     let ended = repository.revoke_account_sessions(&actor, &username, Some(id), caller.live, clock.now()).await?;
@@ -303,6 +309,6 @@ async fn parse(text: &str, actor: &Actor, repository: &web::Data<dyn Repository>
     if let Ok(username) = Username::parse(text) {
         return Ok(username);
     }
-    repository.check_rights(actor, None).await?;
+    repository.check_rights(actor, Deed::Manage, None).await?;
     Err(ApiError::NotFound)
 }

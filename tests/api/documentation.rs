@@ -60,6 +60,14 @@ async fn every_call_is_documented_with_its_answers_and_whether_it_needs_a_token(
 }
 
 #[tokio::test]
+async fn a_name_that_cannot_be_deleted_by_a_client_is_documented() {
+    let app = TestApp::spawn();
+    let document = document(&app).await;
+    let answers = &document["paths"]["/api/users/{username}"]["delete"]["responses"];
+    assert!(answers["400"]["description"].as_str().unwrap().contains("`tokens`"), "{answers}");
+}
+
+#[tokio::test]
 async fn the_examples_are_the_sources() {
     let app = TestApp::spawn();
     let text = document(&app).await.to_string();

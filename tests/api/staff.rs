@@ -355,3 +355,56 @@ async fn whoever_has_no_right_is_told_so_whatever_the_query() {
         assert_eq!(app.ask(Method::GET, path, &token, None).await.status(), 403, "{path}");
     }
 }
+
+#[tokio::test]
+async fn whoever_has_no_right_is_told_so_before_the_body_is_read() {
+    let app = TestApp::spawn();
+    let token = app.new_user("plain").await;
+    app.new_user("staff").await;
+    app.set("staff", "is_staff = 1");
+    for target in ["plain", "staff", "nobody", "no%20name"] {
+        let path = format!("/api/users/{target}");
+        for (content_type, body) in [
+            ("application/json", "{"),
+            ("application/json", "[]"),
+            ("application/json", r#"{"is_active": 1}"#),
+            ("text/plain", "{}"),
+        ] {
+            let request = app.client.patch(app.url(&path)).header("Authorization", format!("Token {token}"));
+            let response = request.header("Content-Type", content_type).body(body).send().await.unwrap();
+            assert_eq!(response.status(), 403, "{path} {content_type} {body}");
+        }
+        // The body never comes, and would be too large.
+        let head = format!(
+            "PATCH {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Token {token}\r\nContent-Type: application/json\r\n\
+             Content-Length: 2000000\r\n\r\n"
+        );
+        app.raw(head).assert_error(403);
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_no_right_is_told_so_before_a_password_is_looked_at_and_for_whatever_name() {
+    let app = TestApp::spawn_with(|config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.login.count = 1;
+        config.password.min_length = 7;
+    });
+    let token = app.new_user("staff").await;
+    app.set("staff", "is_staff = 1");
+    app.new_user("plain").await;
+    app.new_user("tokens").await;
+    for (field, value) in [("is_staff", json!(true)), ("is_superuser", json!(false)), ("is_staff", json!("x"))] {
+        for password in ["hunter3", "hunter3", "short"] {
+            let change = json!({field: value, "password": password});
+            let response = app.ask(Method::PATCH, "/api/users/plain", &token, Some(&change)).await;
+            assert_eq!(response.status(), 403, "{change}");
+        }
+    }
+    // None of these has cost one of the address's logins.
+    assert_eq!(app.log_in("plain", "hunter2").await.status(), 200);
+    for target in ["plain", "nobody", "a%20b", "%ff", "tokens", "TOKENS"] {
+        let response = app.ask(Method::DELETE, &format!("/api/users/{target}"), &token, None).await;
+        assert_eq!(response.status(), 403, "{target}");
+    }
+}

@@ -9,7 +9,7 @@ use crate::repository::cache::Change;
 use crate::repository::writer::Transaction;
 use crate::repository::{RepositoryError, UniqueField};
 use crate::session::{Liveness, SessionDetails, SessionId};
-use crate::staff::{AccountChange, Acting, Actor, Rights, Target, UserQuery};
+use crate::staff::{AccountChange, Acting, Actor, Deed, Rights, Target, UserQuery};
 use crate::user::{NewUser, PasswordHash, User, UserId, Username};
 
 /// Whoever asks, where they have any right over others.
@@ -29,12 +29,13 @@ pub(super) fn require(connection: &Connection, actor: &Actor) -> Result<Acting, 
 pub(super) fn check_rights(
     connection: &Connection,
     actor: &Actor,
+    deed: Deed,
     username: Option<&Username>,
 ) -> Result<bool, Failure> {
     let acting = require(connection, actor)?;
-    let Some(username) = username else { return Ok(true) };
+    let Some(username) = username else { return allow(acting.may_ever(deed)).map(|()| true) };
     let Some(target) = target_named(connection, username)? else { return Ok(false) };
-    allow(acting.may_manage(&target)).map(|()| true)
+    allow(acting.may(deed, &target)).map(|()| true)
 }
 
 fn allow(allowed: bool) -> Result<(), Failure> {
@@ -134,7 +135,7 @@ pub(super) fn change(
 ) -> Result<Option<User>, Failure> {
     let acting = require(connection, actor)?;
     let Some(before) = target_named(connection, username)? else { return Ok(None) };
-    allow(acting.may_manage(&before) && (!change.is_about_rights() || acting.may_govern(&before)))?;
+    allow(acting.may(change.deed(), &before))?;
     let after = Target {
         is_active: change.is_active.unwrap_or(before.is_active),
         rights: Rights {
@@ -190,10 +191,9 @@ pub(super) fn delete(
 ) -> Result<bool, Failure> {
     let acting = require(connection, actor)?;
     // Whether there is such an account is not shown to whoever could not delete it anyway.
-    let is_superuser = !matches!(acting, Acting::Staff { is_superuser: false, .. });
-    allow(is_superuser)?;
+    allow(acting.may_ever(Deed::Govern))?;
     let Some(target) = target_named(connection, username)? else { return Ok(false) };
-    allow(acting.may_govern(&target))?;
+    allow(acting.may(Deed::Govern, &target))?;
     keep_a_superuser(connection, &target)?;
     // While it is still there to be named.
     events::insert(connection, EventKind::Deleted, target.user_id, Some(acting.name()), actor.ip(), "", now)?;
@@ -224,7 +224,7 @@ pub(super) fn revoke_sessions(
 ) -> Result<Option<usize>, Failure> {
     let acting = require(connection, actor)?;
     let Some(target) = target_named(connection, username)? else { return Ok(None) };
-    allow(acting.may_manage(&target))?;
+    allow(acting.may(Deed::Manage, &target))?;
     connection.changes(target.user_id, Change::Sessions);
     let (kind, ended) = if let Some(id) = id {
         (EventKind::SessionRevoked, usize::from(delete_session(connection, target.user_id, id, live)?))
