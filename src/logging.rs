@@ -1,7 +1,7 @@
 //! The log: one line an event on standard error, filtered by `RUST_LOG`.
 //!
 //! Whatever a line holds, it stays one line and shows no token: control characters are escaped, and a run of hex digits
-//! that could be most of a token is masked, whoever wrote it.
+//! that could be most of a token is masked, whoever wrote it and however (`%34` is one).
 //!
 //! A thread of its own writes the lines, many at a time: no request waits for whoever reads them. Where nobody keeps up,
 //! lines are dropped and their number is told.
@@ -158,21 +158,31 @@ fn printable(text: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
-        out.push_str(if digits >= MASKED { "[masked]" } else { &rest[..digits] });
-        rest = &rest[digits..];
-        let end = rest.find(|c: char| c.is_ascii_hexdigit()).unwrap_or(rest.len());
-        for c in rest[..end].chars() {
-            if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-                let _ = write!(out, "{}", c.escape_default());
-            } else {
-                out.push(c);
-            }
+    while let Some(c) = rest.chars().next() {
+        let (digits, length) = hex_digits(rest);
+        if digits > 0 {
+            out.push_str(if digits >= MASKED { "[masked]" } else { &rest[..length] });
+        } else if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            let _ = write!(out, "{}", c.escape_default());
+        } else {
+            out.push(c);
         }
-        rest = &rest[end..];
+        rest = &rest[if digits > 0 { length } else { c.len_utf8() }..];
     }
     Cow::Owned(out)
+}
+
+/// How many hex digits the text begins with, and in how many bytes: a path may have them written as `%34`.
+fn hex_digits(text: &str) -> (usize, usize) {
+    let (mut digits, mut length) = (0, 0);
+    loop {
+        length += match &text.as_bytes()[length..] {
+            [digit, ..] if digit.is_ascii_hexdigit() => 1,
+            [b'%', b'3', b'0'..=b'9', ..] | [b'%', b'4' | b'6', b'1'..=b'6', ..] => 3,
+            _ => return (digits, length),
+        };
+        digits += 1;
+    }
 }
 
 /// Whether a line can be written as it is, as nearly every line can.
@@ -180,7 +190,7 @@ fn is_plain(text: &str) -> bool {
     let mut digits = 0;
     text.bytes().all(|byte| {
         digits = if byte.is_ascii_hexdigit() { digits + 1 } else { 0 };
-        digits < MASKED && (b' '..=b'~').contains(&byte)
+        digits < MASKED && byte != b'%' && (b' '..=b'~').contains(&byte)
     })
 }
 
@@ -195,5 +205,16 @@ mod tests {
         assert_eq!(printable(&format!("path=/x/{token}/y {}", token.to_uppercase())), "path=/x/[masked]/y [masked]");
         assert_eq!(printable(&format!("path=/{}", &token[..39])), "path=/[masked]");
         assert_eq!(printable("request_id=0123456789abcdef ünï"), "request_id=0123456789abcdef ünï");
+        for every in [1, 2, 3] {
+            let encode =
+                |(at, c): (usize, char)| if at % every == 0 { format!("%{:02x}", c as u32) } else { c.to_string() };
+            let encoded: String = token.chars().enumerate().map(encode).collect();
+            assert_eq!(printable(&format!("path=/x/{encoded}/y")), "path=/x/[masked]/y");
+            let upper: String = token.to_uppercase().chars().enumerate().map(encode).collect();
+            assert_eq!(printable(&format!("path=/{upper}")), "path=/[masked]");
+        }
+        for plain in ["path=/a%20b%", "path=/%", "path=/100%25/%e4%f6/%34%3", "path=/%%%34x"] {
+            assert_eq!(printable(plain), plain);
+        }
     }
 }
