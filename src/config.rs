@@ -784,9 +784,16 @@ impl ServerConfig {
     }
 }
 
-/// A network, or an address that is one by itself.
+/// A network, or an address that is one by itself. One of IPv4 addresses in their IPv6 form is the IPv4 network: peers are
+/// compared in that form. A network that only begins among them could be meant for nobody.
 fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    let network: IpNet = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
+    match network.addr().to_canonical() {
+        IpAddr::V4(address) if network.addr().is_ipv6() => {
+            IpNet::new(address.into(), network.prefix_len().checked_sub(96)?).ok()
+        }
+        _ => Some(network),
+    }
 }
 
 fn take_tokens(settings: &mut Settings) -> Result<SessionPolicy, ConfigError> {
@@ -944,6 +951,22 @@ mod tests {
         assert!(config.database.path.is_absolute() && config.backup.folder.is_absolute());
         assert_eq!(config.backup.folder, config.database.path.with_file_name("backups"));
         assert_eq!(config.server.trusted_proxies.show(), serde_json::json!(["127.0.0.1/32"]));
+    }
+
+    #[test]
+    fn a_network_of_ipv4_addresses_in_their_ipv6_form_is_the_ipv4_network() {
+        let proxies = |text: &str| from_text(&format!("[server]\ntrusted_proxies = [\"{text}\"]"));
+        for (text, network) in [
+            ("::ffff:127.0.0.1", "127.0.0.1/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::/0", "::/0"),
+        ] {
+            let shown = proxies(text).unwrap().server.trusted_proxies.show();
+            assert_eq!(shown, serde_json::json!([network]), "{text}");
+        }
+        assert!(proxies("::ffff:10.0.0.0/95").is_err());
     }
 
     #[test]

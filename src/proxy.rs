@@ -12,7 +12,7 @@ use ipnet::IpNet;
 #[derive(Debug)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
-    /// Said once: a proxy on this machine that nobody trusts makes all of its clients one.
+    /// Said once: a proxy close by that nobody trusts makes all of its clients one.
     warned: Once,
 }
 
@@ -27,11 +27,11 @@ impl TrustedProxies {
     pub fn client<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
         let mut client = peer.to_canonical();
         let mut forwarded = forwarded.rev().peekable();
-        if forwarded.peek().is_some() && client.is_loopback() && !self.trusts(client) {
+        if forwarded.peek().is_some() && is_close(client) && !self.trusts(client) {
             self.warned.call_once(|| {
                 log::warn!(
-                    "a proxy on this machine sends X-Forwarded-For and is not trusted: all of its clients count as one \
-                     address; see [server] trusted_proxies"
+                    "{client} sends X-Forwarded-For and is not trusted: if it is a proxy, all of its clients count as \
+                     one address; see [server] trusted_proxies"
                 );
             });
         }
@@ -51,6 +51,15 @@ impl TrustedProxies {
 
     fn trusts(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Whether an address is of this machine or of a private network, where proxies are. Anyone else may send the header, and
+/// is not to be warned of.
+fn is_close(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 
@@ -81,5 +90,22 @@ mod tests {
         assert_eq!(client(&trusted, "127.0.0.1", &["198.51.100.1, 203.0.113.9, 10.1.2.3"]), "203.0.113.9");
         assert_eq!(client(&trusted, "127.0.0.1", &["198.51.100.1", "203.0.113.9", "10.1.2.3"]), "203.0.113.9");
         assert_eq!(client(&trusted, "127.0.0.1", &["203.0.113.9, junk, 10.1.2.3"]), "10.1.2.3");
+    }
+
+    #[test]
+    fn a_proxy_close_by_that_nobody_trusts_is_warned_of_and_a_stranger_is_not() {
+        let warns = |trusted: &[&str], peer: &str, forwarded: &[&str]| {
+            let proxies = TrustedProxies::new(trusted.iter().map(|network| network.parse().unwrap()).collect());
+            proxies.client(peer.parse().unwrap(), forwarded.iter().copied());
+            proxies.warned.is_completed()
+        };
+        for near in
+            ["127.0.0.1", "::1", "::ffff:10.0.0.2", "172.17.0.1", "192.168.1.1", "169.254.0.1", "fd00::1", "fe80::1"]
+        {
+            assert!(warns(&["192.0.2.1/32"], near, &["203.0.113.9"]), "{near}");
+            assert!(!warns(&[], near, &[]), "{near}: no proxy");
+        }
+        assert!(!warns(&["10.0.0.0/8"], "10.0.0.2", &["203.0.113.9"]), "trusted");
+        assert!(!warns(&[], "203.0.113.9", &["10.0.0.2"]), "a stranger");
     }
 }
