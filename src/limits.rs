@@ -47,7 +47,7 @@ const KEPT_FOR_BLOCKS: u32 = 5;
 
 /// How many counts share a set of the table.
 const WAYS: usize = 8;
-/// How many sets there are. A full table takes one to two MiB.
+/// How many sets there are. A full table takes two to three MiB.
 const SETS: usize = 8192;
 
 /// So many attempts in a time.
