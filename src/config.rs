@@ -5,6 +5,7 @@
 //! flag. [`Settings`] gathers the raw values with their origins; [`Config`] is what they mean.
 
 use std::collections::BTreeMap;
+use std::convert::identity;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
@@ -260,15 +261,19 @@ impl Settings {
         self.take_as(name, default, expected, read, |time| time.map_or(none.into(), |time| time.show()))
     }
 
-    /// The same for a number of threads: `"auto"` is one a core, on whatever machine that is.
-    fn take_threads(&mut self, name: (&'static str, &'static str)) -> Result<NonZeroUsize, ConfigError> {
+    /// The same for a number of threads: what `"auto"` is depends on the number of cores, on whatever machine that is.
+    fn take_threads(
+        &mut self,
+        name: (&'static str, &'static str),
+        auto: fn(NonZeroUsize) -> NonZeroUsize,
+    ) -> Result<NonZeroUsize, ConfigError> {
         let read = |raw: &Raw| match raw.text() {
             Some("auto") => Some(None),
             _ => raw.count(1, 1024).and_then(NonZeroUsize::new).map(Some),
         };
         let show = |threads: &Option<NonZeroUsize>| threads.map_or("auto".into(), |threads| threads.get().into());
         let threads = self.take_as(name, None, "\"auto\" or a whole number from 1 to 1024", read, show)?;
-        Ok(threads.unwrap_or_else(cores))
+        Ok(threads.unwrap_or_else(|| auto(cores())))
     }
 
     /// The same for the cache: `"auto"` is what [`usual_cache`] says, on whatever machine that is.
@@ -752,7 +757,7 @@ impl ServerConfig {
                 "an address and a port such as \"127.0.0.1:8000\"",
                 |raw| raw.text()?.parse().ok(),
             )?,
-            workers: settings.take_threads(("server", "workers"))?,
+            workers: settings.take_threads(("server", "workers"), half)?,
             body_limit: settings.take(
                 ("server", "body_limit"),
                 ByteSize::mib(1),
@@ -874,7 +879,7 @@ impl PasswordConfig {
                 &format!("a whole number from {} to {}", COSTS.start(), COSTS.end()),
                 |raw| raw.integer().and_then(|cost| u32::try_from(cost).ok()).filter(|cost| COSTS.contains(cost)),
             )?,
-            hash_threads: settings.take_threads(("password", "hash_threads"))?,
+            hash_threads: settings.take_threads(("password", "hash_threads"), identity)?,
             hash_queue: settings
                 .take(("password", "hash_queue"), 64, "a whole number from 1 to 100000", |raw| raw.count(1, 100_000))?,
             min_length: settings
@@ -882,6 +887,11 @@ impl PasswordConfig {
             reject_common: settings.take(("password", "reject_common"), false, "true or false", Raw::boolean)?,
         })
     }
+}
+
+/// Half of the cores, and at least one: the others are for the proxy in front, for the writer and for hashing.
+fn half(cores: NonZeroUsize) -> NonZeroUsize {
+    NonZeroUsize::new(cores.get() / 2).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// `*` alone, or origins.

@@ -232,10 +232,10 @@ fn serve(shared: &Shared, number: usize) {
     }
 }
 
-/// How far a thread steps aside. Against a thread of normal priority that wants the same core, Linux gives it two fifths
-/// of that core's time, and as the others rest between requests they hardly notice. Measured beside 0 to 19 and the idle
-/// class: a higher one, from 10 on, let a flood of token checks leave the logins less than a quarter of their rate.
-const NICENESS: i32 = 4;
+/// How far a thread steps aside. Against a thread of normal priority that wants the same core all the time, Linux gives
+/// it a fifteenth of that core. Measured beside 4 to 16: the higher it is, the less the token checks feel of a flood of
+/// logins, and from 14 on they leave the logins less than a quarter of their rate.
+const NICENESS: i32 = 12;
 
 /// Lets the rest of the service, and of the machine, go first.
 pub fn step_aside(thread: &str, niceness: i32) {

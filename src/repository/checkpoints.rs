@@ -28,8 +28,8 @@ pub(super) struct Pace {
     emptied_every: Duration,
 }
 
-/// 16 MiB, four times SQLite's own number: what changes often is moved once for many changes.
-pub(super) const PACE: Pace = Pace { long: 4_000, step: 1_000, emptied_every: Duration::from_secs(60) };
+/// 64 MiB, sixteen times SQLite's own number: what changes often is moved once for many changes.
+pub(super) const PACE: Pace = Pace { long: 16_000, step: 4_000, emptied_every: Duration::from_secs(60) };
 
 /// How long the end waits for whoever holds the log.
 const HELD_AT_THE_END: Duration = Duration::from_millis(100);
