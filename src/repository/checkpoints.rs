@@ -4,7 +4,9 @@
 //! a thread with a connection of its own copies what the log holds while the writer goes on, and the writer stops only
 //! for the rest: the log begins again where all of it is in the file, and that takes a moment without a change.
 //!
-//! Where nothing makes the log long, it is emptied all the same before long: what was deleted is not to stay in it.
+//! Where nothing makes the log long, it is emptied all the same before long: what was deleted is not to stay in it. The
+//! writer does that itself when the thread has copied all of it. Done by another connection it would look to the writer
+//! like a change by another process.
 
 use std::cell::Cell;
 use std::fs;
@@ -24,7 +26,7 @@ pub(super) struct Pace {
     long: i32,
     /// How many more it may have before the next try, where a reader has kept the last one from beginning the log again.
     step: i32,
-    /// How long what was deleted may stay in a log that nothing makes long.
+    /// How long a log may rest before the thread copies it, and again before the writer empties it.
     emptied_every: Duration,
 }
 
@@ -39,14 +41,24 @@ thread_local! {
     static PAGES: Cell<i32> = const { Cell::new(0) };
 }
 
+/// What the thread has done.
+#[derive(Default)]
+struct Copied {
+    /// What it was asked for.
+    asked: AtomicBool,
+    /// All of a log that nobody made long.
+    resting: AtomicBool,
+}
+
 /// The writer's side of it.
 pub(super) struct Checkpoints {
     /// To ask the thread; nobody hears where it could not open the file.
     ask: SyncSender<()>,
     thread: JoinHandle<()>,
-    /// Whether the thread has done what it was asked for.
-    copied: Arc<AtomicBool>,
+    copied: Arc<Copied>,
     asked: bool,
+    /// How long the writer's connection waits for locks.
+    patience: Duration,
     pace: Pace,
     /// At how many pages to ask again.
     due_at: i32,
@@ -62,9 +74,10 @@ impl Checkpoints {
         open: impl FnOnce() -> rusqlite::Result<Connection> + Send + 'static,
         log: PathBuf,
         pace: Pace,
+        patience: Duration,
     ) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
-        let copied = Arc::new(AtomicBool::new(false));
+        let copied = Arc::new(Copied::default());
         let thread = thread::Builder::new().name("authtokens log mover".to_owned()).spawn({
             let copied = Arc::clone(&copied);
             move || match open() {
@@ -72,7 +85,7 @@ impl Checkpoints {
                 Err(error) => log::warn!("the writer itself must move the log into the file: {error}"),
             }
         })?;
-        Ok(Self { ask, thread, copied, asked: false, pace, due_at: pace.long, pages: 0 })
+        Ok(Self { ask, thread, copied, asked: false, patience, pace, due_at: pace.long, pages: 0 })
     }
 
     /// Takes over from SQLite, on the writer's own thread.
@@ -89,7 +102,7 @@ impl Checkpoints {
         if self.pages < before {
             // The log has begun again, and what the thread was asked for before that is done with.
             self.due_at = self.pace.long;
-            self.asked &= !self.copied.swap(false, Ordering::SeqCst);
+            self.asked &= !self.copied.asked.swap(false, Ordering::SeqCst);
         }
         if self.pages < self.due_at {
             return;
@@ -97,11 +110,30 @@ impl Checkpoints {
         if !self.asked {
             self.asked = self.ask.send(()).is_ok();
         }
-        if !self.asked || self.copied.swap(false, Ordering::SeqCst) {
+        if !self.asked || self.copied.asked.swap(false, Ordering::SeqCst) {
             self.asked = false;
             copy(writer, "PASSIVE");
             self.due_at = self.pages + self.pace.step;
         }
+    }
+
+    /// How long the writer may rest before it comes back to [`Checkpoints::rested`].
+    pub(super) fn rest(&self) -> Duration {
+        self.pace.emptied_every
+    }
+
+    /// Empties the log where the thread has copied it and nobody else holds it.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub(super) fn rested(&self, writer: &Connection) -> rusqlite::Result<()> {
+        if self.copied.resting.swap(false, Ordering::SeqCst) {
+            // Whoever reads may go on: there is another time.
+            writer.busy_timeout(Duration::ZERO)?;
+            copy(writer, "TRUNCATE");
+            writer.busy_timeout(self.patience)?;
+        }
+        Ok(())
     }
 
     /// Ends the thread, and moves all of the log into the file if nobody else holds it: the next start reads the log just
@@ -123,18 +155,19 @@ impl Checkpoints {
     }
 }
 
-fn serve(connection: &Connection, asked: &Receiver<()>, copied: &AtomicBool, log: &Path, emptied_every: Duration) {
+fn serve(connection: &Connection, asked: &Receiver<()>, copied: &Copied, log: &Path, emptied_every: Duration) {
     loop {
         match asked.recv_timeout(emptied_every) {
             Ok(()) => {
                 copy(connection, "PASSIVE");
                 // What came meanwhile is less, and what comes during this is little.
                 copy(connection, "PASSIVE");
-                copied.store(true, Ordering::SeqCst);
+                copied.asked.store(true, Ordering::SeqCst);
             }
             Err(RecvTimeoutError::Timeout) => {
                 if fs::metadata(log).is_ok_and(|log| log.len() > 0) {
-                    copy(connection, "TRUNCATE");
+                    copy(connection, "PASSIVE");
+                    copied.resting.store(true, Ordering::SeqCst);
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -166,7 +199,7 @@ mod tests {
         let writer = open(file);
         writer.execute_batch("CREATE TABLE texts (text TEXT)").unwrap();
         let thread = file.to_owned();
-        let checkpoints = Checkpoints::start(move || Ok(open(&thread)), log.to_owned(), pace).unwrap();
+        let checkpoints = Checkpoints::start(move || Ok(open(&thread)), log.to_owned(), pace, Duration::ZERO).unwrap();
         Checkpoints::take_over(&writer);
         (writer, checkpoints)
     }
@@ -199,11 +232,14 @@ mod tests {
             .execute_batch("PRAGMA secure_delete = ON; INSERT INTO texts VALUES ('a secret'); DELETE FROM texts")
             .unwrap();
         checkpoints.committed(&writer);
-        let since = Instant::now();
+        let version = || writer.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0)).unwrap();
+        let (before, since) = (version(), Instant::now());
         while fs::metadata(&log).unwrap().len() > 0 {
             assert!(since.elapsed() < Duration::from_secs(60), "the log is not emptied");
             thread::sleep(Duration::from_millis(10));
+            checkpoints.rested(&writer).unwrap();
         }
+        assert_eq!(version(), before, "it is no change by another process");
         assert!(!fs::read(&file).unwrap().windows(8).any(|bytes| bytes == b"a secret"));
         checkpoints.finish(&writer).unwrap();
     }

@@ -1375,6 +1375,7 @@ fn open_writer(settings: &SqliteSettings) -> Result<Connection, OpenError> {
 }
 
 fn start_checkpoints(settings: &SqliteSettings, file: &Path) -> io::Result<Checkpoints> {
+    let patience = settings.busy_timeout;
     // It waits for nobody: what it cannot do now it does the next time.
     let settings = SqliteSettings { busy_timeout: Duration::ZERO, ..settings.clone() };
     let open = move || {
@@ -1382,7 +1383,7 @@ fn start_checkpoints(settings: &SqliteSettings, file: &Path) -> io::Result<Check
         connection.pragma_update(None, "synchronous", "FULL")?;
         Ok(connection)
     };
-    Checkpoints::start(open, with_suffix(file, "-wal"), PACE)
+    Checkpoints::start(open, with_suffix(file, "-wal"), PACE, patience)
 }
 
 /// What every connection has, the wait for locks first: the other settings may already need it.

@@ -145,6 +145,14 @@ impl Role {
             Self::Command { .. } => None,
         }
     }
+
+    /// How long the writer may rest without looking after anything.
+    fn rest(&self) -> Duration {
+        match self {
+            Self::Server { checkpoints, .. } => checkpoints.rest(),
+            Self::Command { patience } => *patience,
+        }
+    }
 }
 
 impl Writer {
@@ -221,18 +229,13 @@ fn serve(
     let mut watching = false;
     while closing.is_none() {
         let watcher = Watcher { role: &role, connection: &connection, last_version: &last_version };
-        let first = if watching {
-            match messages.recv_timeout(LOOK_EVERY) {
-                Ok(message) => message,
-                Err(RecvTimeoutError::Timeout) => Message::Watch,
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-        } else {
-            let Ok(message) = messages.recv() else { break };
-            message
+        let first = match messages.recv_timeout(if watching { LOOK_EVERY } else { role.rest() }) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => watching.then_some(Message::Watch),
+            Err(RecvTimeoutError::Disconnected) => break,
         };
         let mut batch = Vec::new();
-        for message in std::iter::once(first).chain(messages.try_iter().take(BATCH - 1)) {
+        for message in first.into_iter().chain(messages.try_iter().take(BATCH - 1)) {
             match message {
                 Message::Work(work) => batch.push(work),
                 Message::Watch => {
@@ -251,6 +254,11 @@ fn serve(
             if let Role::Server { checkpoints, .. } = &mut role {
                 checkpoints.committed(&connection);
             }
+        }
+        if let Role::Server { checkpoints, .. } = &role
+            && let Err(error) = checkpoints.rested(&connection)
+        {
+            log::warn!("the log cannot be emptied: {error}");
         }
     }
     // Only the server moves the log into the file when it ends; a command leaves that to it.
