@@ -21,7 +21,7 @@ use crate::repository::backup::{self, BackupError, BackupReport, Existing, Stop}
 use crate::repository::sqlite::OpenError;
 
 /// How far a backup steps aside: it is in no hurry.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 15;
 
 /// How often the clock is asked. Sleeping until the next backup would miss a clock that is set, or a machine that slept.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -168,6 +168,8 @@ impl Schedule {
             let now = self.clock.now();
             // Somebody may have deleted it, or set the clock back behind it.
             if self.newest.as_ref().is_some_and(|(time, path)| *time > now || !path.is_file()) {
+                // It takes its time to read the one before it.
+                self.status.update(|figures| figures.last_good = None);
                 due = self.due_by_the_newest();
             }
             // A clock that was wrong and has been set back would otherwise stop the backups until the time that it had.

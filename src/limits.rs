@@ -6,7 +6,7 @@
 //! A login that fails is counted at its account, under the folded name and whether or not there is such an account, and
 //! there once more for the neighbourhood and for the block that it came from (an IPv4 /24 and /16, an IPv6 /48 and /32).
 //! Ten failures in a row are free; each further one costs a growing delay, and from [`MAX_FAILURES`] on (NIST SP 800-63B)
-//! a day. A success forgets them. Nobody can lock the owner out by guessing, for of three counts any may let a login in:
+//! a day. A success forgets them. Guessing from a few networks does not lock the owner out, for of three counts any may let a login in:
 //!
 //! - the account's, whoever asks;
 //! - a neighbourhood's own, where the account has logged in from there before; once the account has reached

@@ -195,7 +195,7 @@ pub async fn delete(place: &mut Workplace, username: &Username, yes: bool) -> Re
     let name = match found {
         Ok(user) => user.username,
         // What the service cannot read can still be deleted.
-        Err(CommandError::Repository(RepositoryError::Inconsistent(_))) => username.clone(),
+        Err(CommandError::Repository(RepositoryError::Inconsistent(_))) if !repository.is_damaged() => username.clone(),
         Err(error) => return Err(error),
     };
     let name = name.as_str().to_owned();

@@ -7,6 +7,8 @@
 //! Where nothing makes the log long, it is emptied all the same before long: what was deleted is not to stay in it. The
 //! writer does that itself when the thread has copied all of it. Done by another connection it would look to the writer
 //! like a change by another process.
+//!
+//! The log of a file that was found damaged stays as it is: it may be what the file can be mended from.
 
 use std::cell::Cell;
 use std::fs;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -46,7 +48,7 @@ thread_local! {
 struct Copied {
     /// What it was asked for.
     asked: AtomicBool,
-    /// All of a log that nobody made long.
+    /// What a log held that is to be emptied.
     resting: AtomicBool,
 }
 
@@ -57,6 +59,8 @@ pub(super) struct Checkpoints {
     thread: JoinHandle<()>,
     copied: Arc<Copied>,
     asked: bool,
+    /// Whether SQLite has found the file damaged.
+    damaged: Arc<AtomicBool>,
     /// How long the writer's connection waits for locks.
     patience: Duration,
     pace: Pace,
@@ -75,17 +79,18 @@ impl Checkpoints {
         log: PathBuf,
         pace: Pace,
         patience: Duration,
+        damaged: Arc<AtomicBool>,
     ) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
         let copied = Arc::new(Copied::default());
         let thread = thread::Builder::new().name("authtokens log mover".to_owned()).spawn({
-            let copied = Arc::clone(&copied);
+            let (copied, damaged) = (Arc::clone(&copied), Arc::clone(&damaged));
             move || match open() {
-                Ok(connection) => serve(&connection, &asked, &copied, &log, pace.emptied_every),
+                Ok(connection) => serve(&connection, &asked, &copied, &damaged, &log, pace.emptied_every),
                 Err(error) => log::warn!("the writer itself must move the log into the file: {error}"),
             }
         })?;
-        Ok(Self { ask, thread, copied, asked: false, patience, pace, due_at: pace.long, pages: 0 })
+        Ok(Self { ask, thread, copied, asked: false, damaged, patience, pace, due_at: pace.long, pages: 0 })
     }
 
     /// Takes over from SQLite, on the writer's own thread.
@@ -110,9 +115,9 @@ impl Checkpoints {
         if !self.asked {
             self.asked = self.ask.send(()).is_ok();
         }
-        if !self.asked || self.copied.asked.swap(false, Ordering::SeqCst) {
+        if !self.asked || self.copied.asked.swap(false, Ordering::SeqCst) || self.thread.is_finished() {
             self.asked = false;
-            copy(writer, "PASSIVE");
+            copy(writer, "PASSIVE", &self.damaged);
             self.due_at = self.pages + self.pace.step;
         }
     }
@@ -130,7 +135,7 @@ impl Checkpoints {
         if self.copied.resting.swap(false, Ordering::SeqCst) {
             // Whoever reads may go on: there is another time.
             writer.busy_timeout(Duration::ZERO)?;
-            copy(writer, "TRUNCATE");
+            copy(writer, "TRUNCATE", &self.damaged);
             writer.busy_timeout(self.patience)?;
         }
         Ok(())
@@ -145,6 +150,9 @@ impl Checkpoints {
         drop(self.ask);
         // It could only have panicked, and has told of that.
         let _ = self.thread.join();
+        if self.damaged.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         writer.busy_timeout(HELD_AT_THE_END)?;
         let is_busy: bool = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if is_busy {
@@ -155,18 +163,28 @@ impl Checkpoints {
     }
 }
 
-fn serve(connection: &Connection, asked: &Receiver<()>, copied: &Copied, log: &Path, emptied_every: Duration) {
+fn serve(
+    connection: &Connection,
+    asked: &Receiver<()>,
+    copied: &Copied,
+    damaged: &AtomicBool,
+    log: &Path,
+    emptied_every: Duration,
+) {
+    let mut looked = Instant::now();
     loop {
-        match asked.recv_timeout(emptied_every) {
+        // However often it is asked: what lies behind the part that is used again and again is not overwritten.
+        match asked.recv_timeout(emptied_every.saturating_sub(looked.elapsed())) {
             Ok(()) => {
-                copy(connection, "PASSIVE");
+                copy(connection, "PASSIVE", damaged);
                 // What came meanwhile is less, and what comes during this is little.
-                copy(connection, "PASSIVE");
+                copy(connection, "PASSIVE", damaged);
                 copied.asked.store(true, Ordering::SeqCst);
             }
             Err(RecvTimeoutError::Timeout) => {
+                looked = Instant::now();
                 if fs::metadata(log).is_ok_and(|log| log.len() > 0) {
-                    copy(connection, "PASSIVE");
+                    copy(connection, "PASSIVE", damaged);
                     copied.resting.store(true, Ordering::SeqCst);
                 }
             }
@@ -176,7 +194,10 @@ fn serve(connection: &Connection, asked: &Receiver<()>, copied: &Copied, log: &P
 }
 
 /// Copies what can be copied. A reader that holds some of it back is no error.
-fn copy(connection: &Connection, how: &str) {
+fn copy(connection: &Connection, how: &str, damaged: &AtomicBool) {
+    if damaged.load(Ordering::Relaxed) {
+        return;
+    }
     if let Err(error) = connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(())) {
         log::warn!("the log cannot be moved into the file now: {error}");
     }
@@ -184,8 +205,6 @@ fn copy(connection: &Connection, how: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     fn open(file: &Path) -> Connection {
@@ -199,7 +218,9 @@ mod tests {
         let writer = open(file);
         writer.execute_batch("CREATE TABLE texts (text TEXT)").unwrap();
         let thread = file.to_owned();
-        let checkpoints = Checkpoints::start(move || Ok(open(&thread)), log.to_owned(), pace, Duration::ZERO).unwrap();
+        let checkpoints =
+            Checkpoints::start(move || Ok(open(&thread)), log.to_owned(), pace, Duration::ZERO, Arc::default())
+                .unwrap();
         Checkpoints::take_over(&writer);
         (writer, checkpoints)
     }

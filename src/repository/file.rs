@@ -90,7 +90,11 @@ impl Place {
 
     /// Whether the file is still there.
     pub(super) fn is_kept(&self) -> bool {
-        fs::metadata(&self.name).is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.number))
+        match fs::metadata(&self.name) {
+            Ok(found) => (found.dev(), found.ino()) == (self.device, self.number),
+            // Whatever else keeps it from being looked at, it may be there.
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 }
 

@@ -322,7 +322,7 @@ impl SqliteRepository {
         let cache = Arc::new(SessionCache::new(if lock.is_some() { settings.cache } else { 0 }));
         let start_error = |source| OpenError::Start { path: path.clone(), source };
         let role = if lock.is_some() {
-            start_checkpoints(settings, &file).and_then(|checkpoints| {
+            start_checkpoints(settings, &file, &damaged).and_then(|checkpoints| {
                 Ok(Role::Server { cache: Arc::clone(&cache), checkpoints, place: Place::of(file.clone())? })
             })
         } else {
@@ -351,6 +351,12 @@ impl SqliteRepository {
             _lock: lock,
             _presence: presence,
         })
+    }
+
+    /// Whether SQLite has found the file damaged. Nothing but a look at the file should be done then.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     async fn read<T: Send + 'static>(
@@ -409,7 +415,8 @@ impl SqliteRepository {
         let find = move |connection: &Connection, statement| {
             let found = connection.prepare_cached(statement)?.query_row(live(&caller), |row| {
                 let (session, created) = read_session(row)?;
-                Ok(FoundCaller { session, created, user: read_user(row, 3)? })
+                let user = read_user(row, 3).map_err(|error| readable::odd_account(row, error))?;
+                Ok(FoundCaller { session, created, user })
             });
             found.optional()?.ok_or_else(|| RepositoryError::NoSession.into())
         };
@@ -435,7 +442,7 @@ impl SqliteRepository {
 
     /// A damaged file is neither read nor written any more: what it says may be false, and writing may make it worse.
     fn refuse_when_damaged(&self) -> Result<(), RepositoryError> {
-        if self.damaged.load(Ordering::Relaxed) {
+        if self.is_damaged() {
             return Err(RepositoryError::Unavailable(Arc::new(Damaged)));
         }
         Ok(())
@@ -1374,7 +1381,7 @@ fn open_writer(settings: &SqliteSettings) -> Result<Connection, OpenError> {
         .map_err(|error| schema_error(&settings.path, error.into()))
 }
 
-fn start_checkpoints(settings: &SqliteSettings, file: &Path) -> io::Result<Checkpoints> {
+fn start_checkpoints(settings: &SqliteSettings, file: &Path, damaged: &Arc<AtomicBool>) -> io::Result<Checkpoints> {
     let patience = settings.busy_timeout;
     // It waits for nobody: what it cannot do now it does the next time.
     let settings = SqliteSettings { busy_timeout: Duration::ZERO, ..settings.clone() };
@@ -1383,7 +1390,7 @@ fn start_checkpoints(settings: &SqliteSettings, file: &Path) -> io::Result<Check
         connection.pragma_update(None, "synchronous", "FULL")?;
         Ok(connection)
     };
-    Checkpoints::start(open, with_suffix(file, "-wal"), PACE, patience)
+    Checkpoints::start(open, with_suffix(file, "-wal"), PACE, patience, Arc::clone(damaged))
 }
 
 /// What every connection has, the wait for locks first: the other settings may already need it.
@@ -1406,8 +1413,8 @@ fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
     }
     // What is deleted is overwritten, not only let go: an address does not outlive its account in the file.
     connection.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
-    // For a command: a server's log is moved by `checkpoints.rs`.
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    // For a command that has the file to itself: a server's log is moved by `checkpoints.rs`, and is seldom as long.
+    connection.pragma_update(None, "wal_autocheckpoint", 32_000)?;
     // What a piece of work may still have to undo is kept in memory: it is a few pages.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "synchronous", "FULL")

@@ -131,7 +131,7 @@ pub(super) enum Role {
         place: Place,
     },
     /// A command beside it, which waits for its turn that long, and then until a server has noticed what it did. It leaves
-    /// the log as it is.
+    /// the log to the server.
     Command {
         /// How long.
         patience: Duration,
@@ -150,7 +150,8 @@ impl Role {
     fn rest(&self) -> Duration {
         match self {
             Self::Server { checkpoints, .. } => checkpoints.rest(),
-            Self::Command { patience } => *patience,
+            // Nothing at all.
+            Self::Command { .. } => Duration::MAX,
         }
     }
 }

@@ -197,7 +197,9 @@ fn expected(kind: Kind, role: &str, target: &str) -> u16 {
     let is_super = role == "superuser";
     let is_there = !["unknown", "malformed"].contains(&target);
     match kind {
-        Kind::Delete if !is_super => 403,
+        // No account has such a name, which shows nothing.
+        Kind::Govern if target == "malformed" => 404,
+        Kind::Delete | Kind::Govern if !is_super => 403,
         _ if !is_there => 404,
         Kind::View => 200,
         _ if target == role => 403,
