@@ -28,6 +28,9 @@ def arguments():
         metavar="NAME",
         help=f"one section, may be repeated: {', '.join(SECTIONS)}",
     )
+    parser.add_argument(
+        "--add", action="store_true", help="put what is measured into the latest record, in the place of what it had"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="where to write; bench/results")
     parser.add_argument("--no-build", action="store_true", help="take the release build as it is")
     parser.add_argument(
@@ -48,6 +51,7 @@ def main():
     if not options.keep:
         shutil.rmtree(WORK, ignore_errors=True)
     record = Record(describe(plan))
+    earlier = Record.read(options.results / "latest.json") if options.add else None
     if record.about["machine"]["load_average_at_start"] > 0.5 and not options.quick:
         print("This machine is busy: the figures will be of little use.", file=sys.stderr)
     begun = time.monotonic()
@@ -56,10 +60,15 @@ def main():
         try:
             SECTIONS[name](record, plan)
         finally:
-            # A run that is broken off leaves what it has.
             record.about["minutes"] = round((time.monotonic() - begun) / 60, 1)
-            record.write(options.results / "latest.json")
+            if not earlier:
+                # A run that is broken off leaves what it has.
+                record.write(options.results / "latest.json")
         print(f"== {name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    if earlier:
+        earlier.put(record)
+        record = earlier
+        record.write(options.results / "latest.json")
     show(record, options.results)
     if not options.keep:
         shutil.rmtree(WORK, ignore_errors=True)

@@ -104,12 +104,17 @@ def limit_lines(record, section):
     ]
 
 
+def run_of(about):
+    return f"Commit `{about['commit']}`, begun {about['begun']}, took {about.get('minutes', 0):.0f} minutes."
+
+
 def about_lines(about):
     machine, versions = about["machine"], about["versions"]
     return [
         f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB, {machine['system']}, Linux "
         f"{machine['kernel']}, {machine['file_system']}; load average at the start {machine['load_average_at_start']:.2f}. "
-        f"Commit `{about['commit']}`, begun {about['begun']}, took {about.get('minutes', 0):.0f} minutes.\n",
+        f"{run_of(about)}\n",
+        *(f"Measured anew: {', '.join(run['sections'])}. {run_of(run)}\n" for run in about.get("anew", [])),
         ", ".join(f"{name} {version}" for name, version in versions.items()) + ".\n",
     ]
 

@@ -65,6 +65,20 @@ class Record:
         figures = self.figures(section, what, server)
         return statistics.median(figures) if figures else None
 
+    def put(self, newer):
+        """Takes what a newer run has measured, in the place of the same of its own."""
+
+        def kind(row):
+            return row["section"], row.get("what")
+
+        for part in ("values", "loads", "examples"):
+            anew = {kind(row) for row in getattr(newer, part)}
+            kept = [row for row in getattr(self, part) if kind(row) not in anew]
+            setattr(self, part, kept + getattr(newer, part))
+        sections = sorted({row["section"] for row in newer.values + newer.loads})
+        run = {key: newer.about[key] for key in ("commit", "begun", "minutes")}
+        self.about.setdefault("anew", []).append(run | {"sections": sections})
+
     def write(self, path):
         """JSON with a row a line: small, and a difference between two runs can be read."""
         parts = [f'"about": {json.dumps(self.about, indent=1)}']
