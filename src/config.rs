@@ -578,6 +578,10 @@ pub struct ServerConfig {
     pub workers: NonZeroUsize,
     /// How large a request's body may be.
     pub body_limit: ByteSize,
+    /// How large the body of a call with a password may be.
+    pub password_body_limit: ByteSize,
+    /// How much memory all bodies that are arriving may take together.
+    pub body_budget: ByteSize,
     /// How long a request's body may take.
     pub body_timeout: Duration,
     /// How long a request's head may take.
@@ -750,6 +754,11 @@ impl ServerConfig {
                 raw.duration().filter(|time| (Duration::from_millis(1)..=longest).contains(time))
             })
         };
+        let body_size = |settings: &mut Settings, key, default| {
+            settings.take(("server", key), default, "a size from \"1 KiB\" to \"64 MiB\", such as \"1 MiB\"", |raw| {
+                raw.size().filter(|size| (ByteSize::kib(1)..=ByteSize::mib(64)).contains(size))
+            })
+        };
         Ok(Self {
             listen: settings.take(
                 ("server", "listen"),
@@ -758,11 +767,13 @@ impl ServerConfig {
                 |raw| raw.text()?.parse().ok(),
             )?,
             workers: settings.take_threads(("server", "workers"), half)?,
-            body_limit: settings.take(
-                ("server", "body_limit"),
-                ByteSize::mib(1),
-                "a size from \"1 KiB\" to \"64 MiB\", such as \"1 MiB\"",
-                |raw| raw.size().filter(|size| (ByteSize::kib(1)..=ByteSize::mib(64)).contains(size)),
+            body_limit: body_size(settings, "body_limit", ByteSize::mib(1))?,
+            password_body_limit: body_size(settings, "password_body_limit", ByteSize::kib(16))?,
+            body_budget: settings.take(
+                ("server", "body_budget"),
+                ByteSize::mib(32),
+                "a size from \"1 MiB\" to \"64 GiB\", such as \"32 MiB\"",
+                |raw| raw.size().filter(|size| (ByteSize::mib(1)..=ByteSize::gib(64)).contains(size)),
             )?,
             body_timeout: time(settings, "body_timeout", 30)?,
             header_timeout: time(settings, "header_timeout", 10)?,
@@ -1054,7 +1065,7 @@ mod tests {
         for (text, sentence) in [
             (
                 "[server]\n\nlisten_on = 1",
-                "config.toml line 3: there is no setting server.listen_on; [server] has listen, workers, body_limit, body_timeout, \
+                "config.toml line 3: there is no setting server.listen_on; [server] has listen, workers, body_limit, password_body_limit, body_budget, body_timeout, \
                  header_timeout, keep_alive, shutdown_timeout, max_connections, trusted_proxies",
             ),
             (
@@ -1094,7 +1105,7 @@ mod tests {
             (
                 "AUTHTOKENS__SERVER",
                 "x",
-                "environment variable AUTHTOKENS__SERVER: there is no setting server; [server] has listen, workers, body_limit, body_timeout, header_timeout, keep_alive, shutdown_timeout, max_connections, trusted_proxies",
+                "environment variable AUTHTOKENS__SERVER: there is no setting server; [server] has listen, workers, body_limit, password_body_limit, body_budget, body_timeout, header_timeout, keep_alive, shutdown_timeout, max_connections, trusted_proxies",
             ),
         ] {
             assert_eq!(from_variable(name, value).unwrap_err().to_string(), sentence);

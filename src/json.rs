@@ -1,22 +1,33 @@
 //! JSON as the API speaks it: strict to read, and written with the source's own spacing.
 //!
-//! Reading: a body must be one object. serde alone would also read a struct from an array, would let the last of two
-//! equal keys win, and would put submitted text into its error messages; [`Value::parse`] does none of these. Depth is
-//! bounded by `serde_json`'s own limit of 128.
+//! Reading: [`read`] makes a request's own struct out of a body, by serde, and is stricter than serde alone. A body must
+//! be one object: serde would also read a struct from an array. No object in it has a key twice, at any depth: serde
+//! would skip what it does not know. An error is one of our sentences: serde's own can echo what was submitted. Nothing
+//! is kept of a key that the struct does not have, so a body takes no more memory than its text. Depth is bounded by
+//! `serde_json`'s own limit of 128.
 //!
 //! Writing: one space behind every colon and comma, as the source document prints `{"status": "success"}`.
 
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher as _;
 use std::io;
 
 use serde::Serialize;
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer as _, MapAccess,
+    SeqAccess, Visitor,
+};
+use serde_json::Error;
+use serde_json::de::SliceRead;
 use serde_json::ser::Formatter;
-use thiserror::Error;
+use thiserror::Error as ThisError;
 
-/// Why a body is not an object of the API. Never holds a part of the body.
-#[derive(Debug, Error, PartialEq, Eq)]
+/// Why a body is not what a call takes. Never holds a part of the body.
+#[derive(Debug, ThisError, PartialEq, Eq)]
 pub enum Malformed {
     /// Not JSON at all, or too deep, or not UTF-8.
     #[error("the body must be valid JSON in UTF-8")]
@@ -24,62 +35,423 @@ pub enum Malformed {
     /// JSON, but an array, a string, a number.
     #[error("the body must be a JSON object")]
     NotAnObject,
+    /// JSON, but no array.
+    #[error("the body must be a list of item ids")]
+    NotAList,
     /// Somewhere in it, an object has a key twice.
     #[error("the body must not have a key twice")]
     DuplicateKey,
+    /// A key that must be there is not.
+    #[error("{0} is required")]
+    Missing(&'static str),
+    /// A key's value has another type.
+    #[error("{field} must be {expected}")]
+    Mistyped {
+        /// The key.
+        field: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// There is a key that this call does not take.
+    #[error("{0}")]
+    Refused(String),
 }
 
-/// A JSON value whose objects have each key once.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// A string.
-    String(String),
-    /// An object.
-    Object(Object),
-    /// `true` or `false`.
-    Boolean(bool),
-    /// A whole number that fits 64 bits.
-    Integer(i64),
-    /// An array.
-    Array(Vec<Value>),
-    /// Anything else: the API asks no more of it than that it is well formed.
-    Other,
+/// A request's body: a struct that derives [`Deserialize`]. Its fields are the keys that are read.
+pub trait Request: DeserializeOwned {
+    /// What is said of a key that is none of its fields; `None` where such keys are ignored.
+    #[must_use]
+    fn refuse(_key: &str) -> Option<String> {
+        None
+    }
 }
 
-impl Value {
-    /// Reads a request's body.
-    ///
-    /// # Errors
-    /// [`Malformed`] says why it is not JSON of the API.
-    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
-        serde_json::from_slice(body).map_err(|error| {
-            if error.to_string().starts_with(DUPLICATE_KEY) { Malformed::DuplicateKey } else { Malformed::NotJson }
+/// Reads a body that is an object.
+///
+/// # Errors
+/// [`Malformed`] says why it is not.
+pub fn read<T: Request>(body: &[u8]) -> Result<T, Malformed> {
+    read_with(body, b'{', Malformed::NotAnObject, |json, reading| {
+        T::deserialize(Root { json, reading, refuse: T::refuse })
+    })
+}
+
+/// Reads a body that is an array, element by element; `take` is told each number of it, and `None` of what is none. So a
+/// long array need not be kept. `1.0` is a whole number, as JSON Schema has it.
+///
+/// # Errors
+/// [`Malformed`] says why it is not one.
+pub fn read_numbers(body: &[u8], take: &mut dyn FnMut(Option<i64>)) -> Result<(), Malformed> {
+    read_with(body, b'[', Malformed::NotAList, |json, reading| json.deserialize_seq(Numbers { reading, take }))
+}
+
+type Json<'de> = serde_json::Deserializer<SliceRead<'de>>;
+
+fn read_with<'de, T>(
+    body: &'de [u8],
+    begins_with: u8,
+    otherwise: Malformed,
+    read: impl FnOnce(&mut Json<'de>, &Reading) -> Result<T, Error>,
+) -> Result<T, Malformed> {
+    let reading = Reading::default();
+    let mut json = Json::from_slice(body);
+    let outcome = if body.trim_ascii_start().first() == Some(&begins_with) {
+        read(&mut json, &reading).and_then(|value| json.end().map(|()| value))
+    } else {
+        let skipped = AnyValue(&reading).deserialize(&mut json).and_then(|_| json.end());
+        skipped.and_then(|()| Err(reading.fail(otherwise)))
+    };
+    outcome.map_err(|error| reading.explain(&error))
+}
+
+/// What reading a body has met so far.
+#[derive(Default)]
+struct Reading {
+    /// What is wrong with the body, where it is not its syntax.
+    found: RefCell<Option<Malformed>>,
+    /// The keys that are read.
+    fields: Cell<&'static [&'static str]>,
+    /// Seeded anew for each body, so that nobody can choose keys that collide.
+    hasher: RandomState,
+}
+
+impl Reading {
+    /// Notes what is wrong; the error that ends the reading.
+    fn fail<E: serde::de::Error>(&self, malformed: Malformed) -> E {
+        let error = E::custom(&malformed);
+        self.found.borrow_mut().get_or_insert(malformed);
+        error
+    }
+
+    fn explain(self, error: &Error) -> Malformed {
+        if let Some(found) = self.found.into_inner() {
+            return found;
+        }
+        // serde's own words for a field of a derived struct that is not there.
+        let text = error.to_string();
+        if text.starts_with(&Malformed::DuplicateKey.to_string()) {
+            return Malformed::DuplicateKey;
+        }
+        let name = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        let missing = name.and_then(|name| self.fields.get().iter().find(|field| **field == name));
+        missing.map_or(Malformed::NotJson, |field| Malformed::Missing(field))
+    }
+}
+
+/// The body of a request, from which its struct is read.
+struct Root<'a, D> {
+    json: D,
+    reading: &'a Reading,
+    refuse: fn(&str) -> Option<String>,
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Root<'_, D> {
+    type Error = D::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.reading.fields.set(fields);
+        self.json.deserialize_map(Object { reading: self.reading, refuse: self.refuse, visitor })
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, D::Error> {
+        Err(D::Error::custom("a request is a struct"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// The outermost object.
+struct Object<'a, V> {
+    reading: &'a Reading,
+    refuse: fn(&str) -> Option<String>,
+    visitor: V,
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Object<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
+        let keys = Keys::default();
+        self.visitor.visit_map(Fields { map, keys, field: "", reading: self.reading, refuse: self.refuse })
+    }
+}
+
+/// The outermost object's keys and values, of which the struct sees its own alone.
+struct Fields<'a, A> {
+    map: A,
+    keys: Keys,
+    field: &'static str,
+    reading: &'a Reading,
+    refuse: fn(&str) -> Option<String>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        let key = Key { reading: self.reading, refuse: Some(self.refuse) };
+        while let Some((digest, field)) = self.map.next_key_seed(key)? {
+            self.keys.insert(digest, self.reading)?;
+            if let Some(field) = field {
+                self.field = field;
+                let name: StrDeserializer<'_, A::Error> = field.into_deserializer();
+                return seed.deserialize(name).map(Some);
+            }
+            self.map.next_value_seed(AnyValue(self.reading))?;
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
+        self.map.next_value_seed(Typed { inner: seed, field: self.field, reading: self.reading })
+    }
+}
+
+/// A field's value, or what is to be read from it: notes which type was wanted where it has another.
+struct Typed<'a, T> {
+    inner: T,
+    field: &'static str,
+    reading: &'a Reading,
+}
+
+impl Typed<'_, ()> {
+    /// `serde_json` stops at the first byte of a value of the wrong type; what is wrong further on is not looked for.
+    fn note<V, E: serde::de::Error>(
+        reading: &Reading,
+        field: &'static str,
+        expected: &'static str,
+        outcome: Result<V, E>,
+    ) -> Result<V, E> {
+        outcome.map_err(|error| {
+            let is_mistyped = error.to_string().starts_with("invalid type");
+            if is_mistyped { reading.fail(Malformed::Mistyped { field, expected }) } else { error }
         })
     }
 }
 
-/// A JSON object with each key once.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Object(BTreeMap<String, Value>);
+impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Typed<'_, T> {
+    type Value = T::Value;
 
-impl Object {
-    /// Takes a key's value out, where the key is there.
-    pub fn take(&mut self, key: &str) -> Option<Value> {
-        self.0.remove(key)
-    }
-
-    /// The keys that are left.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<T::Value, D::Error> {
+        self.inner.deserialize(Typed { inner: json, field: self.field, reading: self.reading })
     }
 }
 
-/// How our own complaint is told from `serde_json`'s, which carries no kind of its own for it.
-const DUPLICATE_KEY: &str = "duplicate key";
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Typed<'_, D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_any(visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        Typed::note(self.reading, self.field, "a string", self.inner.deserialize_string(visitor))
+    }
+
+    /// `null` is no way to leave a field out.
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        visitor.visit_some(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str bytes byte_buf unit unit_struct newtype_struct seq
+        tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// A key: its digest, and its field where it is one's name.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    reading: &'a Reading,
+    /// Whether it is the outermost object's, and what is then said of a key that is no field's.
+    refuse: Option<fn(&str) -> Option<String>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = (u64, Option<&'static str>);
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = (u64, Option<&'static str>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        let digest = self.reading.hasher.hash_one(key);
+        let Some(refuse) = self.refuse else { return Ok((digest, None)) };
+        let field = self.reading.fields.get().iter().find(|field| **field == key).copied();
+        match field.map_or_else(|| refuse(key), |_| None) {
+            Some(sentence) => Err(self.reading.fail(Malformed::Refused(sentence))),
+            None => Ok((digest, field)),
+        }
+    }
+}
+
+/// The keys that an object has had so far, by their digests. Most objects have few.
+#[derive(Default)]
+struct Keys {
+    first: [u64; 8],
+    count: usize,
+    others: HashSet<u64>,
+}
+
+impl Keys {
+    fn insert<E: serde::de::Error>(&mut self, digest: u64, reading: &Reading) -> Result<(), E> {
+        let first = &self.first[..self.count.min(self.first.len())];
+        let is_new = !first.contains(&digest) && !self.others.contains(&digest);
+        if !is_new {
+            return Err(reading.fail(Malformed::DuplicateKey));
+        }
+        match self.first.get_mut(self.count) {
+            Some(place) => *place = digest,
+            None => drop(self.others.insert(digest)),
+        }
+        self.count += 1;
+        Ok(())
+    }
+}
+
+/// A value of any type, of which nothing is kept but the number that it is, where it is a whole one.
+#[derive(Clone, Copy)]
+struct AnyValue<'a>(&'a Reading);
+
+impl<'de> DeserializeSeed<'de> for AnyValue<'_> {
+    type Value = Option<i64>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Option<i64>, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AnyValue<'_> {
+    type Value = Option<i64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<i64>, A::Error> {
+        let mut keys = Keys::default();
+        while let Some((digest, _)) = map.next_key_seed(Key { reading: self.0, refuse: None })? {
+            keys.insert(digest, self.0)?;
+            map.next_value_seed(self)?;
+        }
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Option<i64>, A::Error> {
+        while seq.next_element_seed(self)?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Option<i64>, E> {
+        Ok(Some(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Option<i64>, E> {
+        Ok(i64::try_from(number).ok())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Option<i64>, E> {
+        // Up to here every whole number is one of its own.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        #[expect(clippy::cast_possible_truncation, reason = "it is a whole number of at most 53 bits")]
+        let whole = (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64);
+        Ok(whole)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Option<i64>, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Option<i64>, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<i64>, E> {
+        Ok(None)
+    }
+}
+
+/// The outermost array.
+struct Numbers<'a> {
+    reading: &'a Reading,
+    take: &'a mut dyn FnMut(Option<i64>),
+}
+
+impl<'de> Visitor<'de> for Numbers<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(number) = seq.next_element_seed(AnyValue(self.reading))? {
+            (self.take)(number);
+        }
+        Ok(())
+    }
+}
+
+/// A value whose type is looked at later: what the caller may do comes first, or what the account has already.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A string.
+    String(String),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// An array, with `None` for what is no whole number.
+    Numbers(Vec<Option<i64>>),
+    /// Anything else.
+    Other,
+}
+
+impl Value {
+    /// The string.
+    ///
+    /// # Errors
+    /// [`Malformed::Mistyped`] where it is none.
+    pub fn string(self, field: &'static str) -> Result<String, Malformed> {
+        match self {
+            Self::String(text) => Ok(text),
+            _ => Err(Malformed::Mistyped { field, expected: "a string" }),
+        }
+    }
+
+    /// The truth value.
+    ///
+    /// # Errors
+    /// [`Malformed::Mistyped`] where it is none.
+    pub fn boolean(self, field: &'static str) -> Result<bool, Malformed> {
+        match self {
+            Self::Boolean(truth) => Ok(truth),
+            _ => Err(Malformed::Mistyped { field, expected: "true or false" }),
+        }
+    }
+}
 
 impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(ValueVisitor)
     }
 }
 
@@ -92,42 +464,30 @@ impl<'de> Visitor<'de> for ValueVisitor {
         f.write_str("a JSON value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut object = BTreeMap::new();
-        while let Some(key) = map.next_key::<String>()? {
-            if object.insert(key, map.next_value()?).is_some() {
-                return Err(A::Error::custom(DUPLICATE_KEY));
-            }
-        }
-        Ok(Value::Object(Object(object)))
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+        AnyValue(&Reading::default()).visit_map(map).map(|_| Value::Other)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut array = Vec::new();
-        while let Some(value) = seq.next_element()? {
-            array.push(value);
-        }
-        Ok(Value::Array(array))
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Value, A::Error> {
+        let mut numbers = Vec::new();
+        Numbers { reading: &Reading::default(), take: &mut |number| numbers.push(number) }.visit_seq(seq)?;
+        Ok(Value::Numbers(numbers))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
         Ok(Value::String(text.to_owned()))
     }
 
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::String(text))
-    }
-
     fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
         Ok(Value::Boolean(truth))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Integer(number))
+    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
+        Ok(Value::Other)
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(i64::try_from(number).map_or(Value::Other, Value::Integer))
+    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
+        Ok(Value::Other)
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
@@ -179,21 +539,74 @@ mod tests {
         );
     }
 
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Sample {
+        name: String,
+        note: Option<String>,
+        flag: Option<Value>,
+    }
+
+    impl Request for Sample {
+        fn refuse(key: &str) -> Option<String> {
+            (key == "refused").then(|| "refused cannot be set here".to_owned())
+        }
+    }
+
     #[test]
-    fn a_body_is_one_json_value_whose_objects_have_each_key_once() {
+    fn a_body_is_read_into_its_struct_and_other_keys_are_ignored() {
+        let body = br#" {"x": [{"": 0}, {"": 0}], "name": "a\u0062", "flag": [1.0, "x"], "y": null} "#;
+        let flag = Some(Value::Numbers(vec![Some(1), None]));
+        assert_eq!(read::<Sample>(body), Ok(Sample { name: "ab".to_owned(), note: None, flag }));
+        let flag = |body: &str| read::<Sample>(body.as_bytes()).unwrap().flag.unwrap();
+        assert_eq!(flag(r#"{"name": "", "flag": true}"#), Value::Boolean(true));
+        assert_eq!(flag(r#"{"name": "", "flag": {"a": 1, "b": 1}}"#), Value::Other);
+        assert_eq!(flag(r#"{"name": "", "flag": null}"#), Value::Other);
+    }
+
+    #[test]
+    fn a_body_is_one_json_object_that_has_each_key_once_and_its_fields_types() {
+        let many: Vec<_> = (0..20).map(|number| format!(r#""{}": 0"#, number % 19)).collect();
         for (body, why) in [
             ("", Malformed::NotJson),
-            (r#"{"a": 1} x"#, Malformed::NotJson),
-            (r#"{"a": "\ud800"}"#, Malformed::NotJson),
-            (r#"{"a": 1e999}"#, Malformed::NotJson),
-            (r#"{"a": 1, "a": 1}"#, Malformed::DuplicateKey),
-            (r#"{"a": 1, "\u0061": 2}"#, Malformed::DuplicateKey),
+            (r#"{"name": "a"} x"#, Malformed::NotJson),
+            (r#"{"name": "\ud800"}"#, Malformed::NotJson),
+            (r#"{"name": "a", "x": 1e999}"#, Malformed::NotJson),
+            (r#"[{"a": 1e999}]"#, Malformed::NotJson),
+            ("[1, 2", Malformed::NotJson),
+            ("[1, 2]", Malformed::NotAnObject),
+            ("7", Malformed::NotAnObject),
+            (r#"{"name": "a", "name": "a"}"#, Malformed::DuplicateKey),
+            (r#"{"name": "a", "n\u0061me": "a"}"#, Malformed::DuplicateKey),
+            (r#"{"x": 1, "\u0078": 2}"#, Malformed::DuplicateKey),
             (r#"{"other": [{"a": 1, "a": 2}]}"#, Malformed::DuplicateKey),
+            (r#"{"flag": {"a": 1, "a": 2}}"#, Malformed::DuplicateKey),
+            (&format!(r#"{{"x": {{{}}}}}"#, many.join(", ")), Malformed::DuplicateKey),
+            ("{}", Malformed::Missing("name")),
+            (r#"{"note": "missing field `note`"}"#, Malformed::Missing("name")),
+            (r#"{"name": 7}"#, Malformed::Mistyped { field: "name", expected: "a string" }),
+            (r#"{"name": "a", "note": null}"#, Malformed::Mistyped { field: "note", expected: "a string" }),
+            (r#"{"name": "a", "note": {"a": "b"}}"#, Malformed::Mistyped { field: "note", expected: "a string" }),
+            (r#"{"name": "a", "refused": 1}"#, Malformed::Refused("refused cannot be set here".to_owned())),
         ] {
-            assert_eq!(Value::parse(body.as_bytes()), Err(why), "{body}");
+            assert_eq!(read::<Sample>(body.as_bytes()).err(), Some(why), "{body}");
         }
-        assert_eq!(Value::parse(b"{\"a\": \"\xff\"}"), Err(Malformed::NotJson));
-        assert_eq!(Value::parse("[".repeat(100_000).as_bytes()), Err(Malformed::NotJson));
-        assert!(Value::parse(br#"{"a": {"b": [null, true, 1, -1, 1.5, "x"]}}"#).is_ok());
+        assert_eq!(read::<Sample>(b"{\"name\": \"\xff\"}"), Err(Malformed::NotJson));
+        assert_eq!(read::<Sample>("[".repeat(100_000).as_bytes()), Err(Malformed::NotJson));
+        assert_eq!(read::<Sample>(r#"{"a":"#.repeat(100_000).as_bytes()), Err(Malformed::NotJson));
+    }
+
+    #[test]
+    fn the_numbers_of_an_array_are_told_one_by_one() {
+        let numbers = |body: &str| {
+            let mut numbers = Vec::new();
+            read_numbers(body.as_bytes(), &mut |number| numbers.push(number)).map(|()| numbers)
+        };
+        assert_eq!(numbers("[1, -2, 3.0, 1e3]").unwrap(), [Some(1), Some(-2), Some(3), Some(1000)]);
+        assert_eq!(numbers(r#"["1", null, [1], {"a": 1}, 1.5, 18446744073709551615, 1e300]"#).unwrap(), [None; 7]);
+        assert_eq!(numbers("[]").unwrap(), []);
+        assert_eq!(numbers("{}"), Err(Malformed::NotAList));
+        assert_eq!(numbers("[1"), Err(Malformed::NotJson));
+        assert_eq!(numbers("[1] 2"), Err(Malformed::NotJson));
+        assert_eq!(numbers(r#"[{"a": 1, "a": 1}]"#), Err(Malformed::DuplicateKey));
     }
 }

@@ -158,11 +158,23 @@ impl Limits {
         if !self.policy.enabled {
             return Ok(());
         }
-        let (table, rate) = match call {
+        let (table, rate) = self.of_call(call);
+        admit(&mut lock(table), self.hasher.hash_one(ip.map(network)), rate, 0, now)
+    }
+
+    /// Takes back an attempt of an address that came to nothing before it cost anything.
+    pub fn give_back(&self, call: Call, ip: Option<IpAddr>) {
+        let (table, rate) = self.of_call(call);
+        if let Some(arrival) = lock(table).get_mut(self.hasher.hash_one(ip.map(network))) {
+            *arrival -= interval(rate);
+        }
+    }
+
+    fn of_call(&self, call: Call) -> (&Mutex<Table<i64>>, Rate) {
+        match call {
             Call::Register => (&self.register, self.policy.register),
             Call::LogIn => (&self.login, self.policy.login),
-        };
-        admit(&mut lock(table), self.hasher.hash_one(ip.map(network)), rate, 0, now)
+        }
     }
 
     /// Begins an attempt on the account of this name. It counts as failed until it is known how it ended.

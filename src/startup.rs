@@ -38,7 +38,7 @@ use crate::proxy::TrustedProxies;
 use crate::refusals::Refusals;
 use crate::repository::Repository;
 use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings};
-use crate::routes::{self, BodyLimits, Gate, MaxItems, Readiness};
+use crate::routes::{self, BodyBudget, BodyLimits, Gate, MaxItems, Readiness};
 use crate::scrape;
 use crate::session::SessionPolicy;
 
@@ -153,7 +153,12 @@ impl Application {
             }),
             max_items: web::Data::new(MaxItems(config.lists.max_items)),
             proxies: web::Data::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
-            limits: web::Data::new(BodyLimits { size: config.server.body_limit, time: config.server.body_timeout }),
+            limits: web::Data::new(BodyLimits {
+                size: config.server.body_limit,
+                size_with_password: config.server.password_body_limit,
+                time: config.server.body_timeout,
+                budget: Arc::new(BodyBudget::new(config.server.body_budget.max(config.server.body_limit * 2_u64))),
+            }),
             readiness: web::Data::new(Readiness::default()),
             backups: web::Data::new(backups.as_ref().map(Backups::status)),
             clock: web::Data::new(clock.clone()),

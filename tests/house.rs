@@ -62,10 +62,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "auth",
             "backups",
+            "blocking",
             "clock",
             "connection",
             "error",
             "event",
+            "field",
             "item",
             "json",
             "limits",

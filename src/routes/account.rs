@@ -1,28 +1,28 @@
 //! `POST /api/register`, `/api/login` and `/api/logout`.
 
 use actix_web::{HttpResponse, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::JsonBody;
+use super::body::UnreadBody;
 use super::client::Client;
 use super::gate::Gate;
 use super::respond;
-use super::shapes::{ErrorResponse, StatusResponse, UserResponse};
+use super::shapes::{ErrorResponse, StatusResponse, UserResponse, profile_changes};
 use crate::auth::Authenticated;
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::event::EventKind;
+use crate::json::Request;
 use crate::limits::Call;
 use crate::password::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::{Repository, RepositoryError, UniqueField, VerifiedLogin};
 use crate::session::SessionPolicy;
 use crate::token::PlainToken;
-use crate::user::{NewUser, Profile, User, Username};
+use crate::user::{NewUser, Profile, ProfileField, User, Username};
 
 /// A name and a password, and whatever of the profile is known already.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape for the documentation; the body is read field by field, strictly")]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct RegisterRequest {
     /// 1 to 30 characters of `A-Z a-z 0-9 _ @ + . -`; unique without regard to case.
     #[schema(example = "AzureDiamond", min_length = 1, max_length = 30, pattern = "^[A-Za-z0-9_@+.-]{1,30}$")]
@@ -49,9 +49,10 @@ pub(super) struct RegisterRequest {
     zipcode: Option<String>,
 }
 
+impl Request for RegisterRequest {}
+
 /// A name and a password.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape for the documentation; the body is read field by field, strictly")]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct LoginRequest {
     /// The account's name, in any case.
     #[schema(example = "AzureDiamond", min_length = 1, max_length = 30)]
@@ -59,6 +60,8 @@ pub(super) struct LoginRequest {
     #[schema(example = "hunter2", min_length = 1)]
     password: String,
 }
+
+impl Request for LoginRequest {}
 
 /// A new session: the only answer that shows a token.
 #[derive(Serialize, ToSchema)]
@@ -90,22 +93,32 @@ pub(super) const ATTEMPTS: usize = 2;
 )]
 pub(super) async fn register(
     client: Client,
-    mut body: JsonBody,
+    body: UnreadBody,
     repository: web::Data<dyn Repository>,
     passwords: web::Data<Passwords>,
     policy: web::Data<PasswordPolicy>,
     gate: web::Data<Gate>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    let username = Username::parse(&body.require("username")?)?;
-    let password = PlainPassword::parse("password", body.require("password")?)?;
+    let admission = gate.admit(Call::Register, client.ip)?;
+    let body: RegisterRequest = body.read_with_password().await?;
+    let username = Username::parse(&body.username)?;
+    let password = PlainPassword::parse("password", body.password)?;
     policy.check("password", &password)?;
-    let changes = body.accept_profile()?;
-    gate.admit(Call::Register, client.ip)?;
     let mut profile = Profile::default();
-    for change in changes {
+    for change in profile_changes([
+        (ProfileField::FirstName, body.first_name),
+        (ProfileField::LastName, body.last_name),
+        (ProfileField::Email, body.email),
+        (ProfileField::Address, body.address),
+        (ProfileField::Address2, body.address2),
+        (ProfileField::City, body.city),
+        (ProfileField::State, body.state),
+        (ProfileField::Zipcode, body.zipcode),
+    ])? {
         profile.set(change);
     }
+    admission.spend();
     // Only to spare a taken name its hash; who is first is decided by the store.
     if repository.find_credentials(&username).await?.is_some() {
         return Err(RepositoryError::Conflict(UniqueField::Username).into());
@@ -129,16 +142,18 @@ pub(super) async fn register(
 )]
 pub(super) async fn log_in(
     client: Client,
-    mut body: JsonBody,
+    body: UnreadBody,
     repository: web::Data<dyn Repository>,
     passwords: web::Data<Passwords>,
     policy: web::Data<SessionPolicy>,
     gate: web::Data<Gate>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    let username = Username::parse(&body.require("username")?)?;
-    let password = PlainPassword::parse("password", body.require("password")?)?;
-    gate.admit(Call::LogIn, client.ip)?;
+    let admission = gate.admit(Call::LogIn, client.ip)?;
+    let body: LoginRequest = body.read_with_password().await?;
+    let username = Username::parse(&body.username)?;
+    let password = PlainPassword::parse("password", body.password)?;
+    admission.spend();
     let attempt = gate.begin_login(&username, client.ip).await?;
     for _ in 0..ATTEMPTS {
         // An account that may not be used is treated like one that does not exist, from here to the last byte.

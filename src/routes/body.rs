@@ -1,8 +1,13 @@
-//! Reading a request's body: a JSON object within its size and its time.
+//! Reading a request's body: JSON within its size, its time, and what all bodies together may take.
+//!
+//! No extractor reads a body. A handler does, with [`UnreadBody::read`] and its like, once it knows who asks and that
+//! they may ask; whoever is refused before that has cost no memory. The text is gone when the struct has been made of it.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -10,77 +15,80 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, He
 use actix_web::{FromRequest, HttpRequest, web};
 use bytesize::ByteSize;
 use futures_util::StreamExt as _;
-use futures_util::future::LocalBoxFuture;
 
-use crate::auth::Authenticated;
+use crate::blocking;
 use crate::connection::ConnectionState;
 use crate::error::ApiError;
-use crate::json::{Malformed, Object, Value};
-use crate::session::Caller;
-use crate::user::{ProfileChanges, ProfileField, ProfileText};
+use crate::json::{self, Malformed, Request};
+
+/// The longest body that is parsed where it was read: well under a millisecond's work. A longer one is parsed on a
+/// blocking thread, so that no other request waits for it.
+const PARSED_IN_PLACE: usize = 32 * 1024;
 
 /// How large a body may be and how long it may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BodyLimits {
     /// The size.
     pub size: ByteSize,
+    /// The size of one with a password in it.
+    pub size_with_password: ByteSize,
     /// The time from the request's head to the body's last byte.
     pub time: Duration,
+    /// What all bodies together may take.
+    pub budget: Arc<BodyBudget>,
 }
 
-/// A JSON body that is an object, read whole.
-pub(super) struct JsonBody(pub(super) Object);
+/// The memory that bodies in flight share. Bytes are taken as they arrive, and given back when the body has been read.
+#[derive(Debug)]
+pub struct BodyBudget {
+    size: usize,
+    taken: AtomicUsize,
+}
 
-impl FromRequest for JsonBody {
-    type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+impl BodyBudget {
+    /// A body that is longer may not have the last quarter: a few callers with long lists leave room for logins.
+    const SHORT: usize = 16 * 1024;
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let body = BodyReader::new(request, payload);
-        Box::pin(async move { Self::from_value(body.read().await?) })
+    /// So much for all of them.
+    #[must_use]
+    pub fn new(size: ByteSize) -> Self {
+        Self { size: usize::try_from(size.as_u64()).unwrap_or(usize::MAX), taken: AtomicUsize::new(0) }
+    }
+
+    /// Takes `more` for a body that has `already`.
+    fn take(&self, already: usize, more: usize) -> Result<(), ApiError> {
+        let size = if already + more > Self::SHORT { self.size - self.size / 4 } else { self.size };
+        let taken = self.taken.fetch_add(more, Ordering::Relaxed);
+        if taken + more > size {
+            self.taken.fetch_sub(more, Ordering::Relaxed);
+            return Err(ApiError::Unavailable { retry_after: 1, cause: None });
+        }
+        Ok(())
     }
 }
 
-/// A JSON body of a caller whose session was found first: a stranger's body is not even read.
-pub(super) struct AuthenticatedBody {
-    pub(super) caller: Caller,
-    pub(super) body: Value,
+/// A body's text, with what it has taken of the budget.
+struct Text {
+    bytes: Vec<u8>,
+    budget: Arc<BodyBudget>,
 }
 
-impl FromRequest for AuthenticatedBody {
-    type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let authenticated = Authenticated::from_request(request, payload);
-        let body = BodyReader::new(request, payload);
-        Box::pin(async move {
-            let Authenticated(caller) = authenticated.await?;
-            Ok(Self { caller, body: body.read().await? })
-        })
+impl Text {
+    fn add(&mut self, chunk: &[u8]) -> Result<(), ApiError> {
+        self.budget.take(self.bytes.len(), chunk.len())?;
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
     }
 }
 
-/// A body that nobody has read: what the caller may do comes first.
-pub(super) struct UnreadBody(BodyReader);
-
-impl FromRequest for UnreadBody {
-    type Error = Infallible;
-    type Future = Ready<Result<Self, Infallible>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        ready(Ok(Self(BodyReader::new(request, payload))))
+impl Drop for Text {
+    fn drop(&mut self) {
+        self.budget.taken.fetch_sub(self.bytes.len(), Ordering::Relaxed);
     }
 }
 
-impl UnreadBody {
-    pub(super) async fn read(self) -> Result<JsonBody, ApiError> {
-        JsonBody::from_value(self.0.read().await?)
-    }
-}
-
-/// What is needed to read a body later than the request's head.
-struct BodyReader {
+/// A body that nobody has read.
+pub(super) struct UnreadBody {
     limits: Option<web::Data<BodyLimits>>,
     headers: Result<(), ApiError>,
     announced: Option<usize>,
@@ -88,45 +96,84 @@ struct BodyReader {
     connection: Option<Rc<ConnectionState>>,
 }
 
-impl BodyReader {
-    fn new(request: &HttpRequest, payload: &mut Payload) -> Self {
-        Self {
+impl FromRequest for UnreadBody {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        ready(Ok(Self {
             limits: request.app_data::<web::Data<BodyLimits>>().cloned(),
             headers: check_headers(request.headers()),
             announced: content_length(request.headers()),
             payload: payload.take(),
             connection: request.conn_data::<Rc<ConnectionState>>().cloned(),
-        }
-    }
-
-    async fn read(self) -> Result<Value, ApiError> {
-        let limits = self.limits.ok_or_else(|| ApiError::Internal("no body limits are configured".into()))?;
-        self.headers?;
-        let size = usize::try_from(limits.size.as_u64()).unwrap_or(usize::MAX);
-        if self.announced.is_some_and(|length| length > size) {
-            return Err(ApiError::BodyTooLarge { limit: limits.size });
-        }
-        let receiving = self.connection.as_ref().map(ConnectionState::receive);
-        let body = tokio::time::timeout(limits.time, read(self.payload, size, limits.size))
-            .await
-            .map_err(|_| ApiError::BodyTimeout)??;
-        if let Some(receiving) = receiving {
-            receiving.complete();
-        }
-        Ok(Value::parse(&body)?)
+        }))
     }
 }
 
-async fn read(mut payload: Payload, size: usize, limit: ByteSize) -> Result<Vec<u8>, ApiError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| ApiError::InvalidData("the body did not arrive whole".to_owned()))?;
-        if body.len() + chunk.len() > size {
+impl UnreadBody {
+    /// Reads an object.
+    pub(super) async fn read<T: Request + Send + 'static>(self) -> Result<T, ApiError> {
+        self.parse(|limits| limits.size, json::read).await
+    }
+
+    /// Reads an object of a call that takes a password.
+    pub(super) async fn read_with_password<T: Request + Send + 'static>(self) -> Result<T, ApiError> {
+        self.parse(|limits| limits.size_with_password.min(limits.size), json::read).await
+    }
+
+    /// Reads an array of numbers: what `take` makes of them, told as [`json::read_numbers`] does.
+    pub(super) async fn read_numbers<T: Default + Send + 'static>(
+        self,
+        mut take: impl FnMut(&mut T, Option<i64>) + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let parse = move |text: &[u8]| {
+            let mut taken = T::default();
+            json::read_numbers(text, &mut |number| take(&mut taken, number)).map(|()| taken)
+        };
+        self.parse(|limits| limits.size, parse).await
+    }
+
+    async fn parse<T: Send + 'static>(
+        self,
+        limit: impl FnOnce(&BodyLimits) -> ByteSize,
+        parse: impl FnOnce(&[u8]) -> Result<T, Malformed> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let text = self.receive(limit).await?;
+        if text.bytes.len() <= PARSED_IN_PLACE {
+            return Ok(parse(&text.bytes)?);
+        }
+        let parsed = blocking::run(move || parse(&text.bytes)).await;
+        Ok(parsed.map_err(|error| ApiError::Internal(Box::new(error)))??)
+    }
+
+    async fn receive(self, limit: impl FnOnce(&BodyLimits) -> ByteSize) -> Result<Text, ApiError> {
+        let limits = self.limits.ok_or_else(|| ApiError::Internal("no body limits are configured".into()))?;
+        self.headers?;
+        let limit = limit(&limits);
+        let size = usize::try_from(limit.as_u64()).unwrap_or(usize::MAX);
+        if self.announced.is_some_and(|length| length > size) {
             return Err(ApiError::BodyTooLarge { limit });
         }
-        body.extend_from_slice(&chunk);
+        let receiving = self.connection.as_ref().map(ConnectionState::receive);
+        let mut text = Text { bytes: Vec::new(), budget: Arc::clone(&limits.budget) };
+        let mut payload = self.payload;
+        let receive = async {
+            while let Some(chunk) = payload.next().await {
+                let chunk = chunk.map_err(|_| ApiError::InvalidData("the body did not arrive whole".to_owned()))?;
+                if text.bytes.len() + chunk.len() > size {
+                    return Err(ApiError::BodyTooLarge { limit });
+                }
+                text.add(&chunk)?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(limits.time, receive).await.map_err(|_| ApiError::BodyTimeout)??;
+        if let Some(receiving) = receiving {
+            receiving.complete();
+        }
+        Ok(text)
     }
-    Ok(body)
 }
 
 /// JSON, and not compressed: what is never inflated cannot be a bomb.
@@ -152,41 +199,6 @@ fn is_json(content_type: &str) -> bool {
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
-}
-
-impl JsonBody {
-    /// Takes a body that is an object.
-    pub(super) fn from_value(body: Value) -> Result<Self, ApiError> {
-        match body {
-            Value::Object(object) => Ok(Self(object)),
-            _ => Err(Malformed::NotAnObject.into()),
-        }
-    }
-
-    /// The profile's fields that are there, each a text that it can hold.
-    pub(super) fn accept_profile(&mut self) -> Result<ProfileChanges, ApiError> {
-        let mut changes = Vec::new();
-        for field in ProfileField::ALL {
-            if let Some(text) = self.accept(field.name())? {
-                changes.push(ProfileText::parse(field, text)?);
-            }
-        }
-        Ok(changes)
-    }
-
-    /// A string that must be there.
-    pub(super) fn require(&mut self, field: &'static str) -> Result<String, ApiError> {
-        self.accept(field)?.ok_or_else(|| ApiError::InvalidData(format!("{field} is required")))
-    }
-
-    /// A string that may be there.
-    pub(super) fn accept(&mut self, field: &'static str) -> Result<Option<String>, ApiError> {
-        match self.0.take(field) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(ApiError::InvalidData(format!("{field} must be a string"))),
-        }
-    }
 }
 
 #[cfg(test)]

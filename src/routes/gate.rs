@@ -31,10 +31,12 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Lets an address through, unless it has tried too much.
-    pub(super) fn admit(&self, call: Call, ip: Option<IpAddr>) -> Result<(), ApiError> {
+    /// Lets an address through, unless it has tried too much. It stands before the body is read, so that whoever is over
+    /// the limit costs neither memory nor parsing, and nobody has more bodies in flight than the limit has attempts.
+    pub(super) fn admit(&self, call: Call, ip: Option<IpAddr>) -> Result<Admission<'_>, ApiError> {
         let admitted = self.limits.admit(call, ip, self.clock.now());
-        admitted.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAddress, None, ip))
+        admitted.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAddress, None, ip))?;
+        Ok(Admission { gate: self, call, ip, is_spent: false })
     }
 
     /// Lets a login through to the account of this name, unless too many have failed there.
@@ -53,14 +55,12 @@ impl Gate {
         attempt.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAccount, Some(username), ip))
     }
 
-    /// Lets the holder of a live token show again that the account is theirs. It costs as much as a login, and counts as
-    /// one for the address.
+    /// Lets the holder of a live token show again that the account is theirs.
     pub(super) fn begin_reauthentication(
         &self,
         username: &Username,
         ip: Option<IpAddr>,
     ) -> Result<Attempt<'_>, ApiError> {
-        self.admit(Call::LogIn, ip)?;
         let attempt = self.limits.begin(username, Origin::Session, self.clock.now());
         attempt.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAccount, Some(username), ip))
     }
@@ -104,5 +104,28 @@ impl Gate {
         let (at, kind) = (self.clock.now(), EventKind::Throttled);
         self.refusals.note(RefusedAttempt { at, kind, username, ip, detail });
         ApiError::TooManyRequests { retry_after }
+    }
+}
+
+/// An address that was let through. Dropped unspent, it was never counted: a body that is no good costs no attempt.
+pub(super) struct Admission<'a> {
+    gate: &'a Gate,
+    call: Call,
+    ip: Option<IpAddr>,
+    is_spent: bool,
+}
+
+impl Admission<'_> {
+    /// From here on the attempt counts, whatever becomes of it.
+    pub(super) fn spend(mut self) {
+        self.is_spent = true;
+    }
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        if !self.is_spent {
+            self.gate.limits.give_back(self.call, self.ip);
+        }
     }
 }

@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 
 use actix_web::{HttpResponse, web};
 
-use super::body::AuthenticatedBody;
+use super::body::UnreadBody;
 use super::respond;
 use super::shapes::{ErrorResponse, numbers};
 use crate::auth::Authenticated;
 use crate::clock::Clock;
 use crate::error::ApiError;
+use crate::field::InvalidField;
 use crate::item::{ItemId, List};
-use crate::json::Value;
 use crate::repository::{Repository, RepositoryError};
 
 /// How many items a list may hold.
@@ -27,22 +27,35 @@ async fn list(list: List, Authenticated(caller): Authenticated, store: Store) ->
     answer(store.list_items(&caller, list).await)
 }
 
+/// A list as it was sent.
+#[derive(Default)]
+struct Items {
+    items: BTreeSet<ItemId>,
+    /// Why one of them is no item.
+    refused: Option<InvalidField>,
+}
+
 async fn replace(
     list: List,
-    AuthenticatedBody { caller, body }: AuthenticatedBody,
+    Authenticated(caller): Authenticated,
+    body: UnreadBody,
     store: Store,
     max: web::Data<MaxItems>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    let Value::Array(values) = body else {
-        return Err(ApiError::InvalidData("the body must be a list of item ids".to_owned()));
-    };
-    let mut items = BTreeSet::new();
-    for value in values {
-        let number = if let Value::Integer(number) = value { number } else { 0 };
-        items.insert(ItemId::new(number)?);
+    let max = max.0;
+    let Items { items, refused } = body
+        .read_numbers(move |list: &mut Items, number| match ItemId::new(number.unwrap_or_default()) {
+            // One too many tells that there are; what comes behind it is not kept.
+            Ok(item) if list.items.len() <= max => drop(list.items.insert(item)),
+            Ok(_) => {}
+            Err(refused) => list.refused = Some(refused),
+        })
+        .await?;
+    if let Some(refused) = refused {
+        return Err(refused.into());
     }
-    if items.len() > max.0 {
+    if items.len() > max {
         return answer(Err(RepositoryError::ListFull));
     }
     answer(store.replace_items(&caller, list, items, clock.now()).await)
@@ -97,12 +110,13 @@ pub(super) async fn list_cellar(who: Authenticated, store: Store) -> Result<Http
     ),
 )]
 pub(super) async fn replace_cellar(
-    who: AuthenticatedBody,
+    who: Authenticated,
+    body: UnreadBody,
     store: Store,
     max: web::Data<MaxItems>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    replace(List::Cellar, who, store, max, clock).await
+    replace(List::Cellar, who, body, store, max, clock).await
 }
 
 /// Add one item to what the user has, where it is not there yet
@@ -167,12 +181,13 @@ pub(super) async fn list_wants(who: Authenticated, store: Store) -> Result<HttpR
     ),
 )]
 pub(super) async fn replace_wants(
-    who: AuthenticatedBody,
+    who: Authenticated,
+    body: UnreadBody,
     store: Store,
     max: web::Data<MaxItems>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    replace(List::Wants, who, store, max, clock).await
+    replace(List::Wants, who, body, store, max, clock).await
 }
 
 /// Add one item to what the user wishes for, where it is not there yet

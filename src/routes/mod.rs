@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::error::ApiError;
 use crate::json;
 
-pub use body::BodyLimits;
+pub use body::{BodyBudget, BodyLimits};
 pub use documentation::document;
 pub use events::EventShape;
 pub use gate::Gate;

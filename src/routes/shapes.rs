@@ -1,58 +1,59 @@
-//! The JSON that several calls answer with.
+//! The JSON that several calls take or answer with.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::field::InvalidField;
 use crate::item::ItemId;
-use crate::user::User;
+use crate::user::{ProfileChanges, ProfileField, ProfileText, User};
 
 /// The user, as its owner sees it: eighteen keys in the order of the API's source.
-#[derive(Serialize, ToSchema)]
+#[derive(PartialEq, Serialize, ToSchema)]
 pub struct UserResponse {
     /// The name, as it was typed at registration.
     #[schema(example = "AzureDiamond")]
-    username: String,
+    pub(super) username: String,
     #[schema(example = "")]
-    first_name: String,
+    pub(super) first_name: String,
     #[schema(example = "")]
-    last_name: String,
+    pub(super) last_name: String,
     #[schema(example = "")]
-    email: String,
+    pub(super) email: String,
     /// Whether the account may be used.
     #[schema(example = true)]
-    is_active: bool,
+    pub(super) is_active: bool,
     #[schema(example = false)]
-    is_superuser: bool,
+    pub(super) is_superuser: bool,
     #[schema(example = false)]
-    is_staff: bool,
+    pub(super) is_staff: bool,
     /// The last login, or the registration.
     #[schema(example = "2015-01-04T22:51:35.144Z", format = DateTime)]
-    last_login: String,
+    pub(super) last_login: String,
     /// The ids of the items that the user has, ascending.
     #[schema(example = json!([1, 2, 3]))]
-    cellar: Vec<i64>,
+    pub(super) cellar: Vec<i64>,
     /// The ids of the items that the user wishes for, ascending.
     #[schema(example = json!([4, 5]))]
-    wants: Vec<i64>,
+    pub(super) wants: Vec<i64>,
     #[schema(example = "123 N Main St.")]
-    address: String,
+    pub(super) address: String,
     #[schema(example = "#100")]
-    address2: String,
+    pub(super) address2: String,
     #[schema(example = "Chicago")]
-    city: String,
+    pub(super) city: String,
     #[schema(example = "IL")]
-    state: String,
+    pub(super) state: String,
     #[schema(example = "60647")]
-    zipcode: String,
+    pub(super) zipcode: String,
     /// When the account was made; never changes.
     #[schema(example = "2015-01-04T22:51:35.238Z", format = DateTime)]
-    created: String,
+    pub(super) created: String,
     /// The last change to the profile or to a list.
     #[schema(example = "2015-01-04T22:51:35.238Z", format = DateTime)]
-    modified: String,
+    pub(super) modified: String,
     /// When its owner joined; never changes.
     #[schema(example = "2015-01-04T22:51:35.144Z", format = DateTime)]
-    date_joined: String,
+    pub(super) date_joined: String,
 }
 
 impl From<User> for UserResponse {
@@ -78,6 +79,12 @@ impl From<User> for UserResponse {
             date_joined: user.date_joined.to_string(),
         }
     }
+}
+
+/// The profile's fields that are given, each a text that it can hold.
+pub(super) fn profile_changes(fields: [(ProfileField, Option<String>); 8]) -> Result<ProfileChanges, InvalidField> {
+    let given = fields.into_iter().filter_map(|(field, text)| text.map(|text| ProfileText::parse(field, text)));
+    given.collect()
 }
 
 /// The ids as numbers.

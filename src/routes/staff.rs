@@ -2,9 +2,10 @@
 //! it; see [`crate::staff`].
 
 use actix_web::{HttpResponse, web};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::body::{JsonBody, UnreadBody};
+use super::body::UnreadBody;
 use super::client::Client;
 use super::gate::Gate;
 use super::query::UnreadQuery;
@@ -14,7 +15,7 @@ use super::shapes::{ErrorResponse, StatusResponse, UserResponse};
 use crate::auth::Authenticated;
 use crate::clock::Clock;
 use crate::error::ApiError;
-use crate::json::Value;
+use crate::json::{Request, Value};
 use crate::limits::Call;
 use crate::password::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::Repository;
@@ -104,21 +105,26 @@ pub(super) async fn show(
 }
 
 /// What is to be different about an account.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape for the documentation; the body is read field by field, strictly")]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct AccountRequest {
     /// Whether it may be used. Where not, its tokens end.
-    #[schema(nullable = false)]
-    is_active: Option<bool>,
+    #[schema(value_type = Option<bool>, nullable = false)]
+    is_active: Option<Value>,
     /// Superusers only: whether it is staff.
-    #[schema(nullable = false)]
-    is_staff: Option<bool>,
+    #[schema(value_type = Option<bool>, nullable = false)]
+    is_staff: Option<Value>,
     /// Superusers only: whether it is a superuser.
-    #[schema(nullable = false)]
-    is_superuser: Option<bool>,
+    #[schema(value_type = Option<bool>, nullable = false)]
+    is_superuser: Option<Value>,
     /// A new password. Its tokens end.
-    #[schema(nullable = false, min_length = 1)]
-    password: Option<String>,
+    #[schema(value_type = Option<String>, nullable = false, min_length = 1)]
+    password: Option<Value>,
+}
+
+impl Request for AccountRequest {
+    fn refuse(_: &str) -> Option<String> {
+        Some("only is_active, is_staff, is_superuser and password can be set here".to_owned())
+    }
 }
 
 /// Deactivate, activate, promote or demote an account, or set its password
@@ -151,28 +157,26 @@ pub(super) async fn change(
     let username = parse(&username, &actor, &repository).await?;
     // Before the body is read, and what it asks for before its values are looked at or a password is hashed.
     let is_there = repository.check_rights(&actor, Deed::Manage, Some(&username)).await?;
-    let mut body = body.read().await?;
-    if body.0.keys().any(|field| ["is_staff", "is_superuser"].contains(&field)) {
+    let body: AccountRequest = body.read_with_password().await?;
+    if body.is_staff.is_some() || body.is_superuser.is_some() {
         repository.check_rights(&actor, Deed::Govern, Some(&username)).await?;
     }
+    let boolean = |value: Option<Value>, field| value.map(|value| value.boolean(field)).transpose();
     let mut change = AccountChange {
-        is_active: boolean(&mut body, "is_active")?,
-        is_staff: boolean(&mut body, "is_staff")?,
-        is_superuser: boolean(&mut body, "is_superuser")?,
+        is_active: boolean(body.is_active, "is_active")?,
+        is_staff: boolean(body.is_staff, "is_staff")?,
+        is_superuser: boolean(body.is_superuser, "is_superuser")?,
         password_hash: None,
     };
-    let password = body.accept("password")?.map(|text| PlainPassword::parse("password", text)).transpose()?;
-    if body.0.keys().next().is_some() {
-        let fields = "only is_active, is_staff, is_superuser and password can be set here";
-        return Err(ApiError::InvalidData(fields.to_owned()));
-    }
+    let password = body.password.map(|password| password.string("password")).transpose()?;
+    let password = password.map(|text| PlainPassword::parse("password", text)).transpose()?;
     if !is_there {
         return Err(ApiError::NotFound);
     }
     let is_reset = password.is_some();
     if let Some(password) = password {
         policy.check("password", &password)?;
-        gate.admit(Call::LogIn, client.ip)?;
+        gate.admit(Call::LogIn, client.ip)?.spend();
         change.password_hash = Some(passwords.hash(password, client.gone()).await?);
     }
     let changed = repository.change_account(&actor, &username, change, clock.now()).await?;
@@ -180,14 +184,6 @@ pub(super) async fn change(
         gate.forget(&username);
     }
     respond(HttpResponse::Ok(), &UserResponse::from(changed.ok_or(ApiError::NotFound)?))
-}
-
-fn boolean(body: &mut JsonBody, field: &'static str) -> Result<Option<bool>, ApiError> {
-    match body.0.take(field) {
-        None => Ok(None),
-        Some(Value::Boolean(truth)) => Ok(Some(truth)),
-        Some(_) => Err(ApiError::InvalidData(format!("{field} must be true or false"))),
-    }
 }
 
 /// Delete an account, its lists and its tokens

@@ -6,27 +6,29 @@ use std::sync::Arc;
 use actix_web::dev::Payload;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::account::ATTEMPTS;
-use super::body::{AuthenticatedBody, JsonBody};
+use super::body::UnreadBody;
 use super::client::Client;
 use super::events::EventShape;
 use super::gate::Gate;
 use super::respond;
 use super::sessions::SessionShape;
-use super::shapes::{ErrorResponse, StatusResponse, UserResponse};
+use super::shapes::{ErrorResponse, StatusResponse, UserResponse, profile_changes};
 use crate::auth::{Authenticated, Authenticator};
 use crate::clock::{Clock, Timestamp};
 use crate::error::ApiError;
 use crate::event::EventKind;
+use crate::field::InvalidField;
 use crate::item::ItemId;
-use crate::json;
+use crate::json::{self, Request, Value};
+use crate::limits::Call;
 use crate::password::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::{Cause, Repository};
 use crate::session::{Caller, SessionPolicy};
-use crate::user::{PasswordHash, ProfileField, User};
+use crate::user::{PasswordHash, ProfileChanges, ProfileField, User};
 
 /// The user object
 #[utoipa::path(
@@ -53,8 +55,7 @@ fn render(user: User) -> Result<Bytes, Cause> {
 }
 
 /// The profile's fields, of which any may be given.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape for the documentation; the body is read field by field, strictly")]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct ProfileRequest {
     #[schema(nullable = false, max_length = 150)]
     first_name: Option<String>,
@@ -73,24 +74,94 @@ pub(super) struct ProfileRequest {
     state: Option<String>,
     #[schema(nullable = false, max_length = 20, example = "60647")]
     zipcode: Option<String>,
+    #[schema(value_type = Option<String>, read_only)]
+    username: Option<Value>,
+    #[schema(value_type = Option<bool>, read_only)]
+    is_active: Option<Value>,
+    #[schema(value_type = Option<bool>, read_only)]
+    is_superuser: Option<Value>,
+    #[schema(value_type = Option<bool>, read_only)]
+    is_staff: Option<Value>,
+    #[schema(value_type = Option<String>, read_only)]
+    last_login: Option<Value>,
+    #[schema(value_type = Option<Vec<i64>>, read_only)]
+    cellar: Option<Value>,
+    #[schema(value_type = Option<Vec<i64>>, read_only)]
+    wants: Option<Value>,
+    #[schema(value_type = Option<String>, read_only)]
+    created: Option<Value>,
+    #[schema(value_type = Option<String>, read_only)]
+    modified: Option<Value>,
+    #[schema(value_type = Option<String>, read_only)]
+    date_joined: Option<Value>,
 }
 
-/// What the user object has beside the profile: a change that names one of these is told so by its name.
-const FIXED_FIELDS: [&str; 13] = [
-    "id",
-    "token",
-    "username",
-    "password",
-    "is_active",
-    "is_superuser",
-    "is_staff",
-    "last_login",
-    "cellar",
-    "wants",
-    "created",
-    "modified",
-    "date_joined",
-];
+impl Request for ProfileRequest {
+    fn refuse(key: &str) -> Option<String> {
+        let secret = ["id", "token", "password"].into_iter().find(|secret| *secret == key);
+        Some(secret.map_or_else(
+            || format!("only {} can be set here", ProfileField::ALL.map(ProfileField::name).join(", ")),
+            cannot_be_set,
+        ))
+    }
+}
+
+fn cannot_be_set(field: &str) -> String {
+    format!("{field} cannot be set here")
+}
+
+impl ProfileRequest {
+    /// What is to be changed, and the rest of a user object that was sent back with it.
+    fn into_parts(self) -> Result<(ProfileChanges, Rest), InvalidField> {
+        let changes = profile_changes([
+            (ProfileField::FirstName, self.first_name),
+            (ProfileField::LastName, self.last_name),
+            (ProfileField::Email, self.email),
+            (ProfileField::Address, self.address),
+            (ProfileField::Address2, self.address2),
+            (ProfileField::City, self.city),
+            (ProfileField::State, self.state),
+            (ProfileField::Zipcode, self.zipcode),
+        ])?;
+        let rest = [
+            ("username", self.username),
+            ("is_active", self.is_active),
+            ("is_superuser", self.is_superuser),
+            ("is_staff", self.is_staff),
+            ("last_login", self.last_login),
+            ("cellar", self.cellar),
+            ("wants", self.wants),
+            ("created", self.created),
+            ("modified", self.modified),
+            ("date_joined", self.date_joined),
+        ];
+        Ok((changes, rest.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()))
+    }
+}
+
+/// Fields of the user object that no client sets. An unchanged one does no harm: a form may send back all that it got.
+type Rest = Vec<(&'static str, Value)>;
+
+/// Refuses the first that is not as the user object has it.
+fn refuse_changes(rest: &Rest, user: UserResponse) -> Result<(), ApiError> {
+    let numbers = |list: Vec<i64>| Value::Numbers(list.into_iter().map(Some).collect());
+    let stored = [
+        ("username", Value::String(user.username)),
+        ("is_active", Value::Boolean(user.is_active)),
+        ("is_superuser", Value::Boolean(user.is_superuser)),
+        ("is_staff", Value::Boolean(user.is_staff)),
+        ("last_login", Value::String(user.last_login)),
+        ("cellar", numbers(user.cellar)),
+        ("wants", numbers(user.wants)),
+        ("created", Value::String(user.created)),
+        ("modified", Value::String(user.modified)),
+        ("date_joined", Value::String(user.date_joined)),
+    ];
+    match rest.iter().find(|given| !stored.contains(given)) {
+        Some((field, _)) => Err(ApiError::InvalidData(cannot_be_set(field))),
+        None => Ok(()),
+    }
+}
 
 /// Change any fields of the profile; the others stay
 #[utoipa::path(
@@ -102,30 +173,28 @@ const FIXED_FIELDS: [&str; 13] = [
     ),
 )]
 pub(super) async fn update(
-    AuthenticatedBody { caller, body }: AuthenticatedBody,
+    Authenticated(caller): Authenticated,
+    body: UnreadBody,
     repository: web::Data<dyn Repository>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut body = JsonBody::from_value(body)?;
-    let changes = body.accept_profile()?;
-    if let Some(left) = body.0.keys().next() {
-        let fixed = FIXED_FIELDS.iter().find(|field| **field == left);
-        return Err(ApiError::InvalidData(fixed.map_or_else(
-            || format!("only {} can be set here", ProfileField::ALL.map(ProfileField::name).join(", ")),
-            |field| format!("{field} cannot be set here"),
-        )));
+    let (changes, rest) = body.read::<ProfileRequest>().await?.into_parts()?;
+    if !rest.is_empty() {
+        let (_, user) = repository.find_user(&caller).await?;
+        refuse_changes(&rest, user.into())?;
     }
     let user = repository.update_profile(&caller, changes, clock.now()).await?;
     respond(HttpResponse::Ok(), &UserResponse::from(user))
 }
 
 /// The account's password, to show that it is its owner who asks.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape for the documentation; the body is read field by field, strictly")]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct DeleteRequest {
     #[schema(example = "hunter2", min_length = 1)]
     password: String,
 }
+
+impl Request for DeleteRequest {}
 
 /// Delete the account, its lists and its tokens
 #[utoipa::path(
@@ -139,14 +208,17 @@ pub(super) struct DeleteRequest {
     ),
 )]
 pub(super) async fn delete(
-    AuthenticatedBody { caller, body }: AuthenticatedBody,
+    Authenticated(caller): Authenticated,
+    body: UnreadBody,
     client: Client,
     repository: web::Data<dyn Repository>,
     own: OwnPassword,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut body = JsonBody::from_value(body)?;
-    let password = PlainPassword::parse("password", body.require("password")?)?;
+    let admission = own.gate.admit(Call::LogIn, client.ip)?;
+    let body: DeleteRequest = body.read_with_password().await?;
+    let password = PlainPassword::parse("password", body.password)?;
+    admission.spend();
     for _ in 0..ATTEMPTS {
         let stored = own.verify(&caller, "password", &password, &client).await?;
         if repository.delete_user(&caller, stored, clock.now()).await? {
@@ -157,14 +229,15 @@ pub(super) async fn delete(
 }
 
 /// The password that the account has and the one that it is to have.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape for the documentation; the body is read field by field, strictly")]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct PasswordRequest {
     #[schema(example = "hunter2", min_length = 1)]
     current_password: String,
     #[schema(example = "correct horse battery staple", min_length = 1)]
     new_password: String,
 }
+
+impl Request for PasswordRequest {}
 
 /// Change the password; every other token ends
 #[utoipa::path(
@@ -177,21 +250,23 @@ pub(super) struct PasswordRequest {
     ),
 )]
 pub(super) async fn change_password(
-    AuthenticatedBody { caller, body }: AuthenticatedBody,
+    Authenticated(caller): Authenticated,
+    body: UnreadBody,
     client: Client,
     repository: web::Data<dyn Repository>,
-    passwords: web::Data<Passwords>,
     policy: web::Data<PasswordPolicy>,
     own: OwnPassword,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut body = JsonBody::from_value(body)?;
-    let current = PlainPassword::parse("current_password", body.require("current_password")?)?;
-    let new = PlainPassword::parse("new_password", body.require("new_password")?)?;
+    let admission = own.gate.admit(Call::LogIn, client.ip)?;
+    let body: PasswordRequest = body.read_with_password().await?;
+    let current = PlainPassword::parse("current_password", body.current_password)?;
+    let new = PlainPassword::parse("new_password", body.new_password)?;
     policy.check("new_password", &new)?;
+    admission.spend();
     for _ in 0..ATTEMPTS {
         let stored = own.verify(&caller, "current_password", &current, &client).await?;
-        let new_hash = passwords.hash(new.clone(), client.gone()).await?;
+        let new_hash = own.passwords.hash(new.clone(), client.gone()).await?;
         if repository.change_password(&caller, stored, new_hash, clock.now()).await? {
             return respond(HttpResponse::Ok(), &StatusResponse::SUCCESS);
         }

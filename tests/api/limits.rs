@@ -69,6 +69,63 @@ async fn retry_after(response: Response) -> u64 {
 }
 
 #[tokio::test]
+async fn an_address_over_its_limit_is_refused_before_its_body_is_read() {
+    let app = TestApp::spawn_with(|config| config.rate_limit.enabled = true);
+    let (token, _) = session_of(app.register("AzureDiamond", "hunter2").await).await;
+    for number in 1..20 {
+        app.register(&format!("user{number}"), "hunter2").await;
+    }
+    for number in 0..30 {
+        assert_eq!(app.log_in(&format!("nobody{number}"), "wrong").await.status(), 401);
+    }
+    let authorization = format!("Authorization: Token {token}\r\n");
+    for request in [
+        "POST /api/register HTTP/1.1\r\n",
+        "POST /api/login HTTP/1.1\r\n",
+        "POST /api/user/password HTTP/1.1\r\n",
+        "DELETE /api/user HTTP/1.1\r\n",
+    ] {
+        // No byte of the body ever comes.
+        let response = app.raw(format!("{request}Host: x\r\n{authorization}{JSON}Content-Length: 100\r\n\r\n"));
+        response.assert_error(429);
+        assert!(response.header("Retry-After").is_some());
+        assert_eq!(
+            response.header("Connection"),
+            Some("close"),
+            "{request}: the body is not to be taken for a request"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_good_costs_an_address_no_attempt() {
+    let app = TestApp::spawn_with(|config| config.rate_limit.enabled = true);
+    for body in ["", "[]", "{}", r#"{"username": "a b", "password": "x"}"#, r#"{"username": "a", "password": ""}"#] {
+        for _ in 0..30 {
+            app.raw(post_bytes("/api/register", JSON, body)).assert_error(400);
+            app.raw(post_bytes("/api/login", JSON, body)).assert_error(400);
+        }
+    }
+    assert_eq!(app.register("AzureDiamond", "hunter2").await.status(), 201);
+    assert_eq!(app.log_in("AzureDiamond", "hunter2").await.status(), 200);
+}
+
+#[test]
+fn no_address_has_more_bodies_in_flight_than_its_limit_has_attempts() {
+    let app = TestApp::spawn_with(|config| config.rate_limit.enabled = true);
+    let head = format!("POST /api/login HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: 100\r\n\r\n{{");
+    let begin = || {
+        let mut stream = app.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let in_flight: Vec<_> = (0..30).map(|_| begin()).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    RawResponse::read_from(&mut begin()).assert_error(429);
+    drop(in_flight);
+}
+
+#[tokio::test]
 async fn an_address_has_thirty_logins_a_minute_and_no_header_of_its_own_gives_it_more() {
     for trusted in [false, true] {
         let app = TestApp::spawn_with(|config| {

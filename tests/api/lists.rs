@@ -82,7 +82,7 @@ async fn an_id_out_of_range_or_a_list_that_is_none_is_400_and_nothing_changed() 
             json!([0]),
             json!([-1]),
             json!([1.5]),
-            json!([1.0]),
+            json!([1, {"a": 1}]),
             json!(["1"]),
             json!([null]),
             json!([[1]]),
@@ -102,6 +102,15 @@ async fn an_id_out_of_range_or_a_list_that_is_none_is_400_and_nothing_changed() 
             }
         }
         assert_eq!(app.get(Method::GET, list, &token, None).await, json!([5]));
+    }
+}
+
+#[tokio::test]
+async fn a_whole_number_is_an_item_id_however_it_is_written() {
+    let app = TestApp::spawn();
+    let token = app.new_user("AzureDiamond").await;
+    for list in LISTS {
+        assert_eq!(app.get(Method::PUT, list, &token, Some(&json!([2.0, 1, 1.0]))).await, json!([1, 2]));
     }
 }
 

@@ -91,7 +91,7 @@ async fn a_missing_or_mistyped_field_is_400() {
 
 #[tokio::test]
 async fn a_password_is_verified_exactly_as_received() {
-    let app = TestApp::spawn();
+    let app = TestApp::spawn_with(|config| config.server.password_body_limit = config.server.body_limit);
     let passwords = [
         "P".to_owned(),
         "P\0P".to_owned(),

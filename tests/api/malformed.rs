@@ -1,8 +1,12 @@
 //! What no client should send: each gets its clear 4xx, and the server lives on.
 
+use std::io::Write as _;
+use std::time::Duration;
+
+use reqwest::Method;
 use serde_json::json;
 
-use crate::helpers::{JSON, TestApp, UNKNOWN_TOKEN, post_bytes};
+use crate::helpers::{JSON, RawResponse, TestApp, UNKNOWN_TOKEN, post_bytes};
 
 /// The sentence and the status of a body that cannot be taken.
 fn refuse(app: &TestApp, body: impl AsRef<[u8]>) -> String {
@@ -22,8 +26,8 @@ fn a_body_that_is_not_one_json_object_with_each_key_once_is_400() {
     let not_json = "Invalid Data: the body must be valid JSON in UTF-8";
     let not_an_object = "Invalid Data: the body must be a JSON object";
     let duplicate = "Invalid Data: the body must not have a key twice";
-    let deep_arrays = format!(r#"{{"username": "a", "password": "p", "x": {}"#, "[".repeat(100_000));
-    let deep_objects = r#"{"a":"#.repeat(100_000);
+    let deep_arrays = format!(r#"{{"username": "a", "password": "p", "x": {}"#, "[".repeat(10_000));
+    let deep_objects = r#"{"a":"#.repeat(3_000);
     for (body, sentence) in [
         ("", not_json),
         (" ", not_json),
@@ -66,13 +70,74 @@ fn a_nul_in_a_name_is_400_and_in_a_password_is_a_character_like_any_other() {
     assert_eq!(app.raw(post_bytes("/api/login", JSON, shorter)).status(), 401);
 }
 
-#[test]
-fn a_password_of_3_mb_is_413() {
-    let app = TestApp::spawn();
-    let body = json!({"username": "a", "password": "x".repeat(3_000_000)}).to_string();
-    for path in ["/api/register", "/api/login"] {
-        app.raw(post_bytes(path, JSON, &body)).assert_error(413);
+#[tokio::test]
+async fn a_call_with_a_password_takes_16_kib_and_more_where_it_is_configured() {
+    let longest = |app: &TestApp| {
+        let token = app.raw(post_bytes("/api/login", JSON, r#"{"username": "root", "password": "hunter2"}"#));
+        let token = token.json()["token"].as_str().unwrap().to_owned();
+        [
+            post_bytes("/api/register", JSON, ""),
+            post_bytes("/api/login", JSON, ""),
+            post_bytes("/api/user/password", JSON, ""),
+            post_bytes("/api/user", JSON, ""),
+            post_bytes("/api/users/AzureDiamond", JSON, ""),
+        ]
+        .map(|request| String::from_utf8(request).unwrap())
+        .map(|request| {
+            let request = request
+                .replace("POST /api/user ", "DELETE /api/user ")
+                .replace("POST /api/users", "PATCH /api/users")
+                .replace("localhost:8000", &format!("x\r\nAuthorization: Token {token}"));
+            move |size: usize| {
+                let body = format!("{{\"password\": \"{}\"}}", "x".repeat(size - 16));
+                assert_eq!(body.len(), size);
+                request.replace("Content-Length: 0", &format!("Content-Length: {size}")) + &body
+            }
+        })
+    };
+    for (limit, configured) in [(16 * 1024, None), (512 * 1024, Some(bytesize::ByteSize::kib(512)))] {
+        let app = TestApp::spawn_with(|config| {
+            config.server.password_body_limit = configured.unwrap_or(config.server.password_body_limit);
+        });
+        app.register("root", "hunter2").await;
+        app.register("AzureDiamond", "hunter2").await;
+        app.set("root", "is_superuser = 1");
+        for request in longest(&app) {
+            app.raw(request(limit + 1)).assert_error(413);
+            assert_ne!(app.raw(request(limit)).status(), 413);
+        }
     }
+}
+
+#[tokio::test]
+async fn bodies_in_flight_share_a_budget_of_which_long_ones_leave_room_for_logins() {
+    let app = TestApp::spawn_with(|config| {
+        config.server.body_limit = bytesize::ByteSize::kib(512);
+        config.server.body_budget = bytesize::ByteSize::mib(1);
+    });
+    let token = app.new_user("AzureDiamond").await;
+    let unfinished = || {
+        let mut stream = app.connect();
+        let head = format!("PUT /api/user/cellar HTTP/1.1\r\nHost: x\r\nAuthorization: Token {token}\r\n{JSON}");
+        stream.write_all(format!("{head}Content-Length: 350000\r\n\r\n[{}", "1,".repeat(150_000)).as_bytes()).unwrap();
+        stream
+    };
+    // Two take 600,000 of the 786,432 bytes that long ones may have; a third does not fit.
+    let mut held = vec![unfinished(), unfinished()];
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut third = unfinished();
+    let refused = RawResponse::read_from(&mut third);
+    refused.assert_error(503);
+    assert_eq!(refused.header("Retry-After"), Some("1"));
+    assert_eq!(app.log_in("AzureDiamond", "hunter2").await.status(), 200);
+    for stream in &mut held {
+        stream.write_all(format!("{}1]", "1,".repeat(24_998)).as_bytes()).unwrap();
+        stream.write_all(b" ").unwrap();
+    }
+    for stream in &mut held {
+        assert_eq!(RawResponse::read_from(stream).status(), 200);
+    }
+    app.get(Method::PUT, "/api/user/cellar", &token, Some(&json!([1]))).await;
 }
 
 #[test]
