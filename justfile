@@ -52,6 +52,11 @@ proxies:
     cargo build --release
     scripts/proxies target/release/authtokens
 
+# What hostile bodies cost in memory and in everybody else's time
+bodies:
+    cargo build --release
+    scripts/bodies target/release/authtokens
+
 # A busy server's file replicated by Litestream as deploy/ has it, lost and restored
 litestream:
     cargo build --release
