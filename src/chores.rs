@@ -79,9 +79,12 @@ impl Chores {
         self.notice_resets(&last_event).await;
         match self.repository.list_failures(REMEMBERED).await {
             Ok(stored) => {
+                let (now, time) = (self.clock.monotonic(), self.clock.now());
                 // The most come first, and stay where there is no room for all.
                 for failures in stored.iter().rev() {
-                    self.limits.restore(&failures.username, failures.count, failures.last);
+                    // What lies in the future counts as of now.
+                    let last = now.minus(time.since(failures.last));
+                    self.limits.restore(&failures.username, failures.count, last);
                 }
             }
             Err(error) => log::warn!("failed attempts before this start could not be remembered: {error}"),
