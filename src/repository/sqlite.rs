@@ -1434,7 +1434,8 @@ fn prepare_connection(connection: &Connection, busy_timeout: Duration) -> rusqli
     connection.busy_timeout(busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "trusted_schema", false)
+    connection.pragma_update(None, "trusted_schema", false)?;
+    staff::add_functions(connection)
 }
 
 /// What only the writer needs, and what would change a file that must not be touched.

@@ -19,7 +19,7 @@ use crate::limits::Call;
 use crate::password::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::Repository;
 use crate::session::{SessionId, SessionPolicy};
-use crate::staff::{AccountChange, Actor, Deed, UserQuery};
+use crate::staff::{AccountChange, Actor, Deed, SearchText, UserQuery};
 use crate::user::Username;
 
 /// Clients drop a segment `.` from a path. To end the sessions of an account called `.` must not delete this one.
@@ -61,7 +61,7 @@ pub(super) async fn list(
     let is_text = |text: &str| (1..=MAX_SEARCH).contains(&text.chars().count()) && !text.contains(char::is_control);
     let asked = UserQuery {
         search: query.take("search", &format!("1 to {MAX_SEARCH} printable characters"), |text| {
-            is_text(text).then(|| text.to_owned())
+            is_text(text).then(|| SearchText::new(text))
         })?,
         is_active: query.take_boolean("is_active")?,
         is_staff: query.take_boolean("is_staff")?,
