@@ -5,6 +5,7 @@
 //! does any of it to themselves, so nobody lifts themselves; the last active superuser stays. The operator at the
 //! server's own command line is bound only by the last of these.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
@@ -178,32 +179,37 @@ impl SearchText {
 /// Whether a folded text stands in a text that is not.
 #[must_use]
 pub fn is_folded_in(folded: &str, text: &str) -> bool {
-    if folded.is_empty() {
-        true
-    } else if text.is_ascii() {
-        // Nearly every text is, and needs no copy.
-        text.as_bytes().windows(folded.len()).any(|part| part.eq_ignore_ascii_case(folded.as_bytes()))
-    } else {
-        fold(text).contains(folded)
+    let Some(first) = folded.bytes().next() else { return true };
+    if !text.is_ascii() {
+        return fold(text).contains(folded);
     }
+    // Nearly every text is, and needs no copy.
+    let is_here = |part: &[u8]| part[0].to_ascii_lowercase() == first && part.eq_ignore_ascii_case(folded.as_bytes());
+    text.as_bytes().windows(folded.len()).any(is_here)
 }
 
 /// Full case folding, near enough to Unicode's own: what differs in case alone comes to the same text, and `ß` to what `SS`
 /// does. All of the Turkish letters I, dotted or not, are one. An accent may be part of its letter or stand behind it (NFC).
 fn fold(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
-    }
     let mut folded = String::with_capacity(text.len());
-    // To and fro, for letters with several small or several large forms: ς and σ, ẞ and ß. Letter by letter, for the form
-    // that str::to_lowercase gives a sigma depends on where a word ends.
-    for c in text.chars().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase) {
-        let is_dot_of_i = c == '\u{307}' && folded.ends_with('i');
-        if !is_dot_of_i {
-            folded.push(c);
+    for c in text.chars() {
+        if c.is_ascii() {
+            folded.push(c.to_ascii_lowercase());
+            continue;
+        }
+        // To and fro, for letters with several small or several large forms: ς and σ, ẞ and ß. Letter by letter, for the
+        // form that str::to_lowercase gives a sigma depends on where a word ends.
+        for c in c.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase) {
+            let is_dot_of_i = c == '\u{307}' && folded.ends_with('i');
+            if !is_dot_of_i {
+                folded.push(c);
+            }
         }
     }
-    ComposingNormalizerBorrowed::new_nfc().normalize(&folded).into_owned()
+    match ComposingNormalizerBorrowed::new_nfc().normalize(&folded) {
+        Cow::Borrowed(_) => folded,
+        Cow::Owned(composed) => composed,
+    }
 }
 
 impl UserQuery {

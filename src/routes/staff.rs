@@ -36,7 +36,7 @@ const ENOUGH_ITEMS: usize = 64 * 1024;
 #[utoipa::path(
     get, path = "/api/users", operation_id = "list_users", tag = "staff", security(("Token" = [])),
     params(
-        ("search" = Option<String>, Query, description = "Only those with this text in their name, their first and last name or their address of mail"),
+        ("search" = Option<String>, Query, description = "Only those with this text in their name, their first and last name or their address of mail, without regard to case in any script; accents count"),
         ("is_active" = Option<bool>, Query, description = "Only those that may be used, or only those that may not"),
         ("is_staff" = Option<bool>, Query, description = "Only staff, or only others"),
         ("is_superuser" = Option<bool>, Query, description = "Only superusers, or only others"),
