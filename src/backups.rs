@@ -1,7 +1,7 @@
 //! Backups by the clock: one is made when it is due, tried, and the oldest ones make room.
 //!
-//! When the next one is due follows from the newest good one in the folder, so a restart neither skips one nor makes
-//! one too many. The work is done by a thread of its own that steps aside for whatever else there is to do.
+//! When the first one is due follows from the newest good one in the folder, so a restart neither skips one nor makes
+//! one too many. From then on the monotonic clock counts, and setting the wall clock neither stops nor hurries them. The work is done by a thread of its own that steps aside for whatever else there is to do.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::hashing::step_aside;
 use crate::repository::backup::{self, BackupError, BackupReport, Existing, Stop};
 use crate::repository::sqlite::OpenError;
@@ -23,8 +23,11 @@ use crate::repository::sqlite::OpenError;
 /// How far a backup steps aside: it is in no hurry.
 const NICENESS: i32 = 15;
 
-/// How often the clock is asked. Sleeping until the next backup would miss a clock that is set, or a machine that slept.
+/// How often the clock is asked. Sleeping until the next backup would miss a machine that was suspended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How far the clock may be set back behind the newest backup before its name is no time to tell of.
+const PUT_RIGHT_WITHIN: Duration = Duration::from_secs(60);
 
 /// How soon a backup that failed is tried again, at the latest.
 const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
@@ -165,21 +168,25 @@ impl Schedule {
     fn keep_backing_up(&mut self) {
         let mut due = self.due_by_the_newest();
         while !self.stop.is_asked() {
-            let now = self.clock.now();
-            // Somebody may have deleted it, or set the clock back behind it.
-            if self.newest.as_ref().is_some_and(|(time, path)| *time > now || !path.is_file()) {
+            let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
+            // Somebody may have deleted it.
+            let is_gone = self.newest.as_ref().is_some_and(|(_, path)| !path.is_file());
+            // The clock may have been set back behind it.
+            let is_from_the_future = self.newest.as_ref().is_some_and(|(time, _)| *time > now.plus(PUT_RIGHT_WITHIN));
+            if is_gone || is_from_the_future {
                 // It takes its time to read the one before it.
                 self.status.update(|figures| figures.last_good = None);
-                due = self.due_by_the_newest();
+                let due_by_the_newest = self.due_by_the_newest();
+                if is_gone {
+                    due = due_by_the_newest;
+                }
             }
-            // A clock that was wrong and has been set back would otherwise stop the backups until the time that it had.
-            due = due.min(now.plus(self.settings.every));
-            if now < due {
+            if monotonic < due {
                 thread::park_timeout(LOOK_EVERY);
                 continue;
             }
             match guarded(|| self.back_up(now)) {
-                Ok(()) => due = now.plus(self.settings.every),
+                Ok(()) => due = monotonic.plus(self.settings.every),
                 Err(RunError::Backup(BackupError::Stopped)) => {}
                 Err(error) => {
                     let retry_after = self.settings.every.min(RETRY_AFTER);
@@ -188,17 +195,18 @@ impl Schedule {
                         figures.last_failed = Some(now);
                         figures.failed += 1;
                     });
-                    due = self.clock.now().plus(retry_after);
+                    due = self.clock.monotonic().plus(retry_after);
                 }
             }
         }
     }
 
     /// When the next one is due by the newest good one in the folder: at once where there is none.
-    fn due_by_the_newest(&mut self) -> Timestamp {
-        let now = self.clock.now();
+    fn due_by_the_newest(&mut self) -> Monotonic {
+        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
         let newest = guarded(|| Ok(self.find_newest(now))).unwrap_or_default();
-        let due = newest.as_ref().map_or(now, |(time, _)| time.plus(self.settings.every));
+        let wait = newest.as_ref().map(|(time, _)| self.settings.every.saturating_sub(now.since(*time)));
+        let due = monotonic.plus(wait.unwrap_or_default());
         self.status.update(|figures| figures.last_good = newest.as_ref().map(|(time, _)| *time));
         self.newest = newest;
         due

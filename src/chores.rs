@@ -1,11 +1,12 @@
 //! What the service does by itself, beside answering: it stores when sessions were last used and which attempts were
-//! refused, forgets dead sessions and old events, and notices what the command line did to the limits.
+//! refused, forgets dead sessions and old events, puts right what was stored while the clock was ahead, and notices what
+//! the command line did to the limits.
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::config::EventsConfig;
 use crate::last_used::LastUsed;
 use crate::limits::Limits;
@@ -19,10 +20,16 @@ const STORE_EVERY: Duration = Duration::from_secs(1);
 /// How many accounts' failures are remembered over a restart.
 const REMEMBERED: u32 = 65_536;
 
-/// How often dead sessions and old events are looked for, and how long after the start for the first time: all of the
-/// sessions are read for it, and the first requests come first.
+/// How often dead sessions and old events are looked for, and how long after the start for the first time. The clock must
+/// not have been set meanwhile: what is forgotten for a wrong clock does not come back when it is put right.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
-const FIRST_PRUNE_AFTER: Duration = Duration::from_secs(10);
+
+/// How far the two sides of the clock may go apart in that time before the wall clock has been set. One that is only put
+/// right bit by bit goes a few seconds faster or slower.
+const SET_BEYOND: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether it is time: a sleep of an hour would miss a machine that is suspended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the chores need.
 pub struct Chores {
@@ -40,6 +47,8 @@ pub struct Chores {
     pub events: EventsConfig,
     /// What time it is.
     pub clock: Clock,
+    /// What it said at the start.
+    pub started: Reading,
 }
 
 impl Chores {
@@ -59,16 +68,36 @@ impl Chores {
     }
 
     async fn keep_pruning(&self) {
-        tokio::time::sleep(FIRST_PRUNE_AFTER).await;
+        let mut last = self.started;
         loop {
-            match self.prune().await {
-                Ok((0, 0)) => {}
-                Ok((sessions, events)) => {
-                    log::info!("forgot {sessions} sessions that had ended and {events} old events");
-                }
-                Err(error) => log::warn!("ended sessions and old events could not be forgotten: {error}"),
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = Reading::of(&self.clock);
+            if now.monotonic.since(last.monotonic) < PRUNE_EVERY {
+                continue;
             }
-            tokio::time::sleep(PRUNE_EVERY).await;
+            if now.was_set_since(last) {
+                log::warn!("the clock was set: nothing is forgotten until it has gone an hour without that");
+            } else {
+                self.prune().await;
+            }
+            last = now;
+        }
+    }
+
+    async fn prune(&self) {
+        match self.forget_what_is_old().await {
+            Ok((0, 0)) => {}
+            Ok((sessions, events)) => {
+                log::info!("forgot {sessions} sessions that had ended and {events} old events");
+            }
+            Err(error) => log::warn!("ended sessions and old events could not be forgotten: {error}"),
+        }
+        match self.clamp_times().await {
+            Ok(0) => {}
+            Ok(count) => {
+                log::warn!("the clock was ahead: {count} sessions and failures from the future are now of now")
+            }
+            Err(error) => log::warn!("whether anything is stored from the future could not be found out: {error}"),
         }
     }
 
@@ -79,9 +108,12 @@ impl Chores {
         self.notice_resets(&last_event).await;
         match self.repository.list_failures(REMEMBERED).await {
             Ok(stored) => {
+                let (now, time) = (self.clock.monotonic(), self.clock.now());
                 // The most come first, and stay where there is no room for all.
                 for failures in stored.iter().rev() {
-                    self.limits.restore(&failures.username, failures.count, failures.last);
+                    // What lies in the future counts as of now.
+                    let last = now.minus(time.since(failures.last));
+                    self.limits.restore(&failures.username, failures.count, last);
                 }
             }
             Err(error) => log::warn!("failed attempts before this start could not be remembered: {error}"),
@@ -112,7 +144,7 @@ impl Chores {
         if refusals.is_empty() {
             return;
         }
-        if let Err(error) = self.repository.record_refusals(refusals.clone()).await {
+        if let Err(error) = self.repository.record_refusals(refusals.clone(), self.clock.now()).await {
             log::warn!("{} refused attempts could not be stored: {error}", refusals.len());
             // Where it may have happened after all, once is better than twice.
             if matches!(error, RepositoryError::Unavailable(_)) {
@@ -134,10 +166,47 @@ impl Chores {
         true
     }
 
-    async fn prune(&self) -> Result<(usize, usize), RepositoryError> {
+    async fn forget_what_is_old(&self) -> Result<(usize, usize), RepositoryError> {
         let now = self.clock.now();
         let sessions = prune_sessions(self.repository.as_ref(), self.policy.live_at(now)).await?;
         Ok((sessions, prune_events(self.repository.as_ref(), self.events, now).await?))
+    }
+
+    /// Puts right what was stored while the clock was ahead, unless it is the clock that is behind: it would end every
+    /// session as soon as it is put right.
+    async fn clamp_times(&self) -> Result<usize, RepositoryError> {
+        let mut clamped = 0;
+        loop {
+            let now = self.clock.now();
+            if now < Timestamp::BEFORE_THIS_RELEASE {
+                return Ok(clamped);
+            }
+            match self.repository.clamp_times(now).await? {
+                0 => return Ok(clamped),
+                count => clamped += count,
+            }
+        }
+    }
+}
+
+/// What both sides of the clock say at one moment.
+#[derive(Clone, Copy)]
+pub struct Reading {
+    wall: Timestamp,
+    monotonic: Monotonic,
+}
+
+impl Reading {
+    /// What they say now.
+    #[must_use]
+    pub fn of(clock: &Clock) -> Self {
+        Self { wall: clock.now(), monotonic: clock.monotonic() }
+    }
+
+    /// Whether the wall clock was set between the two, or at least was not put back to what it would say without that.
+    fn was_set_since(self, last: Self) -> bool {
+        let (wall, time) = (self.wall.since(last.wall), self.monotonic.since(last.monotonic));
+        wall.abs_diff(time) > SET_BEYOND
     }
 }
 
@@ -166,7 +235,7 @@ pub async fn prune_events(
 ) -> Result<usize, RepositoryError> {
     let mut forgotten = 0;
     loop {
-        match repository.prune_events(now.minus(config.retention), config.max).await? {
+        match repository.prune_events(now.minus(config.retention), config.max, now).await? {
             0 => return Ok(forgotten),
             count => forgotten += count,
         }

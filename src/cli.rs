@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigError, Settings};
 use crate::event::{EventKind, EventQuery};
 use crate::repository::backup::Existing;
 use crate::session::SessionId;
-use crate::staff::{Rights, UserQuery};
+use crate::staff::{Rights, SearchText, UserQuery};
 use crate::user::Username;
 
 /// Accounts and revocable tokens for small apps: one binary, one SQLite file, no set-up.
@@ -154,7 +154,7 @@ enum UserCommand {
     },
     /// List accounts in the order of their names
     List {
-        /// Only those with this text in their name, their first and last name or their address of mail
+        /// Only those with this text in their name, their first and last name or their address of mail, in whatever case
         #[arg(long, value_name = "TEXT")]
         search: Option<String>,
         /// Only those that can log in
@@ -397,7 +397,7 @@ impl UserCommand {
             }
             Self::List { search, active, inactive, staff, superuser, limit, format } => {
                 let query = UserQuery {
-                    search,
+                    search: search.as_deref().map(SearchText::new),
                     is_active: (active || inactive).then_some(active),
                     is_staff: staff.then_some(true),
                     is_superuser: superuser.then_some(true),

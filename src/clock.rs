@@ -1,7 +1,12 @@
-//! The time of day, and how it is written.
+//! The time of day and how it is written, and a clock that nobody sets.
 //!
 //! Nothing else in the service asks the system for the date: whoever needs it is given a [`Clock`], so that a test can
-//! hold time still and move it. [`Timestamp`] is the one form in which a moment is kept, compared and shown.
+//! hold time still and move it. It has two sides, and their types keep them apart:
+//!
+//! - [`Timestamp`], of the wall clock, is the one form in which a moment is stored, compared with what is stored, and
+//!   shown. The wall clock may be wrong, and may be set at any time, back as well.
+//! - [`Monotonic`] is for waits: what is counted in memory and what is done every so often. It only goes forward, and while
+//!   the machine is suspended too (`CLOCK_BOOTTIME`), as the time does of whoever was told to wait so many seconds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +14,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Datelike as _, NaiveDateTime, Timelike as _, Utc};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Serialize, Serializer};
 
 /// How a moment is written in the name of a file.
@@ -36,6 +42,9 @@ impl Timestamp {
     /// 9999-12-31T23:59:59.999Z.
     pub const MAX: Self = Self(Self::MAX_MILLIS);
 
+    /// 2026-01-01T00:00:00.000Z. A wall clock that says an earlier time is wrong: this release was not there yet.
+    pub const BEFORE_THIS_RELEASE: Self = Self(1_767_225_600_000);
+
     /// That much later, or the last moment there is.
     #[must_use]
     pub fn plus(self, time: Duration) -> Self {
@@ -48,6 +57,12 @@ impl Timestamp {
     pub fn minus(self, time: Duration) -> Self {
         let millis = self.as_millis().saturating_sub(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
         Self::from_millis(millis).unwrap_or(Self::MIN)
+    }
+
+    /// How long after `earlier` it is; nothing where it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default())
     }
 
     /// To the second and without punctuation, for the name of a file: `20150104T225135Z`.
@@ -116,6 +131,34 @@ impl Serialize for Timestamp {
     }
 }
 
+/// A moment of the monotonic clock: nanoseconds since some beginning. It means nothing to another boot of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Monotonic(i64);
+
+impl Monotonic {
+    /// That much later.
+    #[must_use]
+    pub fn plus(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(time)))
+    }
+
+    /// That much earlier, which may be before the machine was started.
+    #[must_use]
+    pub fn minus(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(time)))
+    }
+
+    /// How long after `earlier` it is; nothing where it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default())
+    }
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}
+
 /// Where the time comes from. Clones of a held clock move together.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
@@ -123,7 +166,13 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    Held(Arc<AtomicI64>),
+    Held(Arc<Held>),
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    wall_millis: AtomicI64,
+    monotonic_nanos: AtomicI64,
 }
 
 impl Clock {
@@ -136,24 +185,43 @@ impl Clock {
     /// A clock that stands at `start` until [`Clock::advance`] or [`Clock::set`] moves it.
     #[must_use]
     pub fn held_at(start: Timestamp) -> Self {
-        Self(Source::Held(Arc::new(AtomicI64::new(start.as_millis()))))
+        let held = Held::default();
+        held.wall_millis.store(start.as_millis(), Ordering::SeqCst);
+        Self(Source::Held(Arc::new(held)))
     }
 
-    /// Moves a held clock forward; the system's clock moves by itself and ignores this.
+    /// Lets time go by on both sides of a held clock; the system's clock moves by itself and ignores this.
     pub fn advance(&self, by: Duration) {
-        if let Source::Held(millis) = &self.0 {
-            millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        if let Source::Held(held) = &self.0 {
+            held.wall_millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+            held.monotonic_nanos.fetch_add(nanos(by), Ordering::SeqCst);
         }
     }
 
-    /// Sets a held clock, also back; the system's clock ignores this.
+    /// Sets the wall side of a held clock, also back, as if no time had gone by; the system's clock ignores this.
     pub fn set(&self, to: Timestamp) {
-        if let Source::Held(millis) = &self.0 {
-            millis.store(to.as_millis(), Ordering::SeqCst);
+        if let Source::Held(held) = &self.0 {
+            held.wall_millis.store(to.as_millis(), Ordering::SeqCst);
         }
     }
 
-    /// The time now.
+    /// The moment on the monotonic clock.
+    #[must_use]
+    pub fn monotonic(&self) -> Monotonic {
+        match &self.0 {
+            Source::System => {
+                #[cfg(target_os = "linux")]
+                const CLOCK: ClockId = ClockId::Boottime;
+                #[cfg(not(target_os = "linux"))]
+                const CLOCK: ClockId = ClockId::Monotonic;
+                let time = clock_gettime(CLOCK);
+                Monotonic(time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
+            }
+            Source::Held(held) => Monotonic(held.monotonic_nanos.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// The time of day.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the room that may ask the system")]
     pub fn now(&self) -> Timestamp {
@@ -161,7 +229,7 @@ impl Clock {
             Source::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
-            Source::Held(millis) => millis.load(Ordering::SeqCst),
+            Source::Held(held) => held.wall_millis.load(Ordering::SeqCst),
         };
         Timestamp::from_millis(millis.clamp(Timestamp::MIN_MILLIS, Timestamp::MAX_MILLIS)).unwrap_or(Timestamp::MIN)
     }
@@ -198,6 +266,25 @@ mod tests {
         }
         assert_eq!(Timestamp::from_millis(Timestamp::MIN_MILLIS).unwrap().to_string(), "0000-01-01T00:00:00.000Z");
         assert_eq!(Timestamp::from_millis(Timestamp::MAX_MILLIS).unwrap().to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn the_monotonic_clock_goes_forward_whatever_the_wall_clock_is_set_to() {
+        let clock = Clock::held_at(Timestamp::from_millis(1_000_000).unwrap());
+        let before = clock.monotonic();
+        clock.set(Timestamp::MIN);
+        assert_eq!((clock.now(), clock.monotonic()), (Timestamp::MIN, before));
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(clock.monotonic().since(before), Duration::from_secs(2));
+        assert_eq!(clock.now().since(Timestamp::MIN), Duration::from_secs(2));
+        assert_eq!(before.since(clock.monotonic()), Duration::ZERO);
+        assert_eq!(before.minus(Duration::from_secs(9)).plus(Duration::from_secs(9)), before);
+
+        let (system, slept) = (Clock::system(), Duration::from_millis(20));
+        let before = system.monotonic();
+        std::thread::sleep(slept);
+        let since = system.monotonic().since(before);
+        assert!((slept..Duration::from_secs(60)).contains(&since), "{since:?}");
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::Monotonic;
 use crate::event::{EventKind, RefusedAttempt};
 use crate::limits::network;
 
@@ -33,19 +33,19 @@ struct Noted {
     attempts: Vec<RefusedAttempt>,
     throttled_accounts: HashSet<String>,
     throttled_addresses: HashSet<Option<IpAddr>>,
-    throttled_since: Option<Timestamp>,
+    throttled_since: Option<Monotonic>,
 }
 
 impl Refusals {
-    /// Notes an attempt.
-    pub fn note(&self, attempt: RefusedAttempt) {
+    /// Notes an attempt, which is made now.
+    pub fn note(&self, attempt: RefusedAttempt, now: Monotonic) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if attempt.kind == EventKind::Throttled {
-            let is_over = noted.throttled_since.is_none_or(|since| since.plus(SAME_AFTER) <= attempt.at);
+            let is_over = noted.throttled_since.is_none_or(|since| since.plus(SAME_AFTER) <= now);
             if is_over {
                 noted.throttled_accounts.clear();
                 noted.throttled_addresses.clear();
-                noted.throttled_since = Some(attempt.at);
+                noted.throttled_since = Some(now);
             }
             // However the name is spelled and wherever it comes from, it is one account's; else one client's.
             let is_new = match &attempt.username {
@@ -83,11 +83,12 @@ fn note_source<T: Eq + Hash>(sources: &mut HashSet<T>, source: T) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
     use crate::user::Username;
 
-    fn refused(kind: EventKind, username: Option<&str>, ip: &str, millis: i64) -> RefusedAttempt {
+    fn refused(kind: EventKind, username: Option<&str>, ip: &str) -> RefusedAttempt {
         RefusedAttempt {
-            at: Timestamp::from_millis(millis).unwrap(),
+            at: Timestamp::MIN,
             kind,
             username: username.map(|name| Username::parse(name).unwrap()),
             ip: Some(ip.parse().unwrap()),
@@ -98,7 +99,8 @@ mod tests {
     #[test]
     fn a_throttled_source_is_noted_once_a_minute_and_every_failure_each_time() {
         let refusals = Refusals::default();
-        let note = |kind, ip: &str, millis| refusals.note(refused(kind, None, ip, millis));
+        let after = |millis| Monotonic::default().plus(Duration::from_millis(millis));
+        let note = |kind, ip: &str, millis| refusals.note(refused(kind, None, ip), after(millis));
         for _ in 0..3 {
             note(EventKind::Throttled, "203.0.113.9", 0);
             note(EventKind::LoginFailed, "203.0.113.9", 0);
@@ -114,17 +116,17 @@ mod tests {
 
     #[test]
     fn who_has_many_addresses_does_not_keep_other_throttled_sources_from_being_noted() {
-        let refusals = Refusals::default();
+        let (refusals, now) = (Refusals::default(), Monotonic::default());
         for number in 0..1_000 {
-            refusals.note(refused(EventKind::Throttled, None, &format!("2001:db8::{number}"), 0));
+            refusals.note(refused(EventKind::Throttled, None, &format!("2001:db8::{number}")), now);
         }
         assert_eq!(refusals.take().len(), 1, "of one IPv6 subscriber");
         for number in 0..1_000 {
-            refusals.note(refused(EventKind::Throttled, None, &format!("2001:db8:{number}::1"), 0));
+            refusals.note(refused(EventKind::Throttled, None, &format!("2001:db8:{number}::1")), now);
         }
         refusals.take();
-        refusals.note(refused(EventKind::Throttled, Some("AzureDiamond"), "203.0.113.9", 0));
-        refusals.note(refused(EventKind::Throttled, Some("azureDIAMOND"), "203.0.113.10", 0));
+        refusals.note(refused(EventKind::Throttled, Some("AzureDiamond"), "203.0.113.9"), now);
+        refusals.note(refused(EventKind::Throttled, Some("azureDIAMOND"), "203.0.113.10"), now);
         assert_eq!(refusals.take().len(), 1, "of an account");
     }
 }

@@ -5,7 +5,10 @@
 //! does any of it to themselves, so nobody lifts themselves; the last active superuser stays. The operator at the
 //! server's own command line is bound only by the last of these.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
+
+use icu_normalizer::ComposingNormalizerBorrowed;
 
 use crate::event::COMMAND_LINE;
 use crate::session::Caller;
@@ -139,8 +142,8 @@ impl AccountChange {
 /// Which accounts are asked for, in the order of their names without regard to case.
 #[derive(Clone, Debug, Default)]
 pub struct UserQuery {
-    /// Only those with this text in a name or the address of mail, without regard to the case of ASCII letters.
-    pub search: Option<String>,
+    /// Only those with this text in a name or the address of mail.
+    pub search: Option<SearchText>,
     /// Only those that may be used, or only those that may not.
     pub is_active: Option<bool>,
     /// Only staff, or only others.
@@ -153,6 +156,60 @@ pub struct UserQuery {
     pub limit: u32,
     /// No more behind those whose lists together come to so many items, where it is said.
     pub enough_items: Option<usize>,
+}
+
+/// A text that is searched for without regard to case, in whatever script.
+#[derive(Clone, Debug)]
+pub struct SearchText(String);
+
+impl SearchText {
+    /// To search for this text.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(fold(text))
+    }
+
+    /// The text with its case folded.
+    #[must_use]
+    pub fn as_folded(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a folded text stands in a text that is not.
+#[must_use]
+pub fn is_folded_in(folded: &str, text: &str) -> bool {
+    let Some(first) = folded.bytes().next() else { return true };
+    if !text.is_ascii() {
+        return fold(text).contains(folded);
+    }
+    // Nearly every text is, and needs no copy.
+    let is_here = |part: &[u8]| part[0].to_ascii_lowercase() == first && part.eq_ignore_ascii_case(folded.as_bytes());
+    text.as_bytes().windows(folded.len()).any(is_here)
+}
+
+/// Full case folding, near enough to Unicode's own: what differs in case alone comes to the same text, and `ß` to what `SS`
+/// does. All of the Turkish letters I, dotted or not, are one. An accent may be part of its letter or stand behind it (NFC).
+fn fold(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii() {
+            folded.push(c.to_ascii_lowercase());
+            continue;
+        }
+        // To and fro, for letters with several small or several large forms: ς and σ, ẞ and ß. Letter by letter, for the
+        // form that str::to_lowercase gives a sigma depends on where a word ends.
+        for c in c.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase) {
+            let is_dot_of_i = c == '\u{307}' && folded.ends_with('i');
+            if !is_dot_of_i {
+                folded.push(c);
+            }
+        }
+    }
+    match ComposingNormalizerBorrowed::new_nfc().normalize(&folded) {
+        Cow::Borrowed(_) => folded,
+        Cow::Owned(composed) => composed,
+    }
 }
 
 impl UserQuery {
@@ -170,6 +227,41 @@ mod tests {
 
     fn target(id: i64, is_staff: bool, is_superuser: bool) -> Target {
         Target { user_id: UserId(id), rights: Rights { is_staff, is_superuser }, is_active: true }
+    }
+
+    #[test]
+    fn a_text_is_found_without_regard_to_case_in_whatever_script() {
+        for (search, text) in [
+            ("özil", "Özil"),
+            ("ÖZIL", "Mesut Özil"),
+            ("straße", "STRASSE"),
+            ("strasse", "Große Straße"),
+            ("STRA\u{1e9e}E", "straße"),
+            ("ΓΙΏΡΓΟΣ", "Γιώργος"),
+            ("γιώργος", "ΓΙΏΡΓΟΣ"),
+            ("σας", "ΣΑΣΑ"),
+            ("istanbul", "İstanbul"),
+            ("İSTANBUL", "istanbul"),
+            ("ısparta", "Isparta"),
+            ("diyarbakir", "DİYARBAKIR"),
+            ("i\u{307}zmir", "İzmir"),
+            ("ЁЛКИН", "Ёлкин"),
+            ("o\u{308}zil", "Özil"),
+            ("özil", "O\u{308}ZIL"),
+            ("ΐ", "\u{3aa}\u{301}"),
+            ("ﬁ", "FI"),
+            ("ÅNGSTRÖM", "\u{212b}ngström"),
+            ("k", "\u{212a}elvin"),
+            ("山田", "山田太郎"),
+            ("a", "AÖ"),
+        ] {
+            assert!(is_folded_in(SearchText::new(search).as_folded(), text), "{search} in {text}");
+        }
+        for (search, text) in
+            [("ozil", "Özil"), ("özil", "Ozil"), ("%", "ö"), ("_", "ö"), ("özil", "Öz"), ("abc", "ab"), ("ß", "s")]
+        {
+            assert!(!is_folded_in(SearchText::new(search).as_folded(), text), "{search} in {text}");
+        }
     }
 
     #[test]

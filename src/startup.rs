@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::auth::Authenticator;
 use crate::backups::{BackupSettings, BackupStatus, Backups};
-use crate::chores::Chores;
+use crate::chores::{Chores, Reading};
 use crate::clock::Clock;
 use crate::config::{Config, CorsConfig, ServerConfig};
 use crate::connection::{Connection, ConnectionSettings};
@@ -181,6 +181,7 @@ impl Application {
             limits,
             policy: config.tokens,
             events: config.events,
+            started: Reading::of(&clock),
             clock,
         };
         let shutdown_timeout = config.server.shutdown_timeout;

@@ -100,6 +100,7 @@ const MAY_NAME: &[(&[&str], &[&str])] = &[
     (&["env_logger"], &["logging"]),
     (&["listenfd", "sd_notify"], &["service_manager"]),
     (&["chrono"], &["clock"]),
+    (&["icu_normalizer"], &["staff"]),
     (&["utoipa"], &["routes"]),
     (&["ipnet"], &["config", "proxy"]),
 ];

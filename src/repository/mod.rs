@@ -293,6 +293,14 @@ pub trait Repository: Send + Sync {
     /// See [`RepositoryError`].
     async fn prune_sessions(&self, live: Liveness) -> Result<usize, RepositoryError>;
 
+    /// Sets every time of a session or a failure that is more than a minute later than `now` to `now`, so that it begins
+    /// to age: the clock was ahead when it was stored. A bounded number at a time; says how many. None are left when it
+    /// answers 0.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn clamp_times(&self, now: Timestamp) -> Result<usize, RepositoryError>;
+
     /// One of the caller's lists, ascending.
     ///
     /// # Errors
@@ -427,18 +435,18 @@ pub trait Repository: Send + Sync {
     async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Vec<Event>, RepositoryError>;
 
     /// Stores refused attempts as events, and counts a failed login at the account that it was for, unless a success or
-    /// a new password has followed it by now.
+    /// a new password has followed it by now. What is stored under a later time than that did not follow it.
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn record_refusals(&self, attempts: Vec<RefusedAttempt>) -> Result<(), RepositoryError>;
+    async fn record_refusals(&self, attempts: Vec<RefusedAttempt>, now: Timestamp) -> Result<(), RepositoryError>;
 
     /// Forgets events that are no younger than `before`, and the oldest beyond `keep` of them, a bounded number at a
-    /// time, and says how many. None are left when it answers 0.
+    /// time, and says how many. None are left when it answers 0. One from after `now` is as old as the next one behind it.
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn prune_events(&self, before: Timestamp, keep: u64) -> Result<usize, RepositoryError>;
+    async fn prune_events(&self, before: Timestamp, keep: u64, now: Timestamp) -> Result<usize, RepositoryError>;
 
     /// The networks from which an account has logged in of late; none where there is no such account.
     ///

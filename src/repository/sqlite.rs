@@ -57,7 +57,10 @@ const PREPARED_LOOK: Duration = Duration::from_millis(20);
 /// How many statements a connection keeps prepared: all of [`sql`], with room.
 const STATEMENT_CACHE: usize = 64;
 
-/// How many dead sessions are forgotten in one transaction, so that no other write waits long.
+/// How far in the future a stored time must be before it is set to now. Clocks that are looked after go less wrong.
+const CLAMPED_BEYOND: Duration = Duration::from_secs(60);
+
+/// How many sessions are forgotten or changed in one transaction, so that no other write waits long.
 const PRUNED_AT_ONCE: u32 = 500;
 
 /// Where the file is and how it is used.
@@ -768,6 +771,39 @@ impl Repository for SqliteRepository {
         .await
     }
 
+    async fn clamp_times(&self, now: Timestamp) -> Result<usize, RepositoryError> {
+        let (tokens, failures) = self
+            .read(move |connection| {
+                let far = params![now.plus(CLAMPED_BEYOND).as_millis(), PRUNED_AT_ONCE];
+                let mut tokens = connection.prepare_cached(sql::FIND_FUTURE_TOKENS)?;
+                let tokens = tokens.query_map(far, |row| row.get(0))?.collect::<Result<Vec<[u8; 32]>, _>>()?;
+                let mut failures = connection.prepare_cached(sql::FIND_FUTURE_FAILURES)?;
+                let failures = failures.query_map(far, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+                Ok((tokens, failures))
+            })
+            .await?;
+        if tokens.is_empty() && failures.is_empty() {
+            return Ok(0);
+        }
+        self.write(move |connection| {
+            let mut clamped = 0;
+            let mut clamp = connection.prepare_cached(sql::CLAMP_TOKEN)?;
+            for digest in tokens {
+                let user_id = clamp.query_row(params![digest, now.as_millis()], |row| row.get(0)).optional()?;
+                if let Some(user_id) = user_id {
+                    connection.changes(UserId(user_id), Change::Sessions);
+                    clamped += 1;
+                }
+            }
+            let mut clamp = connection.prepare_cached(sql::CLAMP_FAILURES)?;
+            for user_id in failures {
+                clamped += clamp.execute(params![user_id, now.as_millis()])?;
+            }
+            Ok(clamped)
+        })
+        .await
+    }
+
     async fn list_items(&self, caller: &Caller, list: List) -> Result<Vec<ItemId>, RepositoryError> {
         let caller = *caller;
         self.read_at_once(move |connection| {
@@ -931,12 +967,12 @@ impl Repository for SqliteRepository {
         .await
     }
 
-    async fn record_refusals(&self, attempts: Vec<RefusedAttempt>) -> Result<(), RepositoryError> {
-        self.write(move |connection| Ok(events::record_refusals(connection, &attempts)?)).await
+    async fn record_refusals(&self, attempts: Vec<RefusedAttempt>, now: Timestamp) -> Result<(), RepositoryError> {
+        self.write(move |connection| Ok(events::record_refusals(connection, &attempts, now)?)).await
     }
 
-    async fn prune_events(&self, before: Timestamp, keep: u64) -> Result<usize, RepositoryError> {
-        let old = self.read(move |connection| Ok(events::find_old(connection, before, keep)?)).await?;
+    async fn prune_events(&self, before: Timestamp, keep: u64, now: Timestamp) -> Result<usize, RepositoryError> {
+        let old = self.read(move |connection| Ok(events::find_old(connection, before, keep, now)?)).await?;
         if old.is_empty() {
             return Ok(0);
         }
@@ -1398,7 +1434,8 @@ fn prepare_connection(connection: &Connection, busy_timeout: Duration) -> rusqli
     connection.busy_timeout(busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "trusted_schema", false)
+    connection.pragma_update(None, "trusted_schema", false)?;
+    staff::add_functions(connection)
 }
 
 /// What only the writer needs, and what would change a file that must not be touched.

@@ -34,14 +34,14 @@ impl Gate {
     /// Lets an address through, unless it has tried too much. It stands before the body is read, so that whoever is over
     /// the limit costs neither memory nor parsing, and nobody has more bodies in flight than the limit has attempts.
     pub(super) fn admit(&self, call: Call, ip: Option<IpAddr>) -> Result<Admission<'_>, ApiError> {
-        let admitted = self.limits.admit(call, ip, self.clock.now());
+        let admitted = self.limits.admit(call, ip, self.clock.monotonic());
         admitted.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAddress, None, ip))?;
         Ok(Admission { gate: self, call, ip, is_spent: false })
     }
 
     /// Lets a login through to the account of this name, unless too many have failed there.
     pub(super) async fn begin_login(&self, username: &Username, ip: Option<IpAddr>) -> Result<Attempt<'_>, ApiError> {
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         // Nearly every login passes here. Only where it does not, it matters where it comes from.
         let too_many = match self.limits.begin(username, Origin::Anywhere(ip), now) {
             Ok(attempt) => return Ok(attempt),
@@ -61,15 +61,15 @@ impl Gate {
         username: &Username,
         ip: Option<IpAddr>,
     ) -> Result<Attempt<'_>, ApiError> {
-        let attempt = self.limits.begin(username, Origin::Session, self.clock.now());
+        let attempt = self.limits.begin(username, Origin::Session, self.clock.monotonic());
         attempt.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAccount, Some(username), ip))
     }
 
     /// Ends an attempt that has failed.
     pub(super) fn refuse(&self, attempt: Attempt<'_>, kind: EventKind, username: Username, ip: Option<IpAddr>) {
-        let at = self.clock.now();
-        attempt.failed(at);
-        self.refusals.note(RefusedAttempt { at, kind, username: Some(username), ip, detail: "" });
+        let (at, now) = (self.clock.now(), self.clock.monotonic());
+        attempt.failed(now);
+        self.refusals.note(RefusedAttempt { at, kind, username: Some(username), ip, detail: "" }, now);
     }
 
     /// An account's password was set anew: what failed before counts no more.
@@ -101,9 +101,12 @@ impl Gate {
             Reason::RateLimitAccount => "account",
         };
         let username = username.cloned();
-        let (at, kind) = (self.clock.now(), EventKind::Throttled);
-        self.refusals.note(RefusedAttempt { at, kind, username, ip, detail });
-        ApiError::TooManyRequests { retry_after }
+        let (at, kind, now) = (self.clock.now(), EventKind::Throttled, self.clock.monotonic());
+        self.refusals.note(RefusedAttempt { at, kind, username, ip, detail }, now);
+        // The next attempt on the account counts for the address too: it is told when both let it through.
+        let of_the_address = self.limits.check(Call::LogIn, ip, now).err().map(|too_many| too_many.retry_after);
+        let of_the_address = of_the_address.filter(|_| reason == Reason::RateLimitAccount);
+        ApiError::TooManyRequests { retry_after: retry_after.max(of_the_address.unwrap_or_default()) }
     }
 }
 

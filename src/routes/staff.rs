@@ -20,7 +20,7 @@ use crate::limits::Call;
 use crate::password::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::Repository;
 use crate::session::{SessionId, SessionPolicy};
-use crate::staff::{AccountChange, Actor, Deed, UserQuery};
+use crate::staff::{AccountChange, Actor, Deed, SearchText, UserQuery};
 use crate::user::Username;
 
 /// Clients drop a segment `.` from a path. To end the sessions of an account called `.` must not delete this one.
@@ -37,7 +37,7 @@ const ENOUGH_ITEMS: usize = 64 * 1024;
 #[utoipa::path(
     get, path = "/api/users", operation_id = "list_users", tag = "staff", security(("Token" = [])),
     params(
-        ("search" = Option<String>, Query, description = "Only those with this text in their name, their first and last name or their address of mail"),
+        ("search" = Option<String>, Query, description = "Only those with this text in their name, their first and last name or their address of mail, without regard to case in any script; accents count"),
         ("is_active" = Option<bool>, Query, description = "Only those that may be used, or only those that may not"),
         ("is_staff" = Option<bool>, Query, description = "Only staff, or only others"),
         ("is_superuser" = Option<bool>, Query, description = "Only superusers, or only others"),
@@ -62,7 +62,7 @@ pub(super) async fn list(
     let is_text = |text: &str| (1..=MAX_SEARCH).contains(&text.chars().count()) && !text.contains(char::is_control);
     let asked = UserQuery {
         search: query.take("search", &format!("1 to {MAX_SEARCH} printable characters"), |text| {
-            is_text(text).then(|| text.to_owned())
+            is_text(text).then(|| SearchText::new(text))
         })?,
         is_active: query.take_boolean("is_active")?,
         is_staff: query.take_boolean("is_staff")?,

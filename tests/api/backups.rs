@@ -1040,6 +1040,29 @@ async fn a_clock_that_was_ahead_and_is_set_back_does_not_stop_the_backups() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_by_a_little_right_after_a_backup_makes_none_too_many_and_none_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let backups = folder.path().join("backups");
+    let app = scheduled(folder.path());
+    backed_up(&app, "2015-01-04T22:51:35.144Z").await;
+    app.clock.advance(DAY);
+    let expected = ["authtokens-20150104T225135Z.db", "authtokens-20150105T225135Z.db"];
+    these_are_there(&backups, &expected).await;
+    backed_up(&app, "2015-01-05T22:51:35.144Z").await;
+    let right = app.clock.now();
+    // Back by a second, and to what it said before; then a day ahead.
+    for set_to in [right.minus(Duration::from_secs(1)), right, right.plus(DAY)] {
+        app.clock.set(set_to);
+        tokio::time::sleep(Duration::from_millis(2_200)).await;
+        assert_eq!(names(&backups), expected, "{set_to}");
+        assert_eq!(ready(&app).await["last_backup"], "2015-01-05T22:51:35.144Z", "{set_to}");
+    }
+    app.clock.set(right);
+    app.clock.advance(DAY);
+    backed_up(&app, "2015-01-06T22:51:35.144Z").await;
+}
+
+#[tokio::test]
 async fn readyz_tells_of_no_backup_that_is_gone_and_the_next_one_is_due_by_those_that_are_left() {
     let folder = tempfile::tempdir().unwrap();
     let backups = folder.path().join("backups");

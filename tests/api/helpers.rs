@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 /// 2015-01-04T22:51:35.144Z, the source's own moment: where every test's clock stands at first.
 pub const START_MILLIS: i64 = 1_420_411_895_144;
 
+pub const HOUR: Duration = Duration::from_secs(60 * 60);
+
 /// A token of the right form that no session has.
 pub const UNKNOWN_TOKEN: &str = "d96163b8bc9127d8c5d5839018580123c64a324b";
 

@@ -272,6 +272,101 @@ async fn the_delay_doubles_to_a_quarter_of_an_hour_and_is_a_day_from_the_hundred
     lock_out_from(&app, "198.51.100.1", "AzureDiamond").await;
 }
 
+/// Sets the wall clock by so many seconds; no time goes by.
+fn set_clock_by(app: &TestApp, seconds: i64) {
+    app.clock.set(Timestamp::from_millis(app.clock.now().as_millis() + seconds * 1_000).unwrap());
+}
+
+const HOUR: i64 = 60 * 60;
+const YEAR: i64 = 365 * 24 * HOUR;
+
+#[tokio::test]
+async fn whoever_is_told_to_wait_waits_so_long_and_no_longer_whatever_the_clock_is_set_to() {
+    for by in [-HOUR, -10 * YEAR, HOUR, 10 * YEAR] {
+        let app = TestApp::spawn_with(behind_a_proxy);
+        new_owner(&app).await;
+        let log_in = async |name: &str| post_from(&app, STRANGER, "/api/login", name, "wrong").await;
+        let register = async || post_from(&app, STRANGER, "/api/register", "AzureDiamond", "hunter2").await;
+        for number in 0..30 {
+            assert_eq!(log_in(&format!("nobody{number}")).await.status(), 401);
+        }
+        for _ in 0..20 {
+            assert_eq!(register().await.status(), 400);
+        }
+        set_clock_by(&app, by);
+        for _ in 0..2 {
+            assert_eq!(retry_after(log_in("nobody").await).await, 2, "{by}");
+            app.clock.advance(Duration::from_secs(2));
+            assert_eq!(log_in("nobody").await.status(), 401, "{by}");
+        }
+        app.clock.advance(Duration::from_secs(180 - 5));
+        assert_eq!(retry_after(register().await).await, 1, "{by}");
+        app.clock.advance(Duration::from_secs(1));
+        assert_eq!(register().await.status(), 400, "{by}");
+    }
+}
+
+#[tokio::test]
+async fn the_delay_of_an_account_is_as_long_whatever_the_clock_is_set_to_and_over_a_restart_no_longer() {
+    for by in [-HOUR, -10 * YEAR, HOUR, 10 * YEAR] {
+        let app = TestApp::spawn_with(accounts_alone);
+        new_owner(&app).await;
+        let guess = async |app: &TestApp| post_from(app, STRANGER, "/api/login", "AzureDiamond", "wrong").await;
+        lock_out(&app, "AzureDiamond").await;
+        set_clock_by(&app, by);
+        for wait in [1, 2, 4, 8] {
+            assert_eq!(retry_after(guess(&app).await).await, wait, "{by}");
+            app.clock.advance(Duration::from_secs(wait));
+            assert_eq!(guess(&app).await.status(), 401, "{by}");
+        }
+        // By the wall clock, which is all that a restart has: a failure from the future counts as one of now.
+        set_clock_by(&app, -by.abs());
+        let app = app.restart_with(accounts_alone);
+        assert_eq!(retry_after(guess(&app).await).await, 16, "{by}");
+        app.clock.advance(Duration::from_secs(16));
+        assert_eq!(guess(&app).await.status(), 401, "{by}");
+    }
+}
+
+#[tokio::test]
+async fn that_somebody_is_throttled_is_noted_once_a_minute_whatever_the_clock_is_set_to() {
+    for by in [-HOUR, HOUR] {
+        let app = TestApp::spawn_with(|config| {
+            accounts_alone(config);
+            config.rate_limit.login = Rate { count: 1, period: Duration::from_secs(1_000_000) };
+        });
+        assert_eq!(log_in_from(&app, STRANGER, "nobody", "wrong").await, 401);
+        let noted = || app.rows("SELECT count(*) FROM events WHERE kind = 'throttled'").remove(0);
+        assert_eq!(log_in_from(&app, STRANGER, "nobody", "wrong").await, 429);
+        until("noting", || noted() == "1").await;
+        set_clock_by(&app, by);
+        app.clock.advance(Duration::from_secs(59));
+        assert_eq!(log_in_from(&app, STRANGER, "nobody", "wrong").await, 429);
+        app.clock.advance(Duration::from_secs(1));
+        assert_eq!(log_in_from(&app, STRANGER, "nobody", "wrong").await, 429);
+        until("noting again", || noted() == "2").await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert_eq!(noted(), "2", "{by}");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_after_retry_after_is_let_through_by_the_account_and_by_the_address() {
+    let app = TestApp::spawn_with(behind_a_proxy);
+    new_owner(&app).await;
+    let guess = async || post_from(&app, STRANGER, "/api/login", "AzureDiamond", "wrong").await;
+    for _ in 0..10 {
+        assert_eq!(guess().await.status(), 401);
+    }
+    for number in 11..30 {
+        assert_eq!(retry_after(guess().await).await, 1, "{number}: the account's");
+    }
+    // The address has no attempt left, and gets one every two seconds.
+    assert_eq!(retry_after(guess().await).await, 2, "the account's refusal, and the address's wait");
+    app.clock.advance(Duration::from_secs(2));
+    assert_eq!(guess().await.status(), 401);
+}
+
 #[tokio::test]
 async fn of_two_hundred_wrong_passwords_at_once_in_any_spelling_ten_are_checked() {
     let app = std::sync::Arc::new(TestApp::spawn_with(|config| {

@@ -1,11 +1,16 @@
 //! `/api/user/tokens`, `/api/logoutall`, and how sessions end by themselves.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use authtokens::clock::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::helpers::{TestApp, error_of, session_of};
+use crate::helpers::{HOUR, TestApp, error_of, session_of};
+
+/// A year after the release: what a clock may say that is right.
+static RIGHT: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::BEFORE_THIS_RELEASE.plus(DAY * 400));
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -181,6 +186,7 @@ async fn dead_sessions_are_forgotten_in_the_background() {
     app.new_user("other").await;
     let (_folder, copy) = app.copy_database();
     let restarted = TestApp::spawn_with(|config| config.database.path = copy);
+    restarted.clock.advance(HOUR);
     for _ in 0..200 {
         if restarted.count("tokens") == 1 {
             assert_eq!(restarted.ask(Method::GET, "/api/user", &token, None).await.status(), 401);
@@ -189,6 +195,89 @@ async fn dead_sessions_are_forgotten_in_the_background() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the dead session is still stored");
+}
+
+/// Lets hours go by, one after another, until the service has done what it does once an hour.
+async fn hours_until(app: &TestApp, what: &str, happened: impl Fn() -> bool) {
+    for _ in 0..100 {
+        app.clock.advance(HOUR);
+        for _ in 0..30 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if happened() {
+                return;
+            }
+        }
+    }
+    panic!("{what} does not happen");
+}
+
+async fn status(app: &TestApp, token: &str) -> u16 {
+    app.ask(Method::GET, "/api/user", token, None).await.status().as_u16()
+}
+
+#[tokio::test]
+async fn a_token_that_was_made_while_the_clock_was_ahead_lives_no_longer_than_others_once_it_is_put_right() {
+    let app = TestApp::spawn_with(|config| config.tokens.idle_timeout = None);
+    app.clock.set(*RIGHT);
+    let before = app.new_user("before").await;
+    app.clock.set(RIGHT.plus(DAY * 3_650));
+    let ahead = app.new_user("AzureDiamond").await;
+    let used_ahead = session_of(app.log_in("AzureDiamond", "hunter2").await).await.0;
+    app.clock.set(*RIGHT);
+    for token in [&before, &ahead, &used_ahead] {
+        assert_eq!(status(&app, token).await, 200);
+    }
+    let created = || app.rows("SELECT max(created), max(last_used) FROM tokens").remove(0);
+    let as_it_was = created();
+    hours_until(&app, "putting right", || created() != as_it_was).await;
+    let now = app.clock.now().as_millis();
+    assert_eq!(created(), format!("{now}|{now}"));
+    assert_eq!(sessions(&app, &ahead).await[0]["expires"], app.clock.now().plus(DAY * 365).to_string());
+    assert_eq!(status(&app, &before).await, 200);
+    app.clock.advance(just_under(365));
+    assert_eq!(status(&app, &ahead).await, 200);
+    app.clock.advance(Duration::from_millis(1));
+    for token in [&before, &ahead, &used_ahead] {
+        assert_eq!(status(&app, token).await, 401);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_for_less_than_an_hour_ends_no_session_for_good() {
+    let app = TestApp::spawn();
+    app.clock.set(*RIGHT);
+    let token = app.new_user("AzureDiamond").await;
+    let stored = || app.dump();
+    let before = stored();
+    for wrong in [RIGHT.plus(DAY * 3_650), RIGHT.minus(DAY), RIGHT.minus(DAY * 365)] {
+        app.clock.set(wrong);
+        assert_eq!(status(&app, &token).await, if wrong > *RIGHT { 401 } else { 200 });
+        app.clock.advance(HOUR);
+        // For as long as it takes to look whether it is time.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        assert_eq!(stored(), before, "{wrong}");
+        app.clock.set(*RIGHT);
+        assert_eq!(status(&app, &token).await, 200, "{wrong}");
+        app.clock.advance(HOUR);
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        app.clock.set(*RIGHT);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_says_a_time_before_the_release_makes_no_session_older() {
+    let app = TestApp::spawn();
+    app.clock.set(*RIGHT);
+    let token = app.new_user("AzureDiamond").await;
+    let app = app.restart_with(|_| {});
+    app.clock.set(Timestamp::from_millis(0).unwrap());
+    for _ in 0..3 {
+        app.clock.advance(HOUR);
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+    }
+    assert_eq!(status(&app, &token).await, 200);
+    app.clock.set(RIGHT.plus(HOUR * 3));
+    assert_eq!(status(&app, &token).await, 200);
 }
 
 #[tokio::test]

@@ -67,6 +67,7 @@ macro_rules! contract {
             a_session_ends_by_its_age_and_by_its_rest
             dead_sessions_are_forgotten_and_live_ones_are_not
             a_session_that_was_forgotten_is_known_to_nobody_whatever_the_clock_says_next
+            what_is_stored_from_the_future_is_set_to_now_and_the_rest_is_not
             the_session_that_was_used_least_recently_makes_room
             sessions_are_listed_newest_first_and_ended_by_their_owner_only
             nothing_is_done_for_a_session_that_is_over
@@ -84,6 +85,7 @@ macro_rules! contract {
             a_password_that_was_set_is_found_behind_the_event_that_one_knew
             a_list_of_accounts_ends_where_their_lists_come_to_enough_items
             a_failure_that_a_new_password_has_followed_by_now_is_not_counted
+            a_failure_counts_though_the_clock_was_ahead_at_the_login_and_the_new_password_before_it
             where_an_account_has_logged_in_from_is_known
             old_events_are_forgotten_and_no_number_is_given_twice
             a_store_that_can_work_says_so

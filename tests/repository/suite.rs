@@ -63,9 +63,13 @@ fn new_session() -> NewSession {
 
 /// Registers a user at 1,000 ms; its id and the digest of its first session.
 async fn register(fixture: &Fixture, username: &str) -> (UserId, TokenDigest) {
+    register_at(fixture, username, at(1_000)).await
+}
+
+async fn register_at(fixture: &Fixture, username: &str, now: Timestamp) -> (UserId, TokenDigest) {
     let session = new_session();
     let digest = session.digest;
-    fixture.repository.register_user(new_user(username), session, at(1_000)).await.unwrap();
+    fixture.repository.register_user(new_user(username), session, now).await.unwrap();
     let credentials = fixture.repository.find_credentials(&name(username)).await.unwrap().unwrap();
     (credentials.user_id, digest)
 }
@@ -282,6 +286,30 @@ pub async fn a_session_that_was_forgotten_is_known_to_nobody_whatever_the_clock_
     // A use of it that was on its way.
     fixture.repository.record_use(vec![(digest, at(1_500))]).await.unwrap();
     assert!(matches!(found().await, Err(RepositoryError::NoSession)));
+}
+
+pub async fn what_is_stored_from_the_future_is_set_to_now_and_the_rest_is_not(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    // Made at 1,000, and one of them used later.
+    let (_, used) = register(fixture, "AzureDiamond").await;
+    let (_, other) = register(fixture, "other").await;
+    repository.record_use(vec![(used, at(900_000))]).await.unwrap();
+    repository.record_refusals(vec![refused(EventKind::LoginFailed, "other", 900_000)], at(900_000)).await.unwrap();
+    let used_after = async |digest, millis| {
+        let live = Liveness { created_after: Timestamp::MIN, used_after: at(millis) };
+        repository.find_session(&Caller { digest, live, ip: None }).await.unwrap().is_some()
+    };
+    for _ in 0..50 {
+        assert!(used_after(used, 899_999).await, "remembered as well as it ever is");
+    }
+    assert_eq!(repository.clamp_times(at(840_000)).await.unwrap(), 0, "a minute is nothing");
+    assert_eq!(repository.clamp_times(at(500_000)).await.unwrap(), 2);
+    assert_eq!(repository.clamp_times(at(500_000)).await.unwrap(), 0);
+    assert!(used_after(used, 499_999).await && !used_after(used, 500_000).await);
+    assert!(used_after(other, 999).await && !used_after(other, 1_000).await);
+    assert_eq!(repository.list_failures(1).await.unwrap()[0].last, at(500_000));
+    let sessions = repository.list_sessions(&caller(used)).await.unwrap();
+    assert_eq!((sessions[0].created, sessions[0].last_used), (at(1_000), at(500_000)));
 }
 
 pub async fn the_session_that_was_used_least_recently_makes_room(fixture: &Fixture) {
@@ -622,7 +650,7 @@ pub async fn a_refused_attempt_is_kept_without_a_name_that_is_nobodys(fixture: &
         refused(EventKind::Throttled, "AzureDiamond", 1_503),
         refused(EventKind::Throttled, "MyPassword", 1_504),
     ];
-    repository.record_refusals(attempts).await.unwrap();
+    repository.record_refusals(attempts, at(9_999)).await.unwrap();
     assert_eq!(
         events(fixture).await[1..],
         [
@@ -640,11 +668,14 @@ pub async fn a_refused_attempt_is_kept_without_a_name_that_is_nobodys(fixture: &
     assert_eq!(failures().await, [("AzureDiamond".to_owned(), 1, at(1_500))]);
     // A success forgets them, and one that was before it counts no more.
     open(fixture, user_id, HASH).await.0.unwrap();
-    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 1_999)]).await.unwrap();
+    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 1_999)], at(9_999)).await.unwrap();
     assert_eq!(failures().await, []);
-    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_001); 3]).await.unwrap();
+    repository
+        .record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_001); 3], at(9_999))
+        .await
+        .unwrap();
     register(fixture, "other").await;
-    repository.record_refusals(vec![refused(EventKind::LoginFailed, "other", 2_002); 4]).await.unwrap();
+    repository.record_refusals(vec![refused(EventKind::LoginFailed, "other", 2_002); 4], at(9_999)).await.unwrap();
     assert_eq!(failures().await, [("other".to_owned(), 4, at(2_002)), ("AzureDiamond".to_owned(), 3, at(2_001))]);
     assert_eq!(repository.list_failures(1).await.unwrap().len(), 1, "those with the most");
 }
@@ -653,7 +684,7 @@ pub async fn a_password_that_was_set_is_found_behind_the_event_that_one_knew(fix
     let repository = fixture.repository.as_ref();
     register(fixture, "AzureDiamond").await;
     register(fixture, "other").await;
-    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_000)]).await.unwrap();
+    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_000)], at(9_999)).await.unwrap();
     let start = repository.list_resets(i64::MAX).await.unwrap();
     assert_eq!(start.usernames, []);
     let reset = AccountChange { password_hash: Some(hash("$newer")), ..AccountChange::default() };
@@ -672,7 +703,7 @@ pub async fn a_failure_that_a_new_password_has_followed_by_now_is_not_counted(fi
     let failures = async |times: &[i64]| {
         for name in ["AzureDiamond", "other"] {
             let attempts = times.iter().map(|millis| refused(EventKind::LoginFailed, name, *millis)).collect();
-            repository.record_refusals(attempts).await.unwrap();
+            repository.record_refusals(attempts, at(9_999)).await.unwrap();
         }
         let stored = repository.list_failures(10).await.unwrap();
         stored.iter().map(|stored| (stored.username.as_str().to_owned(), stored.count)).collect::<Vec<_>>()
@@ -685,13 +716,29 @@ pub async fn a_failure_that_a_new_password_has_followed_by_now_is_not_counted(fi
     assert_eq!(after, [("other".to_owned(), 7), ("AzureDiamond".to_owned(), 2)], "what comes after it counts");
 }
 
+pub async fn a_failure_counts_though_the_clock_was_ahead_at_the_login_and_the_new_password_before_it(
+    fixture: &Fixture,
+) {
+    let repository = fixture.repository.as_ref();
+    let (_, digest) = register(fixture, "AzureDiamond").await;
+    assert!(repository.change_password(&caller(digest), hash(HASH), hash("$new"), at(900_000)).await.unwrap());
+    register_at(fixture, "other", at(900_000)).await;
+    for (number, name) in [(1, "AzureDiamond"), (2, "other")] {
+        let attempts = vec![refused(EventKind::LoginFailed, name, 5_000); number];
+        repository.record_refusals(attempts, at(5_000)).await.unwrap();
+    }
+    let stored = repository.list_failures(10).await.unwrap();
+    let counts: Vec<_> = stored.iter().map(|stored| (stored.username.as_str(), stored.count)).collect();
+    assert_eq!(counts, [("other", 2), ("AzureDiamond", 1)]);
+}
+
 pub async fn where_an_account_has_logged_in_from_is_known(fixture: &Fixture) {
     register(fixture, "AzureDiamond").await;
     let ip: IpAddr = "2001:db8::1".parse().unwrap();
     assert_eq!(fixture.repository.list_familiar_addresses(&name("azurediamond")).await.unwrap(), [ip]);
     let mut attempt = refused(EventKind::LoginFailed, "AzureDiamond", 2_000);
     attempt.ip = Some("203.0.113.9".parse().unwrap());
-    fixture.repository.record_refusals(vec![attempt]).await.unwrap();
+    fixture.repository.record_refusals(vec![attempt], at(9_999)).await.unwrap();
     assert_eq!(
         fixture.repository.list_familiar_addresses(&name("azurediamond")).await.unwrap(),
         [ip],
@@ -704,11 +751,11 @@ pub async fn old_events_are_forgotten_and_no_number_is_given_twice(fixture: &Fix
     let repository = fixture.repository.as_ref();
     register(fixture, "AzureDiamond").await;
     let attempts = (0..2_500).map(|number| refused(EventKind::LoginFailed, "AzureDiamond", 2_000 + number)).collect();
-    repository.record_refusals(attempts).await.unwrap();
+    repository.record_refusals(attempts, at(9_999)).await.unwrap();
     let prune = async |before, keep| {
         let mut forgotten = 0;
         loop {
-            match fixture.repository.prune_events(at(before), keep).await.unwrap() {
+            match fixture.repository.prune_events(at(before), keep, at(1_000_000)).await.unwrap() {
                 0 => return forgotten,
                 count => forgotten += count,
             }
@@ -719,7 +766,7 @@ pub async fn old_events_are_forgotten_and_no_number_is_given_twice(fixture: &Fix
     assert_eq!(prune(0, 1_000).await, 1_499, "beyond the most");
     assert_eq!(prune(1_000_000, 1_000).await, 1_000);
     assert_eq!(events(fixture).await, [""; 0]);
-    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 9_000)]).await.unwrap();
+    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 9_000)], at(9_999)).await.unwrap();
     let query = EventQuery { username: None, kind: None, before: None, limit: 100 };
     let left = repository.list_events(&Actor::CommandLine, query).await.unwrap();
     assert_eq!(left.iter().map(|event| event.id).collect::<Vec<_>>(), [2_502]);

@@ -45,11 +45,15 @@ pub(super) fn insert(
 }
 
 /// Attempts that were refused. A stranger's name is kept only where it is an account's.
-pub(super) fn record_refusals(connection: &Connection, attempts: &[RefusedAttempt]) -> rusqlite::Result<()> {
+pub(super) fn record_refusals(
+    connection: &Connection,
+    attempts: &[RefusedAttempt],
+    now: Timestamp,
+) -> rusqlite::Result<()> {
     let Some(first) = attempts.iter().map(|attempt| attempt.at).min() else { return Ok(()) };
-    let new_passwords = list_new_passwords(connection, first)?;
+    let new_passwords = list_new_passwords(connection, first, now)?;
     for attempt in attempts {
-        record_refusal(connection, attempt, &new_passwords)?;
+        record_refusal(connection, attempt, &new_passwords, now)?;
     }
     Ok(())
 }
@@ -58,6 +62,7 @@ fn record_refusal(
     connection: &Connection,
     attempt: &RefusedAttempt,
     new_passwords: &HashMap<i64, i64>,
+    now: Timestamp,
 ) -> rusqlite::Result<()> {
     let at = attempt.at.as_millis();
     let account = match &attempt.username {
@@ -74,7 +79,7 @@ fn record_refusal(
     // at is counted apart, and not over a restart.
     let is_forgotten = new_passwords.get(&user_id).is_some_and(|set| *set >= at);
     if attempt.kind == EventKind::LoginFailed && !is_forgotten {
-        connection.prepare_cached(sql::COUNT_FAILURE)?.execute(params![user_id, at])?;
+        connection.prepare_cached(sql::COUNT_FAILURE)?.execute(params![user_id, at, now.as_millis()])?;
     }
     // Whoever holds a session has shown who they are; a stranger has not.
     let actor = (attempt.kind != EventKind::ReauthenticationFailed).then_some("");
@@ -82,9 +87,13 @@ fn record_refusal(
 }
 
 /// When each account that has a new password since then got it.
-fn list_new_passwords(connection: &Connection, since: Timestamp) -> rusqlite::Result<HashMap<i64, i64>> {
+fn list_new_passwords(
+    connection: &Connection,
+    since: Timestamp,
+    now: Timestamp,
+) -> rusqlite::Result<HashMap<i64, i64>> {
     let mut list = connection.prepare_cached(sql::LIST_NEW_PASSWORDS)?;
-    list.query_map([since.as_millis()], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    list.query_map([since.as_millis(), now.as_millis()], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 pub(super) fn list(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<Event>> {
@@ -140,10 +149,15 @@ pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
 
 /// The first events that may be forgotten now. All are looked at: the clock may have been wrong for a while, and one event
 /// from the future must not keep those behind it for good.
-pub(super) fn find_old(connection: &Connection, before: Timestamp, keep: u64) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn find_old(
+    connection: &Connection,
+    before: Timestamp,
+    keep: u64,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<i64>> {
     let too_many = last(connection)?.saturating_sub(i64::try_from(keep).unwrap_or(i64::MAX));
     let mut find = connection.prepare_cached(sql::FIND_OLD_EVENTS)?;
-    find.query_map(params![before.as_millis(), too_many, PRUNED_AT_ONCE], |row| row.get(0))?.collect()
+    find.query_map(params![before.as_millis(), too_many, PRUNED_AT_ONCE, now.as_millis()], |row| row.get(0))?.collect()
 }
 
 /// The number of the last event; 0 where there is none.

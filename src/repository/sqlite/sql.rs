@@ -87,6 +87,17 @@ pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens WHERE created <= ?
 pub const DELETE_DEAD_TOKEN: &str =
     "DELETE FROM tokens WHERE digest = ?1 AND (created <= ?2 OR last_used <= ?3) RETURNING user_id";
 
+/// Those with a time behind `?1`.
+pub const FIND_FUTURE_TOKENS: &str = "SELECT digest FROM tokens WHERE created > ?1 OR last_used > ?1 LIMIT ?2";
+
+pub const CLAMP_TOKEN: &str = "UPDATE tokens SET created = min(created, ?2), last_used = min(last_used, ?2) \
+     WHERE digest = ?1 AND (created > ?2 OR last_used > ?2) RETURNING user_id";
+
+pub const FIND_FUTURE_FAILURES: &str = "SELECT user_id FROM login_failures WHERE last_failed > ?1 LIMIT ?2";
+
+pub const CLAMP_FAILURES: &str =
+    "UPDATE login_failures SET last_failed = min(last_failed, ?2) WHERE user_id = ?1 AND last_failed > ?2";
+
 pub const FIND_RIGHTS: &str = "SELECT username, is_staff, is_superuser FROM users WHERE id = ?1";
 
 pub const FIND_TARGET: &str = "SELECT id, is_staff, is_superuser, is_active FROM users WHERE username_key = ?1";
@@ -96,9 +107,10 @@ pub const FIND_TARGET_BY_ID: &str = "SELECT id, is_staff, is_superuser, is_activ
 pub const FIND_OTHER_SUPERUSER: &str =
     "SELECT id FROM users WHERE is_superuser = 1 AND is_active = 1 AND id <> ?1 LIMIT 1";
 
+/// `?2` is folded; the function is `staff::add_functions`'s.
 pub const LIST_USERS: &str = "SELECT id FROM users WHERE username_key > ?1 \
-     AND (?2 IS NULL OR username_key LIKE ?2 ESCAPE '\\' OR lower(email) LIKE ?2 ESCAPE '\\' \
-         OR lower(first_name || ' ' || last_name) LIKE ?2 ESCAPE '\\') \
+     AND (?2 IS NULL OR is_folded_in(?2, username_key) OR is_folded_in(?2, email) \
+         OR is_folded_in(?2, first_name || ' ' || last_name)) \
      AND (?3 IS NULL OR is_active = ?3) AND (?4 IS NULL OR is_staff = ?4) AND (?5 IS NULL OR is_superuser = ?5) \
      ORDER BY username_key LIMIT ?6";
 
@@ -123,7 +135,10 @@ pub const LIST_EVENTS_NAMED: &str = "SELECT id, at, kind, username, actor, ip, d
 pub const LIST_EVENTS_OF: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
      WHERE user_id = ?3 AND id < ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY id DESC LIMIT ?4";
 
-pub const FIND_OLD_EVENTS: &str = "SELECT id FROM events WHERE at <= ?1 OR id <= ?2 ORDER BY id LIMIT ?3";
+/// Those that are no younger than `?1`, those numbered up to `?2`, and those from the future (`?4` is now) that are older
+/// than an old one by their number.
+pub const FIND_OLD_EVENTS: &str = "SELECT id FROM events WHERE at <= ?1 OR id <= ?2 \
+     OR (at > ?4 AND id < (SELECT id FROM events WHERE at <= ?1 ORDER BY id DESC LIMIT 1)) ORDER BY id LIMIT ?3";
 
 pub const FIND_LAST_EVENT: &str = "SELECT max(id) FROM events";
 
@@ -137,14 +152,15 @@ pub const LIST_FAMILIAR: &str = "SELECT ip FROM tokens WHERE user_id = ?1 \
      ORDER BY id DESC LIMIT 100)";
 
 /// When each account that has a new password since `?1` got it. The events' numbers are in the order of their times, but
-/// for a second: so it reads the newest alone, from the end.
+/// for a second: so it reads the newest alone, from the end. `?2` is now; what is said to be later was written while the
+/// clock was ahead, and so before all that happens now.
 pub const LIST_NEW_PASSWORDS: &str = "SELECT user_id, max(at) FROM events \
      WHERE id > coalesce((SELECT id FROM events WHERE at < ?1 - 1000 ORDER BY id DESC LIMIT 1), 0) \
-     AND kind IN ('password_changed', 'password_set') GROUP BY user_id";
+     AND kind IN ('password_changed', 'password_set') AND at <= ?2 + 1000 GROUP BY user_id";
 
-/// A failure that a login has followed by now counts no more.
+/// A failure that a login has followed by now counts no more. `?3` is now; a login that is said to be later was before.
 pub const COUNT_FAILURE: &str = "INSERT INTO login_failures (user_id, failures, last_failed) \
-     SELECT id, 1, ?2 FROM users WHERE id = ?1 AND last_login <= ?2 \
+     SELECT id, 1, ?2 FROM users WHERE id = ?1 AND (last_login <= ?2 OR last_login > ?3 + 1000) \
      ON CONFLICT (user_id) DO UPDATE SET failures = login_failures.failures + 1, last_failed = excluded.last_failed";
 
 pub const FORGET_FAILURES: &str = "DELETE FROM login_failures WHERE user_id = ?1";
@@ -202,7 +218,7 @@ pub const fn items(list: List) -> Items {
 }
 
 #[cfg(test)]
-pub const ALL: [&str; 42] = [
+pub const ALL: [&str; 44] = [
     FIND_CREDENTIALS,
     FIND_OWN_CREDENTIALS,
     FIND_SESSION,
@@ -222,6 +238,8 @@ pub const ALL: [&str; 42] = [
     DELETE_ALL_TOKENS,
     RECORD_USE,
     DELETE_DEAD_TOKEN,
+    CLAMP_TOKEN,
+    CLAMP_FAILURES,
     FIND_RIGHTS,
     FIND_TARGET,
     FIND_TARGET_BY_ID,

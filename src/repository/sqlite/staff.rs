@@ -1,5 +1,6 @@
 //! What staff do, in the file. Each looks at the rights of whoever asks first, in its own transaction.
 
+use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{Failure, delete_session, events, find_user, insert_user, require_session, sql};
@@ -9,7 +10,7 @@ use crate::repository::cache::Change;
 use crate::repository::writer::Transaction;
 use crate::repository::{RepositoryError, UniqueField};
 use crate::session::{Liveness, SessionDetails, SessionId};
-use crate::staff::{AccountChange, Acting, Actor, Deed, Rights, Target, UserQuery};
+use crate::staff::{AccountChange, Acting, Actor, Deed, Rights, SearchText, Target, UserQuery, is_folded_in};
 use crate::user::{NewUser, PasswordHash, User, UserId, Username};
 
 /// Whoever asks, where they have any right over others.
@@ -91,7 +92,7 @@ pub(super) fn list(connection: &Connection, actor: &Actor, query: &UserQuery) ->
         .query_map(
             params![
                 query.after.as_ref().map(Username::key).unwrap_or_default(),
-                query.search.as_deref().map(pattern),
+                query.search.as_ref().map(SearchText::as_folded),
                 query.is_active,
                 query.is_staff,
                 query.is_superuser,
@@ -110,16 +111,15 @@ pub(super) fn list(connection: &Connection, actor: &Actor, query: &UserQuery) ->
     Ok(users)
 }
 
-/// A pattern of LIKE for any text with this one in it.
-fn pattern(search: &str) -> String {
-    let mut pattern = String::from("%");
-    for c in search.to_ascii_lowercase().chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern + "%"
+/// Gives a connection what [`sql::LIST_USERS`] calls: SQLite's own LIKE and lower() know the case of ASCII letters alone.
+/// No schema may call it.
+pub(super) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
+    connection.create_scalar_function(c"is_folded_in", 2, flags, |context: &Context<'_>| {
+        // What is no text, because another program wrote it, has no text in it: the other rows are still found.
+        let text = |number| context.get_raw(number).as_str().ok();
+        Ok(text(0).zip(text(1)).is_some_and(|(folded, text)| is_folded_in(folded, text)))
+    })
 }
 
 pub(super) fn find(connection: &Connection, actor: &Actor, username: &Username) -> Result<Option<User>, Failure> {
