@@ -208,6 +208,8 @@ impl BcryptSha256 {
         // 44 characters and the NUL that ends a bcrypt key: far below 72 bytes, and no NUL before the end.
         let mut key = STANDARD.encode(keyed.finalize().into_bytes());
         key.push('\0');
+        #[cfg(test)]
+        tests::ROUNDS.with(|rounds| rounds.set(rounds.get() + (1 << cost)));
         let mut digest = [0; Self::DIGEST];
         digest.copy_from_slice(&bcrypt::bcrypt(cost, *salt, key.as_bytes())[..Self::DIGEST]);
         digest
@@ -236,9 +238,23 @@ impl BcryptSha256 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use proptest::prelude::*;
 
     use super::*;
+
+    thread_local! {
+        /// How many rounds of bcrypt this thread has done.
+        pub(super) static ROUNDS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// How many rounds of bcrypt a verification does, and whether the password matched.
+    fn work_of(password: &str, stored: Option<&BcryptSha256>, cost: u32) -> (u64, bool) {
+        let before = ROUNDS.get();
+        let verification = verify(&plain(password), stored, cost);
+        (ROUNDS.get() - before, verification.matches)
+    }
 
     fn plain(text: &str) -> PlainPassword {
         PlainPassword::parse("password", text.to_owned()).unwrap()
@@ -327,6 +343,24 @@ mod tests {
         assert!(verify(&plain("hunter2"), Some(&stored), 4).rehashed.is_none());
         let refused = verify(&plain("hunter3"), Some(&stored), 5);
         assert!(!refused.matches && refused.rehashed.is_none());
+    }
+
+    #[test]
+    fn a_refusal_takes_the_work_of_an_unknown_user_whatever_lower_cost_the_stored_hash_has() {
+        let cost = 9;
+        assert_eq!(work_of("wrong", None, cost), (1 << cost, false), "an unknown user");
+        for stored in *COSTS.start()..=cost {
+            let hash = BcryptSha256::new(&plain("hunter2"), stored);
+            assert_eq!(work_of("wrong", Some(&hash), cost), (1 << cost, false), "stored at {stored}");
+        }
+    }
+
+    #[test]
+    fn only_a_hash_of_a_higher_cost_takes_longer_to_refuse_and_only_a_match_is_hashed_twice() {
+        let hash = BcryptSha256::new(&plain("hunter2"), 6);
+        assert_eq!(work_of("wrong", Some(&hash), 5), (1 << 6, false));
+        assert_eq!(work_of("hunter2", Some(&hash), 6), (1 << 6, true));
+        assert_eq!(work_of("hunter2", Some(&hash), 7), ((1 << 6) + (1 << 7), true));
     }
 
     #[test]

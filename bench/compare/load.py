@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .places import BENCH, LOGIN_USERS
+from .process import on_cores
 
 
 class Lines:
@@ -73,13 +74,16 @@ def ask(port, request):
     """Sends the request once: the status and the body."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(request.example())
-        answer = connection.makefile("rb")
-        status = int(answer.readline().split()[1])
-        length = 0
-        while line := answer.readline().strip():
-            name, _, value = line.partition(b":")
-            length = int(value) if name.lower() == b"content-length" else length
-        return status, answer.read(length)
+        return read_answer(connection.makefile("rb"))
+
+
+def read_answer(answer):
+    status = int(answer.readline().split()[1])
+    length = 0
+    while line := answer.readline().strip():
+        name, _, value = line.partition(b":")
+        length = int(value) if name.lower() == b"content-length" else length
+    return status, answer.read(length)
 
 
 class Load:
@@ -87,8 +91,10 @@ class Load:
 
     count = 0
 
-    def __init__(self, process, request, connections, seconds):
+    def __init__(self, process, request, connections, seconds, cores=None):
+        """Threads of the generator: one, or one for each of the cores that it is held to."""
         Load.count += 1
+        self.threads = len(cores or [0])
         self.process, self.request, self.connections = process, request, connections
         environment = {
             **os.environ,
@@ -104,18 +110,19 @@ class Load:
                 environment["START"] = str(request.lines.used)
         self.output = tempfile.TemporaryFile("w+")
         self.before = process.processor_seconds()
+        command = [
+            "wrk",
+            f"-t{min(self.threads, connections)}",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--timeout",
+            "60s",
+            "-s",
+            str(BENCH / "load.lua"),
+            f"http://127.0.0.1:{process.port}",
+        ]
         self.wrk = subprocess.Popen(
-            [
-                "wrk",
-                "-t1",
-                f"-c{connections}",
-                f"-d{seconds}s",
-                "--timeout",
-                "60s",
-                "-s",
-                str(BENCH / "load.lua"),
-                f"http://127.0.0.1:{process.port}",
-            ],
+            on_cores(cores, command),
             stdout=self.output,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -143,9 +150,28 @@ class Load:
             "socket_errors": sum(result[kind] for kind in ("connect_errors", "read_errors", "write_errors")),
             "rate": good / seconds,
             "generator_cores": (usage.ru_utime + usage.ru_stime) / seconds,
+            "generator_threads": self.threads,
             "server_cores": (self.process.processor_seconds() - self.before) / seconds,
         }
 
 
-def load(process, request, connections, seconds):
-    return Load(process, request, connections, seconds).finish()
+def load(process, request, connections, seconds, cores=None):
+    return Load(process, request, connections, seconds, cores).finish()
+
+
+def probe(process, path, seconds, every):
+    """Asks for a path at a fixed pace on one connection: how long the answers took, in milliseconds, in the order of the
+    requests. Each is timed from when it was due: who waits for a late answer asks late, and must not hide that."""
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    took = []
+    with socket.create_connection(("127.0.0.1", process.port), timeout=60) as connection:
+        answers = connection.makefile("rb")
+        begun = time.monotonic()
+        while (due := begun + len(took) * every) < begun + seconds:
+            time.sleep(max(0, due - time.monotonic()))
+            connection.sendall(request)
+            status, _ = read_answer(answers)
+            if status != 200:
+                raise RuntimeError(f"{path} answers {status}")
+            took.append((time.monotonic() - due) * 1000)
+    return took

@@ -13,6 +13,9 @@ class Plan:
     name: str
     users: tuple[int, int, int]
     token_checks: Rounds
+    framework: Rounds
+    first_checks: Rounds
+    cold: Rounds
     refusals: Rounds
     logins: Rounds
     dear_logins: Rounds
@@ -33,6 +36,9 @@ FULL = Plan(
     name="full",
     users=(1_000, 100_000, 1_000_000),
     token_checks={1: (2, 3), 32: (5, 3), 256: (2, 3)},
+    framework={1: (2, 3), 32: (7, 3), 256: (2, 3)},
+    first_checks={32: (5, 3)},
+    cold={32: (3, 10)},
     refusals={32: (4, 3)},
     # Who hashes for 256 clients at once has nothing to show for the first ten seconds: a shorter load would be unfair.
     logins={1: (2, 4), 32: (3, 8), 256: (1, 20)},
@@ -52,6 +58,9 @@ QUICK = Plan(
     name="quick",
     users=(1_000, 10_000, 100_000),
     token_checks={1: (1, 1), 32: (2, 1), 256: (1, 1)},
+    framework={1: (1, 1), 32: (2, 1), 256: (1, 1)},
+    first_checks={32: (2, 1)},
+    cold={32: (1, 2)},
     refusals={32: (1, 1)},
     logins={1: (1, 1), 32: (1, 3), 256: (1, 4)},
     dear_logins={32: (1, 4)},

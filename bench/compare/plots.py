@@ -3,15 +3,18 @@
 import math
 from html import escape
 
-from .sections import CONTESTANTS, OURS_AT_12, POCKETBASE, DRF
+from .sections import APART, BARE_ON_ALL, CEILING_ON_ALL, CONTESTANTS, DRF, OURS, OURS_AT_12, POCKETBASE, SHARED
+from .servers.limits import Bare, Constant
 
 COLOURS = {
     "authtokens": "#b5442e",
     "PocketBase": "#3b6ea5",
     "DRF authtoken": "#4f8a5b",
     "DRF knox": "#8fb996",
-    "bare actix-web": "#888888",
-    "load generator's ceiling": "#bbbbbb",
+    Bare.name: "#888888",
+    BARE_ON_ALL: "#999999",
+    Constant.name: "#bbbbbb",
+    CEILING_ON_ALL: "#cccccc",
 }
 WIDTH, BAR, GAP, LEFT, RIGHT = 760, 17, 14, 210, 90
 
@@ -73,10 +76,10 @@ def draw(record, folder):
     def flood(work):
         return [
             (server.name, record.median("floods", "p99", work=work, server=server.name))
-            for server in (OURS_AT_12, POCKETBASE, DRF)
+            for server in (OURS_AT_12, Bare, POCKETBASE, DRF)
         ]
 
-    limits = ["bare actix-web", "load generator's ceiling"]
+    limits = [OURS.name, Bare.name, BARE_ON_ALL, Constant.name, CEILING_ON_ALL]
     drawings = {
         "token-checks.svg": bars(
             f"Token checks, {users:,} users",
@@ -84,10 +87,15 @@ def draw(record, folder):
             [
                 (
                     f"{connections} connection{'s' if connections > 1 else ''}",
-                    rates("token checks", names + limits, users=users, connections=connections),
+                    rates("token checks", names, users=users, connections=connections),
                 )
                 for connections in (1, 32, 256)
             ],
+        ),
+        "framework.svg": bars(
+            f"Token checks against the framework, {users:,} users, 32 connections",
+            "a second",
+            [(work, rates("framework", limits, work=work, connections=32)) for work in (APART, SHARED)],
         ),
         "users.svg": bars(
             "Token checks by the number of users, 32 connections",

@@ -17,11 +17,17 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def on_cores(cores, command):
+    """The command held to some of the cores, or to none in particular."""
+    return command if cores is None else ["taskset", "--cpu-list", ",".join(map(str, cores)), *command]
+
+
 class Process:
     """A server on a port of its own. It is stopped on the way out of a `with` block."""
 
-    def __init__(self, name, command, port, folder, environment=None):
+    def __init__(self, name, command, port, folder, environment=None, cores=None):
         self.name, self.port = name, port
+        command = on_cores(cores, command)
         folder.mkdir(parents=True, exist_ok=True)
         self.log = open(folder / f"{name.replace(' ', '-')}.log", "ab")
         self.started = time.monotonic()
@@ -62,6 +68,11 @@ class Process:
                 with suppress(FileNotFoundError, ProcessLookupError):
                     parents.extend(int(child) for child in (thread / "children").read_text().split())
         return found
+
+    def actix_workers(self):
+        """How many workers an actix-web server really has, by the names of its threads."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum((thread / "comm").read_text().startswith("actix-rt|system") for thread in threads)
 
     def memory(self):
         """MiB: resident, and with what processes share counted once."""

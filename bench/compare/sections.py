@@ -1,6 +1,9 @@
 """The work, a function a section. Loads alternate between the servers round by round, so that what the machine does
 besides falls on all of them alike; a server that is not being asked rests."""
 
+import os
+import random
+import statistics
 import subprocess
 import sys
 import time
@@ -8,13 +11,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .load import Load, Request, ask, load
+from .load import Lines, Load, Request, ask, load, probe
 from .places import RELEASE, VENV, WORK
 from .process import Process
 from .servers import Server
 from .servers.authtokens import Authtokens
 from .servers.django import Django
-from .servers.limits import Bare, Constant, commits_a_second, hashes_a_second
+from .servers.limits import Bare, Constant, commits_a_second, hashes_a_second, service_workers
 from .servers.pocketbase import PocketBase
 
 OURS = Authtokens(10)
@@ -26,6 +29,11 @@ DRF = Django("DRF authtoken", "authtoken", "bcrypt")
 KNOX = Django("DRF knox", "knox", "bcrypt")
 DRF_PBKDF2 = Django("DRF authtoken, PBKDF2", "authtoken", "pbkdf2")
 CONTESTANTS = [OURS, POCKETBASE, DRF, KNOX]
+
+# The two ways of sharing the cores between a server and the load generator.
+APART, SHARED = "each on cores of its own", "all cores for both"
+BARE_ON_ALL, CEILING_ON_ALL = f"{Bare.name}, a worker a core", f"{Constant.name}, a thread a core"
+CORES = list(range(os.cpu_count()))
 
 # The packages that a Django of this kind is installed with, beyond Python itself.
 DJANGO_PACKAGES = "Django djangorestframework gunicorn asgiref sqlparse packaging bcrypt".split()
@@ -40,13 +48,21 @@ class Contender:
     users: int
     request: Request
     process: Process | None = None
+    # The cores that the server is held to, and those of the load generator: none in particular.
+    cores: list[int] | None = None
+    generator_cores: list[int] | None = None
+    # What its loads are called, where that is not the name of the section.
+    work: str | None = None
+
+    def start(self):
+        self.process = self.server.start(self.folder, self.cores)
 
     def load(self, connections, seconds):
-        result = load(self.process, self.request, connections, seconds)
+        result = load(self.process, self.request, connections, seconds, self.generator_cores)
         # Who queues without bound goes on hashing for clients that have gone, and the next server must not pay for it.
         if not self.process.rests(within=5):
             self.process.kill()
-            self.process = self.server.start(self.folder)
+            self.start()
         return result
 
 
@@ -56,7 +72,7 @@ def running(record, section, contenders):
     with ExitStack() as stack:
         for contender in contenders:
             server, request = contender.server, contender.request
-            contender.process = server.start(contender.folder)
+            contender.start()
             stack.callback(lambda contender=contender: contender.process.stop())
             status, body = ask(contender.process.port, request)
             record.add_example(section, server.name, status, body)
@@ -68,11 +84,13 @@ def running(record, section, contenders):
 
 
 def rounds(record, section, contenders, plan, between=None):
-    """All the loads of a section. `between` is called in each round of 32 connections, for a limit."""
+    """All the loads of a section. `between` is called in each round of 32 connections, for a limit. Every second round goes
+    through the servers backwards, so that none is always the one behind another."""
     for connections, (count, seconds) in plan.items():
         for number in range(count):
-            for contender in contenders:
-                keep(record, section, section, contender, connections, number, contender.load(connections, seconds))
+            for contender in contenders if number % 2 == 0 else reversed(contenders):
+                result = contender.load(connections, seconds)
+                keep(record, section, contender.work or section, contender, connections, number, result)
             if between and connections == 32:
                 between(number, seconds)
 
@@ -93,17 +111,13 @@ def warm_up(record, section, contenders, seconds=1):
         keep(record, section, f"{section}, warm-up", contender, 32, -1, contender.load(32, seconds))
 
 
-def ask_for_each(record, contender, plan, sessions=1):
+def ask_for_each(record, section, contender, plan, sessions=1):
     """Asks for the sessions of every user once, but for a few that were on their way between two loads: what a service
-    that remembers them comes to by itself when it has run for a while. Where there is one a user, the loads that meet
-    none of them twice are a section of their own."""
+    that remembers them comes to by itself when it has run for a while."""
     request = replace(contender.server.check(contender.folder), once=True)
-    wanted, number = contender.users * sessions, 0
-    while request.lines.used < wanted:
+    while request.lines.used < contender.users * sessions:
         result = load(contender.process, request, 32, plan.warm_up)
-        counts = sessions == 1 and request.lines.used <= wanted
-        keep(record, "first checks", "first checks", contender, 32, number if counts else -1, result)
-        number += 1
+        keep(record, section, f"{section}, every session once", contender, 32, -1, result)
 
 
 def each(section, record, contenders, plan, between=None):
@@ -116,7 +130,7 @@ def each(section, record, contenders, plan, between=None):
 def each_remembered(section, record, contenders, plan, loads, sessions=1):
     """The same with sessions that the service has seen before, against one-row commits."""
     with running(record, section, contenders):
-        ask_for_each(record, contenders[0], plan, sessions)
+        ask_for_each(record, section, contenders[0], plan, sessions)
         warm_up(record, section, contenders)
         rounds(record, section, contenders, loads, commits(record, section))
 
@@ -192,22 +206,113 @@ def token_checks(record, plan):
         for server in CONTESTANTS:
             folder = server.dataset(users)
             contenders.append(Contender(server, folder, users, server.check(folder)))
-    users = plan.users[1]
-    tokens = OURS.dataset(users)
-    for limit in (Bare(tokens), Constant(tokens)):
-        contenders.append(Contender(limit, WORK, users, limit.check(tokens)))
-    most = plan.users[-1]
+    users, most = plan.users[1:]
     folder = SMALL.dataset(most)
     contenders.append(Contender(SMALL, folder, most, SMALL.check(folder)))
     with running(record, "token checks", contenders):
         for contender in contenders:
             if contender.server is OURS:
-                ask_for_each(record, contender, plan)
+                ask_for_each(record, "token checks", contender, plan)
         warm_up(record, "token checks", contenders, plan.warm_up)
         rounds(record, "token checks", contenders, plan.token_checks)
         for contender in contenders:
             if contender.users == users and contender.server in CONTESTANTS:
                 record_memory(record, "after the token checks", contender.server, contender.process)
+
+
+def framework(record, plan):
+    """The same token checks against the bare framework, and against the most that the load generator can ask for: with the
+    cores shared out between server and generator, and with all of them for both. All have the service's default number of
+    workers, and the framework and the ceiling also one for each core, where both may use them all."""
+    users, workers = plan.users[1], service_workers()
+    # The service runs twice, each time on a file of its own. Held to some of the cores, its default would be half of those.
+    folder, other = OURS.dataset(users), OURS.dataset(users, purpose="apart")
+    held = Authtokens(10, AUTHTOKENS__SERVER__WORKERS=str(workers))
+    contenders = [
+        Contender(server, place, users, OURS.check(folder), work=SHARED)
+        for server, place in (
+            (OURS, folder),
+            (Bare(folder), WORK),
+            (Constant(folder), WORK),
+            (Bare(folder, workers=len(CORES), name=BARE_ON_ALL), WORK),
+            (Constant(folder, threads=len(CORES), name=CEILING_ON_ALL), WORK),
+        )
+    ]
+    if len(CORES) > workers:
+        own, rest = CORES[:workers], CORES[workers:]
+        contenders += [
+            Contender(server, place, users, OURS.check(other), cores=own, generator_cores=rest, work=APART)
+            for server, place in ((held, other), (Bare(other), WORK), (Constant(other), WORK))
+        ]
+    with running(record, "framework", contenders):
+        for contender in contenders:
+            if isinstance(contender.server, Authtokens):
+                found = contender.process.actix_workers()
+                if found != workers:
+                    raise RuntimeError(f"framework: the service has {found} workers and not {workers}")
+                ask_for_each(record, "framework", contender, plan)
+        warm_up(record, "framework", contenders, plan.warm_up)
+        rounds(record, "framework", contenders, plan.framework)
+
+
+def first_checks(record, plan):
+    """The first use of each session since the server was started, in no order: each is read from the file, which is in
+    memory. Each round has a process of its own, and a second before it counts."""
+    users, (count, seconds) = plan.users[-1], plan.first_checks[32]
+    folder = OURS.dataset(users)
+    shuffled = folder / "shuffled"
+    shuffled.mkdir(exist_ok=True)
+    lines = (folder / "tokens").read_text().splitlines(keepends=True)
+    random.Random(users).shuffle(lines)
+    (shuffled / "tokens").write_text("".join(lines))
+    bare = Bare(shuffled)
+    contenders = [Contender(OURS, folder, users, None), Contender(bare, WORK, users, None)]
+    for number in range(count):
+        for contender in contenders if number % 2 == 0 else reversed(contenders):
+            contender.request = replace(contender.server.check(shuffled), once=True)
+            with running(record, "first checks", [contender]):
+                warm_up(record, "first checks", [contender])
+                result = contender.load(32, seconds)
+                keep(record, "first checks", "first checks", contender, 32, number, result)
+                # Who has begun again has asked for sessions that are remembered.
+                if contender.server is OURS and contender.request.lines.used > users:
+                    raise RuntimeError("first checks: the load came to the end of the sessions; shorten it in plan.py")
+
+
+# How often the probe asks: a hundredth of what one connection could.
+PROBE_EVERY = 0.005
+
+
+def drop_page_cache():
+    """Makes Linux forget what it has read of the disk; whether it let us."""
+    os.sync()
+    try:
+        Path("/proc/sys/vm/drop_caches").write_text("3\n")
+    except OSError:
+        return False
+    return True
+
+
+def cold(record, plan):
+    """Token checks of the most users with nothing of the file in memory, and whoever asks for something else meanwhile.
+    Then the same with the file in memory."""
+    users, (count, seconds) = plan.users[-1], plan.cold[32]
+    folder = OURS.dataset(users)
+    check = Contender(OURS, folder, users, OURS.check(folder))
+    for number in range(count):
+        for work in ("with a cold page cache", "with a warm page cache"):
+            with running(record, "cold", [check]):
+                if work == "with a cold page cache" and not drop_page_cache():
+                    note = "the page cache cannot be emptied here: that takes root on a machine of one's own"
+                    record.about.setdefault("left_out", {})["cold"] = note
+                    print(f"cold: left out, {note}", file=sys.stderr)
+                    return
+                checks = Load(check.process, check.request, 32, seconds)
+                took = probe(check.process, "/healthz", seconds, PROBE_EVERY)
+                keep(record, "cold", work, check, 32, number, checks.finish())
+            shares = statistics.quantiles(took, n=100)
+            for what, value in (("p50", shares[49]), ("p99", shares[98]), ("max", max(took))):
+                record.add_value("cold probes", f"{what}, {work}", OURS.name, value, "ms", number)
 
 
 def logins(record, plan):
@@ -271,26 +376,41 @@ def commits(record, section):
 
 
 def floods(record, plan):
-    """Token checks of 32 connections while 32 others log in without pause, and each of the two alone."""
+    """Token checks of 32 connections while 32 others log in without pause, and each of the two alone. The bare framework
+    beside the service's own hashing threads, which never rest, shows what of it is the machine's."""
     users, (count, seconds) = plan.users[1], plan.floods[32]
+    tokens = OURS_AT_12.dataset(users)
+    checks = []
     for server in (OURS_AT_12, POCKETBASE, DRF):
         folder = server.dataset(users)
-        check = Contender(server, folder, users, server.check(folder))
-        with running(record, "floods", [check]):
-            if server is OURS_AT_12:
-                ask_for_each(record, check, plan)
-            warm_up(record, "floods", [check], plan.warm_up)
-            process, login = check.process, server.login()
-            for number in range(count):
-                results = {"token checks, quiet": load(process, check.request, 32, seconds)}
-                results["logins, alone"] = load(process, login, 32, seconds)
-                process.rests(within=30)
-                flood, flooded = Load(process, login, 32, seconds), Load(process, check.request, 32, seconds)
-                results |= {"token checks, flooded": flooded.finish(), "logins, flooded": flood.finish()}
-                process.rests(within=30)
-                for work, result in results.items():
-                    keep(record, "floods", work, check, 32, number, result)
-            record_memory(record, "after the flood", server, process)
+        checks.append(Contender(server, folder, users, server.check(folder)))
+    bare, hashing = Bare(tokens), Bare(tokens, hashing_at=OURS_AT_12.cost)
+    quiet = Contender(bare, WORK, users, bare.check(tokens))
+    with running(record, "floods", [*checks, quiet]):
+        ask_for_each(record, "floods", checks[0], plan)
+        warm_up(record, "floods", [*checks, quiet], plan.warm_up)
+        for number in range(count):
+            for check in checks:
+                flood(record, check, number, seconds)
+            keep(record, "floods", "token checks, quiet", quiet, 32, number, load(quiet.process, quiet.request, 32, seconds))
+            flooded = Contender(hashing, WORK, users, quiet.request)
+            with hashing.start(WORK) as process:
+                result = load(process, flooded.request, 32, seconds)
+            keep(record, "floods", "token checks, flooded", flooded, 32, number, result)
+        for check in checks:
+            record_memory(record, "after the flood", check.server, check.process)
+
+
+def flood(record, check, number, seconds):
+    process, login = check.process, check.server.login()
+    results = {"token checks, quiet": load(process, check.request, 32, seconds)}
+    results["logins, alone"] = load(process, login, 32, seconds)
+    process.rests(within=30)
+    logins, checks = Load(process, login, 32, seconds), Load(process, check.request, 32, seconds)
+    results |= {"token checks, flooded": checks.finish(), "logins, flooded": logins.finish()}
+    process.rests(within=30)
+    for work, result in results.items():
+        keep(record, "floods", work, check, 32, number, result)
 
 
 def backups(record, plan):
@@ -299,7 +419,7 @@ def backups(record, plan):
     folder = OURS.dataset(users)
     check = Contender(OURS, folder, users, OURS.check(folder))
     with running(record, "backups", [check]):
-        ask_for_each(record, check, plan)
+        ask_for_each(record, "backups", check, plan)
         for number in range(count):
             keep(record, "backups", "token checks, quiet", check, 32, number, check.load(32, seconds))
             checks = Load(check.process, check.request, 32, seconds)
@@ -327,6 +447,9 @@ SECTIONS = {
     "starts": starts,
     "memory": memory,
     "token-checks": token_checks,
+    "framework": framework,
+    "first-checks": first_checks,
+    "cold": cold,
     "refusals": refusals,
     "logins": logins,
     "dear-logins": dear_logins,

@@ -1,9 +1,17 @@
 //! The limit of the framework: an actix-web server whose handlers look at nothing and answer JSON of the same size as
 //! the service's: the user object of one of the users that `bench/fill.rs` makes, and the error that an unknown token gets.
 //!
-//! `bare ADDRESS:PORT WORKERS`
+//! With a cost, so many of the service's own hashing threads hash beside it without pause, at their own niceness: what a
+//! flood of logins does to a server that does nothing else.
+//!
+//! `bare ADDRESS:PORT WORKERS [COST THREADS]`
 
-use actix_web::{App, HttpResponse, HttpServer, web};
+use std::future::pending;
+use std::hint::black_box;
+use std::num::NonZeroUsize;
+
+use actix_web::{App, HttpResponse, HttpServer, rt, web};
+use authtokens::hashing::HashingThreads;
 use serde::Serialize;
 
 /// The user object, key for key.
@@ -64,11 +72,33 @@ async fn refusal() -> HttpResponse {
     HttpResponse::Unauthorized().json(Refusal { error: "A valid token is required." })
 }
 
+/// Keeps every one of the threads at one piece of work that does not end.
+fn hash_without_pause(cost: u32, threads: NonZeroUsize) -> std::io::Result<()> {
+    let hashing = HashingThreads::start(threads, 0)?;
+    for _ in 0..threads.get() {
+        let hashing = hashing.clone();
+        let work = move || {
+            loop {
+                black_box(bcrypt::bcrypt(cost, [7; 16], b"0123456789012345678901234567890123456789012=\0"));
+            }
+        };
+        rt::spawn(async move {
+            let _: Result<(), _> = hashing.run(work, pending()).await;
+        });
+    }
+    Ok(())
+}
+
 #[actix_web::main]
 async fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8001".to_owned());
     let workers = arguments.next().and_then(|workers| workers.parse().ok()).unwrap_or(2);
+    let cost = arguments.next().and_then(|cost| cost.parse().ok());
+    if let Some(cost) = cost {
+        let threads = arguments.next().and_then(|threads| threads.parse().ok()).unwrap_or(NonZeroUsize::MIN);
+        hash_without_pause(cost, threads)?;
+    }
     HttpServer::new(|| App::new().route("/api/logout", web::post().to(refusal)).route("/api/user", web::get().to(user)))
         .workers(workers)
         .bind(address)?

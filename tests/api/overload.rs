@@ -3,11 +3,14 @@
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::helpers::{JSON, RawResponse, TestApp, UNKNOWN_TOKEN, post_bytes, session_of};
+use crate::helpers::{JSON, PATIENCE, RawResponse, TestApp, UNKNOWN_TOKEN, post_bytes, session_of};
 
 /// One hashing thread with one place before it, and hashes that take a while even in a release build.
 fn narrow_app() -> TestApp {
@@ -52,11 +55,34 @@ fn a_full_hashing_queue_is_503_with_retry_after_and_every_login_is_answered() {
     assert!(statuses.first() == Some(&401) && statuses.last() == Some(&503), "{statuses:?}");
 }
 
+/// How many of the flood's logins have an answer that nobody has read yet.
+fn answered(flood: &[TcpStream]) -> usize {
+    let is_answered = |stream: &TcpStream| {
+        stream.set_nonblocking(true).unwrap();
+        stream.peek(&mut [0]).is_ok()
+    };
+    flood.iter().filter(|stream| is_answered(stream)).count()
+}
+
 #[tokio::test]
-async fn while_hashing_is_saturated_every_other_request_is_answered() {
-    let app = narrow_app();
+async fn every_other_request_in_a_flood_of_logins_is_answered_before_half_of_the_logins_are() {
+    const LOGINS: usize = 24;
+    let app = TestApp::spawn_with(|config| {
+        config.password.hash_threads = NonZeroUsize::MIN;
+        config.password.hash_queue = LOGINS;
+        config.password.bcrypt_cost = 12;
+    });
     let (token, _) = session_of(app.register("AzureDiamond", "hunter2").await).await;
-    let flood = flood(&app, 20);
+    let mut flood = flood(&app, LOGINS);
+    // When the first has been hashed, the others wait in the queue: they were sent before it was begun.
+    let deadline = Instant::now() + PATIENCE;
+    while answered(&flood) == 0 {
+        assert!(Instant::now() < deadline, "no login is answered");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for _ in 0..50 {
+        app.get(Method::GET, "/api/user", &token, None).await;
+    }
     for path in ["/", "/healthz", "/readyz"] {
         assert_eq!(app.client.get(app.url(path)).send().await.unwrap().status(), 200, "{path}");
     }
@@ -64,7 +90,13 @@ async fn while_hashing_is_saturated_every_other_request_is_answered() {
     assert_eq!(app.log_out(&token).await.status(), 200);
     let invalid: Value = json!({"username": "a b", "password": "p"});
     assert_eq!(app.post("/api/login", &invalid).await.status(), 400);
-    drop(flood);
+    let before = answered(&flood);
+    assert!(before < LOGINS / 2, "the others waited for {before} of {LOGINS} logins");
+    // And the logins were neither refused nor forgotten.
+    for stream in &mut flood[..3] {
+        stream.set_nonblocking(false).unwrap();
+        RawResponse::read_from(stream).assert_error(401);
+    }
 }
 
 #[test]
@@ -93,23 +125,36 @@ fn a_client_that_resets_or_sends_nonsense_behind_its_login_does_not_leave_its_ha
 #[test]
 fn a_saturating_load_of_other_requests_still_lets_logins_through() {
     let app = TestApp::spawn_with(|config| config.password.bcrypt_cost = 10);
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let (done, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let all_ask = Barrier::new(9);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 let mut stream = app.connect();
                 let ask = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n".repeat(16);
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                all_ask.wait();
+                while !done.load(Ordering::Relaxed) {
                     stream.write_all(&ask).unwrap();
                     for _ in 0..16 {
                         assert_eq!(RawResponse::read_from(&mut stream).status(), 200);
                     }
+                    rounds.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        for _ in 0..3 {
-            app.raw(login_bytes()).assert_error(401);
+        all_ask.wait();
+        let logins: Vec<_> = (0..3)
+            .map(|_| {
+                let before = rounds.load(Ordering::Relaxed);
+                let response = app.raw(login_bytes());
+                (response, rounds.load(Ordering::Relaxed) - before)
+            })
+            .collect();
+        // First of all: a failure below must not leave them asking.
+        done.store(true, Ordering::Relaxed);
+        for (response, others) in logins {
+            response.assert_error(401);
+            assert!(others > 0, "nobody asked for anything else during a login");
         }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }

@@ -47,14 +47,14 @@ class Server:
             self.fill(folder, users, sessions)
         return folder
 
-    def launch(self, folder):
-        """Starts the server and does not wait for it."""
+    def launch(self, folder, cores=None):
+        """Starts the server, held to some of the cores or not, and does not wait for it."""
         port = free_port()
         command, environment = self.command(folder, port)
-        return Process(self.name, command, port, folder, environment)
+        return Process(self.name, command, port, folder, environment, cores)
 
-    def start(self, folder):
-        process = self.launch(folder)
+    def start(self, folder, cores=None):
+        process = self.launch(folder, cores)
         process.first_answer(self.check(folder).example())
         return process
 
