@@ -895,3 +895,41 @@ fn sqlite_error(path: &Path, error: rusqlite::Error) -> BackupError {
         _ => BackupError::Read { path, source: Arc::new(error) },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_put_in_the_place_of_an_unfinished_file_is_neither_opened_nor_placed() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim.db");
+        Connection::open(&victim).unwrap().execute_batch("CREATE TABLE theirs (a TEXT)").unwrap();
+        let before = fs::read(&victim).unwrap();
+        let swaps: [&dyn Fn(&Path); 4] = [
+            &|path| symlink(&victim, path).unwrap(),
+            &|path| fs::hard_link(&victim, path).unwrap(),
+            &|path| drop(File::create(path).unwrap()),
+            &|_| {},
+        ];
+        for swap in swaps {
+            let target = folder.path().join("copy.db");
+            let partial = Partial::create(&target).unwrap();
+            let opened = partial.open(|path| file::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)).unwrap().unwrap();
+            drop(opened);
+            fs::remove_file(&partial.path).unwrap();
+            swap(&partial.path);
+            for open in [
+                |path: &Path| file::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE),
+                |path: &Path| file::open_alone(path),
+            ] {
+                assert!(matches!(partial.open(open), Err(BackupError::Replaced { .. })));
+            }
+            assert!(matches!(partial.place(), Err(BackupError::Replaced { .. })));
+            assert!(fs::symlink_metadata(&target).is_err());
+        }
+        assert_eq!(fs::read(&victim).unwrap(), before);
+    }
+}

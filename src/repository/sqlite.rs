@@ -1598,7 +1598,22 @@ mod tests {
         assert_eq!(pragma("journal_mode").unwrap(), Text("wal".to_owned()));
         assert_eq!(pragma("foreign_keys").unwrap(), Integer(1));
         assert_eq!(pragma("busy_timeout").unwrap(), Integer(1_000));
+        let distrusts = |connection: &Connection| {
+            use rusqlite::config::DbConfig;
+            [
+                (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+                (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+                (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+                (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+            ]
+            .into_iter()
+            .all(|(setting, is_on)| connection.db_config(setting).unwrap() == is_on)
+        };
+        assert!(runtime.block_on(repository.write(move |connection| Ok(distrusts(connection)))).unwrap());
+        assert!(distrusts(&repository.quick_readers.get().unwrap()));
+        assert!(distrusts(&file::open_alone(&repository.file).unwrap()));
         let reader = repository.readers.get().unwrap();
+        assert!(distrusts(&reader));
         assert_eq!(reader.pragma_query_value(None, "foreign_keys", |row| row.get::<_, i64>(0)).unwrap(), 1);
         assert!(reader.execute_batch("DELETE FROM users").is_err(), "a reader cannot write");
     }

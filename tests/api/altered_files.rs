@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -461,7 +462,6 @@ async fn a_database_that_cannot_be_looked_at_is_not_said_to_be_missing() {
     assert_eq!(names(folder.path()), ["file", "loop"]);
 
     // Another user's folder, for whoever is not root.
-    use std::os::unix::process::CommandExt as _;
     let Stopped { folder, database, .. } = stopped().await;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let as_nobody = |arguments: &str| {
