@@ -107,8 +107,15 @@ impl Backups {
         let status = BackupStatus::default();
         let stop = Stop::default();
         let (end, ended) = watch::channel(());
-        let mut schedule =
-            Schedule { settings, clock, stop: stop.clone(), status: status.clone(), newest: None, bad: Vec::new() };
+        let mut schedule = Schedule {
+            mounted_at: mount_point_of(&settings.folder),
+            settings,
+            clock,
+            stop: stop.clone(),
+            status: status.clone(),
+            newest: None,
+            bad: Vec::new(),
+        };
         let thread = thread::Builder::new().name("authtokens backup".to_owned()).spawn(move || {
             step_aside("the backup thread", NICENESS);
             schedule.keep_backing_up();
@@ -147,6 +154,8 @@ impl Drop for Backups {
 enum RunError {
     #[error("cannot make the folder {path}: {source}")]
     Folder { path: PathBuf, source: io::Error },
+    #[error("nothing is mounted at {path} any more, where the disk of the backups was")]
+    Unmounted { path: PathBuf },
     #[error(transparent)]
     Backup(#[from] BackupError),
     #[error("it panicked")]
@@ -160,6 +169,8 @@ struct Schedule {
     status: BackupStatus,
     /// The newest good backup, and the moment that it holds.
     newest: Option<(Timestamp, PathBuf)>,
+    /// Where the disk is mounted that the last backup was made on, where that is not the one of the whole system.
+    mounted_at: Option<PathBuf>,
     /// The backups that are known to be no good and have kept their names. A person may still want them.
     bad: Vec<PathBuf>,
 }
@@ -220,7 +231,7 @@ impl Schedule {
             if self.bad.contains(&path) {
                 continue;
             }
-            match backup::check(&path, &self.stop, &mut |_| {}) {
+            match backup::check(&path, None, &self.stop, &mut |_| {}) {
                 Ok(_) => return Some((time, path)),
                 Err(BackupError::Stopped) => break,
                 Err(error) => {
@@ -252,12 +263,16 @@ impl Schedule {
 
     fn back_up(&mut self, now: Timestamp) -> Result<(), RunError> {
         let BackupSettings { database, folder, keep, .. } = &self.settings;
+        // A backup in the folder over which a disk is soon mounted again would fill the wrong disk, and nobody would see it.
+        if let Some(path) = self.mounted_at.as_ref().filter(|path| !is_mount_point(path)) {
+            return Err(RunError::Unmounted { path: path.clone() });
+        }
         let folder_error = |source| RunError::Folder { path: folder.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(folder_error)?;
         let path = folder.join(format!("{}{}{}", NAME.0, now.compact(), NAME.1));
         let BackupReport { check, took } = backup::back_up(database, &path, Existing::Refuse, &self.stop, &mut |_| {})?;
         // Once more, under its own name and as whoever restores it finds it.
-        match backup::check(&path, &self.stop, &mut |_| {}) {
+        match backup::check(&path, None, &self.stop, &mut |_| {}) {
             Ok(_) => {}
             // It was checked before it took its name, and the next start tries it again.
             Err(BackupError::Stopped) => return Err(BackupError::Stopped.into()),
@@ -274,6 +289,7 @@ impl Schedule {
             figures.made += 1;
         });
         self.make_room(now, &path, *keep);
+        self.mounted_at = mount_point_of(&self.settings.folder);
         self.newest = Some((now, path));
         Ok(())
     }
@@ -316,7 +332,11 @@ impl Schedule {
             let Some(time) = time.and_then(Timestamp::from_compact) else { continue };
             let file = entry.metadata()?;
             let is_in_use = database == Some((file.dev(), file.ino()))
-                || IN_USE.iter().any(|suffix| entry.path().with_file_name(format!("{name}{suffix}")).exists());
+                || IN_USE.iter().any(|suffix| {
+                    let beside = entry.path().with_file_name(format!("{name}{suffix}"));
+                    // What cannot be looked at may be there, and what may be in use is not deleted.
+                    beside.try_exists().unwrap_or(true)
+                });
             if file.is_file() && !is_in_use {
                 found.push((time, entry.path()));
             }
@@ -324,6 +344,19 @@ impl Schedule {
         found.sort();
         Ok(found)
     }
+}
+
+/// The folder at which the disk of this one is mounted; `None` for the disk of the whole system, and for a folder that is
+/// not there yet.
+fn mount_point_of(folder: &Path) -> Option<PathBuf> {
+    let folder = fs::canonicalize(folder).ok()?;
+    folder.ancestors().find(|part| is_mount_point(part)).map(Path::to_owned)
+}
+
+/// Whether a folder is on another disk than the one above it.
+fn is_mount_point(folder: &Path) -> bool {
+    let device = |folder: &Path| fs::metadata(folder).map(|found| found.dev()).ok();
+    folder.parent().is_some_and(|above| device(folder) != device(above))
 }
 
 /// A panic fails the backup that it meets and not those to come.

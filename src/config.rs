@@ -1074,11 +1074,11 @@ mod tests {
             ),
             (
                 "[password]\nbcrypt_cost = 3",
-                "config.toml line 2: password.bcrypt_cost must be a whole number from 4 to 31",
+                "config.toml line 2: password.bcrypt_cost must be a whole number from 4 to 16",
             ),
             (
                 "[password]\nbcrypt_cost = \"12\"",
-                "config.toml line 2: password.bcrypt_cost must be a whole number from 4 to 31",
+                "config.toml line 2: password.bcrypt_cost must be a whole number from 4 to 16",
             ),
             (
                 "[cors]\norigins = [\"*\", \"https://a.example\"]",

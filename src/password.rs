@@ -26,8 +26,9 @@ use crate::field::InvalidField;
 use crate::hashing::{HashingError, HashingThreads};
 use crate::user::{Credentials, PasswordHash, UserId};
 
-/// The lowest and the highest cost that bcrypt knows.
-pub const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
+/// The lowest cost that bcrypt knows, and the highest that is used: a login takes some seconds at 16, and a day at bcrypt's
+/// own highest, 31, which a hash that somebody else has put into the file could ask for.
+pub const COSTS: std::ops::RangeInclusive<u32> = 4..=16;
 
 /// The 3,000 most common passwords, one a line, lower case.
 static COMMON: LazyLock<HashSet<&'static str>> =
@@ -321,6 +322,8 @@ mod tests {
             "$2b$12$EVDQ2hbGph0i.0Gx58OM.e4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe",
             "$bcrypt-sha256$v=2,t=2b,r=$EVDQ2hbGph0i.0Gx58OM.e$4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe",
             "$bcrypt-sha256$v=2,t=2b,r=3$EVDQ2hbGph0i.0Gx58OM.e$4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe",
+            "$bcrypt-sha256$v=2,t=2b,r=17$EVDQ2hbGph0i.0Gx58OM.e$4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe",
+            "$bcrypt-sha256$v=2,t=2b,r=31$EVDQ2hbGph0i.0Gx58OM.e$4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe",
             "$bcrypt-sha256$v=2,t=2b,r=32$EVDQ2hbGph0i.0Gx58OM.e$4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe",
             "$bcrypt-sha256$v=2,t=2b,r=+4$EVDQ2hbGph0i.0Gx58OM.e$4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe",
             "$bcrypt-sha256$v=2,t=2b,r=4$EVDQ2hbGph0i.0Gx58OM$4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe",

@@ -4,7 +4,7 @@ use std::path;
 
 use super::output::{pairs, printable};
 use super::{CommandError, Workplace, input, print_pages};
-use crate::repository::sqlite::SqliteRepository;
+use crate::repository::sqlite::{OpenError, SqliteRepository};
 use crate::repository::{Repository as _, RepositoryError};
 use crate::routes::UserResponse;
 use crate::staff::{AccountChange, Actor, Rights, UserQuery};
@@ -18,7 +18,8 @@ pub async fn create(place: &mut Workplace, username: Username, rights: Rights) -
     let name = username.as_str().to_owned();
     // Before a password is typed twice for a name that is taken. A file is made only once there is something to keep.
     let database = place.config.database.path.clone();
-    let is_new = !database.exists();
+    let missing = |source| OpenError::File { path: database.clone(), source };
+    let is_new = !database.try_exists().map_err(missing)?;
     if !is_new {
         let repository = place.open(false)?;
         let found = repository.find_account(&Actor::CommandLine, &username).await;
@@ -35,7 +36,7 @@ pub async fn create(place: &mut Workplace, username: Username, rights: Rights) -
     let created = created.map_err(|error| CommandError::of_account(&name, error))?;
     // In full: a database is easily made in the wrong folder.
     let place_of_it = if is_new {
-        format!(" in a new database at {}", path::absolute(&database).unwrap_or(database).display())
+        format!(" in a new database at {}", path::absolute(&database).unwrap_or_else(|_| database.clone()).display())
     } else {
         String::new()
     };

@@ -11,7 +11,7 @@ use super::{CommandError, Workplace, input};
 use crate::blocking;
 use crate::chores::{prune_events, prune_sessions};
 use crate::password::is_well_formed;
-use crate::repository::backup::{self, BackupError, CheckReport, Existing, Progress, Stop};
+use crate::repository::backup::{self, BackupError, CheckReport, Existing, Progress, Rules, Stop};
 use crate::repository::{Repository as _, RepositoryError};
 use crate::startup::stop_signal;
 
@@ -35,11 +35,11 @@ pub async fn back_up(place: &mut Workplace, file: PathBuf, existing: Existing) -
 /// # Errors
 /// [`CommandError::Backup`], or another.
 pub async fn restore(place: &mut Workplace, file: PathBuf, yes: bool) -> Result<(), CommandError> {
-    let (database, now) = (place.config.database.path.clone(), place.clock.now());
+    let (database, rules) = (place.config.database.path.clone(), rules(place));
     let question = format!("Put {} in the place of {}?", file.display(), database.display());
     input::confirm(&question, yes)?;
     let target = database.clone();
-    let report = long(move |stop, progress| backup::restore(&file, &target, now, stop, progress)).await?;
+    let report = long(move |stop, progress| backup::restore(&file, &target, &rules, stop, progress)).await?;
     let mut told = as_json(&database, &report.check);
     told.insert("kept".to_owned(), report.kept.as_deref().map(text).into());
     place.tell(&told, || {
@@ -58,8 +58,14 @@ pub async fn restore(place: &mut Workplace, file: PathBuf, yes: bool) -> Result<
 pub async fn check(place: &mut Workplace, file: Option<PathBuf>) -> Result<(), CommandError> {
     let file = file.unwrap_or_else(|| place.config.database.path.clone());
     let path = file.clone();
-    let report = long(move |stop, progress| backup::check_rows(&path, is_well_formed, stop, progress)).await?;
+    let rules = rules(place);
+    let report = long(move |stop, progress| backup::check(&path, Some(&rules), stop, progress)).await?;
     Ok(place.output.print(&as_json(&file, &report), || format!("It is whole.\n{}", describe(&file, &report)))?)
+}
+
+/// What every row is held against.
+fn rules(place: &Workplace) -> Rules {
+    Rules { now: place.clock.now(), is_hash: is_well_formed }
 }
 
 /// Forgets the sessions that have ended by themselves and the events that are too old or too many.

@@ -12,7 +12,7 @@ pub mod input;
 pub mod output;
 pub mod session;
 
-use std::io;
+use std::io::{self, Write as _};
 
 use serde::Serialize;
 use thiserror::Error;
@@ -143,7 +143,17 @@ impl Workplace {
             busy_timeout: self.config.database.busy_timeout,
             cache: 0,
         };
-        SqliteRepository::open_beside(&settings, make)
+        let repository = SqliteRepository::open_beside(&settings, make)?;
+        if let Some((before, now)) = repository.upgraded() {
+            let path = settings.path.display().to_string();
+            // Whether anyone reads it is not the command's concern.
+            let _ = writeln!(
+                io::stderr(),
+                "authtokens: the schema of {} was brought up to date, from version {before} to {now}",
+                output::printable(&path)
+            );
+        }
+        Ok(repository)
     }
 
     /// Prints what has been done.

@@ -12,7 +12,7 @@ use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::iter;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,10 +27,9 @@ use thiserror::Error;
 use super::Cause;
 use super::file::{self, Owner, Presence, RESTORE_LOCK, folder_of, own_name};
 use super::schema::{self, SchemaError};
-use super::sqlite::readable::find_odd_rows;
+pub use super::sqlite::readable::Rules;
+use super::sqlite::readable::find_invalid_rows;
 use super::sqlite::{OpenError, lock_beside, make_folder, schema_error, with_suffix};
-use crate::clock::Timestamp;
-use crate::user::PasswordHash;
 
 /// How many pages are copied between two rests: 256 KiB, well under a millisecond's work.
 const PAGES_A_STEP: i32 = 64;
@@ -106,6 +105,18 @@ pub enum BackupError {
         /// The name.
         path: PathBuf,
     },
+    /// No file can be renamed to it.
+    #[error("{path} is a mount point, which no file can take the place of: mount its folder instead")]
+    MountPoint {
+        /// The name.
+        path: PathBuf,
+    },
+    /// Another hand was at work in the folder.
+    #[error("what was made for {path} was moved or replaced by another program meanwhile")]
+    Replaced {
+        /// The name that it was made for.
+        path: PathBuf,
+    },
     /// SQLite would read this file as a part of the one that is to be written.
     #[error("{path} is in the way: it belongs to a database of that name, which may be in use")]
     InTheWay {
@@ -133,11 +144,11 @@ pub enum BackupError {
         findings: String,
     },
     /// It is whole, and holds what the service never wrote.
-    #[error("{path} is whole, but the service cannot read all of it: {findings}")]
-    Unreadable {
+    #[error("{path} is whole, but holds what the service never wrote: {findings}")]
+    Invalid {
         /// The file.
         path: PathBuf,
-        /// The first rows that cannot be read.
+        /// The first rows that break a rule.
         findings: String,
     },
     /// Another program is at work in it.
@@ -263,65 +274,53 @@ pub fn back_up(
     let found = database_at(source)?;
     refuse_target(source, target, existing)?;
     let file = fs::canonicalize(source).map_err(|error| read_error(source, error))?;
-    if is_log_elsewhere(&found, &file) {
+    if is_log_elsewhere(&found, &file)? {
         return Err(OpenError::HardLink { path: source.to_owned() }.into());
     }
     let presence = Presence::begin(&file, source)?;
     let partial = Partial::create(target)?;
     // What root makes, the service must be able to read; only root can give to another, whoever else makes one keeps it.
     let _ = Owner::of(&found).take(&partial.file);
-    let check =
-        copy_checked(source, Kind::Database { is_on_read_only_disk: presence.is_read_only }, &partial, stop, progress)?;
+    let check = copy_checked(
+        source,
+        Kind::Database { is_on_read_only_disk: presence.is_read_only },
+        &partial,
+        None,
+        stop,
+        progress,
+    )?;
     // Again, for the copy may have taken its time.
     refuse_target(source, target, existing)?;
     partial.place()?;
     Ok(BackupReport { check, took: started.elapsed() })
 }
 
-/// Reads all of a database, or of a backup, and tells what it holds. Nothing is written; a server may be using it.
+/// Reads all of a database, or of a backup, and tells what it holds. Nothing is written; a server may be using it. With
+/// `rules`, every row is held against what the service itself keeps. A backup does not ask for as much: better a copy of
+/// a row that nobody can read than no copy.
 ///
 /// # Errors
-/// [`BackupError::Damaged`] where it contradicts itself, or another where it cannot be read or is not ours.
-pub fn check(path: &Path, stop: &Stop, progress: &mut dyn FnMut(Progress)) -> Result<CheckReport, BackupError> {
-    let (reader, _presence) = open_to_check(path)?;
-    inspect(&reader, path, stop, progress)
-}
-
-/// The same, and reads every row as the service does; `is_hash` says whether a login could be checked against a hash. A
-/// backup and a restore do not ask for as much: better a copy of a row that nobody can read than no copy. Nor is it
-/// asked of a file that the next start brings up to date first.
-///
-/// # Errors
-/// [`BackupError::Unreadable`] where there is a row that the service never wrote, or another as [`check`] has it.
-pub fn check_rows(
+/// [`BackupError::Damaged`] where it contradicts itself, [`BackupError::Invalid`] where a row breaks a rule, or another
+/// where it cannot be read or is not ours.
+pub fn check(
     path: &Path,
-    is_hash: fn(&PasswordHash) -> bool,
+    rules: Option<&Rules>,
     stop: &Stop,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<CheckReport, BackupError> {
     let (reader, _presence) = open_to_check(path)?;
-    let report = inspect(&reader, path, stop, progress)?;
-    if report.schema_version == schema::VERSION {
-        let odd = find_odd_rows(&reader, is_hash, FINDINGS).map_err(|error| sqlite_error(path, error))?;
-        if odd.count > 0 {
-            let others = odd.count - odd.told.len() as u64;
-            let others = (others > 0).then(|| format!("and {others} more"));
-            let findings: Vec<_> = odd.told.into_iter().chain(others).collect();
-            return Err(BackupError::Unreadable { path: path.to_owned(), findings: findings.join("; ") });
-        }
-    }
-    Ok(report)
+    inspect(&reader, path, rules, stop, progress)
 }
 
 fn open_to_check(path: &Path) -> Result<(Connection, Option<Presence>), BackupError> {
     let found = database_at(path)?;
     let file = fs::canonicalize(path).map_err(|error| read_error(path, error))?;
     // A backup has no log of its own, and may have as many names as it likes.
-    if is_log_elsewhere(&found, &file) && file::has_log(&file).map_err(|error| read_error(path, error))? {
+    if is_log_elsewhere(&found, &file)? && file::has_log(&file).map_err(|error| read_error(path, error))? {
         return Err(OpenError::HardLink { path: path.to_owned() }.into());
     }
     // Only a database has locks beside it, and one that only commands have opened has but one.
-    let is_database = [".lock", RESTORE_LOCK].iter().any(|suffix| with_suffix(&file, suffix).exists());
+    let is_database = file::exists(&with_suffix(&file, ".lock"))? || file::exists(&with_suffix(&file, RESTORE_LOCK))?;
     let presence = is_database.then(|| Presence::begin(&file, path)).transpose()?;
     let kind = presence
         .as_ref()
@@ -330,14 +329,15 @@ fn open_to_check(path: &Path) -> Result<(Connection, Option<Presence>), BackupEr
 }
 
 /// Puts a backup in the place of the database, which no server may be using. What was there is kept beside it, under a
-/// name that tells the time `now`. An older backup is welcome: the next start brings it up to date.
+/// name that tells the time. An older backup is welcome: the next start brings it up to date. One that holds what the
+/// service never wrote is not: it would be believed from then on.
 ///
 /// # Errors
 /// [`BackupError`]. The database is then what it was.
 pub fn restore(
     backup: &Path,
     database: &Path,
-    now: Timestamp,
+    rules: &Rules,
     stop: &Stop,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RestoreReport, BackupError> {
@@ -361,19 +361,25 @@ pub fn restore(
     if !fs::metadata(backup).map_err(|error| read_error(backup, error))?.is_file() {
         return Err(OpenError::NotADatabase { path: backup.to_owned() }.into());
     }
-    if !folder_of(database).exists() {
+    if !file::exists(folder_of(database))? {
         // Nothing is made for a backup that is no good. Where there is a folder already, once is enough.
-        inspect(&open_reader(backup, Kind::Backup)?, backup, stop, progress)?;
+        inspect(&open_reader(backup, Kind::Backup)?, backup, Some(rules), stop, progress)?;
     }
     make_folder(database)?;
     let own_name = own_name(database)?;
     let _alone = file::keep_everyone_away(&own_name, database)?;
     let _lock = lock_beside(&own_name, database)?;
-    let old = fs::metadata(&own_name).ok();
+    let old = match fs::symlink_metadata(&own_name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        old => Some(old.map_err(|error| read_error(database, error))?),
+    };
+    if file::is_mount_point(&own_name) {
+        return Err(BackupError::MountPoint { path: database.to_owned() });
+    }
     if old.as_ref().is_some_and(|old| fs::metadata(backup).is_ok_and(|backup| is_same(old, &backup))) {
         return Err(BackupError::SameFile { path: backup.to_owned() });
     }
-    let kept = free_name(&with_suffix(&own_name, &format!(".before-restore-{}", now.compact())));
+    let kept = free_name(&with_suffix(&own_name, &format!(".before-restore-{}", rules.now.compact())));
     // Whoever restores, root perhaps, the server must be able to open what it finds.
     let owner = match &old {
         Some(old) => Owner::of(old),
@@ -381,16 +387,23 @@ pub fn restore(
     };
 
     let partial = Partial::create_for(owner, &own_name)?;
-    let check = copy_checked(backup, Kind::Backup, &partial, stop, progress)?;
-    if old.is_some() {
-        take_in_log(&own_name)?;
+    let check = copy_checked(backup, Kind::Backup, &partial, Some(rules), stop, progress)?;
+    if let Some(old) = &old {
+        take_in_log(&own_name, old)?;
         keep(&own_name, &kept, owner)?;
     }
     for suffix in LOGS.into_iter().chain(["-shm"]) {
         remove(&with_suffix(&own_name, suffix))?;
     }
     flush_folder(&own_name)?;
-    partial.place()?;
+    partial.place().inspect_err(|_| {
+        // A second copy of what is still in its place is of no use, unless a log was kept with it that is gone.
+        let is_unchanged =
+            old.as_ref().is_some_and(|old| fs::symlink_metadata(&own_name).is_ok_and(|found| is_same(old, &found)));
+        if is_unchanged && LOGS.iter().all(|suffix| fs::symlink_metadata(with_suffix(&kept, suffix)).is_err()) {
+            let _ = fs::remove_file(&kept);
+        }
+    })?;
     Ok(RestoreReport { check, kept: old.map(|_| kept), took: started.elapsed() })
 }
 
@@ -404,6 +417,7 @@ fn free_name(name: &Path) -> PathBuf {
 /// A file that is not finished. Whoever drops it before it is placed removes it; what a killed process left behind is
 /// known by its lock being free, and is swept by the next one that is made in the same folder.
 struct Partial {
+    /// In a folder whose name has no links.
     path: PathBuf,
     target: PathBuf,
     file: File,
@@ -417,8 +431,8 @@ impl Partial {
         let Some(name) = target.file_name() else {
             return Err(error(io::Error::from(io::ErrorKind::InvalidInput)));
         };
-        let folder = folder_of(target);
-        sweep(folder).map_err(error)?;
+        let folder = fs::canonicalize(folder_of(target)).map_err(error)?;
+        sweep(&folder).map_err(error)?;
         let end = format!("{PARTIAL}{}", std::process::id());
         // As much of the name as there is room for.
         let name = name.as_bytes();
@@ -445,6 +459,36 @@ impl Partial {
         Ok(partial)
     }
 
+    /// Has SQLite open it, by `open` and its name, as it must. Whoever has the folder can put another file there, so that
+    /// what root copies would overwrite it: nothing is read or written before SQLite is known to have this very file.
+    fn open(
+        &self,
+        open: impl FnOnce(&Path) -> rusqlite::Result<Connection>,
+    ) -> Result<rusqlite::Result<Connection>, BackupError> {
+        let handles = || {
+            let own = self.file.metadata()?;
+            let listed = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd"))?;
+            // One that was closed meanwhile is none.
+            let of_it = |path: PathBuf| fs::metadata(path).is_ok_and(|found| is_same(&own, &found));
+            Ok(listed.filter_map(Result::ok).filter(|handle| of_it(handle.path())).count())
+        };
+        let count = || handles().map_err(|source: io::Error| write_error(&self.target, source));
+        let before = count()?;
+        let opened = open(&self.path);
+        let is_this = if opened.is_ok() { count()? > before } else { self.has_its_name() };
+        if is_this { Ok(opened) } else { Err(BackupError::Replaced { path: self.target.clone() }) }
+    }
+
+    /// Whether its name still leads to it.
+    fn has_its_name(&self) -> bool {
+        self.is_at(&self.path)
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        let own = self.file.metadata();
+        own.is_ok_and(|own| fs::symlink_metadata(path).is_ok_and(|found| is_same(&own, &found)))
+    }
+
     fn flush(&self) -> Result<(), BackupError> {
         self.file.sync_all().map_err(|source| write_error(&self.target, source))
     }
@@ -452,7 +496,14 @@ impl Partial {
     /// Gives it its name, for good.
     fn place(mut self) -> Result<(), BackupError> {
         self.flush()?;
+        let replaced = || BackupError::Replaced { path: self.target.clone() };
+        if !self.has_its_name() {
+            return Err(replaced());
+        }
         fs::rename(&self.path, &self.target).map_err(|source| write_error(&self.target, source))?;
+        if !self.is_at(&self.target) {
+            return Err(replaced());
+        }
         self.is_placed = true;
         flush_folder(&self.target)
     }
@@ -478,7 +529,7 @@ fn sweep(folder: &Path) -> io::Result<()> {
             continue;
         }
         // One that cannot be opened is someone else's to sweep.
-        if let Ok(file) = OpenOptions::new().read(true).write(true).open(entry.path())
+        if let Ok(file) = file::open_unlinked(OpenOptions::new().read(true).write(true), &entry.path())
             && file.try_lock().is_ok()
         {
             remove_partial(&entry.path());
@@ -515,6 +566,9 @@ fn refuse_target(source: &Path, target: &Path, existing: Existing) -> Result<(),
     match (fs::symlink_metadata(target), existing) {
         (Ok(_), Existing::Refuse) => Err(BackupError::Exists { path: target.to_owned() }),
         (Ok(found), Existing::Replace) if !found.is_file() => Err(BackupError::NotAFile { path: target.to_owned() }),
+        (Ok(_), Existing::Replace) if file::is_mount_point(target) => {
+            Err(BackupError::MountPoint { path: target.to_owned() })
+        }
         (Err(source), _) if source.kind() != io::ErrorKind::NotFound => Err(write_error(target, source)),
         _ => Ok(()),
     }
@@ -530,9 +584,12 @@ fn copy_checked(
     from: &Path,
     kind: Kind,
     partial: &Partial,
+    rules: Option<&Rules>,
     stop: &Stop,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<CheckReport, BackupError> {
+    /// Where a file says whether it has a log to be written and to be read, and how it says that it has none.
+    const FORMAT: (u64, [u8; 2]) = (18, [1, 1]);
     let to = &partial.target;
     let source = open_reader(from, kind)?;
     // From its first read on, the transaction sees one state of the database, whoever writes meanwhile. SQLite copies
@@ -544,15 +601,12 @@ fn copy_checked(
     // Until here the log could not begin again at its start.
     drop(source);
 
-    let copy_error = |error: rusqlite::Error| copy_error(from, to, error);
-    let copy = open(&partial.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(copy_error)?;
-    // The copy says of itself that it has a log, as the original does; a backup is one file. Nobody else opens it, so
-    // there is no need for the shared index of a log.
-    set(&copy, "locking_mode", "exclusive").map_err(copy_error)?;
-    set(&copy, "journal_mode", "delete").map_err(copy_error)?;
-    copy.close().map_err(|(_, error)| copy_error(error))?;
+    // The copy says of itself that it has a log, as the original does; a backup is one file. SQLite would change that
+    // through a journal beside it, by a name that somebody else may have taken.
+    partial.file.write_all_at(&FORMAT.1, FORMAT.0).map_err(|source| write_error(to, source))?;
     partial.flush()?;
-    inspect(&open(&partial.path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(copy_error)?, from, stop, progress)
+    let copy = partial.open(file::open_alone)?.map_err(|error| copy_error(from, to, error))?;
+    inspect(&copy, from, rules, stop, progress)
 }
 
 fn copy_pages(
@@ -563,9 +617,10 @@ fn copy_pages(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), BackupError> {
     let copy_error = |error: rusqlite::Error| copy_error(from, &partial.target, error);
-    let mut copy = open(&partial.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(copy_error)?;
-    // Half a copy is thrown away, so nothing has to be able to undo it.
-    set(&copy, "journal_mode", "off").map_err(copy_error)?;
+    let opened = partial.open(|path| file::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE))?;
+    let mut copy = opened.map_err(copy_error)?;
+    // Half a copy is thrown away, so nothing has to be able to undo it: there was nothing in the file.
+    set(&copy, "journal_mode", "memory").map_err(copy_error)?;
     copy.pragma_update(None, "synchronous", "off").map_err(copy_error)?;
     let backup = Backup::new(source, &mut copy).map_err(copy_error)?;
     for step in 1_u32.. {
@@ -590,6 +645,7 @@ fn copy_pages(
 fn inspect(
     connection: &Connection,
     path: &Path,
+    rules: Option<&Rules>,
     stop: &Stop,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<CheckReport, BackupError> {
@@ -600,9 +656,18 @@ fn inspect(
     connection.progress_handler(INSTRUCTIONS_A_LOOK, Some(move || asked.is_asked())).map_err(sqlite_error)?;
     connection.execute_batch("BEGIN").map_err(sqlite_error)?;
     let schema_version = require_ours(connection, path)?;
-    let findings = find_damage(connection, schema_version).map_err(sqlite_error)?;
+    let findings = find_damage(connection).map_err(sqlite_error)?;
     if !findings.is_empty() {
         return Err(BackupError::Damaged { path: path.to_owned(), findings: findings.join("; ") });
+    }
+    if let Some(rules) = rules {
+        let invalid = find_invalid_rows(connection, rules, FINDINGS).map_err(sqlite_error)?;
+        if invalid.count > 0 {
+            let others = invalid.count - invalid.told.len() as u64;
+            let others = (others > 0).then(|| format!("and {others} more"));
+            let findings: Vec<_> = invalid.told.into_iter().chain(others).collect();
+            return Err(BackupError::Invalid { path: path.to_owned(), findings: findings.join("; ") });
+        }
     }
     let number = |pragma| {
         let number: i64 = connection.pragma_query_value(None, pragma, |row| row.get(0)).map_err(sqlite_error)?;
@@ -616,7 +681,8 @@ fn inspect(
     })
 }
 
-/// Refuses what is not a database of ours, or is of a newer release, or is empty; tells its schema's version.
+/// Refuses what is not a database of ours as a release made it, or is of a newer release, or is empty; tells its schema's
+/// version.
 fn require_ours(connection: &Connection, path: &Path) -> Result<i32, BackupError> {
     match schema::check(connection) {
         Ok(0) => Err(BackupError::Empty { path: path.to_owned() }),
@@ -626,47 +692,16 @@ fn require_ours(connection: &Connection, path: &Path) -> Result<i32, BackupError
     }
 }
 
-/// The first things that cannot be right.
-fn find_damage(connection: &Connection, schema_version: i32) -> rusqlite::Result<Vec<String>> {
+/// The first things that cannot be right, in a file with the schema of a release.
+fn find_damage(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     const MISSING: &str = "SELECT 'a row of ' || \"table\" || ' belongs to a row of ' || parent || ' that is missing' \
          FROM pragma_foreign_key_check";
-    const NAMES: &str = "SELECT 'the column ' || objects.name || '.' || columns.name || ' is missing' \
-         FROM sqlite_schema AS objects JOIN pragma_table_xinfo(objects.name) AS columns WHERE objects.type = 'table' \
-         UNION SELECT 'the index ' || name || ' is missing' FROM sqlite_schema WHERE type = 'index' ORDER BY 1";
     let mut findings = texts(connection, &format!("PRAGMA integrity_check({FINDINGS})"), FINDINGS)?;
     if findings == ["ok"] {
         findings = texts(connection, MISSING, FINDINGS)?;
     }
-    // A name that is damaged or gone is in order as far as SQLite can tell.
-    if findings.is_empty() {
-        let new = Connection::open_in_memory()?;
-        new.execute_batch(schema::SCHEMA)?;
-        findings = texts(&new, NAMES, usize::MAX)?;
-        match upgraded(connection, schema_version) {
-            Ok(upgraded) => {
-                let found = texts(&upgraded, NAMES, usize::MAX)?;
-                findings.retain(|name| !found.contains(name));
-            }
-            Err(error) => findings = vec![format!("its schema cannot be brought up to date: {error}")],
-        }
-    }
-    findings.truncate(FINDINGS);
     // SQLite's findings have headings and so several lines; ours is one.
     Ok(findings.iter().map(|finding| finding.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
-}
-
-/// The file's schema without its rows, brought up to date as the next start does it with the file itself.
-fn upgraded(connection: &Connection, schema_version: i32) -> Result<Connection, SchemaError> {
-    const OBJECTS: &str = "SELECT sql FROM sqlite_schema WHERE type IN ('table', 'index') AND sql IS NOT NULL \
-         AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY type DESC, rowid";
-    let mut copy = Connection::open_in_memory()?;
-    for object in texts(connection, OBJECTS, usize::MAX)? {
-        copy.execute(&object, [])?;
-    }
-    copy.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
-    copy.pragma_update(None, "user_version", schema_version)?;
-    schema::create_or_upgrade(&mut copy)?;
-    Ok(copy)
 }
 
 fn count_rows(connection: &Connection) -> rusqlite::Result<Vec<TableReport>> {
@@ -685,16 +720,16 @@ fn texts(connection: &Connection, statement: &str, most: usize) -> rusqlite::Res
 }
 
 /// Makes an old database one file, without a log. It may be damaged, and is then left as it is.
-fn take_in_log(database: &Path) -> Result<(), BackupError> {
+fn take_in_log(database: &Path, old: &Metadata) -> Result<(), BackupError> {
+    if !file::is_own(old) && file::exists(&with_suffix(database, "-journal"))? {
+        return Ok(());
+    }
     let taken_in =
         open(database, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(SchemaError::from).and_then(|connection| {
             // What cannot be taken in as it should is not taken in when the connection is closed either.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-            match schema::check(&connection) {
-                // It is kept, whatever release wrote it.
-                Ok(_) | Err(SchemaError::Newer { .. }) => {}
-                Err(refused) => return Err(refused),
-            }
+            // It is kept, whatever release wrote it, and whoever has changed its schema since.
+            schema::version(&connection)?;
             connection.pragma_update(None, "synchronous", "full")?;
             // It takes nothing less than being alone: whoever else has the database open is met here.
             Ok(set(&connection, "journal_mode", "delete")?)
@@ -714,10 +749,16 @@ fn take_in_log(database: &Path) -> Result<(), BackupError> {
 fn keep(database: &Path, kept: &Path, owner: Owner) -> Result<(), BackupError> {
     for suffix in LOGS.into_iter().chain([""]) {
         let from = with_suffix(database, suffix);
-        let mut old = match File::open(&from) {
+        let mut old = match file::open_unlinked(OpenOptions::new().read(true), &from) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !suffix.is_empty() => continue,
             old => old.map_err(|error| read_error(&from, error))?,
         };
+        let found = old.metadata().map_err(|error| read_error(&from, error))?;
+        // What root can read and the database's owner cannot is not given away as a part of the database.
+        if !(found.is_file() && found.nlink() == 1 && owner.is_users(&found)) {
+            let error = io::Error::other("it is not a plain file of the user who has the database");
+            return Err(read_error(&from, error));
+        }
         let to = with_suffix(kept, suffix);
         let mut partial = Partial::create_for(owner, &to)?;
         io::copy(&mut old, &mut partial.file).map_err(|source| write_error(&to, source))?;
@@ -760,8 +801,8 @@ fn database_at(path: &Path) -> Result<Metadata, BackupError> {
 
 /// Whether the file has another name, beside which its log may be. A server that has it keeps the log beside the name
 /// that it knows.
-fn is_log_elsewhere(found: &Metadata, file: &Path) -> bool {
-    found.is_file() && found.nlink() > 1 && !with_suffix(file, "-wal").exists()
+fn is_log_elsewhere(found: &Metadata, file: &Path) -> Result<bool, OpenError> {
+    Ok(found.is_file() && found.nlink() > 1 && !file::exists(&with_suffix(file, "-wal"))?)
 }
 
 /// Opens a file that is there, to read it. It is only ever opened by SQLite, unless SQLite cannot: a handle of our own
@@ -771,8 +812,9 @@ fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupError> {
     if !found.is_file() {
         return Err(OpenError::NotADatabase { path: path.to_owned() }.into());
     }
+    let own_name = fs::canonicalize(path).map_err(|error| read_error(path, error))?;
     let open_and_read = || {
-        let reader = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let reader = open(&own_name, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         // SQLite opens a file with the first read of it.
         reader.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(reader)
@@ -780,19 +822,17 @@ fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupError> {
     // SQLite would make a log and an index for a file that says that it has a log, also to read it, and leave them: a
     // copy of the database's file alone would look like a database in use from then on. Whoever has such a file open
     // has a log beside it.
-    let has_lost_its_log = || {
-        let own_name = fs::canonicalize(path)?;
-        Ok::<_, io::Error>(!with_suffix(&own_name, "-wal").exists() && file::has_log(&own_name)?)
-    };
+    let has_lost_its_log =
+        || Ok::<_, io::Error>(!with_suffix(&own_name, "-wal").try_exists()? && file::has_log(&own_name)?);
     if matches!(kind, Kind::Backup)
         && has_lost_its_log().map_err(|error| read_error(path, error))?
-        && let Some(opened) = file::open_without_index(path)
+        && let Some(opened) = file::open_without_index(&own_name)
     {
         return opened.map_err(|error| sqlite_error(path, error));
     }
     let opened = match (open_and_read(), kind) {
         (Err(error), Kind::Database { .. }) if file::is_half_changed(&error) => {
-            file::undo_half_change(path, BUSY_TIMEOUT)?;
+            file::undo_half_change(&own_name, path, BUSY_TIMEOUT)?;
             open_and_read()
         }
         (Err(error), Kind::Backup) if file::is_half_changed(&error) => {
@@ -803,7 +843,7 @@ fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupError> {
                 Kind::Database { is_on_read_only_disk } => is_on_read_only_disk,
                 Kind::Backup => file::is_on_read_only_disk(path),
             };
-            let opened = if is_on_read_only_disk { file::open_without_index(path) } else { None };
+            let opened = if is_on_read_only_disk { file::open_without_index(&own_name) } else { None };
             opened.unwrap_or(Err(error))
         }
         (opened, _) => opened,
@@ -811,8 +851,9 @@ fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupError> {
     opened.map_err(|error| sqlite_error(path, error))
 }
 
-fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+/// Opens a file by its own name; waits for whoever has it locked.
+fn open(own_name: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = file::open(own_name, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
@@ -852,5 +893,43 @@ fn sqlite_error(path: &Path, error: rusqlite::Error) -> BackupError {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => BackupError::Busy { path },
         Some(ErrorCode::OperationInterrupted) => BackupError::Stopped,
         _ => BackupError::Read { path, source: Arc::new(error) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_put_in_the_place_of_an_unfinished_file_is_neither_opened_nor_placed() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim.db");
+        Connection::open(&victim).unwrap().execute_batch("CREATE TABLE theirs (a TEXT)").unwrap();
+        let before = fs::read(&victim).unwrap();
+        let swaps: [&dyn Fn(&Path); 4] = [
+            &|path| symlink(&victim, path).unwrap(),
+            &|path| fs::hard_link(&victim, path).unwrap(),
+            &|path| drop(File::create(path).unwrap()),
+            &|_| {},
+        ];
+        for swap in swaps {
+            let target = folder.path().join("copy.db");
+            let partial = Partial::create(&target).unwrap();
+            let opened = partial.open(|path| file::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)).unwrap().unwrap();
+            drop(opened);
+            fs::remove_file(&partial.path).unwrap();
+            swap(&partial.path);
+            for open in [
+                |path: &Path| file::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE),
+                |path: &Path| file::open_alone(path),
+            ] {
+                assert!(matches!(partial.open(open), Err(BackupError::Replaced { .. })));
+            }
+            assert!(matches!(partial.place(), Err(BackupError::Replaced { .. })));
+            assert!(fs::symlink_metadata(&target).is_err());
+        }
+        assert_eq!(fs::read(&victim).unwrap(), before);
     }
 }

@@ -1,13 +1,20 @@
-//! The database as a file: whose it is, what its first bytes say, and who is kept away from it while it is used.
+//! The database as a file: whose it is, what its first bytes say, how it is opened, and who is kept away from it while
+//! it is used.
+//!
+//! Root's commands work in a folder of the service's user, who can put a link in the place of anything there at any
+//! moment. So nothing is changed by its name alone: what was made or opened without following a link is changed through
+//! that handle.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown, lchown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use rustix::fs::OFlags;
 
 use super::schema::{self, SchemaError};
 use super::sqlite::{OpenError, lock_beside, schema_error, with_suffix};
@@ -25,6 +32,10 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn of(file: &Metadata) -> Self {
         Self { user: file.uid(), group: file.gid() }
+    }
+
+    pub(super) fn is_users(self, file: &Metadata) -> bool {
+        self.user == file.uid()
     }
 
     /// Whom a file must belong to that is made for the database of this name: whoever has the database, or its folder.
@@ -53,9 +64,78 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 /// Makes a new folder, for whoever has the folder that it is in.
 pub(super) fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
-    // By its name and not through a link that someone else may have put there by now.
-    let _ = fs::metadata(folder_of(path)).and_then(|folder| lchown(path, Some(folder.uid()), Some(folder.gid())));
+    let give = || {
+        let made =
+            OpenOptions::new().read(true).custom_flags(flags(OFlags::NOFOLLOW | OFlags::DIRECTORY)).open(path)?;
+        Owner::of(&fs::metadata(folder_of(path))?).take(&made)
+    };
+    let _: io::Result<()> = give();
     Ok(())
+}
+
+fn flags(flags: OFlags) -> i32 {
+    flags.bits().cast_signed()
+}
+
+/// Opens what is there by this very name: no link is followed, and no pipe waited for.
+pub(super) fn open_unlinked(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    options.clone().custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK)).open(path).map_err(|error| {
+        if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+            io::Error::new(error.kind(), "it is a symbolic link")
+        } else {
+            error
+        }
+    })
+}
+
+/// Whether there is something of this name. Where that cannot be found out, it is not taken for missing.
+pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
+    match path.try_exists() {
+        // Nothing can have a name that is too long.
+        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Ok(false),
+        found => found.map_err(|source| OpenError::File { path: path.to_owned(), source }),
+    }
+}
+
+/// Takes a file from everyone but its owner, where an earlier hand left it open. What is missing, or is no plain file
+/// with one name, is left alone.
+pub(super) fn close_to_others(path: &Path) -> io::Result<()> {
+    let closed_to_others = |found: &Metadata| {
+        let is_open = found.is_file() && found.nlink() == 1 && found.mode() & 0o077 != 0;
+        is_open.then(|| Permissions::from_mode(found.mode() & 0o700))
+    };
+    // A handle that only names the file: to close one that could read it would take SQLite's locks away.
+    #[cfg(target_os = "linux")]
+    let change = || {
+        use std::os::fd::AsRawFd as _;
+        let named = OpenOptions::new().read(true).custom_flags(flags(OFlags::PATH | OFlags::NOFOLLOW)).open(path)?;
+        let Some(permissions) = closed_to_others(&named.metadata()?) else { return Ok(()) };
+        fs::set_permissions(format!("/proc/self/fd/{}", named.as_raw_fd()), permissions)
+    };
+    #[cfg(not(target_os = "linux"))]
+    let change = || {
+        let Some(permissions) = closed_to_others(&fs::symlink_metadata(path)?) else { return Ok(()) };
+        fs::set_permissions(path, permissions)
+    };
+    match change() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Whether something is mounted at this very name, so that no file can be renamed to it.
+pub(super) fn is_mount_point(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+        statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
+            .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
 }
 
 /// Opens a lock file of the database, making it where it is missing. Only what is new is given away: whoever has the
@@ -69,7 +149,7 @@ pub(super) fn open_lock(own_name: &Path, suffix: &str) -> io::Result<File> {
             give(&made, own_name);
             Ok(made)
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(&path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_unlinked(&options, &path),
         Err(error) => Err(error),
     }
 }
@@ -144,7 +224,9 @@ impl Presence {
     pub(super) fn begin(own_name: &Path, path: &Path) -> Result<Self, OpenError> {
         let lock_path = with_suffix(own_name, RESTORE_LOCK);
         let (file, is_read_only) = match open_lock(own_name, RESTORE_LOCK) {
-            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => (File::open(&lock_path), true),
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                (open_unlinked(OpenOptions::new().read(true), &lock_path), true)
+            }
             file => (file, false),
         };
         if is_read_only && file.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -228,16 +310,49 @@ fn extended_code(error: &rusqlite::Error) -> Option<i32> {
 }
 
 /// Undoes what [`is_half_changed`] tells of, in a database that is ours. SQLite does it with the first read of a
-/// connection that may write. See [`head_of`] for when it may be asked.
-pub(super) fn undo_half_change(path: &Path, busy_timeout: Duration) -> Result<(), OpenError> {
+/// connection that may write. `path` is what the sentences speak of. See [`head_of`] for when it may be asked.
+pub(super) fn undo_half_change(own_name: &Path, path: &Path, busy_timeout: Duration) -> Result<(), OpenError> {
     refuse_foreign_head(path)?;
+    let found = fs::metadata(own_name).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+    if !is_own(&found) {
+        return Err(OpenError::HalfChanged { path: path.to_owned() });
+    }
     let undo = || {
-        let writer =
-            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let writer = open(own_name, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         writer.busy_timeout(busy_timeout)?;
         writer.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
     };
     undo().map_err(|error| schema_error(path, error.into()))
+}
+
+/// Whether a file belongs to the user that this process runs as. Root does not undo another user's half-made change: what
+/// is undone may name a file that SQLite then deletes.
+pub(super) fn is_own(found: &Metadata) -> bool {
+    found.uid() == rustix::process::geteuid().as_raw()
+}
+
+/// Opens a database by its own name. Nothing else opens one: SQLite would take some names for more than a path, and would
+/// run what a file's schema has of triggers and views.
+pub(super) fn open(own_name: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(own_name, flags | OPEN_FLAGS)?;
+    distrust(&connection)?;
+    Ok(connection)
+}
+
+/// What every connection is opened with. The name is absolute, and so neither `:memory:` nor a URI, and has no link in it.
+pub(super) const OPEN_FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
+
+/// Keeps the schema of a file from running anything on its own, and from being written to. Comes before the first read.
+pub(super) fn distrust(connection: &Connection) -> rusqlite::Result<()> {
+    for (setting, is_on) in [
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+    ] {
+        connection.set_db_config(setting, is_on)?;
+    }
+    Ok(())
 }
 
 /// Whether the file system of a file is read-only. See [`head_of`] for when it may be asked.
@@ -248,14 +363,18 @@ pub(super) fn is_on_read_only_disk(path: &Path) -> bool {
 
 /// Opens, to read it, a file that nobody writes and beside which SQLite can keep no index, as on a read-only file system,
 /// or is not to; `None` where a log beside the file has to be read, too.
-pub(super) fn open_without_index(path: &Path) -> Option<rusqlite::Result<Connection>> {
-    let own_name = fs::canonicalize(path).ok()?;
-    let has_content = |suffix| fs::metadata(with_suffix(&own_name, suffix)).is_ok_and(|found| found.len() > 0);
+pub(super) fn open_without_index(own_name: &Path) -> Option<rusqlite::Result<Connection>> {
+    let has_content = |suffix| fs::metadata(with_suffix(own_name, suffix)).is_ok_and(|found| found.len() > 0);
     if has_content("-wal") || has_content("-journal") {
         return None;
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Some(Connection::open_with_flags(format!("file:{}?immutable=1", escaped(&own_name)), flags))
+    Some(open_alone(own_name))
+}
+
+/// Opens, to read it, a file that nobody writes, and nothing that is beside it.
+pub(super) fn open_alone(own_name: &Path) -> rusqlite::Result<Connection> {
+    let name = format!("file:{}?immutable=1", escaped(own_name));
+    open(Path::new(&name), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
 }
 
 /// Whether SQLite could not open the file, or what belongs beside it.

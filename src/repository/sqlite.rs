@@ -10,10 +10,10 @@ mod sql;
 mod staff;
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -131,6 +131,12 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Whoever wrote it was killed in the middle of a change, and that is undone only by the user whose file it is.
+    #[error("{path} was left in the middle of a change: run this as the user who has it, or start the server once")]
+    HalfChanged {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is something of this name that cannot be a database.
     #[error("{path} is not a plain file")]
     NotAFile {
@@ -185,6 +191,7 @@ pub struct SqliteRepository {
     damaged: Arc<AtomicBool>,
     /// The file's name without links: SQLite keeps its log beside that.
     file: PathBuf,
+    upgraded_from: Option<i32>,
     /// The server's, held for as long as the store is open.
     _lock: Option<Lock>,
     /// Keeps a restore away, held as long.
@@ -222,6 +229,17 @@ impl Reads {
     }
 }
 
+/// A file that is ready, in the order in which its parts are to go, where nobody wants them: the lock outlives the
+/// connection.
+struct Prepared {
+    /// The connection that may write.
+    writer: Connection,
+    /// What keeps servers away meanwhile.
+    lock: Lock,
+    /// The version that its schema had, where that was an older one.
+    upgraded_from: Option<i32>,
+}
+
 impl SqliteRepository {
     /// Opens the file, making it and its schema where they are missing.
     ///
@@ -229,8 +247,8 @@ impl SqliteRepository {
     /// [`OpenError`], each a sentence for the person who starts the server. A file that is refused is not changed.
     pub fn open(settings: &SqliteSettings) -> Result<Self, OpenError> {
         let (file, presence) = approach(&settings.path)?;
-        let (writer, lock) = Self::prepare(settings, &file)?;
-        Self::start(settings, file, writer, Some(lock), presence)
+        let Prepared { writer, lock, upgraded_from } = Self::prepare(settings, &file)?;
+        Ok(Self { upgraded_from, ..Self::start(settings, file, writer, Some(lock), presence)? })
     }
 
     /// Opens the file beside a server that has it, or where there is none, for as long as a command takes. The file is
@@ -240,14 +258,15 @@ impl SqliteRepository {
     /// See [`SqliteRepository::open`].
     pub fn open_beside(settings: &SqliteSettings, make: bool) -> Result<Self, OpenError> {
         let path = &settings.path;
-        if !path.exists() && !make {
+        if !file::exists(path)? && !make {
             return Err(OpenError::Missing { path: path.clone() });
         }
         let (file, presence) = approach(path)?;
         let is_read_only = presence.is_read_only;
         let open = || {
-            Self::make_current(settings, &file)?;
-            Self::start(settings, file, open_writer(settings)?, None, presence)
+            let upgraded_from = Self::make_current(settings, &file)?;
+            let writer = open_writer(settings, &file)?;
+            Ok(Self { upgraded_from, ..Self::start(settings, file, writer, None, presence)? })
         };
         open().map_err(|error| match error {
             OpenError::File { .. } | OpenError::Schema { source: SchemaError::Sqlite(_), .. } if is_read_only => {
@@ -257,10 +276,10 @@ impl SqliteRepository {
         })
     }
 
-    /// Prepares the file where it has not this release's schema yet.
-    fn make_current(settings: &SqliteSettings, file: &Path) -> Result<(), OpenError> {
+    /// Prepares the file where it has not this release's schema yet; the version that it had, where that was an older one.
+    fn make_current(settings: &SqliteSettings, file: &Path) -> Result<Option<i32>, OpenError> {
         let path = &settings.path;
-        let is_current = || match open_connection(settings, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        let is_current = || match open_connection(settings, file, OpenFlags::SQLITE_OPEN_READ_ONLY)
             .map_err(SchemaError::from)
             .and_then(|reader| schema::check(&reader))
         {
@@ -268,47 +287,51 @@ impl SqliteRepository {
             version => version.map(|version| version == schema::VERSION).map_err(|error| schema_error(path, error)),
         };
         let started = Instant::now();
-        while !path.exists() || !is_current()? {
+        while !file::exists(path)? || !is_current()? {
             match Self::prepare(settings, file) {
-                Ok(_) => break,
+                Ok(Prepared { upgraded_from, .. }) => return Ok(upgraded_from),
                 // Another command may be at it, and is soon done; a server of an older release would have the file on.
                 Err(OpenError::InUse { .. }) if started.elapsed() < PREPARED_WITHIN => thread::sleep(PREPARED_LOOK),
                 // It has a file that is not at its name any more.
-                Err(OpenError::InUse { path }) if !path.exists() => return Err(OpenError::InUse { path }),
+                Err(OpenError::InUse { path }) if !file::exists(&path)? => return Err(OpenError::InUse { path }),
                 Err(OpenError::InUse { path }) => return Err(OpenError::InUseByOlder { path }),
                 Err(other) => return Err(other),
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Makes the file and its schema, or brings them up to date; the lock that keeps servers away meanwhile, and the
-    /// connection that may write. `file` is the file's own name: one file has one lock, whatever it is called.
-    fn prepare(settings: &SqliteSettings, file: &Path) -> Result<(Connection, Lock), OpenError> {
+    /// Makes the file and its schema, or brings them up to date. `file` is the file's own name: one file has one lock,
+    /// whatever it is called.
+    fn prepare(settings: &SqliteSettings, file: &Path) -> Result<Prepared, OpenError> {
         let path = &settings.path;
         let lock = lock_beside(file, path)?;
-        make_file(path)?;
+        make_file(file, path)?;
         // Through a connection that cannot write: what is refused stays as it was, byte for byte.
         let check = || {
-            let reader = open_connection(settings, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let reader = open_connection(settings, file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             schema::check(&reader)?;
             Ok(reader)
         };
         let checked = match check() {
             Err(SchemaError::Sqlite(error)) if file::is_half_changed(&error) => {
-                file::undo_half_change(path, settings.busy_timeout)?;
+                file::undo_half_change(file, path, settings.busy_timeout)?;
                 check()
             }
             checked => checked,
         };
         let reader = checked.map_err(|error| schema_error(path, error))?;
         make_private(file)?;
-        let mut writer = open_writer(settings)?;
+        let mut writer = open_writer(settings, file)?;
         // Not before: whoever closes a file last takes its log and its index away, and the next one makes them again.
         drop(reader);
-        schema::create_or_upgrade(&mut writer).map_err(|error| schema_error(path, error))?;
-        // In the order in which they are to go, where nobody wants them: the lock outlives the connection.
-        Ok((writer, lock))
+        let version = schema::create_or_upgrade(&mut writer).map_err(|error| schema_error(path, error))?;
+        let upgraded_from = (1..schema::VERSION).contains(&version).then_some(version);
+        if let Some(version) = upgraded_from {
+            let path = path.display();
+            log::info!("the schema of {path} was brought up to date, from version {version} to {}", schema::VERSION);
+        }
+        Ok(Prepared { writer, lock, upgraded_from })
     }
 
     /// Starts reading and writing a file that is ready for it.
@@ -334,8 +357,8 @@ impl SqliteRepository {
         let role = role.map_err(|error| start_error(Box::new(error)))?;
         // Beside each other: a start is soon over, and opening files is a good part of it.
         let (readers, quick_readers) = thread::scope(|scope| {
-            let readers = scope.spawn(|| open_readers(settings, settings.readers, settings.busy_timeout));
-            let quick_readers = open_readers(settings, cores(), Duration::ZERO);
+            let readers = scope.spawn(|| open_readers(&file, settings.readers, settings.busy_timeout));
+            let quick_readers = open_readers(&file, cores(), Duration::ZERO);
             (readers.join().unwrap_or_else(|panic| resume_unwind(panic)), quick_readers)
         });
         let pool = |opened: Result<_, r2d2::Error>| opened.map_err(|error| start_error(Box::new(error)));
@@ -351,9 +374,17 @@ impl SqliteRepository {
             cache,
             damaged,
             file,
+            upgraded_from: None,
             _lock: lock,
             _presence: presence,
         })
+    }
+
+    /// The version that the schema had before it was brought up to date, and the one that it has now; `None` where it was
+    /// up to date.
+    #[must_use]
+    pub fn upgraded(&self) -> Option<(i32, i32)> {
+        self.upgraded_from.map(|version| (version, schema::VERSION))
     }
 
     /// Whether SQLite has found the file damaged. Nothing but a look at the file should be done then.
@@ -1337,7 +1368,7 @@ pub(super) fn schema_error(path: &Path, source: SchemaError) -> OpenError {
 pub(super) fn make_folder(path: &Path) -> Result<(), OpenError> {
     let folder = folder_of(path);
     let missing: Vec<_> =
-        folder.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.is_dir()).collect();
+        folder.ancestors().take_while(|part| !part.as_os_str().is_empty() && is_missing(part)).collect();
     for part in missing.into_iter().rev() {
         match file::make_folder(part) {
             // Another process was faster, or the path goes back up.
@@ -1348,6 +1379,14 @@ pub(super) fn make_folder(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Whether a folder has to be made. One that cannot be looked at is there: what is done in it next tells why not.
+fn is_missing(folder: &Path) -> bool {
+    match fs::metadata(folder) {
+        Ok(found) => !found.is_dir(),
+        Err(error) => [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()),
+    }
+}
+
 /// What comes before anything is made beside the file: its own name, a look at whose it is, and the word to a restore
 /// that it is in use from now on.
 fn approach(path: &Path) -> Result<(PathBuf, Presence), OpenError> {
@@ -1355,7 +1394,7 @@ fn approach(path: &Path) -> Result<(PathBuf, Presence), OpenError> {
     let file = own_name(path)?;
     // Not while a lock file is there: a server may have the file, and if it is this very process, then SQLite would
     // lose its locks with the handle that is closed there.
-    if !with_suffix(&file, ".lock").exists() {
+    if !file::exists(&with_suffix(&file, ".lock"))? {
         file::refuse_foreign_head(path)?;
     }
     let presence = Presence::begin(&file, path)?;
@@ -1373,10 +1412,10 @@ pub(super) fn lock_beside(own_name: &Path, path: &Path) -> Result<Lock, OpenErro
 }
 
 /// Makes the file where it is missing. SQLite gives its log and its index the mode and the owner of the file.
-fn make_file(path: &Path) -> Result<(), OpenError> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+fn make_file(own_name: &Path, path: &Path) -> Result<(), OpenError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(own_name) {
         Ok(made) => {
-            file::give(&made, folder_of(path));
+            file::give(&made, folder_of(own_name));
             Ok(())
         }
         Err(source) if source.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -1385,16 +1424,9 @@ fn make_file(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Closes the files to everyone but their owner, where an earlier hand left them open.
-fn make_private(path: &Path) -> Result<(), OpenError> {
-    let file_error = |source| OpenError::File { path: path.to_owned(), source };
-    for file in [path.to_owned(), with_suffix(path, "-wal"), with_suffix(path, "-shm")] {
-        match fs::metadata(&file) {
-            Ok(metadata) if metadata.is_file() && metadata.mode() & 0o077 != 0 => {
-                let owners_part = Permissions::from_mode(metadata.mode() & 0o700);
-                fs::set_permissions(&file, owners_part).map_err(file_error)?;
-            }
-            _ => {}
-        }
+fn make_private(own_name: &Path) -> Result<(), OpenError> {
+    for path in [own_name.to_owned(), with_suffix(own_name, "-wal"), with_suffix(own_name, "-shm")] {
+        file::close_to_others(&path).map_err(|source| OpenError::File { path, source })?;
     }
     Ok(())
 }
@@ -1405,14 +1437,14 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn open_connection(settings: &SqliteSettings, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(&settings.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+fn open_connection(settings: &SqliteSettings, own_name: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = file::open(own_name, flags)?;
     prepare_connection(&connection, settings.busy_timeout)?;
     Ok(connection)
 }
 
-fn open_writer(settings: &SqliteSettings) -> Result<Connection, OpenError> {
-    open_connection(settings, OpenFlags::SQLITE_OPEN_READ_WRITE)
+fn open_writer(settings: &SqliteSettings, own_name: &Path) -> Result<Connection, OpenError> {
+    open_connection(settings, own_name, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .and_then(|writer| prepare_writer(&writer).map(|()| writer))
         .map_err(|error| schema_error(&settings.path, error.into()))
 }
@@ -1421,8 +1453,9 @@ fn start_checkpoints(settings: &SqliteSettings, file: &Path, damaged: &Arc<Atomi
     let patience = settings.busy_timeout;
     // It waits for nobody: what it cannot do now it does the next time.
     let settings = SqliteSettings { busy_timeout: Duration::ZERO, ..settings.clone() };
+    let own_name = file.to_owned();
     let open = move || {
-        let connection = open_connection(&settings, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let connection = open_connection(&settings, &own_name, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         Ok(connection)
     };
@@ -1434,7 +1467,6 @@ fn prepare_connection(connection: &Connection, busy_timeout: Duration) -> rusqli
     connection.busy_timeout(busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
     staff::add_functions(connection)
 }
 
@@ -1464,13 +1496,16 @@ fn cores() -> u32 {
 
 /// All of them now: whatever the file's name means later, they read the file that the writer has.
 fn open_readers(
-    settings: &SqliteSettings,
+    own_name: &Path,
     count: u32,
     busy_timeout: Duration,
 ) -> Result<Pool<SqliteConnectionManager>, r2d2::Error> {
-    let manager = SqliteConnectionManager::file(&settings.path)
-        .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .with_init(move |connection| prepare_connection(connection, busy_timeout));
+    let manager = SqliteConnectionManager::file(own_name)
+        .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | file::OPEN_FLAGS)
+        .with_init(move |connection| {
+            file::distrust(connection)?;
+            prepare_connection(connection, busy_timeout)
+        });
     Pool::builder()
         .max_size(count)
         .connection_timeout(POOL_TIMEOUT)
@@ -1600,7 +1635,22 @@ mod tests {
         assert_eq!(pragma("journal_mode").unwrap(), Text("wal".to_owned()));
         assert_eq!(pragma("foreign_keys").unwrap(), Integer(1));
         assert_eq!(pragma("busy_timeout").unwrap(), Integer(1_000));
+        let distrusts = |connection: &Connection| {
+            use rusqlite::config::DbConfig;
+            [
+                (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+                (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+                (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+                (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+            ]
+            .into_iter()
+            .all(|(setting, is_on)| connection.db_config(setting).unwrap() == is_on)
+        };
+        assert!(runtime.block_on(repository.write(move |connection| Ok(distrusts(connection)))).unwrap());
+        assert!(distrusts(&repository.quick_readers.get().unwrap()));
+        assert!(distrusts(&file::open_alone(&repository.file).unwrap()));
         let reader = repository.readers.get().unwrap();
+        assert!(distrusts(&reader));
         assert_eq!(reader.pragma_query_value(None, "foreign_keys", |row| row.get::<_, i64>(0)).unwrap(), 1);
         assert!(reader.execute_batch("DELETE FROM users").is_err(), "a reader cannot write");
     }

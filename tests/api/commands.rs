@@ -521,9 +521,7 @@ fn nothing_that_is_printed_holds_a_secret_or_a_control_character() {
     sqlite.execute("UPDATE tokens SET user_agent = ?1", [nasty]).unwrap();
     sqlite.execute("UPDATE events SET detail = ?1, actor = ?1", [nasty]).unwrap();
     let digest: String = sqlite.query_row("SELECT lower(hex(digest)) FROM tokens", [], |row| row.get(0)).unwrap();
-    for arguments in
-        ["user list", "user show bob", "token list bob", "events", "check", "config show", "user promote bob"]
-    {
+    for arguments in ["user list", "user show bob", "token list bob", "events", "config show", "user promote bob"] {
         for form in ["", " --json"] {
             let said = place.said(&format!("{arguments}{form}"));
             let is_bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
@@ -570,7 +568,7 @@ fn an_account_that_the_service_cannot_read_is_named_by_the_check_the_listing_and
     place.sqlite().execute("UPDATE users SET date_joined = ?1 WHERE username = 'bob'", [i64::MIN + 1]).unwrap();
     let bob = "the account bob (id 2), date_joined: a time is out of range";
     assert_eq!(place.refused("user list"), (1, format!("the store holds something that cannot be right: {bob}")));
-    let whole = |file: &str| format!("{file} is whole, but the service cannot read all of it: ");
+    let whole = |file: &str| format!("{file} is whole, but holds what the service never wrote: ");
     assert_eq!(place.refused("check"), (1, whole("data/authtokens.db") + bob));
     place.said("backup copy.db");
     assert_eq!(place.refused("check copy.db"), (1, whole("copy.db") + bob), "a copy is better than none");
@@ -589,7 +587,7 @@ fn an_account_that_the_service_cannot_read_is_named_by_the_check_the_listing_and
             thread::sleep(Duration::from_millis(5));
         }
     }
-    let admin = "the account Admin (id 1), password_hash: it is no hash of ours";
+    let admin = "the account Admin (id 1), password_hash: it is not a hash that this service makes";
     assert_eq!(place.refused("check").1, whole("data/authtokens.db") + admin);
     let sqlite = place.sqlite();
     let spoil = "UPDATE users SET username = 'A min'; UPDATE tokens SET last_used = -9223372036854775807; \

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod altered_files;
 mod backups;
 mod commands;
 mod connections;

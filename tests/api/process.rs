@@ -241,7 +241,7 @@ fn what_is_wrong_in_the_configuration_is_one_sentence_that_names_its_source_and_
     });
     assert_eq!(
         sentence,
-        format!("environment variable {variable}: password.bcrypt_cost must be a whole number from 4 to 31")
+        format!("environment variable {variable}: password.bcrypt_cost must be a whole number from 4 to 16")
     );
 
     let sentence = refused(&|command| {
@@ -717,7 +717,7 @@ fn a_file_of_the_first_schema_is_upgraded_with_all_that_is_in_it_also_when_kille
     let path = folder.path().join("test.db");
     let old = rusqlite::Connection::open(&path).unwrap();
     old.pragma_update(None, "journal_mode", "WAL").unwrap();
-    old.execute_batch(include_str!("../fixtures/schema_v1.sql")).unwrap();
+    old.execute_batch(include_str!("../../src/repository/schema_v1.sql")).unwrap();
     // AuTk, and the first version.
     old.execute_batch("PRAGMA application_id = 0x4175546b; PRAGMA user_version = 1").unwrap();
     let digest = authtokens::token::PlainToken::parse(UNKNOWN_TOKEN).unwrap().digest();

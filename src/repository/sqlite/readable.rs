@@ -1,67 +1,213 @@
-//! Whether the service can read every row. SQLite finds a file in order whatever a row says of its user; a value that the
-//! service never wrote is met only by whoever asks for that row.
+//! Whether the service could have written every row. SQLite finds a file in order whatever a row says of its user; a value
+//! that the service never wrote is met only by whoever asks for that row, or by nobody: an account under a name that is
+//! not folded cannot be found, and has its rights all the same.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
 use thiserror::Error;
 
 use super::{events, invalid_column, read_item, read_session_details, read_time, read_user, sql};
-use crate::user::PasswordHash;
+use crate::clock::Timestamp;
+use crate::event::COMMAND_LINE;
+use crate::session::UserAgent;
+use crate::user::{PasswordHash, ProfileField, ProfileText, Username};
+
+/// How far ahead the clock may have been that a row has its time from: a machine that takes its local time for UTC is out
+/// by less.
+const SKEW: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The largest number that a row is given. SQLite refuses every new row behind its own largest, 2^63 - 1.
+const MAX_ID: i64 = 1 << 53;
+
+/// How many characters what an event tells beside its kind has at most.
+const MAX_DETAIL: usize = 16;
+
+/// How many characters of a name are told, which may be what is wrong.
+const MAX_SHOWN: usize = 64;
+
+/// What rows are held against that they do not say themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The time, which no row is from behind.
+    pub now: Timestamp,
+    /// Whether a login may be checked against a hash.
+    pub is_hash: fn(&PasswordHash) -> bool,
+}
 
 /// What is wrong with one row, and whose it is.
 #[derive(Debug, Error)]
 #[error("{0}")]
-struct OddRow(String);
+struct InvalidRow(String);
 
-/// Rows that the service cannot read.
-pub(in crate::repository) struct OddRows {
+/// Rows that the service cannot have written.
+pub(in crate::repository) struct InvalidRows {
     /// What is wrong with the first of them.
     pub(in crate::repository) told: Vec<String>,
     /// How many there are.
     pub(in crate::repository) count: u64,
 }
 
-/// Reads every row of a file of this release's schema as the service does, one after another; `is_hash` says whether a
-/// login could be checked against a hash. Tells of at most `most` of those that cannot be read.
-pub(in crate::repository) fn find_odd_rows(
+/// Reads every row of a file as the service does, one after another, and holds it against the rules by which the service
+/// writes, the schema's CHECKs among them: a connection that only reads does not know of those. Tells of at most `most` of those that break one.
+pub(in crate::repository) fn find_invalid_rows(
     connection: &Connection,
-    is_hash: fn(&PasswordHash) -> bool,
+    rules: &Rules,
     most: usize,
-) -> rusqlite::Result<OddRows> {
-    let mut odd = OddRows { told: Vec::new(), count: 0 };
+) -> rusqlite::Result<InvalidRows> {
+    let mut invalid = InvalidRows { told: Vec::new(), count: 0 };
+    let latest = rules.now.plus(SKEW);
     let mut read = |statement, whose: &str, read: &dyn Fn(&Row<'_>) -> rusqlite::Result<()>| {
         let mut statement = connection.prepare(statement)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             if let Err(error) = read(row) {
-                odd.count += 1;
-                if odd.told.len() < most {
-                    odd.told.push(told(row, &format!("{whose}{}", name_of(row)?), error));
+                invalid.count += 1;
+                if invalid.told.len() < most {
+                    invalid.told.push(told(row, &format!("{whose}{}", name_of(row)?), error));
                 }
             }
         }
         Ok::<_, rusqlite::Error>(())
     };
-    read(sql::READ_USERS, "the account ", &|row| {
-        read_user(row, 0)?;
-        let hash = PasswordHash::from_stored(row.get("password_hash")?);
-        if is_hash(&hash) { Ok(()) } else { Err(odd_column(row, "password_hash", "it is no hash of ours")) }
-    })?;
+    read(sql::READ_USERS, "the account ", &|row| check_user(row, rules.is_hash, latest))?;
     for (statement, whose) in [(sql::READ_CELLARS, "the cellar of "), (sql::READ_WANTS, "the wish list of ")] {
         read(statement, whose, &|row| {
             read_item(row)?;
-            read_time(row, "added").map(drop)
+            check_time(row, "added", latest).map(drop)
         })?;
     }
-    read(sql::READ_TOKENS, "a token of ", &|row| read_session_details(row).map(drop))?;
-    read(sql::READ_FAILURES, "the failed logins of ", &|row| events::read_failures(row).map(drop))?;
-    read(sql::READ_EVENTS, "an event of ", &|row| events::read_event(row).map(drop))?;
-    Ok(odd)
+    read(sql::READ_TOKENS, "a token of ", &|row| check_token(row, latest))?;
+    let mut sequences = vec!["users"];
+    // Older schemas know neither.
+    if connection.table_exists(None, "events")? {
+        let last_user = sequence_of(connection, "users")?;
+        read(sql::READ_FAILURES, "the failed logins of ", &|row| {
+            let failures = events::read_failures(row)?;
+            require(row, "failures", failures.count > 0, || "there are none".to_owned())?;
+            check_time(row, "last_failed", latest).map(drop)
+        })?;
+        read(sql::READ_EVENTS, "an event of ", &|row| check_event(row, last_user, latest))?;
+        sequences.push("events");
+    }
+    let wrong = find_wrong_sequences(connection, &sequences)?;
+    invalid.count += wrong.len() as u64;
+    let room = most - invalid.told.len();
+    invalid.told.extend(wrong.into_iter().take(room));
+    Ok(invalid)
+}
+
+fn check_user(row: &Row<'_>, is_hash: fn(&PasswordHash) -> bool, latest: Timestamp) -> rusqlite::Result<()> {
+    let user = read_user(row, 0)?;
+    let hash = PasswordHash::from_stored(row.get("password_hash")?);
+    require(row, "password_hash", is_hash(&hash), || "it is not a hash that this service makes".to_owned())?;
+    let key: String = row.get("username_key")?;
+    require(row, "username_key", key == user.username.key(), || "it is not the folded name".to_owned())?;
+    check_id(row, "user_id")?;
+    for column in ["is_active", "is_staff", "is_superuser"] {
+        let truth: i64 = row.get(column)?;
+        require(row, column, [0, 1].contains(&truth), || "it is neither 0 nor 1".to_owned())?;
+    }
+    for field in ProfileField::ALL {
+        let text = ProfileText::parse(field, row.get(field.name())?);
+        text.map_err(|broken| invalid_row(row, field.name(), broken.rule))?;
+    }
+    for column in ["date_joined", "created", "modified", "last_login"] {
+        check_time(row, column, latest)?;
+    }
+    require(row, "date_joined", user.date_joined == user.created, || "it is not when the account was made".to_owned())
+}
+
+fn check_token(row: &Row<'_>, latest: Timestamp) -> rusqlite::Result<()> {
+    let (_, session) = read_session_details(row)?;
+    let (created, used) = (check_time(row, "created", latest)?, check_time(row, "last_used", latest)?);
+    require(row, "last_used", used >= created, || "it is before the login".to_owned())?;
+    let kept = UserAgent::from_header(session.user_agent.as_str());
+    require(row, "user_agent", kept == session.user_agent, || "it is not as it is kept of a header".to_owned())?;
+    check_ip(row)
+}
+
+fn check_event(row: &Row<'_>, last_user: i64, latest: Timestamp) -> rusqlite::Result<()> {
+    let event = events::read_event(row)?;
+    check_id(row, "id")?;
+    check_time(row, "at", latest)?;
+    let is_name = |name: &str| Username::parse(name).is_ok();
+    let user_id: Option<i64> = row.get("user_id")?;
+    match user_id {
+        None => require(row, "username", event.username.is_empty(), || "it has no account".to_owned())?,
+        Some(id) => {
+            // What is told of a number that nobody has had yet would be believed of whoever is given it.
+            require(row, "user_id", (1..=last_user).contains(&id), || format!("{id} is nobody's number yet"))?;
+            require(row, "username", is_name(&event.username), || "it is not a name".to_owned())?;
+        }
+    }
+    let is_actor = event.actor.is_empty() || event.actor == COMMAND_LINE || is_name(&event.actor);
+    require(row, "actor", is_actor, || "it is not a name".to_owned())?;
+    let is_detail = event.detail.len() <= MAX_DETAIL
+        && event.detail.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    require(row, "detail", is_detail, || "it is not what an event tells".to_owned())?;
+    check_ip(row)
+}
+
+/// A time that a clock may have shown by now.
+fn check_time(row: &Row<'_>, column: &str, latest: Timestamp) -> rusqlite::Result<Timestamp> {
+    let time = read_time(row, column)?;
+    require(row, column, time.as_millis() >= 0, || format!("{time} is before 1970"))?;
+    require(row, column, time <= latest, || format!("{time} is in the future by this machine's clock"))?;
+    Ok(time)
+}
+
+fn check_id(row: &Row<'_>, column: &str) -> rusqlite::Result<()> {
+    let id: i64 = row.get(column)?;
+    require(row, column, (1..=MAX_ID).contains(&id), || format!("{id} is out of range"))
+}
+
+/// An address as it is stored, or none.
+fn check_ip(row: &Row<'_>) -> rusqlite::Result<()> {
+    let text: String = row.get("ip")?;
+    let is_ip = text.is_empty() || text.parse::<IpAddr>().is_ok_and(|ip| ip.to_string() == text);
+    require(row, "ip", is_ip, || "it is not an address".to_owned())
+}
+
+/// The last number that a table has given; 0 where it has given none.
+fn sequence_of(connection: &Connection, table: &str) -> rusqlite::Result<i64> {
+    let last = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?1 AND typeof(seq) = 'integer'";
+    connection.query_row(last, [table], |row| row.get(0))
+}
+
+/// What SQLite remembers of the numbers that it has given: for each table that never gives one twice the last of them,
+/// and nothing else.
+fn find_wrong_sequences(connection: &Connection, tables: &[&str]) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare("SELECT name, seq FROM sqlite_sequence")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let found: Vec<(Value, Value)> = rows.collect::<Result<_, _>>()?;
+    let is_of = |name: &Value, table: &str| matches!(name, Value::Text(name) if name == table);
+    let mut wrong = Vec::new();
+    for table in tables {
+        let last: i64 =
+            connection.query_row(&format!("SELECT coalesce(max(id), 0) FROM {table}"), [], |row| row.get(0))?;
+        let sequences: Vec<_> = found.iter().filter(|(name, _)| is_of(name, table)).map(|(_, last)| last).collect();
+        let is_right = match sequences[..] {
+            [] => last == 0,
+            [Value::Integer(sequence)] => (last..=MAX_ID).contains(sequence),
+            _ => false,
+        };
+        if !is_right {
+            wrong.push(format!("the sequence of {table} is out of range"));
+        }
+    }
+    if found.iter().any(|(name, _)| !tables.iter().any(|table| is_of(name, table))) {
+        wrong.push("there is a sequence of a table that has none".to_owned());
+    }
+    Ok(wrong)
 }
 
 /// The error of an account's row, with its name.
 pub(super) fn odd_account(row: &Row<'_>, error: rusqlite::Error) -> rusqlite::Error {
     match name_of(row) {
-        Ok(name) => invalid_column(0, OddRow(told(row, &format!("the account {name}"), error))),
+        Ok(name) => invalid_column(0, InvalidRow(told(row, &format!("the account {name}"), error))),
         Err(_) => error,
     }
 }
@@ -71,7 +217,8 @@ fn name_of(row: &Row<'_>) -> rusqlite::Result<String> {
     let name = row.get_ref("username")?.as_bytes_or_null()?.unwrap_or_default();
     let id: Option<i64> = row.get("user_id")?;
     let id = id.map_or_else(|| "none".to_owned(), |id| id.to_string());
-    Ok(format!("{} (id {id})", String::from_utf8_lossy(name)))
+    let name: String = String::from_utf8_lossy(name).chars().take(MAX_SHOWN).collect();
+    Ok(format!("{name} (id {id})"))
 }
 
 fn told(row: &Row<'_>, whose: &str, error: rusqlite::Error) -> String {
@@ -86,7 +233,12 @@ fn told(row: &Row<'_>, whose: &str, error: rusqlite::Error) -> String {
     }
 }
 
-fn odd_column(row: &Row<'_>, column: &str, why: &str) -> rusqlite::Error {
+/// Says what is wrong with a column, unless it holds.
+fn require(row: &Row<'_>, column: &str, holds: bool, why: impl FnOnce() -> String) -> rusqlite::Result<()> {
+    if holds { Ok(()) } else { Err(invalid_row(row, column, why())) }
+}
+
+fn invalid_row(row: &Row<'_>, column: &str, why: String) -> rusqlite::Error {
     let column = row.as_ref().column_index(column).unwrap_or(usize::MAX);
-    invalid_column(column, OddRow(why.to_owned()))
+    invalid_column(column, InvalidRow(why))
 }

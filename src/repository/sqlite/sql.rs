@@ -174,8 +174,11 @@ pub const COUNT_USERS: &str = "SELECT count(*) FROM users";
 pub const COUNT_TOKENS: &str = "SELECT count(*) FROM tokens";
 
 /// Each row of each table with whose it is, for a check of a whole file.
-pub const READ_USERS: &str =
-    concat!("SELECT ", user_columns!(""), ", users.id AS user_id, users.password_hash FROM users ORDER BY users.id");
+pub const READ_USERS: &str = concat!(
+    "SELECT ",
+    user_columns!(""),
+    ", users.id AS user_id, users.username_key, users.password_hash FROM users ORDER BY users.id"
+);
 
 pub const READ_CELLARS: &str = "SELECT item_id, added, user_id, username FROM cellar JOIN users ON users.id = user_id";
 
