@@ -1,7 +1,8 @@
 //! Backups by the clock: one is made when it is due, tried, and the oldest ones make room.
 //!
 //! When the first one is due follows from the newest good one in the folder, so a restart neither skips one nor makes
-//! one too many. From then on the monotonic clock counts, and setting the wall clock neither stops nor hurries them. The work is done by a thread of its own that steps aside for whatever else there is to do.
+//! one too many. From then on the monotonic clock counts, and setting the wall clock neither stops nor hurries them.
+//! The work is done by a thread of its own that steps aside for whatever else there is to do.
 
 use std::fs::{self, DirBuilder};
 use std::io;

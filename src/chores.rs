@@ -1,6 +1,6 @@
 //! What the service does by itself, beside answering: it stores when sessions were last used and which attempts were
-//! refused, forgets dead sessions and old events, puts right what was stored while the clock was ahead, and notices what
-//! the command line did to the limits.
+//! refused, forgets dead sessions and old events, puts right what was stored while the clock was ahead, and notices
+//! what the command line did to the limits.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ const STORE_EVERY: Duration = Duration::from_secs(1);
 /// How many accounts' failures are remembered over a restart.
 const REMEMBERED: u32 = 65_536;
 
-/// How often dead sessions and old events are looked for, and how long after the start for the first time. The clock must
-/// not have been set meanwhile: what is forgotten for a wrong clock does not come back when it is put right.
+/// How often dead sessions and old events are looked for, and how long after the start for the first time. The clock
+/// must not have been set meanwhile: what is forgotten for a wrong clock does not come back when it is put right.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// How far the two sides of the clock may go apart in that time before the wall clock has been set. One that is only put
-/// right bit by bit goes a few seconds faster or slower.
+/// How far the two sides of the clock may go apart in that time before the wall clock has been set. One that is only
+/// put right bit by bit goes a few seconds faster or slower.
 const SET_BEYOND: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether it is time: a sleep of an hour would miss a machine that is suspended.
@@ -95,7 +95,7 @@ impl Chores {
         match self.clamp_times().await {
             Ok(0) => {}
             Ok(count) => {
-                log::warn!("the clock was ahead: {count} sessions and failures from the future are now of now")
+                log::warn!("the clock was ahead: {count} sessions and failures from the future are now of now");
             }
             Err(error) => log::warn!("whether anything is stored from the future could not be found out: {error}"),
         }

@@ -154,7 +154,8 @@ enum UserCommand {
     },
     /// List accounts in the order of their names
     List {
-        /// Only those with this text in their name, their first and last name or their address of mail, in whatever case
+        /// Only those with this text in their name, their first and last name or their address of mail, in whatever
+        /// case
         #[arg(long, value_name = "TEXT")]
         search: Option<String>,
         /// Only those that can log in

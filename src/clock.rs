@@ -5,8 +5,9 @@
 //!
 //! - [`Timestamp`], of the wall clock, is the one form in which a moment is stored, compared with what is stored, and
 //!   shown. The wall clock may be wrong, and may be set at any time, back as well.
-//! - [`Monotonic`] is for waits: what is counted in memory and what is done every so often. It only goes forward, and while
-//!   the machine is suspended too (`CLOCK_BOOTTIME`), as the time does of whoever was told to wait so many seconds.
+//! - [`Monotonic`] is for waits: what is counted in memory and what is done every so often. It only goes forward, and
+//!   while the machine is suspended too (`CLOCK_BOOTTIME`), as the time does of whoever was told to wait so many
+//!   seconds.
 
 use std::fmt;
 use std::sync::Arc;

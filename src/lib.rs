@@ -33,7 +33,7 @@
 //! | [`proxy`] | where a request comes from, behind proxies or not |
 //! | [`staff`] | what staff may do to accounts, and who may do it |
 //! | [`user`], [`item`], [`session`], [`token`], [`event`], [`field`] | types that cannot hold a bad value |
-//! | [`clock`], [`memory`] | the time of day, and how much memory there is |
+//! | [`clock`], [`memory`] | the time of day and a clock for waits, and how much memory there is |
 //!
 //! `tests/house.rs` holds who may import whom.
 

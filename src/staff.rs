@@ -188,8 +188,9 @@ pub fn is_folded_in(folded: &str, text: &str) -> bool {
     text.as_bytes().windows(folded.len()).any(is_here)
 }
 
-/// Full case folding, near enough to Unicode's own: what differs in case alone comes to the same text, and `ß` to what `SS`
-/// does. All of the Turkish letters I, dotted or not, are one. An accent may be part of its letter or stand behind it (NFC).
+/// Full case folding, near enough to Unicode's own: what differs in case alone comes to the same text, and `ß` to what
+/// `SS` does. All of the Turkish letters I, dotted or not, are one. An accent may be part of its letter or stand
+/// behind it (NFC).
 fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for c in text.chars() {
@@ -197,8 +198,8 @@ fn fold(text: &str) -> String {
             folded.push(c.to_ascii_lowercase());
             continue;
         }
-        // To and fro, for letters with several small or several large forms: ς and σ, ẞ and ß. Letter by letter, for the
-        // form that str::to_lowercase gives a sigma depends on where a word ends.
+        // To and fro, for letters with several small or several large forms: ς and σ, ẞ and ß. Letter by letter, for
+        // the form that str::to_lowercase gives a sigma depends on where a word ends.
         for c in c.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase) {
             let is_dot_of_i = c == '\u{307}' && folded.ends_with('i');
             if !is_dot_of_i {

@@ -293,9 +293,9 @@ pub trait Repository: Send + Sync {
     /// See [`RepositoryError`].
     async fn prune_sessions(&self, live: Liveness) -> Result<usize, RepositoryError>;
 
-    /// Sets every time of a session or a failure that is more than a minute later than `now` to `now`, so that it begins
-    /// to age: the clock was ahead when it was stored. A bounded number at a time; says how many. None are left when it
-    /// answers 0.
+    /// Sets every time of a session or a failure that is more than a minute later than `now` to `now`, so that it
+    /// begins to age: the clock was ahead when it was stored. A bounded number at a time; says how many. None are left
+    /// when it answers 0.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -442,7 +442,8 @@ pub trait Repository: Send + Sync {
     async fn record_refusals(&self, attempts: Vec<RefusedAttempt>, now: Timestamp) -> Result<(), RepositoryError>;
 
     /// Forgets events that are no younger than `before`, and the oldest beyond `keep` of them, a bounded number at a
-    /// time, and says how many. None are left when it answers 0. One from after `now` is as old as the next one behind it.
+    /// time, and says how many. None are left when it answers 0. One from after `now` is as old as the next one behind
+    /// it.
     ///
     /// # Errors
     /// See [`RepositoryError`].

@@ -135,8 +135,8 @@ pub const LIST_EVENTS_NAMED: &str = "SELECT id, at, kind, username, actor, ip, d
 pub const LIST_EVENTS_OF: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
      WHERE user_id = ?3 AND id < ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY id DESC LIMIT ?4";
 
-/// Those that are no younger than `?1`, those numbered up to `?2`, and those from the future (`?4` is now) that are older
-/// than an old one by their number.
+/// Those that are no younger than `?1`, those numbered up to `?2`, and those from the future (`?4` is now) that are
+/// older than an old one by their number.
 pub const FIND_OLD_EVENTS: &str = "SELECT id FROM events WHERE at <= ?1 OR id <= ?2 \
      OR (at > ?4 AND id < (SELECT id FROM events WHERE at <= ?1 ORDER BY id DESC LIMIT 1)) ORDER BY id LIMIT ?3";
 
@@ -151,9 +151,9 @@ pub const LIST_FAMILIAR: &str = "SELECT ip FROM tokens WHERE user_id = ?1 \
      UNION ALL SELECT ip FROM (SELECT ip FROM events WHERE user_id = ?1 AND kind IN ('registered', 'logged_in') \
      ORDER BY id DESC LIMIT 100)";
 
-/// When each account that has a new password since `?1` got it. The events' numbers are in the order of their times, but
-/// for a second: so it reads the newest alone, from the end. `?2` is now; what is said to be later was written while the
-/// clock was ahead, and so before all that happens now.
+/// When each account that has a new password since `?1` got it. The events' numbers are in the order of their times,
+/// but for a second: so it reads the newest alone, from the end. `?2` is now; what is said to be later was written
+/// while the clock was ahead, and so before all that happens now.
 pub const LIST_NEW_PASSWORDS: &str = "SELECT user_id, max(at) FROM events \
      WHERE id > coalesce((SELECT id FROM events WHERE at < ?1 - 1000 ORDER BY id DESC LIMIT 1), 0) \
      AND kind IN ('password_changed', 'password_set') AND at <= ?2 + 1000 GROUP BY user_id";

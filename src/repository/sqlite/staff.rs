@@ -111,8 +111,8 @@ pub(super) fn list(connection: &Connection, actor: &Actor, query: &UserQuery) ->
     Ok(users)
 }
 
-/// Gives a connection what [`sql::LIST_USERS`] calls: SQLite's own LIKE and lower() know the case of ASCII letters alone.
-/// No schema may call it.
+/// Gives a connection what [`sql::LIST_USERS`] calls: SQLite's own LIKE and `lower()` know the case of ASCII letters
+/// alone. No schema may call it.
 pub(super) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
     connection.create_scalar_function(c"is_folded_in", 2, flags, |context: &Context<'_>| {
