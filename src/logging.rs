@@ -1,6 +1,6 @@
 //! The log: one line an event on standard error, filtered by `RUST_LOG`.
 //!
-//! Whatever a line holds, it stays one line and shows no token: control characters are escaped, and a run of hex digits
+//! Whatever a line holds, it stays one line and shows no token: characters that nobody sees are escaped, and a run of hex digits
 //! that could be most of a token is masked, whoever wrote it and however (`%34` is one).
 //!
 //! A thread of its own writes the lines, many at a time: no request waits for whoever reads them. Where nobody keeps up,
@@ -18,6 +18,7 @@ use log::{Level, LevelFilter};
 
 use crate::clock::Clock;
 use crate::token::PlainToken;
+use crate::visible::is_unseen;
 
 /// What is logged where `RUST_LOG` is not set: our own lines, and the framework's only where something is wrong.
 const DEFAULT_FILTER: &str = "warn,authtokens=info";
@@ -151,7 +152,7 @@ pub fn start(clock: Clock) -> io::Result<Log> {
     Ok(log)
 }
 
-/// The text with its control characters escaped and with everything that could be a token masked.
+/// The text with the characters escaped that nobody sees, and with everything that could be a token masked.
 fn printable(text: &str) -> Cow<'_, str> {
     if is_plain(text) {
         return Cow::Borrowed(text);
@@ -162,7 +163,7 @@ fn printable(text: &str) -> Cow<'_, str> {
         let (digits, length) = hex_digits(rest);
         if digits > 0 {
             out.push_str(if digits >= MASKED { "[masked]" } else { &rest[..length] });
-        } else if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+        } else if is_unseen(c) {
             let _ = write!(out, "{}", c.escape_default());
         } else {
             out.push(c);
@@ -201,6 +202,7 @@ mod tests {
     #[test]
     fn a_line_stays_one_line_and_shows_no_token() {
         assert_eq!(printable("a\r\n2026 forged\u{1b}[31m\u{85}"), "a\\r\\n2026 forged\\u{1b}[31m\\u{85}");
+        assert_eq!(printable("a\u{202e}b\u{3164}c\u{e0041}"), "a\\u{202e}b\\u{3164}c\\u{e0041}");
         let token = "d96163b8bc9127d8c5d5839018580123c64a324b";
         assert_eq!(printable(&format!("path=/x/{token}/y {}", token.to_uppercase())), "path=/x/[masked]/y [masked]");
         assert_eq!(printable(&format!("path=/{}", &token[..39])), "path=/[masked]");

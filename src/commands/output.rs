@@ -4,12 +4,14 @@
 //! none is ever printed as it is.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, Stdout, Write as _};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::json;
+use crate::visible::is_unseen;
 
 /// Standard output in one of two forms.
 pub struct Output {
@@ -142,53 +144,50 @@ pub fn pairs(pairs: &[(&str, String)]) -> String {
     })
 }
 
-/// A text as a terminal may show it: without control characters, and without those that turn the direction of a line or
-/// are not seen at all, so that two texts that look the same are.
+/// A text as a terminal may show it: without characters that it would obey or not show, so that two texts that look the
+/// same are.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unprintable) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_unprintable(c) {
-            let _ = write!(out, "{}", c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    Cow::Owned(out)
+    escape(text, |out, c| write!(out, "{}", c.escape_default()))
 }
 
 /// JSON that a terminal may show. Where JSON itself lets such a character stand, it is in a string, and may be escaped.
-/// So is a string of TOML, which knows the same escapes.
 ///
 /// # Errors
 /// Only when a value's own `Serialize` fails.
 pub fn to_json<T: Serialize + ?Sized>(thing: &T) -> io::Result<String> {
     let json = String::from_utf8(json::to_vec(thing)?).map_err(io::Error::other)?;
-    if !json.contains(is_unprintable) {
-        return Ok(json);
+    // Beyond the first plane JSON knows only the two halves of UTF-16.
+    let halves = |out: &mut String, c: char| {
+        c.encode_utf16(&mut [0; 2]).iter().try_for_each(|half| write!(out, "\\u{half:04x}"))
+    };
+    Ok(escape(&json, halves).into_owned())
+}
+
+/// A string, a number, a truth or a list of them as TOML that a terminal may show. TOML writes them as JSON does, but for
+/// what is beyond the first plane.
+///
+/// # Errors
+/// Never: such a value is always written.
+pub fn to_toml(value: &Value) -> io::Result<String> {
+    let json = String::from_utf8(json::to_vec(value)?).map_err(io::Error::other)?;
+    Ok(escape(&json, |out, c| write!(out, "\\U{:08x}", u32::from(c))).into_owned())
+}
+
+fn escape(text: &str, mut write: impl FnMut(&mut String, char) -> fmt::Result) -> Cow<'_, str> {
+    if !text.contains(is_unseen) {
+        return Cow::Borrowed(text);
     }
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_unprintable(c) {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unseen(c) {
+            // A string takes whatever is written.
+            let _ = write(&mut out, c);
         } else {
             out.push(c);
         }
     }
-    Ok(out)
-}
-
-/// None is beyond the four digits that JSON and TOML both have for it.
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-        )
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -197,12 +196,15 @@ mod tests {
 
     #[test]
     fn no_control_character_reaches_a_terminal() {
-        let nasty = "a\u{1b}[31mb\r\n\u{9b}c\u{7f}\u{202e}ü\u{200b}\u{feff}";
-        let shown = "a\\u{1b}[31mb\\r\\n\\u{9b}c\\u{7f}\\u{202e}ü\\u{200b}\\u{feff}";
+        let nasty = "a\u{1b}[31mb\r\n\u{9b}c\u{7f}\u{202e}ü\u{200b}\u{feff}\u{3164}\u{e0041}";
+        let shown = "a\\u{1b}[31mb\\r\\n\\u{9b}c\\u{7f}\\u{202e}ü\\u{200b}\\u{feff}\\u{3164}\\u{e0041}";
         assert_eq!(printable(nasty), shown);
         let json = to_json(nasty).unwrap();
-        assert!(!json.contains(is_unprintable), "{json}");
+        assert!(!json.contains(is_unseen), "{json}");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), nasty);
+        let toml = format!("a = {}", to_toml(&nasty.into()).unwrap());
+        assert!(!toml.contains(is_unseen), "{toml}");
+        assert_eq!(toml::from_str::<Value>(&toml).unwrap()["a"], nasty);
         assert_eq!(pairs(&[("a", "x\ny".to_owned()), ("long", String::new())]), "a     x\\ny\nlong\n");
     }
 }
