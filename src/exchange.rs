@@ -184,7 +184,7 @@ impl Common {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS.clone());
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF.clone());
-        // Only the pages of the documentation say otherwise: they are the same for everyone.
+        // Only the pages at /docs say otherwise: they are the same for everyone.
         if !headers.contains_key(header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
         }

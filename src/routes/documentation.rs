@@ -167,12 +167,7 @@ pub fn document() -> Document {
     Api::openapi()
 }
 
-/// The document as it is sent, with its tag.
-static DOCUMENT: LazyLock<(String, String)> = LazyLock::new(|| {
-    let text = document().to_json().unwrap_or_default();
-    let tag = tag([text.as_bytes()]);
-    (text, tag)
-});
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_json().unwrap_or_default());
 
 /// A file that the page needs.
 struct Asset {
@@ -214,14 +209,12 @@ const PAGE: &str = include_str!("documentation/page.html");
 
 /// One tag for the page and all that it needs: they are of one release. The page names its files with it, so that none
 /// is taken for one of another release that a browser has kept.
-static TAG: LazyLock<String> = LazyLock::new(|| tag(ASSETS.iter().map(|asset| asset.plain).chain([PAGE.as_bytes()])));
+static TAG: LazyLock<String> = LazyLock::new(|| {
+    let parts = ASSETS.iter().map(|asset| asset.plain).chain([PAGE.as_bytes()]);
+    hex(&parts.fold(Sha256::new(), Sha256::chain_update).finalize()[..8])
+});
 
 static TAGGED_PAGE: LazyLock<String> = LazyLock::new(|| PAGE.replace("VERSION", &TAG));
-
-fn tag<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let digest = parts.into_iter().fold(Sha256::new(), Sha256::chain_update).finalize();
-    hex(&digest[..8])
-}
 
 /// A browser asks each time whether it has changed.
 const REVALIDATED: &str = "no-cache";
@@ -229,13 +222,12 @@ const REVALIDATED: &str = "no-cache";
 /// A browser asks again after a day.
 const KEPT: &str = "public, max-age=86400";
 
-pub(super) async fn show(if_none_match: Option<Header<IfNoneMatch>>) -> HttpResponse {
-    let (text, tag) = &*DOCUMENT;
-    answer(if_none_match, tag, REVALIDATED, "application/json", text.as_bytes())
+pub(super) async fn show() -> HttpResponse {
+    HttpResponse::Ok().body(DOCUMENT.as_str())
 }
 
 pub(super) async fn page(if_none_match: Option<Header<IfNoneMatch>>) -> HttpResponse {
-    answer(if_none_match, &TAG, REVALIDATED, "text/html; charset=utf-8", TAGGED_PAGE.as_bytes())
+    answer(if_none_match, REVALIDATED, "text/html; charset=utf-8", TAGGED_PAGE.as_bytes())
 }
 
 pub(super) async fn file(
@@ -251,7 +243,7 @@ pub(super) async fn file(
         accepted.negotiate([Encoding::gzip(), Encoding::identity()].iter()) == Some(Encoding::gzip())
     });
     let gzip = asset.gzip.filter(|_| takes_gzip);
-    let mut response = answer(if_none_match, &TAG, KEPT, asset.content_type, gzip.unwrap_or(asset.plain));
+    let mut response = answer(if_none_match, KEPT, asset.content_type, gzip.unwrap_or(asset.plain));
     if gzip.is_some() && response.status() == StatusCode::OK {
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
@@ -259,16 +251,15 @@ pub(super) async fn file(
     Ok(response)
 }
 
-/// What never changes while the process runs, or that the client has it already.
+/// The page or a file of it, or that the client has it already.
 fn answer(
     if_none_match: Option<Header<IfNoneMatch>>,
-    tag: &str,
     cache_control: &'static str,
     content_type: &'static str,
     body: &'static [u8],
 ) -> HttpResponse {
     // Weak: it is the same whether it is compressed or not.
-    let tag = EntityTag::new_weak(tag.to_owned());
+    let tag = EntityTag::new_weak(TAG.clone());
     let is_known = if_none_match.is_some_and(|Header(known)| match known {
         IfNoneMatch::Any => true,
         IfNoneMatch::Items(tags) => tags.iter().any(|known| known.weak_eq(&tag)),
