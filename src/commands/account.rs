@@ -18,7 +18,8 @@ pub async fn create(place: &mut Workplace, username: Username, rights: Rights) -
     let name = username.as_str().to_owned();
     // Before a password is typed twice for a name that is taken. A file is made only once there is something to keep.
     let database = place.config.database.path.clone();
-    let is_new = !database.exists();
+    // Where nobody can tell, it is to be opened, and that says why.
+    let is_new = database.try_exists().is_ok_and(|exists| !exists);
     if !is_new {
         let repository = place.open(false)?;
         let found = repository.find_account(&Actor::CommandLine, &username).await;

@@ -23,7 +23,7 @@ use crate::startup::stop_signal;
 use crate::user::{PasswordHash, Username};
 
 /// Asks for a new password and hashes it. At a terminal it is typed twice and not shown; otherwise it is the first line
-/// of standard input without its newline.
+/// of standard input without its line ending.
 ///
 /// # Errors
 /// [`CommandError`] when there is none, when it breaks the policy, or when nobody could log in with it.
@@ -139,11 +139,14 @@ impl Drop for Silenced {
     }
 }
 
-/// One line without its newline; of one that is longer than `longest`, a byte more than that, so that it is seen.
+/// One line without its line ending; of one that is longer than `longest`, a byte more than that, so that it is seen.
 fn line(input: impl io::BufRead, longest: ByteSize) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     input.take(longest.as_u64().saturating_add(1)).read_until(b'\n', &mut line)?;
-    line.pop_if(|last| *last == b'\n');
+    // One line ending as Unix or Windows writes it. A carriage return by itself is as good a character as any.
+    if line.pop_if(|last| *last == b'\n').is_some() {
+        line.pop_if(|last| *last == b'\r');
+    }
     Ok(line)
 }
 
