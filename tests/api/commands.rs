@@ -935,12 +935,12 @@ fn the_start_tells_where_it_listens_and_where_the_calls_are_explained() {
         let mut server = Server::start(place.path(), |command| {
             command.args(["serve", "--listen", listen]);
         });
+        server.signal("TERM");
+        server.wait();
         let said = server.log();
         let address = said.split("listens on ").nth(1).unwrap().split_whitespace().next().unwrap();
         assert!(address.starts_with("http://127.0.0.1:"), "{said}");
         assert!(said.contains(&format!("{address}/docs\n")), "{said}");
-        server.signal("TERM");
-        server.wait();
     }
     let (code, sentence) = place.refused("serve --listen example.org:80");
     assert!(code == 2 && sentence.ends_with("no other name is looked up"), "{sentence}");
