@@ -37,6 +37,10 @@ bench *arguments:
 inside *filter:
     cargo bench --bench inside -- {{filter}}
 
+# Whether the image's build has all files that it needs
+image-context:
+    scripts/image-context
+
 # A client in TypeScript and one in Python, made from the running server's document and run against it
 clients:
     cargo build --release

@@ -29,6 +29,7 @@ browser.setDefaultTimeout(20_000);
 try {
     const token = await callFromElsewhere();
     await readTheDocumentation(token);
+    await readItOnAPhone();
 } finally {
     await browser.close();
     elsewhere.close();
@@ -104,4 +105,23 @@ async function readTheDocumentation(token) {
     console.log(`Asked: ${[...hosts].join(", ")}; complaints: ${complaints.length}`);
     assert.deepEqual([...hosts], [service]);
     assert.deepEqual(complaints, []);
+}
+
+async function readItOnAPhone() {
+    console.log(`\n== ${service}/docs on a phone`);
+    const page = await browser.newPage();
+    for (const width of [390, 320]) {
+        await page.setViewportSize({ width, height: 844 });
+        await page.goto(`${service}/docs`);
+        await page.locator(".opblock").first().waitFor();
+        const open = (selector) => document.querySelectorAll(selector).forEach((control) => control.click());
+        await page.evaluate(open, ".opblock:not(.is-open) .opblock-summary-control");
+        await page.locator(".opblock:not(.is-open)").first().waitFor({ state: "detached" });
+        await page.evaluate(open, ".try-out__btn");
+        await page.locator(".body-param__text, .body-param textarea").first().waitFor();
+        const scrolled = await page.evaluate(() => document.documentElement.scrollWidth);
+        assert.ok(scrolled <= width, `with all calls open it is ${scrolled} wide`);
+        console.log(`${width} wide, with all calls open`);
+    }
+    await page.close();
 }

@@ -26,10 +26,12 @@ use crate::user::Username;
     version,
     about,
     name = "authtokens",
-    after_help = "Without a command, authtokens serves. Every setting has a default; config.toml explains them all.\n\
-        The environment overrides the file: AUTHTOKENS__SERVER__LISTEN=127.0.0.1:9000 authtokens\n\n\
-        Try it:\n  authtokens &\n  curl -H 'Content-Type: application/json' -d '{\"username\": \"AzureDiamond\", \
-        \"password\": \"hunter2\"}' \\\n    http://127.0.0.1:8000/api/register\n  authtokens user list\n\n\
+    max_term_width = 100,
+    after_help = "Without a command, authtokens serves. Every setting has a default; config.toml explains them all. The \
+        environment overrides the file: AUTHTOKENS__SERVER__LISTEN=127.0.0.1:9000 authtokens\n\n\
+        Try it:\n  authtokens &\n  curl -H 'Content-Type: application/json' \\\n    \
+        -d '{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}' \\\n    \
+        http://127.0.0.1:8000/api/register\n  authtokens user list\n\n\
         The other commands work on the file itself, whether a server runs or not; it feels them with its next request.\n\n\
         Exit codes: 0 done, or stopped as asked; 1 failed; 2 wrong usage or configuration; 130 interrupted at a question."
 )]
@@ -49,7 +51,7 @@ pub struct Cli {
 
 #[derive(Args)]
 struct ServeArgs {
-    /// The address and port to listen on; port 0 lets the system choose
+    /// The address and port to listen on; a port alone, as in :8001, is on 127.0.0.1, and port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
 }
@@ -81,7 +83,7 @@ enum Command {
     /// Copy the database to a file, whether a server runs or not
     #[command(
         after_help = "The copy holds the database as of one moment and is checked before it takes its name. Its \
-        folder is as private\nas you make it; the file is readable by its owner only."
+        folder is as private as you make it; the file is readable by its owner only."
     )]
     Backup {
         /// The file to be made
@@ -95,7 +97,7 @@ enum Command {
     /// Put a backup in the place of the database, with the server stopped
     #[command(
         after_help = "The database that was there is kept beside the new one. Tokens and passwords are then what \
-        they were in the\nbackup. Without a terminal to ask at, it needs --yes."
+        they were in the backup. Without a terminal to ask at, it needs --yes."
     )]
     Restore {
         /// The backup
@@ -133,7 +135,7 @@ enum Command {
 }
 
 const PASSWORD_HELP: &str = "The password is asked for twice at a terminal, without showing it. Otherwise it is the first \
-    line of standard input,\nwithout its newline and otherwise exactly as it is:\n\n  \
+    line of standard input, without its line ending and otherwise exactly as it is:\n\n  \
     printf '%s\\n' \"$PASSWORD\" | authtokens user ...";
 
 #[derive(Subcommand)]
@@ -431,6 +433,102 @@ fn completions(shell: Shell) -> Vec<u8> {
     script
 }
 
+/// What the manual has behind the commands, in its own language.
+const SECTIONS: &str = r#".SH "EXIT STATUS"
+.TP
+.B 0
+It is done, or the server was stopped as asked.
+.TP
+.B 1
+It failed; standard error says why.
+.TP
+.B 2
+The usage or the configuration is wrong, or a question could not be asked; nothing was done.
+.TP
+.B 130
+It was interrupted at a question, and nothing was done.
+.SH ENVIRONMENT
+.TP
+.B AUTHTOKENS_CONFIG
+The configuration file, where
+.B \-\-config
+names none.
+.TP
+.BI AUTHTOKENS__ SECTION __ KEY
+A setting; it overrides the file. A list is written with commas.
+.TP
+.B RUST_LOG
+What the server logs: levels, also for single modules, such as
+.IR warn ,
+.I authtokens=debug
+or
+.IR authtokens::access=off .
+Without it, one line a request.
+.TP
+.BR NOTIFY_SOCKET ", " LISTEN_FDS ", " LISTEN_PID
+How systemd is told that the server is ready, and how it passes a port.
+.SH FILES
+.TP
+.I config.toml
+The configuration, in the working folder.
+.TP
+.I /etc/authtokens/config.toml
+The configuration, where there is none in the working folder.
+.TP
+.I data/authtokens.db
+The database, where
+.B \-\-database
+or [database] path says nothing else. Beside it, with names that start like its own, are SQLite's write\-ahead log and its
+index, and the locks of running programs.
+.TP
+.I data/backups
+The backups that a server makes by the clock, where [backup] folder says nothing else.
+.SH EXAMPLES
+Serve, and make an account over HTTP:
+.PP
+.RS 4
+.nf
+authtokens &
+curl \-H 'Content\-Type: application/json' \e
+    \-d '{"username": "AzureDiamond", "password": "hunter2"}' \e
+    http://127.0.0.1:8000/api/register
+.fi
+.RE
+.PP
+Make the first superuser, with a password that is asked for:
+.PP
+.RS 4
+.nf
+authtokens user create Admin \-\-superuser
+.fi
+.RE
+.PP
+End all tokens of an account:
+.PP
+.RS 4
+.nf
+authtokens token revoke AzureDiamond \-\-all
+.fi
+.RE
+.PP
+Copy the database beside a running server, and check the copy:
+.PP
+.RS 4
+.nf
+authtokens backup /var/backups/authtokens.db
+authtokens check /var/backups/authtokens.db
+.fi
+.RE
+.PP
+Listen on another port, by the environment:
+.PP
+.RS 4
+.nf
+AUTHTOKENS__SERVER__LISTEN=:9000 authtokens
+.fi
+.RE
+"#;
+
 /// One page for the program and all of its commands.
 fn manual() -> std::io::Result<Vec<u8>> {
     let mut program = Cli::command();
@@ -446,7 +544,7 @@ fn manual() -> std::io::Result<Vec<u8>> {
     for command in program.get_subcommands() {
         describe(command, &mut page)?;
     }
-    man.render_extra_section(&mut page)?;
+    page.extend(SECTIONS.bytes());
     man.render_version_section(&mut page)?;
     Ok(page)
 }

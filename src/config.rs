@@ -23,6 +23,7 @@ use serde_json::Value;
 use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use url::Url;
 
 use crate::limits::{LimitsPolicy, Rate};
 use crate::memory;
@@ -705,14 +706,7 @@ impl Config {
                     raw.count(1, 100_000)
                 })?,
             },
-            cors: CorsConfig {
-                origins: settings.take(
-                    ("cors", "origins"),
-                    vec!["*".to_owned()],
-                    "[\"*\"] or a list of origins such as \"https://app.example.org\"",
-                    |raw| raw.strings().filter(|origins| are_origins(origins)),
-                )?,
-            },
+            cors: CorsConfig::take(settings)?,
             backup: BackupConfig::take(settings, backup_folder)?,
             rate_limit: take_limits(settings)?,
             events: EventsConfig {
@@ -733,10 +727,11 @@ impl Config {
                 listen: settings.take_as(
                     ("metrics", "listen"),
                     None,
-                    "\"off\" or an address and a port such as \"127.0.0.1:9100\"",
+                    "\"off\" or an address and a port such as \"127.0.0.1:9100\", for which \":9100\" and \
+                     \"localhost:9100\" are short; no other name is looked up",
                     |raw| match raw.text()? {
                         "off" => Some(None),
-                        address => address.parse().ok().map(Some),
+                        text => address(text).map(Some),
                     },
                     |listen| listen.as_ref().map_or_else(|| "off".into(), Show::show),
                 )?,
@@ -763,8 +758,9 @@ impl ServerConfig {
             listen: settings.take(
                 ("server", "listen"),
                 SocketAddr::from(([127, 0, 0, 1], 8000)),
-                "an address and a port such as \"127.0.0.1:8000\"",
-                |raw| raw.text()?.parse().ok(),
+                "an address and a port such as \"127.0.0.1:8000\", for which \":8000\" and \"localhost:8000\" are short; \
+                 no other name is looked up",
+                |raw| address(raw.text()?),
             )?,
             workers: settings.take_threads(("server", "workers"), half)?,
             body_limit: body_size(settings, "body_limit", ByteSize::mib(1))?,
@@ -797,6 +793,15 @@ impl ServerConfig {
                 |raw| raw.strings()?.iter().map(|text| network(text)).collect(),
             )?,
         })
+    }
+}
+
+/// An address and a port. A port alone, and one of `localhost`, is on the IPv4 loopback address.
+fn address(text: &str) -> Option<SocketAddr> {
+    let behind_name = text.strip_prefix("localhost").filter(|rest| rest.starts_with(':')).unwrap_or(text);
+    match behind_name.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some(port) => Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?))),
+        None => text.parse().ok(),
     }
 }
 
@@ -850,7 +855,7 @@ impl DatabaseConfig {
                 ("database", "path"),
                 PathBuf::from("data/authtokens.db"),
                 "the path of a file",
-                |raw| raw.text().filter(|text| !text.is_empty()).map(PathBuf::from),
+                |raw| raw.text().filter(|text| can_be_a_file(text)).map(PathBuf::from),
             )?,
             readers: settings.take(("database", "readers"), 4, "a whole number from 1 to 64", |raw| {
                 raw.count(1, 64).and_then(|count| u32::try_from(count).ok())
@@ -866,6 +871,17 @@ impl DatabaseConfig {
     }
 }
 
+impl CorsConfig {
+    fn take(settings: &mut Settings) -> Result<Self, ConfigError> {
+        let given = settings.given.get(&("cors".to_owned(), "origins".to_owned()));
+        let given = given.and_then(|(raw, _)| raw.strings()).unwrap_or_default();
+        let hint = given.iter().find_map(|origin| hint_at_origin(origin)).unwrap_or_default();
+        let expected = format!("[\"*\"] or a list of origins such as \"https://app.example.org\"{hint}");
+        let read = |raw: &Raw| raw.strings().filter(|origins| are_origins(origins));
+        Ok(Self { origins: settings.take(("cors", "origins"), vec!["*".to_owned()], &expected, read)? })
+    }
+}
+
 impl BackupConfig {
     fn take(settings: &mut Settings, beside_the_database: PathBuf) -> Result<Self, ConfigError> {
         const MINUTE: Duration = Duration::from_secs(60);
@@ -875,7 +891,7 @@ impl BackupConfig {
             every: settings.take_time_or(("backup", "every"), "off", None, TIME, MINUTE..=YEAR)?,
             keep: settings.take(("backup", "keep"), 7, "a whole number from 1 to 10000", |raw| raw.count(1, 10_000))?,
             folder: settings.take(("backup", "folder"), beside_the_database, "the path of a folder", |raw| {
-                raw.text().filter(|text| !text.is_empty()).map(PathBuf::from)
+                raw.text().filter(|text| !text.is_empty() && !text.contains('\0')).map(PathBuf::from)
             })?,
         })
     }
@@ -905,6 +921,13 @@ fn half(cores: NonZeroUsize) -> NonZeroUsize {
     NonZeroUsize::new(cores.get() / 2).unwrap_or(NonZeroUsize::MIN)
 }
 
+/// Whether a file can have this path: it names something, and not as a folder. What SQLite knows beside files is none.
+fn can_be_a_file(path: &str) -> bool {
+    let is_sqlites_own = path == ":memory:" || path.starts_with("file:") || path.starts_with("sqlite:");
+    let is_folder = path.ends_with('/') || path.ends_with("/.") || Path::new(path).file_name().is_none();
+    !is_folder && !path.contains('\0') && !is_sqlites_own
+}
+
 /// `*` alone, or origins.
 fn are_origins(origins: &[String]) -> bool {
     origins == ["*"] || (!origins.is_empty() && origins.iter().all(|origin| is_origin(origin)))
@@ -913,21 +936,40 @@ fn are_origins(origins: &[String]) -> bool {
 /// An origin as a browser sends it: a scheme, a host in lower case, perhaps a port, and nothing behind.
 fn is_origin(origin: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
+    if ["http", "https"].contains(&scheme) {
+        // A browser would send a host with an asterisk too, and there is no such host.
+        return !authority.contains('*') && as_a_browser_writes(origin).is_some_and(|written| written == origin);
+    }
+    // The pages of an app: their schemes are the app's own, and so is what follows.
     let of = |text: &str, others: &[u8]| {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || others.contains(&b))
     };
-    let is_ipv6 = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
+    let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
     of(scheme, b"+-.")
         && scheme.starts_with(|first: char| first.is_ascii_lowercase())
-        && (is_ipv6 || of(host, b"-._"))
-        && port.is_none_or(|port| !port.starts_with('+') && port.parse::<u16>().is_ok())
+        && of(host, b"-._")
+        && port.is_none_or(|port| of(port, b"") && port.parse::<u16>().is_ok())
+}
+
+/// The origin of a page at this address: without the port that is usual, the path and the user, in ASCII and lower case.
+fn as_a_browser_writes(address: &str) -> Option<String> {
+    let url = Url::parse(address).ok()?;
+    Some(url.origin()).filter(url::Origin::is_tuple).map(|origin| origin.ascii_serialization())
+}
+
+/// What the owner of a wrong origin may have meant.
+fn hint_at_origin(origin: &str) -> Option<String> {
+    if is_origin(origin) || origin == "*" {
+        return None;
+    }
+    if origin.eq_ignore_ascii_case("null") {
+        return Some("; \"null\" stands for pages of which nobody knows where they come from".to_owned());
+    }
+    if origin.contains('*') {
+        return Some("; every origin is written in full".to_owned());
+    }
+    let right = as_a_browser_writes(origin).or_else(|| as_a_browser_writes(&format!("https://{origin}")))?;
+    Some(format!("; a browser sends {right:?}, not {origin:?}"))
 }
 
 #[cfg(test)]
@@ -1084,10 +1126,16 @@ mod tests {
                 "[cors]\norigins = [\"*\", \"https://a.example\"]",
                 "config.toml line 2: cors.origins must be [\"*\"] or a list of origins such as \"https://app.example.org\"",
             ),
+            (
+                "[cors]\norigins = [\"https://a.example\", \"https://App.example:443/\"]",
+                "config.toml line 2: cors.origins must be [\"*\"] or a list of origins such as \"https://app.example.org\"; \
+                 a browser sends \"https://app.example\", not \"https://App.example:443/\"",
+            ),
             ("[sever]\n", "config.toml line 1: there is no setting sever; the sections are server, database, "),
             (
                 "[metrics]\nlisten = \"9100\"",
-                "config.toml line 2: metrics.listen must be \"off\" or an address and a port such as \"127.0.0.1:9100\"",
+                "config.toml line 2: metrics.listen must be \"off\" or an address and a port such as \"127.0.0.1:9100\", for \
+                 which \":9100\" and \"localhost:9100\" are short; no other name is looked up",
             ),
             ("listen = 1", "config.toml line 1: a setting must stand in a section such as [server]"),
         ] {
@@ -1114,8 +1162,39 @@ mod tests {
 
     #[test]
     fn an_origin_is_written_as_a_browser_sends_it() {
-        for good in ["https://app.example.org", "http://localhost:3000", "http://[::1]:8080", "capacitor://localhost"] {
+        for good in [
+            "https://app.example.org",
+            "http://localhost:3000",
+            "http://[::1]:8080",
+            "https://127.0.0.1:80",
+            "https://xn--bcher-kva.example",
+            "capacitor://localhost",
+            "chrome-extension://abcdefghijklmnop",
+        ] {
             assert!(is_origin(good), "{good}");
+            assert_eq!(hint_at_origin(good), None, "{good}");
+        }
+        for (wrong, right) in [
+            ("https://app.example.org:443", "https://app.example.org"),
+            ("http://app.example.org:80", "http://app.example.org"),
+            ("https://APP.example.org", "https://app.example.org"),
+            ("HTTPS://app.example.org", "https://app.example.org"),
+            ("https://app.example.org/", "https://app.example.org"),
+            ("https://app.example.org/login?x#y", "https://app.example.org"),
+            ("https://me@app.example.org", "https://app.example.org"),
+            ("https://app.example.org:08443", "https://app.example.org:8443"),
+            ("https://bücher.example", "https://xn--bcher-kva.example"),
+            ("http://127.1:3000", "http://127.0.0.1:3000"),
+            ("http://[0:0::1]:3000", "http://[::1]:3000"),
+            ("app.example.org", "https://app.example.org"),
+            ("localhost:3000", "https://localhost:3000"),
+        ] {
+            assert!(!is_origin(wrong), "{wrong}");
+            assert!(is_origin(right), "{right}");
+            assert_eq!(hint_at_origin(wrong).unwrap(), format!("; a browser sends {right:?}, not {wrong:?}"));
+        }
+        for wrong in ["null", "https://*.example.org", "*.example.org"] {
+            assert!(!is_origin(wrong) && hint_at_origin(wrong).is_some(), "{wrong}");
         }
         for bad in [
             "*",
@@ -1132,6 +1211,36 @@ mod tests {
         ] {
             assert!(!is_origin(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_port_alone_and_one_of_localhost_is_on_the_loopback_address() {
+        let listen = |text: &str| from_variable("AUTHTOKENS__SERVER__LISTEN", text).map(|config| config.server.listen);
+        for text in ["127.0.0.1:8001", ":8001", "localhost:8001"] {
+            assert_eq!(listen(text).unwrap(), SocketAddr::from(([127, 0, 0, 1], 8001)), "{text}");
+            let metrics = from_text(&format!("[metrics]\nlisten = {text:?}")).unwrap().metrics.listen;
+            assert_eq!(metrics, Some(SocketAddr::from(([127, 0, 0, 1], 8001))), "{text}");
+        }
+        assert_eq!(listen("[::]:8001").unwrap(), "[::]:8001".parse().unwrap());
+        for wrong in
+            ["8001", "localhost", ":", ":+80", ":65536", "::1:80", "localhosts:80", "example.org:80", "*:80", ""]
+        {
+            let said = listen(wrong).unwrap_err().to_string();
+            assert!(said.ends_with("\"localhost:8000\" are short; no other name is looked up"), "{wrong}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_no_file_can_have_is_refused() {
+        for path in ["a.db", "/var/lib/a", "../a", ".a", "a/.b", "a.", "memory:"] {
+            assert!(can_be_a_file(path), "{path}");
+        }
+        for path in
+            ["", ".", "..", "/", "data/", "data/.", "a\0b", ":memory:", "file:a.db?mode=memory", "sqlite://a.db"]
+        {
+            assert!(!can_be_a_file(path), "{path:?}");
+        }
+        assert!(from_text("[backup]\nfolder = \"a\\u0000b\"").is_err());
     }
 
     #[test]

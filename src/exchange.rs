@@ -184,7 +184,10 @@ impl Common {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS.clone());
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF.clone());
-        headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
+        // Only the pages at /docs say otherwise: they are the same for everyone.
+        if !headers.contains_key(header::CACHE_CONTROL) {
+            headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
+        }
         if !headers.contains_key(header::CONTENT_TYPE) {
             headers.insert(header::CONTENT_TYPE, JSON.clone());
         }

@@ -34,6 +34,7 @@
 //! | [`staff`] | what staff may do to accounts, and who may do it |
 //! | [`user`], [`item`], [`session`], [`token`], [`event`], [`field`] | types that cannot hold a bad value |
 //! | [`clock`], [`memory`] | the time of day and a clock for waits, and how much memory there is |
+//! | [`visible`] | which characters are seen as they are |
 //!
 //! `tests/house.rs` holds who may import whom.
 
@@ -70,3 +71,4 @@ pub mod staff;
 pub mod startup;
 pub mod token;
 pub mod user;
+pub mod visible;

@@ -1,26 +1,31 @@
-//! The log: one line an event on standard error, filtered by `RUST_LOG`.
+//! The log: one line an event on standard error, filtered by `RUST_LOG`, in which a slip of the pen silences nothing.
 //!
-//! Whatever a line holds, it stays one line and shows no token: control characters are escaped, and a run of hex digits
+//! Whatever a line holds, it stays one line and shows no token: characters that nobody sees are escaped, and a run of hex digits
 //! that could be most of a token is masked, whoever wrote it and however (`%34` is one).
 //!
 //! A thread of its own writes the lines, many at a time: no request waits for whoever reads them. Where nobody keeps up,
 //! lines are dropped and their number is told.
 
 use std::borrow::Cow;
+use std::env;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use env_logger::{Builder, Env, Target};
+use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
 
 use crate::clock::Clock;
 use crate::token::PlainToken;
+use crate::visible::is_unseen;
 
 /// What is logged where `RUST_LOG` is not set: our own lines, and the framework's only where something is wrong.
 const DEFAULT_FILTER: &str = "warn,authtokens=info";
+
+/// The crates in the process that log, and that a filter may name beside our own modules.
+const OTHER_CRATES: [&str; 7] = ["actix_cors", "actix_http", "actix_server", "actix_web", "mio", "r2d2", "tracing"];
 
 /// How many hex digits in a row are masked: more than half a token, so that a token that was cut is no use either.
 const MASKED: usize = PlainToken::LENGTH / 2 + 1;
@@ -127,7 +132,10 @@ pub fn start(clock: Clock) -> io::Result<Log> {
     let writer = Arc::clone(&lines);
     thread::Builder::new().name("authtokens log".to_owned()).spawn(move || writer.write_on())?;
     let log = Log(Arc::clone(&lines));
-    Builder::from_env(Env::default().default_filter_or(DEFAULT_FILTER))
+    let asked = env::var_os("RUST_LOG").map(|text| text.to_string_lossy().into_owned());
+    let filter = choose_filter(asked.as_deref());
+    Builder::new()
+        .parse_filters(filter.unwrap_or(DEFAULT_FILTER))
         .format(move |line, record| {
             // Piece by piece: as one format string it took a tenth of all that a token check does.
             let message = record.args().to_string();
@@ -148,10 +156,47 @@ pub fn start(clock: Clock) -> io::Result<Log> {
         .filter_module("actix_http", LevelFilter::Off)
         .target(Target::Pipe(Box::new(Pipe(lines))))
         .init();
+    if let Err(part) = filter {
+        log::warn!(
+            "RUST_LOG is not understood and the default applies, {DEFAULT_FILTER}: \"{part}\" is neither a level (off, \
+             error, warn, info, debug, trace) nor a module that logs, such as authtokens::access or actix_web, with or \
+             without one (authtokens=debug)"
+        );
+    }
     Ok(log)
 }
 
-/// The text with its control characters escaped and with everything that could be a token masked.
+/// The filter that was asked for, or the default where none was. A directive that names nothing that is here would silence
+/// all the rest without a word: it is told instead.
+fn choose_filter(asked: Option<&str>) -> Result<&str, &str> {
+    let asked = asked.unwrap_or_default();
+    // Behind a slash stands what a line must hold.
+    let directives = asked.split('/').next().unwrap_or_default();
+    let mut directives = directives.split(',').map(str::trim).filter(|directive| !directive.is_empty()).peekable();
+    if directives.peek().is_none() {
+        return Ok(DEFAULT_FILTER);
+    }
+    let is_level = |text: &str| text.parse::<LevelFilter>().is_ok();
+    let is_right = |directive: &str| match directive.split_once('=') {
+        Some((name, level)) => names_a_module(name.trim()) && is_level(level.trim()),
+        None => is_level(directive) || names_a_module(directive),
+    };
+    directives.find(|directive| !is_right(directive)).map_or(Ok(asked), Err)
+}
+
+/// Whether a line may come from there.
+fn names_a_module(name: &str) -> bool {
+    let mut path = name.split("::");
+    match path.next() {
+        Some("authtokens") => path.next().is_none_or(|module| {
+            module == "access" || include_str!("lib.rs").lines().any(|line| line == format!("pub mod {module};"))
+        }),
+        Some(other) => OTHER_CRATES.contains(&other),
+        None => false,
+    }
+}
+
+/// The text with the characters escaped that nobody sees, and with everything that could be a token masked.
 fn printable(text: &str) -> Cow<'_, str> {
     if is_plain(text) {
         return Cow::Borrowed(text);
@@ -162,7 +207,7 @@ fn printable(text: &str) -> Cow<'_, str> {
         let (digits, length) = hex_digits(rest);
         if digits > 0 {
             out.push_str(if digits >= MASKED { "[masked]" } else { &rest[..length] });
-        } else if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+        } else if is_unseen(c) {
             let _ = write!(out, "{}", c.escape_default());
         } else {
             out.push(c);
@@ -199,8 +244,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_filter_that_names_nothing_that_logs_is_told_and_not_used() {
+        for good in [
+            "info",
+            "OFF",
+            "authtokens",
+            "warn,authtokens=debug",
+            " info , authtokens::access = off ",
+            "authtokens::repository::writer=trace,r2d2=error",
+            "info/status=5",
+        ] {
+            assert_eq!(choose_filter(Some(good)), Ok(good));
+        }
+        for unset in [None, Some(""), Some(" "), Some(","), Some("/x")] {
+            assert_eq!(choose_filter(unset), Ok(DEFAULT_FILTER), "{unset:?}");
+        }
+        for (wrong, part) in [
+            ("inof", "inof"),
+            ("info,authtoken=debug", "authtoken=debug"),
+            ("authtokens=inof", "authtokens=inof"),
+            ("authtokens::acess=info", "authtokens::acess=info"),
+            ("info authtokens=debug", "info authtokens=debug"),
+            ("3", "3"),
+            ("authtokens=debug=info", "authtokens=debug=info"),
+        ] {
+            assert_eq!(choose_filter(Some(wrong)), Err(part));
+        }
+        let lock = include_str!("../Cargo.lock").replace('-', "_");
+        assert!(
+            OTHER_CRATES.iter().all(|name| lock.contains(&format!("name = \"{name}\"\n"))),
+            "they are in the process"
+        );
+    }
+
+    #[test]
     fn a_line_stays_one_line_and_shows_no_token() {
         assert_eq!(printable("a\r\n2026 forged\u{1b}[31m\u{85}"), "a\\r\\n2026 forged\\u{1b}[31m\\u{85}");
+        assert_eq!(printable("a\u{202e}b\u{3164}c\u{e0041}"), "a\\u{202e}b\\u{3164}c\\u{e0041}");
         let token = "d96163b8bc9127d8c5d5839018580123c64a324b";
         assert_eq!(printable(&format!("path=/x/{token}/y {}", token.to_uppercase())), "path=/x/[masked]/y [masked]");
         assert_eq!(printable(&format!("path=/{}", &token[..39])), "path=/[masked]");

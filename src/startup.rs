@@ -207,7 +207,8 @@ impl Application {
             io::stderr(),
             "authtokens {version} listens on http://{address} and keeps its data in {path}\n\
              Try it:  curl -H 'Content-Type: application/json' \
-             -d '{{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}}' http://{address}/api/register",
+             -d '{{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}}' http://{address}/api/register\n\
+             All calls, to read and to try:  http://{address}/docs",
             version = env!("CARGO_PKG_VERSION"),
             address = self.address,
             path = config.database.path.display(),

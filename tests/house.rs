@@ -12,6 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hashing", &[]),
     ("memory", &[]),
     ("json", &[]),
+    ("visible", &[]),
     ("connection", &[]),
     ("field", &[]),
     ("token", &[]),
@@ -46,9 +47,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "staff",
             "startup",
             "user",
+            "visible",
         ],
     ),
-    ("logging", &["clock", "token"]),
+    ("logging", &["clock", "token", "visible"]),
     ("service_manager", &[]),
     ("password", &["field", "hashing", "user"]),
     ("repository", &["blocking", "clock", "event", "item", "repository", "session", "staff", "token", "user"]),
@@ -102,6 +104,8 @@ const MAY_NAME: &[(&[&str], &[&str])] = &[
     (&["chrono"], &["clock"]),
     (&["icu_normalizer"], &["staff"]),
     (&["utoipa"], &["routes"]),
+    (&["icu_properties"], &["visible"]),
+    (&["url"], &["config"]),
     (&["ipnet"], &["config", "proxy"]),
 ];
 

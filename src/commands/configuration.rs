@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::CommandError;
-use super::output::{Output, printable, to_json};
+use super::output::{Output, printable, to_toml};
 use crate::config::Setting;
 
 /// Prints which file was read, and the configuration as a file that reads back as the same; or both as JSON.
@@ -31,7 +31,7 @@ fn as_toml(file: Option<&Path>, settings: &[Setting]) -> io::Result<String> {
             let _ = writeln!(text, "{before}[{}]", setting.section);
             section = setting.section;
         }
-        let value = to_json(&setting.value)?;
+        let value = to_toml(&setting.value)?;
         let _ = writeln!(text, "{} = {value} # {}", setting.key, printable(&origin_of(setting)));
     }
     Ok(text)

@@ -23,14 +23,15 @@ use crate::startup::stop_signal;
 use crate::user::{PasswordHash, Username};
 
 /// Asks for a new password and hashes it. At a terminal it is typed twice and not shown; otherwise it is the first line
-/// of standard input without its newline.
+/// of standard input without its line ending.
 ///
 /// # Errors
 /// [`CommandError`] when there is none, when it breaks the policy, or when nobody could log in with it.
 pub async fn new_password(config: &Config, username: &Username) -> Result<PasswordHash, CommandError> {
     let PasswordConfig { bcrypt_cost, min_length, reject_common, .. } = config.password;
     let policy = PasswordPolicy { min_length, reject_common };
-    let rules = Rules { policy, username, body_limit: config.server.body_limit };
+    let body_limit = config.server.password_body_limit.min(config.server.body_limit);
+    let rules = Rules { policy, username, body_limit };
     let start = || Passwords::start(bcrypt_cost, NonZeroUsize::MIN, 1).map_err(CommandError::Start);
     if !io::stdin().is_terminal() {
         let password = rules.accept(line(io::stdin().lock(), rules.body_limit).map_err(CommandError::Input)?)?;
@@ -62,7 +63,7 @@ impl Rules<'_> {
         let text = text.transpose().map_err(|error| CommandError::Input(io::Error::other(error)))?;
         let login = |text: &String| json!({"username": self.username.as_str(), "password": text}).to_string();
         let Some(text) = text.filter(|text| fits(login(text).len())) else {
-            let rule = format!("must fit into a login, which is at most {} by [server] body_limit", self.body_limit);
+            let rule = format!("must fit into a login, which is at most {} by [server] password_body_limit", self.body_limit);
             return Err(InvalidField { field: "password", rule }.into());
         };
         let password = PlainPassword::parse("password", text)?;
@@ -139,11 +140,14 @@ impl Drop for Silenced {
     }
 }
 
-/// One line without its newline; of one that is longer than `longest`, a byte more than that, so that it is seen.
+/// One line without its line ending; of one that is longer than `longest`, a byte more than that, so that it is seen.
 fn line(input: impl io::BufRead, longest: ByteSize) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     input.take(longest.as_u64().saturating_add(1)).read_until(b'\n', &mut line)?;
-    line.pop_if(|last| *last == b'\n');
+    // One line ending as Unix or Windows writes it. A carriage return by itself is as good a character as any.
+    if line.pop_if(|last| *last == b'\n').is_some() {
+        line.pop_if(|last| *last == b'\r');
+    }
     Ok(line)
 }
 

@@ -4,17 +4,32 @@
 //! none is ever printed as it is.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::io::{self, BufWriter, Stdout, Write as _};
+use std::fmt::{self, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
+use std::ops::Range;
 
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::json;
+use crate::visible::is_unseen;
+
+/// What stands between two columns.
+const GAP: usize = 2;
+
+/// How far a row's later lines are moved in.
+const INDENT: usize = 4;
+
+/// How wide a terminal is taken to be that does not say.
+const USUAL_WIDTH: usize = 80;
 
 /// Standard output in one of two forms.
 pub struct Output {
     out: BufWriter<Stdout>,
     form: Form,
+    /// How wide a line may be; behind a pipe as wide as it is.
+    width: Option<usize>,
 }
 
 /// Whom it is for.
@@ -30,7 +45,14 @@ impl Output {
     /// Standard output in this form.
     #[must_use]
     pub fn new(form: Form) -> Self {
-        Self { out: BufWriter::new(io::stdout()), form }
+        let out = io::stdout();
+        let width = out.is_terminal().then(|| {
+            tcgetwinsize(&out).map_or(USUAL_WIDTH, |size| match size.ws_col {
+                0 => USUAL_WIDTH,
+                columns => columns.into(),
+            })
+        });
+        Self { out: BufWriter::new(out), form, width }
     }
 
     /// Prints one thing: as JSON, or as the lines that `text` makes of it.
@@ -57,15 +79,20 @@ impl Output {
     /// Starts a list whose columns have these headings.
     #[must_use]
     pub fn list<const COLUMNS: usize>(&mut self, headings: [&'static str; COLUMNS]) -> List<'_, COLUMNS> {
-        List { output: self, headings, widths: headings.map(|heading| heading.chars().count()), is_begun: false }
+        let widths = headings.map(|heading| heading.chars().count());
+        List { output: self, headings, widths, lines: Vec::new(), is_begun: false }
     }
 }
 
 /// A list that is printed as its rows come: a table for people, one array for programs.
+///
+/// At a terminal, a row that is wider than it goes on on the next line, moved in, and what is wider by itself is cut.
 pub struct List<'a, const COLUMNS: usize> {
     output: &'a mut Output,
     headings: [&'static str; COLUMNS],
     widths: [usize; COLUMNS],
+    /// The columns of each line of a row, as the headings were last printed.
+    lines: Vec<Range<usize>>,
     is_begun: bool,
 }
 
@@ -96,7 +123,7 @@ impl<const COLUMNS: usize> List<'_, COLUMNS> {
             }
             self.head()?;
             for row in &rows {
-                self.line(row)?;
+                self.row(row)?;
             }
         }
         self.output.out.flush()
@@ -115,20 +142,51 @@ impl<const COLUMNS: usize> List<'_, COLUMNS> {
         self.output.out.flush()
     }
 
+    /// Prints the headings, once; again only where rows are wider than those before and so need other lines.
     fn head(&mut self) -> io::Result<()> {
-        if self.is_begun {
+        let lines = break_lines(&self.widths, self.output.width);
+        if self.lines == lines {
             return Ok(());
         }
+        self.lines = lines;
         self.is_begun = true;
-        self.line(&self.headings.map(str::to_owned))
+        self.row(&self.headings.map(str::to_owned))
     }
 
-    fn line(&mut self, cells: &[String; COLUMNS]) -> io::Result<()> {
-        let mut line = String::new();
-        for (cell, width) in cells.iter().zip(self.widths) {
-            let _ = write!(line, "{cell:width$}  ");
+    fn row(&mut self, cells: &[String; COLUMNS]) -> io::Result<()> {
+        for columns in &self.lines {
+            let start = if columns.start == 0 { 0 } else { INDENT };
+            let room = self.output.width.map_or(usize::MAX, |width| width.saturating_sub(start).max(1));
+            let mut line = " ".repeat(start);
+            for (cell, width) in cells.iter().zip(self.widths).take(columns.end).skip(columns.start) {
+                let _ = write!(line, "{:1$}", cut(cell, room), width.min(room) + GAP);
+            }
+            writeln!(self.output.out, "{}", line.trim_end())?;
         }
-        writeln!(self.output.out, "{}", line.trim_end())
+        Ok(())
+    }
+}
+
+/// Which columns stand on each line of a row.
+fn break_lines(widths: &[usize], width: Option<usize>) -> Vec<Range<usize>> {
+    let mut lines = Vec::new();
+    let (mut first, mut end) = (0, 0);
+    for (column, needed) in widths.iter().enumerate() {
+        if column > first && width.is_some_and(|width| end + GAP + needed > width) {
+            lines.push(first..column);
+            (first, end) = (column, INDENT);
+        }
+        end += needed + if column > first { GAP } else { 0 };
+    }
+    lines.push(first..widths.len());
+    lines
+}
+
+/// The start of a text where there is no room for all of it.
+fn cut(text: &str, room: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(room) {
+        None => Cow::Borrowed(text),
+        Some(_) => Cow::Owned(text.chars().take(room - 1).chain(['…']).collect()),
     }
 }
 
@@ -142,17 +200,45 @@ pub fn pairs(pairs: &[(&str, String)]) -> String {
     })
 }
 
-/// A text as a terminal may show it: without control characters, and without those that turn the direction of a line or
-/// are not seen at all, so that two texts that look the same are.
+/// A text as a terminal may show it: without characters that it would obey or not show, so that two texts that look the
+/// same are.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unprintable) {
+    escape(text, |out, c| write!(out, "{}", c.escape_default()))
+}
+
+/// JSON that a terminal may show. Where JSON itself lets such a character stand, it is in a string, and may be escaped.
+///
+/// # Errors
+/// Only when a value's own `Serialize` fails.
+pub fn to_json<T: Serialize + ?Sized>(thing: &T) -> io::Result<String> {
+    let json = String::from_utf8(json::to_vec(thing)?).map_err(io::Error::other)?;
+    // Beyond the first plane JSON knows only the two halves of UTF-16.
+    let halves = |out: &mut String, c: char| {
+        c.encode_utf16(&mut [0; 2]).iter().try_for_each(|half| write!(out, "\\u{half:04x}"))
+    };
+    Ok(escape(&json, halves).into_owned())
+}
+
+/// A string, a number, a truth or a list of them as TOML that a terminal may show. TOML writes them as JSON does, but for
+/// what is beyond the first plane.
+///
+/// # Errors
+/// Never: such a value is always written.
+pub fn to_toml(value: &Value) -> io::Result<String> {
+    let json = String::from_utf8(json::to_vec(value)?).map_err(io::Error::other)?;
+    Ok(escape(&json, |out, c| write!(out, "\\U{:08x}", u32::from(c))).into_owned())
+}
+
+fn escape(text: &str, mut write: impl FnMut(&mut String, char) -> fmt::Result) -> Cow<'_, str> {
+    if !text.contains(is_unseen) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_unprintable(c) {
-            let _ = write!(out, "{}", c.escape_default());
+        if is_unseen(c) {
+            // A string takes whatever is written.
+            let _ = write(&mut out, c);
         } else {
             out.push(c);
         }
@@ -160,49 +246,34 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// JSON that a terminal may show. Where JSON itself lets such a character stand, it is in a string, and may be escaped.
-/// So is a string of TOML, which knows the same escapes.
-///
-/// # Errors
-/// Only when a value's own `Serialize` fails.
-pub fn to_json<T: Serialize + ?Sized>(thing: &T) -> io::Result<String> {
-    let json = String::from_utf8(json::to_vec(thing)?).map_err(io::Error::other)?;
-    if !json.contains(is_unprintable) {
-        return Ok(json);
-    }
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_unprintable(c) {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
-        } else {
-            out.push(c);
-        }
-    }
-    Ok(out)
-}
-
-/// None is beyond the four digits that JSON and TOML both have for it.
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-        )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_row_is_broken_between_columns_where_the_terminal_ends() {
+        let sessions = [16, 24, 24, 24, 9, 100];
+        for enough in [None, Some(207)] {
+            let lines = break_lines(&sessions, enough);
+            assert!(lines.len() == 1 && lines[0] == (0..6), "{lines:?}");
+        }
+        assert_eq!(break_lines(&sessions, Some(206)), [0..5, 5..6]);
+        assert_eq!(break_lines(&sessions, Some(80)), [0..3, 3..5, 5..6]);
+        assert_eq!(break_lines(&sessions, Some(10)), [0..1, 1..2, 2..3, 3..4, 4..5, 5..6]);
+        assert_eq!((cut("12345", 5), cut("ünïcödé", 5)), ("12345".into(), "ünïc…".into()));
+    }
+
+    #[test]
     fn no_control_character_reaches_a_terminal() {
-        let nasty = "a\u{1b}[31mb\r\n\u{9b}c\u{7f}\u{202e}ü\u{200b}\u{feff}";
-        let shown = "a\\u{1b}[31mb\\r\\n\\u{9b}c\\u{7f}\\u{202e}ü\\u{200b}\\u{feff}";
+        let nasty = "a\u{1b}[31mb\r\n\u{9b}c\u{7f}\u{202e}ü\u{200b}\u{feff}\u{3164}\u{e0041}";
+        let shown = "a\\u{1b}[31mb\\r\\n\\u{9b}c\\u{7f}\\u{202e}ü\\u{200b}\\u{feff}\\u{3164}\\u{e0041}";
         assert_eq!(printable(nasty), shown);
         let json = to_json(nasty).unwrap();
-        assert!(!json.contains(is_unprintable), "{json}");
+        assert!(!json.contains(is_unseen), "{json}");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), nasty);
+        let toml = format!("a = {}", to_toml(&nasty.into()).unwrap());
+        assert!(!toml.contains(is_unseen), "{toml}");
+        assert_eq!(toml::from_str::<Value>(&toml).unwrap()["a"], nasty);
         assert_eq!(pairs(&[("a", "x\ny".to_owned()), ("long", String::new())]), "a     x\\ny\nlong\n");
     }
 }

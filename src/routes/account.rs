@@ -84,10 +84,11 @@ pub(super) const ATTEMPTS: usize = 2;
 
 /// Make an account and its first token
 #[utoipa::path(
-    post, path = "/api/register", operation_id = "register", tag = "account", request_body = RegisterRequest,
+    post, path = "/api/register", operation_id = "register", tag = "account", request_body(content = RegisterRequest, example = json!({"username": "AzureDiamond", "password": "hunter2"})),
     responses(
         (status = 201, description = "The account is made", body = SessionResponse),
-        (status = 400, description = "The name is taken, or a field breaks its rule", body = ErrorResponse),
+        (status = 400, description = "The name is taken, or a field breaks its rule", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: column username is not unique"})),
         (status = 429, description = "Too many registrations from this address; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
@@ -132,11 +133,13 @@ pub(super) async fn register(
 
 /// Get a new token for an account
 #[utoipa::path(
-    post, path = "/api/login", operation_id = "log_in", tag = "account", request_body = LoginRequest,
+    post, path = "/api/login", operation_id = "log_in", tag = "account", request_body(content = LoginRequest, example = json!({"username": "AzureDiamond", "password": "hunter2"})),
     responses(
         (status = 200, description = "A new session", body = SessionResponse),
-        (status = 400, description = "A field is missing or mistyped", body = ErrorResponse),
-        (status = 401, description = "No account that may be used has this name and this password", body = ErrorResponse),
+        (status = 400, description = "A field is missing or mistyped", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: password is required"})),
+        (status = 401, description = "No account that may be used has this name and this password", body = ErrorResponse,
+            example = json!({"error": "The username or the password is wrong."})),
         (status = 429, description = "Too many attempts from this address or on this account; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]

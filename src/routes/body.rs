@@ -176,12 +176,15 @@ impl UnreadBody {
     }
 }
 
+/// What is said of a body that is not JSON by its content type.
+pub(super) const NOT_JSON: &str = "The body must have the Content-Type application/json.";
+
 /// JSON, and not compressed: what is never inflated cannot be a bomb.
 fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut types = headers.get_all(CONTENT_TYPE).peekable();
     let is_json = types.peek().is_some() && types.all(|value| value.to_str().is_ok_and(is_json));
     if !is_json {
-        return Err(ApiError::UnsupportedMediaType { why: "The body must have the Content-Type application/json." });
+        return Err(ApiError::UnsupportedMediaType { why: NOT_JSON });
     }
     let is_plain = headers.get_all(CONTENT_ENCODING).all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
     if !is_plain {

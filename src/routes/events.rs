@@ -65,7 +65,8 @@ impl From<Event> for EventShape {
     ),
     responses(
         (status = 200, description = "A page; `Link` says where the next one is", body = [EventShape]),
-        (status = 400, description = "A parameter cannot be", body = ErrorResponse),
+        (status = 400, description = "A parameter cannot be", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: limit must be a whole number from 1 to 100"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
@@ -91,7 +92,8 @@ pub(super) async fn list_own(
     ),
     responses(
         (status = 200, description = "A page; `Link` says where the next one is", body = [EventShape]),
-        (status = 400, description = "A parameter cannot be", body = ErrorResponse),
+        (status = 400, description = "A parameter cannot be", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: limit must be a whole number from 1 to 100"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 403, description = "The caller is no staff", body = ErrorResponse),
     ),

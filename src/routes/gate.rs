@@ -1,7 +1,7 @@
 //! Who is let through to a password check, and what is noted of those who are not.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -12,6 +12,10 @@ use crate::metrics::{Metrics, Reason};
 use crate::refusals::Refusals;
 use crate::repository::Repository;
 use crate::user::Username;
+
+/// Whoever tries things out meets a limit soon, and so do all together who come through a proxy that is not named. Both are
+/// told once what to do.
+static LOOPBACK_HINT: Once = Once::new();
 
 /// How long it takes to find out where an account has logged in from, as far as anyone outside can tell.
 const LOOK_TAKES: Duration = Duration::from_millis(10);
@@ -95,6 +99,14 @@ impl Gate {
     ) -> ApiError {
         if let Some(metrics) = &self.metrics {
             metrics.rejected(reason);
+        }
+        if reason == Reason::RateLimitAddress && ip.is_some_and(|ip| ip.to_canonical().is_loopback()) {
+            LOOPBACK_HINT.call_once(|| {
+                log::warn!(
+                    "a client on this machine has met a limit of [rate_limit]: to try things out, lift the limits with \
+                     AUTHTOKENS__RATE_LIMIT__ENABLED=false; a proxy in front is to be named in [server] trusted_proxies"
+                );
+            });
         }
         let detail = match reason {
             Reason::RateLimitAddress => "address",

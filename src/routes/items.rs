@@ -105,7 +105,8 @@ pub(super) async fn list_cellar(who: Authenticated, store: Store) -> Result<Http
     request_body(content = [i64], example = json!([1, 2, 3])),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([1, 2, 3])),
-        (status = 400, description = "An id is out of range, or there are too many; nothing is changed", body = ErrorResponse),
+        (status = 400, description = "An id is out of range, or there are too many; nothing is changed", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
@@ -125,7 +126,8 @@ pub(super) async fn replace_cellar(
     params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 1)),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([1, 2, 3])),
-        (status = 400, description = "The id is out of range, or the list is full; nothing is changed", body = ErrorResponse),
+        (status = 400, description = "The id is out of range, or the list is full; nothing is changed", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
@@ -145,7 +147,8 @@ pub(super) async fn add_to_cellar(
     params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 1)),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([1, 2, 3])),
-        (status = 400, description = "The id is out of range", body = ErrorResponse),
+        (status = 400, description = "The id is out of range", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
@@ -176,7 +179,8 @@ pub(super) async fn list_wants(who: Authenticated, store: Store) -> Result<HttpR
     request_body(content = [i64], example = json!([4, 5])),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([4, 5])),
-        (status = 400, description = "An id is out of range, or there are too many; nothing is changed", body = ErrorResponse),
+        (status = 400, description = "An id is out of range, or there are too many; nothing is changed", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
@@ -196,7 +200,8 @@ pub(super) async fn replace_wants(
     params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 4)),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([4, 5])),
-        (status = 400, description = "The id is out of range, or the list is full; nothing is changed", body = ErrorResponse),
+        (status = 400, description = "The id is out of range, or the list is full; nothing is changed", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
@@ -216,7 +221,8 @@ pub(super) async fn add_to_wants(
     params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 4)),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([4, 5])),
-        (status = 400, description = "The id is out of range", body = ErrorResponse),
+        (status = 400, description = "The id is out of range", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]

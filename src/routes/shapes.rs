@@ -106,6 +106,5 @@ impl StatusResponse {
 /// How every error is answered: a sentence for a person.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ErrorResponse {
-    #[schema(example = "Invalid Data: column username is not unique")]
     error: String,
 }

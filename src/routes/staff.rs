@@ -46,7 +46,8 @@ const ENOUGH_ITEMS: usize = 64 * 1024;
     ),
     responses(
         (status = 200, description = "A page; `Link` says where the next one is. It ends sooner once its lists come to 65,536 items", body = [UserResponse]),
-        (status = 400, description = "A parameter cannot be", body = ErrorResponse),
+        (status = 400, description = "A parameter cannot be", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: is_active must be true or false"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 403, description = "The caller is no staff", body = ErrorResponse),
     ),
@@ -129,11 +130,13 @@ impl Request for AccountRequest {
 
 /// Deactivate, activate, promote or demote an account, or set its password
 #[utoipa::path(
-    patch, path = "/api/users/{username}", operation_id = "change_account", tag = "staff", security(("Token" = [])), request_body = AccountRequest,
+    patch, path = "/api/users/{username}", operation_id = "change_account", tag = "staff", security(("Token" = [])),
+    request_body(content = AccountRequest, example = json!({"is_active": true})),
     params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
     responses(
         (status = 200, description = "The account with all of the changes", body = UserResponse),
-        (status = 400, description = "A field breaks its rule or may not be set here; nothing is changed", body = ErrorResponse),
+        (status = 400, description = "A field breaks its rule or may not be set here; nothing is changed", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: is_active must be true or false"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 403, description = "The caller may not do this to this account, or is the account", body = ErrorResponse),
         (status = 404, description = "There is no account of this name", body = ErrorResponse),
@@ -192,7 +195,8 @@ pub(super) async fn change(
     params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
     responses(
         (status = 200, description = "All of it is gone", body = StatusResponse),
-        (status = 400, description = "It is called `tokens`: such an account is deleted at the command line", body = ErrorResponse),
+        (status = 400, description = "It is called `tokens`: such an account is deleted at the command line", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: an account of this name is deleted at the command line"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 403, description = "The caller is no superuser, or is the account", body = ErrorResponse),
         (status = 404, description = "There is no account of this name", body = ErrorResponse),

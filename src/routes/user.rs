@@ -165,10 +165,12 @@ fn refuse_changes(rest: &Rest, user: UserResponse) -> Result<(), ApiError> {
 
 /// Change any fields of the profile; the others stay
 #[utoipa::path(
-    patch, path = "/api/user", operation_id = "update_user", tag = "user", security(("Token" = [])), request_body = ProfileRequest,
+    patch, path = "/api/user", operation_id = "update_user", tag = "user", security(("Token" = [])),
+    request_body(content = ProfileRequest, example = json!({"address": "123 N Main St.", "address2": "#100", "city": "Chicago", "state": "IL", "zipcode": "60647"})),
     responses(
         (status = 200, description = "The user with all of the changes", body = UserResponse),
-        (status = 400, description = "A field breaks its rule or may not be set here; nothing is changed", body = ErrorResponse),
+        (status = 400, description = "A field breaks its rule or may not be set here; nothing is changed", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: username cannot be set here"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
@@ -198,11 +200,13 @@ impl Request for DeleteRequest {}
 
 /// Delete the account, its lists and its tokens
 #[utoipa::path(
-    delete, path = "/api/user", operation_id = "delete_user", tag = "user", security(("Token" = [])), request_body = DeleteRequest,
+    delete, path = "/api/user", operation_id = "delete_user", tag = "user", security(("Token" = [])),
+    request_body(content = DeleteRequest, example = json!({"password": "hunter2"})),
     responses(
         (status = 200, description = "All of it is gone", body = StatusResponse),
         (status = 409, description = "It is the last superuser", body = ErrorResponse),
-        (status = 400, description = "The password is missing or wrong", body = ErrorResponse),
+        (status = 400, description = "The password is missing or wrong", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: password is wrong"})),
         (status = 429, description = "Too many wrong passwords; `Retry-After` says when to try again", body = ErrorResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
@@ -241,10 +245,12 @@ impl Request for PasswordRequest {}
 
 /// Change the password; every other token ends
 #[utoipa::path(
-    post, path = "/api/user/password", operation_id = "change_password", tag = "user", security(("Token" = [])), request_body = PasswordRequest,
+    post, path = "/api/user/password", operation_id = "change_password", tag = "user", security(("Token" = [])),
+    request_body(content = PasswordRequest, example = json!({"current_password": "hunter2", "new_password": "correct horse battery staple"})),
     responses(
         (status = 200, description = "The password is changed, and every session but this one is over", body = StatusResponse),
-        (status = 400, description = "The current password is wrong, or the new one will not do", body = ErrorResponse),
+        (status = 400, description = "The current password is wrong, or the new one will not do", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: current_password is wrong"})),
         (status = 429, description = "Too many wrong passwords; `Retry-After` says when to try again", body = ErrorResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),

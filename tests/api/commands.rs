@@ -150,15 +150,29 @@ fn a_password_that_is_set_ends_the_tokens_and_the_old_password() {
 #[test]
 fn a_password_is_exactly_the_first_line_of_standard_input_and_keeps_the_policy() {
     let place = Place::new();
-    place.said_to(" pä ss\t\r\nsecond\n", "user create a");
-    place.said_to("no newline", "user create b");
+    place.said_to(" pä ss\t\nsecond\n", "user create a");
     let server = place.server();
-    assert_eq!(log_in(&server, "a", " pä ss\t\r").0, 200);
-    assert_eq!(log_in(&server, "b", "no newline").0, 200);
+    assert_eq!(log_in(&server, "a", " pä ss\t").0, 200);
+    // Exactly one line ending is none of it, LF or CRLF.
+    for (n, (input, password)) in [
+        ("no newline", "no newline"),
+        ("windows\r\n", "windows"),
+        ("two\r\r\n", "two\r"),
+        ("mac\r", "mac\r"),
+        ("inside\rof it\n", "inside\rof it"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        place.said_to(input, &format!("user create b{n}"));
+        assert_eq!(log_in(&server, &format!("b{n}"), password).0, 200, "{input:?}");
+        place.said(&format!("user delete b{n} --yes"));
+    }
 
     for (input, sentence) in [
         ("", "the password must not be empty"),
         ("\n", "the password must not be empty"),
+        ("\r\n", "the password must not be empty"),
         ("short\n", "the password must be at least 8 characters"),
         ("Password1\n", "the password must not be one of the most common passwords"),
     ] {
@@ -176,8 +190,8 @@ fn a_password_is_exactly_the_first_line_of_standard_input_and_keeps_the_policy()
             child.wait_with_output()
         });
     assert_eq!(output.unwrap().status.code(), Some(1), "not UTF-8");
-    assert_eq!(names(&place.json("user list")), ["a", "b"]);
-    assert_eq!(log_in(&server, "a", " pä ss\t\r").0, 200, "nothing has changed");
+    assert_eq!(names(&place.json("user list")), ["a"]);
+    assert_eq!(log_in(&server, "a", " pä ss\t").0, 200, "nothing has changed");
 }
 
 #[test]
@@ -516,7 +530,7 @@ fn nothing_that_is_printed_holds_a_secret_or_a_control_character() {
         server.ask(&credentials("/api/login", "bob"));
     }
     let sqlite = place.sqlite();
-    let nasty = "x\u{1b}[2J\u{9b}31m\r\n\u{202e}y";
+    let nasty = "x\u{1b}[2J\u{9b}31m\r\n\u{202e}\u{3164}\u{e0041}y";
     sqlite.execute("UPDATE users SET email = ?1, first_name = ?1, city = ?1", [nasty]).unwrap();
     sqlite.execute("UPDATE tokens SET user_agent = ?1", [nasty]).unwrap();
     sqlite.execute("UPDATE events SET detail = ?1, actor = ?1", [nasty]).unwrap();
@@ -524,7 +538,7 @@ fn nothing_that_is_printed_holds_a_secret_or_a_control_character() {
     for arguments in ["user list", "user show bob", "token list bob", "events", "config show", "user promote bob"] {
         for form in ["", " --json"] {
             let said = place.said(&format!("{arguments}{form}"));
-            let is_bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            let is_bad = |c: char| c != '\n' && authtokens::visible::is_unseen(c);
             assert!(!said.contains(is_bad), "{arguments}: {said:?}");
             for secret in ["hunter2", "bcrypt-sha256", digest.as_str()] {
                 assert!(!said.contains(secret), "{arguments}: {said}");
@@ -532,7 +546,7 @@ fn nothing_that_is_printed_holds_a_secret_or_a_control_character() {
         }
     }
     assert_eq!(place.json("user show bob")["email"], nasty, "programs get it as it is");
-    assert!(place.said("user list").contains("x\\u{1b}[2J\\u{9b}31m\\r\\n\\u{202e}y"));
+    assert!(place.said("user list").contains("x\\u{1b}[2J\\u{9b}31m\\r\\n\\u{202e}\\u{3164}\\u{e0041}y"));
 }
 
 #[test]
@@ -649,6 +663,12 @@ fn the_configuration_is_shown_with_where_each_value_comes_from_and_reads_back_as
     assert_eq!(json["database"]["path"], json!({"value": "other.db", "origin": "flag --database"}));
 
     fs::write(place.path().join("effective.toml"), &toml).unwrap();
+    let shown_again = place.json("config show --database x\u{e0041}\u{202e}.db");
+    assert_eq!(shown_again["database"]["path"]["value"], "x\u{e0041}\u{202e}.db");
+    fs::write(place.path().join("odd.toml"), place.said("config show --database x\u{e0041}\u{202e}.db")).unwrap();
+    let read_back = place.json("config show --config odd.toml");
+    assert_eq!(read_back["database"]["path"]["value"], "x\u{e0041}\u{202e}.db", "TOML has an escape of its own for it");
+
     let mut command = authtokens(place.path());
     let again = String::from_utf8(run(command.args(["--config", "effective.toml", "config", "show"])).stdout).unwrap();
     let values =
@@ -818,6 +838,144 @@ const COMMANDS: [&str; 20] = [
     "manual",
 ];
 
+/// What a command prints at a terminal that is so wide.
+fn said_at_a_terminal(place: &Place, width: usize, arguments: &str) -> Option<String> {
+    let inside = format!("stty cols {width} && {} {arguments}", env!("CARGO_BIN_EXE_authtokens"));
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &inside, "/dev/null"]).current_dir(place.path()).stdin(Stdio::null());
+    terminal.env("SHELL", "/bin/sh").env("AUTHTOKENS_CONFIG", "/dev/null");
+    let Ok(output) = terminal.output() else {
+        eprintln!("there is no script(1) that gives a terminal: nothing is tried");
+        return None;
+    };
+    let said = String::from_utf8(output.stdout).unwrap().replace("\r\n", "\n");
+    assert!(output.status.success(), "{said}");
+    Some(said)
+}
+
+#[test]
+fn a_list_fits_the_terminal_and_is_whole_behind_a_pipe() {
+    let place = Place::with_accounts();
+    let server = place.server();
+    token_of(&server.ask(&credentials("/api/login", "bob")));
+    let sqlite = place.sqlite();
+    sqlite.execute("UPDATE users SET email = 'bob@mail.example.org'", []).unwrap();
+    let agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120 Safari/537.36";
+    sqlite
+        .execute("UPDATE tokens SET user_agent = ?1, ip = '2001:db8:1111:2222:3333:4444:5555:6666'", [agent])
+        .unwrap();
+    for (arguments, last) in [("user list", "EMAIL"), ("token list bob", "USER AGENT"), ("events", "DETAIL")] {
+        let piped = place.said(arguments);
+        let headings = piped.lines().next().unwrap();
+        assert!(headings.ends_with(last), "{piped}");
+        for width in [80, 40] {
+            let Some(said) = said_at_a_terminal(&place, width, arguments) else { return };
+            for line in said.lines() {
+                assert!(line.chars().count() <= width, "{width}: {said}");
+            }
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(words(&said)[..words(headings).len()], words(headings), "{said}");
+            // Nothing is left out but the end of what is wider than the terminal.
+            for word in words(&piped).iter().filter(|word| word.len() < 36 && !agent.contains(*word)) {
+                assert!(said.contains(word), "{word} in {said}");
+            }
+        }
+        let Some(said) = said_at_a_terminal(&place, 300, arguments) else { return };
+        assert_eq!(said, piped);
+    }
+    assert!(place.said("token list bob").contains(agent));
+    let Some(said) = said_at_a_terminal(&place, 80, "token list bob") else { return };
+    assert!(said.contains("Mozilla/5.0") && said.contains('…'), "{said}");
+}
+
+#[test]
+fn help_fits_the_terminal_and_is_never_wider_than_a_page() {
+    let place = Place::new();
+    let commands = COMMANDS.iter().copied().chain(["", "user", "token", "config"]);
+    for command in commands {
+        for (columns, width) in [("", 100), ("200", 100), ("80", 80)] {
+            let output = run(place.command(&format!("{command} --help")).env("COLUMNS", columns));
+            let help = String::from_utf8(output.stdout).unwrap();
+            assert!(help.contains("Usage: authtokens"), "{help}");
+            for line in help.lines() {
+                assert!(line.chars().count() <= width, "{command}: {line}");
+            }
+        }
+    }
+    assert!(place.said("--help").contains("  curl -H 'Content-Type: application/json' \\\n    -d '{"), "to be copied");
+}
+
+#[test]
+fn the_manual_has_the_sections_that_people_look_for() {
+    let manual = Place::new().said("manual");
+    for section in [
+        "NAME",
+        "SYNOPSIS",
+        "DESCRIPTION",
+        "OPTIONS",
+        "COMMANDS",
+        "\"EXIT STATUS\"",
+        "ENVIRONMENT",
+        "FILES",
+        "EXAMPLES",
+    ] {
+        assert_eq!(manual.matches(&format!("\n.SH {section}\n")).count(), 1, "{section}");
+    }
+    for said in ["AUTHTOKENS_CONFIG", "RUST_LOG", "/etc/authtokens/config.toml", "data/authtokens.db", "\n.B 130\n"] {
+        assert!(manual.contains(said), "{said}");
+    }
+}
+
+#[test]
+fn the_start_tells_where_it_listens_and_where_the_calls_are_explained() {
+    let place = Place::new();
+    for listen in [":0", "localhost:0"] {
+        let mut server = Server::start(place.path(), |command| {
+            command.args(["serve", "--listen", listen]);
+        });
+        server.signal("TERM");
+        server.wait();
+        let said = server.log();
+        let address = said.split("listens on ").nth(1).unwrap().split_whitespace().next().unwrap();
+        assert!(address.starts_with("http://127.0.0.1:"), "{said}");
+        assert!(said.contains(&format!("{address}/docs\n")), "{said}");
+    }
+    let (code, sentence) = place.refused("serve --listen example.org:80");
+    assert!(code == 2 && sentence.ends_with("no other name is looked up"), "{sentence}");
+}
+
+#[test]
+fn a_filter_of_the_log_that_means_nothing_is_told_and_silences_nothing() {
+    let place = Place::new();
+    for (filter, is_told, is_logged) in
+        [("inof", true, true), ("authtokens::acess=off", true, true), ("", false, true), ("warn", false, false)]
+    {
+        let mut server = Server::start(place.path(), |command| {
+            command.env("RUST_LOG", filter);
+        });
+        server.signal("TERM");
+        server.wait();
+        let said = server.log();
+        assert_eq!(said.contains(" WARN  authtokens::logging RUST_LOG is not understood"), is_told, "{filter}: {said}");
+        assert_eq!(said.contains(" INFO  authtokens::startup stopped"), is_logged, "{filter}: {said}");
+    }
+}
+
+#[test]
+fn whoever_meets_a_limit_on_this_machine_is_told_once_how_to_lift_it() {
+    let place = Place::new();
+    let mut server = Server::start(place.path(), |command| {
+        command.env("AUTHTOKENS__RATE_LIMIT__ENABLED", "true").env("AUTHTOKENS__RATE_LIMIT__REGISTER", "1 per 1h");
+    });
+    let statuses = ["a", "b", "c"].map(|name| server.ask(&credentials("/api/register", name)).status());
+    assert_eq!(statuses, [201, 429, 429]);
+    server.signal("TERM");
+    server.wait();
+    let said = server.log();
+    assert_eq!(said.matches("AUTHTOKENS__RATE_LIMIT__ENABLED=false").count(), 1, "{said}");
+    assert!(said.contains("[server] trusted_proxies"), "{said}");
+}
+
 #[test]
 fn every_command_is_helped_and_stands_in_the_manual_and_the_completions() {
     let place = Place::new();
@@ -836,7 +994,9 @@ fn every_command_is_helped_and_stands_in_the_manual_and_the_completions() {
         }
     }
     for command in ["create", "set-password"] {
-        assert!(place.said(&format!("user {command} --help")).contains("first line of standard input"));
+        let help = place.said(&format!("user {command} --help"));
+        let words: Vec<&str> = help.split_whitespace().collect();
+        assert!(words.join(" ").contains("first line of standard input"), "{help}");
     }
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "asking makes no file");
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use authtokens::routes::PATHS;
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
-use crate::helpers::TestApp;
+use crate::helpers::{TestApp, UNKNOWN_TOKEN, error_of};
 
 /// What is in the route table and is no call of the API: the documentation itself.
 const NOT_CALLS: [&str; 3] = ["/api/openapi.json", "/docs", "/docs/{file}"];
@@ -87,28 +88,242 @@ fn the_committed_document_is_the_one_that_is_served() {
     assert!(committed == served, "docs/openapi.json is stale: run UPDATE_OPENAPI=1 cargo test the_committed_document");
 }
 
-#[tokio::test]
-async fn the_pages_come_whole_from_the_binary_with_and_without_a_trailing_slash() {
+/// The calls of the document: its method, its path and what is said of it.
+fn operations(document: &Value) -> Vec<(Method, String, Value)> {
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            operations.push((method, path.clone(), operation.clone()));
+        }
+    }
+    operations
+}
+
+/// What a page shows as the example of a content: its own, its schema's, or one put together from the schema's parts.
+fn example_of(document: &Value, content: &Value) -> Value {
+    let own = content["examples"].as_object().and_then(|examples| examples.values().next()).map(|one| &one["value"]);
+    own.or(content.get("example")).cloned().unwrap_or_else(|| example_of_schema(document, &content["schema"]))
+}
+
+fn example_of_schema(document: &Value, schema: &Value) -> Value {
+    if let Some(name) = schema["$ref"].as_str() {
+        return example_of_schema(document, document.pointer(&name[1..]).unwrap());
+    }
+    if let Some(example) = schema.get("example").or(schema.get("default")) {
+        return example.clone();
+    }
+    match schema["type"].as_str() {
+        Some("object") => schema["properties"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, schema)| (name.clone(), example_of_schema(document, schema)))
+            .collect(),
+        Some("array") => json!([example_of_schema(document, &schema["items"])]),
+        Some("boolean") => json!(true),
+        Some("integer" | "number") => json!(0),
+        _ => json!("string"),
+    }
+}
+
+/// A server with the account of the examples, its token, and the token of a superuser.
+async fn with_the_examples_account() -> (TestApp, String, String) {
     let app = TestApp::spawn();
-    for path in ["/docs", "/docs/"] {
+    let admin = app.new_user("Admin").await;
+    let token = app.new_user("AzureDiamond").await;
+    app.set("Admin", "is_superuser = 1");
+    (app, token, admin)
+}
+
+#[tokio::test]
+async fn every_example_of_a_body_is_taken_as_it_stands_and_gives_nobody_a_right_or_a_password() {
+    let document = document(&TestApp::spawn()).await;
+    let mut tried = 0;
+    for (method, path, operation) in operations(&document) {
+        let content = &operation["requestBody"]["content"]["application/json"];
+        if content.is_null() {
+            continue;
+        }
+        let body = example_of(&document, content);
+        let (app, token, admin) = with_the_examples_account().await;
+        if path == "/api/register" {
+            let gone = app.ask(Method::DELETE, "/api/users/AzureDiamond", &admin, None).await;
+            assert_eq!(gone.status(), 200);
+        }
+        let is_of_staff = path.starts_with("/api/users");
+        let before = app.rows("SELECT password_hash, is_active, is_staff, is_superuser FROM users ORDER BY username");
+        let response = app
+            .ask(
+                method.clone(),
+                &path.replace("{username}", "AzureDiamond"),
+                if is_of_staff { &admin } else { &token },
+                Some(&body),
+            )
+            .await;
+        assert!(response.status().is_success(), "{method} {path} {body}: {}", response.text().await.unwrap());
+        if is_of_staff {
+            let after =
+                app.rows("SELECT password_hash, is_active, is_staff, is_superuser FROM users ORDER BY username");
+            assert_eq!(after, before, "{method} {path} {body}");
+        }
+        tried += 1;
+    }
+    assert_eq!(tried, 8);
+}
+
+#[tokio::test]
+async fn every_error_is_shown_with_the_sentence_that_is_really_answered() {
+    let (app, token, admin) = with_the_examples_account().await;
+    let document = document(&app).await;
+    let azure = json!({"username": "AzureDiamond", "password": "hunter2"});
+    let provoked = [
+        ("POST /api/register", 400, "/api/register", Some(azure)),
+        ("POST /api/login", 400, "/api/login", Some(json!({"username": "AzureDiamond"}))),
+        ("POST /api/login", 401, "/api/login", Some(json!({"username": "AzureDiamond", "password": "x"}))),
+        ("PATCH /api/user", 400, "/api/user", Some(json!({"username": "x"}))),
+        ("DELETE /api/user", 400, "/api/user", Some(json!({"password": "x"}))),
+        (
+            "POST /api/user/password",
+            400,
+            "/api/user/password",
+            Some(json!({"current_password": "x", "new_password": "y"})),
+        ),
+        ("PUT /api/user/cellar", 400, "/api/user/cellar", Some(json!([0]))),
+        ("PUT /api/user/wants", 400, "/api/user/wants", Some(json!([0]))),
+        ("PUT /api/user/cellar/{item_id}", 400, "/api/user/cellar/0", None),
+        ("PUT /api/user/wants/{item_id}", 400, "/api/user/wants/0", None),
+        ("DELETE /api/user/cellar/{item_id}", 400, "/api/user/cellar/0", None),
+        ("DELETE /api/user/wants/{item_id}", 400, "/api/user/wants/0", None),
+        ("GET /api/user/events", 400, "/api/user/events?limit=0", None),
+        ("GET /api/events", 400, "/api/events?limit=0", None),
+        ("GET /api/users", 400, "/api/users?is_active=x", None),
+        ("PATCH /api/users/{username}", 400, "/api/users/AzureDiamond", Some(json!({"is_active": "x"}))),
+        ("DELETE /api/users/{username}", 400, "/api/users/tokens", None),
+        // Those that are the same everywhere.
+        ("GET /api/users", 403, "/api/users", None),
+        ("GET /api/users/{username}", 404, "/api/users/nobody", None),
+    ];
+    for (call, status, path, body) in provoked {
+        let (method, of) = call.split_once(' ').unwrap();
+        let is_of_staff = (path.starts_with("/api/users") || path.starts_with("/api/events")) && status != 403;
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let token = if is_of_staff { &admin } else { &token };
+        let response = app.ask(method.clone(), path, token, body.as_ref()).await;
+        let documented =
+            &document["paths"][of][method.as_str().to_lowercase()]["responses"][status.to_string()]["content"];
+        let error = error_of(response, status).await;
+        assert_eq!(documented["application/json"]["example"], json!({"error": error}), "{call} {status}");
+    }
+    let mut own = BTreeSet::new();
+    for (method, path, operation) in operations(&document) {
+        for (status, answer) in operation["responses"].as_object().unwrap() {
+            if status.starts_with(['4', '5']) {
+                let sentence = answer["content"]["application/json"]["example"]["error"].as_str();
+                assert!(sentence.is_some_and(|text| text.len() > 10), "{method} {path} {status}: {answer}");
+                if status == "400" {
+                    own.insert(format!("{method} {path}"));
+                }
+            }
+        }
+    }
+    assert_eq!(own.len(), 16, "each is provoked above: {own:?}");
+    let unknown = error_of(app.ask(Method::GET, "/api/user", UNKNOWN_TOKEN, None).await, 401).await;
+    let shown = &document["paths"]["/api/user"]["get"]["responses"]["401"]["content"]["application/json"]["example"];
+    assert_eq!(shown, &json!({"error": unknown}));
+}
+
+#[tokio::test]
+async fn the_page_and_its_files_come_whole_from_the_binary_with_and_without_a_trailing_slash() {
+    let app = TestApp::spawn();
+    for path in ["/docs", "/docs/", "/docs/index.html"] {
         let response = app.client.get(app.url(path)).send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
         let html = response.text().await.unwrap();
         assert!(html.contains("<base href=\"/docs/\">"), "{html}");
+        assert!(html.contains("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"), "{html}");
         assert!(!html.contains("http://") && !html.contains("https://"), "nothing from elsewhere: {html}");
         let mut files = 0;
-        for link in html.split(&['"', '\''][..]).filter(|text| text.starts_with("./")) {
-            let file = app.client.get(app.url(&format!("/docs/{}", &link[2..]))).send().await.unwrap();
+        for link in links(&html) {
+            let file = app.client.get(app.url(&link)).send().await.unwrap();
             assert_eq!(file.status(), 200, "{link}");
             assert_eq!(file.headers()["x-content-type-options"], "nosniff");
             files += 1;
         }
-        assert!(files >= 4, "{html}");
+        assert_eq!(files, 5, "{html}");
     }
-    let start = app.client.get(app.url("/docs/swagger-initializer.js")).send().await.unwrap().text().await.unwrap();
+    let start = app.client.get(app.url("/docs/page.js")).send().await.unwrap().text().await.unwrap();
     assert!(start.contains("/api/openapi.json"), "{start}");
-    for missing in ["/docs/none.js", "/docs/..%2fconfig.toml"] {
+    for missing in ["/docs/none.js", "/docs/..%2fconfig.toml", "/docs/page.html"] {
         assert_eq!(app.client.get(app.url(missing)).send().await.unwrap().status(), 404, "{missing}");
     }
+}
+
+/// The files that the page asks for.
+fn links(html: &str) -> Vec<String> {
+    let links = html.split('"').filter_map(|text| text.strip_prefix("./"));
+    links.map(|link| format!("/docs/{link}")).collect()
+}
+
+#[tokio::test]
+async fn a_browser_keeps_the_pages_files_for_a_day_and_asks_of_the_page_whether_it_has_changed() {
+    let app = TestApp::spawn();
+    let html = app.client.get(app.url("/docs")).send().await.unwrap().text().await.unwrap();
+    let mut paths: Vec<(String, &str)> = links(&html).into_iter().map(|link| (link, "public, max-age=86400")).collect();
+    assert!(paths.iter().all(|(path, _)| path.contains("?v=")), "{paths:?}");
+    paths.push(("/docs".to_owned(), "no-cache"));
+    for (path, cache_control) in paths {
+        let first = app.client.get(app.url(&path)).send().await.unwrap();
+        assert_eq!(first.headers()["cache-control"], cache_control, "{path}");
+        let (tag, content_type) = (first.headers()["etag"].clone(), first.headers()["content-type"].clone());
+        for (known, status) in [(tag.to_str().unwrap(), 304), ("W/\"other\"", 200), ("\"a\", *", 200), ("*", 304)] {
+            let again = app.client.get(app.url(&path)).header("If-None-Match", known).send().await.unwrap();
+            assert_eq!(again.status(), status, "{path} {known}");
+            for (name, value) in [("etag", &tag), ("content-type", &content_type)] {
+                assert_eq!(&again.headers()[name], value, "{path}: a cache takes over what a 304 says");
+            }
+            assert_eq!(again.headers()["cache-control"], cache_control, "{path}");
+        }
+    }
+    for path in ["/docs/none.js", "/api/openapi.json", "/"] {
+        let response = app.client.get(app.url(path)).send().await.unwrap();
+        assert_eq!(response.headers()["cache-control"], "no-store", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_pages_large_files_are_sent_compressed_to_whoever_takes_that_and_plain_to_others() {
+    let app = TestApp::spawn();
+    for (file, longest) in [("swagger-ui-bundle.js", 500_000), ("swagger-ui.css", 40_000)] {
+        let ask = async |accepted: Option<&str>| {
+            let mut request = app.client.get(app.url(&format!("/docs/{file}")));
+            if let Some(accepted) = accepted {
+                request = request.header("Accept-Encoding", accepted);
+            }
+            let response = request.send().await.unwrap();
+            assert_eq!(response.headers()["vary"], "Accept-Encoding", "{file}");
+            let is_gzip = response.headers().get("content-encoding").map(|coding| coding == "gzip");
+            (is_gzip, response.bytes().await.unwrap())
+        };
+        let (coding, plain) = ask(None).await;
+        assert_eq!(coding, None);
+        for accepted in ["gzip", "br, gzip;q=0.5, identity;q=0.1", "gzip, deflate, br, zstd"] {
+            let (coding, gzip) = ask(Some(accepted)).await;
+            assert_eq!(coding, Some(true), "{file} {accepted}");
+            assert!(gzip.len() < longest && gzip.len() * 3 < plain.len(), "{file}: {}", gzip.len());
+            assert_eq!(inflated(&gzip), plain, "{file}");
+        }
+        for accepted in ["identity", "br", "gzip;q=0"] {
+            assert_eq!(ask(Some(accepted)).await, (None, plain.clone()), "{file} {accepted}");
+        }
+    }
+}
+
+/// What gzip(1) makes of it.
+fn inflated(gzip: &[u8]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file.gz");
+    std::fs::write(&file, gzip).unwrap();
+    std::process::Command::new("gzip").arg("-dc").arg(&file).output().unwrap().stdout
 }

@@ -281,7 +281,7 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
                 let whose = if is_on_target { ids.get(target) } else { ids.get(role) };
                 let id = whose.map_or("0123456789abcdef", String::as_str);
                 let path = template.replace("{username}", typed).replace("{id}", id).replace("{item_id}", "7");
-                let path = path.replace("{file}", "swagger-initializer.js");
+                let path = path.replace("{file}", "page.js");
                 let mut request = app.client.request(method.clone(), app.url(&path));
                 if let Some(token) = tokens.get(role) {
                     request = request.header("Authorization", format!("Token {token}"));

@@ -1,0 +1,43 @@
+//! Which characters a person sees as they are.
+//!
+//! What is stored was typed by strangers, and what is logged was sent by them. A character that a terminal obeys, or does
+//! not show, could make one text look like another.
+
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
+/// Whether the character would be obeyed, not be seen at all, or look like a space without being one. What is for private
+/// use looks like anything.
+#[must_use]
+pub fn is_unseen(c: char) -> bool {
+    use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator, PrivateUse, SpaceSeparator};
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    matches!(
+        CodePointMapData::<GeneralCategory>::new().get(c),
+        Control | Format | LineSeparator | ParagraphSeparator | PrivateUse | SpaceSeparator
+    ) || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+        // A pattern of no dots.
+        || c == '\u{2800}'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_obeyed_or_not_seen_is_unseen_and_what_people_write_is_seen() {
+        for unseen in "\0\t\n\u{1b}\u{7f}\u{85}\u{9b}\u{a0}\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{17b4}\u{17b5}\u{180b}\
+            \u{180e}\u{180f}\u{200b}\u{200f}\u{2028}\u{202e}\u{2060}\u{2066}\u{206f}\u{2800}\u{3000}\u{3164}\u{e000}\
+            \u{fe00}\u{fe0f}\u{feff}\u{ffa0}\u{fff0}\u{fffb}\u{1d173}\u{e0001}\u{e0041}\u{e007f}\u{e0100}\u{e0fff}\
+            \u{f0000}"
+            .chars()
+        {
+            assert!(is_unseen(unseen), "{unseen:?}");
+        }
+        for seen in " ~aü€жא한中あ👍\u{301}\u{fffd}".chars() {
+            assert!(!is_unseen(seen), "{seen:?}");
+        }
+    }
+}
