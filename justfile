@@ -29,7 +29,7 @@ deny:
 kill rounds="50":
     KILL_ROUNDS={{rounds}} cargo test --test api -- --nocapture every_acknowledged
 
-# Whole servers compared: the figures of the README and bench/results, forty minutes on an idle machine (--quick: minutes)
+# Whole servers compared: the figures of docs/performance.md and bench/results, forty minutes on an idle machine (--quick: minutes)
 bench *arguments:
     PYTHONPATH=bench python3 -m compare {{arguments}}
 

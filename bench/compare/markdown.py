@@ -144,7 +144,7 @@ def page(record, plots):
         ]
     lines += about_lines(about)
     lines += [f"Left out: {section}, for {why}.\n" for section, why in about.get("left_out", {}).items()]
-    lines += ["## In short\n", "The medians, as the README has them.\n", *figures(record)]
+    lines += ["## In short\n", "The medians, as docs/performance.md has them.\n", *figures(record)]
     lines += ["## Ratios\n"]
     lines += table(
         ["what", "target", "this run", ""],
@@ -183,7 +183,7 @@ def page(record, plots):
 
 
 def figures(record):
-    """The README's table: 32 connections, medians."""
+    """The table of docs/performance.md: 32 connections, medians."""
     few, users, most = record.about["users"]
 
     def rate(section, server, key="rate", **same):
