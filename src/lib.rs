@@ -34,12 +34,14 @@
 //! | [`staff`] | what staff may do to accounts, and who may do it |
 //! | [`user`], [`item`], [`session`], [`token`], [`event`], [`field`] | types that cannot hold a bad value |
 //! | [`clock`], [`memory`] | the time of day, and how much memory there is |
+//! | [`chain`] | an error with all that lies under it |
 //!
 //! `tests/house.rs` holds who may import whom.
 
 pub mod auth;
 pub mod backups;
 pub mod blocking;
+pub mod chain;
 pub mod chores;
 pub mod cli;
 pub mod clock;

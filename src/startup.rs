@@ -28,7 +28,7 @@ use crate::chores::Chores;
 use crate::clock::Clock;
 use crate::config::{Config, CorsConfig, ServerConfig};
 use crate::connection::{Connection, ConnectionSettings};
-use crate::error::Chain;
+use crate::chain::Chain;
 use crate::exchange::Common;
 use crate::last_used::LastUsed;
 use crate::limits::Limits;
