@@ -407,3 +407,15 @@ async fn another_program_that_changes_checkpoints_and_truncates_by_the_rules_doe
     assert_eq!(app.client.get(app.url("/readyz")).send().await.unwrap().status(), 200);
     assert_eq!(app.rows("PRAGMA integrity_check"), ["ok"]);
 }
+
+#[test]
+fn what_lies_under_a_failure_in_the_background_is_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("AUTHTOKENS__DATABASE__BUSY_TIMEOUT", "50ms");
+    });
+    let other = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    server.ask(&credentials("/api/login", "nobody")).assert_error(401);
+    said(&server, "1 refused attempts could not be stored: the store cannot do this now: database is locked");
+}
