@@ -23,8 +23,9 @@ use actix_web::http::header::{
 use actix_web::http::{Method, StatusCode, Uri};
 use futures_util::FutureExt as _;
 
+use crate::chain::Chain;
 use crate::connection::{ConnectionState, Refusal};
-use crate::error::{self, ApiError, Chain};
+use crate::error::{self, ApiError};
 use crate::metrics::Metrics;
 use crate::routes::Matched;
 use crate::token::hex;

@@ -35,12 +35,14 @@
 //! | [`user`], [`item`], [`session`], [`token`], [`event`], [`field`] | types that cannot hold a bad value |
 //! | [`clock`], [`memory`] | the time of day and a clock for waits, and how much memory there is |
 //! | [`visible`] | which characters are seen as they are |
+//! | [`chain`] | an error with all that lies under it |
 //!
 //! `tests/house.rs` holds who may import whom.
 
 pub mod auth;
 pub mod backups;
 pub mod blocking;
+pub mod chain;
 pub mod chores;
 pub mod cli;
 pub mod clock;

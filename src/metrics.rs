@@ -18,6 +18,7 @@ use prometheus::{
 use tokio::sync::Mutex;
 
 use crate::backups::BackupStatus;
+use crate::chain::Chain;
 use crate::clock::Timestamp;
 use crate::hashing::{HashingLoad, HashingThreads};
 use crate::repository::{Repository, StoreCounts, StoreStatistics};
@@ -310,7 +311,8 @@ impl Exposition {
             return counted.counts;
         }
         let began = Instant::now();
-        let counts = self.repository.count().await.inspect_err(|error| log::warn!("the store cannot count: {error}"));
+        let counts =
+            self.repository.count().await.inspect_err(|error| log::warn!("the store cannot count: {}", Chain(error)));
         let until = Instant::now() + COUNTS_BELIEVED_FOR.max(began.elapsed() * COUNTING_SHARE);
         last.insert(Counted { counts: counts.ok(), until }).counts
     }

@@ -24,11 +24,11 @@ use thiserror::Error;
 
 use crate::auth::Authenticator;
 use crate::backups::{BackupSettings, BackupStatus, Backups};
+use crate::chain::Chain;
 use crate::chores::{Chores, Reading};
 use crate::clock::Clock;
 use crate::config::{Config, CorsConfig, ServerConfig};
 use crate::connection::{Connection, ConnectionSettings};
-use crate::error::Chain;
 use crate::exchange::Common;
 use crate::last_used::LastUsed;
 use crate::limits::Limits;
@@ -37,7 +37,7 @@ use crate::password::{PasswordPolicy, Passwords};
 use crate::proxy::TrustedProxies;
 use crate::refusals::Refusals;
 use crate::repository::Repository;
-use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings};
+use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings, blocking_threads};
 use crate::routes::{self, BodyBudget, BodyLimits, Gate, MaxItems, Readiness};
 use crate::scrape;
 use crate::session::SessionPolicy;
@@ -315,7 +315,7 @@ fn serve(
     let cors = config.cors.clone();
     let builder = Server::build()
         .workers(workers)
-        .worker_max_blocking_threads(usize::try_from(config.database.readers).unwrap_or(1))
+        .worker_max_blocking_threads(blocking_threads(config.database.readers))
         .max_concurrent_connections(max_connections / workers)
         .shutdown_timeout(shutdown_timeout.as_secs())
         .disable_signals();

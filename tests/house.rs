@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Which of our modules each module may import. What is not listed may import anything: `startup`, `main`, `lib`.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("chain", &[]),
     ("clock", &[]),
     ("blocking", &[]),
     ("hashing", &[]),
@@ -25,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("staff", &["event", "session", "user"]),
     ("session", &["clock", "token", "user"]),
     ("last_used", &["clock", "session", "token"]),
-    ("chores", &["clock", "config", "last_used", "limits", "refusals", "repository", "session"]),
+    ("chores", &["chain", "clock", "config", "last_used", "limits", "refusals", "repository", "session"]),
     ("backups", &["clock", "hashing", "repository"]),
     ("config", &["limits", "memory", "password", "session"]),
     ("cli", &["clock", "commands", "config", "event", "repository", "session", "staff", "user"]),
@@ -33,10 +34,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "commands",
         &[
             "blocking",
+            "chain",
             "chores",
             "clock",
             "config",
-            "error",
             "event",
             "field",
             "json",
@@ -53,12 +54,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("logging", &["clock", "token", "visible"]),
     ("service_manager", &[]),
     ("password", &["field", "hashing", "user"]),
-    ("repository", &["blocking", "clock", "event", "item", "repository", "session", "staff", "token", "user"]),
+    ("repository", &["blocking", "chain", "clock", "event", "item", "repository", "session", "staff", "token", "user"]),
     ("error", &["field", "hashing", "json", "password", "repository"]),
     ("auth", &["clock", "error", "last_used", "proxy", "repository", "session", "token"]),
-    ("metrics", &["backups", "clock", "hashing", "repository"]),
+    ("metrics", &["backups", "chain", "clock", "hashing", "repository"]),
     ("scrape", &["connection", "metrics"]),
-    ("exchange", &["connection", "error", "metrics", "routes", "token"]),
+    ("exchange", &["chain", "connection", "error", "metrics", "routes", "token"]),
     (
         "routes",
         &[
