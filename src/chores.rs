@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::EventsConfig;
+use crate::error_chain::Chain;
 use crate::last_used::LastUsed;
 use crate::limits::Limits;
 use crate::refusals::Refusals;
@@ -66,7 +67,7 @@ impl Chores {
                 Ok((sessions, events)) => {
                     log::info!("forgot {sessions} sessions that had ended and {events} old events");
                 }
-                Err(error) => log::warn!("ended sessions and old events could not be forgotten: {error}"),
+                Err(error) => log::warn!("ended sessions and old events could not be forgotten: {}", Chain(&error)),
             }
             tokio::time::sleep(PRUNE_EVERY).await;
         }
@@ -84,7 +85,7 @@ impl Chores {
                     self.limits.restore(&failures.username, failures.count, failures.last);
                 }
             }
-            Err(error) => log::warn!("failed attempts before this start could not be remembered: {error}"),
+            Err(error) => log::warn!("failed attempts before this start could not be remembered: {}", Chain(&error)),
         }
         last_event.get()
     }
@@ -97,7 +98,7 @@ impl Chores {
                 resets.usernames.iter().for_each(|username| self.limits.forget(username));
                 last_event.set(Some(resets.last_event));
             }
-            Err(error) => log::warn!("whether passwords were set anew could not be read: {error}"),
+            Err(error) => log::warn!("whether passwords were set anew could not be read: {}", Chain(&error)),
         }
     }
 
@@ -113,7 +114,7 @@ impl Chores {
             return;
         }
         if let Err(error) = self.repository.record_refusals(refusals.clone()).await {
-            log::warn!("{} refused attempts could not be stored: {error}", refusals.len());
+            log::warn!("{} refused attempts could not be stored: {}", refusals.len(), Chain(&error));
             // Where it may have happened after all, once is better than twice.
             if matches!(error, RepositoryError::Unavailable(_)) {
                 self.refusals.put_back(refusals);
@@ -128,7 +129,7 @@ impl Chores {
             return false;
         }
         if let Err(error) = self.repository.record_use(uses).await {
-            log::warn!("when sessions were last used could not be stored: {error}");
+            log::warn!("when sessions were last used could not be stored: {}", Chain(&error));
         }
         self.last_used.stored();
         true

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 
 use crate::backups::BackupStatus;
 use crate::clock::Timestamp;
+use crate::error_chain::Chain;
 use crate::hashing::{HashingLoad, HashingThreads};
 use crate::repository::{Repository, StoreCounts, StoreStatistics};
 
@@ -310,7 +311,8 @@ impl Exposition {
             return counted.counts;
         }
         let began = Instant::now();
-        let counts = self.repository.count().await.inspect_err(|error| log::warn!("the store cannot count: {error}"));
+        let counts =
+            self.repository.count().await.inspect_err(|error| log::warn!("the store cannot count: {}", Chain(error)));
         let until = Instant::now() + COUNTS_BELIEVED_FOR.max(began.elapsed() * COUNTING_SHARE);
         last.insert(Counted { counts: counts.ok(), until }).counts
     }

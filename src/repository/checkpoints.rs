@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use crate::error_chain::Chain;
+
 /// When it is time.
 #[derive(Clone, Copy)]
 pub(super) struct Pace {
@@ -87,7 +89,7 @@ impl Checkpoints {
             let (copied, damaged) = (Arc::clone(&copied), Arc::clone(&damaged));
             move || match open() {
                 Ok(connection) => serve(&connection, &asked, &copied, &damaged, &log, pace.emptied_every),
-                Err(error) => log::warn!("the writer itself must move the log into the file: {error}"),
+                Err(error) => log::warn!("the writer itself must move the log into the file: {}", Chain(&error)),
             }
         })?;
         Ok(Self { ask, thread, copied, asked: false, damaged, patience, pace, due_at: pace.long, pages: 0 })
@@ -199,7 +201,7 @@ fn copy(connection: &Connection, how: &str, damaged: &AtomicBool) {
         return;
     }
     if let Err(error) = connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(())) {
-        log::warn!("the log cannot be moved into the file now: {error}");
+        log::warn!("the log cannot be moved into the file now: {}", Chain(&error));
     }
 }
 

@@ -22,6 +22,7 @@ use super::checkpoints::Checkpoints;
 use super::file::Place;
 use super::sqlite::is_busy;
 use super::{Cause, RepositoryError};
+use crate::error_chain::Chain;
 use crate::session::{Caller, Session};
 use crate::user::UserId;
 
@@ -259,7 +260,7 @@ fn serve(
         if let Role::Server { checkpoints, .. } = &role
             && let Err(error) = checkpoints.rested(&connection)
         {
-            log::warn!("the log cannot be emptied: {error}");
+            log::warn!("the log cannot be emptied: {}", Chain(&error));
         }
     }
     // Only the server moves the log into the file when it ends; a command leaves that to it.
@@ -349,7 +350,7 @@ fn commit_together(
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")
     {
-        log::error!("a transaction could not be rolled back: {error}");
+        log::error!("a transaction could not be rolled back: {}", Chain(&error));
     }
     if transaction.is_ok() {
         tally.commits.fetch_add(1, Ordering::Relaxed);

@@ -2,9 +2,11 @@
 //!
 //! The pages are Swagger UI, carried in the binary: nothing is fetched from anywhere.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use actix_web::{HttpResponse, web};
+use bytes::Bytes;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
@@ -148,9 +150,16 @@ pub(super) async fn file(file: web::Path<String>) -> Result<HttpResponse, ApiErr
     Ok(HttpResponse::Ok().content_type(content_type).body(bytes))
 }
 
-fn ui_file(path: &str) -> Result<(Vec<u8>, String), ApiError> {
+fn ui_file(path: &str) -> Result<(Bytes, String), ApiError> {
     match utoipa_swagger_ui::serve(path, Arc::clone(&UI)) {
-        Ok(Some(file)) => Ok((file.bytes.into_owned(), file.content_type)),
+        Ok(Some(file)) => {
+            // Most of them are in the binary, which nobody need copy.
+            let bytes = match file.bytes {
+                Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+                Cow::Owned(bytes) => Bytes::from(bytes),
+            };
+            Ok((bytes, file.content_type))
+        }
         Ok(None) => Err(ApiError::NotFound),
         Err(error) => Err(ApiError::Internal(error.to_string().into())),
     }
