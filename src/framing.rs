@@ -266,7 +266,7 @@ mod tests {
                 "Connection:        , HTTP2-Settings\r\nUpgrade:    \r\n",
             ),
             ("connection:upgrade\r\nUPGRADE: WebSocket \r\n", "connection:       \r\nUPGRADE:           \r\n"),
-            ("Connection: keep-alive,UPGRADE , close\r\n", "Connection: keep-alive,         , close\r\n"),
+            ("Connection: keep-alive,UPGRADE , close\r\n", "Connection: keep-alive,        , close\r\n"),
             ("Connection: upgraded\r\nX: upgrade\r\n", "Connection: upgraded\r\nX: upgrade\r\n"),
         ] {
             let head = |headers: &str| format!("GET /upgrade HTTP/1.1\r\nHost: upgrade\r\n{headers}\r\nupgrade");

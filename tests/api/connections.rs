@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::helpers::{JSON, PATIENCE, RawResponse, TestApp, UNKNOWN_TOKEN, post_bytes};
+use crate::helpers::{JSON, RawResponse, TestApp, UNKNOWN_TOKEN, post_bytes};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -399,35 +399,4 @@ fn what_follows_a_connect_is_not_served() {
     assert_eq!(answer.header("Connection"), Some("close"));
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(read_to_close(&mut stream), b"");
-}
-
-/// How much memory this process has in use, in KiB.
-#[cfg(target_os = "linux")]
-fn memory() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn clients_that_ask_and_never_read_hold_little_of_the_servers_memory() {
-    let app = TestApp::spawn_with(|config| config.server.body_timeout = PATIENCE);
-    let clients = 50;
-    let before = memory();
-    let deaf: Vec<TcpStream> = (0..clients)
-        .map(|number| {
-            let mut stream = app.connect();
-            stream.set_write_timeout(Some(SHORT)).unwrap();
-            let path = ["/", "/docs/swagger-ui-bundle.js"][number % 2];
-            let many = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(1_000);
-            // Until nothing more is taken.
-            while stream.write_all(many.as_bytes()).is_ok() {}
-            stream
-        })
-        .collect();
-    let held = memory().saturating_sub(before) / clients;
-    drop(deaf);
-    // Beside other tests in this process. It was several MiB.
-    assert!(held < 1_024, "{held} KiB each");
 }

@@ -643,6 +643,36 @@ fn a_write_beyond_the_largest_file_that_is_allowed_is_503_and_the_server_lives_o
     assert_eq!(server.ask(&logout(&token)).status(), 200);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn clients_that_ask_and_never_read_hold_little_of_the_servers_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("AUTHTOKENS__SERVER__BODY_TIMEOUT", "10m");
+    });
+    let memory = || -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    for path in ["/", "/docs/swagger-ui-bundle.js"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(server.ask(request.as_bytes()).status(), 200);
+        let before = memory();
+        let deaf: Vec<TcpStream> = (0..50)
+            .map(|_| {
+                let mut stream = TcpStream::connect(server.address).unwrap();
+                stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+                // Until nothing more is taken.
+                while stream.write_all(request.repeat(1_000).as_bytes()).is_ok() {}
+                stream
+            })
+            .collect();
+        let held = memory().saturating_sub(before) / deaf.len();
+        assert!(held < 256, "{path}: {held} KiB each, and it was several MiB");
+    }
+}
+
 #[test]
 fn signals_that_ask_for_something_else_than_a_stop_stop_nothing() {
     let folder = tempfile::tempdir().unwrap();
