@@ -6,9 +6,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::chain::Chain;
 use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::config::EventsConfig;
+use crate::error_chain::Chain;
 use crate::last_used::LastUsed;
 use crate::limits::Limits;
 use crate::refusals::Refusals;

@@ -18,8 +18,8 @@ use prometheus::{
 use tokio::sync::Mutex;
 
 use crate::backups::BackupStatus;
-use crate::chain::Chain;
 use crate::clock::Timestamp;
+use crate::error_chain::Chain;
 use crate::hashing::{HashingLoad, HashingThreads};
 use crate::repository::{Repository, StoreCounts, StoreStatistics};
 

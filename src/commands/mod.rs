@@ -17,9 +17,9 @@ use std::io::{self, Write as _};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::error_chain::Chain;
 use crate::field::InvalidField;
 use crate::password::PasswordError;
 use crate::repository::backup::BackupError;

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::guard::FileGuard;
-use crate::chain::Chain;
+use crate::error_chain::Chain;
 
 /// When it is time.
 #[derive(Clone, Copy)]

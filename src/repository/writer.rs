@@ -23,7 +23,7 @@ use super::checkpoints::{Checkpoints, take_written};
 use super::guard::{FileGuard, Lost};
 use super::sqlite::is_busy;
 use super::{Cause, RepositoryError};
-use crate::chain::Chain;
+use crate::error_chain::Chain;
 use crate::session::{Caller, Session};
 use crate::user::UserId;
 
