@@ -134,7 +134,7 @@ impl Common {
                 let took = Some(incoming.started.elapsed());
                 metrics.answered(route, incoming.method.as_str(), response.status().as_u16(), took);
             }
-            self.add_headers(&incoming.id, incoming.is_from_page, response.headers_mut());
+            self.add_headers(HeaderValue::try_from(incoming.id).ok(), incoming.is_from_page, response.headers_mut());
             let head = response.head_mut();
             head.set_camel_case_headers(true);
             head.reason = reason(head.status);
@@ -170,7 +170,7 @@ impl Common {
         }
         let body = error::body_for(error::sentence_for(status));
         let mut headers = HeaderMap::new();
-        self.add_headers(&id, true, &mut headers);
+        self.add_headers(HeaderValue::try_from(id).ok(), true, &mut headers);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let reason = reason(status).unwrap_or_default();
@@ -188,7 +188,7 @@ impl Common {
 
     /// The headers that every response carries. Where origins are narrowed, the CORS layer within has decided already
     /// whether this one may read.
-    fn add_headers(&self, request_id: &str, is_from_page: bool, headers: &mut HeaderMap) {
+    fn add_headers(&self, request_id: Option<HeaderValue>, is_from_page: bool, headers: &mut HeaderMap) {
         if self.any_origin {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN.clone());
         }
@@ -207,7 +207,7 @@ impl Common {
         if !headers.contains_key(header::CONTENT_TYPE) {
             headers.insert(header::CONTENT_TYPE, JSON.clone());
         }
-        if let Ok(id) = HeaderValue::from_str(request_id) {
+        if let Some(id) = request_id {
             headers.insert(X_REQUEST_ID, id);
         }
     }

@@ -267,11 +267,16 @@ fn hex_digits(text: &str) -> (usize, usize) {
 
 /// Whether a line can be written as it is, as nearly every line can.
 fn is_plain(text: &str) -> bool {
-    let mut digits = 0;
-    text.bytes().all(|byte| {
-        digits = if byte.is_ascii_hexdigit() { digits + 1 } else { 0 };
-        digits < MASKED && byte != b'%' && (b' '..=b'~').contains(&byte)
-    })
+    let bytes = text.as_bytes();
+    // Without a branch, so that many bytes are looked at at once.
+    let is_odd = bytes.iter().fold(false, |odd, byte| odd | (*byte == b'%') | !(b' '..=b'~').contains(byte));
+    // Of a run of so many digits, one stands at a multiple of as many: the others need not be looked at.
+    let is_digit = |byte: &&u8| byte.is_ascii_hexdigit();
+    let run_around = |at: usize| {
+        bytes[..at].iter().rev().take_while(is_digit).count() + bytes[at..].iter().take_while(is_digit).count()
+    };
+    !is_odd
+        && (MASKED - 1..bytes.len()).step_by(MASKED).all(|at| !bytes[at].is_ascii_hexdigit() || run_around(at) < MASKED)
 }
 
 #[cfg(test)]
@@ -351,6 +356,18 @@ mod tests {
         }
         for plain in ["path=/a%20b%", "path=/%", "path=/100%25/%e4%f6/%34%3", "path=/%%%34x"] {
             assert_eq!(printable(plain), plain);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_line_is_written_as_it_is_where_escaping_and_masking_would_change_nothing(text in "[0-9a-f]{0,45}[g %\\x01é]?[0-9A-F]{0,45}[ -~]{0,5}") {
+            let mut digits = 0;
+            let is_plain_byte_by_byte = text.bytes().all(|byte| {
+                digits = if byte.is_ascii_hexdigit() { digits + 1 } else { 0 };
+                digits < MASKED && byte != b'%' && (b' '..=b'~').contains(&byte)
+            });
+            proptest::prop_assert_eq!(is_plain(&text), is_plain_byte_by_byte);
         }
     }
 }

@@ -52,6 +52,8 @@ pub enum Reason {
     RateLimitAddress,
     /// Too many attempts were made at its account.
     RateLimitAccount,
+    /// Too many bodies were arriving.
+    BodyBudget,
 }
 
 /// What the service tells as it goes. There is one an application.
@@ -67,6 +69,7 @@ pub struct Metrics {
     hash_durations: Histogram,
     rejected_by_address: AtomicU64,
     rejected_by_account: AtomicU64,
+    rejected_by_budget: AtomicU64,
     started: Timestamp,
 }
 
@@ -108,6 +111,7 @@ impl Metrics {
             hash_durations,
             rejected_by_address: AtomicU64::new(0),
             rejected_by_account: AtomicU64::new(0),
+            rejected_by_budget: AtomicU64::new(0),
             started,
         })
     }
@@ -139,6 +143,7 @@ impl Metrics {
         let counter = match reason {
             Reason::RateLimitAddress => &self.rejected_by_address,
             Reason::RateLimitAccount => &self.rejected_by_account,
+            Reason::BodyBudget => &self.rejected_by_budget,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -300,6 +305,7 @@ impl Exposition {
                 ("pool_timeout", store.refused_reads),
                 ("rate_limit_address", self.metrics.rejected_by_address.load(Ordering::Relaxed)),
                 ("rate_limit_account", self.metrics.rejected_by_account.load(Ordering::Relaxed)),
+                ("body_budget", self.metrics.rejected_by_budget.load(Ordering::Relaxed)),
             ],
         )
     }

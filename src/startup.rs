@@ -156,7 +156,10 @@ impl Application {
                 size: config.server.body_limit,
                 size_with_password: config.server.password_body_limit,
                 time: config.server.body_timeout,
-                budget: Arc::new(BodyBudget::new(config.server.body_budget.max(config.server.body_limit * 2_u64))),
+                budget: Arc::new(BodyBudget::new(
+                    config.server.body_budget.max(config.server.body_limit * 2_u64),
+                    metrics.clone(),
+                )),
             }),
             readiness: web::Data::new(Readiness::default()),
             backups: web::Data::new(backups.as_ref().map(Backups::status)),
