@@ -269,7 +269,8 @@ fn hex_digits(text: &str) -> (usize, usize) {
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     // Without a branch, so that many bytes are looked at at once.
-    let is_odd = bytes.iter().fold(false, |odd, byte| odd | (*byte == b'%') | !(b' '..=b'~').contains(byte));
+    let odd = bytes.iter().map(|byte| u32::from(*byte == b'%') + u32::from(!(b' '..=b'~').contains(byte)));
+    let is_odd = odd.sum::<u32>() > 0;
     // Of a run of so many digits, one stands at a multiple of as many: the others need not be looked at.
     let is_digit = |byte: &&u8| byte.is_ascii_hexdigit();
     let run_around = |at: usize| {
