@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::helpers::{TestApp, error_of, session_of, until};
+use crate::helpers::{TestApp, error_of, left_out, session_of, until};
 
 #[tokio::test]
 async fn a_damaged_password_hash_is_a_500_for_what_needs_it_and_nothing_else() {
@@ -139,7 +139,7 @@ impl Drop for SmallDisk {
 #[tokio::test]
 async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when_there_is_room_again() {
     let Some(disk) = SmallDisk::mount() else {
-        println!("skipped: no file system can be mounted here");
+        left_out("no file system can be mounted here");
         return;
     };
     let path = disk.0.path().join("test.db");
@@ -207,8 +207,8 @@ async fn a_file_that_turns_read_only_refuses_writes_serves_reads_and_recovers() 
         done.is_ok_and(|done| done.status.success())
     };
     if !set("+i") {
-        println!("not tried: this user or this file system cannot make a file immutable");
         set("-i");
+        left_out("this user or this file system cannot make a file immutable");
         return;
     }
     let (refused, ready) = (app.register("refused", "hunter2").await, app.client.get(app.url("/readyz")).send().await);
