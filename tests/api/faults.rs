@@ -1,7 +1,6 @@
 //! What the service does when what lies under it fails.
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -9,13 +8,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::helpers::{RawResponse, TestApp, error_of, session_of, until};
+use crate::helpers::{RawResponse, TestApp, error_of, left_out, session_of, until};
 use crate::process::{Server, credentials};
-
-/// Says so past the harness, which keeps what a passing test prints to itself.
-fn skipped(why: &str) {
-    let _ = writeln!(io::stderr(), "SKIPPED: {why}");
-}
 
 #[tokio::test]
 async fn a_damaged_password_hash_is_a_500_for_what_needs_it_and_nothing_else() {
@@ -147,7 +141,7 @@ impl Drop for SmallDisk {
 #[tokio::test]
 async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when_there_is_room_again() {
     let Some(disk) = SmallDisk::mount() else {
-        skipped("this user can mount no file system, so no disk was full");
+        left_out("no file system can be mounted here");
         return;
     };
     let path = disk.0.path().join("test.db");
@@ -215,8 +209,8 @@ async fn a_file_that_turns_read_only_refuses_writes_serves_reads_and_recovers() 
         done.is_ok_and(|done| done.status.success())
     };
     if !set("+i") {
-        skipped("this user or this file system cannot make a file immutable, so none turned read-only");
         set("-i");
+        left_out("this user or this file system cannot make a file immutable");
         return;
     }
     let (refused, ready) = (app.register("refused", "hunter2").await, app.client.get(app.url("/readyz")).send().await);
@@ -247,7 +241,7 @@ async fn a_file_that_was_moved_or_deleted_takes_no_more_writes_until_it_is_back(
 #[tokio::test]
 async fn a_disk_with_room_for_a_page_and_not_for_a_login_is_not_ready_until_there_is_room_again() {
     let Some(disk) = SmallDisk::mount() else {
-        skipped("this user can mount no file system, so no disk was full");
+        left_out("no file system can be mounted here");
         return;
     };
     let path = disk.0.path().join("test.db");

@@ -18,15 +18,21 @@ use tempfile::TempDir;
 
 use crate::helpers::{JSON, PATIENCE, RawResponse, UNKNOWN_TOKEN, post_bytes};
 
-/// The binary in a working folder of its own, with none of our variables set.
-pub fn authtokens(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_authtokens"));
-    command.current_dir(folder).stdin(Stdio::null());
+/// A program that starts the binary, or is it, with none of our variables set.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AUTHTOKENS_") || name == "RUST_LOG" || name == "NOTIFY_SOCKET" {
             command.env_remove(name);
         }
     }
+    command
+}
+
+/// The binary in a working folder of its own.
+pub fn authtokens(folder: &Path) -> Command {
+    let mut command = program(env!("CARGO_BIN_EXE_authtokens"));
+    command.current_dir(folder).stdin(Stdio::null());
     // A service of the machine's own may have a configuration, and its accounts are not to be tried on.
     if !folder.join("config.toml").exists() {
         command.env("AUTHTOKENS_CONFIG", "/dev/null");
@@ -337,7 +343,7 @@ fn a_service_manager_that_cannot_be_told_stops_nothing() {
 
 /// As systemd starts the binary with a socket: it is number 3, and the variables name the process.
 fn pass_socket(command: &mut Command, socket: impl Into<OwnedFd>) {
-    let mut shell = Command::new("sh");
+    let mut shell = program("sh");
     shell.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\" 3<&0 </dev/null", "sh"]);
     shell.arg(command.get_program()).args(command.get_args()).envs([("AUTHTOKENS__PASSWORD__BCRYPT_COST", "4")]);
     shell.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::from(socket.into()));
@@ -502,7 +508,7 @@ fn sigterm_sigint_and_sighup_finish_what_was_accepted_checkpoint_the_log_and_exi
 fn a_server_that_nohup_started_outlives_its_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), |command| {
-        let mut nohup = Command::new("nohup");
+        let mut nohup = program("nohup");
         nohup.arg(command.get_program()).args(command.get_args()).current_dir(folder.path());
         nohup.env("AUTHTOKENS_CONFIG", "/dev/null").stdin(Stdio::null());
         nohup.stdout(Stdio::null()).stderr(fs::File::create(folder.path().join("stderr.log")).unwrap());
