@@ -841,11 +841,11 @@ const COMMANDS: [&str; 20] = [
 /// What a command prints at a terminal that is so wide.
 fn said_at_a_terminal(place: &Place, width: usize, arguments: &str) -> Option<String> {
     let inside = format!("stty cols {width} && {} {arguments}", env!("CARGO_BIN_EXE_authtokens"));
-    let mut terminal = Command::new("script");
+    let mut terminal = program("script");
     terminal.args(["-qec", &inside, "/dev/null"]).current_dir(place.path()).stdin(Stdio::null());
     terminal.env("SHELL", "/bin/sh").env("AUTHTOKENS_CONFIG", "/dev/null");
     let Ok(output) = terminal.output() else {
-        eprintln!("there is no script(1) that gives a terminal: nothing is tried");
+        left_out("there is no script(1) that gives a terminal");
         return None;
     };
     let said = String::from_utf8(output.stdout).unwrap().replace("\r\n", "\n");
