@@ -149,6 +149,49 @@ for path in [f"/metrics{way}" for way in ways] + ["//metrics", "/%6detrics", "/.
     assert "x-request-id" not in headers, f"{path} reached the service"
 done("404, 405, 401, 400, 413, 431 in the service's form; no /metrics")
 
+# What no client should send, and what its library would not.
+MALFORMED = [
+    (b"GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n", (400,)),
+    (b"GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", (400, 404)),
+    (b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", (400, 404)),
+    (b"GET nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", (400,)),
+    (b"G?T / HTTP/1.1\r\nHost: localhost\r\n\r\n", (400,)),
+    (b"GET / HTTP/1.1\r\n\r\n", (400,)),
+    (b"GET / HTTP/7.7\r\nHost: localhost\r\n\r\n", (400, 505)),
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", (400,)),
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\nBad Name: x\r\n\r\n", (200, 400)),
+    (b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", (400, 404, 405)),
+    (b"TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n", (400, 405)),
+    (b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", (400,)),
+    (b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", (400, 501)),
+    (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", (431,)),
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"n" * 40_000 + b": x\r\n\r\n", (431,)),
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"n" * 65_536 + b": x\r\n\r\n", (431,)),
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X-Some: v\r\n" * 20_000 + b"\r\n", (431,)),
+]
+# Go's server answers these by itself, in plain text and before Caddy sees them.
+PLAIN = {"caddy": (400, 431, 501, 505)}.get(name, ())
+for request, statuses in MALFORMED:
+    raw = CONTEXT.wrap_socket(socket.create_connection(("localhost", tls_port), 20), server_hostname="localhost")
+    try:
+        raw.sendall(request)
+    except OSError:
+        pass  # refused before it was all sent
+    response = http.client.HTTPResponse(raw)
+    response.begin()
+    text = response.read()
+    what = f"{request[:60]!r}: {response.status} {text[:200]!r}"
+    assert response.status in statuses, what
+    is_json = response.getheader("Content-Type", "").startswith("application/json")
+    if is_json or response.status not in PLAIN:
+        assert is_json, what
+        expect_error((response.status, {key.lower(): value for key, value in response.getheaders()}, text),
+                     response.status, what=what) if response.status != 200 else None
+    else:
+        assert b"<" not in text, what
+    raw.close()
+done(f"{len(MALFORMED)} malformed requests")
+
 # What is large and allowed.
 large = {"username": f"large.{name}", "password": "x" * 1_000_000}
 expect(ask("POST", "/api/register", large), 201, API)

@@ -54,14 +54,17 @@ fn authenticator(request: &HttpRequest) -> Result<web::Data<Authenticator>, ApiE
 #[must_use]
 pub fn client_ip(request: &HttpRequest) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip();
-    // Whatever bytes a client sent, what a proxy wrote behind them stands.
-    let headers = request.headers().get_all(X_FORWARDED_FOR);
-    let forwarded: Vec<_> = headers.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-    if forwarded.is_empty() {
-        return Some(peer.to_canonical());
-    }
     let proxies = request.app_data::<web::Data<TrustedProxies>>();
-    Some(proxies.map_or(peer, |proxies| proxies.client(peer, forwarded.iter().map(AsRef::as_ref))))
+    Some(proxies.map_or(peer, |proxies| client_behind(proxies, peer, request.headers())))
+}
+
+/// The same for whoever knows the proxies and the peer.
+#[must_use]
+pub fn client_behind(proxies: &TrustedProxies, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    // Whatever bytes a client sent, what a proxy wrote behind them stands.
+    let forwarded = headers.get_all(X_FORWARDED_FOR).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let forwarded: Vec<_> = forwarded.collect();
+    proxies.client(peer, forwarded.iter().map(AsRef::as_ref))
 }
 
 /// A token of the right form, of which nothing else is known yet: for a handler whose one call to the store looks the

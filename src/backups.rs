@@ -17,6 +17,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Monotonic, Timestamp};
+use crate::error_chain::Chain;
 use crate::hashing::step_aside;
 use crate::repository::backup::{self, BackupError, BackupReport, Existing, Stop};
 use crate::repository::sqlite::OpenError;
@@ -202,7 +203,11 @@ impl Schedule {
                 Err(RunError::Backup(BackupError::Stopped)) => {}
                 Err(error) => {
                     let retry_after = self.settings.every.min(RETRY_AFTER);
-                    log::error!("no backup was made, and it is tried again in {} s: {error}", retry_after.as_secs());
+                    log::error!(
+                        "no backup was made, and it is tried again in {} s: {}",
+                        retry_after.as_secs(),
+                        Chain(&error)
+                    );
                     self.status.update(|figures| {
                         figures.last_failed = Some(now);
                         figures.failed += 1;
@@ -236,7 +241,7 @@ impl Schedule {
                 Ok(_) => return Some((time, path)),
                 Err(BackupError::Stopped) => break,
                 Err(error) => {
-                    log::error!("a backup is no good: {error}");
+                    log::error!("a backup is no good: {}", Chain(&error));
                     self.set_aside(path, &error);
                 }
             }
@@ -302,7 +307,7 @@ impl Schedule {
             Ok(found) => found,
             Err(error) => {
                 let folder = self.settings.folder.display();
-                return log::error!("the old backups in {folder} cannot be listed: {error}");
+                return log::error!("the old backups in {folder} cannot be listed: {}", Chain(&error));
             }
         };
         let older: Vec<&PathBuf> = found
@@ -314,7 +319,7 @@ impl Schedule {
         for path in &older[..older.len().saturating_sub(keep.saturating_sub(1))] {
             match fs::remove_file(path) {
                 Ok(()) => kept -= 1,
-                Err(error) => log::error!("the old backup {} could not be deleted: {error}", path.display()),
+                Err(error) => log::error!("the old backup {} could not be deleted: {}", path.display(), Chain(&error)),
             }
         }
         self.status.update(|figures| figures.kept = kept);

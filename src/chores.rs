@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::config::EventsConfig;
+use crate::error_chain::Chain;
 use crate::last_used::LastUsed;
 use crate::limits::Limits;
 use crate::refusals::Refusals;
@@ -90,14 +91,16 @@ impl Chores {
             Ok((sessions, events)) => {
                 log::info!("forgot {sessions} sessions that had ended and {events} old events");
             }
-            Err(error) => log::warn!("ended sessions and old events could not be forgotten: {error}"),
+            Err(error) => log::warn!("ended sessions and old events could not be forgotten: {}", Chain(&error)),
         }
         match self.clamp_times().await {
             Ok(0) => {}
             Ok(count) => {
                 log::warn!("the clock was ahead: {count} sessions and failures from the future are now of now");
             }
-            Err(error) => log::warn!("whether anything is stored from the future could not be found out: {error}"),
+            Err(error) => {
+                log::warn!("whether anything is stored from the future could not be found out: {}", Chain(&error));
+            }
         }
     }
 
@@ -116,7 +119,7 @@ impl Chores {
                     self.limits.restore(&failures.username, failures.count, last);
                 }
             }
-            Err(error) => log::warn!("failed attempts before this start could not be remembered: {error}"),
+            Err(error) => log::warn!("failed attempts before this start could not be remembered: {}", Chain(&error)),
         }
         last_event.get()
     }
@@ -129,7 +132,7 @@ impl Chores {
                 resets.usernames.iter().for_each(|username| self.limits.forget(username));
                 last_event.set(Some(resets.last_event));
             }
-            Err(error) => log::warn!("whether passwords were set anew could not be read: {error}"),
+            Err(error) => log::warn!("whether passwords were set anew could not be read: {}", Chain(&error)),
         }
     }
 
@@ -145,7 +148,7 @@ impl Chores {
             return;
         }
         if let Err(error) = self.repository.record_refusals(refusals.clone(), self.clock.now()).await {
-            log::warn!("{} refused attempts could not be stored: {error}", refusals.len());
+            log::warn!("{} refused attempts could not be stored: {}", refusals.len(), Chain(&error));
             // Where it may have happened after all, once is better than twice.
             if matches!(error, RepositoryError::Unavailable(_)) {
                 self.refusals.put_back(refusals);
@@ -160,7 +163,7 @@ impl Chores {
             return false;
         }
         if let Err(error) = self.repository.record_use(uses).await {
-            log::warn!("when sessions were last used could not be stored: {error}");
+            log::warn!("when sessions were last used could not be stored: {}", Chain(&error));
         }
         self.last_used.stored();
         true

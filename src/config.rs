@@ -921,11 +921,10 @@ fn half(cores: NonZeroUsize) -> NonZeroUsize {
     NonZeroUsize::new(cores.get() / 2).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Whether a file can have this path: it names something, and not as a folder. What SQLite knows beside files is none.
+/// Whether a file can have this path: it names something, and not as a folder.
 fn can_be_a_file(path: &str) -> bool {
-    let is_sqlites_own = path == ":memory:" || path.starts_with("file:") || path.starts_with("sqlite:");
     let is_folder = path.ends_with('/') || path.ends_with("/.") || Path::new(path).file_name().is_none();
-    !is_folder && !path.contains('\0') && !is_sqlites_own
+    !is_folder && !path.contains('\0')
 }
 
 /// `*` alone, or origins.
@@ -1232,12 +1231,10 @@ mod tests {
 
     #[test]
     fn a_path_that_no_file_can_have_is_refused() {
-        for path in ["a.db", "/var/lib/a", "../a", ".a", "a/.b", "a.", "memory:"] {
+        for path in ["a.db", "/var/lib/a", "../a", ".a", "a/.b", "a.", ":memory:", "file:a.db?mode=memory"] {
             assert!(can_be_a_file(path), "{path}");
         }
-        for path in
-            ["", ".", "..", "/", "data/", "data/.", "a\0b", ":memory:", "file:a.db?mode=memory", "sqlite://a.db"]
-        {
+        for path in ["", ".", "..", "/", "data/", "data/.", "a\0b"] {
             assert!(!can_be_a_file(path), "{path:?}");
         }
         assert!(from_text("[backup]\nfolder = \"a\\u0000b\"").is_err());

@@ -2,11 +2,13 @@
 //!
 //! actix-web times only the first head of a connection, and neither a client that stops in the middle of a chunked body
 //! nor one that never reads its answers. It reads on while a request is being served, as far as its buffer goes, and
-//! then spins. It answers what it cannot parse with an empty body, which no layer above sees. And it keeps to itself
-//! that a client has gone away. This wrapper around the socket mends all four:
+//! then spins. It buffers whatever requests a client sends ahead, parses heads that its own types cannot hold, and takes
+//! an offer to change protocols for a body without an end. It answers what it cannot parse with an empty body, which no
+//! layer above sees. And it keeps to itself that a client has gone away. This wrapper around the socket mends all of it:
 //!
 //! - a connection is always in one phase (resting, reading a head, serving, …), and each has its deadline;
-//! - bytes are handed over only when the phase has a use for them;
+//! - one request at a time is handed over: its head when that is whole and within its limit (`framing.rs`), its body when
+//!   somebody reads it, and the next request when this one is answered;
 //! - the framework's own answers get a JSON body;
 //! - [`ConnectionState::client_gone`] watches the socket itself.
 
@@ -19,13 +21,22 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use actix_rt::net::{ActixStream, Ready, TcpStream};
+use bytes::{Buf as _, BytesMut};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-/// How much is handed over before the framework must look at it. Half of what its buffer takes.
-const BURST: usize = 64 * 1024;
+use crate::framing::{Body, Head, MAX_HEAD, MalformedChunk};
+
+/// How much of a body is handed over before the framework must look at it. A quarter of what its buffer takes.
+const BURST: usize = 32 * 1024;
+
+/// How much of an answer the system keeps that the client has no room for. More than that waits with us, once.
+const UNSENT: u32 = 64 * 1024;
+
+/// How much memory an empty inbox keeps.
+const KEPT: usize = 4 * 1024;
 
 /// How long a connection that is to be closed may take to hear of it.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -63,7 +74,7 @@ enum Phase {
     Resting(Instant),
     /// A request's head is coming; it must be whole by then. Most are whole at once, and nobody needs to look at the time.
     Head(Option<Instant>),
-    /// A request is being served, and none of what the client sends is read.
+    /// A request is being served from the last byte of its head on, and none of what the client sends is read.
     Serving,
     /// A request is being served, and its body is read. Whoever reads it keeps the time.
     Receiving,
@@ -96,7 +107,7 @@ impl ConnectionState {
         if matches!(self.phase.get(), Phase::Closing(_)) {
             return None;
         }
-        self.enter(Phase::Serving);
+        self.phase.set(Phase::Serving);
         self.body_was_read.set(false);
         Some(Serving(Rc::clone(self)))
     }
@@ -121,6 +132,18 @@ impl ConnectionState {
         }
     }
 
+    /// Ends the connection, unless a request is being served. Whether it does.
+    pub fn close_unless_serving(&self) -> bool {
+        if matches!(self.phase.get(), Phase::Serving | Phase::Receiving) {
+            return false;
+        }
+        // Wakes the connection's task, which meets the end. Fails where the client has closed already, which is as good.
+        let stream: &TcpStream = (*self.writer).as_ref();
+        let _ = SockRef::from(stream).shutdown(Shutdown::Both);
+        true
+    }
+
+    /// Begins a phase that reads.
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         self.wake();
@@ -169,7 +192,7 @@ impl Receiving {
 
 impl Drop for Receiving {
     fn drop(&mut self) {
-        self.0.enter(Phase::Serving);
+        self.0.phase.set(Phase::Serving);
     }
 }
 
@@ -186,13 +209,27 @@ pub struct Connection {
     write_alarm: Alarm,
     /// When the answers that are waiting must have been read; `None` while none is.
     write_deadline: Option<Instant>,
+    /// What has come and is not handed over yet: at most a head, and what was read together with it.
+    inbox: BytesMut,
+    /// How much of the inbox has been searched for the end of a head.
+    searched: usize,
+    incoming: Incoming,
     /// How much has been handed over since the socket last had nothing.
     burst: usize,
-    heard_anything: bool,
     ended_sending: bool,
     /// How much has been thrown away.
     discarded: usize,
     refusal: Option<PendingRefusal>,
+}
+
+/// What is to be handed over next.
+enum Incoming {
+    /// A head, of which the end has not come.
+    Head,
+    /// So many bytes of a head, and then its body.
+    Request { head: usize, body: Body },
+    /// Whatever comes: the framework refuses it.
+    Malformed,
 }
 
 /// Our response on its way out in the place of the framework's.
@@ -230,6 +267,8 @@ impl Connection {
     #[must_use]
     pub fn new(stream: TcpStream, settings: Rc<ConnectionSettings>) -> Self {
         let peer = stream.peer_addr().ok();
+        // An optimisation of memory alone: as good without it.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let (reader, writer) = stream.into_split();
         let writer = Rc::new(writer);
         let state = Rc::new(ConnectionState {
@@ -249,8 +288,10 @@ impl Connection {
             read_alarm: Alarm::default(),
             write_alarm: Alarm::default(),
             write_deadline: None,
+            inbox: BytesMut::new(),
+            searched: 0,
+            incoming: Incoming::Head,
             burst: 0,
-            heard_anything: false,
             ended_sending: false,
             discarded: 0,
             refusal: None,
@@ -305,6 +346,140 @@ impl Connection {
         }
     }
 
+    /// Reads nothing. The task is woken when a phase begins that reads, where there is something to read by then; what
+    /// comes later wakes it by itself.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.burst = 0;
+        if !self.inbox.is_empty() || self.socket().poll_read_ready(cx).is_ready() {
+            *self.state.waiting.borrow_mut() = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Hands over the head of the next request when it is whole.
+    fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Incoming::Request { head: 0, body } = &self.incoming {
+            if !body.is_over() {
+                // The framework has seen another end of it than we. Nothing behind it may be taken for a request.
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            self.incoming = Incoming::Head;
+        }
+        while let Incoming::Head = self.incoming {
+            let length = self.find_head();
+            if length > MAX_HEAD {
+                return self.poll_refuse_head(cx);
+            }
+            if let Incoming::Head = self.incoming {
+                let before = buf.filled().len();
+                let Poll::Ready(read) = self.poll_socket(cx, buf) else { return self.poll_late(cx) };
+                if read? == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                self.inbox.extend_from_slice(&buf.filled()[before..]);
+                buf.set_filled(before);
+            }
+        }
+        ready!(self.poll_request(cx, buf))?;
+        if let Incoming::Request { head: 0, .. } = self.incoming {
+            self.state.phase.set(Phase::Serving);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Looks for the end of a head in the inbox. How large the head is, as far as it has come.
+    fn find_head(&mut self) -> usize {
+        let is_resting = matches!(self.state.phase.get(), Phase::Resting(_));
+        let new = &self.inbox[self.searched..];
+        // Heads end with a line, and a client that sends one byte at a time is not to have each of them read again.
+        if new.is_empty() || !(is_resting || new.contains(&b'\n')) {
+            return self.inbox.len();
+        }
+        self.searched = self.inbox.len();
+        let mut length = self.inbox.len();
+        match Head::find(&mut self.inbox) {
+            Head::Nothing => return length,
+            Head::Partial => {}
+            Head::Malformed => self.incoming = Incoming::Malformed,
+            Head::Whole(head, body) => {
+                (length, self.searched) = (head, 0);
+                self.incoming = Incoming::Request { head, body };
+            }
+        }
+        if is_resting {
+            self.state.phase.set(Phase::Head(None));
+        }
+        length
+    }
+
+    /// Hands over what has come of a request, and keeps what has come of the next one.
+    fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let is_from_inbox = !self.inbox.is_empty();
+        if is_from_inbox {
+            buf.put_slice(&self.inbox[..self.inbox.len().min(buf.remaining())]);
+        } else {
+            ready!(self.poll_socket(cx, buf))?;
+        }
+        let bytes = &buf.filled()[before..];
+        let belongs = match &mut self.incoming {
+            Incoming::Request { head: 0, body } => body.take(bytes),
+            Incoming::Request { head, .. } => {
+                let belongs = bytes.len().min(*head);
+                *head -= belongs;
+                Ok(belongs)
+            }
+            Incoming::Head | Incoming::Malformed => Ok(bytes.len()),
+        };
+        let belongs = belongs.unwrap_or_else(|MalformedChunk| {
+            self.incoming = Incoming::Malformed;
+            bytes.len()
+        });
+        if is_from_inbox {
+            self.inbox.advance(belongs);
+        } else {
+            self.inbox.extend_from_slice(&bytes[belongs..]);
+        }
+        if self.inbox.is_empty() && self.inbox.capacity() > KEPT {
+            self.inbox = BytesMut::new();
+        }
+        buf.set_filled(before + belongs);
+        self.burst += belongs;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Nothing has come of what should. Ends the connection when it is too late.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.burst = 0;
+        match self.state.phase.get() {
+            Phase::Resting(until) => ready!(self.read_alarm.poll(until, cx)),
+            Phase::Head(until) => {
+                let until = until.unwrap_or_else(|| Instant::now() + self.settings.header_timeout);
+                self.state.phase.set(Phase::Head(Some(until)));
+                ready!(self.read_alarm.poll(until, cx));
+                // The client may not be reading either: what does not fit at once is not worth waiting for.
+                let _ = self.writer.try_write(&self.refuse(408));
+            }
+            Phase::Serving | Phase::Receiving | Phase::Closing(_) => return Poll::Pending,
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// A head is too large. It is answered here, before the framework sees any of it: every answer before this one is out.
+    fn poll_refuse_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = self.writer.try_write(&self.refuse(431));
+        let until = Instant::now() + CLOSING;
+        self.state.phase.set(Phase::Closing(until));
+        self.end_sending();
+        self.inbox = BytesMut::new();
+        self.poll_closing(cx, until)
+    }
+
+    fn poll_closing(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<io::Result<()>> {
+        ready!(self.poll_discard(cx, until));
+        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+    }
+
     /// Throws away what comes, until the client has closed or its time is over.
     fn poll_discard(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
         let mut scratch = [0; 4096];
@@ -329,44 +504,26 @@ impl AsyncRead for Connection {
         let this = self.get_mut();
         let phase = this.state.phase.get();
         // A client that does not read its answers is not given more of them.
-        if phase == Phase::Serving || this.write_deadline.is_some() {
-            *this.state.waiting.borrow_mut() = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        if let Phase::Closing(until) = phase {
-            ready!(this.poll_discard(cx, until));
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        if this.write_deadline.is_some() {
+            return this.wait(cx);
         }
         if this.burst >= BURST {
             this.burst = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let before = buf.filled().len();
-        if let Poll::Ready(result) = this.poll_socket(cx, buf) {
-            this.burst += result?;
-            let heard = &buf.filled()[before..];
-            this.heard_anything |= !heard.is_empty();
-            // An empty line before a request, as some old clients send behind a body, is not the beginning of one.
-            let begins = !heard.is_empty() && heard.iter().any(|byte| !b"\r\n".contains(byte));
-            if begins && matches!(phase, Phase::Resting(_)) {
-                this.state.phase.set(Phase::Head(None));
+        match (phase, &this.incoming) {
+            (Phase::Closing(until), _) => this.poll_closing(cx, until),
+            (Phase::Resting(_) | Phase::Head(_), _) => this.poll_head(cx, buf),
+            (Phase::Receiving, Incoming::Request { body, .. }) if !body.is_over() => {
+                let result = this.poll_request(cx, buf);
+                if result.is_pending() {
+                    this.burst = 0;
+                }
+                result
             }
-            return Poll::Ready(Ok(()));
+            (Phase::Receiving | Phase::Serving, _) => this.wait(cx),
         }
-        this.burst = 0;
-        match phase {
-            Phase::Resting(until) => ready!(this.read_alarm.poll(until, cx)),
-            Phase::Head(until) => {
-                let until = until.unwrap_or_else(|| Instant::now() + this.settings.header_timeout);
-                this.state.phase.set(Phase::Head(Some(until)));
-                ready!(this.read_alarm.poll(until, cx));
-                // The client may not be reading either: what does not fit at once is not worth waiting for.
-                let _ = this.writer.try_write(&this.refuse(408));
-            }
-            Phase::Serving | Phase::Receiving | Phase::Closing(_) => return Poll::Pending,
-        }
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

@@ -5,27 +5,35 @@
 //! (the framework's refusals, a handler's panic), counts it where metrics are wanted, and writes the request's line to
 //! the log.
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use actix_http::{ConnectionType, Request, Response};
 use actix_service::Service;
 use actix_web::HttpResponse;
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{
     self, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, HeaderMap, HeaderName, HeaderValue,
 };
 use actix_web::http::{Method, StatusCode, Uri};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 
+use crate::auth::client_behind;
 use crate::connection::{ConnectionState, Refusal};
-use crate::error::{self, ApiError, Chain};
+use crate::error::{self, ApiError};
+use crate::error_chain::Chain;
 use crate::metrics::Metrics;
+use crate::proxy::TrustedProxies;
 use crate::routes::Matched;
 use crate::token::hex;
 
@@ -44,17 +52,19 @@ static NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// What an answer is where its handler says nothing else.
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// How large a request's head may be. The framework would take 128 KiB, of which no client of ours needs a tenth.
-const MAX_HEAD: usize = 32 * 1024;
 /// How many characters of a method and of a path the log shows: nobody may fill the disk with a few long ones.
 const METHOD_IN_LOG: usize = 16;
 const PATH_IN_LOG: usize = 256;
+/// How much of an answer is written at once.
+const PIECE: usize = 16 * 1024;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the layer must know of the configuration.
 pub struct Common {
     /// Whether every origin may read the answers.
     pub any_origin: bool,
+    /// Whose word is taken on where a request comes from.
+    pub proxies: Arc<TrustedProxies>,
     /// Who counts the exchanges, where somebody does.
     pub metrics: Option<Arc<Metrics>>,
 }
@@ -67,6 +77,8 @@ struct Incoming {
     method: Method,
     uri: Uri,
     peer: Option<Rc<str>>,
+    /// Who is behind the peer, where that is a proxy.
+    client: Option<IpAddr>,
     started: Instant,
 }
 
@@ -90,26 +102,25 @@ impl Common {
             method: request.method().clone(),
             uri: request.uri().clone(),
             peer: request.conn_data::<Rc<ConnectionState>>().map(|connection| connection.peer()),
+            client: self.client_behind_peer(&request),
             started: Instant::now(),
         };
         let has_body = has_body(&request);
-        let is_last = request.head().connection_type() == ConnectionType::Close;
+        // What follows a CONNECT is no request.
+        let is_last = request.head().connection_type() == ConnectionType::Close || *request.method() == Method::CONNECT;
         let serving = request.conn_data::<Rc<ConnectionState>>().map(ConnectionState::serve);
         let answer = if matches!(serving, Some(None)) {
             None
-        } else if head_size(&request) > MAX_HEAD {
-            Some(Err(ApiError::Framework(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)))
         } else {
             drop_last_slash(&mut request);
-            Some(Ok(AssertUnwindSafe(application.call(request)).catch_unwind()))
+            Some(AssertUnwindSafe(application.call(request)).catch_unwind())
         };
         async move {
             let mut route = None;
             let mut response = match answer {
                 // The connection closes in a moment; an answer would stand behind one that was said to be the last.
                 None => std::future::pending().await,
-                Some(Err(error)) => HttpResponse::from_error(error),
-                Some(Ok(answer)) => match answer.await {
+                Some(answer) => match answer.await {
                     Ok(Ok(response)) => {
                         route = response.request().app_data::<Matched>().map(|matched| matched.0);
                         as_ours(response.into_parts().1.map_into_boxed_body())
@@ -123,7 +134,7 @@ impl Common {
                 let took = Some(incoming.started.elapsed());
                 metrics.answered(route, incoming.method.as_str(), response.status().as_u16(), took);
             }
-            self.add_headers(&incoming.id, incoming.is_from_page, response.headers_mut());
+            self.add_headers(HeaderValue::try_from(incoming.id).ok(), incoming.is_from_page, response.headers_mut());
             let head = response.head_mut();
             head.set_camel_case_headers(true);
             head.reason = reason(head.status);
@@ -134,8 +145,13 @@ impl Common {
                     serving.close();
                 }
             }
-            Ok(response.into())
+            Ok(in_pieces(response.into()))
         }
+    }
+
+    fn client_behind_peer(&self, request: &Request) -> Option<IpAddr> {
+        let peer = request.peer_addr()?.ip().to_canonical();
+        Some(client_behind(&self.proxies, peer, &request.head().headers)).filter(|client| *client != peer)
     }
 
     /// The whole response to a request that the framework refused before the application saw it.
@@ -154,7 +170,7 @@ impl Common {
         }
         let body = error::body_for(error::sentence_for(status));
         let mut headers = HeaderMap::new();
-        self.add_headers(&id, true, &mut headers);
+        self.add_headers(HeaderValue::try_from(id).ok(), true, &mut headers);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let reason = reason(status).unwrap_or_default();
@@ -172,7 +188,7 @@ impl Common {
 
     /// The headers that every response carries. Where origins are narrowed, the CORS layer within has decided already
     /// whether this one may read.
-    fn add_headers(&self, request_id: &str, is_from_page: bool, headers: &mut HeaderMap) {
+    fn add_headers(&self, request_id: Option<HeaderValue>, is_from_page: bool, headers: &mut HeaderMap) {
         if self.any_origin {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN.clone());
         }
@@ -191,7 +207,7 @@ impl Common {
         if !headers.contains_key(header::CONTENT_TYPE) {
             headers.insert(header::CONTENT_TYPE, JSON.clone());
         }
-        if let Ok(id) = HeaderValue::from_str(request_id) {
+        if let Some(id) = request_id {
             headers.insert(X_REQUEST_ID, id);
         }
     }
@@ -220,6 +236,9 @@ impl Incoming {
         line.push_str(" latency_ms=");
         let took = self.started.elapsed().as_micros();
         let _ = write!(line, "{}.{:03}", took / 1_000, took % 1_000);
+        if let Some(client) = self.client {
+            let _ = write!(line, " client={client}");
+        }
         line.push_str(" peer=");
         line.push_str(self.peer.as_deref().unwrap_or("-"));
         line.push_str(" request_id=");
@@ -255,15 +274,6 @@ fn has_body(request: &Request) -> bool {
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")
 }
 
-/// The size of a request's head, but for a few bytes of punctuation.
-fn head_size(request: &Request) -> usize {
-    let uri = request.uri();
-    let line = request.method().as_str().len()
-        + uri.authority().map_or(0, |authority| authority.as_str().len())
-        + uri.path_and_query().map_or(0, |target| target.as_str().len());
-    request.head().headers.iter().fold(line, |size, (name, value)| size + name.as_str().len() + value.len())
-}
-
 fn new_request_id() -> String {
     hex(&rand::random::<[u8; 8]>())
 }
@@ -272,6 +282,30 @@ fn new_request_id() -> String {
 fn as_ours(response: HttpResponse) -> HttpResponse {
     let is_foreign = response.error().is_some_and(|error| error.as_error::<ApiError>().is_none());
     if is_foreign { HttpResponse::from_error(ApiError::Framework(response.status())) } else { response }
+}
+
+/// A large answer goes out piece by piece: what a client has no room for yet is not copied for it.
+fn in_pieces(response: Response<BoxBody>) -> Response<BoxBody> {
+    if !matches!(response.body().size(), BodySize::Sized(size) if size > PIECE as u64) {
+        return response;
+    }
+    response.map_body(|_, body| body.try_into_bytes().map_or_else(|body| body, |bytes| BoxBody::new(Pieces(bytes))))
+}
+
+struct Pieces(Bytes);
+
+impl MessageBody for Pieces {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.0.len() as u64)
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let rest = &mut self.get_mut().0;
+        let piece = rest.split_to(rest.len().min(PIECE));
+        Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))
+    }
 }
 
 /// The reason phrase in capitals, as the source writes it.
@@ -318,7 +352,8 @@ mod tests {
     #[test]
     fn a_panic_in_a_handler_is_one_500_in_json_and_the_worker_goes_on() {
         rt::System::new().block_on(async {
-            let common = Rc::new(Common { any_origin: true, metrics: None });
+            let proxies = Arc::new(TrustedProxies::new(Vec::new()));
+            let common = Rc::new(Common { any_origin: true, proxies, metrics: None });
             let application = fn_service(|request: Request| async move {
                 assert_ne!(request.path(), "/panics", "on purpose");
                 let request: HttpRequest = TestRequest::default().to_http_request();

@@ -19,10 +19,12 @@
 //! | [`scrape`] | the listener that shows the metrics |
 //! | [`backups`] | backups by the clock |
 //! | [`connection`] | a socket that keeps deadlines |
+//! | [`framing`] | where a request ends in a connection's bytes |
 //! | [`exchange`] | what every request and response have in common |
 //! | [`routes`] | the route table, and a file of thin handlers a resource |
 //! | [`auth`] | the extractor that finds the session behind a token |
 //! | [`error`] | errors as a client sees them |
+//! | [`error_chain`] | an error with its causes, for the log |
 //! | [`json`] | JSON, strict to read and spaced as the source has it |
 //! | [`metrics`] | what the service counts |
 //! | [`password`], [`hashing`] | the password format, and the bounded threads that do the work |
@@ -48,9 +50,11 @@ pub mod commands;
 pub mod config;
 pub mod connection;
 pub mod error;
+pub mod error_chain;
 pub mod event;
 pub mod exchange;
 pub mod field;
+pub mod framing;
 pub mod hashing;
 pub mod item;
 pub mod json;

@@ -4,12 +4,15 @@
 //! that could be most of a token is masked, whoever wrote it and however (`%34` is one).
 //!
 //! A thread of its own writes the lines, many at a time: no request waits for whoever reads them. Where nobody keeps up,
-//! lines are dropped and their number is told.
+//! lines are dropped and their number is told. A panic is a line like any other: the thread that has panicked writes
+//! nothing itself.
 
 use std::borrow::Cow;
 use std::env;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::panic::{self, PanicHookInfo};
+use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -39,8 +42,31 @@ const MAX_WAITING: usize = 1024 * 1024;
 /// How long the end may wait for such a reader.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
+/// How many characters of a panic's message are told: it may quote what a client sent.
+const PANIC_IN_LOG: usize = 512;
+
 /// The running log. Dropping it writes what is still waiting.
 pub struct Log(Arc<Lines>);
+
+impl Log {
+    /// Tells a person something, as it is, between the lines.
+    pub fn tell(&self, text: &str) {
+        self.0.add(format!("{text}\n").as_bytes());
+    }
+}
+
+/// Tells a person why the program ends, once the log is over. Whoever does not read it does not hold up the end.
+pub fn tell_at_the_end(text: &str) {
+    let (written, is_written) = mpsc::channel::<()>();
+    let text = format!("{text}\n");
+    let write = move || {
+        let _ = io::stderr().write_all(text.as_bytes());
+        drop(written);
+    };
+    if thread::Builder::new().spawn(write).is_ok() {
+        let _ = is_written.recv_timeout(FLUSH_WITHIN);
+    }
+}
 
 /// Lines on their way to standard error.
 #[derive(Default)]
@@ -163,6 +189,7 @@ pub fn start(clock: Clock) -> io::Result<Log> {
              without one (authtokens=debug)"
         );
     }
+    panic::set_hook(Box::new(log_panic));
     Ok(log)
 }
 
@@ -194,6 +221,14 @@ fn names_a_module(name: &str) -> bool {
         Some(other) => OTHER_CRATES.contains(&other),
         None => false,
     }
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let message = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref().copied());
+    let message: String = message.unwrap_or("no message").chars().take(PANIC_IN_LOG).collect();
+    let place = panic.location().map_or_else(String::new, |location| format!(" at {location}"));
+    log::error!("a thread panicked{place}: {message}");
 }
 
 /// The text with the characters escaped that nobody sees, and with everything that could be a token masked.
@@ -232,11 +267,17 @@ fn hex_digits(text: &str) -> (usize, usize) {
 
 /// Whether a line can be written as it is, as nearly every line can.
 fn is_plain(text: &str) -> bool {
-    let mut digits = 0;
-    text.bytes().all(|byte| {
-        digits = if byte.is_ascii_hexdigit() { digits + 1 } else { 0 };
-        digits < MASKED && byte != b'%' && (b' '..=b'~').contains(&byte)
-    })
+    let bytes = text.as_bytes();
+    // Without a branch, so that many bytes are looked at at once.
+    let odd = bytes.iter().map(|byte| u32::from(*byte == b'%') + u32::from(!(b' '..=b'~').contains(byte)));
+    let is_odd = odd.sum::<u32>() > 0;
+    // Of a run of so many digits, one stands at a multiple of as many: the others need not be looked at.
+    let is_digit = |byte: &&u8| byte.is_ascii_hexdigit();
+    let run_around = |at: usize| {
+        bytes[..at].iter().rev().take_while(is_digit).count() + bytes[at..].iter().take_while(is_digit).count()
+    };
+    !is_odd
+        && (MASKED - 1..bytes.len()).step_by(MASKED).all(|at| !bytes[at].is_ascii_hexdigit() || run_around(at) < MASKED)
 }
 
 #[cfg(test)]
@@ -278,6 +319,27 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_is_one_line_of_the_log_that_shows_no_token() {
+        const CHILD: &str = "A_PROCESS_THAT_PANICS";
+        let token = "d96163b8bc9127d8c5d5839018580123c64a324b";
+        if std::env::var_os(CHILD).is_some() {
+            // Standard error as a server has it, and the test's own output elsewhere.
+            let log = start(Clock::system()).unwrap();
+            let panicked = thread::spawn(move || panic!("over\ntwo lines {token}{}", "x".repeat(10_000))).join();
+            assert!(panicked.is_err());
+            return drop(log);
+        }
+        let test = "logging::tests::a_panic_is_one_line_of_the_log_that_shows_no_token";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", test, "--nocapture"]).env(CHILD, "1").env_remove("RUST_LOG");
+        let output = child.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.lines().count() == 1 && said.len() < 1_000, "{said}");
+        let line = said.split_once(" ERROR authtokens::logging a thread panicked at src/logging.rs:").unwrap().1;
+        assert!(line.contains(": over\\ntwo lines [masked]xxx"), "{said}");
+    }
+
+    #[test]
     fn a_line_stays_one_line_and_shows_no_token() {
         assert_eq!(printable("a\r\n2026 forged\u{1b}[31m\u{85}"), "a\\r\\n2026 forged\\u{1b}[31m\\u{85}");
         assert_eq!(printable("a\u{202e}b\u{3164}c\u{e0041}"), "a\\u{202e}b\\u{3164}c\\u{e0041}");
@@ -295,6 +357,18 @@ mod tests {
         }
         for plain in ["path=/a%20b%", "path=/%", "path=/100%25/%e4%f6/%34%3", "path=/%%%34x"] {
             assert_eq!(printable(plain), plain);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_line_is_written_as_it_is_where_escaping_and_masking_would_change_nothing(text in "[0-9a-f]{0,45}[g %\\x01é]?[0-9A-F]{0,45}[ -~]{0,5}") {
+            let mut digits = 0;
+            let is_plain_byte_by_byte = text.bytes().all(|byte| {
+                digits = if byte.is_ascii_hexdigit() { digits + 1 } else { 0 };
+                digits < MASKED && byte != b'%' && (b' '..=b'~').contains(&byte)
+            });
+            proptest::prop_assert_eq!(is_plain(&text), is_plain_byte_by_byte);
         }
     }
 }

@@ -1,36 +1,37 @@
 //! The binary: reads the command line and hands over.
 
 use std::error::Error;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use authtokens::cli::Cli;
 use authtokens::clock::Clock;
 use authtokens::commands::output::printable;
 use authtokens::config::Config;
-use authtokens::startup::{Application, stop_signal};
-use authtokens::{logging, service_manager};
+use authtokens::logging::{self, Log};
+use authtokens::service_manager;
+use authtokens::startup::{Application, outlive_signals, stop_signal};
 use clap::Parser as _;
 use futures_util::FutureExt as _;
 
 fn main() -> ExitCode {
+    outlive_signals();
     let Err(error) = Cli::parse().run(serve) else { return ExitCode::SUCCESS };
     if error.exit_code() != 0 {
-        let _ = writeln!(io::stderr(), "authtokens: {}", printable(&error.to_string()));
+        logging::tell_at_the_end(&format!("authtokens: {}", printable(&error.to_string())));
     }
     ExitCode::from(error.exit_code())
 }
 
 fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     // Its last lines are written before an error is told.
-    let _log = logging::start(Clock::system())?;
-    actix_rt::System::new().block_on(serve_until_stopped(config))
+    let log = logging::start(Clock::system())?;
+    actix_rt::System::new().block_on(serve_until_stopped(config, &log))
 }
 
-async fn serve_until_stopped(config: &Config) -> Result<(), Box<dyn Error>> {
+async fn serve_until_stopped(config: &Config, log: &Log) -> Result<(), Box<dyn Error>> {
     let stop = stop_signal()?;
     let application = Application::build_on(service_manager::listener()?, config, Clock::system())?;
-    application.greet(config);
+    log.tell(&application.greeting(config));
     service_manager::ready(application.address());
     application.run_until_stopped(stop.map(|()| service_manager::stopping())).await?;
     Ok(())

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 
 use crate::backups::BackupStatus;
 use crate::clock::Timestamp;
+use crate::error_chain::Chain;
 use crate::hashing::{HashingLoad, HashingThreads};
 use crate::repository::{Repository, StoreCounts, StoreStatistics};
 
@@ -51,6 +52,8 @@ pub enum Reason {
     RateLimitAddress,
     /// Too many attempts were made at its account.
     RateLimitAccount,
+    /// Too many bodies were arriving.
+    BodyBudget,
 }
 
 /// What the service tells as it goes. There is one an application.
@@ -66,6 +69,7 @@ pub struct Metrics {
     hash_durations: Histogram,
     rejected_by_address: AtomicU64,
     rejected_by_account: AtomicU64,
+    rejected_by_budget: AtomicU64,
     started: Timestamp,
 }
 
@@ -107,6 +111,7 @@ impl Metrics {
             hash_durations,
             rejected_by_address: AtomicU64::new(0),
             rejected_by_account: AtomicU64::new(0),
+            rejected_by_budget: AtomicU64::new(0),
             started,
         })
     }
@@ -138,6 +143,7 @@ impl Metrics {
         let counter = match reason {
             Reason::RateLimitAddress => &self.rejected_by_address,
             Reason::RateLimitAccount => &self.rejected_by_account,
+            Reason::BodyBudget => &self.rejected_by_budget,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -299,6 +305,7 @@ impl Exposition {
                 ("pool_timeout", store.refused_reads),
                 ("rate_limit_address", self.metrics.rejected_by_address.load(Ordering::Relaxed)),
                 ("rate_limit_account", self.metrics.rejected_by_account.load(Ordering::Relaxed)),
+                ("body_budget", self.metrics.rejected_by_budget.load(Ordering::Relaxed)),
             ],
         )
     }
@@ -310,7 +317,8 @@ impl Exposition {
             return counted.counts;
         }
         let began = Instant::now();
-        let counts = self.repository.count().await.inspect_err(|error| log::warn!("the store cannot count: {error}"));
+        let counts =
+            self.repository.count().await.inspect_err(|error| log::warn!("the store cannot count: {}", Chain(error)));
         let until = Instant::now() + COUNTS_BELIEVED_FOR.max(began.elapsed() * COUNTING_SHARE);
         last.insert(Counted { counts: counts.ok(), until }).counts
     }

@@ -3,7 +3,7 @@
 //! `X-Forwarded-For` can be sent by anyone. It is believed only as far as proxies that the operator named have written
 //! it: from its end, one entry for each of them, to the first address that is none of theirs.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Once;
 
 use ipnet::IpNet;
@@ -39,11 +39,9 @@ impl TrustedProxies {
             if !self.trusts(client) {
                 break;
             }
-            // Some proxies write the port as well.
-            let entry = entry.trim();
-            match entry.parse().or_else(|_| entry.parse().map(|address: SocketAddr| address.ip())) {
-                Ok(address) => client = IpAddr::to_canonical(&address),
-                Err(_) => break,
+            match address(entry) {
+                Some(address) => client = address.to_canonical(),
+                None => break,
             }
         }
         client
@@ -51,6 +49,24 @@ impl TrustedProxies {
 
     fn trusts(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// The address in an entry, in each of the forms that proxies write: bare, with a port, in brackets, in quotes, with the
+/// zone of a link.
+fn address(entry: &str) -> Option<IpAddr> {
+    let entry = entry.trim().trim_matches('"');
+    let (host, port) = match entry.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        // With more than one colon it is all address.
+        None => entry.find(':').filter(|at| entry.rfind(':') == Some(*at)).map_or((entry, ""), |at| entry.split_at(at)),
+    };
+    if !port.is_empty() {
+        port.strip_prefix(':')?.parse::<u16>().ok()?;
+    }
+    match host.split_once('%') {
+        Some((host, _zone)) => host.parse().ok().map(IpAddr::V6),
+        None => host.parse().ok(),
     }
 }
 
@@ -79,8 +95,41 @@ mod tests {
         assert_eq!(client(&["127.0.0.0/8"], "127.0.0.1", &["203.0.113.9"]), "203.0.113.9");
         assert_eq!(client(&["127.0.0.0/8"], "::ffff:127.0.0.1", &["2001:db8::1"]), "2001:db8::1");
         assert_eq!(client(&["127.0.0.0/8"], "127.0.0.1", &[]), "127.0.0.1");
-        assert_eq!(client(&["127.0.0.0/8"], "127.0.0.1", &["203.0.113.9:4711"]), "203.0.113.9");
-        assert_eq!(client(&["127.0.0.0/8"], "127.0.0.1", &["[2001:db8::1]:443"]), "2001:db8::1");
+    }
+
+    #[test]
+    fn an_address_is_read_in_every_form_that_proxies_write() {
+        for (entry, address) in [
+            ("203.0.113.9:4711", "203.0.113.9"),
+            ("\t203.0.113.9 ", "203.0.113.9"),
+            ("\"203.0.113.9\"", "203.0.113.9"),
+            ("::ffff:203.0.113.9", "203.0.113.9"),
+            ("[::ffff:203.0.113.9]:4711", "203.0.113.9"),
+            ("2001:db8::5", "2001:db8::5"),
+            ("[2001:db8::5]", "2001:db8::5"),
+            ("[2001:DB8::5]:443", "2001:db8::5"),
+            ("\"[2001:db8::5]:443\"", "2001:db8::5"),
+            ("fe80::5%eth0", "fe80::5"),
+            ("[fe80::5%25eth0]:443", "fe80::5"),
+        ] {
+            assert_eq!(client(&["127.0.0.0/8"], "127.0.0.1", &[entry]), address, "{entry}");
+        }
+        for junk in [
+            "",
+            "unknown",
+            "_hidden",
+            "203.0.113",
+            "203.0.113.9:",
+            "203.0.113.9:http",
+            "203.0.113.9%eth0",
+            "[2001:db8::5",
+            "[2001:db8::5]443",
+            "[2001:db8::5]:x",
+            "[203.0.113.9:80]",
+            "for=203.0.113.9",
+        ] {
+            assert_eq!(client(&["127.0.0.0/8"], "127.0.0.1", &[junk]), "127.0.0.1", "{junk}");
+        }
     }
 
     #[test]

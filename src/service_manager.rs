@@ -10,6 +10,8 @@ use std::net::{SocketAddr, TcpListener};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
+use crate::error_chain::Chain;
+
 /// The port that systemd passes, if it does. To be asked once, before any thread is started: it takes the variables out
 /// of the environment, so that they mean nothing to anyone else.
 ///
@@ -36,6 +38,6 @@ pub fn stopping() {
 
 fn tell(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
-        log::warn!("systemd could not be told: {error}");
+        log::warn!("systemd could not be told: {}", Chain(&error));
     }
 }

@@ -7,7 +7,6 @@
 use std::cell::Cell;
 use std::fs;
 use std::io;
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ use crate::chores::{Chores, Reading};
 use crate::clock::Clock;
 use crate::config::{Config, CorsConfig, ServerConfig};
 use crate::connection::{Connection, ConnectionSettings};
-use crate::error::Chain;
+use crate::error_chain::Chain;
 use crate::exchange::Common;
 use crate::last_used::LastUsed;
 use crate::limits::Limits;
@@ -37,7 +36,7 @@ use crate::password::{PasswordPolicy, Passwords};
 use crate::proxy::TrustedProxies;
 use crate::refusals::Refusals;
 use crate::repository::Repository;
-use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings};
+use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings, blocking_threads};
 use crate::routes::{self, BodyBudget, BodyLimits, Gate, MaxItems, Readiness};
 use crate::scrape;
 use crate::session::SessionPolicy;
@@ -157,7 +156,10 @@ impl Application {
                 size: config.server.body_limit,
                 size_with_password: config.server.password_body_limit,
                 time: config.server.body_timeout,
-                budget: Arc::new(BodyBudget::new(config.server.body_budget.max(config.server.body_limit * 2_u64))),
+                budget: Arc::new(BodyBudget::new(
+                    config.server.body_budget.max(config.server.body_limit * 2_u64),
+                    metrics.clone(),
+                )),
             }),
             readiness: web::Data::new(Readiness::default()),
             backups: web::Data::new(backups.as_ref().map(Backups::status)),
@@ -200,11 +202,10 @@ impl Application {
         self.metrics.as_ref().map(|(address, _)| *address)
     }
 
-    /// Tells the person who started the server where it is and how to try it.
-    pub fn greet(&self, config: &Config) {
-        // Whether anyone reads it is not the service's concern.
-        let _ = writeln!(
-            io::stderr(),
+    /// What the person who started the server wants to know: where it is and how to try it.
+    #[must_use]
+    pub fn greeting(&self, config: &Config) -> String {
+        format!(
             "authtokens {version} listens on http://{address} and keeps its data in {path}\n\
              Try it:  curl -H 'Content-Type: application/json' \
              -d '{{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}}' http://{address}/api/register\n\
@@ -212,7 +213,7 @@ impl Application {
             version = env!("CARGO_PKG_VERSION"),
             address = self.address,
             path = config.database.path.display(),
-        );
+        )
     }
 
     /// Serves until `stop` resolves, then finishes what was accepted and closes the file.
@@ -315,7 +316,7 @@ fn serve(
     let cors = config.cors.clone();
     let builder = Server::build()
         .workers(workers)
-        .worker_max_blocking_threads(usize::try_from(config.database.readers).unwrap_or(1))
+        .worker_max_blocking_threads(blocking_threads(config.database.readers))
         .max_concurrent_connections(max_connections / workers)
         .shutdown_timeout(shutdown_timeout.as_secs())
         .disable_signals();
@@ -323,7 +324,8 @@ fn serve(
     builder
         .listen("authtokens", listener, move || {
             let state = state.clone();
-            let common = Rc::new(Common { any_origin, metrics: metrics.clone() });
+            let proxies = state.proxies.clone().into_inner();
+            let common = Rc::new(Common { any_origin, proxies, metrics: metrics.clone() });
             let app = App::new()
                 .app_data(state.repository)
                 .app_data(state.passwords)
@@ -398,6 +400,20 @@ fn allow_open_files(connections: usize) {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), ..limit });
     if raised.is_err() || allowed < wanted {
         log::warn!("{connections} connections want {wanted} open files, and the system does not allow as many");
+    }
+}
+
+/// Has the process outlive signals that would end it without a reason: SIGXFSZ, for a write beyond the largest file that is
+/// allowed fails by itself and is refused like one on a full disk; and those that other services take for a request, such
+/// as to open their log anew.
+pub fn outlive_signals() {
+    use rustix::process::Signal;
+    use tokio::signal::unix::{SignalKind, signal};
+    // Whoever handles a signal once has it handled for good. Where the system does not let us, it is as it always was.
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+    let _inside = runtime.enter();
+    for outlived in [Signal::XFSZ, Signal::USR1, Signal::USR2, Signal::ALARM] {
+        let _ = signal(SignalKind::from_raw(outlived.as_raw()));
     }
 }
 

@@ -63,7 +63,8 @@ impl Rules<'_> {
         let text = text.transpose().map_err(|error| CommandError::Input(io::Error::other(error)))?;
         let login = |text: &String| json!({"username": self.username.as_str(), "password": text}).to_string();
         let Some(text) = text.filter(|text| fits(login(text).len())) else {
-            let rule = format!("must fit into a login, which is at most {} by [server] password_body_limit", self.body_limit);
+            let rule =
+                format!("must fit into a login, which is at most {} by [server] password_body_limit", self.body_limit);
             return Err(InvalidField { field: "password", rule }.into());
         };
         let password = PlainPassword::parse("password", text)?;

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::error::Chain;
+use crate::error_chain::Chain;
 use crate::field::InvalidField;
 use crate::password::PasswordError;
 use crate::repository::backup::BackupError;

@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::guard::FileGuard;
+use crate::error_chain::Chain;
+
 /// When it is time.
 #[derive(Clone, Copy)]
 pub(super) struct Pace {
@@ -41,6 +44,13 @@ const HELD_AT_THE_END: Duration = Duration::from_millis(100);
 thread_local! {
     /// How many pages the log had after this thread's last commit.
     static PAGES: Cell<i32> = const { Cell::new(0) };
+    /// The same, where there was one since that was asked last.
+    static WRITTEN: Cell<Option<i32>> = const { Cell::new(None) };
+}
+
+/// How many pages the WAL has, where this thread has written to it since it was asked last.
+pub(super) fn take_written() -> Option<u64> {
+    WRITTEN.take().and_then(|pages| u64::try_from(pages).ok())
 }
 
 /// What the thread has done.
@@ -52,6 +62,21 @@ struct Copied {
     resting: AtomicBool,
 }
 
+/// Whether the log may be moved into the file.
+#[derive(Clone)]
+pub(super) struct FileState {
+    /// Whether SQLite has found the file damaged.
+    pub(super) damaged: Arc<AtomicBool>,
+    /// Whether the files are still there.
+    pub(super) guard: Arc<FileGuard>,
+}
+
+impl FileState {
+    fn may_copy(&self) -> bool {
+        !self.damaged.load(Ordering::Relaxed) && self.guard.check().is_ok() && self.guard.is_content_kept()
+    }
+}
+
 /// The writer's side of it.
 pub(super) struct Checkpoints {
     /// To ask the thread; nobody hears where it could not open the file.
@@ -59,8 +84,7 @@ pub(super) struct Checkpoints {
     thread: JoinHandle<()>,
     copied: Arc<Copied>,
     asked: bool,
-    /// Whether SQLite has found the file damaged.
-    damaged: Arc<AtomicBool>,
+    state: FileState,
     /// How long the writer's connection waits for locks.
     patience: Duration,
     pace: Pace,
@@ -79,24 +103,25 @@ impl Checkpoints {
         log: PathBuf,
         pace: Pace,
         patience: Duration,
-        damaged: Arc<AtomicBool>,
+        state: FileState,
     ) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
         let copied = Arc::new(Copied::default());
         let thread = thread::Builder::new().name("authtokens log mover".to_owned()).spawn({
-            let (copied, damaged) = (Arc::clone(&copied), Arc::clone(&damaged));
+            let (copied, state) = (Arc::clone(&copied), state.clone());
             move || match open() {
-                Ok(connection) => serve(&connection, &asked, &copied, &damaged, &log, pace.emptied_every),
-                Err(error) => log::warn!("the writer itself must move the log into the file: {error}"),
+                Ok(connection) => serve(&connection, &asked, &copied, &state, &log, pace.emptied_every),
+                Err(error) => log::warn!("the writer itself must move the log into the file: {}", Chain(&error)),
             }
         })?;
-        Ok(Self { ask, thread, copied, asked: false, damaged, patience, pace, due_at: pace.long, pages: 0 })
+        Ok(Self { ask, thread, copied, asked: false, state, patience, pace, due_at: pace.long, pages: 0 })
     }
 
     /// Takes over from SQLite, on the writer's own thread.
     pub(super) fn take_over(writer: &Connection) {
         writer.wal_hook(Some(|_, pages| {
             PAGES.set(pages);
+            WRITTEN.set(Some(pages));
             Ok(())
         }));
     }
@@ -117,7 +142,7 @@ impl Checkpoints {
         }
         if !self.asked || self.copied.asked.swap(false, Ordering::SeqCst) || self.thread.is_finished() {
             self.asked = false;
-            copy(writer, "PASSIVE", &self.damaged);
+            copy(writer, "PASSIVE", &self.state);
             self.due_at = self.pages + self.pace.step;
         }
     }
@@ -135,10 +160,27 @@ impl Checkpoints {
         if self.copied.resting.swap(false, Ordering::SeqCst) {
             // Whoever reads may go on: there is another time.
             writer.busy_timeout(Duration::ZERO)?;
-            copy(writer, "TRUNCATE", &self.damaged);
+            copy(writer, "TRUNCATE", &self.state);
+            self.state.guard.forget_content();
             writer.busy_timeout(self.patience)?;
         }
         Ok(())
+    }
+
+    /// Moves into the file what a log holds that has lost its name, while it is still open.
+    pub(super) fn rescue(&self, writer: &Connection) {
+        if self.state.damaged.load(Ordering::Relaxed) || !self.state.guard.may_be_saved() {
+            log::error!("what the lost WAL holds is not saved: another process has changed the database since");
+            return;
+        }
+        let saved = writer.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+            Ok(row.get::<_, i64>(0)? == 0 && row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
+        });
+        match saved {
+            Ok(true) => log::warn!("what the lost WAL held is saved in the database"),
+            Ok(false) => log::error!("not all that the lost WAL holds is saved yet: the server's stop tries again"),
+            Err(error) => log::error!("what the lost WAL holds could not be saved: {}", Chain(&error)),
+        }
     }
 
     /// Ends the thread, and moves all of the log into the file if nobody else holds it: the next start reads the log just
@@ -150,7 +192,7 @@ impl Checkpoints {
         drop(self.ask);
         // It could only have panicked, and has told of that.
         let _ = self.thread.join();
-        if self.damaged.load(Ordering::Relaxed) {
+        if self.state.damaged.load(Ordering::Relaxed) || !self.state.guard.may_be_saved() {
             return Ok(());
         }
         writer.busy_timeout(HELD_AT_THE_END)?;
@@ -167,7 +209,7 @@ fn serve(
     connection: &Connection,
     asked: &Receiver<()>,
     copied: &Copied,
-    damaged: &AtomicBool,
+    state: &FileState,
     log: &Path,
     emptied_every: Duration,
 ) {
@@ -176,15 +218,15 @@ fn serve(
         // However often it is asked: what lies behind the part that is used again and again is not overwritten.
         match asked.recv_timeout(emptied_every.saturating_sub(looked.elapsed())) {
             Ok(()) => {
-                copy(connection, "PASSIVE", damaged);
+                copy(connection, "PASSIVE", state);
                 // What came meanwhile is less, and what comes during this is little.
-                copy(connection, "PASSIVE", damaged);
+                copy(connection, "PASSIVE", state);
                 copied.asked.store(true, Ordering::SeqCst);
             }
             Err(RecvTimeoutError::Timeout) => {
                 looked = Instant::now();
                 if fs::metadata(log).is_ok_and(|log| log.len() > 0) {
-                    copy(connection, "PASSIVE", damaged);
+                    copy(connection, "PASSIVE", state);
                     copied.resting.store(true, Ordering::SeqCst);
                 }
             }
@@ -194,12 +236,12 @@ fn serve(
 }
 
 /// Copies what can be copied. A reader that holds some of it back is no error.
-fn copy(connection: &Connection, how: &str, damaged: &AtomicBool) {
-    if damaged.load(Ordering::Relaxed) {
+fn copy(connection: &Connection, how: &str, state: &FileState) {
+    if !state.may_copy() {
         return;
     }
     if let Err(error) = connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(())) {
-        log::warn!("the log cannot be moved into the file now: {error}");
+        log::warn!("the log cannot be moved into the file now: {}", Chain(&error));
     }
 }
 
@@ -216,31 +258,54 @@ mod tests {
 
     fn start(file: &Path, log: &Path, pace: Pace) -> (Connection, Checkpoints) {
         let writer = open(file);
-        writer.execute_batch("CREATE TABLE texts (text TEXT)").unwrap();
+        writer.execute_batch("CREATE TABLE texts (text BLOB)").unwrap();
         let thread = file.to_owned();
+        let guard = Arc::new(FileGuard::of(file.to_owned(), 4096).unwrap());
+        let state = FileState { damaged: Arc::default(), guard };
         let checkpoints =
-            Checkpoints::start(move || Ok(open(&thread)), log.to_owned(), pace, Duration::ZERO, Arc::default())
-                .unwrap();
+            Checkpoints::start(move || Ok(open(&thread)), log.to_owned(), pace, Duration::ZERO, state).unwrap();
         Checkpoints::take_over(&writer);
         (writer, checkpoints)
     }
 
+    /// How long the log gets, in pages, by so many changes of `size` bytes. Where the thread was asked it is waited for, so
+    /// that the figure does not hang on the machine.
+    fn longest(writer: &Connection, checkpoints: &mut Checkpoints, changes: u32, size: u32) -> i32 {
+        (0..changes).fold(0, |longest, _| {
+            writer.execute("INSERT INTO texts VALUES (zeroblob(?1))", [size]).unwrap();
+            checkpoints.committed(writer);
+            let since = Instant::now();
+            while checkpoints.asked && !checkpoints.copied.asked.load(Ordering::SeqCst) {
+                assert!(since.elapsed() < Duration::from_secs(60), "the log is not copied");
+                thread::yield_now();
+            }
+            longest.max(checkpoints.pages)
+        })
+    }
+
     #[test]
-    fn the_log_begins_again_while_changes_go_on_and_nothing_is_left_of_it_at_the_end() {
+    fn the_log_begins_again_at_its_length_while_changes_go_on_and_nothing_is_left_of_it_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let (file, log) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
         let pace = Pace { long: 50, step: 10, emptied_every: Duration::from_secs(3_600) };
         let (writer, mut checkpoints) = start(&file, &log, pace);
-        let mut longest = 0;
-        for _ in 0..5_000 {
-            writer.execute("INSERT INTO texts VALUES (hex(randomblob(500)))", []).unwrap();
-            checkpoints.committed(&writer);
-            longest = longest.max(checkpoints.pages);
-        }
-        assert!(longest < 5_000, "{longest} of some 10,000 pages that were written");
+        let longest = longest(&writer, &mut checkpoints, 1_000, 1_000);
+        assert!((50..=60).contains(&longest), "{longest} pages, and not 50 and what a change or two take");
         checkpoints.finish(&writer).unwrap();
         assert_eq!(fs::metadata(&log).unwrap().len(), 0);
-        assert_eq!(writer.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, i64>(0)).unwrap(), 5_000);
+        assert_eq!(writer.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, i64>(0)).unwrap(), 1_000);
+    }
+
+    #[test]
+    fn the_log_of_a_server_gets_no_longer_than_64_mib_and_a_change_or_two() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, log) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
+        let (writer, mut checkpoints) = start(&file, &log, PACE);
+        writer.pragma_update(None, "synchronous", "OFF").unwrap();
+        longest(&writer, &mut checkpoints, 150, 1 << 20);
+        let length = fs::metadata(&log).unwrap().len();
+        assert!((60 << 20..=70 << 20).contains(&length), "{length} bytes of some 150 MiB that were written");
+        checkpoints.finish(&writer).unwrap();
     }
 
     #[test]

@@ -154,30 +154,6 @@ pub(super) fn open_lock(own_name: &Path, suffix: &str) -> io::Result<File> {
     }
 }
 
-/// Where a file was when it was opened. SQLite goes on with one that was moved or deleted, and nobody would find it there.
-pub(super) struct Place {
-    name: PathBuf,
-    device: u64,
-    number: u64,
-}
-
-impl Place {
-    /// That of the file of this name.
-    pub(super) fn of(name: PathBuf) -> io::Result<Self> {
-        let found = fs::metadata(&name)?;
-        Ok(Self { device: found.dev(), number: found.ino(), name })
-    }
-
-    /// Whether the file is still there.
-    pub(super) fn is_kept(&self) -> bool {
-        match fs::metadata(&self.name) {
-            Ok(found) => (found.dev(), found.ino()) == (self.device, self.number),
-            // Whatever else keeps it from being looked at, it may be there.
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
-        }
-    }
-}
-
 /// A lock file that is locked.
 pub(super) struct Lock(File);
 

@@ -8,6 +8,7 @@ pub mod backup;
 mod cache;
 mod checkpoints;
 mod file;
+mod guard;
 mod schema;
 pub mod sqlite;
 mod writer;
@@ -467,7 +468,8 @@ pub trait Repository: Send + Sync {
     /// See [`RepositoryError`].
     async fn list_resets(&self, behind: i64) -> Result<Resets, RepositoryError>;
 
-    /// Reads, and writes durably, changing nothing: whether the store can do its work.
+    /// Reads, and changes nothing by a write, which reaches the disk where it is not known that writes do: whether the store
+    /// can do its work.
     ///
     /// # Errors
     /// See [`RepositoryError`].

@@ -5,6 +5,7 @@
 //! keeps a second server away.
 
 mod events;
+mod inline;
 pub(super) mod readable;
 mod sql;
 mod staff;
@@ -23,15 +24,20 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use r2d2::{Pool, PooledConnection};
+use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, RowIndex, params};
 use scheduled_thread_pool::ScheduledThreadPool;
 use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use self::inline::Inline;
 
 use super::cache::{Change, SessionCache};
-use super::checkpoints::{Checkpoints, PACE};
-use super::file::{self, Lock, Place, Presence, folder_of, own_name};
+use super::checkpoints::{Checkpoints, FileState, PACE};
+use super::file::{self, Lock, Presence, folder_of, own_name};
+use super::guard::FileGuard;
 use super::schema::{self, SchemaError};
 use super::writer::{Role, Transaction, Writer};
 use super::{
@@ -49,6 +55,15 @@ use crate::user::{Credentials, NewUser, PasswordHash, Profile, ProfileChanges, U
 
 /// How long a read waits for a free connection before the store says that it is overloaded.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a read may take whose work grows with the store, where a client waits for it.
+const SCAN_WITHIN: Duration = Duration::from_secs(10);
+
+/// After how many of SQLite's steps such a read looks at the time.
+const SCAN_STEPS: i32 = 10_000;
+
+/// How long readiness waits for the proof that changes can be made.
+const PROOF_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a command waits for another one that makes the file or brings it up to date, and how often it looks.
 const PREPARED_WITHIN: Duration = Duration::from_secs(5);
@@ -68,7 +83,8 @@ const PRUNED_AT_ONCE: u32 = 500;
 pub struct SqliteSettings {
     /// The database file; its folder is made where it is missing.
     pub path: PathBuf,
-    /// How many connections read at once, beside those of the short reads.
+    /// How many connections read at once, beside those of the short reads; half as many more are for reads whose work
+    /// grows with the store.
     pub readers: u32,
     /// How long to wait for a lock that another process holds.
     pub busy_timeout: Duration,
@@ -181,12 +197,19 @@ pub enum OpenError {
 
 /// The store. Dropping it without [`Repository::close`] loses nothing; the log is then read at the next start.
 pub struct SqliteRepository {
-    /// For reads that take their time, on blocking threads.
-    readers: Pool<SqliteConnectionManager>,
+    /// For reads on blocking threads.
+    readers: Readers,
+    /// For those whose work grows with the store: nobody else waits behind them.
+    scanners: Readers,
     /// For short reads, done where they are asked for.
     quick_readers: Pool<SqliteConnectionManager>,
-    reads: Arc<Reads>,
+    /// Whether they are.
+    inline: Inline,
+    reads: Reads,
     writer: Writer,
+    guard: Option<Arc<FileGuard>>,
+    /// Whether it is being proven that changes can be made.
+    proving: Arc<AtomicBool>,
     cache: Arc<SessionCache>,
     damaged: Arc<AtomicBool>,
     /// The file's name without links: SQLite keeps its log beside that.
@@ -208,23 +231,33 @@ struct Reads {
     refused: AtomicU64,
 }
 
+/// Connections that read, and as many permits: who waits for one of them holds up no thread meanwhile.
+struct Readers {
+    pool: Pool<SqliteConnectionManager>,
+    permits: Arc<Semaphore>,
+}
+
+impl Readers {
+    fn new(pool: Pool<SqliteConnectionManager>) -> Self {
+        let permits = usize::try_from(pool.max_size()).unwrap_or(1);
+        Self { pool, permits: Arc::new(Semaphore::new(permits)) }
+    }
+}
+
 impl Reads {
-    /// A connection from the pool. Only a read that must wait looks at the time.
-    fn connection(
-        &self,
-        readers: &Pool<SqliteConnectionManager>,
-    ) -> Result<PooledConnection<SqliteConnectionManager>, RepositoryError> {
+    /// A permit to read. Only a read that must wait looks at the time.
+    async fn permit(&self, readers: &Readers) -> Result<OwnedSemaphorePermit, RepositoryError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        if let Some(connection) = readers.try_get() {
-            return Ok(connection);
+        if let Ok(permit) = Arc::clone(&readers.permits).try_acquire_owned() {
+            return Ok(permit);
         }
         let since = Instant::now();
-        let connection = readers.get();
+        let permit = timeout(POOL_TIMEOUT, Arc::clone(&readers.permits).acquire_owned()).await;
         self.delayed.fetch_add(1, Ordering::Relaxed);
         self.delay.fetch_add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        connection.map_err(|error| {
+        permit.ok().and_then(Result::ok).ok_or_else(|| {
             self.refused.fetch_add(1, Ordering::Relaxed);
-            RepositoryError::Unavailable(Arc::new(error))
+            RepositoryError::Unavailable(Arc::new(Late::Read))
         })
     }
 }
@@ -238,6 +271,15 @@ struct Prepared {
     lock: Lock,
     /// The version that its schema had, where that was an older one.
     upgraded_from: Option<i32>,
+}
+
+/// Set for as long as it is being proven that changes can be made.
+struct Proving(Arc<AtomicBool>);
+
+impl Drop for Proving {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 impl SqliteRepository {
@@ -347,25 +389,37 @@ impl SqliteRepository {
         // A command that runs beside the server asks little, and only once.
         let cache = Arc::new(SessionCache::new(if lock.is_some() { settings.cache } else { 0 }));
         let start_error = |source| OpenError::Start { path: path.clone(), source };
+        let guarded = guard_files(&writer, file.clone()).map(Arc::new);
+        let guard = guarded.as_ref().ok().cloned();
         let role = if lock.is_some() {
-            start_checkpoints(settings, &file, &damaged).and_then(|checkpoints| {
-                Ok(Role::Server { cache: Arc::clone(&cache), checkpoints, place: Place::of(file.clone())? })
+            guarded.and_then(|guard| {
+                let state = FileState { damaged: Arc::clone(&damaged), guard: Arc::clone(&guard) };
+                let checkpoints = start_checkpoints(settings, &file, state)?;
+                Ok(Role::Server { cache: Arc::clone(&cache), checkpoints, guard })
             })
         } else {
-            Ok(Role::Command { patience: settings.busy_timeout })
+            // Where nothing can be written there may be no WAL.
+            Ok(Role::Command { patience: settings.busy_timeout, guard: guard.clone() })
         };
         let role = role.map_err(|error| start_error(Box::new(error)))?;
         // Beside each other: a start is soon over, and opening files is a good part of it.
-        let (readers, quick_readers) = thread::scope(|scope| {
+        let (readers, scanners, quick_readers) = thread::scope(|scope| {
             let readers = scope.spawn(|| open_readers(&file, settings.readers, settings.busy_timeout));
+            let scanners = scope.spawn(|| open_readers(&file, scanners(settings.readers), settings.busy_timeout));
             let quick_readers = open_readers(&file, cores(), Duration::ZERO);
-            (readers.join().unwrap_or_else(|panic| resume_unwind(panic)), quick_readers)
+            let [readers, scanners] =
+                [readers, scanners].map(|opened| opened.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            (readers, scanners, quick_readers)
         });
         let pool = |opened: Result<_, r2d2::Error>| opened.map_err(|error| start_error(Box::new(error)));
         Ok(Self {
-            readers: pool(readers)?,
+            readers: Readers::new(pool(readers)?),
+            scanners: Readers::new(pool(scanners)?),
             quick_readers: pool(quick_readers)?,
-            reads: Arc::default(),
+            inline: Inline::default(),
+            reads: Reads::default(),
+            guard,
+            proving: Arc::default(),
             writer: Writer::start(writer, role, {
                 let damaged = Arc::clone(&damaged);
                 move |error| map_error(error, &damaged)
@@ -397,30 +451,74 @@ impl SqliteRepository {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, RepositoryError> {
+        self.read_by(&self.readers, work).await
+    }
+
+    async fn read_by<T: Send + 'static>(
+        &self,
+        readers: &Readers,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, RepositoryError> {
         self.refuse_when_damaged()?;
-        let readers = self.readers.clone();
-        let reads = Arc::clone(&self.reads);
+        // Before the hop, so that nobody waits for a thread: that would have no end.
+        let permit = self.reads.permit(readers).await?;
+        let pool = readers.pool.clone();
         let damaged = Arc::clone(&self.damaged);
-        blocking::run(move || {
-            let connection = reads.connection(&readers)?;
+        let outcome = blocking::run(move || {
+            // Goes behind the connection.
+            let _permit = permit;
+            let connection = pool.get().map_err(|error| RepositoryError::Unavailable(Arc::new(error)))?;
             work(&connection).map_err(|failure| failure.mapped(&damaged))
         })
         .await
-        .unwrap_or_else(|error| Err(RepositoryError::Backend(Arc::new(error))))
+        .unwrap_or_else(|error| Err(RepositoryError::Backend(Arc::new(error))));
+        self.after_read(outcome)
+    }
+
+    /// What cannot be read may be no more what it was: the writer looks.
+    fn after_read<T>(&self, outcome: Result<T, RepositoryError>) -> Result<T, RepositoryError> {
+        if let Err(RepositoryError::Unavailable(_) | RepositoryError::Inconsistent(_)) = outcome {
+            self.writer.watch();
+        }
+        outcome
+    }
+
+    /// A read whose work grows with the store, as of one moment. It waits for others of its kind alone, and is given up
+    /// after a while where that is said.
+    async fn scan<T: Send + 'static>(
+        &self,
+        within: Option<Duration>,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, RepositoryError> {
+        self.read_by(&self.scanners, move |connection| {
+            if let Some(within) = within {
+                let began = Instant::now();
+                connection.progress_handler(SCAN_STEPS, Some(move || began.elapsed() >= within))?;
+            }
+            let outcome = connection.unchecked_transaction().map_err(Failure::from).and_then(|moment| work(&moment));
+            connection.progress_handler(0, None::<fn() -> bool>)?;
+            outcome
+        })
+        .await
     }
 
     /// A short read, by keys alone, done where it is asked for: the hop to another thread would cost several times as
-    /// much as the read. Where the file is locked, or no reader is free, it waits on a blocking thread like any other.
+    /// much as the read. Where the file is locked, the disk must be waited for, or no reader is free, it is done on a
+    /// blocking thread like any other.
     async fn read_here<T: Send + 'static>(
         &self,
         work: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, RepositoryError> {
         self.refuse_when_damaged()?;
-        if let Some(connection) = self.quick_readers.try_get() {
+        if let Some(turn) = self.inline.begin()
+            && let Some(connection) = self.quick_readers.try_get()
+        {
             self.reads.asked.fetch_add(1, Ordering::Relaxed);
-            match work(&connection) {
+            let outcome = work(&connection);
+            self.inline.end(&turn);
+            match outcome {
                 Err(Failure::Sqlite(error)) if is_busy(&error) => {}
-                outcome => return outcome.map_err(|failure| failure.mapped(&self.damaged)),
+                outcome => return self.after_read(outcome.map_err(|failure| failure.mapped(&self.damaged))),
             }
         }
         self.read(work).await
@@ -493,6 +591,15 @@ struct FoundCaller {
 #[derive(Debug, Error)]
 #[error("SQLite found the file damaged; the server must be stopped and the file restored")]
 struct Damaged;
+
+/// What took too long.
+#[derive(Debug, Error)]
+enum Late {
+    #[error("the read has waited for a connection for {} s", POOL_TIMEOUT.as_secs())]
+    Read,
+    #[error("a change that changes nothing has taken more than {} s", PROOF_WITHIN.as_secs())]
+    Proof,
+}
 
 #[derive(Debug, Error)]
 #[error("{0} is out of range")]
@@ -611,7 +718,7 @@ impl Repository for SqliteRepository {
 
     async fn export_user(&self, caller: &Caller) -> Result<Export, RepositoryError> {
         let caller = *caller;
-        self.read_at_once(move |connection| {
+        self.scan(Some(SCAN_WITHIN), move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
             Ok(Export {
                 user: find_user(connection, user_id)?,
@@ -777,7 +884,7 @@ impl Repository for SqliteRepository {
     async fn prune_sessions(&self, live: Liveness) -> Result<usize, RepositoryError> {
         let (created, used) = (live.created_after.as_millis(), live.used_after.as_millis());
         let dead: Vec<[u8; 32]> = self
-            .read(move |connection| {
+            .scan(None, move |connection| {
                 let mut find = connection.prepare_cached(sql::FIND_DEAD_TOKENS)?;
                 Ok(find
                     .query_map(params![created, used, PRUNED_AT_ONCE], |row| row.get(0))?
@@ -937,7 +1044,7 @@ impl Repository for SqliteRepository {
 
     async fn list_accounts(&self, actor: &Actor, query: UserQuery) -> Result<Vec<User>, RepositoryError> {
         let actor = *actor;
-        self.read_at_once(move |connection| staff::list(connection, &actor, &query)).await
+        self.scan(Some(SCAN_WITHIN), move |connection| staff::list(connection, &actor, &query)).await
     }
 
     async fn find_account(&self, actor: &Actor, username: &Username) -> Result<Option<User>, RepositoryError> {
@@ -991,7 +1098,7 @@ impl Repository for SqliteRepository {
 
     async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Vec<Event>, RepositoryError> {
         let actor = *actor;
-        self.read_at_once(move |connection| {
+        self.scan(Some(SCAN_WITHIN), move |connection| {
             staff::require(connection, &actor)?;
             Ok(events::list(connection, &query)?)
         })
@@ -1003,7 +1110,7 @@ impl Repository for SqliteRepository {
     }
 
     async fn prune_events(&self, before: Timestamp, keep: u64, now: Timestamp) -> Result<usize, RepositoryError> {
-        let old = self.read(move |connection| Ok(events::find_old(connection, before, keep, now)?)).await?;
+        let old = self.scan(None, move |connection| Ok(events::find_old(connection, before, keep, now)?)).await?;
         if old.is_empty() {
             return Ok(0);
         }
@@ -1037,9 +1144,35 @@ impl Repository for SqliteRepository {
     }
 
     async fn check_ready(&self) -> Result<(), RepositoryError> {
-        self.read(|connection| Ok(connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?)).await?;
-        // Setting the version to what it is writes a page, and so goes all the way to the disk.
-        self.write(|connection| Ok(connection.pragma_update(None, "user_version", schema::VERSION)?)).await
+        let guard = self.guard.clone();
+        let readable = self.read(move |connection| {
+            if let Some(guard) = &guard {
+                guard.check().map_err(|lost| RepositoryError::Unavailable(lost.into()))?;
+            }
+            Ok(connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?)
+        });
+        readable.await?;
+        // Otherwise it is a transaction of nothing: it meets locks and a writer that is stuck, and writes nothing.
+        let needs_proof = self.writer.tally().needs_proof();
+        let late = || RepositoryError::Unavailable(Arc::new(Late::Proof));
+        if self.proving.swap(true, Ordering::SeqCst) {
+            // The last one is still under way, and waits for the disk.
+            return Err(late());
+        }
+        let proving = Proving(Arc::clone(&self.proving));
+        let proof = self.write(move |connection| {
+            if needs_proof {
+                connection.prepare_cached(sql::INSERT_PROOF)?.execute([])?;
+                connection.prepare_cached(sql::DELETE_PROOF)?.execute([])?;
+            }
+            // It ends with the answer, and that comes behind the COMMIT.
+            Ok(proving)
+        });
+        timeout(PROOF_WITHIN, proof).await.map_err(|_| late())??;
+        if needs_proof {
+            self.writer.tally().proven();
+        }
+        Ok(())
     }
 
     async fn statistics(&self) -> StoreStatistics {
@@ -1058,7 +1191,7 @@ impl Repository for SqliteRepository {
             delayed_reads: count(&self.reads.delayed),
             read_delay: Duration::from_micros(count(&self.reads.delay)),
             refused_reads: count(&self.reads.refused),
-            waiting_writes: count(&writes.queued).saturating_sub(begun),
+            waiting_writes: count(&writes.queued).saturating_sub(begun + count(&writes.late)),
             writes: begun,
             commits: count(&writes.commits),
             refused_writes: count(&writes.refused),
@@ -1066,7 +1199,7 @@ impl Repository for SqliteRepository {
     }
 
     async fn count(&self) -> Result<StoreCounts, RepositoryError> {
-        self.read(|connection| {
+        self.scan(None, |connection| {
             let count = |statement| connection.query_row(statement, [], |row| row.get(0)).map(i64::unsigned_abs);
             Ok(StoreCounts { users: count(sql::COUNT_USERS)?, sessions: count(sql::COUNT_TOKENS)? })
         })
@@ -1342,7 +1475,8 @@ fn map_error(error: rusqlite::Error, damaged: &AtomicBool) -> RepositoryError {
             | ErrorCode::ReadOnly
             | ErrorCode::SystemIoFailure
             | ErrorCode::CannotOpen
-            | ErrorCode::PermissionDenied,
+            | ErrorCode::PermissionDenied
+            | ErrorCode::OperationInterrupted,
         ) => RepositoryError::Unavailable(cause),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             damaged.store(true, Ordering::Relaxed);
@@ -1449,7 +1583,13 @@ fn open_writer(settings: &SqliteSettings, own_name: &Path) -> Result<Connection,
         .map_err(|error| schema_error(&settings.path, error.into()))
 }
 
-fn start_checkpoints(settings: &SqliteSettings, file: &Path, damaged: &Arc<AtomicBool>) -> io::Result<Checkpoints> {
+/// A guard over the files that the writer has open.
+fn guard_files(writer: &Connection, file: PathBuf) -> io::Result<FileGuard> {
+    let page_size: i64 = writer.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(io::Error::other)?;
+    FileGuard::of(file, page_size.unsigned_abs())
+}
+
+fn start_checkpoints(settings: &SqliteSettings, file: &Path, state: FileState) -> io::Result<Checkpoints> {
     let patience = settings.busy_timeout;
     // It waits for nobody: what it cannot do now it does the next time.
     let settings = SqliteSettings { busy_timeout: Duration::ZERO, ..settings.clone() };
@@ -1457,9 +1597,10 @@ fn start_checkpoints(settings: &SqliteSettings, file: &Path, damaged: &Arc<Atomi
     let open = move || {
         let connection = open_connection(&settings, &own_name, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
+        open_wal(&connection);
         Ok(connection)
     };
-    Checkpoints::start(open, with_suffix(file, "-wal"), PACE, patience, Arc::clone(damaged))
+    Checkpoints::start(open, with_suffix(file, "-wal"), PACE, patience, state)
 }
 
 /// What every connection has, the wait for locks first: the other settings may already need it.
@@ -1489,6 +1630,23 @@ fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")
 }
 
+/// Opens the WAL, too, by its name: SQLite does so with the first read. Whatever the name means later, it is the one that
+/// the writer has. Where the file is locked just now, that read is the first one.
+fn open_wal(connection: &Connection) {
+    let _ = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+}
+
+/// How many threads can have work of a store with so many readers at once; one is for what is no read.
+#[must_use]
+pub fn blocking_threads(readers: u32) -> usize {
+    usize::try_from(readers + scanners(readers) + 1).unwrap_or(usize::MAX)
+}
+
+/// How many connections are for reads whose work grows with the store, beside so many others.
+fn scanners(readers: u32) -> u32 {
+    (readers / 2).max(1)
+}
+
 /// As many short reads as there can be at one moment.
 fn cores() -> u32 {
     thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok()).unwrap_or(1)
@@ -1504,7 +1662,9 @@ fn open_readers(
         .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | file::OPEN_FLAGS)
         .with_init(move |connection| {
             file::distrust(connection)?;
-            prepare_connection(connection, busy_timeout)
+            prepare_connection(connection, busy_timeout)?;
+            open_wal(connection);
+            Ok(())
         });
     Pool::builder()
         .max_size(count)
@@ -1540,22 +1700,41 @@ mod tests {
             let steps = plan.query_map(rusqlite::params_from_iter(parameters), |row| row.get("detail")).unwrap();
             (statement, steps.collect::<Result<_, _>>().unwrap())
         };
-        sql::ALL.into_iter().map(plan).collect()
+        sql::ALL.iter().map(|(statement, _)| plan(statement)).collect()
     }
 
     #[test]
-    fn no_statement_scans_a_table_or_sorts_what_an_index_could_give_in_order() {
+    fn a_statement_visits_no_more_rows_than_it_says() {
         let folder = tempfile::tempdir().unwrap();
         let repository = open_in(folder.path());
-        for (statement, steps) in plans(&repository.readers.get().unwrap()) {
+        let names: Vec<&str> = include_str!("sqlite/sql.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub const ")?.split_once(": &str"))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(sql::ALL.len(), names.len() + 6, "each of them, and three of each list: {names:?}");
+        let connection = repository.readers.pool.get().unwrap();
+        for (statement, steps) in plans(&connection) {
+            let visits = &sql::ALL.iter().find(|(text, _)| *text == statement).unwrap().1;
             for step in &steps {
                 // To make room, one user's few sessions are sorted by their last use: an index on it would have to be
-                // written at every use.
-                let may_sort = statement == sql::MAKE_ROOM;
-                // Of superusers there are a few, and a list within a list was found by its key.
-                let is_short = step == "SCAN users USING INDEX superusers" || step.starts_with("SCAN (subquery");
-                assert!(is_short || !step.contains("SCAN"), "{statement}: {steps:?}");
+                // written at every use. And the few accounts with failures are sorted once, at the start.
+                let may_sort = [sql::MAKE_ROOM, sql::LIST_FAILURES, sql::LIST_NEW_PASSWORDS].contains(&statement);
                 assert!(may_sort || !step.contains("TEMP B-TREE"), "{statement}: {steps:?}");
+            }
+            // Of superusers there are a few, and a list within a list was found by its key.
+            let is_short =
+                |step: &str| step == "SCAN users USING INDEX superusers" || step.starts_with("SCAN (subquery");
+            // Without a key that it is equal to, a search begins somewhere and goes on to the end; without any key it looks
+            // at the first row or the last.
+            let is_walk = |step: &&String| {
+                (step.starts_with("SCAN ") && !is_short(step))
+                    || (step.starts_with("SEARCH ") && step.contains('(') && !step.contains("=?"))
+            };
+            let walks: Vec<_> = steps.iter().filter(is_walk).collect();
+            match visits {
+                sql::Visits::Few => assert!(walks.is_empty(), "{statement}: {steps:?}"),
+                sql::Visits::Many(why) => assert!(!walks.is_empty(), "no longer {why}: {statement}: {steps:?}"),
             }
         }
     }
@@ -1564,7 +1743,7 @@ mod tests {
     fn counting_reads_an_index_and_no_table() {
         let folder = tempfile::tempdir().unwrap();
         let repository = open_in(folder.path());
-        let connection = repository.readers.get().unwrap();
+        let connection = repository.readers.pool.get().unwrap();
         for statement in [sql::COUNT_USERS, sql::COUNT_TOKENS] {
             let plan: String =
                 connection.query_row(&format!("EXPLAIN QUERY PLAN {statement}"), [], |row| row.get("detail")).unwrap();
@@ -1572,45 +1751,220 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_read_that_finds_no_connection_and_a_write_that_finds_no_place_are_refused_and_counted() {
-        let folder = tempfile::tempdir().unwrap();
-        let repository = open_in(folder.path());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let count = |connection: &Connection| Ok(connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?);
-        let held = [repository.readers.get().unwrap(), repository.readers.get().unwrap()];
-        assert!(matches!(runtime.block_on(repository.read(count)), Err(RepositoryError::Unavailable(_))));
-        drop(held);
-        assert_eq!(runtime.block_on(repository.read(count)).unwrap(), 1);
-        let statistics = runtime.block_on(repository.statistics());
-        assert_eq!((statistics.reads, statistics.delayed_reads, statistics.refused_reads), (2, 1, 1));
-        assert!(statistics.read_delay >= POOL_TIMEOUT);
+    /// As a worker of the server has it.
+    fn worker(readers: u32) -> tokio::runtime::Runtime {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().max_blocking_threads(blocking_threads(readers)).build().unwrap()
+    }
 
+    /// Work that takes as long as the first of these is kept, and tells the second that it has begun.
+    fn obstacle()
+    -> (std::sync::mpsc::Sender<()>, tokio::sync::oneshot::Receiver<()>, impl FnOnce() -> Result<(), Failure> + Send)
+    {
         let (release, wait) = std::sync::mpsc::channel::<()>();
-        let mut queued = vec![Box::pin(repository.write(move |_| {
+        let (tell, begun) = tokio::sync::oneshot::channel();
+        let work = move || {
+            let _ = tell.send(());
             let _ = wait.recv();
             Ok(())
-        })) as futures_util::future::BoxFuture<'_, _>];
-        let refused = runtime.block_on(async {
-            loop {
-                if let Some(Err(error)) = futures_util::FutureExt::now_or_never(queued.last_mut().unwrap()) {
-                    return error;
-                }
-                queued.push(Box::pin(repository.write(|_| Ok(()))));
+        };
+        (release, begun, work)
+    }
+
+    #[test]
+    fn a_read_that_finds_no_connection_in_time_is_refused_and_counted_and_holds_no_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Arc::new(open_in(folder.path()));
+        worker(2).block_on(async {
+            let mut releases = Vec::new();
+            for _ in 0..2 {
+                let (release, begun, hold) = obstacle();
+                let repository = Arc::clone(&repository);
+                releases.push((release, tokio::spawn(async move { repository.read(|_| hold()).await })));
+                begun.await.unwrap();
             }
+            let count = |connection: &Connection| Ok(connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?);
+            let late: Vec<_> = (0..10).map(|_| repository.read(count)).collect();
+            for late in futures_util::future::join_all(late).await {
+                assert!(matches!(late, Err(RepositoryError::Unavailable(_))));
+            }
+            let statistics = repository.statistics().await;
+            assert_eq!((statistics.reads, statistics.delayed_reads, statistics.refused_reads), (12, 10, 10));
+            assert!(statistics.read_delay >= POOL_TIMEOUT * 10);
+            for (release, held) in releases {
+                drop(release);
+                held.await.unwrap().unwrap();
+            }
+            assert_eq!(repository.read(count).await.unwrap(), 1);
+            assert_eq!(repository.statistics().await.refused_reads, 10);
         });
-        assert!(matches!(refused, RepositoryError::Unavailable(_)));
-        let statistics = runtime.block_on(repository.statistics());
-        assert_eq!(statistics.refused_writes, 1);
-        assert!(statistics.waiting_writes >= 1024 - 256, "{statistics:?}");
-        drop(release);
+    }
+
+    #[test]
+    fn short_reads_do_not_wait_behind_long_ones_and_a_long_one_is_given_up_after_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Arc::new(open_in(folder.path()));
+        worker(2).block_on(async {
+            let (release, begun, hold) = obstacle();
+            let holding = tokio::spawn({
+                let repository = Arc::clone(&repository);
+                async move { repository.scan(None, |_| hold()).await }
+            });
+            begun.await.unwrap();
+            let search = |within| {
+                repository.scan(within, |connection| {
+                    let endless =
+                        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+                    Ok(connection.query_row(endless, [], |row| row.get::<_, i64>(0))?)
+                })
+            };
+            assert!(matches!(search(None).await, Err(RepositoryError::Unavailable(_))), "it found no connection");
+            let nobody = Username::parse("nobody").unwrap();
+            assert!(repository.find_credentials(&nobody).await.unwrap().is_none());
+            assert!(repository.read(|_| Ok(())).await.is_ok());
+            assert_eq!(repository.statistics().await.delayed_reads, 1);
+            drop(release);
+            holding.await.unwrap().unwrap();
+            let given_up = search(Some(Duration::from_millis(50))).await;
+            assert!(matches!(given_up, Err(RepositoryError::Unavailable(_))), "{given_up:?}");
+            // The connection goes on without a deadline.
+            let slow = repository.scan(None, |connection| {
+                thread::sleep(Duration::from_millis(100));
+                let steps = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) \
+                             SELECT max(i) FROM n";
+                Ok(connection.query_row(steps, [], |row| row.get::<_, i64>(0))?)
+            });
+            assert_eq!(slow.await.unwrap(), 100_000);
+        });
+    }
+
+    #[test]
+    fn a_write_that_finds_no_place_or_waits_for_too_long_is_refused_and_never_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Arc::new(open_in(folder.path()));
+        worker(2).block_on(async {
+            let (release, begun, hold) = obstacle();
+            let mut obstacle = Box::pin(repository.write(|_| hold()));
+            assert!(futures_util::FutureExt::now_or_never(obstacle.as_mut()).is_none());
+            begun.await.unwrap();
+            let done = Arc::new(AtomicU64::new(0));
+            let write = || {
+                let done = Arc::clone(&done);
+                Box::pin(repository.write(move |_| {
+                    done.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                }))
+            };
+            let mut queued = Vec::new();
+            let full = loop {
+                let mut write = write();
+                match futures_util::FutureExt::now_or_never(write.as_mut()) {
+                    Some(refused) => break refused,
+                    None => queued.push(write),
+                }
+            };
+            assert!(matches!(full, Err(RepositoryError::Unavailable(_))), "{full:?}");
+            let statistics = repository.statistics().await;
+            assert_eq!((statistics.waiting_writes, statistics.refused_writes), (1024, 1));
+            for late in futures_util::future::join_all(queued).await {
+                assert!(matches!(late, Err(RepositoryError::Unavailable(_))), "{late:?}");
+            }
+            let statistics = repository.statistics().await;
+            assert_eq!((statistics.waiting_writes, statistics.refused_writes), (0, 1025));
+            drop(release);
+            obstacle.await.unwrap();
+            // Until the writer has thrown the others away, its queue is full.
+            while write().await.is_err() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(done.load(Ordering::SeqCst), 1, "what was refused was not done");
+            assert_eq!(repository.statistics().await.writes, 2);
+        });
+    }
+
+    #[test]
+    fn what_was_refused_because_of_a_change_that_was_undone_is_not_answered_with_the_refusal() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Arc::new(open_in(folder.path()));
+        worker(2).block_on(async {
+            let now = Timestamp::from_millis(0).unwrap();
+            let mut callers = Vec::new();
+            for number in 0..2 {
+                let (user, session) = registration(number);
+                let live = Liveness { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
+                callers.push(Caller { digest: session.digest, live, ip: None });
+                repository.register_user(user, session, now).await.unwrap();
+            }
+            let unknown = Caller { digest: crate::token::PlainToken::generate().digest(), ..callers[0] };
+            let item = ItemId::new(1).unwrap();
+            let (release, begun, hold) = obstacle();
+            let mut obstacle = Box::pin(repository.write(|_| hold()));
+            assert!(futures_util::FutureExt::now_or_never(obstacle.as_mut()).is_none());
+            begun.await.unwrap();
+            let (user, session) = registration(2);
+            let (same_name, other_session) = registration(2);
+            // Deferred to the COMMIT, which then fails, after all of them have run.
+            let orphan = repository.write(|connection| {
+                connection.pragma_update(None, "defer_foreign_keys", true)?;
+                connection.execute("INSERT INTO cellar (user_id, item_id, added) VALUES (99, 1, 0)", [])?;
+                Ok(())
+            });
+            let together = futures_util::future::join(
+                futures_util::future::join3(
+                    repository.add_item(&unknown, List::Cellar, item, 10, now),
+                    repository.revoke_own_session(&callers[0], now),
+                    repository.add_item(&callers[0], List::Cellar, item, 10, now),
+                ),
+                futures_util::future::join4(
+                    repository.register_user(user, session, now),
+                    repository.register_user(same_name, other_session, now),
+                    repository.add_item(&unknown, List::Cellar, item, 10, now),
+                    orphan,
+                ),
+            );
+            let mut together = Box::pin(together);
+            assert!(futures_util::FutureExt::now_or_never(together.as_mut()).is_none());
+            drop(release);
+            obstacle.await.unwrap();
+            let ((first, log_out, after), (register, conflict, last, orphan)) = together.await;
+            assert!(matches!(first, Err(RepositoryError::NoSession)), "it saw what is committed: {first:?}");
+            for undone in [log_out.err(), after.err(), register.err(), conflict.err(), last.err(), orphan.err()] {
+                assert!(matches!(undone, Some(RepositoryError::Backend(_))), "{undone:?}");
+            }
+            assert!(repository.find_session(&callers[0]).await.unwrap().is_some(), "it did not end");
+            let (user, session) = registration(2);
+            repository.register_user(user, session, now).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn that_changes_can_be_made_is_proven_by_one_that_reaches_the_disk_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = open_in(folder.path());
+        let size = || fs::metadata(folder.path().join("test.db-wal")).unwrap().len();
+        worker(2).block_on(async {
+            let before = size();
+            repository.check_ready().await.unwrap();
+            assert!(size() > before + 16 * 4096, "more than any request writes");
+            let proven = size();
+            for _ in 0..100 {
+                repository.check_ready().await.unwrap();
+            }
+            assert_eq!(size(), proven, "it is believed for a while");
+            assert_eq!(rows(&repository), [0, 0, 0]);
+            let (user, session) = registration(1);
+            repository.register_user(user, session, Timestamp::from_millis(0).unwrap()).await.unwrap();
+            let first: i64 =
+                repository.read(|c| Ok(c.query_row("SELECT id FROM events", [], |row| row.get(0))?)).await.unwrap();
+            assert_eq!(first, 1, "it took no event's number");
+        });
     }
 
     #[test]
     fn every_index_is_used_by_a_statement() {
         let folder = tempfile::tempdir().unwrap();
         let repository = open_in(folder.path());
-        let connection = repository.readers.get().unwrap();
+        let connection = repository.readers.pool.get().unwrap();
         let plans = plans(&connection);
         let mut indices = connection
             .prepare("SELECT name FROM sqlite_schema WHERE type = 'index' AND name NOT LIKE 'sqlite_autoindex_%'")
@@ -1649,7 +2003,7 @@ mod tests {
         assert!(runtime.block_on(repository.write(move |connection| Ok(distrusts(connection)))).unwrap());
         assert!(distrusts(&repository.quick_readers.get().unwrap()));
         assert!(distrusts(&file::open_alone(&repository.file).unwrap()));
-        let reader = repository.readers.get().unwrap();
+        let reader = repository.readers.pool.get().unwrap();
         assert!(distrusts(&reader));
         assert_eq!(reader.pragma_query_value(None, "foreign_keys", |row| row.get::<_, i64>(0)).unwrap(), 1);
         assert!(reader.execute_batch("DELETE FROM users").is_err(), "a reader cannot write");
@@ -1657,7 +2011,7 @@ mod tests {
 
     /// How many rows the tables of accounts have.
     fn rows(repository: &SqliteRepository) -> Vec<i64> {
-        let connection = repository.readers.get().unwrap();
+        let connection = repository.readers.pool.get().unwrap();
         let count =
             |table| connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
         ["users", "tokens", "events"].into_iter().map(count).collect()
@@ -1691,6 +2045,7 @@ mod tests {
             }
         };
         assert!(matches!(refused, RepositoryError::Unavailable(_)), "{refused:?}");
+        assert!(matches!(repository.check_ready().await, Err(RepositoryError::Unavailable(_))), "it is not ready");
         assert_eq!(rows(&repository), before, "no half rows");
         let username = Username::parse("user1").unwrap();
         assert!(repository.find_credentials(&username).await.unwrap().is_some(), "reads go on");
@@ -1729,6 +2084,7 @@ mod tests {
         });
         let names: Vec<String> = repository
             .readers
+            .pool
             .get()
             .unwrap()
             .prepare("SELECT username FROM users ORDER BY id")

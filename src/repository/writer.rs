@@ -3,13 +3,14 @@
 //! SQLite lets one transaction write at a time. A single thread behind a bounded queue makes that a rule instead of a
 //! contest for the lock, and lets it commit what has queued up meanwhile in one transaction: each piece of work runs in
 //! a savepoint of its own, so that one may fail alone, and each is answered only after the COMMIT that makes it durable.
+//! That is so of refusals too: what a piece of work has seen of the others' changes may never come to be.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,11 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::cache::{Change, FELT_WITHIN, SessionCache};
-use super::checkpoints::Checkpoints;
-use super::file::Place;
+use super::checkpoints::{Checkpoints, take_written};
+use super::guard::{FileGuard, Lost};
 use super::sqlite::is_busy;
 use super::{Cause, RepositoryError};
+use crate::error_chain::Chain;
 use crate::session::{Caller, Session};
 use crate::user::UserId;
 
@@ -31,6 +33,12 @@ const QUEUE: usize = 1024;
 /// How many pieces of work share one commit at most, so that the first of them does not wait for ever.
 const BATCH: usize = 256;
 
+/// How long work may wait for its turn. A disk that does not answer would otherwise let every client wait for ever.
+const QUEUED_FOR: Duration = Duration::from_secs(5);
+
+/// How long the store is believed to take changes after it took one.
+const PROVEN_FOR: Duration = Duration::from_secs(60);
+
 /// How often other processes' changes are looked for while the cache is in use.
 const LOOK_EVERY: Duration = FELT_WITHIN.checked_div(2).unwrap();
 
@@ -38,16 +46,14 @@ const LOOK_EVERY: Duration = FELT_WITHIN.checked_div(2).unwrap();
 enum WriterError {
     #[error("{QUEUE} writes are waiting already")]
     QueueFull,
+    #[error("the write has waited for its turn for {} s", QUEUED_FOR.as_secs())]
+    Late,
     #[error("the writer has stopped")]
     Stopped,
     #[error("the work panicked")]
     Panicked,
     #[error("SQLite ended the transaction")]
     RolledBack,
-    #[error(
-        "the file was moved or deleted; what is written to it would be lost with it. Stop the server and put it back"
-    )]
-    Moved,
 }
 
 impl From<WriterError> for Cause {
@@ -67,11 +73,38 @@ pub(super) struct Writer {
 pub(super) struct Tally {
     /// How many writes were queued.
     pub(super) queued: AtomicU64,
-    /// How many of them were taken out of the queue.
+    /// How many of them were begun.
     pub(super) begun: AtomicU64,
+    /// How many of them were given up before.
+    pub(super) late: AtomicU64,
     pub(super) commits: AtomicU64,
-    /// How many found the queue full.
+    /// How many found the queue full or waited in it for too long.
     pub(super) refused: AtomicU64,
+    /// Whether a change could not be made since it was last proven that changes can.
+    failing: AtomicBool,
+    /// When a change was last made.
+    changed: Mutex<Option<Instant>>,
+}
+
+impl Tally {
+    /// Whether it must be proven, by a change, that changes can be made: one has failed, or none was made for a while.
+    pub(super) fn needs_proof(&self) -> bool {
+        let changed = *self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.failing.load(Ordering::SeqCst) || changed.is_none_or(|at| at.elapsed() >= PROVEN_FOR)
+    }
+
+    /// It is proven that changes can be made, such as any request makes.
+    pub(super) fn proven(&self) {
+        self.failing.store(false, Ordering::SeqCst);
+    }
+
+    fn failed(&self) {
+        self.failing.store(true, Ordering::SeqCst);
+    }
+
+    fn changed(&self) {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
 }
 
 enum Message {
@@ -83,15 +116,31 @@ enum Message {
 
 /// A piece of work, without the type of its result.
 trait Work: Send {
-    /// Does it; `false` when what it did must be undone.
-    fn run(&mut self, transaction: &Transaction<'_>) -> bool;
+    /// Whether it is still to be done: whoever asked may have given it up, and is told that nothing happened.
+    fn claim(&self) -> bool;
+    /// Does it. `sees_uncommitted` says whether others have changed something in this transaction.
+    fn run(&mut self, transaction: &Transaction<'_>, sees_uncommitted: bool) -> Ran;
     /// Answers whoever asked, once it is known what became of the transaction.
     fn answer(self: Box<Self>, transaction: Result<(), RepositoryError>);
+}
+
+/// What became of a piece of work.
+#[derive(PartialEq)]
+enum Ran {
+    /// It is done, and its changes stay.
+    Kept,
+    /// It was refused, and what it did must be undone.
+    Refused,
+    /// The same, because the store could not do it.
+    Failed,
 }
 
 struct Task<F, T> {
     work: Option<F>,
     outcome: Option<Result<T, RepositoryError>>,
+    sees_uncommitted: bool,
+    /// Set by the first of two: the writer, which begins it, or whoever asked, who gives it up.
+    claimed: Arc<AtomicBool>,
     reply: oneshot::Sender<Result<T, RepositoryError>>,
 }
 
@@ -100,22 +149,47 @@ where
     F: FnOnce(&Transaction<'_>) -> Result<T, RepositoryError> + Send,
     T: Send,
 {
-    fn run(&mut self, transaction: &Transaction<'_>) -> bool {
-        let Some(work) = self.work.take() else { return false };
+    fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::SeqCst)
+    }
+
+    fn run(&mut self, transaction: &Transaction<'_>, sees_uncommitted: bool) -> Ran {
+        let Some(work) = self.work.take() else { return Ran::Refused };
+        self.sees_uncommitted = sees_uncommitted;
         let outcome = catch_unwind(AssertUnwindSafe(|| work(transaction)))
             .unwrap_or_else(|_| Err(RepositoryError::Backend(WriterError::Panicked.into())));
-        self.outcome.insert(outcome).is_ok()
+        match self.outcome.insert(outcome) {
+            Ok(_) => Ran::Kept,
+            Err(RepositoryError::Unavailable(_)) => Ran::Failed,
+            Err(_) => Ran::Refused,
+        }
     }
 
     fn answer(self: Box<Self>, transaction: Result<(), RepositoryError>) {
         let answer = match (self.outcome, transaction) {
-            // Its own failure stands, whatever became of the others' transaction: it changed nothing either way.
-            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
             (Some(outcome), Ok(())) => outcome,
+            // It changed nothing, and what it was refused for is so: it was there before the transaction, or is a fault.
+            (Some(Err(error)), Err(_)) if !self.sees_uncommitted || is_fault(&error) => Err(error),
+            (_, Err(error)) => Err(error),
             (None, Ok(())) => Err(RepositoryError::Unavailable(WriterError::Stopped.into())),
         };
         // Whoever asked may be gone; the work is done all the same.
         let _ = self.reply.send(answer);
+    }
+}
+
+/// Whether an error tells of the store and not of what it holds.
+fn is_fault(error: &RepositoryError) -> bool {
+    match error {
+        RepositoryError::Unavailable(_)
+        | RepositoryError::OutcomeUnknown(_)
+        | RepositoryError::Inconsistent(_)
+        | RepositoryError::Backend(_) => true,
+        RepositoryError::Conflict(_)
+        | RepositoryError::NoSession
+        | RepositoryError::Forbidden
+        | RepositoryError::LastSuperuser
+        | RepositoryError::ListFull => false,
     }
 }
 
@@ -127,14 +201,16 @@ pub(super) enum Role {
         cache: Arc<SessionCache>,
         /// Moves the log into the file.
         checkpoints: Checkpoints,
-        /// Where the file is.
-        place: Place,
+        /// Tells whether the files are still there.
+        guard: Arc<FileGuard>,
     },
     /// A command beside it, which waits for its turn that long, and then until a server has noticed what it did. It leaves
     /// the log to the server.
     Command {
         /// How long.
         patience: Duration,
+        /// Tells whether the files are still there; `None` where nothing can be written.
+        guard: Option<Arc<FileGuard>>,
     },
 }
 
@@ -143,6 +219,13 @@ impl Role {
         match self {
             Self::Server { cache, .. } => Some(cache),
             Self::Command { .. } => None,
+        }
+    }
+
+    fn guard(&self) -> Option<&FileGuard> {
+        match self {
+            Self::Server { guard, .. } => Some(guard),
+            Self::Command { guard, .. } => guard.as_deref(),
         }
     }
 
@@ -182,11 +265,29 @@ impl Writer {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, RepositoryError> + Send + 'static,
     ) -> Result<T, RepositoryError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Message::Work(Box::new(Task { work: Some(work), outcome: None, reply })))?;
+        let (reply, mut answer) = oneshot::channel();
+        let claimed = Arc::new(AtomicBool::new(false));
+        self.send(Message::Work(Box::new(Task {
+            work: Some(work),
+            outcome: None,
+            sees_uncommitted: false,
+            claimed: Arc::clone(&claimed),
+            reply,
+        })))?;
         self.tally.queued.fetch_add(1, Ordering::Relaxed);
+        let answer = match tokio::time::timeout(QUEUED_FOR, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) if !claimed.swap(true, Ordering::SeqCst) => {
+                self.tally.failed();
+                self.tally.late.fetch_add(1, Ordering::Relaxed);
+                self.tally.refused.fetch_add(1, Ordering::Relaxed);
+                return Err(RepositoryError::Unavailable(WriterError::Late.into()));
+            }
+            // It has begun, and may yet succeed.
+            Err(_) => answer.await,
+        };
         // No answer can only mean that the thread ended in the middle of the work.
-        answer.await.unwrap_or_else(|_| Err(RepositoryError::OutcomeUnknown(WriterError::Stopped.into())))
+        answer.unwrap_or_else(|_| Err(RepositoryError::OutcomeUnknown(WriterError::Stopped.into())))
     }
 
     /// Has the thread look for other processes' changes for as long as the cache is in use; `false` where its queue is
@@ -227,6 +328,8 @@ fn serve(
     }
     let mut closing = None;
     let last_version = Cell::new(None);
+    // What comes after this is a change.
+    let _ = Watcher { role: &role, connection: &connection, last_version: &last_version }.notice();
     let mut watching = false;
     while closing.is_none() {
         let watcher = Watcher { role: &role, connection: &connection, last_version: &last_version };
@@ -238,9 +341,10 @@ fn serve(
         let mut batch = Vec::new();
         for message in first.into_iter().chain(messages.try_iter().take(BATCH - 1)) {
             match message {
-                Message::Work(work) => batch.push(work),
+                Message::Work(work) if work.claim() => batch.push(work),
+                Message::Work(_) => {}
                 Message::Watch => {
-                    watcher.look();
+                    watcher.inspect();
                     watching = role.cache().is_some_and(SessionCache::is_in_use);
                 }
                 Message::Close(reply) => {
@@ -259,7 +363,7 @@ fn serve(
         if let Role::Server { checkpoints, .. } = &role
             && let Err(error) = checkpoints.rested(&connection)
         {
-            log::warn!("the log cannot be emptied: {error}");
+            log::warn!("the WAL cannot be truncated: {}", Chain(&error));
         }
     }
     // Only the server moves the log into the file when it ends; a command leaves that to it.
@@ -321,19 +425,110 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    fn look(&self) {
-        let Some(cache) = self.role.cache() else { return };
+    /// Looks what other processes have changed, and whether the files are still there.
+    fn look(&self) -> Result<(), Lost> {
         let began = Instant::now();
-        let version = self
-            .connection
-            .prepare_cached("PRAGMA data_version")
-            .and_then(|mut version| version.query_row([], |row| row.get(0)));
         // Without an answer there was no look, and soon nothing is believed any more.
-        let Ok(version) = version else { return };
-        if self.last_version.replace(Some(version)) != Some(version) {
-            cache.change_all();
+        let changed = self.notice();
+        if let (Ok(_), Some(cache)) = (&changed, self.role.cache()) {
+            cache.looked(began);
         }
-        cache.looked(began);
+        let Some(guard) = self.role.guard() else { return Ok(()) };
+        guard.check().inspect_err(|_| {
+            if changed.unwrap_or(true) {
+                guard.changed_by_others();
+            }
+        })
+    }
+
+    /// Tells everyone of what other processes have changed since the last time; whether they have.
+    fn notice(&self) -> rusqlite::Result<bool> {
+        let version = self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        let changed = self.last_version.replace(Some(version)) != Some(version);
+        if changed {
+            if let Some(cache) = self.role.cache() {
+                cache.change_all();
+            }
+            if let Some(guard) = self.role.guard() {
+                guard.forget_content();
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Looks without a transaction, and does what there is to do.
+    fn inspect(&self) {
+        if self.look().is_ok()
+            && let Some(guard) = self.role.guard()
+            && !guard.is_content_kept()
+            && self.is_content_lost()
+        {
+            guard.lose(Lost::WalContent);
+        }
+        self.rescue();
+    }
+
+    /// Whether others have changed something since the last time, as long as nobody can.
+    fn notice_locked(&self) -> rusqlite::Result<bool> {
+        let changed = run(self.connection, "BEGIN IMMEDIATE").and_then(|()| self.notice());
+        self.roll_back();
+        changed
+    }
+
+    /// Whether a WAL that is not as it was is so without right: nobody has changed anything, or it cannot be read.
+    fn is_content_lost(&self) -> bool {
+        match self.notice_locked() {
+            Ok(changed) => !changed,
+            Err(error) => is_io_failure(&error),
+        }
+    }
+
+    /// Whether a transaction, which has begun, finds the files as the last one left them.
+    fn check(&self) -> Result<(), Lost> {
+        self.look()?;
+        match self.role.guard() {
+            Some(guard) if !guard.is_content_kept() => Err(guard.lose(Lost::WalContent)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What has happened to the files, where that is why a transaction could not begin; else the error itself.
+    fn why(&self, error: rusqlite::Error) -> Result<Lost, rusqlite::Error> {
+        match self.role.guard() {
+            // One that was emptied by right is no error.
+            Some(guard) if is_io_failure(&error) && !guard.is_content_kept() => Ok(guard.lose(Lost::WalContent)),
+            _ => Err(error),
+        }
+    }
+
+    /// Whether what was committed just now is where the next start looks for it.
+    fn confirm(&self, written: Option<u64>) -> Result<(), Lost> {
+        let Some(guard) = self.role.guard() else { return Ok(()) };
+        guard.check()?;
+        // Another process may have truncated the WAL by right since.
+        if guard.note_content(written) || !self.is_content_lost() {
+            return Ok(());
+        }
+        Err(guard.lose(Lost::WalContent))
+    }
+
+    /// Saves what a WAL holds that has lost its name: nobody else can.
+    fn rescue(&self) {
+        let Role::Server { checkpoints, guard, .. } = self.role else { return };
+        if guard.lost() == Some(Lost::Wal) && guard.begin_rescue() {
+            if self.notice_locked().unwrap_or(true) {
+                guard.changed_by_others();
+            }
+            checkpoints.rescue(self.connection);
+        }
+    }
+
+    fn roll_back(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            log::error!("a transaction could not be rolled back: {}", Chain(&error));
+        }
     }
 }
 
@@ -345,15 +540,22 @@ fn commit_together(
 ) {
     let connection = watcher.connection;
     let open = Transaction { connection, cache: watcher.role.cache(), changed: RefCell::default() };
-    let transaction = transact(&open, watcher, &mut batch, map_error);
-    if !connection.is_autocommit()
-        && let Err(error) = connection.execute_batch("ROLLBACK")
-    {
-        log::error!("a transaction could not be rolled back: {error}");
-    }
+    let mut transaction = transact(&open, watcher, &mut batch, tally, map_error);
+    watcher.roll_back();
+    let written = take_written();
     if transaction.is_ok() {
         tally.commits.fetch_add(1, Ordering::Relaxed);
+        transaction = watcher.confirm(written).map_err(|lost| RepositoryError::OutcomeUnknown(lost.into()));
+    } else if let Some(guard) = watcher.role.guard() {
+        // It may have begun the WAL again.
+        guard.forget_content();
     }
+    match &transaction {
+        Ok(()) if written.is_some() => tally.changed(),
+        Err(RepositoryError::Unavailable(_) | RepositoryError::OutcomeUnknown(_)) => tally.failed(),
+        _ => {}
+    }
+    watcher.rescue();
     match watcher.role.cache() {
         // Whether or not it was committed: to read once more than needed does no harm.
         Some(cache) => cache.change(&open.changed.into_inner()),
@@ -369,24 +571,26 @@ fn transact(
     transaction: &Transaction<'_>,
     watcher: &Watcher<'_>,
     batch: &mut [Box<dyn Work>],
+    tally: &Tally,
     map_error: &impl Fn(rusqlite::Error) -> RepositoryError,
 ) -> Result<(), RepositoryError> {
     let connection = transaction.connection;
-    begin(watcher).map_err(map_error)?;
-    watcher.look();
-    if let Role::Server { place, .. } = watcher.role
-        && !place.is_kept()
-    {
-        return Err(RepositoryError::Unavailable(WriterError::Moved.into()));
-    }
+    begin(watcher).map_err(|error| watcher.why(error).map_or_else(map_error, unavailable))?;
+    watcher.check().map_err(unavailable)?;
+    let mut sees_uncommitted = false;
     for work in batch {
         run(connection, "SAVEPOINT work").map_err(map_error)?;
-        let keep = work.run(transaction);
+        let ran = work.run(transaction, sees_uncommitted);
+        if ran == Ran::Failed {
+            tally.failed();
+        }
         if connection.is_autocommit() {
             // A full disk or a failed write makes SQLite undo everything, not only the statement that met it.
             return Err(RepositoryError::Unavailable(WriterError::RolledBack.into()));
         }
-        if !keep {
+        if ran == Ran::Kept {
+            sees_uncommitted = true;
+        } else {
             run(connection, "ROLLBACK TO work").map_err(map_error)?;
         }
         run(connection, "RELEASE work").map_err(map_error)?;
@@ -396,7 +600,7 @@ fn transact(
 
 /// Takes the lock that one writer at a time has.
 fn begin(watcher: &Watcher<'_>) -> rusqlite::Result<()> {
-    let Role::Command { patience } = *watcher.role else { return run(watcher.connection, "BEGIN IMMEDIATE") };
+    let Role::Command { patience, .. } = *watcher.role else { return run(watcher.connection, "BEGIN IMMEDIATE") };
     // A server that is busy lets go of it for moments only. SQLite soon looks ten times a second and would miss them.
     watcher.connection.busy_timeout(Duration::ZERO)?;
     let since = Instant::now();
@@ -416,9 +620,17 @@ fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
 /// A COMMIT that fails for want of space or of the lock has changed nothing. One that fails while the disk is written
 /// may have got far enough to be found by the next start.
 fn commit_error(error: rusqlite::Error, map_error: &impl Fn(rusqlite::Error) -> RepositoryError) -> RepositoryError {
-    let failed_while_writing = error.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure);
+    let failed_while_writing = is_io_failure(&error);
     match map_error(error) {
         RepositoryError::Unavailable(cause) if failed_while_writing => RepositoryError::OutcomeUnknown(cause),
         other => other,
     }
+}
+
+fn is_io_failure(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure)
+}
+
+fn unavailable(lost: Lost) -> RepositoryError {
+    RepositoryError::Unavailable(lost.into())
 }

@@ -20,13 +20,14 @@ use crate::blocking;
 use crate::connection::ConnectionState;
 use crate::error::ApiError;
 use crate::json::{self, Malformed, Request};
+use crate::metrics::{Metrics, Reason};
 
 /// The longest body that is parsed where it was read: well under a millisecond's work. A longer one is parsed on a
 /// blocking thread, so that no other request waits for it.
 const PARSED_IN_PLACE: usize = 32 * 1024;
 
 /// How large a body may be and how long it may take.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct BodyLimits {
     /// The size.
     pub size: ByteSize,
@@ -39,10 +40,11 @@ pub struct BodyLimits {
 }
 
 /// The memory that bodies in flight share. Bytes are taken as they arrive, and given back when the body has been read.
-#[derive(Debug)]
 pub struct BodyBudget {
     size: usize,
     taken: AtomicUsize,
+    /// Where it is counted that one did not fit, where anyone counts.
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl BodyBudget {
@@ -51,8 +53,8 @@ impl BodyBudget {
 
     /// So much for all of them.
     #[must_use]
-    pub fn new(size: ByteSize) -> Self {
-        Self { size: usize::try_from(size.as_u64()).unwrap_or(usize::MAX), taken: AtomicUsize::new(0) }
+    pub fn new(size: ByteSize, metrics: Option<Arc<Metrics>>) -> Self {
+        Self { size: usize::try_from(size.as_u64()).unwrap_or(usize::MAX), taken: AtomicUsize::new(0), metrics }
     }
 
     /// Takes `more` for a body that has `already`.
@@ -61,6 +63,9 @@ impl BodyBudget {
         let taken = self.taken.fetch_add(more, Ordering::Relaxed);
         if taken + more > size {
             self.taken.fetch_sub(more, Ordering::Relaxed);
+            if let Some(metrics) = &self.metrics {
+                metrics.rejected(Reason::BodyBudget);
+            }
             return Err(ApiError::Unavailable { retry_after: 1, cause: None });
         }
         Ok(())

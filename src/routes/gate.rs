@@ -108,10 +108,7 @@ impl Gate {
                 );
             });
         }
-        let detail = match reason {
-            Reason::RateLimitAddress => "address",
-            Reason::RateLimitAccount => "account",
-        };
+        let detail = if reason == Reason::RateLimitAccount { "account" } else { "address" };
         let username = username.cloned();
         let (at, kind, now) = (self.clock.now(), EventKind::Throttled, self.clock.monotonic());
         self.refusals.note(RefusedAttempt { at, kind, username, ip, detail }, now);

@@ -67,14 +67,15 @@ pub struct Matched(pub usize);
 
 /// What is done for each of them.
 pub fn table(app: &mut ServiceConfig) {
-    app.service(at("/").get(index::show).head(index::show))
+    // The framework tries one after another: what is asked most stands first.
+    app.service(at("/api/user").get(user::show).head(user::show).patch(user::update).delete(user::delete))
+        .service(at("/").get(index::show).head(index::show))
         .service(at("/healthz").get(health::alive).head(health::alive))
         .service(at("/readyz").get(health::ready).head(health::ready))
         .service(at("/api/register").post(account::register))
         .service(at("/api/login").post(account::log_in))
         .service(at("/api/logout").post(account::log_out))
         .service(at("/api/logoutall").post(sessions::end_all))
-        .service(at("/api/user").get(user::show).head(user::show).patch(user::update).delete(user::delete))
         .service(at("/api/user/export").get(user::export).head(user::export))
         .service(at("/api/user/password").post(user::change_password))
         .service(at("/api/user/tokens").get(sessions::list).head(sessions::list))

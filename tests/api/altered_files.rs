@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::backups::{Stopped, back_up, bytes, check, command, mode, names, restore, rows, rules, sentence, stopped};
-use crate::helpers::{TestApp, until};
+use crate::helpers::{TestApp, left_out, until};
 use crate::process::{Server, refusal, run};
 
 /// Changes a file as its owner can who knows SQLite, with nothing in the way.
@@ -470,7 +470,7 @@ async fn a_database_that_cannot_be_looked_at_is_not_said_to_be_missing() {
         command
     };
     if !as_nobody("config show").output().is_ok_and(|shown| shown.status.success()) {
-        eprintln!("only root can run as another user: nothing more is tried");
+        left_out("only root can run as another user");
         return;
     }
     for arguments in ["user list", "prune", "events", "check", "backup copy.db"] {
@@ -534,7 +534,7 @@ async fn a_file_that_is_mounted_by_itself_cannot_be_replaced_and_nothing_is_left
     let elsewhere = folder.path().join("elsewhere.db");
     fs::copy(&database, &elsewhere).unwrap();
     let Some(mounted) = Mounted::at(&database, &elsewhere) else {
-        eprintln!("only root can mount a file: nothing is tried");
+        left_out("only root can mount a file");
         return;
     };
     let before = (names(database.parent().unwrap()), bytes(&database));
@@ -568,7 +568,7 @@ async fn what_another_user_has_left_half_changed_is_not_undone_by_root() {
     };
     cut();
     if [&database, &journal].into_iter().any(|path| chown(path, Some(4711), Some(4711)).is_err()) {
-        eprintln!("only root can give files away: nothing is tried");
+        left_out("only root can give files away");
         return;
     }
     let said = sentence(check(&database));

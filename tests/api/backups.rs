@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::helpers::{PATIENCE, START_MILLIS, TestApp};
-use crate::process::{Server, authtokens, credentials, refusal, run};
+use crate::helpers::{PATIENCE, START_MILLIS, TestApp, left_out};
+use crate::process::{Server, authtokens, credentials, program, refusal, run};
 
 pub fn back_up(source: &Path, target: &Path) -> Result<BackupReport, BackupError> {
     backup::back_up(source, target, Existing::Refuse, &Stop::default(), &mut |_| {})
@@ -297,7 +297,7 @@ impl Drop for SmallDisk {
 #[tokio::test]
 async fn a_full_disk_leaves_no_backup_and_the_database_as_it_was() {
     let Some(disk) = SmallDisk::mount() else {
-        eprintln!("only root can make a small disk: nothing is tried");
+        left_out("only root can make a small disk");
         return;
     };
     let Stopped { folder: _folder, database, backup } = stopped().await;
@@ -652,7 +652,7 @@ async fn a_restore_is_refused_while_a_command_uses_the_database() {
 async fn what_root_makes_belongs_to_whoever_has_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     if chown(folder.path(), Some(4711), Some(4712)).is_err() {
-        eprintln!("only root can give files away: nothing is tried");
+        left_out("only root can give files away");
         return;
     }
     let settings = SqliteSettings {
@@ -704,7 +704,7 @@ async fn neither_a_backup_nor_a_check_reads_the_database_by_a_name_without_its_l
 #[tokio::test]
 async fn a_database_on_a_disk_that_cannot_be_written_is_read_or_the_sentence_says_why_not() {
     let Some(disk) = SmallDisk::mount() else {
-        eprintln!("only root can make a small disk: nothing is tried");
+        left_out("only root can make a small disk");
         return;
     };
     let Stopped { folder, database, .. } = stopped().await;
@@ -848,7 +848,7 @@ fn backups_are_readable_by_their_owner_only_whatever_the_umask() {
     let folder = tempfile::tempdir().unwrap();
     let backups = folder.path().join("data/backups");
     fs::create_dir_all(&backups).unwrap();
-    let mut server = Command::new("sh")
+    let mut server = program("sh")
         .args(["-c", "umask 000; exec \"$0\" --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_authtokens")])
         .env("AUTHTOKENS__BACKUP__EVERY", "1day")
         .env("AUTHTOKENS_CONFIG", "/dev/null")
@@ -1105,7 +1105,7 @@ async fn a_backup_that_fails_is_tried_again_soon_and_readyz_tells_that_there_is_
 #[tokio::test]
 async fn no_backup_is_made_in_the_empty_folder_of_a_disk_that_is_unmounted_for_a_while() {
     let Some(disk) = SmallDisk::mount() else {
-        eprintln!("only root can make a small disk: nothing is tried");
+        left_out("only root can make a small disk");
         return;
     };
     let folder = tempfile::tempdir().unwrap();

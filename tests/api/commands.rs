@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::helpers::{JSON, PATIENCE, post_bytes};
-use crate::process::{Server, authtokens, credentials, refusal, run, token_of};
+use crate::helpers::{JSON, PATIENCE, left_out, post_bytes};
+use crate::process::{Server, authtokens, credentials, program, refusal, run, token_of};
 
 /// A folder in which commands are given.
 struct Place(TempDir);
@@ -705,7 +705,7 @@ fn a_folder_in_which_nobody_can_look_for_a_file_is_named() {
         .unwrap();
     let script = "if [ \"$(id -u)\" = 0 ]; then drop='setpriv --reuid=65534 --clear-groups'; fi; \
         cd locked && chmod 000 . && exec ${drop-} ../authtokens user list";
-    let mut command = Command::new("sh");
+    let mut command = program("sh");
     command.args(["-c", script]).current_dir(place.path()).stdin(Stdio::null());
     let (code, sentence) = refusal(command.env_remove("AUTHTOKENS_CONFIG"));
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
@@ -724,12 +724,12 @@ fn at_a_terminal(place: &Place, then: impl FnOnce(&mut ChildStdin, &str)) -> Opt
         "trap : INT; sh -c 'echo process=$$.; exec {} user create Admin'; echo code=$?; stty -a",
         env!("CARGO_BIN_EXE_authtokens")
     );
-    let mut terminal = Command::new("script");
+    let mut terminal = program("script");
     terminal.args(["-qec", &inside, "/dev/null"]).current_dir(place.path());
     // One shell for all: they differ in what Ctrl-C at a command that they wait for does to themselves.
     terminal.env("SHELL", "/bin/sh").env("AUTHTOKENS_CONFIG", "/dev/null");
     let Ok(mut child) = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
-        eprintln!("there is no script(1) that gives a terminal: nothing is tried");
+        left_out("there is no script(1) that gives a terminal");
         return None;
     };
     let mut out = child.stdout.take().unwrap();
@@ -788,9 +788,9 @@ fn a_backup_whose_terminal_goes_away_stops_and_leaves_nothing_unless_nohup_start
     place.sqlite().execute(many, []).unwrap();
     let copies = place.path().join("copies");
     fs::create_dir(&copies).unwrap();
-    for (program, is_stopped) in [("exec", true), ("exec nohup", false)] {
-        let line = format!("{program} \"$0\" backup copies/copy.db");
-        let mut command = Command::new("sh");
+    for (how, is_stopped) in [("exec", true), ("exec nohup", false)] {
+        let line = format!("{how} \"$0\" backup copies/copy.db");
+        let mut command = program("sh");
         command.args(["-c", &line, env!("CARGO_BIN_EXE_authtokens")]).current_dir(place.path());
         command
             .env("AUTHTOKENS_CONFIG", "/dev/null")
@@ -841,11 +841,11 @@ const COMMANDS: [&str; 20] = [
 /// What a command prints at a terminal that is so wide.
 fn said_at_a_terminal(place: &Place, width: usize, arguments: &str) -> Option<String> {
     let inside = format!("stty cols {width} && {} {arguments}", env!("CARGO_BIN_EXE_authtokens"));
-    let mut terminal = Command::new("script");
+    let mut terminal = program("script");
     terminal.args(["-qec", &inside, "/dev/null"]).current_dir(place.path()).stdin(Stdio::null());
     terminal.env("SHELL", "/bin/sh").env("AUTHTOKENS_CONFIG", "/dev/null");
     let Ok(output) = terminal.output() else {
-        eprintln!("there is no script(1) that gives a terminal: nothing is tried");
+        left_out("there is no script(1) that gives a terminal");
         return None;
     };
     let said = String::from_utf8(output.stdout).unwrap().replace("\r\n", "\n");

@@ -295,3 +295,108 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
         assert_eq!(read_to_close(&mut stream), b"", "{status}");
     }
 }
+
+#[test]
+fn a_head_over_its_limit_is_431_however_it_comes_and_whatever_came_before() {
+    let app = TestApp::spawn();
+    let alive = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let login = json!({"username": "a", "password": "p"}).to_string();
+    let login = String::from_utf8(post_bytes("/api/login", JSON, &login)).unwrap();
+    let chunked = format!(
+        "POST /api/login HTTP/1.1\r\nHost: a\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
+    );
+    for (before, answers) in [(String::new(), 0), (alive.repeat(3), 3), (login, 1), (chunked, 1)] {
+        for large in [
+            format!("{}: x\r\n", "n".repeat(65_536)),
+            format!("{}: x\r\n", "n".repeat(32 * 1024)),
+            format!("X: {}\r\n", "v".repeat(65_536)),
+            "X-Some: v\r\n".repeat(4_000),
+        ] {
+            let request = format!("{before}GET /healthz HTTP/1.1\r\nHost: a\r\n{large}\r\n");
+            for piece in [usize::MAX, 4_096, 1_000] {
+                let mut stream = app.connect();
+                for bytes in request.as_bytes().chunks(piece) {
+                    // Refused before all of it was sent.
+                    let _ = stream.write_all(bytes);
+                }
+                for _ in 0..answers {
+                    assert_ne!(RawResponse::read_from(&mut stream).status(), 431);
+                }
+                RawResponse::read_from(&mut stream).assert_error(431);
+                assert_eq!(read_to_close(&mut stream), b"");
+            }
+        }
+    }
+    let fits = format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{}: x\r\n\r\n", "n".repeat(32_000));
+    assert_eq!(app.raw(fits).status(), 200);
+}
+
+#[test]
+fn an_offer_to_change_protocols_is_ignored_and_the_connection_stays() {
+    let app = TestApp::spawn();
+    let body = json!({"username": "nobody", "password": "p"}).to_string();
+    for offer in [
+        // As the JDK's client has it.
+        "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        "Connection: keep-alive, upgrade\r\nUpgrade: TLS/1.2, websocket\r\n",
+        "Upgrade: WebSocket\r\n",
+    ] {
+        let mut stream = app.connect();
+        for _ in 0..3 {
+            stream.write_all(format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{offer}\r\n").as_bytes()).unwrap();
+            let answer = RawResponse::read_from(&mut stream);
+            assert_eq!((answer.status(), answer.header("Connection")), (200, None), "{offer}");
+            assert_eq!(answer.header("Upgrade"), None, "{offer}");
+            stream.write_all(&post_bytes("/api/login", &format!("{JSON}{offer}"), &body)).unwrap();
+            let answer = RawResponse::read_from(&mut stream);
+            answer.assert_error(401);
+            assert_eq!(answer.header("Connection"), None, "{offer}");
+        }
+        stream
+            .write_all(format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{offer}Connection: close\r\n\r\n").as_bytes())
+            .unwrap();
+        assert_eq!(RawResponse::read_from(&mut stream).header("Connection"), Some("close"), "{offer}");
+        assert_eq!(read_to_close(&mut stream), b"");
+    }
+}
+
+#[test]
+fn requests_with_bodies_of_every_kind_share_a_connection_however_their_bytes_come() {
+    let app = TestApp::spawn();
+    let body = json!({"username": "nobody", "password": "p"}).to_string();
+    let (first, second) = body.split_at(9);
+    let chunked = format!(
+        "POST /api/login HTTP/1.1\r\nHost: a\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n{:x};x=y\r\n{first}\r\n{:X}\r\n\
+         {second}\r\n0\r\nTrailer: x\r\n\r\n",
+        first.len(),
+        second.len()
+    );
+    let sized = String::from_utf8(post_bytes("/api/login", JSON, &body)).unwrap();
+    let alive = "\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let requests = format!("{chunked}{alive}{sized}{chunked}{sized}{alive}");
+    for piece in [1, 7, 100, 100_000] {
+        let mut stream = app.connect();
+        let mut sending = stream.try_clone().unwrap();
+        let bytes = requests.clone().into_bytes();
+        let sender =
+            std::thread::spawn(move || bytes.chunks(piece).for_each(|bytes| sending.write_all(bytes).unwrap()));
+        for status in [401, 200, 401, 401, 401, 200] {
+            let answer = RawResponse::read_from(&mut stream);
+            assert_eq!((answer.status(), answer.header("Connection")), (status, None), "{piece}: {answer:?}");
+        }
+        sender.join().unwrap();
+    }
+}
+
+#[test]
+fn what_follows_a_connect_is_not_served() {
+    let app = TestApp::spawn();
+    let mut stream = app.connect();
+    stream.write_all(b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let answer = RawResponse::read_from(&mut stream);
+    assert!((400..500).contains(&answer.status()), "{answer:?}");
+    assert_eq!(answer.header("Connection"), Some("close"));
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read_to_close(&mut stream), b"");
+}

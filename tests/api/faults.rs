@@ -1,13 +1,15 @@
 //! What the service does when what lies under it fails.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::helpers::{TestApp, error_of, session_of, until};
+use crate::helpers::{RawResponse, TestApp, error_of, left_out, session_of, until};
+use crate::process::{Server, credentials};
 
 #[tokio::test]
 async fn a_damaged_password_hash_is_a_500_for_what_needs_it_and_nothing_else() {
@@ -139,7 +141,7 @@ impl Drop for SmallDisk {
 #[tokio::test]
 async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when_there_is_room_again() {
     let Some(disk) = SmallDisk::mount() else {
-        println!("skipped: no file system can be mounted here");
+        left_out("no file system can be mounted here");
         return;
     };
     let path = disk.0.path().join("test.db");
@@ -207,8 +209,8 @@ async fn a_file_that_turns_read_only_refuses_writes_serves_reads_and_recovers() 
         done.is_ok_and(|done| done.status.success())
     };
     if !set("+i") {
-        println!("not tried: this user or this file system cannot make a file immutable");
         set("-i");
+        left_out("this user or this file system cannot make a file immutable");
         return;
     }
     let (refused, ready) = (app.register("refused", "hunter2").await, app.client.get(app.url("/readyz")).send().await);
@@ -234,4 +236,180 @@ async fn a_file_that_was_moved_or_deleted_takes_no_more_writes_until_it_is_back(
     fs::rename(&elsewhere, &app.database).unwrap();
     assert_eq!(app.register("kept", "hunter2").await.status(), 201);
     assert_eq!(app.rows("SELECT username FROM users ORDER BY id"), ["AzureDiamond", "kept"]);
+}
+
+#[tokio::test]
+async fn a_disk_with_room_for_a_page_and_not_for_a_login_is_not_ready_until_there_is_room_again() {
+    let Some(disk) = SmallDisk::mount() else {
+        left_out("no file system can be mounted here");
+        return;
+    };
+    let path = disk.0.path().join("test.db");
+    let app = TestApp::spawn_with(|config| config.database.path.clone_from(&path));
+    app.new_user("AzureDiamond").await;
+    let ready = async || app.client.get(app.url("/readyz")).send().await.unwrap().status().as_u16();
+    let ballast = disk.0.path().join("ballast");
+    let _ = fs::write(&ballast, vec![1; 4 << 20]);
+    let most = fs::metadata(&ballast).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&ballast).unwrap().set_len(most - 3 * 4096).unwrap();
+    let mut number = 0;
+    while app.register(&format!("user{number}"), "hunter2").await.status() == 201 {
+        number += 1;
+    }
+    for _ in 0..3 {
+        assert_eq!(ready().await, 503);
+        // For longer than an answer is believed.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+    }
+    fs::remove_file(&ballast).unwrap();
+    assert_eq!(ready().await, 200);
+    assert_eq!(app.register("room", "hunter2").await.status(), 201);
+}
+
+fn ready(server: &Server) -> u16 {
+    server.ask(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").status()
+}
+
+fn register(server: &Server, username: &str) -> RawResponse {
+    server.ask(&credentials("/api/register", username))
+}
+
+/// Waits until a server has said this; all that it has said by then.
+fn said(server: &Server, what: &str) -> String {
+    let since = std::time::Instant::now();
+    loop {
+        let said = server.log();
+        if said.contains(what) {
+            return said;
+        }
+        assert!(since.elapsed() < crate::helpers::PATIENCE, "{what}: {said}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A server, killed when it has refused changes and told why, because of what was done to the file that is named like its
+/// database and this. The server that was started after it.
+fn killed_after(suffix: &str, folder: &Path, harm: impl FnOnce(&Path), why: &[&str]) -> Server {
+    let server = Server::start(folder, |_| {});
+    assert_eq!(register(&server, "before").status(), 201);
+    harm(&folder.join(format!("data/authtokens.db{suffix}")));
+    // What is no database any more is found to be none once.
+    assert!([500, 503].contains(&register(&server, "lost").status()));
+    register(&server, "lost").assert_error(503);
+    assert_eq!(ready(&server), 503);
+    for why in why {
+        said(&server, why);
+    }
+    let told = server.log().lines().filter(|line| line.contains("repository::guard")).count();
+    assert_eq!(told, 1, "{}", server.log());
+    // Killed.
+    drop(server);
+    Server::start(folder, |_| {})
+}
+
+fn accounts(server: &Server) -> [u16; 2] {
+    ["before", "lost"].map(|name| server.ask(&credentials("/api/login", name)).status())
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_wal_that_was_deleted_moved_or_replaced_and_nothing_more_is() {
+    let harms: [fn(&Path); 3] = [
+        |wal| fs::remove_file(wal).unwrap(),
+        |wal| fs::rename(wal, wal.with_extension("elsewhere")).unwrap(),
+        |wal| {
+            fs::write(wal.with_extension("other"), "").unwrap();
+            fs::rename(wal.with_extension("other"), wal).unwrap();
+        },
+    ];
+    for harm in harms {
+        let folder = tempfile::tempdir().unwrap();
+        let why = [
+            "the WAL of the database (-wal) was moved, deleted or replaced",
+            "what the lost WAL held is saved in the database",
+        ];
+        let server = killed_after("-wal", folder.path(), harm, &why);
+        assert_eq!(accounts(&server), [200, 401]);
+        assert_eq!(register(&server, "after").status(), 201);
+    }
+}
+
+#[test]
+fn a_wal_that_another_program_has_shortened_or_overwritten_takes_no_more_changes() {
+    let harms: [fn(&Path); 3] = [
+        |wal| fs::write(wal, "").unwrap(),
+        |wal| fs::OpenOptions::new().write(true).open(wal).unwrap().set_len(5_000).unwrap(),
+        |wal| {
+            let length = fs::metadata(wal).unwrap().len();
+            fs::write(wal, vec![7; usize::try_from(length).unwrap()]).unwrap();
+        },
+    ];
+    for harm in harms {
+        let folder = tempfile::tempdir().unwrap();
+        let why = "another program has shortened or overwritten the WAL";
+        let server = killed_after("-wal", folder.path(), harm, &[why]);
+        assert_eq!(register(&server, "after").status(), 201, "what is left is whole");
+    }
+}
+
+#[test]
+fn a_wal_index_that_was_deleted_loses_neither_the_servers_changes_nor_another_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let harm = |index: &Path| {
+        fs::remove_file(index).unwrap();
+        let other = rusqlite::Connection::open(index.with_file_name("authtokens.db")).unwrap();
+        other.execute("UPDATE users SET email = 'other@example.com'", []).unwrap();
+    };
+    let why = "the WAL index of the database (-shm) was moved, deleted or replaced";
+    let server = killed_after("-shm", folder.path(), harm, &[why]);
+    assert_eq!(accounts(&server), [200, 401]);
+    let database = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
+    let found: String = database.query_row("SELECT email FROM users", [], |row| row.get(0)).unwrap();
+    assert_eq!(found, "other@example.com");
+}
+
+#[test]
+fn what_a_wal_held_that_was_deleted_while_nobody_changed_anything_is_saved_when_readiness_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |_| {});
+    assert_eq!(register(&server, "before").status(), 201);
+    fs::remove_file(folder.path().join("data/authtokens.db-wal")).unwrap();
+    assert_eq!(ready(&server), 503);
+    said(&server, "what the lost WAL held is saved in the database");
+    drop(server);
+    assert_eq!(accounts(&Server::start(folder.path(), |_| {})), [200, 401]);
+}
+
+#[tokio::test]
+async fn another_program_that_changes_checkpoints_and_truncates_by_the_rules_does_no_harm() {
+    let app = TestApp::spawn();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let other = app.sqlite();
+    other.busy_timeout(Duration::from_secs(5)).unwrap();
+    let other = std::thread::spawn(move || {
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+            other.execute("UPDATE users SET modified = modified + 1", []).unwrap();
+            // Its turn is the server's, too.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    for number in 0..300 {
+        assert_eq!(app.register(&format!("user{number}"), "hunter2").await.status(), 201);
+    }
+    drop(stop);
+    other.join().unwrap();
+    assert_eq!(app.client.get(app.url("/readyz")).send().await.unwrap().status(), 200);
+    assert_eq!(app.rows("PRAGMA integrity_check"), ["ok"]);
+}
+
+#[test]
+fn what_lies_under_a_failure_in_the_background_is_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("AUTHTOKENS__DATABASE__BUSY_TIMEOUT", "50ms");
+    });
+    let other = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    server.ask(&credentials("/api/login", "nobody")).assert_error(401);
+    said(&server, "1 refused attempts could not be stored: the store cannot do this now: database is locked");
 }

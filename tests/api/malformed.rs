@@ -114,6 +114,7 @@ async fn bodies_in_flight_share_a_budget_of_which_long_ones_leave_room_for_login
     let app = TestApp::spawn_with(|config| {
         config.server.body_limit = bytesize::ByteSize::kib(512);
         config.server.body_budget = bytesize::ByteSize::mib(1);
+        config.metrics.listen = Some(([127, 0, 0, 1], 0).into());
     });
     let token = app.new_user("AzureDiamond").await;
     let unfinished = || {
@@ -129,6 +130,9 @@ async fn bodies_in_flight_share_a_budget_of_which_long_ones_leave_room_for_login
     let refused = RawResponse::read_from(&mut third);
     refused.assert_error(503);
     assert_eq!(refused.header("Retry-After"), Some("1"));
+    let metrics = app.client.get(format!("http://{}/metrics", app.metrics_address.unwrap()));
+    let metrics = metrics.send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("authtokens_rejected_total{reason=\"body_budget\"} 1"), "{metrics}");
     assert_eq!(app.log_in("AzureDiamond", "hunter2").await.status(), 200);
     for stream in &mut held {
         stream.write_all(format!("{}1]", "1,".repeat(24_998)).as_bytes()).unwrap();

@@ -105,7 +105,7 @@ async fn each_answer_is_counted_under_its_method_its_route_and_its_status() {
         ("GET", "other", 404, 1.0),
         ("other", "/api/login", 405, 1.0),
         ("other", "other", 400, 1.0),
-        ("GET", "other", 431, 1.0),
+        ("other", "other", 431, 1.0),
     ] {
         assert_eq!(requests(&text, method, route, status), Some(count), "{method} {route} {status}: {text}");
     }
@@ -238,6 +238,28 @@ async fn scrapers_that_say_nothing_or_never_read_are_not_felt_by_the_api() {
     assert_eq!(app.register("AzureDiamond", "hunter2").await.status(), 201);
     drop(hostile);
     assert_eq!(requests(&scrape(&app), "POST", "/api/register", 201), Some(1.0));
+}
+
+#[tokio::test]
+async fn hundreds_of_connections_that_say_nothing_or_never_read_keep_no_scraper_out() {
+    let app = watched_app();
+    assert_eq!(app.register("AzureDiamond", "hunter2").await.status(), 201);
+    let hostile: Vec<TcpStream> = (0..600)
+        .map(|number| {
+            let mut stream = TcpStream::connect(app.metrics_address.unwrap()).unwrap();
+            match number % 3 {
+                0 => {}
+                1 => stream.write_all(b"GET /metr").unwrap(),
+                _ => stream.write_all(&b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100)).unwrap(),
+            }
+            stream
+        })
+        .collect();
+    let began = std::time::Instant::now();
+    assert_eq!(requests(&scrape(&app), "POST", "/api/register", 201), Some(1.0));
+    // A silent one may stay for 5 s, and 600 of them are many times as many as may be open.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    drop(hostile);
 }
 
 #[test]

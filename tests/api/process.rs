@@ -18,15 +18,21 @@ use tempfile::TempDir;
 
 use crate::helpers::{JSON, PATIENCE, RawResponse, UNKNOWN_TOKEN, post_bytes};
 
-/// The binary in a working folder of its own, with none of our variables set.
-pub fn authtokens(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_authtokens"));
-    command.current_dir(folder).stdin(Stdio::null());
+/// A program that starts the binary, or is it, with none of our variables set.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AUTHTOKENS_") || name == "RUST_LOG" || name == "NOTIFY_SOCKET" {
             command.env_remove(name);
         }
     }
+    command
+}
+
+/// The binary in a working folder of its own.
+pub fn authtokens(folder: &Path) -> Command {
+    let mut command = program(env!("CARGO_BIN_EXE_authtokens"));
+    command.current_dir(folder).stdin(Stdio::null());
     // A service of the machine's own may have a configuration, and its accounts are not to be tried on.
     if !folder.join("config.toml").exists() {
         command.env("AUTHTOKENS_CONFIG", "/dev/null");
@@ -337,7 +343,7 @@ fn a_service_manager_that_cannot_be_told_stops_nothing() {
 
 /// As systemd starts the binary with a socket: it is number 3, and the variables name the process.
 fn pass_socket(command: &mut Command, socket: impl Into<OwnedFd>) {
-    let mut shell = Command::new("sh");
+    let mut shell = program("sh");
     shell.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\" 3<&0 </dev/null", "sh"]);
     shell.arg(command.get_program()).args(command.get_args()).envs([("AUTHTOKENS__PASSWORD__BCRYPT_COST", "4")]);
     shell.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::from(socket.into()));
@@ -502,7 +508,7 @@ fn sigterm_sigint_and_sighup_finish_what_was_accepted_checkpoint_the_log_and_exi
 fn a_server_that_nohup_started_outlives_its_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), |command| {
-        let mut nohup = Command::new("nohup");
+        let mut nohup = program("nohup");
         nohup.arg(command.get_program()).args(command.get_args()).current_dir(folder.path());
         nohup.env("AUTHTOKENS_CONFIG", "/dev/null").stdin(Stdio::null());
         nohup.stdout(Stdio::null()).stderr(fs::File::create(folder.path().join("stderr.log")).unwrap());
@@ -572,6 +578,177 @@ fn what_nobody_reads_on_standard_error_stops_nothing() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(answer.status(), 200);
+}
+
+/// A server whose standard error nobody reads, and which is full.
+fn unread(folder: &Path) -> (Child, SocketAddr, io::PipeReader) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'.'; 4_096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::empty()).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = authtokens(folder);
+    let child = command.args(["--listen", &port.to_string()]).stderr(writer).spawn().unwrap();
+    (child, port, reader)
+}
+
+#[test]
+fn standard_error_that_is_full_and_unread_holds_up_no_request_and_no_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, address, _reader) = unread(folder.path());
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = ask(address, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n") {
+        assert!(Instant::now() < deadline, "{error}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    // A name too long for the framework's own type, and what else is refused or told of.
+    for head in
+        [format!("GET / HTTP/1.1\r\nHost: a\r\n{}: x\r\n\r\n", "n".repeat(65_536)), "GARBAGE\r\n\r\n".to_owned()]
+    {
+        for _ in 0..20 {
+            let answer = ask(address, head.as_bytes());
+            assert!(answer.is_err() || answer.unwrap().status() >= 400);
+        }
+    }
+    assert_eq!(ask(address, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().status(), 200);
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_write_beyond_the_largest_file_that_is_allowed_is_503_and_the_server_lives_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |_| {});
+    let token = token_of(&server.ask(&credentials("/api/register", "a")));
+    let process = rustix::process::Pid::from_raw(server.child.id().try_into().unwrap());
+    let limit = |bytes| {
+        let limit = rustix::process::Rlimit { current: bytes, maximum: None };
+        rustix::process::prlimit(process, rustix::process::Resource::Fsize, limit).unwrap();
+    };
+    limit(Some(4_096));
+    for _ in 0..3 {
+        server.ask(&credentials("/api/register", "b")).assert_error(503);
+    }
+    let profile = format!("GET /api/user HTTP/1.1\r\nHost: a\r\nAuthorization: Token {token}\r\n\r\n");
+    assert_eq!(server.ask(profile.as_bytes()).status(), 200, "reads go on");
+    limit(None);
+    let deadline = Instant::now() + PATIENCE;
+    while server.ask(&credentials("/api/register", "b")).status() != 201 {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(server.ask(&logout(&token)).status(), 200);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn clients_that_ask_and_never_read_hold_little_of_the_servers_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("AUTHTOKENS__SERVER__BODY_TIMEOUT", "10m");
+    });
+    let memory = || -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    for path in ["/", "/docs/swagger-ui-bundle.js"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(server.ask(request.as_bytes()).status(), 200);
+        let before = memory();
+        let deaf: Vec<TcpStream> = (0..50)
+            .map(|_| {
+                let mut stream = TcpStream::connect(server.address).unwrap();
+                stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+                // Until nothing more is taken.
+                while stream.write_all(request.repeat(1_000).as_bytes()).is_ok() {}
+                stream
+            })
+            .collect();
+        let held = memory().saturating_sub(before) / deaf.len();
+        assert!(held < 256, "{path}: {held} KiB each, and it was several MiB");
+    }
+}
+
+#[test]
+fn signals_that_ask_for_something_else_than_a_stop_stop_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), |_| {});
+    for signal in ["XFSZ", "USR1", "USR2", "ALRM", "PIPE"] {
+        server.signal(signal);
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(server.ask(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200, "{signal}");
+    }
+    server.signal("TERM");
+    assert!(server.wait().success());
+}
+
+#[test]
+fn what_the_background_work_cannot_do_is_logged_with_its_causes() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("AUTHTOKENS__DATABASE__BUSY_TIMEOUT", "50ms");
+    });
+    assert_eq!(server.ask(&credentials("/api/register", "a")).status(), 201);
+    let other = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let wrong = post_bytes("/api/login", JSON, json!({"username": "a", "password": "wrong"}).to_string());
+    server.ask(&wrong).assert_error(401);
+    let cause = "refused attempts could not be stored: the store cannot do this now: database is locked";
+    until(|| server.log().contains(cause));
+}
+
+#[test]
+fn the_line_of_a_request_behind_a_trusted_proxy_names_the_client_and_the_peer() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("AUTHTOKENS__SERVER__TRUSTED_PROXIES", "127.0.0.1");
+    });
+    let forwarded = "X-Forwarded-For: 198.51.100.1, [2001:db8::5]\r\n";
+    let head = |line: &str| format!("{line} HTTP/1.1\r\nHost: a\r\n{forwarded}\r\n").into_bytes();
+    let large = format!("{JSON}{forwarded}Content-Length: 999999999\r\n\r\n");
+    let wrong = json!({"username": "a", "password": "wrong"}).to_string();
+    for (request, status) in [
+        (head("GET /healthz"), 200),
+        (head("GET /api/user"), 401),
+        (post_bytes("/api/login", &format!("{JSON}{forwarded}"), &wrong), 401),
+        (head("GET /nothing"), 404),
+        (head("GET /api/login"), 405),
+        (format!("POST /api/login HTTP/1.1\r\nHost: a\r\n{large}").into_bytes(), 413),
+        (post_bytes("/api/login", forwarded, "{}"), 415),
+    ] {
+        let answer = server.ask(&request);
+        assert_eq!(answer.status(), status);
+        let id = format!("request_id={}", answer.header("X-Request-Id").unwrap());
+        until(|| server.log().contains(&id));
+        let log = server.log();
+        let line = log.lines().find(|line| line.ends_with(&id)).unwrap();
+        assert!(
+            line.contains(&format!(" status={status} ")) && line.contains(" client=2001:db8::5 peer=127.0.0.1:"),
+            "{line}"
+        );
+    }
+    // Nobody is behind a peer that says nothing of it.
+    let answer = server.ask(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    let id = format!("request_id={}", answer.header("X-Request-Id").unwrap());
+    until(|| server.log().contains(&id));
+    assert!(!server.log().lines().find(|line| line.ends_with(&id)).unwrap().contains("client="));
+    let database = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
+    let addresses = || -> Vec<String> {
+        let mut events = database.prepare("SELECT DISTINCT ip FROM events").unwrap();
+        events.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    until(|| addresses() == ["2001:db8::5"]);
 }
 
 #[test]

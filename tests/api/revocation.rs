@@ -1,7 +1,6 @@
 //! No answer outlives what ended its session, however many ask at that moment.
 
 use std::io::Write as _;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use authtokens::repository::FELT_WITHIN;
 use serde_json::{Value, json};
 
 use crate::helpers::{JSON, RawResponse, TestApp, post_bytes};
+use crate::process::program;
 
 /// How often each way to end a session is tried.
 const ROUNDS: usize = 15;
@@ -126,7 +126,7 @@ fn no_answer_outlives_what_staff_did() {
 fn no_answer_outlives_what_a_command_did() {
     let app = TestApp::spawn();
     let run = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_authtokens"));
+        let mut command = program(env!("CARGO_BIN_EXE_authtokens"));
         let done = command.args(arguments).arg("--database").arg(&app.database).output().unwrap();
         assert!(done.status.success(), "{done:?}");
     };
