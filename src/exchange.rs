@@ -29,7 +29,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 
 use crate::auth::client_behind;
-use crate::connection::{ConnectionState, Refusal};
+use crate::connection::{ConnectionState, Refusal, Serving};
 use crate::error::{self, ApiError};
 use crate::error_chain::Chain;
 use crate::metrics::Metrics;
@@ -138,14 +138,15 @@ impl Common {
             let head = response.head_mut();
             head.set_camel_case_headers(true);
             head.reason = reason(head.status);
-            if let Some(serving) = serving.flatten() {
+            let ending = serving.flatten().map(|serving| {
                 // What is left of a body cannot be told from the next request.
-                if is_last || (has_body && !serving.body_was_read()) {
+                let is_last = is_last || (has_body && !serving.body_was_read());
+                if is_last {
                     head.set_connection_type(ConnectionType::Close);
-                    serving.close();
                 }
-            }
-            Ok(in_pieces(response.into()))
+                Ending { serving, is_last }
+            });
+            Ok(in_pieces(response.into(), ending))
         }
     }
 
@@ -284,27 +285,62 @@ fn as_ours(response: HttpResponse) -> HttpResponse {
     if is_foreign { HttpResponse::from_error(ApiError::Framework(response.status())) } else { response }
 }
 
-/// A large answer goes out piece by piece: what a client has no room for yet is not copied for it.
-fn in_pieces(response: Response<BoxBody>) -> Response<BoxBody> {
-    if !matches!(response.body().size(), BodySize::Sized(size) if size > PIECE as u64) {
-        return response;
-    }
-    response.map_body(|_, body| body.try_into_bytes().map_or_else(|body| body, |bytes| BoxBody::new(Pieces(bytes))))
+/// What becomes of the connection when the answer has been handed over.
+struct Ending {
+    serving: Serving,
+    is_last: bool,
 }
 
-struct Pieces(Bytes);
+impl Ending {
+    fn come(self) {
+        if self.is_last {
+            self.serving.close();
+        }
+    }
+}
+
+/// A large answer goes out piece by piece: what a client has no room for yet is not copied for it. The request is served
+/// until its last piece is handed over.
+fn in_pieces(response: Response<BoxBody>, ending: Option<Ending>) -> Response<BoxBody> {
+    if !matches!(response.body().size(), BodySize::Sized(size) if size > PIECE as u64) {
+        ending.map(Ending::come);
+        return response;
+    }
+    response.map_body(|_, body| match body.try_into_bytes() {
+        Ok(rest) => BoxBody::new(Pieces { rest, ending }),
+        Err(body) => {
+            ending.map(Ending::come);
+            body
+        }
+    })
+}
+
+struct Pieces {
+    rest: Bytes,
+    ending: Option<Ending>,
+}
 
 impl MessageBody for Pieces {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
-        BodySize::Sized(self.0.len() as u64)
+        BodySize::Sized(self.rest.len() as u64)
     }
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let rest = &mut self.get_mut().0;
-        let piece = rest.split_to(rest.len().min(PIECE));
+        let this = self.get_mut();
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        if this.rest.is_empty() {
+            this.ending.take().map(Ending::come);
+        }
         Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))
+    }
+}
+
+impl Drop for Pieces {
+    /// An answer to HEAD hands nothing over.
+    fn drop(&mut self) {
+        self.ending.take().map(Ending::come);
     }
 }
 

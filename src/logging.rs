@@ -161,7 +161,7 @@ pub fn start(clock: Clock) -> io::Result<Log> {
     let asked = env::var_os("RUST_LOG").map(|text| text.to_string_lossy().into_owned());
     let filter = choose_filter(asked.as_deref());
     Builder::new()
-        .parse_filters(filter.unwrap_or(DEFAULT_FILTER))
+        .parse_filters(filter.as_deref().unwrap_or(DEFAULT_FILTER))
         .format(move |line, record| {
             // Piece by piece: as one format string it took a tenth of all that a token check does.
             let message = record.args().to_string();
@@ -195,20 +195,28 @@ pub fn start(clock: Clock) -> io::Result<Log> {
 
 /// The filter that was asked for, or the default where none was. A directive that names nothing that is here would silence
 /// all the rest without a word: it is told instead.
-fn choose_filter(asked: Option<&str>) -> Result<&str, &str> {
+/// Where only modules are named, the default stands for the rest.
+fn choose_filter(asked: Option<&str>) -> Result<Cow<'_, str>, &str> {
     let asked = asked.unwrap_or_default();
     // Behind a slash stands what a line must hold.
     let directives = asked.split('/').next().unwrap_or_default();
     let mut directives = directives.split(',').map(str::trim).filter(|directive| !directive.is_empty()).peekable();
     if directives.peek().is_none() {
-        return Ok(DEFAULT_FILTER);
+        return Ok(Cow::Borrowed(DEFAULT_FILTER));
     }
     let is_level = |text: &str| text.parse::<LevelFilter>().is_ok();
     let is_right = |directive: &str| match directive.split_once('=') {
         Some((name, level)) => names_a_module(name.trim()) && is_level(level.trim()),
         None => is_level(directive) || names_a_module(directive),
     };
-    directives.find(|directive| !is_right(directive)).map_or(Ok(asked), Err)
+    let mut has_level = false;
+    for directive in directives {
+        if !is_right(directive) {
+            return Err(directive);
+        }
+        has_level |= is_level(directive);
+    }
+    Ok(if has_level { Cow::Borrowed(asked) } else { Cow::Owned(format!("{DEFAULT_FILTER},{asked}")) })
 }
 
 /// Whether a line may come from there.
@@ -295,10 +303,13 @@ mod tests {
             "authtokens::repository::writer=trace,r2d2=error",
             "info/status=5",
         ] {
-            assert_eq!(choose_filter(Some(good)), Ok(good));
+            let has_level =
+                ["info", "OFF", "warn,authtokens=debug", " info , authtokens::access = off ", "info/status=5"];
+            let rest = if has_level.contains(&good) { String::new() } else { format!("{DEFAULT_FILTER},") };
+            assert_eq!(choose_filter(Some(good)).as_deref(), Ok(&*(rest + good)), "what is not named is as by default");
         }
         for unset in [None, Some(""), Some(" "), Some(","), Some("/x")] {
-            assert_eq!(choose_filter(unset), Ok(DEFAULT_FILTER), "{unset:?}");
+            assert_eq!(choose_filter(unset).as_deref(), Ok(DEFAULT_FILTER), "{unset:?}");
         }
         for (wrong, part) in [
             ("inof", "inof"),

@@ -39,6 +39,10 @@ impl TrustedProxies {
             if !self.trusts(client) {
                 break;
             }
+            // Of a list, RFC 9110 (5.6.1.2) has empty elements ignored.
+            if entry.trim().is_empty() {
+                continue;
+            }
             match address(entry) {
                 Some(address) => client = address.to_canonical(),
                 None => break,
@@ -139,6 +143,9 @@ mod tests {
         assert_eq!(client(&trusted, "127.0.0.1", &["198.51.100.1, 203.0.113.9, 10.1.2.3"]), "203.0.113.9");
         assert_eq!(client(&trusted, "127.0.0.1", &["198.51.100.1", "203.0.113.9", "10.1.2.3"]), "203.0.113.9");
         assert_eq!(client(&trusted, "127.0.0.1", &["203.0.113.9, junk, 10.1.2.3"]), "10.1.2.3");
+        for empty in [&["203.0.113.9, "][..], &["203.0.113.9,,"], &["203.0.113.9", ""], &["203.0.113.9, , 10.1.2.3"]] {
+            assert_eq!(client(&trusted, "127.0.0.1", empty), "203.0.113.9", "an empty element is none");
+        }
     }
 
     #[test]

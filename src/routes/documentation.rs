@@ -126,9 +126,12 @@ struct Sentences;
 impl Modify for Sentences {
     fn modify(&self, document: &mut Document) {
         for operation in operations(document, "/") {
+            // Whatever takes a password is throttled.
+            let takes_password = operation.responses.responses.contains_key("429");
             for (status, answer) in &mut operation.responses.responses {
                 let Some(error) = usual_error(status) else { continue };
                 let RefOr::T(answer) = answer else { continue };
+                let error = if status == "413" && takes_password { too_large(ByteSize::kib(16)) } else { error };
                 for content in answer.content.values_mut() {
                     let RefOr::T(content) = content else { continue };
                     content.example.get_or_insert_with(|| json!({"error": error.to_string()}));
@@ -145,13 +148,17 @@ fn usual_error(status: &str) -> Option<ApiError> {
         "404" => ApiError::NotFound,
         "408" => ApiError::BodyTimeout,
         "409" => ApiError::LastSuperuser,
-        "413" => ApiError::BodyTooLarge { limit: ByteSize::mib(1) },
+        "413" => too_large(ByteSize::mib(1)),
         "415" => ApiError::UnsupportedMediaType { why: NOT_JSON },
         "429" => ApiError::TooManyRequests { retry_after: 1 },
         "500" => ApiError::Internal("an example".into()),
         "503" => ApiError::Unavailable { retry_after: 1, cause: None },
         _ => return None,
     })
+}
+
+fn too_large(limit: ByteSize) -> ApiError {
+    ApiError::BodyTooLarge { limit }
 }
 
 fn operations<'a>(document: &'a mut Document, below: &str) -> impl Iterator<Item = &'a mut Operation> {

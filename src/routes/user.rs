@@ -74,25 +74,25 @@ pub(super) struct ProfileRequest {
     state: Option<String>,
     #[schema(nullable = false, max_length = 20, example = "60647")]
     zipcode: Option<String>,
-    #[schema(value_type = Option<String>, read_only)]
+    #[schema(value_type = Option<String>, nullable = false, read_only)]
     username: Option<Value>,
-    #[schema(value_type = Option<bool>, read_only)]
+    #[schema(value_type = Option<bool>, nullable = false, read_only)]
     is_active: Option<Value>,
-    #[schema(value_type = Option<bool>, read_only)]
+    #[schema(value_type = Option<bool>, nullable = false, read_only)]
     is_superuser: Option<Value>,
-    #[schema(value_type = Option<bool>, read_only)]
+    #[schema(value_type = Option<bool>, nullable = false, read_only)]
     is_staff: Option<Value>,
-    #[schema(value_type = Option<String>, read_only)]
+    #[schema(value_type = Option<String>, nullable = false, read_only)]
     last_login: Option<Value>,
-    #[schema(value_type = Option<Vec<i64>>, read_only)]
+    #[schema(value_type = Option<Vec<i64>>, nullable = false, read_only)]
     cellar: Option<Value>,
-    #[schema(value_type = Option<Vec<i64>>, read_only)]
+    #[schema(value_type = Option<Vec<i64>>, nullable = false, read_only)]
     wants: Option<Value>,
-    #[schema(value_type = Option<String>, read_only)]
+    #[schema(value_type = Option<String>, nullable = false, read_only)]
     created: Option<Value>,
-    #[schema(value_type = Option<String>, read_only)]
+    #[schema(value_type = Option<String>, nullable = false, read_only)]
     modified: Option<Value>,
-    #[schema(value_type = Option<String>, read_only)]
+    #[schema(value_type = Option<String>, nullable = false, read_only)]
     date_joined: Option<Value>,
 }
 
@@ -144,15 +144,14 @@ type Rest = Vec<(&'static str, Value)>;
 
 /// Refuses the first that is not as the user object has it.
 fn refuse_changes(rest: &Rest, user: UserResponse) -> Result<(), ApiError> {
-    let numbers = |list: Vec<i64>| Value::Numbers(list.into_iter().map(Some).collect());
     let stored = [
         ("username", Value::String(user.username)),
         ("is_active", Value::Boolean(user.is_active)),
         ("is_superuser", Value::Boolean(user.is_superuser)),
         ("is_staff", Value::Boolean(user.is_staff)),
         ("last_login", Value::String(user.last_login)),
-        ("cellar", numbers(user.cellar)),
-        ("wants", numbers(user.wants)),
+        ("cellar", Value::Numbers(user.cellar)),
+        ("wants", Value::Numbers(user.wants)),
         ("created", Value::String(user.created)),
         ("modified", Value::String(user.modified)),
         ("date_joined", Value::String(user.date_joined)),

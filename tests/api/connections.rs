@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::helpers::{JSON, RawResponse, TestApp, UNKNOWN_TOKEN, post_bytes};
@@ -399,4 +400,33 @@ fn what_follows_a_connect_is_not_served() {
     assert_eq!(answer.header("Connection"), Some("close"));
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(read_to_close(&mut stream), b"");
+}
+
+#[tokio::test]
+async fn an_answer_of_any_length_comes_whole_on_a_connection_that_closes_behind_it() {
+    let app = TestApp::spawn();
+    let token = app.new_user("AzureDiamond").await;
+    let items: Vec<_> = (1_000_000_000..1_000_010_000).collect();
+    app.get(Method::PUT, "/api/user/cellar", &token, Some(&json!(items))).await;
+    for (request, headers) in [
+        ("GET /api/user/cellar HTTP/1.0", ""),
+        ("GET /api/user/cellar HTTP/1.1", "Connection: close\r\n"),
+        ("GET /api/user/cellar HTTP/1.1", "Content-Length: 2\r\n"),
+        ("GET /docs/swagger-ui-bundle.js HTTP/1.1", "Connection: close\r\n"),
+    ] {
+        let mut stream = app.connect();
+        let head = format!("{request}\r\nHost: x\r\nAuthorization: Token {token}\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let whole = RawResponse::read_from(&mut stream);
+        assert_eq!(whole.status(), 200);
+        assert!(whole.body.len() > 100_000, "{request}: {}", whole.body.len());
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{request}: and then it closes");
+    }
+    // What is not sent ends as well.
+    let mut stream = app.connect();
+    let head = format!("HEAD /api/user/cellar HTTP/1.0\r\nHost: x\r\nAuthorization: Token {token}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.0 200 OK") || answer.starts_with(b"HTTP/1.1 200 OK"));
 }

@@ -177,6 +177,7 @@ async fn every_error_is_shown_with_the_sentence_that_is_really_answered() {
     let (app, token, admin) = with_the_examples_account().await;
     let document = document(&app).await;
     let azure = json!({"username": "AzureDiamond", "password": "hunter2"});
+    let long = json!({"password": "x".repeat(16 * 1024)});
     let provoked = [
         ("POST /api/register", 400, "/api/register", Some(azure)),
         ("POST /api/login", 400, "/api/login", Some(json!({"username": "AzureDiamond"}))),
@@ -200,6 +201,11 @@ async fn every_error_is_shown_with_the_sentence_that_is_really_answered() {
         ("GET /api/users", 400, "/api/users?is_active=x", None),
         ("PATCH /api/users/{username}", 400, "/api/users/AzureDiamond", Some(json!({"is_active": "x"}))),
         ("DELETE /api/users/{username}", 400, "/api/users/tokens", None),
+        ("POST /api/register", 413, "/api/register", Some(long.clone())),
+        ("POST /api/login", 413, "/api/login", Some(long.clone())),
+        ("POST /api/user/password", 413, "/api/user/password", Some(long.clone())),
+        ("DELETE /api/user", 413, "/api/user", Some(long.clone())),
+        ("PATCH /api/users/{username}", 413, "/api/users/AzureDiamond", Some(long)),
         // Those that are the same everywhere.
         ("GET /api/users", 403, "/api/users", None),
         ("GET /api/users/{username}", 404, "/api/users/nobody", None),
