@@ -109,7 +109,7 @@ impl ConnectionState {
         }
         self.phase.set(Phase::Serving);
         self.body_was_read.set(false);
-        Some(Serving(Rc::clone(self)))
+        Some(Serving { connection: Rc::clone(self), is_last: false })
     }
 
     /// Begins to read the body of the request that is being served.
@@ -156,26 +156,31 @@ impl ConnectionState {
     }
 }
 
-/// A request that is being served until this is dropped.
-pub struct Serving(Rc<ConnectionState>);
+/// A request that is being served until this is dropped: until all of its answer has been handed over.
+pub struct Serving {
+    connection: Rc<ConnectionState>,
+    is_last: bool,
+}
 
 impl Serving {
     /// Whether the request's body has been read to its end.
     #[must_use]
     pub fn body_was_read(&self) -> bool {
-        self.0.body_was_read.get()
+        self.connection.body_was_read.get()
     }
 
     /// The answer that is about to be given is the connection's last.
-    pub fn close(self) {
-        self.0.enter(Phase::Closing(Instant::now() + CLOSING));
+    pub fn end_connection(&mut self) {
+        self.is_last = true;
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        if !matches!(self.0.phase.get(), Phase::Closing(_)) {
-            self.0.enter(Phase::Resting(Instant::now() + self.0.keep_alive));
+        if self.is_last {
+            self.connection.enter(Phase::Closing(Instant::now() + CLOSING));
+        } else if !matches!(self.connection.phase.get(), Phase::Closing(_)) {
+            self.connection.enter(Phase::Resting(Instant::now() + self.connection.keep_alive));
         }
     }
 }

@@ -138,15 +138,15 @@ impl Common {
             let head = response.head_mut();
             head.set_camel_case_headers(true);
             head.reason = reason(head.status);
-            let ending = serving.flatten().map(|serving| {
+            let mut serving = serving.flatten();
+            if let Some(serving) = &mut serving
                 // What is left of a body cannot be told from the next request.
-                let is_last = is_last || (has_body && !serving.body_was_read());
-                if is_last {
-                    head.set_connection_type(ConnectionType::Close);
-                }
-                Ending { serving, is_last }
-            });
-            Ok(in_pieces(response.into(), ending))
+                && (is_last || (has_body && !serving.body_was_read()))
+            {
+                head.set_connection_type(ConnectionType::Close);
+                serving.end_connection();
+            }
+            Ok(in_pieces(response.into(), serving))
         }
     }
 
@@ -285,39 +285,22 @@ fn as_ours(response: HttpResponse) -> HttpResponse {
     if is_foreign { HttpResponse::from_error(ApiError::Framework(response.status())) } else { response }
 }
 
-/// What becomes of the connection when the answer has been handed over.
-struct Ending {
-    serving: Serving,
-    is_last: bool,
-}
-
-impl Ending {
-    fn come(self) {
-        if self.is_last {
-            self.serving.close();
-        }
-    }
-}
-
 /// A large answer goes out piece by piece: what a client has no room for yet is not copied for it. The request is served
 /// until its last piece is handed over.
-fn in_pieces(response: Response<BoxBody>, ending: Option<Ending>) -> Response<BoxBody> {
+fn in_pieces(response: Response<BoxBody>, serving: Option<Serving>) -> Response<BoxBody> {
     if !matches!(response.body().size(), BodySize::Sized(size) if size > PIECE as u64) {
-        ending.map(Ending::come);
         return response;
     }
     response.map_body(|_, body| match body.try_into_bytes() {
-        Ok(rest) => BoxBody::new(Pieces { rest, ending }),
-        Err(body) => {
-            ending.map(Ending::come);
-            body
-        }
+        Ok(rest) => BoxBody::new(Pieces { rest, serving }),
+        Err(body) => body,
     })
 }
 
 struct Pieces {
     rest: Bytes,
-    ending: Option<Ending>,
+    /// Let go with the last piece; where there is none to hand over, as of an answer to HEAD, with all of it.
+    serving: Option<Serving>,
 }
 
 impl MessageBody for Pieces {
@@ -331,16 +314,9 @@ impl MessageBody for Pieces {
         let this = self.get_mut();
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
         if this.rest.is_empty() {
-            this.ending.take().map(Ending::come);
+            this.serving = None;
         }
         Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))
-    }
-}
-
-impl Drop for Pieces {
-    /// An answer to HEAD hands nothing over.
-    fn drop(&mut self) {
-        self.ending.take().map(Ending::come);
     }
 }
 

@@ -131,8 +131,8 @@ impl Scrapes {
         };
         // One answer a connection: no body is read, and nobody rests here.
         response.head_mut().set_connection_type(ConnectionType::Close);
-        if let Some(serving) = serving.flatten() {
-            serving.close();
+        if let Some(mut serving) = serving.flatten() {
+            serving.end_connection();
         }
         response
     }

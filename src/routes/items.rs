@@ -9,7 +9,7 @@ use actix_web::{HttpResponse, web};
 
 use super::body::UnreadBody;
 use super::respond;
-use super::shapes::{ErrorResponse, numbers};
+use super::shapes::{ErrorResponse, ItemIds, numbers};
 use crate::auth::Authenticated;
 use crate::clock::Clock;
 use crate::error::ApiError;
@@ -102,7 +102,7 @@ pub(super) async fn list_cellar(who: Authenticated, store: Store) -> Result<Http
 /// Replace the whole list of what the user has
 #[utoipa::path(
     put, path = "/api/user/cellar", operation_id = "replace_cellar", tag = "lists", security(("Token" = [])),
-    request_body(content = [i64], example = json!([1, 2, 3])),
+    request_body(content = inline(ItemIds), example = json!([1, 2, 3])),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([1, 2, 3])),
         (status = 400, description = "An id is out of range, or there are too many; nothing is changed", body = ErrorResponse,
@@ -176,7 +176,7 @@ pub(super) async fn list_wants(who: Authenticated, store: Store) -> Result<HttpR
 /// Replace the whole list of what the user wishes for
 #[utoipa::path(
     put, path = "/api/user/wants", operation_id = "replace_wants", tag = "lists", security(("Token" = [])),
-    request_body(content = [i64], example = json!([4, 5])),
+    request_body(content = inline(ItemIds), example = json!([4, 5])),
     responses(
         (status = 200, description = "The list as it is now", body = [i64], example = json!([4, 5])),
         (status = 400, description = "An id is out of range, or there are too many; nothing is changed", body = ErrorResponse,

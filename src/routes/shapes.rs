@@ -1,7 +1,9 @@
 //! The JSON that several calls take or answer with.
 
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::field::InvalidField;
 use crate::item::ItemId;
@@ -90,6 +92,31 @@ pub(super) fn profile_changes(fields: [(ProfileField, Option<String>); 8]) -> Re
 /// The ids as numbers.
 pub(super) fn numbers(items: &[ItemId]) -> Vec<i64> {
     items.iter().map(|item| item.get()).collect()
+}
+
+/// A list of item ids as the documentation has it.
+pub(super) struct ItemIds;
+
+impl PartialSchema for ItemIds {
+    fn schema() -> RefOr<Schema> {
+        item_ids().into()
+    }
+}
+
+impl ToSchema for ItemIds {}
+
+/// The same in a user object that is sent back. utoipa knows no array that is only read.
+pub(super) fn unchanged_item_ids() -> RefOr<Schema> {
+    item_ids().description(Some("Taken only as it is stored; it is set at its own path")).into()
+}
+
+fn item_ids() -> ArrayBuilder {
+    let item = ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::Integer))
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+        .minimum(Some(1))
+        .maximum(Some(ItemId::MAX));
+    ArrayBuilder::new().items(item)
 }
 
 /// That it was done.

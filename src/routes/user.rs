@@ -16,7 +16,7 @@ use super::events::EventShape;
 use super::gate::Gate;
 use super::respond;
 use super::sessions::SessionShape;
-use super::shapes::{ErrorResponse, StatusResponse, UserResponse, profile_changes};
+use super::shapes::{ErrorResponse, StatusResponse, UserResponse, profile_changes, unchanged_item_ids};
 use crate::auth::{Authenticated, Authenticator};
 use crate::clock::{Clock, Timestamp};
 use crate::error::ApiError;
@@ -84,9 +84,9 @@ pub(super) struct ProfileRequest {
     is_staff: Option<Value>,
     #[schema(value_type = Option<String>, nullable = false, read_only)]
     last_login: Option<Value>,
-    #[schema(value_type = Option<Vec<i64>>, nullable = false, read_only)]
+    #[schema(schema_with = unchanged_item_ids, required = false)]
     cellar: Option<Value>,
-    #[schema(value_type = Option<Vec<i64>>, nullable = false, read_only)]
+    #[schema(schema_with = unchanged_item_ids, required = false)]
     wants: Option<Value>,
     #[schema(value_type = Option<String>, nullable = false, read_only)]
     created: Option<Value>,
