@@ -89,6 +89,8 @@ pub struct ConnectionState {
     peer: Rc<str>,
     phase: Cell<Phase>,
     body_was_read: Cell<bool>,
+    /// Whether the client sends its body when it is asked for it.
+    client_waits: Cell<bool>,
     keep_alive: Duration,
     /// The connection's task, where it asked to read in a phase that reads nothing.
     waiting: RefCell<Option<Waker>>,
@@ -115,6 +117,10 @@ impl ConnectionState {
     /// Begins to read the body of the request that is being served.
     #[must_use]
     pub fn receive(self: &Rc<Self>) -> Receiving {
+        if self.client_waits.take() {
+            // All answers before this one are out. Whoever is not asked sends the body all the same, a moment later.
+            let _ = self.writer.try_write(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
         self.enter(Phase::Receiving);
         Receiving(Rc::clone(self))
     }
@@ -281,6 +287,7 @@ impl Connection {
             peer: peer.map_or_else(|| "-".into(), |peer| peer.to_string().into()),
             phase: Cell::new(Phase::Resting(Instant::now() + settings.header_timeout)),
             body_was_read: Cell::new(false),
+            client_waits: Cell::new(false),
             keep_alive: settings.keep_alive,
             waiting: RefCell::new(None),
         });
@@ -406,7 +413,8 @@ impl Connection {
             Head::Nothing => return length,
             Head::Partial => {}
             Head::Malformed => self.incoming = Incoming::Malformed,
-            Head::Whole(head, body) => {
+            Head::Whole(head, body, waits) => {
+                self.state.client_waits.set(waits);
                 (length, self.searched) = (head, 0);
                 self.incoming = Incoming::Request { head, body };
             }

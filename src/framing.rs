@@ -21,15 +21,16 @@ pub enum Head {
     Nothing,
     /// The beginning of a head.
     Partial,
-    /// A head of so many bytes, and what its body is like.
-    Whole(usize, Body),
+    /// A head of so many bytes, what its body is like, and whether the client waits to be asked for it.
+    Whole(usize, Body, bool),
     /// Bytes that the framework refuses.
     Malformed,
 }
 
 impl Head {
     /// Looks for a head. In one that is whole, every offer to change protocols is overwritten with spaces: a server may
-    /// ignore it (RFC 9110, 7.8), and the framework does not.
+    /// ignore it (RFC 9110, 7.8), and the framework does not. So is `Expect: 100-continue` (10.1.1): the framework would
+    /// ask for a body before anybody knows whether it is wanted.
     pub fn find(bytes: &mut [u8]) -> Self {
         let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut []);
@@ -40,6 +41,7 @@ impl Head {
             Err(_) => return Self::Malformed,
         };
         let mut body = Body::default();
+        let mut waits = false;
         let mut offers: Vec<Range<usize>> = Vec::new();
         for header in request.headers.iter() {
             let value = header.value;
@@ -47,6 +49,10 @@ impl Head {
             if header.name.eq_ignore_ascii_case("connection") {
                 offers.extend(upgrade_options(value).map(|option| start + option.start..start + option.end));
             } else if header.name.eq_ignore_ascii_case("upgrade") {
+                offers.push(start..start + value.len());
+            } else if header.name.eq_ignore_ascii_case("expect") && value.eq_ignore_ascii_case(b"100-continue") {
+                // Of HTTP/1.0 it is ignored.
+                waits = request.version == Some(1);
                 offers.push(start..start + value.len());
             } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
                 body = Body(Rest::Chunked(Chunk::Size(0)));
@@ -58,7 +64,7 @@ impl Head {
         for offer in offers {
             bytes[offer].fill(b' ');
         }
-        Self::Whole(length, body)
+        Self::Whole(length, body, waits)
     }
 }
 
@@ -198,7 +204,7 @@ mod tests {
     /// How many bytes a body has by our rules, where it is over.
     fn end_by_us(body: &[u8], pieces: usize) -> Option<usize> {
         let (found, _) = find("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let Head::Whole(_, mut rest) = found else { panic!("{found:?}") };
+        let Head::Whole(_, mut rest, _) = found else { panic!("{found:?}") };
         let mut taken = 0;
         for piece in body.chunks(pieces) {
             taken += rest.take(piece).ok()?;
@@ -227,7 +233,10 @@ mod tests {
     #[test]
     fn a_head_is_whole_partial_nothing_or_malformed() {
         let head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert_eq!(find(&format!("{head}GET")), (Head::Whole(head.len(), Body::default()), format!("{head}GET")));
+        assert_eq!(
+            find(&format!("{head}GET")),
+            (Head::Whole(head.len(), Body::default(), false), format!("{head}GET"))
+        );
         for partial in ["G", "\r\nG", "GET / HTTP/1.1\r\nHost: a\r\n", &head[..head.len() - 1]] {
             assert_eq!(find(partial).0, Head::Partial, "{partial:?}");
         }
@@ -250,7 +259,7 @@ mod tests {
             ("Content-Length: 18446744073709551615\r\n", u64::MAX),
         ] {
             let (found, _) = find(&format!("POST / HTTP/1.1\r\n{headers}\r\n"));
-            assert!(matches!(found, Head::Whole(_, body) if body == Body(Rest::Length(length))), "{headers}");
+            assert!(matches!(found, Head::Whole(_, body, false) if body == Body(Rest::Length(length))), "{headers}");
         }
         let mut body = Body(Rest::Length(7));
         assert_eq!((body.take(b"1234"), body.is_over()), (Ok(4), false));

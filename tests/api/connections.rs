@@ -430,3 +430,31 @@ async fn an_answer_of_any_length_comes_whole_on_a_connection_that_closes_behind_
     stream.read_to_end(&mut answer).unwrap();
     assert!(answer.starts_with(b"HTTP/1.0 200 OK") || answer.starts_with(b"HTTP/1.1 200 OK"));
 }
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_asked_for_its_body_is_asked_only_where_it_is_wanted() {
+    let app = TestApp::spawn();
+    app.new_user("AzureDiamond").await;
+    let body = r#"{"username": "AzureDiamond", "password": "hunter2"}"#;
+    let expect = "Expect: 100-Continue\r\n";
+    let mut stream = app.connect();
+    for _ in 0..2 {
+        let length = body.len();
+        let head = format!("POST /api/login HTTP/1.1\r\nHost: x\r\n{JSON}{expect}Content-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(body.as_bytes()).unwrap();
+        assert_eq!(RawResponse::read_from(&mut stream).status(), 200);
+    }
+    for (request, headers, status) in [
+        ("PATCH /api/user", format!("{JSON}Content-Length: 100\r\n"), 401),
+        ("POST /api/login", format!("{JSON}Content-Length: 100000\r\n"), 413),
+        ("POST /api/login", "Content-Length: 100\r\n".to_owned(), 415),
+        ("POST /nowhere", "Content-Length: 100\r\n".to_owned(), 404),
+    ] {
+        let refused = app.raw(format!("{request} HTTP/1.1\r\nHost: x\r\n{headers}{expect}\r\n"));
+        refused.assert_error(status);
+    }
+}
