@@ -386,6 +386,51 @@ async fn a_restore_gives_nobody_what_a_link_in_the_place_of_a_log_leads_to() {
 }
 
 #[tokio::test]
+async fn a_restore_by_root_gives_the_database_owner_nothing_that_is_not_theirs_or_roots() {
+    let Stopped { folder, database, backup } = stopped().await;
+    let data = folder.path().join("theirs");
+    fs::create_dir(&data).unwrap();
+    let theirs = data.join("authtokens.db");
+    fs::copy(&database, &theirs).unwrap();
+    let give = |path: &Path, user| std::os::unix::fs::lchown(path, Some(user), Some(user));
+    if give(&theirs, 4711).is_err() {
+        left_out("only root can give files away");
+        return;
+    }
+    give(&data, 4711).unwrap();
+    let before = bytes(&theirs);
+    let refused = |backup: &Path, reason: &str| {
+        let said = sentence(restore(backup, &theirs));
+        assert!(said.contains(reason), "{said}");
+        assert!(bytes(&theirs) == before);
+    };
+    let [link, folder_link, hard_link] = ["link.db", "folder", "second.db"].map(|name| data.join(name));
+    symlink(&backup, &link).unwrap();
+    symlink(folder.path(), &folder_link).unwrap();
+    let is_link = "is reached through a symbolic link that another user can change";
+    refused(&link, is_link);
+    for link in [&link, &folder_link] {
+        give(link, 4711).unwrap();
+    }
+    refused(&link, is_link);
+    refused(&folder_link.join(backup.file_name().unwrap()), is_link);
+    let is_anothers = "belongs neither to this user nor to the one who has the database";
+    fs::hard_link(&backup, &hard_link).unwrap();
+    refused(&hard_link, is_anothers);
+    fs::remove_file(&hard_link).unwrap();
+    give(&backup, 4713).unwrap();
+    refused(&backup, is_anothers);
+    // Root's own, behind root's own link.
+    give(&backup, 0).unwrap();
+    let own_link = folder.path().join("latest.db");
+    symlink(&backup, &own_link).unwrap();
+    restore(&own_link, &theirs).unwrap();
+    assert_eq!(fs::metadata(&theirs).unwrap().uid(), 4711);
+    give(&backup, 4711).unwrap();
+    restore(&backup, &theirs).unwrap();
+}
+
+#[tokio::test]
 async fn no_file_behind_a_link_is_closed_locked_or_given_away() {
     let Stopped { folder, database, .. } = stopped().await;
     let secret = folder.path().join("secret");
