@@ -13,7 +13,9 @@ use reqwest::Method;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use crate::backups::{Stopped, back_up, bytes, check, command, mode, names, restore, rows, rules, sentence, serves_the_account, stopped};
+use crate::backups::{
+    Stopped, back_up, bytes, check, command, mode, names, restore, rows, rules, sentence, serves_the_account, stopped,
+};
 use crate::helpers::{TestApp, left_out, until};
 use crate::process::{Server, refusal, run};
 
@@ -215,7 +217,10 @@ async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the
             format!("UPDATE tokens SET created = {far}, last_used = {far}"),
             "a token of AzureDiamond (id 1), created: a time is out of range".to_owned(),
         ),
-        (format!("UPDATE tokens SET last_used = {far}"), "a token of AzureDiamond (id 1), last_used: a time is".to_owned()),
+        (
+            format!("UPDATE tokens SET last_used = {far}"),
+            "a token of AzureDiamond (id 1), last_used: a time is".to_owned(),
+        ),
         ("UPDATE tokens SET last_used = created - 1".to_owned(), "last_used: it is before the login".to_owned()),
         (
             "UPDATE tokens SET ip = 'here'".to_owned(),
