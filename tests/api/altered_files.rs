@@ -17,7 +17,7 @@ use crate::backups::{
     Stopped, back_up, bytes, check, command, mode, names, restore, rows, rules, sentence, serves_the_account, stopped,
 };
 use crate::helpers::{TestApp, left_out, until};
-use crate::process::{Server, refusal, run};
+use crate::process::{Server, credentials, refusal, run};
 
 /// Changes a file as its owner can who knows SQLite, with nothing in the way.
 fn alter(path: &Path, statements: &str) {
@@ -160,10 +160,26 @@ async fn what_litestream_and_analyze_have_left_in_a_file_is_no_reason_to_refuse_
     check(&database).unwrap();
 }
 
-#[tokio::test]
-async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the_check_and_the_restore() {
+/// Each change makes a file with rows that are refused for the reason beside it.
+async fn are_refused(cases: &[(String, String)]) {
     let Stopped { database, backup, folder: _folder } = stopped().await;
     let whole = bytes(&backup);
+    let before = bytes(&database);
+    for (statements, reason) in cases {
+        fs::write(&backup, &whole).unwrap();
+        alter(&backup, statements);
+        assert!(changes(&whole, &backup), "{statements}");
+        let said = check(&backup).expect_err(statements).to_string();
+        assert!(said.contains("backup.db is ") && said.contains(reason), "{reason}: {said}");
+        assert_eq!(sentence(restore(&backup, &database)), said);
+        assert!(bytes(&database) == before);
+    }
+    fs::write(&backup, &whole).unwrap();
+    restore(&backup, &database).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the_check_and_the_restore() {
     let user = "the account AzureDiamond (id 1), ";
     let mallory = "INSERT INTO users (username, username_key, password_hash, is_superuser, date_joined, created, modified, \
          last_login) SELECT 'Mallory', 'Mallory', password_hash, 1, created, created, created, created FROM users";
@@ -173,31 +189,16 @@ async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the
              0JhXa2JmpMTbORvBDFxYcs2.SN09JvW'"
         )
     };
-    let many = |list, count| {
-        format!(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
-             INSERT INTO {list} SELECT 1, i, 0 FROM n"
-        )
-    };
     let far = 260_000_000_000_000_i64; // behind the year 9999
-    let cases = [
+    are_refused(&[
         (mallory.to_owned(), "the account Mallory (id 2), username_key: it is not the folded name".to_owned()),
         (hash("31"), format!("{user}password_hash: it is not a hash that this service makes")),
+        (hash("04"), format!("{user}password_hash: it is not a hash that this service makes")),
         (hash("17"), format!("{user}password_hash: it is not a hash that this service makes")),
         ("UPDATE users SET email = 'nobody'".to_owned(), format!("{user}email: must be empty or an e-mail address")),
         ("UPDATE users SET zipcode = hex(zeroblob(11))".to_owned(), format!("{user}zipcode: must be at most 20 char")),
         ("UPDATE users SET city = char(27)".to_owned(), format!("{user}city: must not have control characters")),
         (format!("UPDATE users SET modified = {far}"), format!("{user}modified: a time is out of range")),
-        (hash("04"), format!("{user}password_hash: it is not a hash that this service makes")),
-        (many("cellar", 100_001), format!("{user}cellar: there are 100001, and 100000 at most under any setting")),
-        (many("wants", 100_001), format!("{user}wants: there are 100001, and 100000 at most under any setting")),
-        (
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT INTO tokens \
-             SELECT randomblob(32), user_id, created, last_used, user_agent, ip FROM n, tokens"
-                .to_owned(),
-            format!("{user}tokens: there are 10001, and 10000 at most under any setting"),
-        ),
-        ("UPDATE events SET username = 'alice'".to_owned(), "username: it is not the name of that account".to_owned()),
         (
             "UPDATE users SET last_login = -1".to_owned(),
             format!("{user}last_login: 1969-12-31T23:59:59.999Z is before"),
@@ -265,19 +266,31 @@ async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the
             "INSERT INTO sqlite_sequence VALUES ('tokens', 1)".to_owned(),
             "there is a sequence of a table that".to_owned(),
         ),
-    ];
-    let before = bytes(&database);
-    for (statements, reason) in cases {
-        fs::write(&backup, &whole).unwrap();
-        alter(&backup, &statements);
-        assert!(changes(&whole, &backup), "{statements}");
-        let said = check(&backup).expect_err(&statements).to_string();
-        assert!(said.contains("backup.db is ") && said.contains(&reason), "{reason}: {said}");
-        assert_eq!(sentence(restore(&backup, &database)), said);
-        assert!(bytes(&database) == before);
-    }
-    fs::write(&backup, &whole).unwrap();
-    restore(&backup, &database).unwrap();
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_with_more_than_any_setting_allows_or_with_what_is_told_of_another_account_is_refused() {
+    let user = "the account AzureDiamond (id 1), ";
+    let many = |list, count| {
+        format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+             INSERT INTO {list} SELECT 1, i, 0 FROM n"
+        )
+    };
+    are_refused(&[
+        (many("cellar", 100_001), format!("{user}cellar: there are 100001, and 100000 at most under any setting")),
+        (many("wants", 100_001), format!("{user}wants: there are 100001, and 100000 at most under any setting")),
+        (
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT INTO tokens \
+             SELECT randomblob(32), user_id, created, last_used, user_agent, ip FROM n, tokens"
+                .to_owned(),
+            format!("{user}tokens: there are 10001, and 10000 at most under any setting"),
+        ),
+        ("UPDATE events SET username = 'alice'".to_owned(), "username: it is not the name of that account".to_owned()),
+    ])
+    .await;
 }
 
 #[tokio::test]
@@ -324,6 +337,26 @@ async fn a_superuser_that_cannot_be_found_by_its_own_name_keeps_the_server_from_
         command.args(["--database", "data/authtokens.db"]);
     });
     drop(server);
+}
+
+#[tokio::test]
+async fn an_account_whose_hash_has_a_cost_that_is_not_used_any_more_is_mended_as_the_log_and_the_check_say() {
+    let Stopped { folder, backup, database } = stopped().await;
+    fs::copy(&backup, &database).unwrap();
+    alter(&database, "UPDATE users SET password_hash = replace(password_hash, 'r=4$', 'r=17$')");
+    let said = sentence(check(&database));
+    assert!(said.ends_with("password_hash: it is not a hash that this service makes; `user set-password` sets one"));
+    let file = "--database data/authtokens.db";
+    let server = Server::start(folder.path(), |command| {
+        command.args(file.split(' '));
+    });
+    let log_in = || server.ask(&credentials("/api/login", "AzureDiamond")).status();
+    assert_eq!(log_in(), 500);
+    let told = "of the account with id 1 is malformed, or of a cost that is not used any more: `user set-password`";
+    until("the log tells what to do", || server.log().contains(told)).await;
+    run(command(folder.path(), &format!("user set-password AzureDiamond {file}")).stdin(password()));
+    assert_eq!(log_in(), 200);
+    check(&database).unwrap();
 }
 
 #[tokio::test]

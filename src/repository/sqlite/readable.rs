@@ -99,7 +99,9 @@ pub(in crate::repository) fn find_invalid_rows(
 fn check_user(row: &Row<'_>, is_hash: fn(&PasswordHash) -> bool) -> rusqlite::Result<()> {
     let user = check_rights(row)?;
     let hash = PasswordHash::from_stored(row.get("password_hash")?);
-    require(row, "password_hash", is_hash(&hash), || "it is not a hash that this service makes".to_owned())?;
+    require(row, "password_hash", is_hash(&hash), || {
+        "it is not a hash that this service makes; `user set-password` sets one".to_owned()
+    })?;
     for (column, items) in [("cellar", &user.cellar), ("wants", &user.wants)] {
         require_at_most(row, column, items.len(), MAX_ITEMS)?;
     }
