@@ -25,6 +25,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
+use crate::item::MAX_ITEMS;
 use crate::limits::{LimitsPolicy, Rate};
 use crate::memory;
 use crate::password::COSTS;
@@ -703,7 +704,7 @@ impl Config {
             tokens: take_tokens(settings)?,
             lists: ListsConfig {
                 max_items: settings.take(("lists", "max_items"), 10_000, "a whole number from 1 to 100000", |raw| {
-                    raw.count(1, 100_000)
+                    raw.count(1, MAX_ITEMS)
                 })?,
             },
             cors: CorsConfig::take(settings)?,
@@ -828,7 +829,7 @@ fn take_tokens(settings: &mut Settings) -> Result<SessionPolicy, ConfigError> {
         lifetime: time("lifetime", 365)?,
         idle_timeout: time("idle_timeout", 30)?,
         max_per_user: settings.take(("tokens", "max_per_user"), 100, "a whole number from 1 to 10000", |raw| {
-            raw.count(1, 10_000).and_then(|count| u32::try_from(count).ok())
+            raw.count(1, SessionPolicy::HIGHEST_MAX_PER_USER).and_then(|count| u32::try_from(count).ok())
         })?,
     })
 }

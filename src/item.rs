@@ -38,6 +38,9 @@ impl ItemId {
     }
 }
 
+/// How many items a list has under the most generous setting.
+pub const MAX_ITEMS: usize = 100_000;
+
 /// One of the two lists that every user has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {

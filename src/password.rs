@@ -84,7 +84,10 @@ pub enum PasswordError {
     #[error(transparent)]
     Hashing(#[from] HashingError),
     /// The hash that is stored for this account is not one of ours.
-    #[error("the stored password hash of the account with id {} is malformed", .0.0)]
+    #[error(
+        "the stored password hash of the account with id {} is malformed, or of a cost that is not used any more: \
+         `user set-password` makes a new one", .0.0
+    )]
     MalformedHash(UserId),
 }
 
@@ -152,10 +155,11 @@ impl Passwords {
     }
 }
 
-/// Whether a stored hash is one of ours, against which a password can be verified.
+/// Whether a stored hash is one of ours, as we write it.
 #[must_use]
 pub fn is_well_formed(hash: &PasswordHash) -> bool {
-    BcryptSha256::decode(hash.as_stored()).is_some()
+    // One hash can be written in several ways, of which the service uses one.
+    BcryptSha256::decode(hash.as_stored()).is_some_and(|decoded| decoded.encode() == *hash)
 }
 
 fn verify(password: &PlainPassword, stored: Option<&BcryptSha256>, cost: u32) -> Verification {

@@ -19,6 +19,9 @@ pub struct SessionPolicy {
 }
 
 impl SessionPolicy {
+    /// How high [`SessionPolicy::max_per_user`] may be set.
+    pub const HIGHEST_MAX_PER_USER: usize = 10_000;
+
     /// How old the stored time of a session's last use may be.
     pub const USE_IS_STORED_EVERY: Duration = Duration::from_secs(60);
 

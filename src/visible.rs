@@ -1,9 +1,9 @@
-//! Which characters a person sees as they are.
+//! Which characters a person sees as they are, and how wide a terminal shows them.
 //!
 //! What is stored was typed by strangers, and what is logged was sent by them. A character that a terminal obeys, or does
 //! not show, could make one text look like another.
 
-use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
+use icu_properties::props::{DefaultIgnorableCodePoint, EastAsianWidth, GeneralCategory};
 use icu_properties::{CodePointMapData, CodePointSetData};
 
 /// Whether the character would be obeyed, not be seen at all, or look like a space without being one. What is for private
@@ -22,6 +22,30 @@ pub fn is_unseen(c: char) -> bool {
         || c == '\u{2800}'
 }
 
+/// How many columns of a terminal a text takes of which every character is seen.
+#[must_use]
+pub fn columns(text: &str) -> usize {
+    text.chars().map(width).sum()
+}
+
+/// How many columns a character takes: two where it is as wide as a Chinese one, none where it stands on the one before it.
+#[must_use]
+pub fn width(c: char) -> usize {
+    use GeneralCategory::{EnclosingMark, NonspacingMark};
+    if c.is_ascii() {
+        return 1;
+    }
+    // The later parts of a Korean syllable that is written in parts.
+    let is_part = matches!(c, '\u{1160}'..='\u{11ff}' | '\u{d7b0}'..='\u{d7ff}');
+    if is_part || matches!(CodePointMapData::<GeneralCategory>::new().get(c), NonspacingMark | EnclosingMark) {
+        return 0;
+    }
+    match CodePointMapData::<EastAsianWidth>::new().get(c) {
+        EastAsianWidth::Wide | EastAsianWidth::Fullwidth => 2,
+        _ => 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +62,24 @@ mod tests {
         }
         for seen in " ~aü€жא한中あ👍\u{301}\u{fffd}".chars() {
             assert!(!is_unseen(seen), "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_as_wide_as_a_terminal_shows_it() {
+        for (text, expected) in [
+            ("", 0),
+            ("name", 4),
+            ("ünïcödé…€ж", 10),
+            ("u\u{308}", 1),
+            ("山田太郎", 8),
+            ("ＡＢ", 4),
+            ("ｱｲ", 2),
+            ("한국", 4),
+            ("\u{1112}\u{1161}\u{11ab}", 2),
+            ("👍!", 3),
+        ] {
+            assert_eq!(columns(text), expected, "{text}");
         }
     }
 }

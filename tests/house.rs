@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("last_used", &["clock", "session", "token"]),
     ("chores", &["clock", "config", "error_chain", "last_used", "limits", "refusals", "repository", "session"]),
     ("backups", &["clock", "error_chain", "hashing", "repository"]),
-    ("config", &["limits", "memory", "password", "session"]),
+    ("config", &["item", "limits", "memory", "password", "session"]),
     ("cli", &["clock", "commands", "config", "event", "repository", "session", "staff", "user"]),
     (
         "commands",

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
+use std::iter;
 use std::ops::Range;
 
 use rustix::termios::tcgetwinsize;
@@ -13,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::json;
-use crate::visible::is_unseen;
+use crate::visible::{columns, is_unseen, width};
 
 /// What stands between two columns.
 const GAP: usize = 2;
@@ -79,7 +80,7 @@ impl Output {
     /// Starts a list whose columns have these headings.
     #[must_use]
     pub fn list<const COLUMNS: usize>(&mut self, headings: [&'static str; COLUMNS]) -> List<'_, COLUMNS> {
-        let widths = headings.map(|heading| heading.chars().count());
+        let widths = headings.map(columns);
         List { output: self, headings, widths, lines: Vec::new(), is_begun: false }
     }
 }
@@ -118,7 +119,7 @@ impl<const COLUMNS: usize> List<'_, COLUMNS> {
             // Columns never become narrower, so that what comes later stands below what came before where it can.
             for row in &rows {
                 for (width, cell) in self.widths.iter_mut().zip(row) {
-                    *width = (*width).max(cell.chars().count());
+                    *width = (*width).max(columns(cell));
                 }
             }
             self.head()?;
@@ -159,7 +160,7 @@ impl<const COLUMNS: usize> List<'_, COLUMNS> {
             let room = self.output.width.map_or(usize::MAX, |width| width.saturating_sub(start).max(1));
             let mut line = " ".repeat(start);
             for (cell, width) in cells.iter().zip(self.widths).take(columns.end).skip(columns.start) {
-                let _ = write!(line, "{:1$}", cut(cell, room), width.min(room) + GAP);
+                push(&mut line, &cut(cell, room), width.min(room) + GAP);
             }
             writeln!(self.output.out, "{}", line.trim_end())?;
         }
@@ -184,18 +185,34 @@ fn break_lines(widths: &[usize], width: Option<usize>) -> Vec<Range<usize>> {
 
 /// The start of a text where there is no room for all of it.
 fn cut(text: &str, room: usize) -> Cow<'_, str> {
-    match text.char_indices().nth(room) {
-        None => Cow::Borrowed(text),
-        Some(_) => Cow::Owned(text.chars().take(room - 1).chain(['…']).collect()),
+    if columns(text) <= room {
+        return Cow::Borrowed(text);
     }
+    let mut left = room - 1;
+    let fits = |c: &char| {
+        let rest = left.checked_sub(width(*c));
+        left = rest.unwrap_or(left);
+        rest.is_some()
+    };
+    Cow::Owned(text.chars().take_while(fits).chain(['…']).collect())
+}
+
+/// Adds a text, and spaces until it is so wide: the formatter counts characters, which may be wider or narrower.
+fn push(line: &mut String, text: &str, width: usize) {
+    line.push_str(text);
+    line.extend(iter::repeat_n(' ', width.saturating_sub(columns(text))));
 }
 
 /// Names and values in two columns, for people.
 #[must_use]
 pub fn pairs(pairs: &[(&str, String)]) -> String {
-    let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    let width = pairs.iter().map(|(name, _)| columns(name)).max().unwrap_or_default();
     pairs.iter().fold(String::new(), |mut text, (name, value)| {
-        let _ = writeln!(text, "{}", format!("{name:width$}  {}", printable(value)).trim_end());
+        let mut line = String::new();
+        push(&mut line, name, width + GAP);
+        line.push_str(&printable(value));
+        text.push_str(line.trim_end());
+        text.push('\n');
         text
     })
 }
@@ -261,6 +278,19 @@ mod tests {
         assert_eq!(break_lines(&sessions, Some(80)), [0..3, 3..5, 5..6]);
         assert_eq!(break_lines(&sessions, Some(10)), [0..1, 1..2, 2..3, 3..4, 4..5, 5..6]);
         assert_eq!((cut("12345", 5), cut("ünïcödé", 5)), ("12345".into(), "ünïc…".into()));
+    }
+
+    #[test]
+    fn columns_stand_below_each_other_however_wide_their_characters_are() {
+        for (text, shown) in [("山田太郎", "山田…"), ("a山田太郎", "a山…"), ("e\u{301}山田太", "e\u{301}山…")]
+        {
+            assert_eq!(cut(text, 5), shown);
+        }
+        for text in ["", "ab", "山", "e\u{301}", "山田太"] {
+            let mut line = String::new();
+            push(&mut line, text, 6);
+            assert_eq!(columns(&line), 6, "{text}");
+        }
     }
 
     #[test]

@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use thiserror::Error;
 
 use super::Cause;
@@ -115,6 +118,27 @@ pub enum BackupError {
     #[error("what was made for {path} was moved or replaced by another program meanwhile")]
     Replaced {
         /// The name that it was made for.
+        path: PathBuf,
+    },
+    /// Another hand was at work in the folder of what is read.
+    #[error("{path} was moved or replaced by another program meanwhile")]
+    Swapped {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Whoever can change the link would be given what it leads to.
+    #[error("{path} is reached through a symbolic link that another user can change: name the file itself")]
+    BehindLink {
+        /// The backup.
+        path: PathBuf,
+    },
+    /// Whoever has the database would be given what another has.
+    #[error(
+        "{path} belongs neither to this user nor to the one who has the database, who would be given what it holds: \
+         copy it first"
+    )]
+    NotTheirs {
+        /// The backup.
         path: PathBuf,
     },
     /// SQLite would read this file as a part of the one that is to be written.
@@ -278,17 +302,14 @@ pub fn back_up(
         return Err(OpenError::HardLink { path: source.to_owned() }.into());
     }
     let presence = Presence::begin(&file, source)?;
+    let kind = Kind::Database { is_on_read_only_disk: presence.is_read_only };
+    let (reader, is_found) = open_found(source, &found, kind)?;
     let partial = Partial::create(target)?;
-    // What root makes, the service must be able to read; only root can give to another, whoever else makes one keeps it.
-    let _ = Owner::of(&found).take(&partial.file);
-    let check = copy_checked(
-        source,
-        Kind::Database { is_on_read_only_disk: presence.is_read_only },
-        &partial,
-        None,
-        stop,
-        progress,
-    )?;
+    if is_found {
+        // What root makes, the service must be able to read; only root can give to another, whoever else makes one keeps it.
+        let _ = Owner::of(&found).take(&partial.file);
+    }
+    let check = copy_checked(reader, source, &partial, None, stop, progress)?;
     // Again, for the copy may have taken its time.
     refuse_target(source, target, existing)?;
     partial.place()?;
@@ -386,8 +407,13 @@ pub fn restore(
         None => Owner::of(&fs::metadata(folder_of(&own_name)).map_err(|source| write_error(&own_name, source))?),
     };
 
+    let found = backup_for(owner, backup)?;
+    let (reader, is_found) = open_found(backup, &found, Kind::Backup)?;
+    if !is_found {
+        return Err(BackupError::Swapped { path: backup.to_owned() });
+    }
     let partial = Partial::create_for(owner, &own_name)?;
-    let check = copy_checked(backup, Kind::Backup, &partial, Some(rules), stop, progress)?;
+    let check = copy_checked(reader, backup, &partial, Some(rules), stop, progress)?;
     if let Some(old) = &old {
         take_in_log(&own_name, old)?;
         keep(&own_name, &kept, owner)?;
@@ -465,14 +491,8 @@ impl Partial {
         &self,
         open: impl FnOnce(&Path) -> rusqlite::Result<Connection>,
     ) -> Result<rusqlite::Result<Connection>, BackupError> {
-        let handles = || {
-            let own = self.file.metadata()?;
-            let listed = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd"))?;
-            // One that was closed meanwhile is none.
-            let of_it = |path: PathBuf| fs::metadata(path).is_ok_and(|found| is_same(&own, &found));
-            Ok(listed.filter_map(Result::ok).filter(|handle| of_it(handle.path())).count())
-        };
-        let count = || handles().map_err(|source: io::Error| write_error(&self.target, source));
+        let handles = || count_handles(&self.file.metadata()?);
+        let count = || handles().map_err(|source| write_error(&self.target, source));
         let before = count()?;
         let opened = open(&self.path);
         let is_this = if opened.is_ok() { count()? > before } else { self.has_its_name() };
@@ -578,11 +598,19 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
+/// How many handles of a file this process has.
+fn count_handles(own: &Metadata) -> io::Result<usize> {
+    let listed = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd"))?;
+    // One that was closed meanwhile is none.
+    let of_it = |path: PathBuf| fs::metadata(path).is_ok_and(|found| is_same(own, &found));
+    Ok(listed.filter_map(Result::ok).filter(|handle| of_it(handle.path())).count())
+}
+
 /// Copies the database as of this moment, checks the copy and brings it to the disk. What is wrong with the copy is
 /// wrong with what it was made from, and is told of that.
 fn copy_checked(
+    source: Connection,
     from: &Path,
-    kind: Kind,
     partial: &Partial,
     rules: Option<&Rules>,
     stop: &Stop,
@@ -591,7 +619,6 @@ fn copy_checked(
     /// Where a file says whether it has a log to be written and to be read, and how it says that it has none.
     const FORMAT: (u64, [u8; 2]) = (18, [1, 1]);
     let to = &partial.target;
-    let source = open_reader(from, kind)?;
     // From its first read on, the transaction sees one state of the database, whoever writes meanwhile. SQLite copies
     // out of it; without it, each step would be a transaction of its own and a write between two of them would make
     // the copy begin again.
@@ -805,6 +832,55 @@ fn is_log_elsewhere(found: &Metadata, file: &Path) -> Result<bool, OpenError> {
     Ok(found.is_file() && found.nlink() > 1 && !file::exists(&with_suffix(file, "-wal"))?)
 }
 
+/// The backup `path`, from which `owner` is given what it holds. What root can read and the owner cannot is no backup of
+/// theirs: whoever has the folder could have put a link to it there.
+fn backup_for(owner: Owner, path: &Path) -> Result<Metadata, BackupError> {
+    let error = |source| read_error(path, source);
+    if owner.is_this_user() {
+        return fs::metadata(path).map_err(error);
+    }
+    let found = walk(&std::path::absolute(path).map_err(error)?).map_err(error)?;
+    let found = found.ok_or_else(|| BackupError::BehindLink { path: path.to_owned() })?;
+    if owner.is_users(&found) || (file::is_own(&found) && found.nlink() == 1) {
+        Ok(found)
+    } else {
+        Err(BackupError::NotTheirs { path: path.to_owned() })
+    }
+}
+
+/// What an absolute path leads to, folder by folder; `None` where that takes a link that another user can change.
+fn walk(path: &Path) -> io::Result<Option<Metadata>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut reached = File::open("/")?;
+    for name in path.components().skip(1) {
+        let open = |flags| openat(&reached, name.as_os_str(), flags, Mode::empty()).map(File::from);
+        reached = match open(flags | OFlags::NOFOLLOW) {
+            Err(Errno::LOOP) => {
+                let link = statat(&reached, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+                if link.st_uid != geteuid().as_raw() || !file::is_own(&reached.metadata()?) {
+                    return Ok(None);
+                }
+                open(flags)?
+            }
+            opened => opened?,
+        };
+    }
+    reached.metadata().map(Some)
+}
+
+/// Opens a file that was looked at, to read it, and tells whether it is known to be the same: whoever has its folder can
+/// put another in its place, or a link to one. A process that has the file open already may use a handle again, and then
+/// it is not known.
+fn open_found(path: &Path, found: &Metadata, kind: Kind) -> Result<(Connection, bool), BackupError> {
+    let count = || count_handles(found).map_err(|error| read_error(path, error));
+    let before = count()?;
+    let reader = open_reader(path, kind)?;
+    match count()? {
+        0 => Err(BackupError::Swapped { path: path.to_owned() }),
+        after => Ok((reader, after > before)),
+    }
+}
+
 /// Opens a file that is there, to read it. It is only ever opened by SQLite, unless SQLite cannot: a handle of our own
 /// would take the locks of this whole process with it when it is closed.
 fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupError> {
@@ -931,5 +1007,25 @@ mod tests {
             assert!(fs::symlink_metadata(&target).is_err());
         }
         assert_eq!(fs::read(&victim).unwrap(), before);
+    }
+
+    #[test]
+    fn what_is_put_in_the_place_of_a_file_that_was_looked_at_is_not_read_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let [looked_at, victim] = ["looked_at.db", "victim.db"].map(|name| folder.path().join(name));
+        for path in [&looked_at, &victim] {
+            Connection::open(path).unwrap().execute_batch("CREATE TABLE texts (a TEXT)").unwrap();
+        }
+        let found = fs::metadata(&looked_at).unwrap();
+        let open = || open_found(&looked_at, &found, Kind::Backup);
+        assert!(matches!(open(), Ok((_, true))));
+        fs::rename(&looked_at, folder.path().join("moved.db")).unwrap();
+        let swaps: [&dyn Fn(); 2] =
+            [&|| symlink(&victim, &looked_at).unwrap(), &|| assert!(fs::copy(&victim, &looked_at).is_ok())];
+        for swap in swaps {
+            swap();
+            assert!(matches!(open(), Err(BackupError::Swapped { .. })));
+            fs::remove_file(&looked_at).unwrap();
+        }
     }
 }

@@ -38,6 +38,10 @@ impl Owner {
         self.user == file.uid()
     }
 
+    pub(super) fn is_this_user(self) -> bool {
+        self.user == rustix::process::geteuid().as_raw()
+    }
+
     /// Whom a file must belong to that is made for the database of this name: whoever has the database, or its folder.
     fn beside(path: &Path) -> io::Result<Self> {
         fs::metadata(path).or_else(|_| fs::metadata(folder_of(path))).map(|found| Self::of(&found))

@@ -185,6 +185,14 @@ pub enum OpenError {
         /// Why not.
         source: SchemaError,
     },
+    /// A superuser that the service did not make.
+    #[error("{path} holds what the service never wrote: {finding}: restore a backup")]
+    InvalidRow {
+        /// The file.
+        path: PathBuf,
+        /// Which row, and what is wrong with it.
+        finding: String,
+    },
     /// The readers or the writer could not be started.
     #[error("cannot start reading and writing {path}: {source}")]
     Start {
@@ -201,6 +209,8 @@ pub struct SqliteRepository {
     readers: Readers,
     /// For those whose work grows with the store: nobody else waits behind them.
     scanners: Readers,
+    /// How long such a read may take that somebody waits for.
+    scan_within: Duration,
     /// For short reads, done where they are asked for.
     quick_readers: Pool<SqliteConnectionManager>,
     /// Whether they are.
@@ -352,8 +362,9 @@ impl SqliteRepository {
         // Through a connection that cannot write: what is refused stays as it was, byte for byte.
         let check = || {
             let reader = open_connection(settings, file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            schema::check(&reader)?;
-            Ok(reader)
+            let is_new = schema::check(&reader)? == 0;
+            let invalid = if is_new { None } else { readable::find_invalid_superuser(&reader)? };
+            Ok((reader, invalid))
         };
         let checked = match check() {
             Err(SchemaError::Sqlite(error)) if file::is_half_changed(&error) => {
@@ -362,7 +373,10 @@ impl SqliteRepository {
             }
             checked => checked,
         };
-        let reader = checked.map_err(|error| schema_error(path, error))?;
+        let (reader, invalid) = checked.map_err(|error| schema_error(path, error))?;
+        if let Some(finding) = invalid {
+            return Err(OpenError::InvalidRow { path: path.clone(), finding });
+        }
         make_private(file)?;
         let mut writer = open_writer(settings, file)?;
         // Not before: whoever closes a file last takes its log and its index away, and the next one makes them again.
@@ -415,6 +429,7 @@ impl SqliteRepository {
         Ok(Self {
             readers: Readers::new(pool(readers)?),
             scanners: Readers::new(pool(scanners)?),
+            scan_within: SCAN_WITHIN,
             quick_readers: pool(quick_readers)?,
             inline: Inline::default(),
             reads: Reads::default(),
@@ -605,6 +620,10 @@ enum Late {
 #[error("{0} is out of range")]
 struct OutOfRange(&'static str);
 
+#[derive(Debug, Error)]
+#[error("it is neither 0 nor 1")]
+struct NotATruth;
+
 /// What a piece of writing may end with: SQLite's error, or one that already has its meaning.
 enum Failure {
     Sqlite(rusqlite::Error),
@@ -649,7 +668,9 @@ impl Repository for SqliteRepository {
         let key = username.key();
         self.read_here(move |connection| {
             let mut statement = connection.prepare_cached(sql::FIND_CREDENTIALS)?;
-            Ok(statement.query_row([&key], read_credentials).optional()?)
+            let found = statement.query_row([&key], read_credentials).optional()?;
+            found.iter().try_for_each(|found| readable::require_own_key(found, &key))?;
+            Ok(found)
         })
         .await
     }
@@ -718,7 +739,8 @@ impl Repository for SqliteRepository {
 
     async fn export_user(&self, caller: &Caller) -> Result<Export, RepositoryError> {
         let caller = *caller;
-        self.scan(Some(SCAN_WITHIN), move |connection| {
+        // It grows with the account and not with the store, and so waits behind nobody's search.
+        self.read_at_once(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
             Ok(Export {
                 user: find_user(connection, user_id)?,
@@ -1044,7 +1066,7 @@ impl Repository for SqliteRepository {
 
     async fn list_accounts(&self, actor: &Actor, query: UserQuery) -> Result<Vec<User>, RepositoryError> {
         let actor = *actor;
-        self.scan(Some(SCAN_WITHIN), move |connection| staff::list(connection, &actor, &query)).await
+        self.scan(Some(self.scan_within), move |connection| staff::list(connection, &actor, &query)).await
     }
 
     async fn find_account(&self, actor: &Actor, username: &Username) -> Result<Option<User>, RepositoryError> {
@@ -1098,7 +1120,7 @@ impl Repository for SqliteRepository {
 
     async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Vec<Event>, RepositoryError> {
         let actor = *actor;
-        self.scan(Some(SCAN_WITHIN), move |connection| {
+        self.scan(Some(self.scan_within), move |connection| {
             staff::require(connection, &actor)?;
             Ok(events::list(connection, &query)?)
         })
@@ -1199,7 +1221,7 @@ impl Repository for SqliteRepository {
     }
 
     async fn count(&self) -> Result<StoreCounts, RepositoryError> {
-        self.scan(None, |connection| {
+        self.scan(Some(self.scan_within), |connection| {
             let count = |statement| connection.query_row(statement, [], |row| row.get(0)).map(i64::unsigned_abs);
             Ok(StoreCounts { users: count(sql::COUNT_USERS)?, sessions: count(sql::COUNT_TOKENS)? })
         })
@@ -1253,7 +1275,7 @@ fn read_credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
         user_id: UserId(row.get("id")?),
         username: read_username(row, "username")?,
         password_hash: PasswordHash::from_stored(row.get("password_hash")?),
-        is_active: row.get("is_active")?,
+        is_active: read_truth(row, "is_active")?,
     })
 }
 
@@ -1417,9 +1439,9 @@ fn read_user(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
             state: row.get(first + 7)?,
             zipcode: row.get(first + 8)?,
         },
-        is_active: row.get(first + 9)?,
-        is_superuser: row.get(first + 10)?,
-        is_staff: row.get(first + 11)?,
+        is_active: read_truth(row, first + 9)?,
+        is_superuser: read_truth(row, first + 10)?,
+        is_staff: read_truth(row, first + 11)?,
         last_login: read_time(row, first + 12)?,
         created: read_time(row, first + 13)?,
         modified: read_time(row, first + 14)?,
@@ -1444,6 +1466,15 @@ fn read_username(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Resul
 fn read_time(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Timestamp> {
     let column = column.idx(row.as_ref())?;
     Timestamp::from_millis(row.get(column)?).ok_or_else(|| invalid_column(column, OutOfRange("a time")))
+}
+
+fn read_truth(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<bool> {
+    let column = column.idx(row.as_ref())?;
+    match row.get(column)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(invalid_column(column, NotATruth)),
+    }
 }
 
 /// A value that SQLite could read and the service never wrote.
@@ -1690,6 +1721,30 @@ mod tests {
             cache: 1 << 20,
         };
         SqliteRepository::open(&settings).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_search_takes_nobodys_export_away_and_a_count_of_everything_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut repository = open_in(folder.path());
+        let caller = Caller {
+            digest: TokenDigest::from_bytes([7; 32]),
+            live: Liveness { created_after: Timestamp::MIN, used_after: Timestamp::MIN },
+            ip: None,
+        };
+        let all = u32::try_from(repository.scanners.permits.available_permits()).unwrap();
+        let searching = Arc::clone(&repository.scanners.permits).acquire_many_owned(all).await.unwrap();
+        let exported = repository.export_user(&caller).await;
+        assert!(matches!(exported, Err(RepositoryError::NoSession)), "it was looked for");
+        drop(searching);
+
+        let fill = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+             INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login) \
+             SELECT 'u' || i, 'u' || i, '', 0, 0, 0, 0 FROM n";
+        Connection::open(folder.path().join("test.db")).unwrap().execute_batch(fill).unwrap();
+        assert_eq!(repository.count().await.unwrap().users, 20_000);
+        repository.scan_within = Duration::ZERO;
+        assert!(matches!(repository.count().await, Err(RepositoryError::Unavailable(_))));
     }
 
     /// What SQLite says that it will do for each statement.

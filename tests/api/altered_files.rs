@@ -6,14 +6,18 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use authtokens::repository::backup::{self, BackupError, Existing, Progress, Stop};
+use reqwest::Method;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use crate::backups::{Stopped, back_up, bytes, check, command, mode, names, restore, rows, rules, sentence, stopped};
+use crate::backups::{
+    Stopped, back_up, bytes, check, command, mode, names, restore, rows, rules, sentence, serves_the_account, stopped,
+};
 use crate::helpers::{TestApp, left_out, until};
-use crate::process::{Server, refusal, run};
+use crate::process::{Server, credentials, refusal, run};
 
 /// Changes a file as its owner can who knows SQLite, with nothing in the way.
 fn alter(path: &Path, statements: &str) {
@@ -156,28 +160,45 @@ async fn what_litestream_and_analyze_have_left_in_a_file_is_no_reason_to_refuse_
     check(&database).unwrap();
 }
 
-#[tokio::test]
-async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the_check_and_the_restore() {
+/// Each change makes a file with rows that are refused for the reason beside it.
+async fn are_refused(cases: &[(String, String)]) {
     let Stopped { database, backup, folder: _folder } = stopped().await;
     let whole = bytes(&backup);
+    let before = bytes(&database);
+    for (statements, reason) in cases {
+        fs::write(&backup, &whole).unwrap();
+        alter(&backup, statements);
+        assert!(changes(&whole, &backup), "{statements}");
+        let said = check(&backup).expect_err(statements).to_string();
+        assert!(said.contains("backup.db is ") && said.contains(reason), "{reason}: {said}");
+        assert_eq!(sentence(restore(&backup, &database)), said);
+        assert!(bytes(&database) == before);
+    }
+    fs::write(&backup, &whole).unwrap();
+    restore(&backup, &database).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the_check_and_the_restore() {
     let user = "the account AzureDiamond (id 1), ";
     let mallory = "INSERT INTO users (username, username_key, password_hash, is_superuser, date_joined, created, modified, \
          last_login) SELECT 'Mallory', 'Mallory', password_hash, 1, created, created, created, created FROM users";
-    let hash = |cost| {
+    let hash = |cost: &str| {
         format!(
             "UPDATE users SET password_hash = '$bcrypt-sha256$v=2,t=2b,r={cost}$QexDYaiSw.PMflDlGeyERe$\
              0JhXa2JmpMTbORvBDFxYcs2.SN09JvW'"
         )
     };
-    let far = 250_000_000_000_000_i64; // the year 9892
-    let cases = [
+    let far = 260_000_000_000_000_i64; // behind the year 9999
+    are_refused(&[
         (mallory.to_owned(), "the account Mallory (id 2), username_key: it is not the folded name".to_owned()),
-        (hash(31), format!("{user}password_hash: it is not a hash that this service makes")),
-        (hash(17), format!("{user}password_hash: it is not a hash that this service makes")),
+        (hash("31"), format!("{user}password_hash: it is not a hash that this service makes")),
+        (hash("04"), format!("{user}password_hash: it is not a hash that this service makes")),
+        (hash("17"), format!("{user}password_hash: it is not a hash that this service makes")),
         ("UPDATE users SET email = 'nobody'".to_owned(), format!("{user}email: must be empty or an e-mail address")),
         ("UPDATE users SET zipcode = hex(zeroblob(11))".to_owned(), format!("{user}zipcode: must be at most 20 char")),
         ("UPDATE users SET city = char(27)".to_owned(), format!("{user}city: must not have control characters")),
-        (format!("UPDATE users SET modified = {far}"), format!("{user}modified: 9892-")),
+        (format!("UPDATE users SET modified = {far}"), format!("{user}modified: a time is out of range")),
         (
             "UPDATE users SET last_login = -1".to_owned(),
             format!("{user}last_login: 1969-12-31T23:59:59.999Z is before"),
@@ -195,9 +216,12 @@ async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the
         ),
         (
             format!("UPDATE tokens SET created = {far}, last_used = {far}"),
-            "a token of AzureDiamond (id 1), created: 98".to_owned(),
+            "a token of AzureDiamond (id 1), created: a time is out of range".to_owned(),
         ),
-        (format!("UPDATE tokens SET last_used = {far}"), "a token of AzureDiamond (id 1), last_used: 9892-".to_owned()),
+        (
+            format!("UPDATE tokens SET last_used = {far}"),
+            "a token of AzureDiamond (id 1), last_used: a time is".to_owned(),
+        ),
         ("UPDATE tokens SET last_used = created - 1".to_owned(), "last_used: it is before the login".to_owned()),
         (
             "UPDATE tokens SET ip = 'here'".to_owned(),
@@ -211,11 +235,11 @@ async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the
         ("INSERT INTO cellar VALUES (1, 0, 0)".to_owned(), "the cellar of AzureDiamond (id 1), ".to_owned()),
         (
             format!("INSERT INTO wants VALUES (1, 5, {far})"),
-            "the wish list of AzureDiamond (id 1), added: 9892-".to_owned(),
+            "the wish list of AzureDiamond (id 1), added: a time is".to_owned(),
         ),
         ("INSERT INTO login_failures VALUES (1, 0, 0)".to_owned(), "failures: there are none".to_owned()),
-        (format!("INSERT INTO login_failures VALUES (1, 3, {far})"), "last_failed: 9892-".to_owned()),
-        (format!("UPDATE events SET at = {far}"), "an event of AzureDiamond (id 1), at: 9892-".to_owned()),
+        (format!("INSERT INTO login_failures VALUES (1, 3, {far})"), "last_failed: a time is".to_owned()),
+        (format!("UPDATE events SET at = {far}"), "an event of AzureDiamond (id 1), at: a time is".to_owned()),
         ("UPDATE events SET user_id = 7".to_owned(), "user_id: 7 is nobody's number yet".to_owned()),
         ("UPDATE events SET user_id = NULL".to_owned(), "username: it has no account".to_owned()),
         ("UPDATE events SET username = ''".to_owned(), "username: it is not a name".to_owned()),
@@ -242,29 +266,108 @@ async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the
             "INSERT INTO sqlite_sequence VALUES ('tokens', 1)".to_owned(),
             "there is a sequence of a table that".to_owned(),
         ),
-    ];
-    let before = bytes(&database);
-    for (statements, reason) in cases {
-        fs::write(&backup, &whole).unwrap();
-        alter(&backup, &statements);
-        assert!(changes(&whole, &backup), "{statements}");
-        let said = check(&backup).expect_err(&statements).to_string();
-        assert!(said.contains("backup.db is ") && said.contains(&reason), "{reason}: {said}");
-        assert_eq!(sentence(restore(&backup, &database)), said);
-        assert!(bytes(&database) == before);
-    }
-    fs::write(&backup, &whole).unwrap();
-    restore(&backup, &database).unwrap();
+    ])
+    .await;
 }
 
 #[tokio::test]
-async fn a_clock_that_is_a_few_hours_ahead_makes_no_row_invalid() {
-    let Stopped { backup, folder: _folder, .. } = stopped().await;
-    let ahead = 14 * 60 * 60 * 1_000;
-    alter(&backup, &format!("UPDATE tokens SET created = created + {ahead}, last_used = last_used + {ahead}"));
+async fn a_file_with_more_than_any_setting_allows_or_with_what_is_told_of_another_account_is_refused() {
+    let user = "the account AzureDiamond (id 1), ";
+    let many = |list, count| {
+        format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+             INSERT INTO {list} SELECT 1, i, 0 FROM n"
+        )
+    };
+    are_refused(&[
+        (many("cellar", 100_001), format!("{user}cellar: there are 100001, and 100000 at most under any setting")),
+        (many("wants", 100_001), format!("{user}wants: there are 100001, and 100000 at most under any setting")),
+        (
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT INTO tokens \
+             SELECT randomblob(32), user_id, created, last_used, user_agent, ip FROM n, tokens"
+                .to_owned(),
+            format!("{user}tokens: there are 10001, and 10000 at most under any setting"),
+        ),
+        ("UPDATE events SET username = 'alice'".to_owned(), "username: it is not the name of that account".to_owned()),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_service_wrote_while_its_clock_was_ahead_is_checked_and_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = TestApp::spawn();
+    app.clock.set(app.clock.now().plus(Duration::from_secs(3 * 86_400)));
+    let token = app.new_user("AzureDiamond").await;
+    assert_eq!(app.ask(Method::PUT, "/api/user/cellar/42", &token, None).await.status(), 200);
+    assert_eq!(app.log_in("AzureDiamond", "wrong").await.status(), 401);
+    until("the failure is stored", || app.rows("SELECT count(*) FROM login_failures") == ["1"]).await;
+    let backup = folder.path().join("backup.db");
+    back_up(&app.database, &backup).unwrap();
+    // By the clock of the rules, which is right.
+    check(&app.database).unwrap();
     check(&backup).unwrap();
-    alter(&backup, &format!("UPDATE tokens SET created = created + {ahead}, last_used = last_used + {ahead}"));
-    assert!(sentence(check(&backup)).contains("is in the future by this machine's clock"));
+    restore(&backup, &folder.path().join("data/authtokens.db")).unwrap();
+    serves_the_account(&folder.path().join("data/authtokens.db")).await;
+    alter(&backup, "UPDATE users SET created = 250000000000000, date_joined = 250000000000000");
+    check(&backup).unwrap();
+    alter(&backup, "UPDATE users SET created = 260000000000000, date_joined = 260000000000000");
+    assert!(sentence(check(&backup)).ends_with("created: a time is out of range"), "no clock has a year 10000");
+}
+
+#[tokio::test]
+async fn a_superuser_that_cannot_be_found_by_its_own_name_keeps_the_server_from_starting() {
+    let Stopped { folder, backup, database } = stopped().await;
+    fs::copy(&backup, &database).unwrap();
+    for (statements, reason) in [
+        ("UPDATE users SET is_superuser = 1, username_key = 'zz'", "username_key: it is not the folded name"),
+        ("UPDATE users SET username_key = 'azurediamond', is_active = 2", "is_active: it is neither 0 nor 1"),
+    ] {
+        alter(&database, statements);
+        let before = bytes(&database);
+        let said = refusal(&mut command(folder.path(), "serve --listen 127.0.0.1:0 --database data/authtokens.db"));
+        let finding = format!("the account AzureDiamond (id 1), {reason}");
+        let expected = format!("data/authtokens.db holds what the service never wrote: {finding}: restore a backup");
+        assert_eq!(said, (1, expected));
+        assert!(bytes(&database) == before);
+    }
+    // What a command can mend keeps nobody from starting.
+    alter(&database, "UPDATE users SET is_active = 1, password_hash = 'none'");
+    let server = Server::start(folder.path(), |command| {
+        command.args(["--database", "data/authtokens.db"]);
+    });
+    drop(server);
+}
+
+#[tokio::test]
+async fn an_account_whose_hash_has_a_cost_that_is_not_used_any_more_is_mended_as_the_log_and_the_check_say() {
+    let Stopped { folder, backup, database } = stopped().await;
+    fs::copy(&backup, &database).unwrap();
+    alter(&database, "UPDATE users SET password_hash = replace(password_hash, 'r=4$', 'r=17$')");
+    let said = sentence(check(&database));
+    assert!(said.ends_with("password_hash: it is not a hash that this service makes; `user set-password` sets one"));
+    let file = "--database data/authtokens.db";
+    let server = Server::start(folder.path(), |command| {
+        command.args(file.split(' '));
+    });
+    let log_in = || server.ask(&credentials("/api/login", "AzureDiamond")).status();
+    assert_eq!(log_in(), 500);
+    let told = "of the account with id 1 is malformed, or of a cost that is not used any more: `user set-password`";
+    until("the log tells what to do", || server.log().contains(told)).await;
+    run(command(folder.path(), &format!("user set-password AzureDiamond {file}")).stdin(password()));
+    assert_eq!(log_in(), 200);
+    check(&database).unwrap();
+}
+
+#[tokio::test]
+async fn nobody_logs_in_under_a_name_that_is_not_the_accounts() {
+    let app = TestApp::spawn();
+    app.new_user("carol").await;
+    app.new_user("other").await;
+    alter(&app.database, "UPDATE users SET username_key = 'zz' WHERE username = 'carol'");
+    assert_eq!(app.log_in("zz", "hunter2").await.status(), 500);
+    assert_eq!(app.log_in("carol", "hunter2").await.status(), 401);
+    assert_eq!(app.log_in("other", "hunter2").await.status(), 200);
 }
 
 #[tokio::test]
@@ -383,6 +486,51 @@ async fn a_restore_gives_nobody_what_a_link_in_the_place_of_a_log_leads_to() {
     assert!(sentence(restore(&backup, &database)).ends_with("it is not a plain file of the user who has the database"));
     fs::remove_file(&log).unwrap();
     restore(&backup, &database).unwrap();
+}
+
+#[tokio::test]
+async fn a_restore_by_root_gives_the_database_owner_nothing_that_is_not_theirs_or_roots() {
+    let Stopped { folder, database, backup } = stopped().await;
+    let data = folder.path().join("theirs");
+    fs::create_dir(&data).unwrap();
+    let theirs = data.join("authtokens.db");
+    fs::copy(&database, &theirs).unwrap();
+    let give = |path: &Path, user| std::os::unix::fs::lchown(path, Some(user), Some(user));
+    if give(&theirs, 4711).is_err() {
+        left_out("only root can give files away");
+        return;
+    }
+    give(&data, 4711).unwrap();
+    let before = bytes(&theirs);
+    let refused = |backup: &Path, reason: &str| {
+        let said = sentence(restore(backup, &theirs));
+        assert!(said.contains(reason), "{said}");
+        assert!(bytes(&theirs) == before);
+    };
+    let [link, folder_link, hard_link] = ["link.db", "folder", "second.db"].map(|name| data.join(name));
+    symlink(&backup, &link).unwrap();
+    symlink(folder.path(), &folder_link).unwrap();
+    let is_link = "is reached through a symbolic link that another user can change";
+    refused(&link, is_link);
+    for link in [&link, &folder_link] {
+        give(link, 4711).unwrap();
+    }
+    refused(&link, is_link);
+    refused(&folder_link.join(backup.file_name().unwrap()), is_link);
+    let is_anothers = "belongs neither to this user nor to the one who has the database";
+    fs::hard_link(&backup, &hard_link).unwrap();
+    refused(&hard_link, is_anothers);
+    fs::remove_file(&hard_link).unwrap();
+    give(&backup, 4713).unwrap();
+    refused(&backup, is_anothers);
+    // Root's own, behind root's own link.
+    give(&backup, 0).unwrap();
+    let own_link = folder.path().join("latest.db");
+    symlink(&backup, &own_link).unwrap();
+    restore(&own_link, &theirs).unwrap();
+    assert_eq!(fs::metadata(&theirs).unwrap().uid(), 4711);
+    give(&backup, 4711).unwrap();
+    restore(&backup, &theirs).unwrap();
 }
 
 #[tokio::test]

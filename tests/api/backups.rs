@@ -78,7 +78,7 @@ pub fn bytes(path: &Path) -> Vec<u8> {
 
 /// Many rows that nobody asks for, so that a backup takes more than a moment.
 fn fill(database: &Connection, username: &str) {
-    let statement = "WITH RECURSIVE n (i) AS (SELECT 1000000 UNION ALL SELECT i + 1 FROM n WHERE i < 1100000) \
+    let statement = "WITH RECURSIVE n (i) AS (SELECT 1000000 UNION ALL SELECT i + 1 FROM n WHERE i < 1099999) \
          INSERT INTO wants (user_id, item_id, added) SELECT id, i, 0 FROM n, users WHERE username = ?1";
     database.busy_timeout(PATIENCE).unwrap();
     database.execute(statement, [username]).unwrap();

@@ -601,7 +601,8 @@ fn an_account_that_the_service_cannot_read_is_named_by_the_check_the_listing_and
             thread::sleep(Duration::from_millis(5));
         }
     }
-    let admin = "the account Admin (id 1), password_hash: it is not a hash that this service makes";
+    let admin = "the account Admin (id 1), password_hash: it is not a hash that this service makes; \
+        `user set-password` sets one";
     assert_eq!(place.refused("check").1, whole("data/authtokens.db") + admin);
     let sqlite = place.sqlite();
     let spoil = "UPDATE users SET username = 'A min'; UPDATE tokens SET last_used = -9223372036854775807; \

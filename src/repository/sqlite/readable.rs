@@ -3,7 +3,6 @@
 //! not folded cannot be found, and has its rights all the same.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
@@ -12,12 +11,9 @@ use thiserror::Error;
 use super::{events, invalid_column, read_item, read_session_details, read_time, read_user, sql};
 use crate::clock::Timestamp;
 use crate::event::COMMAND_LINE;
-use crate::session::UserAgent;
-use crate::user::{PasswordHash, ProfileField, ProfileText, Username};
-
-/// How far ahead the clock may have been that a row has its time from: a machine that takes its local time for UTC is out
-/// by less.
-const SKEW: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::item::MAX_ITEMS;
+use crate::session::{SessionPolicy, UserAgent};
+use crate::user::{Credentials, PasswordHash, ProfileField, ProfileText, User, Username};
 
 /// The largest number that a row is given. SQLite refuses every new row behind its own largest, 2^63 - 1.
 const MAX_ID: i64 = 1 << 53;
@@ -25,13 +21,15 @@ const MAX_ID: i64 = 1 << 53;
 /// How many characters what an event tells beside its kind has at most.
 const MAX_DETAIL: usize = 16;
 
+const NOT_FOLDED: &str = "it is not the folded name";
+
 /// How many characters of a name are told, which may be what is wrong.
 const MAX_SHOWN: usize = 64;
 
 /// What rows are held against that they do not say themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// The time, which no row is from behind.
+    /// The time, which a restore names what it keeps after.
     pub now: Timestamp,
     /// Whether a login may be checked against a hash.
     pub is_hash: fn(&PasswordHash) -> bool,
@@ -58,7 +56,6 @@ pub(in crate::repository) fn find_invalid_rows(
     most: usize,
 ) -> rusqlite::Result<InvalidRows> {
     let mut invalid = InvalidRows { told: Vec::new(), count: 0 };
-    let latest = rules.now.plus(SKEW);
     let mut read = |statement, whose: &str, read: &dyn Fn(&Row<'_>) -> rusqlite::Result<()>| {
         let mut statement = connection.prepare(statement)?;
         let mut rows = statement.query([])?;
@@ -72,14 +69,14 @@ pub(in crate::repository) fn find_invalid_rows(
         }
         Ok::<_, rusqlite::Error>(())
     };
-    read(sql::READ_USERS, "the account ", &|row| check_user(row, rules.is_hash, latest))?;
+    read(sql::READ_USERS, "the account ", &|row| check_user(row, rules.is_hash))?;
     for (statement, whose) in [(sql::READ_CELLARS, "the cellar of "), (sql::READ_WANTS, "the wish list of ")] {
         read(statement, whose, &|row| {
             read_item(row)?;
-            check_time(row, "added", latest).map(drop)
+            check_time(row, "added").map(drop)
         })?;
     }
-    read(sql::READ_TOKENS, "a token of ", &|row| check_token(row, latest))?;
+    read(sql::READ_TOKENS, "a token of ", &|row| check_token(row))?;
     let mut sequences = vec!["users"];
     // Older schemas know neither.
     if connection.table_exists(None, "events")? {
@@ -87,9 +84,9 @@ pub(in crate::repository) fn find_invalid_rows(
         read(sql::READ_FAILURES, "the failed logins of ", &|row| {
             let failures = events::read_failures(row)?;
             require(row, "failures", failures.count > 0, || "there are none".to_owned())?;
-            check_time(row, "last_failed", latest).map(drop)
+            check_time(row, "last_failed").map(drop)
         })?;
-        read(sql::READ_EVENTS, "an event of ", &|row| check_event(row, last_user, latest))?;
+        read(sql::READ_EVENTS, "an event of ", &|row| check_event(row, last_user))?;
         sequences.push("events");
     }
     let wrong = find_wrong_sequences(connection, &sequences)?;
@@ -99,40 +96,71 @@ pub(in crate::repository) fn find_invalid_rows(
     Ok(invalid)
 }
 
-fn check_user(row: &Row<'_>, is_hash: fn(&PasswordHash) -> bool, latest: Timestamp) -> rusqlite::Result<()> {
-    let user = read_user(row, 0)?;
+fn check_user(row: &Row<'_>, is_hash: fn(&PasswordHash) -> bool) -> rusqlite::Result<()> {
+    let user = check_rights(row)?;
     let hash = PasswordHash::from_stored(row.get("password_hash")?);
-    require(row, "password_hash", is_hash(&hash), || "it is not a hash that this service makes".to_owned())?;
-    let key: String = row.get("username_key")?;
-    require(row, "username_key", key == user.username.key(), || "it is not the folded name".to_owned())?;
-    check_id(row, "user_id")?;
-    for column in ["is_active", "is_staff", "is_superuser"] {
-        let truth: i64 = row.get(column)?;
-        require(row, column, [0, 1].contains(&truth), || "it is neither 0 nor 1".to_owned())?;
+    require(row, "password_hash", is_hash(&hash), || {
+        "it is not a hash that this service makes; `user set-password` sets one".to_owned()
+    })?;
+    for (column, items) in [("cellar", &user.cellar), ("wants", &user.wants)] {
+        require_at_most(row, column, items.len(), MAX_ITEMS)?;
     }
+    let tokens: i64 = row.get("tokens")?;
+    require_at_most(row, "tokens", usize::try_from(tokens).unwrap_or(usize::MAX), SessionPolicy::HIGHEST_MAX_PER_USER)?;
     for field in ProfileField::ALL {
         let text = ProfileText::parse(field, row.get(field.name())?);
         text.map_err(|broken| invalid_row(row, field.name(), broken.rule))?;
     }
     for column in ["date_joined", "created", "modified", "last_login"] {
-        check_time(row, column, latest)?;
+        check_time(row, column)?;
     }
     require(row, "date_joined", user.date_joined == user.created, || "it is not when the account was made".to_owned())
 }
 
-fn check_token(row: &Row<'_>, latest: Timestamp) -> rusqlite::Result<()> {
+/// What decides who an account is and what it may do.
+fn check_rights(row: &Row<'_>) -> rusqlite::Result<User> {
+    let user = read_user(row, 0)?;
+    let key: String = row.get("username_key")?;
+    require(row, "username_key", key == user.username.key(), || NOT_FOLDED.to_owned())?;
+    check_id(row, "user_id")?;
+    Ok(user)
+}
+
+/// What is wrong with the first superuser, of whom there are a few, that the service cannot have written. The hash is not
+/// looked at: a command can set another.
+pub(super) fn find_invalid_superuser(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let mut statement = connection.prepare(sql::READ_SUPERUSERS)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if let Err(error) = check_rights(row) {
+            return Ok(Some(told(row, &format!("the account {}", name_of(row)?), error)));
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses an account that was found under a name which is not its own: it would answer to a name that no list shows.
+pub(super) fn require_own_key(found: &Credentials, key: &str) -> rusqlite::Result<()> {
+    if found.username.key() == key {
+        return Ok(());
+    }
+    let (name, id) = (found.username.as_str(), found.user_id.0);
+    Err(invalid_column(0, InvalidRow(format!("the account {name} (id {id}), username_key: {NOT_FOLDED}"))))
+}
+
+fn check_token(row: &Row<'_>) -> rusqlite::Result<()> {
     let (_, session) = read_session_details(row)?;
-    let (created, used) = (check_time(row, "created", latest)?, check_time(row, "last_used", latest)?);
+    let (created, used) = (check_time(row, "created")?, check_time(row, "last_used")?);
     require(row, "last_used", used >= created, || "it is before the login".to_owned())?;
     let kept = UserAgent::from_header(session.user_agent.as_str());
     require(row, "user_agent", kept == session.user_agent, || "it is not as it is kept of a header".to_owned())?;
     check_ip(row)
 }
 
-fn check_event(row: &Row<'_>, last_user: i64, latest: Timestamp) -> rusqlite::Result<()> {
+fn check_event(row: &Row<'_>, last_user: i64) -> rusqlite::Result<()> {
     let event = events::read_event(row)?;
     check_id(row, "id")?;
-    check_time(row, "at", latest)?;
+    check_time(row, "at")?;
     let is_name = |name: &str| Username::parse(name).is_ok();
     let user_id: Option<i64> = row.get("user_id")?;
     match user_id {
@@ -141,6 +169,10 @@ fn check_event(row: &Row<'_>, last_user: i64, latest: Timestamp) -> rusqlite::Re
             // What is told of a number that nobody has had yet would be believed of whoever is given it.
             require(row, "user_id", (1..=last_user).contains(&id), || format!("{id} is nobody's number yet"))?;
             require(row, "username", is_name(&event.username), || "it is not a name".to_owned())?;
+            // An account keeps its name for good.
+            let name: Option<String> = row.get("account")?;
+            let is_accounts = name.is_none_or(|name| name == event.username);
+            require(row, "username", is_accounts, || "it is not the name of that account".to_owned())?;
         }
     }
     let is_actor = event.actor.is_empty() || event.actor == COMMAND_LINE || is_name(&event.actor);
@@ -151,11 +183,11 @@ fn check_event(row: &Row<'_>, last_user: i64, latest: Timestamp) -> rusqlite::Re
     check_ip(row)
 }
 
-/// A time that a clock may have shown by now.
-fn check_time(row: &Row<'_>, column: &str, latest: Timestamp) -> rusqlite::Result<Timestamp> {
+/// A time that a clock may have shown. One in the future is none that the service cannot have written: its clock may have
+/// been ahead by any amount.
+fn check_time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     let time = read_time(row, column)?;
     require(row, column, time.as_millis() >= 0, || format!("{time} is before 1970"))?;
-    require(row, column, time <= latest, || format!("{time} is in the future by this machine's clock"))?;
     Ok(time)
 }
 
@@ -236,6 +268,10 @@ fn told(row: &Row<'_>, whose: &str, error: rusqlite::Error) -> String {
 /// Says what is wrong with a column, unless it holds.
 fn require(row: &Row<'_>, column: &str, holds: bool, why: impl FnOnce() -> String) -> rusqlite::Result<()> {
     if holds { Ok(()) } else { Err(invalid_row(row, column, why())) }
+}
+
+fn require_at_most(row: &Row<'_>, column: &str, count: usize, most: usize) -> rusqlite::Result<()> {
+    require(row, column, count <= most, || format!("there are {count}, and {most} at most under any setting"))
 }
 
 fn invalid_row(row: &Row<'_>, column: &str, why: String) -> rusqlite::Error {

@@ -3,7 +3,7 @@
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{Failure, delete_session, events, find_user, insert_user, require_session, sql};
+use super::{Failure, delete_session, events, find_user, insert_user, read_truth, require_session, sql};
 use crate::clock::Timestamp;
 use crate::event::EventKind;
 use crate::repository::cache::Change;
@@ -18,7 +18,7 @@ pub(super) fn require(connection: &Connection, actor: &Actor) -> Result<Acting, 
     let Actor::Session(caller) = actor else { return Ok(Acting::Operator) };
     let user_id = require_session(connection, caller)?.user_id;
     let (username, rights) = connection.prepare_cached(sql::FIND_RIGHTS)?.query_row([user_id.0], |row| {
-        let rights = Rights { is_staff: row.get("is_staff")?, is_superuser: row.get("is_superuser")? };
+        let rights = Rights { is_staff: read_truth(row, "is_staff")?, is_superuser: read_truth(row, "is_superuser")? };
         Ok((row.get("username")?, rights))
     })?;
     if !rights.any() {
@@ -58,8 +58,8 @@ pub(super) fn target_of(connection: &Connection, user_id: UserId) -> rusqlite::R
 fn read_target(row: &Row<'_>) -> rusqlite::Result<Target> {
     Ok(Target {
         user_id: UserId(row.get("id")?),
-        rights: Rights { is_staff: row.get("is_staff")?, is_superuser: row.get("is_superuser")? },
-        is_active: row.get("is_active")?,
+        rights: Rights { is_staff: read_truth(row, "is_staff")?, is_superuser: read_truth(row, "is_superuser")? },
+        is_active: read_truth(row, "is_active")?,
     })
 }
 
