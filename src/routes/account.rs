@@ -19,7 +19,7 @@ use crate::password::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::{Repository, RepositoryError, UniqueField, VerifiedLogin};
 use crate::session::SessionPolicy;
 use crate::token::PlainToken;
-use crate::user::{NewUser, Profile, ProfileField, User, Username};
+use crate::user::{NewUser, Profile, User, Username};
 
 /// A name and a password, and whatever of the profile is known already.
 #[derive(Deserialize, ToSchema)]
@@ -108,14 +108,14 @@ pub(super) async fn register(
     policy.check("password", &password)?;
     let mut profile = Profile::default();
     for change in profile_changes([
-        (ProfileField::FirstName, body.first_name),
-        (ProfileField::LastName, body.last_name),
-        (ProfileField::Email, body.email),
-        (ProfileField::Address, body.address),
-        (ProfileField::Address2, body.address2),
-        (ProfileField::City, body.city),
-        (ProfileField::State, body.state),
-        (ProfileField::Zipcode, body.zipcode),
+        body.first_name,
+        body.last_name,
+        body.email,
+        body.address,
+        body.address2,
+        body.city,
+        body.state,
+        body.zipcode,
     ])? {
         profile.set(change);
     }

@@ -83,10 +83,10 @@ impl From<User> for UserResponse {
     }
 }
 
-/// The profile's fields that are given, each a text that it can hold.
-pub(super) fn profile_changes(fields: [(ProfileField, Option<String>); 8]) -> Result<ProfileChanges, InvalidField> {
-    let given = fields.into_iter().filter_map(|(field, text)| text.map(|text| ProfileText::parse(field, text)));
-    given.collect()
+/// Of the profile's fields, in their order, those that are given: each a text that it can hold.
+pub(super) fn profile_changes(fields: [Option<String>; 8]) -> Result<ProfileChanges, InvalidField> {
+    let given = ProfileField::ALL.into_iter().zip(fields).filter_map(|(field, text)| Some((field, text?)));
+    given.map(|(field, text)| ProfileText::parse(field, text)).collect()
 }
 
 /// The ids as numbers.

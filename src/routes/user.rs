@@ -114,14 +114,14 @@ impl ProfileRequest {
     /// What is to be changed, and the rest of a user object that was sent back with it.
     fn into_parts(self) -> Result<(ProfileChanges, Rest), InvalidField> {
         let changes = profile_changes([
-            (ProfileField::FirstName, self.first_name),
-            (ProfileField::LastName, self.last_name),
-            (ProfileField::Email, self.email),
-            (ProfileField::Address, self.address),
-            (ProfileField::Address2, self.address2),
-            (ProfileField::City, self.city),
-            (ProfileField::State, self.state),
-            (ProfileField::Zipcode, self.zipcode),
+            self.first_name,
+            self.last_name,
+            self.email,
+            self.address,
+            self.address2,
+            self.city,
+            self.state,
+            self.zipcode,
         ])?;
         let rest = [
             ("username", self.username),
