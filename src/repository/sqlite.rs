@@ -153,6 +153,15 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// SQLite would delete a WAL beside a database that has nothing in it.
+    #[error(
+        "{path} is empty or missing, and its WAL ({path}-wal) is not: another program has emptied or moved the database. \
+         Put it back, or restore a backup, which keeps the WAL"
+    )]
+    Emptied {
+        /// The database file.
+        path: PathBuf,
+    },
     /// There is something of this name that cannot be a database.
     #[error("{path} is not a plain file")]
     NotAFile {
@@ -478,6 +487,7 @@ impl SqliteRepository {
     /// What cannot be read may be no more what it was: the writer looks.
     fn after_read<T>(&self, outcome: Result<T, RepositoryError>) -> Result<T, RepositoryError> {
         if let Err(RepositoryError::Unavailable(_) | RepositoryError::Inconsistent(_)) = outcome {
+            self.writer.tally().failed();
             self.writer.watch();
         }
         outcome
@@ -1531,6 +1541,7 @@ fn approach(path: &Path) -> Result<(PathBuf, Presence), OpenError> {
     if !file::exists(&with_suffix(&file, ".lock"))? {
         file::refuse_foreign_head(path)?;
     }
+    file::refuse_emptied(&file, path)?;
     let presence = Presence::begin(&file, path)?;
     Ok((file, presence))
 }
