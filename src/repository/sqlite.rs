@@ -1971,6 +1971,19 @@ mod tests {
         });
     }
 
+    #[tokio::test]
+    async fn a_read_that_fails_has_it_proven_again_that_changes_can_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = open_in(folder.path());
+        repository.check_ready().await.unwrap();
+        assert!(!repository.writer.tally().needs_proof());
+        let failure = || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), None);
+        assert!(repository.read_here(move |_| Err::<(), _>(failure().into())).await.is_err());
+        assert!(repository.writer.tally().needs_proof());
+        repository.check_ready().await.unwrap();
+        assert!(!repository.writer.tally().needs_proof());
+    }
+
     #[test]
     fn every_index_is_used_by_a_statement() {
         let folder = tempfile::tempdir().unwrap();

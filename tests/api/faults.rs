@@ -440,17 +440,6 @@ fn a_database_that_was_emptied_or_shortened_takes_no_more_changes() {
 }
 
 #[test]
-fn what_a_lost_wal_held_that_a_command_has_written_to_is_saved_when_the_server_stops() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut server = written(folder.path(), true);
-    fs::remove_file(folder.path().join("data/authtokens.db-wal")).unwrap();
-    server.signal("TERM");
-    server.wait();
-    let shown = run(authtokens(folder.path()).args(["user", "list"]));
-    assert!(String::from_utf8(shown.stdout).unwrap().contains("before"));
-}
-
-#[test]
 fn a_stop_moves_no_wal_into_a_database_that_was_emptied_and_no_shortened_wal_into_one() {
     for suffix in ["", "-wal"] {
         let folder = tempfile::tempdir().unwrap();
