@@ -416,8 +416,8 @@ pub fn restore(
     let check = copy_checked(reader, backup, &partial, Some(rules), stop, progress)?;
     if let Some(old) = &old {
         take_in_log(&own_name, old)?;
-        keep(&own_name, &kept, owner)?;
     }
+    keep(&own_name, &kept, owner, old.is_some())?;
     for suffix in LOGS.into_iter().chain(["-shm"]) {
         remove(&with_suffix(&own_name, suffix))?;
     }
@@ -751,6 +751,9 @@ fn take_in_log(database: &Path, old: &Metadata) -> Result<(), BackupError> {
     if !file::is_own(old) && file::exists(&with_suffix(database, "-journal"))? {
         return Ok(());
     }
+    if let Err(OpenError::Emptied { .. }) = file::refuse_emptied(database, database) {
+        return Ok(());
+    }
     let taken_in =
         open(database, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(SchemaError::from).and_then(|connection| {
             // What cannot be taken in as it should is not taken in when the connection is closed either.
@@ -772,12 +775,12 @@ fn take_in_log(database: &Path, old: &Metadata) -> Result<(), BackupError> {
 }
 
 /// Copies the old database, and a log that it could not take in, to the names under which they are kept. The database
-/// comes last: where it is, the rest is.
-fn keep(database: &Path, kept: &Path, owner: Owner) -> Result<(), BackupError> {
+/// comes last: where it is, the rest is. A log may be there without a database.
+fn keep(database: &Path, kept: &Path, owner: Owner, is_there: bool) -> Result<(), BackupError> {
     for suffix in LOGS.into_iter().chain([""]) {
         let from = with_suffix(database, suffix);
         let mut old = match file::open_unlinked(OpenOptions::new().read(true), &from) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !suffix.is_empty() => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !(suffix.is_empty() && is_there) => continue,
             old => old.map_err(|error| read_error(&from, error))?,
         };
         let found = old.metadata().map_err(|error| read_error(&from, error))?;
@@ -889,6 +892,7 @@ fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupError> {
         return Err(OpenError::NotADatabase { path: path.to_owned() }.into());
     }
     let own_name = fs::canonicalize(path).map_err(|error| read_error(path, error))?;
+    file::refuse_emptied(&own_name, path)?;
     let open_and_read = || {
         let reader = open(&own_name, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         // SQLite opens a file with the first read of it.

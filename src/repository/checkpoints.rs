@@ -44,13 +44,13 @@ const HELD_AT_THE_END: Duration = Duration::from_millis(100);
 thread_local! {
     /// How many pages the log had after this thread's last commit.
     static PAGES: Cell<i32> = const { Cell::new(0) };
-    /// The same, where there was one since that was asked last.
-    static WRITTEN: Cell<Option<i32>> = const { Cell::new(None) };
+    /// Whether there was one since that was asked last.
+    static WRITTEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How many pages the WAL has, where this thread has written to it since it was asked last.
-pub(super) fn take_written() -> Option<u64> {
-    WRITTEN.take().and_then(|pages| u64::try_from(pages).ok())
+/// Whether this thread has written to the WAL since it was asked last.
+pub(super) fn take_written() -> bool {
+    WRITTEN.take()
 }
 
 /// What the thread has done.
@@ -73,7 +73,11 @@ pub(super) struct FileState {
 
 impl FileState {
     fn may_copy(&self) -> bool {
-        !self.damaged.load(Ordering::Relaxed) && self.guard.check().is_ok() && self.guard.is_content_kept()
+        !self.damaged.load(Ordering::Relaxed) && self.guard.check().is_ok()
+    }
+
+    fn may_be_saved(&self) -> bool {
+        !self.damaged.load(Ordering::Relaxed) && self.guard.may_be_saved()
     }
 }
 
@@ -121,7 +125,7 @@ impl Checkpoints {
     pub(super) fn take_over(writer: &Connection) {
         writer.wal_hook(Some(|_, pages| {
             PAGES.set(pages);
-            WRITTEN.set(Some(pages));
+            WRITTEN.set(true);
             Ok(())
         }));
     }
@@ -161,16 +165,22 @@ impl Checkpoints {
             // Whoever reads may go on: there is another time.
             writer.busy_timeout(Duration::ZERO)?;
             copy(writer, "TRUNCATE", &self.state);
-            self.state.guard.forget_content();
             writer.busy_timeout(self.patience)?;
         }
         Ok(())
     }
 
+    /// Whether the WAL may be moved into the file at the end.
+    pub(super) fn may_be_saved(&self) -> bool {
+        self.state.may_be_saved()
+    }
+
     /// Moves into the file what a log holds that has lost its name, while it is still open.
     pub(super) fn rescue(&self, writer: &Connection) {
-        if self.state.damaged.load(Ordering::Relaxed) || !self.state.guard.may_be_saved() {
-            log::error!("what the lost WAL holds is not saved: another process has changed the database since");
+        if !self.may_be_saved() {
+            log::error!(
+                "what the lost WAL holds is not saved: it is not all that was committed, or the database is damaged"
+            );
             return;
         }
         let saved = writer.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
@@ -192,7 +202,7 @@ impl Checkpoints {
         drop(self.ask);
         // It could only have panicked, and has told of that.
         let _ = self.thread.join();
-        if self.state.damaged.load(Ordering::Relaxed) || !self.state.guard.may_be_saved() {
+        if !self.state.may_be_saved() {
             return Ok(());
         }
         writer.busy_timeout(HELD_AT_THE_END)?;

@@ -273,6 +273,19 @@ pub(super) fn refuse_foreign_head(path: &Path) -> Result<(), OpenError> {
     Err(OpenError::Schema { path: path.to_owned(), source })
 }
 
+/// Refuses a database that is empty or missing and has a WAL that is not: SQLite would delete the WAL. The service itself
+/// never leaves it so, for the first page is in the file before there is a WAL.
+pub(super) fn refuse_emptied(own_name: &Path, path: &Path) -> Result<(), OpenError> {
+    let length = |name: &Path| match fs::metadata(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        found => found.map(|found| found.len()).map_err(|source| OpenError::File { path: name.to_owned(), source }),
+    };
+    if length(own_name)? == 0 && length(&with_suffix(own_name, "-wal"))? > 0 {
+        return Err(OpenError::Emptied { path: path.to_owned() });
+    }
+    Ok(())
+}
+
 /// Whether a killed process left a change half done, which only a writer can undo.
 pub(super) fn is_half_changed(error: &rusqlite::Error) -> bool {
     extended_code(error) == Some(ffi::SQLITE_READONLY_ROLLBACK)

@@ -153,6 +153,15 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// SQLite would delete a WAL beside a database that has nothing in it.
+    #[error(
+        "{path} is empty or missing, and its WAL ({path}-wal) is not: another program has emptied or moved the database. \
+         Put it back, or restore a backup, which keeps the WAL"
+    )]
+    Emptied {
+        /// The database file.
+        path: PathBuf,
+    },
     /// There is something of this name that cannot be a database.
     #[error("{path} is not a plain file")]
     NotAFile {
@@ -493,6 +502,7 @@ impl SqliteRepository {
     /// What cannot be read may be no more what it was: the writer looks.
     fn after_read<T>(&self, outcome: Result<T, RepositoryError>) -> Result<T, RepositoryError> {
         if let Err(RepositoryError::Unavailable(_) | RepositoryError::Inconsistent(_)) = outcome {
+            self.writer.tally().failed();
             self.writer.watch();
         }
         outcome
@@ -1562,6 +1572,7 @@ fn approach(path: &Path) -> Result<(PathBuf, Presence), OpenError> {
     if !file::exists(&with_suffix(&file, ".lock"))? {
         file::refuse_foreign_head(path)?;
     }
+    file::refuse_emptied(&file, path)?;
     let presence = Presence::begin(&file, path)?;
     Ok((file, presence))
 }
@@ -2013,6 +2024,19 @@ mod tests {
                 repository.read(|c| Ok(c.query_row("SELECT id FROM events", [], |row| row.get(0))?)).await.unwrap();
             assert_eq!(first, 1, "it took no event's number");
         });
+    }
+
+    #[tokio::test]
+    async fn a_read_that_fails_has_it_proven_again_that_changes_can_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = open_in(folder.path());
+        repository.check_ready().await.unwrap();
+        assert!(!repository.writer.tally().needs_proof());
+        let failure = || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), None);
+        assert!(repository.read_here(move |_| Err::<(), _>(failure().into())).await.is_err());
+        assert!(repository.writer.tally().needs_proof());
+        repository.check_ready().await.unwrap();
+        assert!(!repository.writer.tally().needs_proof());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! That is so of refusals too: what a piece of work has seen of the others' changes may never come to be.
 
 use std::cell::{Cell, RefCell};
+use std::mem;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::cache::{Change, FELT_WITHIN, SessionCache};
 use super::checkpoints::{Checkpoints, take_written};
-use super::guard::{FileGuard, Lost};
+use super::guard::{FileGuard, IndexHeader, Lost};
 use super::sqlite::is_busy;
 use super::{Cause, RepositoryError};
 use crate::error_chain::Chain;
@@ -98,7 +99,8 @@ impl Tally {
         self.failing.store(false, Ordering::SeqCst);
     }
 
-    fn failed(&self) {
+    /// A change could not be made, or a read not be answered.
+    pub(super) fn failed(&self) {
         self.failing.store(true, Ordering::SeqCst);
     }
 
@@ -229,6 +231,14 @@ impl Role {
         }
     }
 
+    /// Whether what the WAL holds may go into the file when it is closed.
+    fn may_be_saved(&self) -> bool {
+        match self {
+            Self::Server { checkpoints, .. } => checkpoints.may_be_saved(),
+            Self::Command { guard, .. } => guard.as_ref().is_none_or(|guard| guard.may_be_saved()),
+        }
+    }
+
     /// How long the writer may rest without looking after anything.
     fn rest(&self) -> Duration {
         match self {
@@ -335,7 +345,7 @@ fn serve(
         let watcher = Watcher { role: &role, connection: &connection, last_version: &last_version };
         let first = match messages.recv_timeout(if watching { LOOK_EVERY } else { role.rest() }) {
             Ok(message) => Some(message),
-            Err(RecvTimeoutError::Timeout) => watching.then_some(Message::Watch),
+            Err(RecvTimeoutError::Timeout) => Some(Message::Watch),
             Err(RecvTimeoutError::Disconnected) => break,
         };
         let mut batch = Vec::new();
@@ -366,12 +376,20 @@ fn serve(
             log::warn!("the WAL cannot be truncated: {}", Chain(&error));
         }
     }
+    Watcher { role: &role, connection: &connection, last_version: &last_version }.inspect();
+    let may_be_saved = role.may_be_saved();
     // Only the server moves the log into the file when it ends; a command leaves that to it.
     let moved = match role {
         Role::Server { checkpoints, .. } => checkpoints.finish(&connection),
         Role::Command { .. } => Ok(()),
     };
-    let closed = moved.and_then(|()| connection.close().map_err(|(_, error)| error));
+    let closed = if may_be_saved {
+        moved.and_then(|()| connection.close().map_err(|(_, error)| error))
+    } else {
+        // Whichever connection is closed last moves the WAL into the file and deletes it: so none is.
+        mem::forget(connection);
+        moved
+    };
     let closed = closed.map_err(map_error);
     // What was queued behind the end was never begun; what comes from now on finds the queue gone.
     for message in messages.try_iter() {
@@ -425,100 +443,62 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    /// Looks what other processes have changed, and whether the files are still there.
-    fn look(&self) -> Result<(), Lost> {
+    /// Looks what other processes have changed.
+    fn look(&self) {
         let began = Instant::now();
         // Without an answer there was no look, and soon nothing is believed any more.
-        let changed = self.notice();
-        if let (Ok(_), Some(cache)) = (&changed, self.role.cache()) {
+        if let (Ok(()), Some(cache)) = (self.notice(), self.role.cache()) {
             cache.looked(began);
         }
-        let Some(guard) = self.role.guard() else { return Ok(()) };
-        guard.check().inspect_err(|_| {
-            if changed.unwrap_or(true) {
-                guard.changed_by_others();
-            }
-        })
     }
 
-    /// Tells everyone of what other processes have changed since the last time; whether they have.
-    fn notice(&self) -> rusqlite::Result<bool> {
+    /// Tells everyone of what other processes have changed since the last time.
+    fn notice(&self) -> rusqlite::Result<()> {
         let version = self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
-        let changed = self.last_version.replace(Some(version)) != Some(version);
-        if changed {
+        if self.last_version.replace(Some(version)) != Some(version) {
             if let Some(cache) = self.role.cache() {
                 cache.change_all();
             }
             if let Some(guard) = self.role.guard() {
-                guard.forget_content();
+                guard.changed_by_others();
             }
         }
-        Ok(changed)
+        Ok(())
     }
 
     /// Looks without a transaction, and does what there is to do.
     fn inspect(&self) {
-        if self.look().is_ok()
-            && let Some(guard) = self.role.guard()
-            && !guard.is_content_kept()
-            && self.is_content_lost()
-        {
-            guard.lose(Lost::WalContent);
+        self.look();
+        if let Some(guard) = self.role.guard() {
+            // The log is told, and whoever wants to change something.
+            let _ = guard.check();
         }
         self.rescue();
     }
 
-    /// Whether others have changed something since the last time, as long as nobody can.
-    fn notice_locked(&self) -> rusqlite::Result<bool> {
-        let changed = run(self.connection, "BEGIN IMMEDIATE").and_then(|()| self.notice());
-        self.roll_back();
-        changed
+    /// Whether a transaction, which has begun, finds the files as the last one left them, and what they were.
+    fn check(&self) -> Result<Option<IndexHeader>, Lost> {
+        self.look();
+        self.role.guard().map_or(Ok(None), FileGuard::check_before)
     }
 
-    /// Whether a WAL that is not as it was is so without right: nobody has changed anything, or it cannot be read.
-    fn is_content_lost(&self) -> bool {
-        match self.notice_locked() {
-            Ok(changed) => !changed,
-            Err(error) => is_io_failure(&error),
-        }
-    }
-
-    /// Whether a transaction, which has begun, finds the files as the last one left them.
-    fn check(&self) -> Result<(), Lost> {
-        self.look()?;
-        match self.role.guard() {
-            Some(guard) if !guard.is_content_kept() => Err(guard.lose(Lost::WalContent)),
-            _ => Ok(()),
-        }
-    }
-
-    /// What has happened to the files, where that is why a transaction could not begin; else the error itself.
+    /// What has happened to the files, where that may be why a transaction could not begin; else the error itself.
     fn why(&self, error: rusqlite::Error) -> Result<Lost, rusqlite::Error> {
-        match self.role.guard() {
-            // One that was emptied by right is no error.
-            Some(guard) if is_io_failure(&error) && !guard.is_content_kept() => Ok(guard.lose(Lost::WalContent)),
+        match self.role.guard().map(FileGuard::check) {
+            Some(Err(lost)) => Ok(lost),
             _ => Err(error),
         }
     }
 
-    /// Whether what was committed just now is where the next start looks for it.
-    fn confirm(&self, written: Option<u64>) -> Result<(), Lost> {
-        let Some(guard) = self.role.guard() else { return Ok(()) };
-        guard.check()?;
-        // Another process may have truncated the WAL by right since.
-        if guard.note_content(written) || !self.is_content_lost() {
-            return Ok(());
-        }
-        Err(guard.lose(Lost::WalContent))
+    /// Whether what was committed just now is where the next start looks for it. `before` is what the check has found.
+    fn confirm(&self, before: Option<&IndexHeader>) -> Result<(), Lost> {
+        self.role.guard().map_or(Ok(()), |guard| guard.confirm(before))
     }
 
     /// Saves what a WAL holds that has lost its name: nobody else can.
     fn rescue(&self) {
         let Role::Server { checkpoints, guard, .. } = self.role else { return };
         if guard.lost() == Some(Lost::Wal) && guard.begin_rescue() {
-            if self.notice_locked().unwrap_or(true) {
-                guard.changed_by_others();
-            }
             checkpoints.rescue(self.connection);
         }
     }
@@ -540,18 +520,15 @@ fn commit_together(
 ) {
     let connection = watcher.connection;
     let open = Transaction { connection, cache: watcher.role.cache(), changed: RefCell::default() };
-    let mut transaction = transact(&open, watcher, &mut batch, tally, map_error);
+    let transaction = transact(&open, watcher, &mut batch, tally, map_error);
     watcher.roll_back();
-    let written = take_written();
-    if transaction.is_ok() {
+    let has_written = take_written();
+    let transaction = transaction.and_then(|before| {
         tally.commits.fetch_add(1, Ordering::Relaxed);
-        transaction = watcher.confirm(written).map_err(|lost| RepositoryError::OutcomeUnknown(lost.into()));
-    } else if let Some(guard) = watcher.role.guard() {
-        // It may have begun the WAL again.
-        guard.forget_content();
-    }
+        watcher.confirm(before.as_ref()).map_err(|lost| RepositoryError::OutcomeUnknown(lost.into()))
+    });
     match &transaction {
-        Ok(()) if written.is_some() => tally.changed(),
+        Ok(()) if has_written => tally.changed(),
         Err(RepositoryError::Unavailable(_) | RepositoryError::OutcomeUnknown(_)) => tally.failed(),
         _ => {}
     }
@@ -573,10 +550,10 @@ fn transact(
     batch: &mut [Box<dyn Work>],
     tally: &Tally,
     map_error: &impl Fn(rusqlite::Error) -> RepositoryError,
-) -> Result<(), RepositoryError> {
+) -> Result<Option<IndexHeader>, RepositoryError> {
     let connection = transaction.connection;
     begin(watcher).map_err(|error| watcher.why(error).map_or_else(map_error, unavailable))?;
-    watcher.check().map_err(unavailable)?;
+    let before = watcher.check().map_err(unavailable)?;
     let mut sees_uncommitted = false;
     for work in batch {
         run(connection, "SAVEPOINT work").map_err(map_error)?;
@@ -595,7 +572,8 @@ fn transact(
         }
         run(connection, "RELEASE work").map_err(map_error)?;
     }
-    run(connection, "COMMIT").map_err(|error| commit_error(error, map_error))
+    run(connection, "COMMIT").map_err(|error| commit_error(error, map_error))?;
+    Ok(before)
 }
 
 /// Takes the lock that one writer at a time has.
