@@ -306,7 +306,8 @@ pub fn back_up(
     let (reader, is_found) = open_found(source, &found, kind)?;
     let partial = Partial::create(target)?;
     if is_found {
-        // What root makes, the service must be able to read; only root can give to another, whoever else makes one keeps it.
+        // What root makes, the service must be able to read. Only root can give to another; whoever else makes one
+        // keeps it.
         let _ = Owner::of(&found).take(&partial.file);
     }
     let check = copy_checked(reader, source, &partial, None, stop, progress)?;
