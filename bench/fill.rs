@@ -9,11 +9,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use authtokens::clock::Clock;
-use authtokens::password::{Passwords, PlainPassword};
+use authtokens::domain::token::PlainToken;
+use authtokens::passwords::{Passwords, PlainPassword};
 use authtokens::repository::Repository as _;
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
-use authtokens::token::PlainToken;
+use authtokens::system::clock::Clock;
 use rusqlite::{Connection, params};
 
 #[tokio::main(flavor = "current_thread")]

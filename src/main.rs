@@ -4,12 +4,12 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use authtokens::cli::Cli;
-use authtokens::clock::Clock;
-use authtokens::commands::output::printable;
+use authtokens::cli::output::printable;
 use authtokens::config::Config;
-use authtokens::logging::{self, Log};
-use authtokens::service_manager;
-use authtokens::startup::{Application, outlive_signals, stop_signal};
+use authtokens::server::application::{Application, outlive_signals, stop_signal};
+use authtokens::server::systemd;
+use authtokens::system::clock::Clock;
+use authtokens::telemetry::log::{self, Log};
 use clap::Parser as _;
 use futures_util::FutureExt as _;
 
@@ -17,22 +17,22 @@ fn main() -> ExitCode {
     outlive_signals();
     let Err(error) = Cli::parse().run(serve) else { return ExitCode::SUCCESS };
     if error.exit_code() != 0 {
-        logging::tell_at_the_end(&format!("authtokens: {}", printable(&error.to_string())));
+        log::tell_at_the_end(&format!("authtokens: {}", printable(&error.to_string())));
     }
     ExitCode::from(error.exit_code())
 }
 
 fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     // Its last lines are written before an error is told.
-    let log = logging::start(Clock::system())?;
+    let log = log::start(Clock::system())?;
     actix_rt::System::new().block_on(serve_until_stopped(config, &log))
 }
 
 async fn serve_until_stopped(config: &Config, log: &Log) -> Result<(), Box<dyn Error>> {
     let stop = stop_signal()?;
-    let application = Application::build_on(service_manager::listener()?, config, Clock::system())?;
+    let application = Application::build_on(systemd::listener()?, config, Clock::system())?;
     log.tell(&application.greeting(config));
-    service_manager::ready(application.address());
-    application.run_until_stopped(stop.map(|()| service_manager::stopping())).await?;
+    systemd::ready(application.address());
+    application.run_until_stopped(stop.map(|()| systemd::stopping())).await?;
     Ok(())
 }

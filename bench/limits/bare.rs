@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::num::NonZeroUsize;
 
 use actix_web::{App, HttpResponse, HttpServer, rt, web};
-use authtokens::hashing::HashingThreads;
+use authtokens::passwords::threads::HashingThreads;
 use serde::Serialize;
 
 /// The user object, key for key.

@@ -4,14 +4,7 @@
 //! a table. Time, digests and hashes are arguments, so a store needs neither a clock nor a generator. No driver's type
 //! crosses this door: a second store has only this page and the contract suite in `tests/repository` to satisfy.
 
-pub mod backup;
-mod cache;
-mod checkpoints;
-mod file;
-mod guard;
-mod schema;
 pub mod sqlite;
-mod writer;
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -23,15 +16,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error as ThisError;
 
-use crate::clock::Timestamp;
-use crate::event::{Event, EventQuery, RefusedAttempt};
-use crate::item::{ItemId, List};
-use crate::session::{Caller, Liveness, NewSession, Session, SessionDetails, SessionId};
-use crate::staff::{AccountChange, Actor, Deed, Rights, UserQuery};
-use crate::token::TokenDigest;
-use crate::user::{Credentials, NewUser, PasswordHash, ProfileChanges, User, UserId, Username};
+use crate::domain::event::{Event, EventQuery, RefusedAttempt};
+use crate::domain::item::{ItemId, List};
+use crate::domain::rights::{AccountChange, Actor, Deed, Rights, UserQuery};
+use crate::domain::session::{Caller, Liveness, NewSession, Session, SessionDetails, SessionId};
+use crate::domain::token::TokenDigest;
+use crate::domain::user::{Credentials, NewUser, PasswordHash, ProfileChanges, User, UserId, Username};
+use crate::system::clock::Timestamp;
 
-pub use cache::FELT_WITHIN;
+pub use sqlite::session_cache::FELT_WITHIN;
 
 /// What lies under a failure, for the log.
 pub type Cause = Arc<dyn Error + Send + Sync>;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use authtokens::repository::backup::{self, BackupError, Existing, Progress, Stop};
+use authtokens::repository::sqlite::backup::{self, BackupError, Existing, Progress, Stop};
 use reqwest::Method;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -375,7 +375,7 @@ async fn an_older_files_rows_are_held_against_the_same_rules() {
     let folder = tempfile::tempdir().unwrap();
     let old = folder.path().join("old.db");
     let first = Connection::open(&old).unwrap();
-    first.execute_batch(include_str!("../../src/repository/schema_v1.sql")).unwrap();
+    first.execute_batch(include_str!("../../src/repository/sqlite/schema_v1.sql")).unwrap();
     first.execute_batch("PRAGMA application_id = 0x4175546b; PRAGMA user_version = 1").unwrap();
     first
         .execute_batch(
@@ -631,7 +631,7 @@ async fn a_database_that_cannot_be_looked_at_is_not_said_to_be_missing() {
 async fn an_upgrade_of_the_schema_is_told_by_the_command_or_the_server_that_does_it() {
     let folder = tempfile::tempdir().unwrap();
     for (version, schema) in
-        [(1, include_str!("../../src/repository/schema_v1.sql")), (2, include_str!("../fixtures/schema_v2.sql"))]
+        [(1, include_str!("../../src/repository/sqlite/schema_v1.sql")), (2, include_str!("../fixtures/schema_v2.sql"))]
     {
         let told = format!("the schema of old.db was brought up to date, from version {version} to 3");
         let old = folder.path().join("old.db");

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use authtokens::clock::Timestamp;
 use authtokens::config::Config;
-use authtokens::password::is_well_formed;
-use authtokens::repository::backup::{
+use authtokens::passwords::is_well_formed;
+use authtokens::repository::sqlite::backup::{
     self, BackupError, BackupReport, CheckReport, Existing, Progress, RestoreReport, Rules, Stop,
 };
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
+use authtokens::system::clock::Timestamp;
 use reqwest::Method;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -506,7 +506,7 @@ async fn a_backup_of_an_older_release_is_restored_and_brought_up_to_date_by_the_
     let folder = tempfile::tempdir().unwrap();
     let (old, database) = (folder.path().join("old.db"), folder.path().join("data/authtokens.db"));
     let first = Connection::open(&old).unwrap();
-    first.execute_batch(include_str!("../../src/repository/schema_v1.sql")).unwrap();
+    first.execute_batch(include_str!("../../src/repository/sqlite/schema_v1.sql")).unwrap();
     // AuTk, and the first version.
     first.execute_batch("PRAGMA application_id = 0x4175546b; PRAGMA user_version = 1").unwrap();
     drop(first);
@@ -737,7 +737,8 @@ async fn a_database_on_a_disk_that_cannot_be_written_is_read_or_the_sentence_say
 #[tokio::test]
 async fn a_backup_of_an_older_schema_that_lacks_a_part_is_not_called_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let schemas = [include_str!("../../src/repository/schema_v1.sql"), include_str!("../fixtures/schema_v2.sql")];
+    let schemas =
+        [include_str!("../../src/repository/sqlite/schema_v1.sql"), include_str!("../fixtures/schema_v2.sql")];
     for (version, schema) in (1..).zip(schemas) {
         for (spoil, finding) in [
             ("", None),

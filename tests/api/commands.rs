@@ -538,7 +538,7 @@ fn nothing_that_is_printed_holds_a_secret_or_a_control_character() {
     for arguments in ["user list", "user show bob", "token list bob", "events", "config show", "user promote bob"] {
         for form in ["", " --json"] {
             let said = place.said(&format!("{arguments}{form}"));
-            let is_bad = |c: char| c != '\n' && authtokens::visible::is_unseen(c);
+            let is_bad = |c: char| c != '\n' && authtokens::system::visible::is_unseen(c);
             assert!(!said.contains(is_bad), "{arguments}: {said:?}");
             for secret in ["hunter2", "bcrypt-sha256", digest.as_str()] {
                 assert!(!said.contains(secret), "{arguments}: {said}");
@@ -957,8 +957,12 @@ fn a_filter_of_the_log_that_means_nothing_is_told_and_silences_nothing() {
         server.signal("TERM");
         server.wait();
         let said = server.log();
-        assert_eq!(said.contains(" WARN  authtokens::logging RUST_LOG is not understood"), is_told, "{filter}: {said}");
-        assert_eq!(said.contains(" INFO  authtokens::startup stopped"), is_logged, "{filter}: {said}");
+        assert_eq!(
+            said.contains(" WARN  authtokens::telemetry::log RUST_LOG is not understood"),
+            is_told,
+            "{filter}: {said}"
+        );
+        assert_eq!(said.contains(" INFO  authtokens::server::application stopped"), is_logged, "{filter}: {said}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use authtokens::routes::PATHS;
+use authtokens::http::routes::PATHS;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ async fn the_examples_are_the_sources() {
 #[test]
 fn the_committed_document_is_the_one_that_is_served() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
-    let served = authtokens::routes::document().to_pretty_json().unwrap() + "\n";
+    let served = authtokens::http::openapi::document().to_pretty_json().unwrap() + "\n";
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
         std::fs::write(path, &served).unwrap();
     }

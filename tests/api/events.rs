@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use authtokens::config::Config;
-use authtokens::event::EventKind;
+use authtokens::domain::event::EventKind;
 use reqwest::Method;
 use serde_json::{Value, json};
 

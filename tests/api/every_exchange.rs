@@ -1,6 +1,6 @@
 //! What holds for every exchange: headers, paths, methods, types, origins.
 
-use authtokens::routes::PATHS;
+use authtokens::http::routes::PATHS;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};

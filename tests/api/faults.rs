@@ -315,7 +315,7 @@ fn refused_after(suffix: &str, folder: &Path, by_command: bool, harm: impl FnOnc
     for why in why {
         said(&server, why);
     }
-    let told = server.log().lines().filter(|line| line.contains("repository::guard")).count();
+    let told = server.log().lines().filter(|line| line.contains("repository::sqlite::guard")).count();
     assert_eq!(told, 1, "{}", server.log());
 }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use authtokens::clock::{Clock, Timestamp};
 use authtokens::config::{Config, Settings};
 use authtokens::repository::FELT_WITHIN;
-use authtokens::startup::Application;
+use authtokens::server::application::Application;
+use authtokens::system::clock::{Clock, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use authtokens::clock::Timestamp;
 use authtokens::config::Config;
-use authtokens::limits::Rate;
+use authtokens::domain::rate::Rate;
+use authtokens::domain::rights::{AccountChange, Actor};
+use authtokens::domain::user::{PasswordHash, Username};
 use authtokens::repository::Repository as _;
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
-use authtokens::staff::{AccountChange, Actor};
-use authtokens::startup::Application;
-use authtokens::user::{PasswordHash, Username};
+use authtokens::server::application::Application;
+use authtokens::system::clock::Timestamp;
 use reqwest::Method;
 use serde_json::json;
 

@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use authtokens::clock::Clock;
-use authtokens::startup::Application;
+use authtokens::server::application::Application;
+use authtokens::system::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 

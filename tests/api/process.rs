@@ -895,10 +895,10 @@ fn a_file_of_the_first_schema_is_upgraded_with_all_that_is_in_it_also_when_kille
     let path = folder.path().join("test.db");
     let old = rusqlite::Connection::open(&path).unwrap();
     old.pragma_update(None, "journal_mode", "WAL").unwrap();
-    old.execute_batch(include_str!("../../src/repository/schema_v1.sql")).unwrap();
+    old.execute_batch(include_str!("../../src/repository/sqlite/schema_v1.sql")).unwrap();
     // AuTk, and the first version.
     old.execute_batch("PRAGMA application_id = 0x4175546b; PRAGMA user_version = 1").unwrap();
-    let digest = authtokens::token::PlainToken::parse(UNKNOWN_TOKEN).unwrap().digest();
+    let digest = authtokens::domain::token::PlainToken::parse(UNKNOWN_TOKEN).unwrap().digest();
     old.execute(
         "INSERT INTO users (username, username_key, password_hash, city, date_joined, created, modified, last_login) \
          VALUES ('AzureDiamond', 'azurediamond', ?1, 'Chicago', 1420411895144, 1420411895144, 1420411895144, \

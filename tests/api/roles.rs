@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use authtokens::routes::PATHS;
+use authtokens::http::routes::PATHS;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use authtokens::clock::Timestamp;
+use authtokens::system::clock::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use authtokens::clock::Timestamp;
-use authtokens::event::{Event, EventKind, EventQuery, RefusedAttempt};
-use authtokens::item::{ItemId, List};
+use authtokens::domain::event::{Event, EventKind, EventQuery, RefusedAttempt};
+use authtokens::domain::item::{ItemId, List};
+use authtokens::domain::rights::{AccountChange, Actor, Rights, UserQuery};
+use authtokens::domain::session::{Caller, Liveness, NewSession, SessionId, UserAgent};
+use authtokens::domain::token::{PlainToken, TokenDigest};
+use authtokens::domain::user::{NewUser, PasswordHash, Profile, ProfileField, ProfileText, User, UserId, Username};
 use authtokens::repository::{Repository, RepositoryError, StoreCounts, UniqueField, VerifiedLogin};
-use authtokens::session::{Caller, Liveness, NewSession, SessionId, UserAgent};
-use authtokens::staff::{AccountChange, Actor, Rights, UserQuery};
-use authtokens::token::{PlainToken, TokenDigest};
-use authtokens::user::{NewUser, PasswordHash, Profile, ProfileField, ProfileText, User, UserId, Username};
+use authtokens::system::clock::Timestamp;
 use bytes::Bytes;
 
 use crate::Fixture;

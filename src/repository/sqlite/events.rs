@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use rusqlite::{Connection, Row, params};
 
 use super::{OutOfRange, invalid_column, ip_text, read_ip, read_time, read_username, sql, staff};
-use crate::clock::Timestamp;
-use crate::event::{Event, EventKind, EventQuery, RefusedAttempt};
+use crate::domain::event::{Event, EventKind, EventQuery, RefusedAttempt};
+use crate::domain::user::{UserId, Username};
 use crate::repository::{Resets, StoredFailures};
-use crate::user::{UserId, Username};
+use crate::system::clock::Timestamp;
 
 /// How many events are forgotten in one transaction, so that no other write waits long.
 const PRUNED_AT_ONCE: u32 = 1_000;

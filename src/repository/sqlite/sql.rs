@@ -1,6 +1,6 @@
 //! Every statement. A test asks SQLite for the plan of each, and holds it to the number of rows that it may visit.
 
-use crate::item::List;
+use crate::domain::item::List;
 
 pub const FIND_CREDENTIALS: &str = "SELECT id, username, password_hash, is_active FROM users WHERE username_key = ?1";
 

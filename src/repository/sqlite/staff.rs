@@ -4,14 +4,14 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{Failure, delete_session, events, find_user, insert_user, read_truth, require_session, sql};
-use crate::clock::Timestamp;
-use crate::event::EventKind;
-use crate::repository::cache::Change;
-use crate::repository::writer::Transaction;
+use crate::domain::event::EventKind;
+use crate::domain::rights::{AccountChange, Acting, Actor, Deed, Rights, SearchText, Target, UserQuery, is_folded_in};
+use crate::domain::session::{Liveness, SessionDetails, SessionId};
+use crate::domain::user::{NewUser, PasswordHash, User, UserId, Username};
+use crate::repository::sqlite::session_cache::Change;
+use crate::repository::sqlite::writer::Transaction;
 use crate::repository::{RepositoryError, UniqueField};
-use crate::session::{Liveness, SessionDetails, SessionId};
-use crate::staff::{AccountChange, Acting, Actor, Deed, Rights, SearchText, Target, UserQuery, is_folded_in};
-use crate::user::{NewUser, PasswordHash, User, UserId, Username};
+use crate::system::clock::Timestamp;
 
 /// Whoever asks, where they have any right over others.
 pub(super) fn require(connection: &Connection, actor: &Actor) -> Result<Acting, Failure> {

@@ -1,0 +1,668 @@
+//! How many attempts are let through: per client address, and per account after failures.
+//!
+//! Addresses are limited by the generic cell rate algorithm (GCRA, as ATM and governor have it): so many in a row, and
+//! then one at a time at a steady pace. An IPv6 client counts by its /64, which is what one subscriber has.
+//!
+//! A login that fails is counted at its account, under the folded name and whether or not there is such an account, and
+//! there once more for the neighbourhood and for the block that it came from (an IPv4 /24 and /16, an IPv6 /48 and /32).
+//! Ten failures in a row are free; each further one costs a growing delay, and from [`MAX_FAILURES`] on (NIST SP 800-63B)
+//! a day. A success forgets them. Guessing from a few networks does not lock the owner out, for of three counts any may let a login in:
+//!
+//! - the account's, whoever asks;
+//! - a neighbourhood's own, where the account has logged in from there before; once the account has reached
+//!   [`MAX_FAILURES`], that lets one in a day;
+//! - the newcomers': a few attempts a day, for neighbourhoods that have not failed at the account for a day. Half of them
+//!   are kept for blocks that have not: who has many neighbourhoods side by side cannot take them all.
+//!
+//! Whoever holds a live token has a count apart from all of these.
+//!
+//! An attempt that is being checked counts as failed until it is known, so that many at once are no way around the count.
+//! Whoever must wait does so by the monotonic clock: no setting of the wall clock makes a wait longer or shorter.
+//! All of it is decided before anything is hashed, and in bounded memory: the counts stand in a table like a processor's
+//! cache, where in a full set the one that is limited least makes room.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::domain::rate::{LimitsPolicy, Rate};
+use crate::domain::user::Username;
+use crate::system::clock::Monotonic;
+
+/// How many failures in a row cost no delay.
+const FREE_FAILURES: u32 = 10;
+/// The delay behind the first failure that costs one. Each further failure doubles it.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// What it grows to.
+const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
+/// How many failures in a row are let through at all at that pace: the most that NIST SP 800-63B allows.
+pub const MAX_FAILURES: u32 = 100;
+/// The delay from then on.
+const DELAY_AT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many newcomers have an attempt at an account at which others must wait.
+const NEWCOMERS: Rate = Rate { count: 10, period: Duration::from_secs(24 * 60 * 60) };
+/// How many of them are kept for blocks that have not failed there.
+const KEPT_FOR_BLOCKS: u32 = 5;
+
+/// How many counts share a set of the table.
+const WAYS: usize = 8;
+/// How many sets there are. A full table takes two to three MiB.
+const SETS: usize = 8192;
+
+/// What is limited per address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// To register.
+    Register,
+    /// To log in.
+    LogIn,
+}
+
+/// There were too many attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany {
+    /// When the next may be let through, in seconds, at least one.
+    pub retry_after: u64,
+}
+
+impl TooMany {
+    /// For whoever must wait that long; the seconds are rounded up, so that the next attempt then is let through.
+    fn unless_over(wait: Duration) -> Result<(), Self> {
+        let retry_after = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        if wait.is_zero() { Ok(()) } else { Err(Self { retry_after }) }
+    }
+}
+
+/// Where an attempt on an account comes from, and so which count decides.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// From anywhere: the account's count decides.
+    Anywhere(Option<IpAddr>),
+    /// From a neighbourhood from which the account has logged in: its own count decides.
+    Familiar(IpAddr),
+    /// From one that may not have failed at the account: what newcomers have left decides.
+    Newcomer(IpAddr),
+    /// From whoever holds a live token.
+    Session,
+}
+
+/// What a count of failures is of.
+#[derive(Hash)]
+enum Counted {
+    Account,
+    Neighbourhood(IpAddr),
+    Block(IpAddr),
+    Sessions,
+}
+
+/// The counts.
+pub struct Limits {
+    policy: LimitsPolicy,
+    hasher: RandomState,
+    register: Mutex<Table<Monotonic>>,
+    login: Mutex<Table<Monotonic>>,
+    newcomers: Mutex<Table<Monotonic>>,
+    accounts: Mutex<Table<Failures>>,
+}
+
+/// Failures in a row.
+#[derive(Clone, Copy, Default)]
+struct Failures {
+    /// At which account, whatever else it is of.
+    account: u64,
+    /// When the last one was.
+    last: Monotonic,
+    count: u32,
+    /// Attempts that are being checked.
+    pending: u32,
+}
+
+impl Limits {
+    /// Counts that all start at nothing.
+    #[must_use]
+    pub fn new(policy: LimitsPolicy) -> Self {
+        Self {
+            policy,
+            hasher: RandomState::new(),
+            register: Mutex::new(Table::new()),
+            login: Mutex::new(Table::new()),
+            newcomers: Mutex::new(Table::new()),
+            accounts: Mutex::new(Table::new()),
+        }
+    }
+
+    /// Counts an attempt of an address. All whose address is not known count together.
+    ///
+    /// # Errors
+    /// [`TooMany`] when it may not be let through; it is then not counted.
+    pub fn admit(&self, call: Call, ip: Option<IpAddr>, now: Monotonic) -> Result<(), TooMany> {
+        if !self.policy.enabled {
+            return Ok(());
+        }
+        let (table, rate) = self.counts_of_addresses(call);
+        admit(&mut lock(table), self.address(ip), rate, 0, now)
+    }
+
+    /// Takes back an attempt of an address that came to nothing before it cost anything.
+    pub fn give_back(&self, call: Call, ip: Option<IpAddr>) {
+        let (table, rate) = self.counts_of_addresses(call);
+        if let Some(arrival) = lock(table).get_mut(self.address(ip)) {
+            *arrival = arrival.minus(interval(rate));
+        }
+    }
+
+    /// Whether an attempt of an address would be let through. Nothing is counted.
+    ///
+    /// # Errors
+    /// [`TooMany`] when it would not.
+    pub fn check(&self, call: Call, ip: Option<IpAddr>, now: Monotonic) -> Result<(), TooMany> {
+        if !self.policy.enabled {
+            return Ok(());
+        }
+        let (table, rate) = self.counts_of_addresses(call);
+        TooMany::unless_over(wait(arrival(&lock(table), self.address(ip), now), rate, 0, now))
+    }
+
+    fn counts_of_addresses(&self, call: Call) -> (&Mutex<Table<Monotonic>>, Rate) {
+        match call {
+            Call::Register => (&self.register, self.policy.register),
+            Call::LogIn => (&self.login, self.policy.login),
+        }
+    }
+
+    fn address(&self, ip: Option<IpAddr>) -> u64 {
+        self.hasher.hash_one(ip.map(network))
+    }
+
+    /// Begins an attempt on the account of this name. It counts as failed until it is known how it ended.
+    ///
+    /// # Errors
+    /// [`TooMany`] when it may not be let through; it is then not counted.
+    pub fn begin(&self, username: &Username, origin: Origin, now: Monotonic) -> Result<Attempt<'_>, TooMany> {
+        let account = self.account(username);
+        if !self.policy.enabled {
+            return Ok(Attempt { limits: self, account, counts: [None; 3], is_newcomer: false });
+        }
+        let counts = self.counts_of(account, origin);
+        let mut table = lock(&self.accounts);
+        let [account_or_sessions, neighbourhood, block] =
+            counts.map(|key| key.and_then(|key| table.get(key)).copied().unwrap_or_default());
+        match origin {
+            Origin::Anywhere(_) | Origin::Session => account_or_sessions.admit(now)?,
+            Origin::Familiar(_) if account_or_sessions.failures() < MAX_FAILURES => neighbourhood.admit(now)?,
+            Origin::Familiar(_) => neighbourhood.admit_rarely(now)?,
+            Origin::Newcomer(_) => {
+                neighbourhood.admit_rarely(now)?;
+                let kept = if block.admit_rarely(now).is_ok() { 0 } else { KEPT_FOR_BLOCKS };
+                admit(&mut lock(&self.newcomers), account, NEWCOMERS, kept, now)?;
+            }
+        }
+        for key in counts.into_iter().flatten() {
+            let failures = table.entry(key, Failures::worth);
+            failures.account = account;
+            failures.pending += 1;
+        }
+        Ok(Attempt { limits: self, account, counts, is_newcomer: matches!(origin, Origin::Newcomer(_)) })
+    }
+
+    /// Puts back what failures at an account a store remembers. Which neighbourhoods they came from it does not: what
+    /// newcomers had counts as used up by then.
+    pub fn restore(&self, username: &Username, count: u32, last: Monotonic) {
+        let account = self.account(username);
+        let mut table = lock(&self.accounts);
+        let failures = table.entry(self.key(account, &Counted::Account), Failures::worth);
+        *failures = Failures { account, last, count, pending: failures.pending };
+        if count >= FREE_FAILURES {
+            *lock(&self.newcomers).entry(account, |arrival| *arrival) = last.plus(NEWCOMERS.period);
+        }
+    }
+
+    /// Forgets an account's failures, wherever they came from: its password was set anew.
+    pub fn forget(&self, username: &Username) {
+        let account = self.account(username);
+        lock(&self.accounts).for_each(|failures| {
+            if failures.account == account {
+                failures.count = 0;
+            }
+        });
+    }
+
+    fn account(&self, username: &Username) -> u64 {
+        self.hasher.hash_one(username.key())
+    }
+
+    fn key(&self, account: u64, counted: &Counted) -> u64 {
+        self.hasher.hash_one((account, counted))
+    }
+
+    /// The counts that an attempt goes to.
+    fn counts_of(&self, account: u64, origin: Origin) -> [Option<u64>; 3] {
+        let key = |counted| Some(self.key(account, &counted));
+        let ip = match origin {
+            Origin::Session => return [key(Counted::Sessions), None, None],
+            Origin::Anywhere(ip) => ip,
+            Origin::Familiar(ip) | Origin::Newcomer(ip) => Some(ip),
+        };
+        [
+            key(Counted::Account),
+            ip.and_then(|ip| key(Counted::Neighbourhood(neighbourhood(ip)))),
+            ip.and_then(|ip| key(Counted::Block(block(ip)))),
+        ]
+    }
+}
+
+/// The generic cell rate algorithm, for whoever may not take the last `kept` of the rate's count.
+fn admit(table: &mut Table<Monotonic>, key: u64, rate: Rate, kept: u32, now: Monotonic) -> Result<(), TooMany> {
+    let arrival = arrival(table, key, now);
+    TooMany::unless_over(wait(arrival, rate, kept, now))?;
+    // What has been paid for needs no place.
+    *table.entry(key, |arrival| (*arrival).max(now)) = arrival.plus(interval(rate));
+    Ok(())
+}
+
+/// When whoever has this key will have paid for all that it was let through.
+fn arrival(table: &Table<Monotonic>, key: u64, now: Monotonic) -> Monotonic {
+    table.get(key).copied().unwrap_or(now).max(now)
+}
+
+/// How long it is until one more is let through, by when the last will have been paid for.
+fn wait(arrival: Monotonic, rate: Rate, kept: u32, now: Monotonic) -> Duration {
+    arrival.plus(interval(rate).saturating_mul(1 + kept)).minus(rate.period).since(now)
+}
+
+/// The time in which one comes again.
+fn interval(rate: Rate) -> Duration {
+    (rate.period / rate.count.max(1)).max(Duration::from_nanos(1))
+}
+
+/// The network that counts as one client: an IPv4 address, or an IPv6 /64.
+#[must_use]
+pub fn network(ip: IpAddr) -> IpAddr {
+    prefix(ip, 32, 64)
+}
+
+/// The network that is familiar where one address of it is: an IPv4 /24 or an IPv6 /48. Phones and homes move within one.
+#[must_use]
+pub fn neighbourhood(ip: IpAddr) -> IpAddr {
+    prefix(ip, 24, 48)
+}
+
+/// What one owner of many neighbourhoods has them from, more or less: an IPv4 /16 or an IPv6 /32.
+fn block(ip: IpAddr) -> IpAddr {
+    prefix(ip, 16, 32)
+}
+
+fn prefix(ip: IpAddr, v4_bits: u32, v6_bits: u32) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (32 - v4_bits))).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (128 - v6_bits))).into(),
+    }
+}
+
+impl Failures {
+    /// How many there are, those included that may become one.
+    fn failures(&self) -> u32 {
+        self.count.saturating_add(self.pending)
+    }
+
+    /// Lets an attempt through once the delay is over that so many failures cost.
+    fn admit(&self, now: Monotonic) -> Result<(), TooMany> {
+        self.admit_after(delay(self.failures()), now)
+    }
+
+    /// Lets one through where there has been no failure for a day.
+    fn admit_rarely(&self, now: Monotonic) -> Result<(), TooMany> {
+        self.admit_after(if self.failures() > 0 { DELAY_AT_MAX } else { Duration::ZERO }, now)
+    }
+
+    fn admit_after(&self, delay: Duration, now: Monotonic) -> Result<(), TooMany> {
+        // Another thread may have looked at the clock a little later than this one.
+        let since = if self.pending > 0 { now } else { self.last.min(now) };
+        TooMany::unless_over(since.plus(delay).since(now))
+    }
+
+    /// What would be lost with it: attempts that are being checked first, then how many failures, then how lately.
+    fn worth(&self) -> (u32, u32, Monotonic) {
+        (self.pending, self.count, self.last)
+    }
+}
+
+fn delay(failures: u32) -> Duration {
+    match failures {
+        0..FREE_FAILURES => Duration::ZERO,
+        FREE_FAILURES..MAX_FAILURES => {
+            2_u32.checked_pow(failures - FREE_FAILURES).map_or(LONGEST_DELAY, |n| (FIRST_DELAY * n).min(LONGEST_DELAY))
+        }
+        MAX_FAILURES.. => DELAY_AT_MAX,
+    }
+}
+
+/// An attempt that is being checked. Dropped without a word, it was never made.
+pub struct Attempt<'a> {
+    limits: &'a Limits,
+    account: u64,
+    counts: [Option<u64>; 3],
+    is_newcomer: bool,
+}
+
+impl Attempt<'_> {
+    /// The password was wrong, or there is no such account.
+    pub fn failed(mut self, now: Monotonic) {
+        self.is_newcomer = false;
+        self.end(|failures| {
+            failures.count = failures.count.saturating_add(1);
+            failures.last = failures.last.max(now);
+        });
+    }
+
+    /// The password was right: the failures before it are forgotten, the account's and the token holders' too.
+    pub fn succeeded(mut self) {
+        self.end(|failures| failures.count = 0);
+        let mut table = lock(&self.limits.accounts);
+        for counted in [Counted::Account, Counted::Sessions] {
+            if let Some(failures) = table.get_mut(self.limits.key(self.account, &counted)) {
+                failures.count = 0;
+            }
+        }
+    }
+
+    fn end(&mut self, then: impl Fn(&mut Failures)) {
+        // What newcomers have is for those that fail: nobody is to use it up by attempts that are never checked.
+        if std::mem::take(&mut self.is_newcomer)
+            && let Some(arrival) = lock(&self.limits.newcomers).get_mut(self.account)
+        {
+            *arrival = arrival.minus(interval(NEWCOMERS));
+        }
+        let mut table = lock(&self.limits.accounts);
+        for key in std::mem::take(&mut self.counts).into_iter().flatten() {
+            if let Some(failures) = table.get_mut(key) {
+                failures.pending = failures.pending.saturating_sub(1);
+                then(failures);
+            }
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.end(|_| {});
+    }
+}
+
+fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that can panic runs under these locks.
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Values under keys that are random already, at most [`SETS`] times [`WAYS`] of them. A set is made when it is first
+/// needed; in a full one a newcomer takes the place of the value that is worth least.
+struct Table<V>(Vec<Option<Box<Set<V>>>>);
+
+type Set<V> = [Option<(u64, V)>; WAYS];
+
+impl<V: Copy + Default> Table<V> {
+    fn new() -> Self {
+        Self(std::iter::repeat_with(|| None).take(SETS).collect())
+    }
+
+    fn index(key: u64) -> usize {
+        usize::try_from(key % (SETS as u64)).unwrap_or_default()
+    }
+
+    fn get(&self, key: u64) -> Option<&V> {
+        let set = self.0[Self::index(key)].as_deref()?;
+        set.iter().flatten().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+
+    fn get_mut(&mut self, key: u64) -> Option<&mut V> {
+        let set = self.0[Self::index(key)].as_deref_mut()?;
+        set.iter_mut().flatten().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+
+    /// The key's value; a new one where it has none.
+    fn entry<W: Ord>(&mut self, key: u64, worth: impl Fn(&V) -> W) -> &mut V {
+        let set = self.0[Self::index(key)].get_or_insert_with(|| Box::new([const { None }; WAYS]));
+        let own = set.iter().position(|place| place.is_some_and(|(known, _)| known == key));
+        let place = own.unwrap_or_else(|| {
+            // `None` comes before every `Some`: an empty place is taken first.
+            let least = (0..WAYS).min_by_key(|place| set[*place].as_ref().map(|(_, value)| worth(value)));
+            let place = least.unwrap_or_default();
+            set[place] = None;
+            place
+        });
+        &mut set[place].get_or_insert((key, V::default())).1
+    }
+
+    fn for_each(&mut self, then: impl FnMut(&mut V)) {
+        let sets = self.0.iter_mut().flatten();
+        sets.flat_map(|set| set.iter_mut().flatten()).map(|(_, value)| value).for_each(then);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANYWHERE: Origin = Origin::Anywhere(None);
+
+    fn limits() -> Limits {
+        let rate = Rate { count: 3, period: Duration::from_secs(60) };
+        Limits::new(LimitsPolicy { enabled: true, register: rate, login: rate })
+    }
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::default().plus(Duration::from_secs(1_000_000 + seconds))
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn name(text: &str) -> Username {
+        Username::parse(text).unwrap()
+    }
+
+    fn fail(limits: &Limits, origin: Origin, times: u32, now: Monotonic) {
+        for _ in 0..times {
+            limits.begin(&name("azure"), origin, now).ok().unwrap().failed(now);
+        }
+    }
+
+    #[test]
+    fn so_many_at_once_and_then_one_at_a_time() {
+        let limits = limits();
+        let mine = Some(ip("203.0.113.9"));
+        for _ in 0..3 {
+            assert_eq!(limits.admit(Call::LogIn, mine, at(0)), Ok(()));
+        }
+        assert_eq!(limits.admit(Call::LogIn, mine, at(0)), Err(TooMany { retry_after: 20 }));
+        assert_eq!(limits.admit(Call::LogIn, mine, at(19)), Err(TooMany { retry_after: 1 }));
+        assert_eq!(limits.admit(Call::LogIn, mine, at(20)), Ok(()));
+        assert!(limits.admit(Call::LogIn, mine, at(20)).is_err());
+        assert_eq!(limits.admit(Call::Register, mine, at(20)), Ok(()), "each call has counts of its own");
+        assert_eq!(limits.admit(Call::LogIn, Some(ip("203.0.113.10")), at(20)), Ok(()), "and so has each address");
+        assert_eq!(limits.admit(Call::LogIn, mine, at(200)), Ok(()));
+    }
+
+    #[test]
+    fn an_ipv6_client_counts_by_its_64_and_a_mapped_ipv4_client_as_itself() {
+        let limits = limits();
+        for suffix in 0..3 {
+            assert_eq!(limits.admit(Call::LogIn, Some(ip(&format!("2001:db8::{suffix}:1"))), at(0)), Ok(()));
+        }
+        assert!(limits.admit(Call::LogIn, Some(ip("2001:db8::ffff:ffff:ffff:ffff")), at(0)).is_err());
+        assert_eq!(limits.admit(Call::LogIn, Some(ip("2001:db8:0:1::1")), at(0)), Ok(()));
+        assert_eq!(network("::ffff:203.0.113.9".parse().unwrap()), ip("203.0.113.9"));
+    }
+
+    #[test]
+    fn failures_cost_a_delay_that_doubles_and_after_a_hundred_of_them_a_day() {
+        let limits = limits();
+        let try_at = |seconds| limits.begin(&name("AZURE"), ANYWHERE, at(seconds)).map(drop);
+        fail(&limits, ANYWHERE, 10, at(0));
+        assert_eq!(try_at(0), Err(TooMany { retry_after: 1 }));
+        assert_eq!(try_at(1), Ok(()), "dropped: never made");
+        fail(&limits, ANYWHERE, 1, at(1));
+        assert_eq!(try_at(1), Err(TooMany { retry_after: 2 }));
+        let mut now = 1;
+        for failures in 11..100 {
+            now += 900;
+            assert_eq!(try_at(now), Ok(()), "{failures}");
+            fail(&limits, ANYWHERE, 1, at(now));
+        }
+        assert_eq!(try_at(now), Err(TooMany { retry_after: 86_400 }));
+        assert_eq!(try_at(now + 86_400), Ok(()));
+    }
+
+    #[test]
+    fn a_familiar_neighbourhood_has_ten_free_failures_however_many_addresses_it_has() {
+        for (home, others) in [("203.0.113.7", "203.0.113."), ("2001:db8:1::7", "2001:db8:1:")] {
+            let limits = limits();
+            fail(&limits, ANYWHERE, 10, at(0));
+            for number in 0..10 {
+                let address =
+                    if home.contains(':') { format!("{others}{number}::1") } else { format!("{others}{number}") };
+                fail(&limits, Origin::Familiar(ip(&address)), 1, at(0));
+            }
+            let begin = |origin| limits.begin(&name("azure"), origin, at(0)).map(drop);
+            assert_eq!(begin(Origin::Familiar(ip(home))), Err(TooMany { retry_after: 1 }), "{home}");
+            assert_eq!(begin(Origin::Familiar(ip("198.51.100.7"))), Ok(()), "another one");
+        }
+    }
+
+    #[test]
+    fn what_fails_before_the_account_is_refused_counts_for_a_familiar_neighbourhood_too() {
+        let limits = limits();
+        let home = ip("203.0.113.7");
+        fail(&limits, Origin::Anywhere(Some(home)), 10, at(0));
+        assert!(limits.begin(&name("azure"), Origin::Anywhere(Some(home)), at(0)).is_err());
+        assert!(limits.begin(&name("azure"), Origin::Familiar(home), at(0)).is_err(), "ten are free, and not twenty");
+    }
+
+    #[test]
+    fn after_a_hundred_failures_wherever_they_came_from_a_familiar_neighbourhood_has_one_attempt_a_day() {
+        let limits = limits();
+        let home = |number: u32| Origin::Familiar(IpAddr::V4((0xCB00_7100 + number * 256).into()));
+        for number in 0..10 {
+            fail(&limits, home(number), 10, at(0));
+        }
+        let begin = |origin, seconds| limits.begin(&name("azure"), origin, at(seconds));
+        assert_eq!(begin(home(0), 1_000).map(drop), Err(TooMany { retry_after: 86_400 - 1_000 }));
+        begin(home(10), 1_000).ok().unwrap().failed(at(1_000));
+        assert_eq!(begin(home(10), 1_000).map(drop), Err(TooMany { retry_after: 86_400 }));
+        assert!(begin(Origin::Session, 1_000).is_ok(), "a live token is counted apart");
+        assert!(begin(home(0), 86_400).is_ok());
+        begin(home(11), 1_000).ok().unwrap().succeeded();
+        assert!(begin(ANYWHERE, 1_000).is_ok(), "a success forgets them");
+    }
+
+    #[test]
+    fn a_live_token_has_a_count_of_its_own_and_a_success_forgets() {
+        let limits = limits();
+        fail(&limits, ANYWHERE, 10, at(0));
+        let begin = |origin| limits.begin(&name("azure"), origin, at(0));
+        let home = Origin::Familiar(ip("203.0.113.9"));
+        assert!(begin(ANYWHERE).is_err());
+        assert!(begin(home).is_ok() && begin(Origin::Session).is_ok());
+        fail(&limits, home, 10, at(0));
+        assert!(begin(home).is_err());
+        begin(Origin::Session).ok().unwrap().succeeded();
+        assert!(begin(ANYWHERE).is_ok());
+        limits.forget(&name("Azure"));
+        assert!(begin(home).is_ok());
+        fail(&limits, Origin::Session, 10, at(0));
+        assert!(begin(Origin::Session).is_err());
+        begin(home).ok().unwrap().succeeded();
+        assert!(begin(Origin::Session).is_ok(), "the owner has logged in");
+    }
+
+    #[test]
+    fn a_few_newcomers_a_day_have_one_attempt_for_each_neighbourhood() {
+        let limits = limits();
+        // Each in a block of its own.
+        let newcomer = |number: u32, now| {
+            limits.begin(&name("azure"), Origin::Newcomer(IpAddr::V4(((number << 16) + 0x0A00_0001).into())), now)
+        };
+        fail(&limits, Origin::Anywhere(Some(ip("10.0.0.77"))), 10, at(0));
+        assert!(newcomer(0, at(0)).is_err(), "no newcomer");
+        drop(newcomer(1, at(0)));
+        newcomer(1, at(0)).ok().unwrap().failed(at(0));
+        assert_eq!(newcomer(1, at(0)).map(drop), Err(TooMany { retry_after: 86_400 }));
+        for number in 2..11 {
+            newcomer(number, at(0)).ok().unwrap().failed(at(0));
+        }
+        assert_eq!(newcomer(11, at(0)).map(drop), Err(TooMany { retry_after: 8_640 }));
+        newcomer(11, at(8_640)).ok().unwrap().succeeded();
+        assert!(limits.begin(&name("azure"), ANYWHERE, at(0)).is_ok());
+    }
+
+    #[test]
+    fn one_block_of_many_neighbourhoods_leaves_half_of_the_newcomers_attempts_to_others() {
+        for (mine, other) in [("2001:db8", "2001:db9::1"), ("198.51", "203.0.113.9")] {
+            let limits = limits();
+            let begin = |address: &str, now| limits.begin(&name("azure"), Origin::Newcomer(ip(address)), now);
+            let mut let_in = 0;
+            // Ten attempts at once and one every 2.4 h are what there is.
+            for number in 0..200 {
+                let address =
+                    if mine.contains(':') { format!("{mine}:{number}::1") } else { format!("{mine}.{number}.1") };
+                if let Ok(attempt) = begin(&address, at(number * 60)) {
+                    attempt.failed(at(number * 60));
+                    let_in += 1;
+                }
+            }
+            assert!((5..8).contains(&let_in), "{let_in}");
+            assert!(begin(other, at(200 * 60)).is_ok(), "{other}");
+        }
+    }
+
+    #[test]
+    fn attempts_that_are_being_checked_count_as_failed() {
+        let limits = limits();
+        let begin = || limits.begin(&name("azure"), ANYWHERE, at(0));
+        let pending: Vec<_> = (0..10).map(|_| begin().ok().unwrap()).collect();
+        assert!(begin().is_err());
+        drop(pending);
+        assert!(begin().is_ok());
+    }
+
+    #[test]
+    fn what_a_store_remembers_is_put_back() {
+        let limits = limits();
+        limits.restore(&name("azure"), 100, at(0));
+        assert!(limits.begin(&name("azure"), ANYWHERE, at(86_399)).is_err());
+        assert!(limits.begin(&name("azure"), ANYWHERE, at(86_400)).is_ok());
+        let newcomer = Origin::Newcomer(ip("203.0.113.9"));
+        assert!(limits.begin(&name("azure"), newcomer, at(8_639)).is_err(), "it may have failed before");
+        assert!(limits.begin(&name("azure"), newcomer, at(8_640)).is_ok());
+    }
+
+    #[test]
+    fn a_million_addresses_do_not_push_out_who_is_limited() {
+        let limits = limits();
+        let mine = Some(ip("203.0.113.9"));
+        for _ in 0..3 {
+            limits.admit(Call::LogIn, mine, at(0)).unwrap();
+        }
+        for address in 0..1_000_000_u32 {
+            let _ = limits.admit(Call::LogIn, Some(IpAddr::V4(address.into())), at(0));
+        }
+        assert!(limits.admit(Call::LogIn, mine, at(0)).is_err());
+        let mut places = 0;
+        lock(&limits.login).for_each(|_| places += 1);
+        assert!(places <= SETS * WAYS, "{places}");
+    }
+
+    #[test]
+    fn without_limits_everything_is_let_through() {
+        let policy = LimitsPolicy { enabled: false, ..limits().policy };
+        let limits = Limits::new(policy);
+        for _ in 0..1_000 {
+            limits.admit(Call::Register, None, at(0)).unwrap();
+        }
+        fail(&limits, ANYWHERE, 1_000, at(0));
+    }
+}

@@ -1,0 +1,168 @@
+//! The database as a file: copied, put back, checked, and rid of what is old.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+use crate::cli::context::{CommandError, Workplace};
+use crate::cli::output::pairs;
+use crate::cli::prompt;
+use crate::jobs::{prune_events, prune_sessions};
+use crate::passwords::is_well_formed;
+use crate::repository::sqlite::backup::{self, BackupError, CheckReport, Existing, Progress, Rules, Stop};
+use crate::repository::{Repository as _, RepositoryError};
+use crate::server::application::stop_signal;
+use crate::system::blocking;
+
+/// How often a spinner turns.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Copies the database to a file.
+///
+/// # Errors
+/// [`CommandError::Backup`], or another.
+pub async fn back_up(place: &mut Workplace, file: PathBuf, existing: Existing) -> Result<(), CommandError> {
+    let (database, target) = (place.config.database.path.clone(), file.clone());
+    let report = long(move |stop, progress| backup::back_up(&database, &target, existing, stop, progress)).await?;
+    place.tell(&as_json(&file, &report.check), || {
+        format!("The backup is whole and on the disk.\n{}", describe(&file, &report.check))
+    })
+}
+
+/// Puts a backup in the place of the database; asks first.
+///
+/// # Errors
+/// [`CommandError::Backup`], or another.
+pub async fn restore(place: &mut Workplace, file: PathBuf, yes: bool) -> Result<(), CommandError> {
+    let (database, rules) = (place.config.database.path.clone(), rules(place));
+    let question = format!("Put {} in the place of {}?", file.display(), database.display());
+    prompt::confirm(&question, yes)?;
+    let target = database.clone();
+    let report = long(move |stop, progress| backup::restore(&file, &target, &rules, stop, progress)).await?;
+    let mut told = as_json(&database, &report.check);
+    told.insert("kept".to_owned(), report.kept.as_deref().map(text).into());
+    place.tell(&told, || {
+        let kept = report.kept.as_ref().map_or_else(
+            || "There was no database before.\n".to_owned(),
+            |kept| pairs(&[("the database that was there is kept as", text(kept))]),
+        );
+        format!("The backup is in its place.\n{kept}{}", describe(&database, &report.check))
+    })
+}
+
+/// Reads all of a file, or of the database, and tells what it holds.
+///
+/// # Errors
+/// [`CommandError::Backup`], or another.
+pub async fn check(place: &mut Workplace, file: Option<PathBuf>) -> Result<(), CommandError> {
+    let file = file.unwrap_or_else(|| place.config.database.path.clone());
+    let path = file.clone();
+    let rules = rules(place);
+    let report = long(move |stop, progress| backup::check(&path, Some(&rules), stop, progress)).await?;
+    Ok(place.output.print(&as_json(&file, &report), || format!("It is whole.\n{}", describe(&file, &report)))?)
+}
+
+/// What every row is held against.
+fn rules(place: &Workplace) -> Rules {
+    Rules { now: place.clock.now(), is_hash: is_well_formed }
+}
+
+/// Forgets the sessions that have ended by themselves and the events that are too old or too many.
+///
+/// # Errors
+/// See [`CommandError`].
+pub async fn prune(place: &mut Workplace) -> Result<(), CommandError> {
+    let now = place.clock.now();
+    let repository = place.open(false)?;
+    let bar = ProgressBar::new_spinner().with_message("forgetting what is old");
+    bar.enable_steady_tick(TURN);
+    let work = async {
+        let sessions = prune_sessions(&repository, place.config.tokens.live_at(now)).await?;
+        Ok::<_, RepositoryError>((sessions, prune_events(&repository, place.config.events, now).await?))
+    };
+    let outcome = work.await;
+    bar.finish_and_clear();
+    repository.close().await.ok();
+    let (sessions, events) = outcome?;
+    place.tell(&json!({"sessions": sessions, "events": events}), || {
+        format!("Forgot {sessions} tokens that had ended and {events} old events.\n")
+    })
+}
+
+/// Does what takes long on a thread of its own, shows at a terminal how far it is, and has it stop when the process is
+/// told to, so that nothing unfinished is left behind.
+async fn long<T: Send + 'static>(
+    work: impl FnOnce(&Stop, &mut dyn FnMut(Progress)) -> Result<T, BackupError> + Send + 'static,
+) -> Result<T, CommandError> {
+    let stop = Stop::default();
+    let told = stop_signal().map_err(CommandError::Start)?;
+    let asked = stop.clone();
+    let working = blocking::run(move || {
+        let bar = ProgressBar::new(0).with_style(bar_style());
+        let outcome = work(&asked, &mut |progress| show(&bar, progress));
+        bar.finish_and_clear();
+        outcome
+    });
+    tokio::pin!(working);
+    let outcome = tokio::select! {
+        outcome = &mut working => outcome,
+        () = told => {
+            stop.ask();
+            working.await
+        }
+    };
+    Ok(outcome.map_err(|error| CommandError::Start(std::io::Error::other(error)))??)
+}
+
+fn bar_style() -> ProgressStyle {
+    ProgressStyle::with_template("copying {bar:40} {percent}%").unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    match progress {
+        Progress::Copying { done, of } => {
+            // It may have been checked before it is copied.
+            if bar.length() != Some(of) {
+                bar.disable_steady_tick();
+                bar.set_style(bar_style());
+                bar.set_length(of);
+            }
+            bar.set_position(done);
+        }
+        Progress::Checking => {
+            bar.set_style(ProgressStyle::default_spinner());
+            bar.set_message("checking");
+            bar.enable_steady_tick(TURN);
+        }
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// What a file holds, for programs.
+fn as_json(file: &Path, report: &CheckReport) -> Map<String, Value> {
+    let tables: Map<String, Value> =
+        report.tables.iter().map(|table| (table.name.clone(), table.rows.into())).collect();
+    let told = [
+        ("file", text(file).into()),
+        ("size", report.size().into()),
+        ("schema_version", report.schema_version.into()),
+        ("tables", tables.into()),
+    ];
+    told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The same for people.
+fn describe(file: &Path, report: &CheckReport) -> String {
+    let tables: Vec<String> = report.tables.iter().map(|table| format!("{} {}", table.rows, table.name)).collect();
+    pairs(&[
+        ("file", text(file)),
+        ("size", format!("{} bytes", report.size())),
+        ("schema version", report.schema_version.to_string()),
+        ("rows", tables.join(", ")),
+    ])
+}

@@ -1,0 +1,580 @@
+//! The command line: what can be said there, and who does it.
+
+use std::path::{Path, PathBuf};
+
+pub mod config;
+pub mod context;
+pub mod database;
+pub mod events;
+pub mod output;
+pub mod prompt;
+pub mod token;
+pub mod user;
+
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use crate::cli::context::{CommandError, Workplace};
+use crate::cli::output::{Form, Output};
+use crate::cli::token::Ended;
+use crate::cli::user::Right;
+use crate::config::{Config, ConfigError, Settings};
+use crate::domain::event::{EventKind, EventQuery};
+use crate::domain::rights::{Rights, SearchText, UserQuery};
+use crate::domain::session::SessionId;
+use crate::domain::user::Username;
+use crate::repository::sqlite::backup::Existing;
+use crate::system::clock::Clock;
+
+/// Accounts and revocable tokens for small apps: one binary, one SQLite file, no set-up.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    name = "authtokens",
+    max_term_width = 100,
+    after_help = "Without a command, authtokens serves. Every setting has a default; config.toml explains them all. The \
+        environment overrides the file: AUTHTOKENS__SERVER__LISTEN=127.0.0.1:9000 authtokens\n\n\
+        Try it:\n  authtokens &\n  curl -H 'Content-Type: application/json' \\\n    \
+        -d '{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}' \\\n    \
+        http://127.0.0.1:8000/api/register\n  authtokens user list\n\n\
+        The other commands work on the file itself, whether a server runs or not; it feels them with its next request.\n\n\
+        Exit codes: 0 done, or stopped as asked; 1 failed; 2 wrong usage or configuration; 130 interrupted at a question."
+)]
+pub struct Cli {
+    /// The configuration file; otherwise the one that `AUTHTOKENS_CONFIG` names, config.toml in the working folder,
+    /// or /etc/authtokens/config.toml
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The SQLite file that keeps the accounts
+    #[arg(long, value_name = "FILE", global = true)]
+    database: Option<String>,
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// The address and port to listen on; a port alone, as in :8001, is on 127.0.0.1, and port 0 lets the system choose
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API until told to stop (the default)
+    Serve(ServeArgs),
+    /// Make, list, change and delete accounts
+    #[command(subcommand)]
+    User(UserCommand),
+    /// List and end an account's tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// List what happened, newest first
+    Events {
+        /// Only what happened to this account
+        #[arg(long, value_name = "NAME", value_parser = username)]
+        user: Option<Username>,
+        /// Only what is of this kind
+        #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(EventKind::ALL.map(EventKind::name)))]
+        kind: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+        limit: u64,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Copy the database to a file, whether a server runs or not
+    #[command(
+        after_help = "The copy holds the database as of one moment and is checked before it takes its name. Its \
+        folder is as private as you make it; the file is readable by its owner only."
+    )]
+    Backup {
+        /// The file to be made
+        file: PathBuf,
+        /// Take the place of a file of this name
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Put a backup in the place of the database, with the server stopped
+    #[command(
+        after_help = "The database that was there is kept beside the new one. Tokens and passwords are then what \
+        they were in the backup. Without a terminal to ask at, it needs --yes."
+    )]
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Read all of the database or of a backup, and tell what it holds
+    Check {
+        /// The backup; without it, the database
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Forget tokens that have ended by themselves and old events, as a server does every hour
+    Prune {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print completions for a shell
+    #[command(after_help = "For example: authtokens completions bash > /etc/bash_completion.d/authtokens")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "For example: authtokens manual > /usr/local/share/man/man1/authtokens.1")]
+    Manual,
+}
+
+const PASSWORD_HELP: &str = "The password is asked for twice at a terminal, without showing it. Otherwise it is the first \
+    line of standard input, without its line ending and otherwise exactly as it is:\n\n  \
+    printf '%s\\n' \"$PASSWORD\" | authtokens user ...";
+
+#[derive(Subcommand)]
+enum UserCommand {
+    /// Make an account, and the database where there is none
+    #[command(after_help = PASSWORD_HELP)]
+    Create {
+        #[command(flatten)]
+        name: Name,
+        /// Let it see all accounts and help those without rights
+        #[arg(long)]
+        staff: bool,
+        /// Let it do everything
+        #[arg(long)]
+        superuser: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List accounts in the order of their names
+    List {
+        /// Only those with this text in their name, their first and last name or their address of mail, in whatever
+        /// case
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
+        /// Only those that can log in
+        #[arg(long, conflicts_with = "inactive")]
+        active: bool,
+        /// Only those that cannot log in
+        #[arg(long)]
+        inactive: bool,
+        /// Only staff
+        #[arg(long)]
+        staff: bool,
+        /// Only superusers
+        #[arg(long)]
+        superuser: bool,
+        /// At most so many; without it, all of them
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        limit: Option<u64>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show an account
+    Show {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Set an account's password, which ends its tokens
+    #[command(after_help = PASSWORD_HELP)]
+    SetPassword {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Let an account log in again
+    Activate {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Do not let an account log in any more, which ends its tokens
+    Deactivate {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Make an account staff, or a superuser
+    Promote {
+        #[command(flatten)]
+        name: Name,
+        /// A superuser, who may do everything; not staff
+        #[arg(long)]
+        superuser: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Make an account staff no more, or a superuser no more
+    Demote {
+        #[command(flatten)]
+        name: Name,
+        /// A superuser no more; whether it is staff stays as it is
+        #[arg(long)]
+        superuser: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Delete an account with its lists and its tokens, for good
+    #[command(after_help = "It asks first. Without a terminal to ask at, it needs --yes.")]
+    Delete {
+        #[command(flatten)]
+        name: Name,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    /// List an account's live tokens, newest first; the tokens themselves are not known
+    List {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// End one of an account's tokens, or all of them
+    // By itself it would name the choice first, which is understood only behind the name.
+    #[command(override_usage = "authtokens token revoke [OPTIONS] <NAME> <ID|--all>")]
+    Revoke {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Show every setting as it is in effect and where it was given, as a file that could be read back
+    Show {
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Args)]
+struct Name {
+    /// The account's name, in any case
+    #[arg(value_name = "NAME", value_parser = username)]
+    username: Username,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// Its id, as `token list` shows it
+    #[arg(value_parser = session_id)]
+    id: Option<SessionId>,
+    /// All of them
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Args)]
+struct Format {
+    /// Print JSON for programs, with the names of the HTTP API
+    #[arg(long)]
+    json: bool,
+}
+
+impl Format {
+    fn form(&self) -> Form {
+        if self.json { Form::Json } else { Form::Text }
+    }
+}
+
+fn username(text: &str) -> Result<Username, String> {
+    Username::parse(text).map_err(|invalid| format!("a name {}", invalid.rule))
+}
+
+fn session_id(text: &str) -> Result<SessionId, &'static str> {
+    SessionId::parse(text).ok_or("an id is 16 hex digits, as `authtokens token list` shows it")
+}
+
+impl Cli {
+    /// Does what was asked; `serve` serves.
+    ///
+    /// # Errors
+    /// [`CommandError`], a sentence with an exit code.
+    pub fn run(
+        mut self,
+        serve: impl FnOnce(&Config) -> Result<(), Box<dyn std::error::Error>>,
+    ) -> Result<(), CommandError> {
+        let command = match self.command.take() {
+            None => Command::Serve(ServeArgs { listen: None }),
+            Some(command) => command,
+        };
+        match command {
+            Command::Serve(args) => {
+                let listen = args.listen.or(self.serve.listen.take());
+                serve(&Config::from_settings(self.settings(listen)?)?).map_err(CommandError::Serve)
+            }
+            _ if self.serve.listen.is_some() => {
+                Self::command().error(ErrorKind::ArgumentConflict, "--listen is for serving").exit()
+            }
+            Command::Completions { shell } => print_bytes(&completions(shell)),
+            Command::Manual => print_bytes(&manual()?),
+            Command::Config(ConfigCommand::Show { format }) => {
+                let settings = self.settings(None)?;
+                let file = settings.file().map(Path::to_owned);
+                let (_, settings) = Config::explain(settings)?;
+                config::show(&mut Output::new(format.form()), file.as_deref(), &settings)
+            }
+            command => {
+                let place = |format: &Format| {
+                    let config = Config::from_settings(self.settings(None)?)?;
+                    Ok(Workplace { config, output: Output::new(format.form()), clock: Clock::system() })
+                };
+                context::run(command.run(place))
+            }
+        }
+    }
+
+    /// What the command line, the environment and the file say together.
+    fn settings(&self, listen: Option<String>) -> Result<Settings, ConfigError> {
+        let flags = [
+            listen.map(|value| ("--listen", "server", "listen", value)),
+            self.database.clone().map(|value| ("--database", "database", "path", value)),
+        ];
+        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        Settings::gather(self.config.as_deref(), variables, flags.into_iter().flatten())
+    }
+}
+
+impl Command {
+    async fn run(self, place: impl FnOnce(&Format) -> Result<Workplace, ConfigError>) -> Result<(), CommandError> {
+        match self {
+            Self::User(command) => command.run(place).await,
+            Self::Token(TokenCommand::List { name, format }) => token::list(&mut place(&format)?, &name.username).await,
+            Self::Token(TokenCommand::Revoke { name, which, format }) => {
+                let ended = which.id.map_or(Ended::All, Ended::One);
+                token::revoke(&mut place(&format)?, &name.username, ended).await
+            }
+            Self::Events { user, kind, limit, format } => {
+                let kind = kind.as_deref().and_then(EventKind::parse);
+                let query = EventQuery { username: user, kind, before: None, limit: 0 };
+                events::list(&mut place(&format)?, query, limit).await
+            }
+            Self::Backup { file, replace, format } => {
+                let existing = if replace { Existing::Replace } else { Existing::Refuse };
+                database::back_up(&mut place(&format)?, file, existing).await
+            }
+            Self::Restore { file, yes, format } => database::restore(&mut place(&format)?, file, yes).await,
+            Self::Check { file, format } => database::check(&mut place(&format)?, file).await,
+            Self::Prune { format } => database::prune(&mut place(&format)?).await,
+            Self::Serve(_) | Self::Config(_) | Self::Completions { .. } | Self::Manual => {
+                unreachable!("these need no workplace and are done by now")
+            }
+        }
+    }
+}
+
+impl UserCommand {
+    async fn run(self, place: impl FnOnce(&Format) -> Result<Workplace, ConfigError>) -> Result<(), CommandError> {
+        let right = |superuser| if superuser { Right::Superuser } else { Right::Staff };
+        match self {
+            Self::Create { name, staff, superuser, format } => {
+                let rights = Rights { is_staff: staff, is_superuser: superuser };
+                user::create(&mut place(&format)?, name.username, rights).await
+            }
+            Self::List { search, active, inactive, staff, superuser, limit, format } => {
+                let query = UserQuery {
+                    search: search.as_deref().map(SearchText::new),
+                    is_active: (active || inactive).then_some(active),
+                    is_staff: staff.then_some(true),
+                    is_superuser: superuser.then_some(true),
+                    ..UserQuery::default()
+                };
+                user::list(&mut place(&format)?, query, limit).await
+            }
+            Self::Show { name, format } => user::show(&mut place(&format)?, &name.username).await,
+            Self::SetPassword { name, format } => user::set_password(&mut place(&format)?, &name.username).await,
+            Self::Activate { name, format } => user::set_active(&mut place(&format)?, &name.username, true).await,
+            Self::Deactivate { name, format } => user::set_active(&mut place(&format)?, &name.username, false).await,
+            Self::Promote { name, superuser, format } => {
+                user::set_right(&mut place(&format)?, &name.username, right(superuser), true).await
+            }
+            Self::Demote { name, superuser, format } => {
+                user::set_right(&mut place(&format)?, &name.username, right(superuser), false).await
+            }
+            Self::Delete { name, yes, format } => user::delete(&mut place(&format)?, &name.username, yes).await,
+        }
+    }
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<(), CommandError> {
+    Ok(Output::new(Form::Text).print_bytes(bytes)?)
+}
+
+fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "authtokens", &mut script);
+    script
+}
+
+/// What the manual has behind the commands, in its own language.
+const SECTIONS: &str = r#".SH "EXIT STATUS"
+.TP
+.B 0
+It is done, or the server was stopped as asked.
+.TP
+.B 1
+It failed; standard error says why.
+.TP
+.B 2
+The usage or the configuration is wrong, or a question could not be asked; nothing was done.
+.TP
+.B 130
+It was interrupted at a question, and nothing was done.
+.SH ENVIRONMENT
+.TP
+.B AUTHTOKENS_CONFIG
+The configuration file, where
+.B \-\-config
+names none.
+.TP
+.BI AUTHTOKENS__ SECTION __ KEY
+A setting; it overrides the file. A list is written with commas.
+.TP
+.B RUST_LOG
+What the server logs: levels, also for single modules, such as
+.IR warn ,
+.I authtokens=debug
+or
+.IR authtokens::access=off .
+Without it, one line a request.
+.TP
+.BR NOTIFY_SOCKET ", " LISTEN_FDS ", " LISTEN_PID
+How systemd is told that the server is ready, and how it passes a port.
+.SH FILES
+.TP
+.I config.toml
+The configuration, in the working folder.
+.TP
+.I /etc/authtokens/config.toml
+The configuration, where there is none in the working folder.
+.TP
+.I data/authtokens.db
+The database, where
+.B \-\-database
+or [database] path says nothing else. Beside it, with names that start like its own, are SQLite's write\-ahead log and its
+index, and the locks of running programs.
+.TP
+.I data/backups
+The backups that a server makes by the clock, where [backup] folder says nothing else.
+.SH EXAMPLES
+Serve, and make an account over HTTP:
+.PP
+.RS 4
+.nf
+authtokens &
+curl \-H 'Content\-Type: application/json' \e
+    \-d '{"username": "AzureDiamond", "password": "hunter2"}' \e
+    http://127.0.0.1:8000/api/register
+.fi
+.RE
+.PP
+Make the first superuser, with a password that is asked for:
+.PP
+.RS 4
+.nf
+authtokens user create Admin \-\-superuser
+.fi
+.RE
+.PP
+End all tokens of an account:
+.PP
+.RS 4
+.nf
+authtokens token revoke AzureDiamond \-\-all
+.fi
+.RE
+.PP
+Copy the database beside a running server, and check the copy:
+.PP
+.RS 4
+.nf
+authtokens backup /var/backups/authtokens.db
+authtokens check /var/backups/authtokens.db
+.fi
+.RE
+.PP
+Listen on another port, by the environment:
+.PP
+.RS 4
+.nf
+AUTHTOKENS__SERVER__LISTEN=:9000 authtokens
+.fi
+.RE
+"#;
+
+/// One page for the program and all of its commands.
+fn manual() -> std::io::Result<Vec<u8>> {
+    let mut program = Cli::command();
+    program.build();
+    let mut page = Vec::new();
+    let man = Man::new(program.clone());
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    page.extend(b".SH COMMANDS\n");
+    for command in program.get_subcommands() {
+        describe(command, &mut page)?;
+    }
+    page.extend(SECTIONS.bytes());
+    man.render_version_section(&mut page)?;
+    Ok(page)
+}
+
+/// A command and those below it: what [`Man`] has as a page of its own, one heading deeper.
+fn describe(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+    if command.get_name() == "help" {
+        return Ok(());
+    }
+    if command.has_subcommands() {
+        return command.get_subcommands().try_for_each(|below| describe(below, page));
+    }
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
+    page.extend(format!(".SS \"{}\"\n", name.replace('-', "\\-")).into_bytes());
+    let man = Man::new(command.clone());
+    let mut sections = Vec::new();
+    man.render_description_section(&mut sections)?;
+    man.render_synopsis_section(&mut sections)?;
+    man.render_options_section(&mut sections)?;
+    man.render_extra_section(&mut sections)?;
+    for line in sections.split_inclusive(|byte| *byte == b'\n') {
+        // A heading would end the list of commands.
+        page.extend(if line.starts_with(b".SH ") { b".PP\n".as_slice() } else { line });
+    }
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! Accounts: made, listed, changed and deleted.
+
+use std::path;
+
+use crate::cli::context::{CommandError, Workplace, print_pages};
+use crate::cli::output::{pairs, printable};
+use crate::cli::prompt;
+use crate::domain::rights::{AccountChange, Actor, Rights, UserQuery};
+use crate::domain::user::{NewUser, Profile, User, Username};
+use crate::http::views::UserResponse;
+use crate::repository::sqlite::{OpenError, SqliteRepository};
+use crate::repository::{Repository as _, RepositoryError};
+
+/// Makes an account, and the database where there is none.
+///
+/// # Errors
+/// [`CommandError::Taken`], or another.
+pub async fn create(place: &mut Workplace, username: Username, rights: Rights) -> Result<(), CommandError> {
+    let name = username.as_str().to_owned();
+    // Before a password is typed twice for a name that is taken. A file is made only once there is something to keep.
+    let database = place.config.database.path.clone();
+    let missing = |source| OpenError::File { path: database.clone(), source };
+    let is_new = !database.try_exists().map_err(missing)?;
+    if !is_new {
+        let repository = place.open(false)?;
+        let found = repository.find_account(&Actor::CommandLine, &username).await;
+        place.close(&repository).await;
+        if found?.is_some() {
+            return Err(CommandError::Taken(name));
+        }
+    }
+    let password_hash = prompt::new_password(&place.config, &username).await?;
+    let repository = place.open(true)?;
+    let user = NewUser { username, password_hash, profile: Profile::default() };
+    let created = repository.create_account(user, rights, place.clock.now()).await;
+    place.close(&repository).await;
+    let created = created.map_err(|error| CommandError::of_account(&name, error))?;
+    // In full: a database is easily made in the wrong folder.
+    let place_of_it = if is_new {
+        format!(" in a new database at {}", path::absolute(&database).unwrap_or_else(|_| database.clone()).display())
+    } else {
+        String::new()
+    };
+    tell(place, created, |user| {
+        let text = format!("{} was made{place_of_it}; it {}.", user.username.as_str(), rights_of(user));
+        format!("{}\n", printable(&text))
+    })
+}
+
+/// Lists accounts in the order of their names, all of them where `limit` does not say how many.
+///
+/// # Errors
+/// See [`CommandError`].
+pub async fn list(place: &mut Workplace, mut query: UserQuery, limit: Option<u64>) -> Result<(), CommandError> {
+    let repository = place.open(false)?;
+    let list = place.output.list(["NAME", "ACTIVE", "RIGHTS", "LAST LOGIN", "EMAIL"]);
+    let page = async |size| {
+        query.limit = size;
+        let page = repository.list_accounts(&Actor::CommandLine, query.clone()).await?;
+        query.after = page.last().map(|user| user.username.clone());
+        Ok(page)
+    };
+    let outcome = print_pages(list, limit.unwrap_or(u64::MAX), page, row).await;
+    place.close(&repository).await;
+    outcome
+}
+
+fn row(user: User) -> (UserResponse, [String; 5]) {
+    let rights = match (user.is_staff, user.is_superuser) {
+        (false, false) => "",
+        (true, false) => "staff",
+        (false, true) => "superuser",
+        (true, true) => "staff, superuser",
+    };
+    let cells = [
+        user.username.as_str().to_owned(),
+        yes_or_no(user.is_active),
+        rights.to_owned(),
+        user.last_login.to_string(),
+        user.profile.email.clone(),
+    ];
+    (user.into(), cells)
+}
+
+/// Shows an account.
+///
+/// # Errors
+/// [`CommandError::NoAccount`], or another.
+pub async fn show(place: &mut Workplace, username: &Username) -> Result<(), CommandError> {
+    let repository = place.open(false)?;
+    let found = find(&repository, username).await;
+    place.close(&repository).await;
+    let user = found?;
+    let profile = user.profile.clone();
+    let text = pairs(&[
+        ("username", user.username.as_str().to_owned()),
+        ("first_name", profile.first_name),
+        ("last_name", profile.last_name),
+        ("email", profile.email),
+        ("is_active", yes_or_no(user.is_active)),
+        ("is_superuser", yes_or_no(user.is_superuser)),
+        ("is_staff", yes_or_no(user.is_staff)),
+        ("last_login", user.last_login.to_string()),
+        ("cellar", format!("{} items", user.cellar.len())),
+        ("wants", format!("{} items", user.wants.len())),
+        ("address", profile.address),
+        ("address2", profile.address2),
+        ("city", profile.city),
+        ("state", profile.state),
+        ("zipcode", profile.zipcode),
+        ("created", user.created.to_string()),
+        ("modified", user.modified.to_string()),
+        ("date_joined", user.date_joined.to_string()),
+    ]);
+    Ok(place.output.print(&UserResponse::from(user), || text)?)
+}
+
+/// Sets an account's password, which ends its sessions.
+///
+/// # Errors
+/// [`CommandError::NoAccount`], or another.
+pub async fn set_password(place: &mut Workplace, username: &Username) -> Result<(), CommandError> {
+    let repository = place.open(false)?;
+    let found = find(&repository, username).await;
+    place.close(&repository).await;
+    // Before a password is typed twice for nobody.
+    found?;
+    let hash = prompt::new_password(&place.config, username).await?;
+    let change = AccountChange { password_hash: Some(hash), ..AccountChange::default() };
+    change_account(place, username, change, |user| {
+        format!("{} has a new password, and its tokens have ended.\n", user.username.as_str())
+    })
+    .await
+}
+
+/// Lets an account be used, or not any more, which ends its sessions.
+///
+/// # Errors
+/// [`CommandError::LastSuperuser`], [`CommandError::NoAccount`], or another.
+pub async fn set_active(place: &mut Workplace, username: &Username, is_active: bool) -> Result<(), CommandError> {
+    let change = AccountChange { is_active: Some(is_active), ..AccountChange::default() };
+    change_account(place, username, change, |user| {
+        let now = if is_active { "can log in" } else { "cannot log in any more, and its tokens have ended" };
+        format!("{} {now}.\n", user.username.as_str())
+    })
+    .await
+}
+
+/// A right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// To see and help others.
+    Staff,
+    /// To do everything.
+    Superuser,
+}
+
+/// Gives a right or takes it.
+///
+/// # Errors
+/// [`CommandError::LastSuperuser`], [`CommandError::NoAccount`], or another.
+pub async fn set_right(
+    place: &mut Workplace,
+    username: &Username,
+    right: Right,
+    given: bool,
+) -> Result<(), CommandError> {
+    let change = match right {
+        Right::Staff => AccountChange { is_staff: Some(given), ..AccountChange::default() },
+        Right::Superuser => AccountChange { is_superuser: Some(given), ..AccountChange::default() },
+    };
+    // What is left is said too: an account that was both is still something.
+    change_account(place, username, change, |user| format!("{} {}.\n", user.username.as_str(), rights_of(user))).await
+}
+
+async fn change_account(
+    place: &mut Workplace,
+    username: &Username,
+    change: AccountChange,
+    text: impl FnOnce(&User) -> String,
+) -> Result<(), CommandError> {
+    let repository = place.open(false)?;
+    let changed = repository.change_account(&Actor::CommandLine, username, change, place.clock.now()).await;
+    place.close(&repository).await;
+    let changed = changed.map_err(|error| CommandError::of_account(username.as_str(), error))?;
+    tell(place, changed.ok_or_else(|| no_account(username))?, text)
+}
+
+/// Deletes an account with its lists and its sessions; asks first.
+///
+/// # Errors
+/// [`CommandError::LastSuperuser`], [`CommandError::NoAccount`], or another.
+pub async fn delete(place: &mut Workplace, username: &Username, yes: bool) -> Result<(), CommandError> {
+    let repository = place.open(false)?;
+    let found = find(&repository, username).await;
+    place.close(&repository).await;
+    let name = match found {
+        Ok(user) => user.username,
+        // What the service cannot read can still be deleted.
+        Err(CommandError::Repository(RepositoryError::Inconsistent(_))) if !repository.is_damaged() => username.clone(),
+        Err(error) => return Err(error),
+    };
+    let name = name.as_str().to_owned();
+    prompt::confirm(&format!("Delete {name} with its lists and its tokens, for good?"), yes)?;
+    let repository = place.open(false)?;
+    let deleted = repository.delete_account(&Actor::CommandLine, username, place.clock.now()).await;
+    place.close(&repository).await;
+    if !deleted.map_err(|error| CommandError::of_account(&name, error))? {
+        return Err(no_account(username));
+    }
+    place.tell(&serde_json::json!({"status": "success"}), || format!("{name} was deleted.\n"))
+}
+
+async fn find(repository: &SqliteRepository, username: &Username) -> Result<User, CommandError> {
+    repository.find_account(&Actor::CommandLine, username).await?.ok_or_else(|| no_account(username))
+}
+
+pub(crate) fn no_account(username: &Username) -> CommandError {
+    CommandError::NoAccount(username.as_str().to_owned())
+}
+
+fn tell(place: &mut Workplace, user: User, text: impl FnOnce(&User) -> String) -> Result<(), CommandError> {
+    let text = text(&user);
+    place.tell(&UserResponse::from(user), || text)
+}
+
+fn rights_of(user: &User) -> &'static str {
+    match (user.is_staff, user.is_superuser) {
+        (false, false) => "has no rights over others",
+        (true, false) => "is staff",
+        (false, true) => "is a superuser",
+        (true, true) => "is staff and a superuser",
+    }
+}
+
+fn yes_or_no(truth: bool) -> String {
+    if truth { "yes" } else { "no" }.to_owned()
+}

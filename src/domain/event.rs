@@ -1,0 +1,161 @@
+//! Security events: what happened to an account, when, by whom and from where.
+//!
+//! They are written in the transaction of what they tell of, so that neither is there without the other, and are never
+//! changed; the oldest are forgotten in time. None holds a secret: a session is named by its id, and what somebody typed
+//! for a name is kept only where it is an account's.
+
+use std::net::IpAddr;
+
+use crate::domain::user::Username;
+use crate::system::clock::Timestamp;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// The account was made by its owner.
+    Registered,
+    /// The account was made by the operator.
+    Created,
+    /// A session was opened.
+    LoggedIn,
+    /// A password was wrong, or there is no such account, or it may not be used.
+    LoginFailed,
+    /// The password that a session's holder gave again was wrong.
+    ReauthenticationFailed,
+    /// An attempt was refused because there had been too many.
+    Throttled,
+    /// A session was ended by its own token.
+    LoggedOut,
+    /// A session was ended by another of its account, or by staff.
+    SessionRevoked,
+    /// All sessions were ended.
+    AllSessionsRevoked,
+    /// The password was changed by its owner.
+    PasswordChanged,
+    /// The password was set by staff or the operator.
+    PasswordSet,
+    /// The account may be used again.
+    Activated,
+    /// The account may not be used any more.
+    Deactivated,
+    /// The account was given a right.
+    Promoted,
+    /// The account lost a right.
+    Demoted,
+    /// The account was deleted.
+    Deleted,
+}
+
+impl EventKind {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Registered,
+        Self::Created,
+        Self::LoggedIn,
+        Self::LoginFailed,
+        Self::ReauthenticationFailed,
+        Self::Throttled,
+        Self::LoggedOut,
+        Self::SessionRevoked,
+        Self::AllSessionsRevoked,
+        Self::PasswordChanged,
+        Self::PasswordSet,
+        Self::Activated,
+        Self::Deactivated,
+        Self::Promoted,
+        Self::Demoted,
+        Self::Deleted,
+    ];
+
+    /// The kind's name, as it is stored and shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Created => "created",
+            Self::LoggedIn => "logged_in",
+            Self::LoginFailed => "login_failed",
+            Self::ReauthenticationFailed => "reauthentication_failed",
+            Self::Throttled => "throttled",
+            Self::LoggedOut => "logged_out",
+            Self::SessionRevoked => "session_revoked",
+            Self::AllSessionsRevoked => "all_sessions_revoked",
+            Self::PasswordChanged => "password_changed",
+            Self::PasswordSet => "password_set",
+            Self::Activated => "activated",
+            Self::Deactivated => "deactivated",
+            Self::Promoted => "promoted",
+            Self::Demoted => "demoted",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// Reads a name, where it is one.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// An event as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its number: a later event has a greater one.
+    pub id: i64,
+    /// When it was.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+    /// The account's name; empty where no account has the name that was given.
+    pub username: String,
+    /// Who did it: a name, [`COMMAND_LINE`], or nothing where nobody has shown who they are.
+    pub actor: String,
+    /// Where it came from, where that is known.
+    pub ip: Option<IpAddr>,
+    /// What else there is to tell: a session's id, a right, a limit.
+    pub detail: String,
+}
+
+/// The actor of what was done by a command on the server itself. No account can have this name: it has a space.
+pub const COMMAND_LINE: &str = "command line";
+
+/// Which events are asked for: the newest first.
+#[derive(Clone, Debug)]
+pub struct EventQuery {
+    /// Only those of this account.
+    pub username: Option<Username>,
+    /// Only those of this kind.
+    pub kind: Option<EventKind>,
+    /// Only those older than the one with this number.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// An attempt that was refused. It changes nothing, so it is stored a moment later, many at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RefusedAttempt {
+    /// When it was.
+    pub at: Timestamp,
+    /// How it was refused.
+    pub kind: EventKind,
+    /// The name that was given, where one was.
+    pub username: Option<Username>,
+    /// Where it came from.
+    pub ip: Option<IpAddr>,
+    /// Which limit it met.
+    pub detail: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own_and_is_found_by_it() {
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::parse(kind.name()), Some(kind));
+        }
+        assert_eq!(EventKind::parse("anything"), None);
+    }
+}

@@ -1,0 +1,287 @@
+//! What staff may do to accounts, and who may do it.
+//!
+//! Staff (`is_staff`) see every account and its events; they deactivate, reset and log out accounts that have no rights
+//! themselves. Superusers (`is_superuser`) do that to every account, and also give and take rights and delete. Nobody
+//! does any of it to themselves, so nobody lifts themselves; the last active superuser stays. The operator at the
+//! server's own command line is bound only by the last of these.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use icu_normalizer::ComposingNormalizerBorrowed;
+
+use crate::domain::event::COMMAND_LINE;
+use crate::domain::session::Caller;
+use crate::domain::user::{PasswordHash, User, UserId, Username};
+
+/// In whose name something is asked for. A session's rights are looked up in the very transaction that uses them.
+#[derive(Clone, Copy)]
+pub enum Actor {
+    /// Whoever holds a token.
+    Session(Caller),
+    /// The operator, by a command on the server itself.
+    CommandLine,
+}
+
+impl Actor {
+    /// Where the request comes from, where that is known.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Session(caller) => caller.ip,
+            Self::CommandLine => None,
+        }
+    }
+}
+
+/// An actor whose rights are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acting {
+    /// Staff, or a superuser.
+    Staff {
+        /// Whose session it is.
+        user_id: UserId,
+        /// The account's name.
+        username: String,
+        /// Whether it is a superuser's.
+        is_superuser: bool,
+    },
+    /// The operator.
+    Operator,
+}
+
+/// The rights of an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// May see and help others.
+    pub is_staff: bool,
+    /// May do everything.
+    pub is_superuser: bool,
+}
+
+impl Rights {
+    /// Whether the account may do anything to others.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.is_staff || self.is_superuser
+    }
+}
+
+/// An account that something is to be done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Which.
+    pub user_id: UserId,
+    /// Its rights.
+    pub rights: Rights,
+    /// Whether it may be used.
+    pub is_active: bool,
+}
+
+impl Acting {
+    /// The name that the events give.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Staff { username, .. } => username,
+            Self::Operator => COMMAND_LINE,
+        }
+    }
+
+    /// Whether there is any account that this may be done to.
+    #[must_use]
+    pub fn may_ever(&self, deed: Deed) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Staff { is_superuser, .. } => deed == Deed::Manage || *is_superuser,
+        }
+    }
+
+    /// Whether this may be done to the account.
+    #[must_use]
+    pub fn may(&self, deed: Deed, target: &Target) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Staff { user_id, is_superuser, .. } => {
+                *user_id != target.user_id && (*is_superuser || (deed == Deed::Manage && !target.rights.any()))
+            }
+        }
+    }
+}
+
+/// What may be done to accounts, beside looking at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// To end its sessions, and change its password and state.
+    Manage,
+    /// To delete it, and change its rights.
+    Govern,
+}
+
+/// What is to be different about an account.
+#[derive(Clone, Default)]
+pub struct AccountChange {
+    /// Whether it may be used. Where not, its sessions end.
+    pub is_active: Option<bool>,
+    /// Whether it is staff.
+    pub is_staff: Option<bool>,
+    /// Whether it is a superuser.
+    pub is_superuser: Option<bool>,
+    /// The hash of a new password. Every session ends.
+    pub password_hash: Option<PasswordHash>,
+}
+
+impl AccountChange {
+    /// What it does to an account: to give or take a right is more than all else.
+    #[must_use]
+    pub fn deed(&self) -> Deed {
+        if self.is_staff.is_some() || self.is_superuser.is_some() { Deed::Govern } else { Deed::Manage }
+    }
+}
+
+/// Which accounts are asked for, in the order of their names without regard to case.
+#[derive(Clone, Debug, Default)]
+pub struct UserQuery {
+    /// Only those with this text in a name or the address of mail.
+    pub search: Option<SearchText>,
+    /// Only those that may be used, or only those that may not.
+    pub is_active: Option<bool>,
+    /// Only staff, or only others.
+    pub is_staff: Option<bool>,
+    /// Only superusers, or only others.
+    pub is_superuser: Option<bool>,
+    /// Only those behind this name.
+    pub after: Option<Username>,
+    /// At most so many.
+    pub limit: u32,
+    /// No more behind those whose lists together come to so many items, where it is said.
+    pub enough_items: Option<usize>,
+}
+
+/// A text that is searched for without regard to case, in whatever script.
+#[derive(Clone, Debug)]
+pub struct SearchText(String);
+
+impl SearchText {
+    /// To search for this text.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(fold(text))
+    }
+
+    /// The text with its case folded.
+    #[must_use]
+    pub fn as_folded(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a folded text stands in a text that is not.
+#[must_use]
+pub fn is_folded_in(folded: &str, text: &str) -> bool {
+    let Some(first) = folded.bytes().next() else { return true };
+    if !text.is_ascii() {
+        return fold(text).contains(folded);
+    }
+    // Nearly every text is, and needs no copy.
+    let is_here = |part: &[u8]| part[0].to_ascii_lowercase() == first && part.eq_ignore_ascii_case(folded.as_bytes());
+    text.as_bytes().windows(folded.len()).any(is_here)
+}
+
+/// Full case folding, near enough to Unicode's own: what differs in case alone comes to the same text, and `ß` to what
+/// `SS` does. All of the Turkish letters I, dotted or not, are one. An accent may be part of its letter or stand
+/// behind it (NFC).
+fn fold(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii() {
+            folded.push(c.to_ascii_lowercase());
+            continue;
+        }
+        // To and fro, for letters with several small or several large forms: ς and σ, ẞ and ß. Letter by letter, for
+        // the form that str::to_lowercase gives a sigma depends on where a word ends.
+        for c in c.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase) {
+            let is_dot_of_i = c == '\u{307}' && folded.ends_with('i');
+            if !is_dot_of_i {
+                folded.push(c);
+            }
+        }
+    }
+    match ComposingNormalizerBorrowed::new_nfc().normalize(&folded) {
+        Cow::Borrowed(_) => folded,
+        Cow::Owned(composed) => composed,
+    }
+}
+
+impl UserQuery {
+    /// Whether these are as many accounts as may be answered; there may be more behind them.
+    #[must_use]
+    pub fn is_full(&self, users: &[User]) -> bool {
+        let items = || users.iter().map(|user| user.cellar.len() + user.wants.len()).sum::<usize>();
+        users.len() >= self.limit as usize || self.enough_items.is_some_and(|enough| items() >= enough)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(id: i64, is_staff: bool, is_superuser: bool) -> Target {
+        Target { user_id: UserId(id), rights: Rights { is_staff, is_superuser }, is_active: true }
+    }
+
+    #[test]
+    fn a_text_is_found_without_regard_to_case_in_whatever_script() {
+        for (search, text) in [
+            ("özil", "Özil"),
+            ("ÖZIL", "Mesut Özil"),
+            ("straße", "STRASSE"),
+            ("strasse", "Große Straße"),
+            ("STRA\u{1e9e}E", "straße"),
+            ("ΓΙΏΡΓΟΣ", "Γιώργος"),
+            ("γιώργος", "ΓΙΏΡΓΟΣ"),
+            ("σας", "ΣΑΣΑ"),
+            ("istanbul", "İstanbul"),
+            ("İSTANBUL", "istanbul"),
+            ("ısparta", "Isparta"),
+            ("diyarbakir", "DİYARBAKIR"),
+            ("i\u{307}zmir", "İzmir"),
+            ("ЁЛКИН", "Ёлкин"),
+            ("o\u{308}zil", "Özil"),
+            ("özil", "O\u{308}ZIL"),
+            ("ΐ", "\u{3aa}\u{301}"),
+            ("ﬁ", "FI"),
+            ("ÅNGSTRÖM", "\u{212b}ngström"),
+            ("k", "\u{212a}elvin"),
+            ("山田", "山田太郎"),
+            ("a", "AÖ"),
+        ] {
+            assert!(is_folded_in(SearchText::new(search).as_folded(), text), "{search} in {text}");
+        }
+        for (search, text) in
+            [("ozil", "Özil"), ("özil", "Ozil"), ("%", "ö"), ("_", "ö"), ("özil", "Öz"), ("abc", "ab"), ("ß", "s")]
+        {
+            assert!(!is_folded_in(SearchText::new(search).as_folded(), text), "{search} in {text}");
+        }
+    }
+
+    #[test]
+    fn staff_manage_those_without_rights_superusers_all_and_nobody_themselves() {
+        let acting = |is_superuser| Acting::Staff { user_id: UserId(1), username: "s".to_owned(), is_superuser };
+        for (is_superuser, account, manage, govern) in [
+            (false, target(2, false, false), true, false),
+            (false, target(2, true, false), false, false),
+            (false, target(2, false, true), false, false),
+            (false, target(1, true, false), false, false),
+            (true, target(2, false, false), true, true),
+            (true, target(2, true, true), true, true),
+            (true, target(1, true, true), false, false),
+        ] {
+            assert_eq!(acting(is_superuser).may(Deed::Manage, &account), manage, "{is_superuser} {account:?}");
+            assert_eq!(acting(is_superuser).may(Deed::Govern, &account), govern, "{is_superuser} {account:?}");
+        }
+        assert!(Acting::Operator.may(Deed::Govern, &target(1, true, true)));
+        assert!(acting(false).may_ever(Deed::Manage) && !acting(false).may_ever(Deed::Govern));
+        assert!(acting(true).may_ever(Deed::Govern) && Acting::Operator.may_ever(Deed::Govern));
+    }
+}

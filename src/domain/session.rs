@@ -1,0 +1,189 @@
+//! Sessions: how long one lives, and what is told of it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::domain::token::TokenDigest;
+use crate::domain::user::UserId;
+use crate::system::clock::Timestamp;
+
+/// How long a session lives and how many an account may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionPolicy {
+    /// How long from its login; `None` is for ever.
+    pub lifetime: Option<Duration>,
+    /// How long from its last use; `None` is for ever.
+    pub idle_timeout: Option<Duration>,
+    /// How many an account has at once; the one that was used least recently makes room.
+    pub max_per_user: u32,
+}
+
+impl SessionPolicy {
+    /// How high [`SessionPolicy::max_per_user`] may be set.
+    pub const HIGHEST_MAX_PER_USER: usize = 10_000;
+
+    /// How old the stored time of a session's last use may be.
+    pub const USE_IS_STORED_EVERY: Duration = Duration::from_secs(60);
+
+    /// What a session must satisfy to be live at `now`.
+    #[must_use]
+    pub fn live_at(&self, now: Timestamp) -> Liveness {
+        let since = |time: Option<Duration>| time.map_or(Timestamp::MIN, |time| now.minus(time));
+        // The store may not know of the last minute's use: nobody is to lose a session for that.
+        let idle_timeout = self.idle_timeout.map(|time| time + Self::USE_IS_STORED_EVERY);
+        Liveness { created_after: since(self.lifetime), used_after: since(idle_timeout) }
+    }
+
+    /// When a session ends by itself, if it is not used again.
+    #[must_use]
+    pub fn expires(&self, created: Timestamp, last_used: Timestamp) -> Option<Timestamp> {
+        let by_age = self.lifetime.map(|time| created.plus(time));
+        let by_rest = self.idle_timeout.map(|time| last_used.plus(time));
+        by_age.into_iter().chain(by_rest).min()
+    }
+}
+
+/// What a session must satisfy to be live: made after the one moment and used after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// A session made at this moment or before has ended by its age.
+    pub created_after: Timestamp,
+    /// A session last used at this moment or before has ended by its rest.
+    pub used_after: Timestamp,
+}
+
+/// Who asks: the token that a request presents, and what its session must satisfy. The store looks at it again in the
+/// very transaction that serves the request, so that nothing is done for a session that has just ended.
+#[derive(Clone, Copy)]
+pub struct Caller {
+    /// The digest of the presented token.
+    pub digest: TokenDigest,
+    /// What its session must satisfy.
+    pub live: Liveness,
+    /// Where the request comes from, where that is known.
+    pub ip: Option<IpAddr>,
+}
+
+/// A session to be opened: the digest of its token, and where the login came from.
+#[derive(Clone)]
+pub struct NewSession {
+    /// The digest of the new token.
+    pub digest: TokenDigest,
+    /// What the client says it is.
+    pub user_agent: UserAgent,
+    /// The client's address, where it is known.
+    pub ip: Option<IpAddr>,
+}
+
+/// A client's `User-Agent`, safe to store and to show: at most 256 characters, none of them a control character.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserAgent(String);
+
+impl UserAgent {
+    /// How many characters are kept.
+    pub const MAX_CHARS: usize = 256;
+
+    /// Keeps what may be kept of the header's text.
+    #[must_use]
+    pub fn from_header(text: &str) -> Self {
+        Self(text.chars().filter(|c| !c.is_control()).take(Self::MAX_CHARS).collect())
+    }
+
+    /// Takes the text back from a store.
+    #[must_use]
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text that is kept.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A live session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Whose it is.
+    pub user_id: UserId,
+    /// When it was last seen in use; up to a minute ago where it is in constant use.
+    pub last_used: Timestamp,
+}
+
+/// A session as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionDetails {
+    /// Its name among its owner's.
+    pub id: SessionId,
+    /// When its login was.
+    pub created: Timestamp,
+    /// When it was last seen in use.
+    pub last_used: Timestamp,
+    /// What the client said it was.
+    pub user_agent: UserAgent,
+    /// Where the login came from.
+    pub ip: Option<IpAddr>,
+}
+
+/// A session's name among its owner's: the first 16 hex digits of its token's digest. It opens nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionId(String);
+
+impl SessionId {
+    const DIGITS: usize = 16;
+
+    /// The name of a token's session.
+    #[must_use]
+    pub fn of(digest: &TokenDigest) -> Self {
+        Self(crate::domain::token::hex(&digest.as_bytes()[..Self::DIGITS / 2]))
+    }
+
+    /// Reads a name, where it is one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_id = text.len() == Self::DIGITS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        is_id.then(|| Self(text.to_owned()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
+    }
+
+    #[test]
+    fn a_session_ends_by_its_age_or_by_its_rest_whichever_comes_first() {
+        let policy = SessionPolicy { lifetime: Some(DAY * 365), idle_timeout: Some(DAY * 30), max_per_user: 100 };
+        let created = at(0);
+        assert_eq!(policy.expires(created, created), Some(created.plus(DAY * 30)));
+        assert_eq!(policy.expires(created, created.plus(DAY * 360)), Some(created.plus(DAY * 365)));
+        let live = policy.live_at(created.plus(DAY * 30 + SessionPolicy::USE_IS_STORED_EVERY));
+        assert_eq!(live.used_after, created, "used at this moment or before: over");
+    }
+
+    #[test]
+    fn a_user_agent_is_cut_at_256_characters_and_loses_its_control_characters() {
+        assert_eq!(UserAgent::from_header("a\u{1b}[31mb\u{85}c\td").as_str(), "a[31mbcd");
+        assert_eq!(UserAgent::from_header(&"ü".repeat(300)).as_str().chars().count(), 256);
+    }
+
+    #[test]
+    fn a_session_that_never_ends_has_no_end() {
+        let policy = SessionPolicy { lifetime: None, idle_timeout: None, max_per_user: 100 };
+        assert_eq!(policy.expires(at(0), at(0)), None);
+        let live = policy.live_at(at(0));
+        assert_eq!((live.created_after, live.used_after), (Timestamp::MIN, Timestamp::MIN));
+    }
+}

@@ -1,0 +1,133 @@
+//! `GET /api/events` and `GET /api/user/events`: what happened, for staff and for the account's owner.
+
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::event::{Event, EventKind, EventQuery};
+use crate::domain::rights::{Actor, Deed};
+use crate::domain::user::Username;
+use crate::http::error::ApiError;
+use crate::http::extract::caller::Authenticated;
+use crate::http::extract::query::{Query, UnreadQuery};
+use crate::http::routes::respond;
+use crate::http::views::ErrorResponse;
+use crate::repository::Repository;
+
+/// A security event.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventShape {
+    /// Its number; a later event has a greater one.
+    #[schema(example = 4711)]
+    id: i64,
+    #[schema(example = "2015-01-04T22:51:35.144Z", format = DateTime)]
+    at: String,
+    /// What happened.
+    #[schema(example = "logged_in")]
+    kind: &'static str,
+    /// The account's name; `null` where no account has the name that was given.
+    #[schema(example = "AzureDiamond", required)]
+    username: Option<String>,
+    /// Who did it; `null` where nobody has shown who they are.
+    #[schema(example = "AzureDiamond", required)]
+    actor: Option<String>,
+    /// Where it came from; `null` where that is not known or not told.
+    #[schema(example = "203.0.113.9", required)]
+    ip: Option<String>,
+    /// A session's id, a right, a limit, or nothing.
+    #[schema(example = "5f0c1d3a9b7e2468")]
+    detail: String,
+}
+
+impl From<Event> for EventShape {
+    fn from(event: Event) -> Self {
+        let named = |name: String| Some(name).filter(|name| !name.is_empty());
+        Self {
+            id: event.id,
+            at: event.at.to_string(),
+            kind: event.kind.name(),
+            username: named(event.username),
+            actor: named(event.actor),
+            ip: event.ip.map(|ip| ip.to_string()),
+            detail: event.detail,
+        }
+    }
+}
+
+/// The caller's own events, newest first
+#[utoipa::path(
+    get, path = "/api/user/events", operation_id = "list_own_events", tag = "user", security(("Token" = [])),
+    params(
+        ("kind" = Option<String>, Query, description = "Only those of this kind", example = "logged_in"),
+        ("before" = Option<i64>, Query, description = "Only those older than the one with this number"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 1 to 100; 50 where it is not said"),
+    ),
+    responses(
+        (status = 200, description = "A page; `Link` says where the next one is", body = [EventShape]),
+        (status = 400, description = "A parameter cannot be", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: limit must be a whole number from 1 to 100"})),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+    ),
+)]
+pub(crate) async fn list_own(
+    Authenticated(caller): Authenticated,
+    query: UnreadQuery,
+    repository: web::Data<dyn Repository>,
+) -> Result<HttpResponse, ApiError> {
+    let mut query = query.read()?;
+    let asked = read(&mut query, None)?;
+    let events = repository.list_own_events(&caller, asked.clone()).await?;
+    page(&query, &asked, events)
+}
+
+/// Everyone's events, newest first
+#[utoipa::path(
+    get, path = "/api/events", operation_id = "list_events", tag = "staff", security(("Token" = [])),
+    params(
+        ("username" = Option<String>, Query, description = "Only those of this account", example = "AzureDiamond"),
+        ("kind" = Option<String>, Query, description = "Only those of this kind", example = "login_failed"),
+        ("before" = Option<i64>, Query, description = "Only those older than the one with this number"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 1 to 100; 50 where it is not said"),
+    ),
+    responses(
+        (status = 200, description = "A page; `Link` says where the next one is", body = [EventShape]),
+        (status = 400, description = "A parameter cannot be", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: limit must be a whole number from 1 to 100"})),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 403, description = "The caller is no staff", body = ErrorResponse),
+    ),
+)]
+pub(crate) async fn list(
+    Authenticated(caller): Authenticated,
+    query: UnreadQuery,
+    repository: web::Data<dyn Repository>,
+) -> Result<HttpResponse, ApiError> {
+    repository.check_rights(&Actor::Session(caller), Deed::Manage, None).await?;
+    let mut query = query.read()?;
+    let username = query.take("username", "a name", |text| Username::parse(text).ok())?;
+    let asked = read(&mut query, username)?;
+    let events = repository.list_events(&Actor::Session(caller), asked.clone()).await?;
+    page(&query, &asked, events)
+}
+
+fn read(query: &mut Query, username: Option<Username>) -> Result<EventQuery, ApiError> {
+    let asked = EventQuery {
+        username,
+        kind: query.take("kind", "the name of a kind of event", EventKind::parse)?,
+        before: query.take("before", "an event's number", |text| text.parse().ok())?,
+        limit: query.take_limit()?,
+    };
+    query.refuse_the_rest()?;
+    Ok(asked)
+}
+
+fn page(query: &Query, asked: &EventQuery, events: Vec<Event>) -> Result<HttpResponse, ApiError> {
+    let next = events.get(asked.limit as usize - 1).map(|event| event.id.to_string());
+    let shapes: Vec<_> = events.into_iter().map(EventShape::from).collect();
+    let mut response = respond(HttpResponse::Ok(), &shapes)?;
+    if let Some(next) = next {
+        query.link_next(&mut response, "before", &next);
+    }
+    Ok(response)
+}

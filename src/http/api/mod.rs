@@ -1,0 +1,13 @@
+//! The handlers, a file a resource.
+
+pub(crate) mod account;
+pub(crate) mod events;
+pub(crate) mod health;
+pub(crate) mod index;
+pub(crate) mod items;
+pub(crate) mod sessions;
+pub(crate) mod staff;
+pub(crate) mod user;
+
+pub use health::Readiness;
+pub use items::MaxItems;

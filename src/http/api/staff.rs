@@ -1,0 +1,314 @@
+//! `/api/users`: other people's accounts, for staff. Who may do what is decided by the store, in the transaction that does
+//! it; see [`crate::domain::rights`].
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::accounts::throttle::limits::Call;
+use crate::domain::rights::{AccountChange, Actor, Deed, SearchText, UserQuery};
+use crate::domain::session::{SessionId, SessionPolicy};
+use crate::domain::user::Username;
+use crate::http::api::sessions::SessionShape;
+use crate::http::error::ApiError;
+use crate::http::extract::body::UnreadBody;
+use crate::http::extract::caller::Authenticated;
+use crate::http::extract::client::Client;
+use crate::http::extract::query::UnreadQuery;
+use crate::http::json::{Request, Value};
+use crate::http::login_throttle::Gate;
+use crate::http::routes::respond;
+use crate::http::views::{ErrorResponse, StatusResponse, UserResponse};
+use crate::passwords::{PasswordPolicy, Passwords, PlainPassword};
+use crate::repository::Repository;
+use crate::system::clock::Clock;
+
+/// Clients drop a segment `.` from a path. To end the sessions of an account called `.` must not delete this one.
+const AMBIGUOUS: &str = "tokens";
+
+/// How long a search may be.
+const MAX_SEARCH: usize = 100;
+
+/// After how many list items a page of accounts ends: they come to about a mebibyte. Whoever reads a page holds a
+/// connection to the file meanwhile, and all of it is in memory once.
+const ENOUGH_ITEMS: usize = 64 * 1024;
+
+/// Accounts, in the order of their names
+#[utoipa::path(
+    get, path = "/api/users", operation_id = "list_users", tag = "staff", security(("Token" = [])),
+    params(
+        ("search" = Option<String>, Query, description = "Only those with this text in their name, their first and last name or their address of mail, without regard to case in any script; accents count"),
+        ("is_active" = Option<bool>, Query, description = "Only those that may be used, or only those that may not"),
+        ("is_staff" = Option<bool>, Query, description = "Only staff, or only others"),
+        ("is_superuser" = Option<bool>, Query, description = "Only superusers, or only others"),
+        ("after" = Option<String>, Query, description = "Only those behind this name"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many at most, 1 to 100; 50 where it is not said"),
+    ),
+    responses(
+        (status = 200, description = "A page; `Link` says where the next one is. It ends sooner once its lists come to 65,536 items", body = [UserResponse]),
+        (status = 400, description = "A parameter cannot be", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: is_active must be true or false"})),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 403, description = "The caller is no staff", body = ErrorResponse),
+    ),
+)]
+pub(crate) async fn list(
+    Authenticated(caller): Authenticated,
+    query: UnreadQuery,
+    repository: web::Data<dyn Repository>,
+) -> Result<HttpResponse, ApiError> {
+    repository.check_rights(&Actor::Session(caller), Deed::Manage, None).await?;
+    let mut query = query.read()?;
+    // No name and no address has a control character, and a store may take one for the text's end.
+    let is_text = |text: &str| (1..=MAX_SEARCH).contains(&text.chars().count()) && !text.contains(char::is_control);
+    let asked = UserQuery {
+        search: query.take("search", &format!("1 to {MAX_SEARCH} printable characters"), |text| {
+            is_text(text).then(|| SearchText::new(text))
+        })?,
+        is_active: query.take_boolean("is_active")?,
+        is_staff: query.take_boolean("is_staff")?,
+        is_superuser: query.take_boolean("is_superuser")?,
+        after: query.take("after", "a name", |text| Username::parse(text).ok())?,
+        limit: query.take_limit()?,
+        enough_items: Some(ENOUGH_ITEMS),
+    };
+    query.refuse_the_rest()?;
+    let users = repository.list_accounts(&Actor::Session(caller), asked.clone()).await?;
+    let next = users.last().filter(|_| asked.is_full(&users)).map(|user| user.username.key());
+    let shapes: Vec<_> = users.into_iter().map(UserResponse::from).collect();
+    let mut response = respond(HttpResponse::Ok(), &shapes)?;
+    if let Some(next) = next {
+        query.link_next(&mut response, "after", &next);
+    }
+    Ok(response)
+}
+
+/// An account
+#[utoipa::path(
+    get, path = "/api/users/{username}", operation_id = "find_account", tag = "staff", security(("Token" = [])),
+    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    responses(
+        (status = 200, description = "The account", body = UserResponse),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 403, description = "The caller is no staff", body = ErrorResponse),
+        (status = 404, description = "There is no account of this name", body = ErrorResponse),
+    ),
+)]
+pub(crate) async fn show(
+    Authenticated(caller): Authenticated,
+    username: web::Path<String>,
+    repository: web::Data<dyn Repository>,
+) -> Result<HttpResponse, ApiError> {
+    let actor = Actor::Session(caller);
+    let username = parse(&username, &actor, &repository).await?;
+    let user = repository.find_account(&actor, &username).await?.ok_or(ApiError::NotFound)?;
+    respond(HttpResponse::Ok(), &UserResponse::from(user))
+}
+
+/// What is to be different about an account.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct AccountRequest {
+    /// Whether it may be used. Where not, its tokens end.
+    #[schema(value_type = Option<bool>, nullable = false)]
+    is_active: Option<Value>,
+    /// Superusers only: whether it is staff.
+    #[schema(value_type = Option<bool>, nullable = false)]
+    is_staff: Option<Value>,
+    /// Superusers only: whether it is a superuser.
+    #[schema(value_type = Option<bool>, nullable = false)]
+    is_superuser: Option<Value>,
+    /// A new password. Its tokens end.
+    #[schema(value_type = Option<String>, nullable = false, min_length = 1)]
+    password: Option<Value>,
+}
+
+impl Request for AccountRequest {
+    fn refuse(_: &str) -> Option<String> {
+        Some("only is_active, is_staff, is_superuser and password can be set here".to_owned())
+    }
+}
+
+/// Deactivate, activate, promote or demote an account, or set its password
+#[utoipa::path(
+    patch, path = "/api/users/{username}", operation_id = "change_account", tag = "staff", security(("Token" = [])),
+    request_body(content = AccountRequest, example = json!({"is_active": true})),
+    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    responses(
+        (status = 200, description = "The account with all of the changes", body = UserResponse),
+        (status = 400, description = "A field breaks its rule or may not be set here; nothing is changed", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: is_active must be true or false"})),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 403, description = "The caller may not do this to this account, or is the account", body = ErrorResponse),
+        (status = 404, description = "There is no account of this name", body = ErrorResponse),
+        (status = 409, description = "It is the last superuser", body = ErrorResponse),
+        (status = 429, description = "Too many passwords from this address; `Retry-After` says when to try again", body = ErrorResponse),
+    ),
+)]
+#[expect(clippy::too_many_arguments, reason = "the framework hands a handler its parts one by one")]
+pub(crate) async fn change(
+    Authenticated(caller): Authenticated,
+    username: web::Path<String>,
+    body: UnreadBody,
+    client: Client,
+    repository: web::Data<dyn Repository>,
+    passwords: web::Data<Passwords>,
+    policy: web::Data<PasswordPolicy>,
+    gate: web::Data<Gate>,
+    clock: web::Data<Clock>,
+) -> Result<HttpResponse, ApiError> {
+    let actor = Actor::Session(caller);
+    let username = parse(&username, &actor, &repository).await?;
+    // Before the body is read, and what it asks for before its values are looked at or a password is hashed.
+    let is_there = repository.check_rights(&actor, Deed::Manage, Some(&username)).await?;
+    let body: AccountRequest = body.read_with_password().await?;
+    if body.is_staff.is_some() || body.is_superuser.is_some() {
+        repository.check_rights(&actor, Deed::Govern, Some(&username)).await?;
+    }
+    let boolean = |value: Option<Value>, field| value.map(|value| value.boolean(field)).transpose();
+    let mut change = AccountChange {
+        is_active: boolean(body.is_active, "is_active")?,
+        is_staff: boolean(body.is_staff, "is_staff")?,
+        is_superuser: boolean(body.is_superuser, "is_superuser")?,
+        password_hash: None,
+    };
+    let password = body.password.map(|password| password.string("password")).transpose()?;
+    let password = password.map(|text| PlainPassword::parse("password", text)).transpose()?;
+    if !is_there {
+        return Err(ApiError::NotFound);
+    }
+    let is_reset = password.is_some();
+    if let Some(password) = password {
+        policy.check("password", &password)?;
+        gate.admit(Call::LogIn, client.ip)?.spend();
+        change.password_hash = Some(passwords.hash(password, client.gone()).await?);
+    }
+    let changed = repository.change_account(&actor, &username, change, clock.now()).await?;
+    if is_reset {
+        gate.forget(&username);
+    }
+    respond(HttpResponse::Ok(), &UserResponse::from(changed.ok_or(ApiError::NotFound)?))
+}
+
+/// Delete an account, its lists and its tokens
+#[utoipa::path(
+    delete, path = "/api/users/{username}", operation_id = "delete_account", tag = "staff", security(("Token" = [])),
+    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    responses(
+        (status = 200, description = "All of it is gone", body = StatusResponse),
+        (status = 400, description = "It is called `tokens`: such an account is deleted at the command line", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: an account of this name is deleted at the command line"})),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 403, description = "The caller is no superuser, or is the account", body = ErrorResponse),
+        (status = 404, description = "There is no account of this name", body = ErrorResponse),
+        (status = 409, description = "It is the last superuser", body = ErrorResponse),
+    ),
+)]
+pub(crate) async fn delete(
+    Authenticated(caller): Authenticated,
+    username: web::Path<String>,
+    repository: web::Data<dyn Repository>,
+    clock: web::Data<Clock>,
+) -> Result<HttpResponse, ApiError> {
+    let actor = Actor::Session(caller);
+    // Whether there is such an account, or could be, is not shown to whoever may delete none.
+    repository.check_rights(&actor, Deed::Govern, None).await?;
+    let username = parse(&username, &actor, &repository).await?;
+    if username.key() == AMBIGUOUS {
+        return Err(ApiError::InvalidData("an account of this name is deleted at the command line".to_owned()));
+    }
+    if !repository.delete_account(&actor, &username, clock.now()).await? {
+        return Err(ApiError::NotFound);
+    }
+    respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
+}
+
+/// An account's sessions, newest first
+#[utoipa::path(
+    get, path = "/api/users/{username}/tokens", operation_id = "list_account_sessions", tag = "staff", security(("Token" = [])),
+    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    responses(
+        (status = 200, description = "The live ones", body = [SessionShape]),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 403, description = "The caller is no staff", body = ErrorResponse),
+        (status = 404, description = "There is no account of this name", body = ErrorResponse),
+    ),
+)]
+pub(crate) async fn list_sessions(
+    Authenticated(caller): Authenticated,
+    username: web::Path<String>,
+    repository: web::Data<dyn Repository>,
+    policy: web::Data<SessionPolicy>,
+) -> Result<HttpResponse, ApiError> {
+    let actor = Actor::Session(caller);
+    let username = parse(&username, &actor, &repository).await?;
+    let sessions = repository.list_account_sessions(&actor, &username, caller.live).await?.ok_or(ApiError::NotFound)?;
+    let sessions: Vec<_> = sessions.iter().map(|session| SessionShape::new(session, Some(&caller), &policy)).collect();
+    respond(HttpResponse::Ok(), &sessions)
+}
+
+/// End all of an account's sessions
+#[utoipa::path(
+    delete, path = "/api/users/{username}/tokens", operation_id = "end_account_sessions", tag = "staff", security(("Token" = [])),
+    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    responses(
+        (status = 200, description = "All of them are over", body = StatusResponse),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 403, description = "The caller may not do this to this account, or is the account", body = ErrorResponse),
+        (status = 404, description = "There is no account of this name", body = ErrorResponse),
+    ),
+)]
+pub(crate) async fn end_sessions(
+    Authenticated(caller): Authenticated,
+    username: web::Path<String>,
+    repository: web::Data<dyn Repository>,
+    clock: web::Data<Clock>,
+) -> Result<HttpResponse, ApiError> {
+    let actor = Actor::Session(caller);
+    let username = parse(&username, &actor, &repository).await?;
+    let ended = repository.revoke_account_sessions(&actor, &username, None, caller.live, clock.now()).await?;
+    ended.ok_or(ApiError::NotFound)?;
+    respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
+}
+
+/// End one of an account's sessions
+#[utoipa::path(
+    delete, path = "/api/users/{username}/tokens/{id}", operation_id = "end_account_session", tag = "staff", security(("Token" = [])),
+    params(
+        ("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond"),
+        ("id" = String, Path, description = "The session's `id`", example = "5f0c1d3a9b7e2468"),
+    ),
+    responses(
+        (status = 200, description = "It is over", body = StatusResponse),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 403, description = "The caller may not do this to this account, or is the account", body = ErrorResponse),
+        (status = 404, description = "There is no account of this name, or it has no session of this one", body = ErrorResponse),
+    ),
+)]
+pub(crate) async fn end_session(
+    Authenticated(caller): Authenticated,
+    path: web::Path<(String, String)>,
+    repository: web::Data<dyn Repository>,
+    clock: web::Data<Clock>,
+) -> Result<HttpResponse, ApiError> {
+    let (username, id) = path.into_inner();
+    let actor = Actor::Session(caller);
+    let username = parse(&username, &actor, &repository).await?;
+    let Some(id) = SessionId::parse(&id) else {
+        repository.check_rights(&actor, Deed::Manage, Some(&username)).await?;
+        return Err(ApiError::NotFound);
+    };
+    let ended = repository.revoke_account_sessions(&actor, &username, Some(id), caller.live, clock.now()).await?;
+    if ended.unwrap_or_default() == 0 {
+        return Err(ApiError::NotFound);
+    }
+    respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
+}
+
+/// The name in a path. Whoever has no right over others is told so whatever the name.
+async fn parse(text: &str, actor: &Actor, repository: &web::Data<dyn Repository>) -> Result<Username, ApiError> {
+    if let Ok(username) = Username::parse(text) {
+        return Ok(username);
+    }
+    repository.check_rights(actor, Deed::Manage, None).await?;
+    Err(ApiError::NotFound)
+}

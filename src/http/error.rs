@@ -1,0 +1,212 @@
+//! Errors as a client sees them: the only mapping from what went wrong to an HTTP response.
+//!
+//! Every body is an object with the single attribute `error`, a sentence for a person. It never repeats what was
+//! submitted and says nothing of the inside; what an operator needs goes to the log, once, under the request's id.
+
+use std::error::Error;
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use bytesize::ByteSize;
+use serde::Serialize;
+
+use crate::domain::field::InvalidField;
+use crate::http::json::{self, Malformed};
+use crate::passwords::PasswordError;
+use crate::passwords::threads::HashingError;
+use crate::repository::{RepositoryError, UniqueField};
+
+/// Everything that a request may fail with.
+#[derive(Debug)]
+pub enum ApiError {
+    /// What was submitted cannot be taken. The sentence goes behind `Invalid Data: `.
+    InvalidData(String),
+    /// No live session belongs to what was presented, or nothing was.
+    Unauthorized,
+    /// The name and the password do not open an account; which of the two is wrong is not said.
+    LoginFailed,
+    /// The session is good, and may not do this.
+    Forbidden,
+    /// It would leave no superuser who could undo it.
+    LastSuperuser,
+    /// There were too many attempts.
+    TooManyRequests {
+        /// When to try again, in seconds.
+        retry_after: u64,
+    },
+    /// There is nothing at this path.
+    NotFound,
+    /// Something else can be done at this path.
+    MethodNotAllowed {
+        /// What can: the value of `Allow`.
+        allow: &'static str,
+    },
+    /// The body did not come in time.
+    BodyTimeout,
+    /// The body is larger than the limit.
+    BodyTooLarge {
+        /// The limit.
+        limit: ByteSize,
+    },
+    /// The body is not JSON by its content type, or is compressed.
+    UnsupportedMediaType {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The framework refused the request by itself.
+    Framework(StatusCode),
+    /// The service, or a part that it needs, cannot do this now.
+    Unavailable {
+        /// When to try again, in seconds.
+        retry_after: u64,
+        /// Why, for the log.
+        cause: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// A fault of the service. The client is told that there was one, and nothing else.
+    Internal(Box<dyn Error + Send + Sync>),
+}
+
+/// How a response says no.
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+}
+
+impl ApiError {
+    /// The sentence that the client is given.
+    fn sentence(&self) -> String {
+        match self {
+            Self::InvalidData(why) => format!("Invalid Data: {why}"),
+            Self::Unauthorized => "A valid token is required.".to_owned(),
+            Self::LoginFailed => "The username or the password is wrong.".to_owned(),
+            Self::Forbidden => "This account may not do that.".to_owned(),
+            Self::LastSuperuser => "The last superuser must stay. Make another one first.".to_owned(),
+            Self::TooManyRequests { .. } => "There were too many attempts. Try again later.".to_owned(),
+            Self::MethodNotAllowed { allow } => format!("This path answers only to {allow}."),
+            Self::BodyTooLarge { limit } => format!("The body must be at most {limit}."),
+            Self::UnsupportedMediaType { why } => (*why).to_owned(),
+            Self::Unavailable { .. } => "The service cannot do this now. Try again later.".to_owned(),
+            Self::NotFound | Self::BodyTimeout | Self::Framework(_) | Self::Internal(_) => {
+                sentence_for(self.status_code()).to_owned()
+            }
+        }
+    }
+
+    /// What the log should say beside the request's line: causes that the client is not told.
+    #[must_use]
+    pub fn cause(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Internal(cause) | Self::Unavailable { cause: Some(cause), .. } => Some(cause.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+/// The sentence for a status that says all there is to say.
+#[must_use]
+pub fn sentence_for(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "There is nothing at this path.",
+        StatusCode::REQUEST_TIMEOUT => "The request did not arrive in time.",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "The request's head is too large.",
+        status if status.is_client_error() => "The request cannot be understood.",
+        _ => "Something went wrong on our side.",
+    }
+}
+
+/// The body of an error response.
+#[must_use]
+pub fn body_for(sentence: &str) -> Vec<u8> {
+    json::to_vec(&ErrorBody { error: sentence }).unwrap_or_default()
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence())
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::InvalidData(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized | Self::LoginFailed => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::LastSuperuser => StatusCode::CONFLICT,
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Framework(status) => *status,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        let extra: Option<(HeaderName, HeaderValue)> = match self {
+            Self::Unauthorized | Self::LoginFailed => {
+                Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Token")))
+            }
+            Self::MethodNotAllowed { allow } => Some((header::ALLOW, HeaderValue::from_static(allow))),
+            Self::Unavailable { retry_after, .. } | Self::TooManyRequests { retry_after } => {
+                Some((header::RETRY_AFTER, HeaderValue::from(*retry_after)))
+            }
+            _ => None,
+        };
+        if let Some(pair) = extra {
+            response.insert_header(pair);
+        }
+        response.body(body_for(&self.sentence()))
+    }
+}
+
+impl From<InvalidField> for ApiError {
+    fn from(error: InvalidField) -> Self {
+        Self::InvalidData(error.to_string())
+    }
+}
+
+impl From<Malformed> for ApiError {
+    fn from(error: Malformed) -> Self {
+        Self::InvalidData(error.to_string())
+    }
+}
+
+impl From<RepositoryError> for ApiError {
+    fn from(error: RepositoryError) -> Self {
+        match error {
+            RepositoryError::Conflict(UniqueField::Username) => {
+                Self::InvalidData("column username is not unique".to_owned())
+            }
+            RepositoryError::NoSession => Self::Unauthorized,
+            RepositoryError::Forbidden => Self::Forbidden,
+            RepositoryError::LastSuperuser => Self::LastSuperuser,
+            RepositoryError::ListFull => Self::InvalidData("the list is full".to_owned()),
+            RepositoryError::Unavailable(_) | RepositoryError::OutcomeUnknown(_) => {
+                Self::Unavailable { retry_after: 1, cause: Some(Box::new(error)) }
+            }
+            RepositoryError::Inconsistent(_) | RepositoryError::Backend(_) => Self::Internal(Box::new(error)),
+        }
+    }
+}
+
+impl From<PasswordError> for ApiError {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Hashing(HashingError::Full { retry_after }) => {
+                Self::Unavailable { retry_after, cause: None }
+            }
+            // Read only by a client that closed its sending half and no other.
+            PasswordError::Hashing(HashingError::Abandoned) => Self::Unavailable { retry_after: 1, cause: None },
+            PasswordError::Hashing(HashingError::Failed) | PasswordError::MalformedHash(_) => {
+                Self::Internal(Box::new(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Reading a request's body: JSON within its size, its time, and what all bodies together may take.
+//!
+//! No extractor reads a body. A handler does, with [`UnreadBody::read`] and its like, once it knows who asks and that
+//! they may ask; whoever is refused before that has cost no memory. The text is gone when the struct has been made of it.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::{FromRequest, HttpRequest, web};
+use bytesize::ByteSize;
+use futures_util::StreamExt as _;
+
+use crate::http::error::ApiError;
+use crate::http::json::{self, Malformed, Request};
+use crate::system::blocking;
+use crate::telemetry::metrics::{Metrics, Reason};
+use crate::transport::connection::ConnectionState;
+
+/// The longest body that is parsed where it was read: well under a millisecond's work. A longer one is parsed on a
+/// blocking thread, so that no other request waits for it.
+const PARSED_IN_PLACE: usize = 32 * 1024;
+
+/// How large a body may be and how long it may take.
+#[derive(Clone)]
+pub struct BodyLimits {
+    /// The size.
+    pub size: ByteSize,
+    /// The size of one with a password in it.
+    pub size_with_password: ByteSize,
+    /// The time from the request's head to the body's last byte.
+    pub time: Duration,
+    /// What all bodies together may take.
+    pub budget: Arc<BodyBudget>,
+}
+
+/// The memory that bodies in flight share. Bytes are taken as they arrive, and given back when the body has been read.
+pub struct BodyBudget {
+    size: usize,
+    taken: AtomicUsize,
+    /// Where it is counted that one did not fit, where anyone counts.
+    metrics: Option<Arc<Metrics>>,
+}
+
+impl BodyBudget {
+    /// A body that is longer may not have the last quarter: a few callers with long lists leave room for logins.
+    const SHORT: usize = 16 * 1024;
+
+    /// So much for all of them.
+    #[must_use]
+    pub fn new(size: ByteSize, metrics: Option<Arc<Metrics>>) -> Self {
+        Self { size: usize::try_from(size.as_u64()).unwrap_or(usize::MAX), taken: AtomicUsize::new(0), metrics }
+    }
+
+    /// Takes `more` for a body that has `already`.
+    fn take(&self, already: usize, more: usize) -> Result<(), ApiError> {
+        let size = if already + more > Self::SHORT { self.size - self.size / 4 } else { self.size };
+        let taken = self.taken.fetch_add(more, Ordering::Relaxed);
+        if taken + more > size {
+            self.taken.fetch_sub(more, Ordering::Relaxed);
+            if let Some(metrics) = &self.metrics {
+                metrics.rejected(Reason::BodyBudget);
+            }
+            return Err(ApiError::Unavailable { retry_after: 1, cause: None });
+        }
+        Ok(())
+    }
+}
+
+/// A body's text, with what it has taken of the budget.
+struct Text {
+    bytes: Vec<u8>,
+    budget: Arc<BodyBudget>,
+}
+
+impl Text {
+    fn add(&mut self, chunk: &[u8]) -> Result<(), ApiError> {
+        self.budget.take(self.bytes.len(), chunk.len())?;
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        self.budget.taken.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+/// A body that nobody has read.
+pub(crate) struct UnreadBody {
+    limits: Option<web::Data<BodyLimits>>,
+    headers: Result<(), ApiError>,
+    announced: Option<usize>,
+    payload: Payload,
+    connection: Option<Rc<ConnectionState>>,
+}
+
+impl FromRequest for UnreadBody {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        ready(Ok(Self {
+            limits: request.app_data::<web::Data<BodyLimits>>().cloned(),
+            headers: check_headers(request.headers()),
+            announced: content_length(request.headers()),
+            payload: payload.take(),
+            connection: request.conn_data::<Rc<ConnectionState>>().cloned(),
+        }))
+    }
+}
+
+impl UnreadBody {
+    /// Reads an object.
+    pub(crate) async fn read<T: Request + Send + 'static>(self) -> Result<T, ApiError> {
+        self.parse(|limits| limits.size, json::read).await
+    }
+
+    /// Reads an object of a call that takes a password.
+    pub(crate) async fn read_with_password<T: Request + Send + 'static>(self) -> Result<T, ApiError> {
+        self.parse(|limits| limits.size_with_password.min(limits.size), json::read).await
+    }
+
+    /// Reads an array of numbers: what `take` makes of them, told as [`json::read_numbers`] does.
+    pub(crate) async fn read_numbers<T: Default + Send + 'static>(
+        self,
+        mut take: impl FnMut(&mut T, Option<i64>) + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let parse = move |text: &[u8]| {
+            let mut taken = T::default();
+            json::read_numbers(text, &mut |number| take(&mut taken, number)).map(|()| taken)
+        };
+        self.parse(|limits| limits.size, parse).await
+    }
+
+    async fn parse<T: Send + 'static>(
+        self,
+        limit: impl FnOnce(&BodyLimits) -> ByteSize,
+        parse: impl FnOnce(&[u8]) -> Result<T, Malformed> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let text = self.receive(limit).await?;
+        if text.bytes.len() <= PARSED_IN_PLACE {
+            return Ok(parse(&text.bytes)?);
+        }
+        let parsed = blocking::run(move || parse(&text.bytes)).await;
+        Ok(parsed.map_err(|error| ApiError::Internal(Box::new(error)))??)
+    }
+
+    async fn receive(self, limit: impl FnOnce(&BodyLimits) -> ByteSize) -> Result<Text, ApiError> {
+        let limits = self.limits.ok_or_else(|| ApiError::Internal("no body limits are configured".into()))?;
+        self.headers?;
+        let limit = limit(&limits);
+        let size = usize::try_from(limit.as_u64()).unwrap_or(usize::MAX);
+        if self.announced.is_some_and(|length| length > size) {
+            return Err(ApiError::BodyTooLarge { limit });
+        }
+        let receiving = self.connection.as_ref().map(ConnectionState::receive);
+        let mut text = Text { bytes: Vec::new(), budget: Arc::clone(&limits.budget) };
+        let mut payload = self.payload;
+        let receive = async {
+            while let Some(chunk) = payload.next().await {
+                let chunk = chunk.map_err(|_| ApiError::InvalidData("the body did not arrive whole".to_owned()))?;
+                if text.bytes.len() + chunk.len() > size {
+                    return Err(ApiError::BodyTooLarge { limit });
+                }
+                text.add(&chunk)?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(limits.time, receive).await.map_err(|_| ApiError::BodyTimeout)??;
+        if let Some(receiving) = receiving {
+            receiving.complete();
+        }
+        Ok(text)
+    }
+}
+
+/// What is said of a body that is not JSON by its content type.
+pub(crate) const NOT_JSON: &str = "The body must have the Content-Type application/json.";
+
+/// JSON, and not compressed: what is never inflated cannot be a bomb.
+fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut types = headers.get_all(CONTENT_TYPE).peekable();
+    let is_json = types.peek().is_some() && types.all(|value| value.to_str().is_ok_and(is_json));
+    if !is_json {
+        return Err(ApiError::UnsupportedMediaType { why: NOT_JSON });
+    }
+    let is_plain = headers.get_all(CONTENT_ENCODING).all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if !is_plain {
+        return Err(ApiError::UnsupportedMediaType { why: "The body must not be compressed." });
+    }
+    Ok(())
+}
+
+/// `application/json` or `application/<anything>+json`, with any parameters.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let subtype = essence.strip_prefix("application/").unwrap_or_default();
+    subtype == "json" || subtype.strip_suffix("+json").is_some_and(|name| !name.is_empty())
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charset_or_plus_json_is_fine_and_another_type_is_not() {
+        for good in [
+            "application/json",
+            "APPLICATION/JSON",
+            "application/json;charset=utf-8",
+            "application/json ; charset=\"utf-8\"",
+            "application/vnd.api+json",
+        ] {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in [
+            "",
+            "text/json",
+            "text/plain",
+            "application/jsonx",
+            "application/+json",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert!(!is_json(bad), "{bad}");
+        }
+    }
+}

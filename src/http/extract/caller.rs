@@ -1,0 +1,183 @@
+//! Who is asking: the extractors that read the token and find its session.
+//!
+//! `Authorization: Token <40 lowercase hex digits>`, with `Bearer` as a synonym for tools that know only RFC 6750. The
+//! API's source once calls the header `Authentication`; that name is read where `Authorization` is absent. A request
+//! that fails here is answered before its body is read.
+
+use std::future::{Ready, ready};
+use std::net::IpAddr;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::future::LocalBoxFuture;
+
+use crate::accounts::activity::LastUsed;
+use crate::domain::session::{Caller, Session, SessionPolicy};
+use crate::domain::token::PlainToken;
+use crate::http::error::ApiError;
+use crate::http::extract::proxy::TrustedProxies;
+use crate::repository::Repository;
+use crate::system::clock::Clock;
+
+/// The source's other name for the header.
+const AUTHENTICATION: HeaderName = HeaderName::from_static("authentication");
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// What the extractors need of the service.
+#[derive(Clone)]
+pub struct Authenticator {
+    /// Where the sessions are.
+    pub repository: std::sync::Arc<dyn Repository>,
+    /// How long they live.
+    pub policy: SessionPolicy,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where their use is noted.
+    pub last_used: std::sync::Arc<LastUsed>,
+}
+
+impl Authenticator {
+    /// Notes that the caller's session is in use.
+    pub fn note_use(&self, caller: &Caller, session: &Session) {
+        self.last_used.note(caller.digest, session, self.clock.now());
+    }
+}
+
+fn authenticator(request: &HttpRequest) -> Result<web::Data<Authenticator>, ApiError> {
+    let authenticator = request.app_data::<web::Data<Authenticator>>().cloned();
+    authenticator.ok_or_else(|| ApiError::Internal("no authenticator is configured".into()))
+}
+
+/// The client's own address, as far as the peer and the proxies that are trusted tell it.
+#[must_use]
+pub fn client_ip(request: &HttpRequest) -> Option<IpAddr> {
+    let peer = request.peer_addr()?.ip();
+    let proxies = request.app_data::<web::Data<TrustedProxies>>();
+    Some(proxies.map_or(peer, |proxies| client_behind(proxies, peer, request.headers())))
+}
+
+/// The same for whoever knows the proxies and the peer.
+#[must_use]
+pub fn client_behind(proxies: &TrustedProxies, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    // Whatever bytes a client sent, what a proxy wrote behind them stands.
+    let forwarded = headers.get_all(X_FORWARDED_FOR).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let forwarded: Vec<_> = forwarded.collect();
+    proxies.client(peer, forwarded.iter().map(AsRef::as_ref))
+}
+
+/// A token of the right form, of which nothing else is known yet: for a handler whose one call to the store looks the
+/// session up anyway.
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(authenticator(request).and_then(|authenticator| {
+            let token = presented_token(request.headers()).ok_or(ApiError::Unauthorized)?;
+            let live = authenticator.policy.live_at(authenticator.clock.now());
+            Ok(Self { digest: token.digest(), live, ip: client_ip(request) })
+        }))
+    }
+}
+
+/// A caller whose session was live a moment ago, found before anything else of the request was looked at.
+pub struct Authenticated(pub Caller);
+
+impl FromRequest for Authenticated {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let caller = Caller::from_request(request, payload).into_inner();
+        let authenticator = authenticator(request);
+        Box::pin(async move {
+            let (caller, authenticator) = (caller?, authenticator?);
+            let session = authenticator.repository.find_session(&caller).await?.ok_or(ApiError::Unauthorized)?;
+            authenticator.note_use(&caller, &session);
+            Ok(Self(caller))
+        })
+    }
+}
+
+/// The token that the headers present, where they present exactly one. The same token twice is one token.
+fn presented_token(headers: &HeaderMap) -> Option<PlainToken> {
+    let mut values = headers.get_all(AUTHORIZATION);
+    let mut first = values.next();
+    if first.is_none() {
+        values = headers.get_all(AUTHENTICATION);
+        first = values.next();
+    }
+    let token = parse_credentials(first?.to_str().ok()?)?;
+    for value in values {
+        let other = parse_credentials(value.to_str().ok()?)?;
+        if other.digest() != token.digest() {
+            return None;
+        }
+    }
+    Some(token)
+}
+
+/// `credentials = auth-scheme 1*SP token68` of RFC 9110, narrowed to our schemes and our tokens.
+fn parse_credentials(value: &str) -> Option<PlainToken> {
+    let (scheme, token) = value.split_once(' ')?;
+    let is_ours = scheme.eq_ignore_ascii_case("Token") || scheme.eq_ignore_ascii_case("Bearer");
+    if is_ours { PlainToken::parse(token.trim_matches(' ')) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TOKEN: &str = "d96163b8bc9127d8c5d5839018580123c64a324b";
+
+    fn presents(headers: &[(&'static str, String)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        presented_token(&map).is_some_and(|token| token.reveal() == TOKEN)
+    }
+
+    #[test]
+    fn one_credential_may_be_given_twice_and_two_that_differ_may_not() {
+        let ours = format!("Token {TOKEN}");
+        let other = format!("Token {}", "0".repeat(40));
+        assert!(presents(&[("authorization", ours.clone())]));
+        assert!(presents(&[("authorization", ours.clone()), ("authorization", format!("Bearer {TOKEN}"))]));
+        assert!(!presents(&[("authorization", ours.clone()), ("authorization", other.clone())]));
+        assert!(!presents(&[("authorization", ours.clone()), ("authorization", "Basic abc".to_owned())]));
+        assert!(!presents(&[("authorization", format!("{ours}, {other}"))]));
+    }
+
+    #[test]
+    fn authentication_is_read_where_authorization_is_absent() {
+        let ours = format!("Token {TOKEN}");
+        assert!(presents(&[("authentication", ours.clone())]));
+        assert!(!presents(&[("authorization", "Basic abc".to_owned()), ("authentication", ours.clone())]));
+        assert!(presents(&[("authorization", ours), ("authentication", "Basic abc".to_owned())]));
+    }
+
+    proptest! {
+        #[test]
+        fn the_schemes_case_does_not_matter_and_bearer_is_a_synonym(
+            scheme in "([Tt][Oo][Kk][Ee][Nn]|[Bb][Ee][Aa][Rr][Ee][Rr])", gap in " {1,3}", end in " {0,2}",
+        ) {
+            let value = format!("{scheme}{gap}{TOKEN}{end}");
+            prop_assert!(parse_credentials(&value).is_some());
+        }
+
+        #[test]
+        fn anything_else_is_no_credential(value in "(Token|Bearer|Basic|token)?[ \t]?[0-9a-fA-F]{0,45}[ ,;x]?") {
+            let is_ours = value.split_once(' ').is_some_and(|(scheme, token)| {
+                ["token", "bearer"].contains(&scheme.to_ascii_lowercase().as_str())
+                    && PlainToken::parse(token.trim_matches(' ')).is_some()
+            });
+            prop_assert_eq!(parse_credentials(&value).is_some(), is_ours);
+        }
+    }
+}

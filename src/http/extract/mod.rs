@@ -1,0 +1,7 @@
+//! What a request is taken apart into: who asks, where from, the body, the query.
+
+pub mod body;
+pub mod caller;
+pub mod client;
+pub mod proxy;
+pub mod query;

@@ -1,0 +1,307 @@
+//! The threads that hash passwords, and the door in front of them.
+//!
+//! One hash at cost 12 takes a core for about a quarter of a second: it is the service's whole cost, and what a flood of
+//! logins would take from everyone else. So it has a fixed number of threads of its own at low priority, and a bounded
+//! queue. What does not fit is refused at once; what nobody waits for any more leaves the queue at once.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::system::priority::lower_priority;
+
+/// How long a client that has closed its side may still wait for a thread. A client may send its request, close its
+/// sending half and read on; where a thread is free, its work starts well within this time.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Why there is no result.
+#[derive(Debug, Error)]
+pub enum HashingError {
+    /// The queue is full.
+    #[error("the hashing queue is full")]
+    Full {
+        /// When a place may be free, in seconds.
+        retry_after: u64,
+    },
+    /// The client went away before a thread was free.
+    #[error("the client went away")]
+    Abandoned,
+    /// The work panicked.
+    #[error("hashing ended without a result")]
+    Failed,
+}
+
+/// How much the threads have to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashingLoad {
+    /// How many threads are at work.
+    pub running: usize,
+    /// How many pieces of work wait for a thread.
+    pub waiting: usize,
+    /// How many were refused since the start because the queue was full.
+    pub refused: u64,
+}
+
+/// The hashing threads. Clones share them; they end when the last clone is dropped.
+#[derive(Clone)]
+pub struct HashingThreads {
+    shared: Arc<Shared>,
+    _running: Arc<Running>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    threads: NonZeroUsize,
+    /// How many may wait.
+    places: usize,
+    /// How long the last piece of work took, in milliseconds.
+    last_took: AtomicU64,
+    refused: AtomicU64,
+    /// Is told how long each piece of work took.
+    observer: OnceLock<Box<dyn Fn(Duration) + Send + Sync>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: BTreeMap<u64, Box<dyn FnOnce() + Send>>,
+    next_ticket: u64,
+    busy: usize,
+    stopped: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing that can panic runs under this lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the threads when the last handle goes.
+struct Running(Arc<Shared>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.lock().stopped = true;
+        self.0.wake.notify_all();
+    }
+}
+
+/// A place in the queue, given up when whoever waits for it is dropped.
+struct Place<'a> {
+    shared: &'a Shared,
+    ticket: u64,
+}
+
+impl Place<'_> {
+    /// Gives the place up; `false` when a thread has taken the work already.
+    fn leave(&self) -> bool {
+        self.shared.lock().waiting.remove(&self.ticket).is_some()
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl HashingThreads {
+    /// Starts `threads` threads in front of which `places` pieces of work may wait.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(threads: NonZeroUsize, places: usize) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            threads,
+            places,
+            last_took: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            observer: OnceLock::new(),
+        });
+        let running = Arc::new(Running(Arc::clone(&shared)));
+        for number in 0..threads.get() {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new().name(format!("authtokens hash {number}")).spawn(move || serve(&shared, number))?;
+        }
+        Ok(Self { shared, _running: running })
+    }
+
+    /// How much they have to do at this moment.
+    #[must_use]
+    pub fn load(&self) -> HashingLoad {
+        let queue = self.shared.lock();
+        HashingLoad {
+            running: queue.busy,
+            waiting: queue.waiting.len(),
+            refused: self.shared.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// From now on `observer` is told how long each piece of work took. There can be one.
+    pub fn observe(&self, observer: impl Fn(Duration) + Send + Sync + 'static) {
+        let _ = self.shared.observer.set(Box::new(observer));
+    }
+
+    /// Runs `work` on one of the threads. `gone` resolves when nobody waits for the result any more: work that no thread
+    /// has taken by then, and a moment later, is dropped.
+    ///
+    /// # Errors
+    /// See [`HashingError`].
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+        gone: impl Future<Output = ()>,
+    ) -> Result<T, HashingError> {
+        let (reply, mut result) = oneshot::channel();
+        let place = self.shared.queue_up(Box::new(move || {
+            // Whoever waited may be gone.
+            let _ = reply.send(work());
+        }))?;
+        let gone_for_good = async {
+            gone.await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            done = &mut result => return done.map_err(|_| HashingError::Failed),
+            () = gone_for_good => {}
+        }
+        if place.leave() {
+            return Err(HashingError::Abandoned);
+        }
+        result.await.map_err(|_| HashingError::Failed)
+    }
+}
+
+impl Shared {
+    fn queue_up(&self, work: Box<dyn FnOnce() + Send>) -> Result<Place<'_>, HashingError> {
+        let mut queue = self.lock();
+        let idle = self.threads.get().saturating_sub(queue.busy);
+        if queue.waiting.len() >= self.places + idle {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(HashingError::Full { retry_after: self.retry_after(queue.waiting.len()) });
+        }
+        let ticket = queue.next_ticket;
+        queue.next_ticket += 1;
+        queue.waiting.insert(ticket, work);
+        drop(queue);
+        self.wake.notify_one();
+        Ok(Place { shared: self, ticket })
+    }
+
+    /// How long the queue takes to empty at the pace of the last hash, in whole seconds, at least one.
+    fn retry_after(&self, waiting: usize) -> u64 {
+        let rounds = u64::try_from(waiting.div_ceil(self.threads.get())).unwrap_or(u64::MAX);
+        self.last_took.load(Ordering::Relaxed).saturating_mul(rounds).div_ceil(1_000).max(1)
+    }
+}
+
+fn serve(shared: &Shared, number: usize) {
+    lower_priority(&format!("hashing thread {number}"), NICENESS);
+    let mut queue = shared.lock();
+    loop {
+        if let Some((_, work)) = queue.waiting.pop_first() {
+            queue.busy += 1;
+            drop(queue);
+            let started = Instant::now();
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                log::error!("a hashing thread caught a panic and goes on");
+            }
+            let took = started.elapsed();
+            shared.last_took.store(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            if let Some(observer) = shared.observer.get() {
+                observer(took);
+            }
+            queue = shared.lock();
+            queue.busy -= 1;
+        } else if queue.stopped {
+            return;
+        } else {
+            queue = shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// How far a thread steps aside. Against a thread of normal priority that wants the same core all the time, Linux gives
+/// it a fifteenth of that core. Measured beside 4 to 16: the higher it is, the less the token checks feel of a flood of
+/// logins, and the fewer logins a flood of token checks leaves. At 12, four fifths of the ones and a seventh of the others.
+const NICENESS: i32 = 12;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// One thread, kept busy until the returned sender is dropped or used.
+    async fn busy_thread(places: usize) -> (HashingThreads, mpsc::Sender<()>) {
+        let threads = HashingThreads::start(NonZeroUsize::MIN, places).unwrap();
+        let (started, has_started) = oneshot::channel();
+        let (release, wait) = mpsc::channel::<()>();
+        let background = threads.clone();
+        tokio::spawn(async move {
+            let work = move || {
+                let _ = started.send(());
+                let _ = wait.recv();
+            };
+            background.run(work, std::future::pending()).await
+        });
+        has_started.await.unwrap();
+        (threads, release)
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
+        let (threads, release) = busy_thread(1).await;
+        let waiting = tokio::spawn({
+            let threads = threads.clone();
+            async move { threads.run(|| 7, std::future::pending()).await }
+        });
+        while threads.shared.lock().waiting.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let refused = threads.run(|| 8, std::future::pending()).await;
+        assert!(matches!(refused, Err(HashingError::Full { retry_after }) if retry_after >= 1));
+        assert_eq!(threads.load(), HashingLoad { running: 1, waiting: 1, refused: 1 });
+        drop(release);
+        assert_eq!(waiting.await.unwrap().unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_has_gone_away_does_not_leave_its_hash_in_the_queue() {
+        let (threads, release) = busy_thread(1).await;
+        let abandoned = threads.run(|| 7, std::future::ready(())).await;
+        assert!(matches!(abandoned, Err(HashingError::Abandoned)));
+        assert!(threads.shared.lock().waiting.is_empty());
+
+        let dropped = tokio::time::timeout(Duration::from_millis(10), threads.run(|| 7, std::future::pending()));
+        assert!(dropped.await.is_err());
+        assert!(threads.shared.lock().waiting.is_empty());
+        drop(release);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_only_closed_its_sending_half_is_answered_where_a_thread_is_free() {
+        let threads = HashingThreads::start(NonZeroUsize::MIN, 1).unwrap();
+        assert_eq!(threads.run(|| 7, std::future::ready(())).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_one_hash_fails_that_one_alone() {
+        let threads = HashingThreads::start(NonZeroUsize::MIN, 1).unwrap();
+        let failed: Result<(), _> = threads.run(|| panic!("on purpose"), std::future::pending()).await;
+        assert!(matches!(failed, Err(HashingError::Failed)));
+        assert_eq!(threads.run(|| 7, std::future::pending()).await.unwrap(), 7);
+    }
+}

@@ -1,0 +1,342 @@
+//! Moving the log into the file, beside the writer.
+//!
+//! By itself SQLite leaves that to the commit that makes the log long, and every change that has queued waits for it. Here
+//! a thread with a connection of its own copies what the log holds while the writer goes on, and the writer stops only
+//! for the rest: the log begins again where all of it is in the file, and that takes a moment without a change.
+//!
+//! Where nothing makes the log long, it is emptied all the same before long: what was deleted is not to stay in it. The
+//! writer does that itself when the thread has copied all of it. Done by another connection it would look to the writer
+//! like a change by another process.
+//!
+//! The log of a file that was found damaged stays as it is: it may be what the file can be mended from.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use crate::repository::sqlite::guard::FileGuard;
+use crate::system::error_chain::Chain;
+
+/// When it is time.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    /// How many pages the log may have.
+    long: i32,
+    /// How many more it may have before the next try, where a reader has kept the last one from beginning the log again.
+    step: i32,
+    /// How long a log may rest before the thread copies it, and again before the writer empties it.
+    emptied_every: Duration,
+}
+
+/// 64 MiB, sixteen times SQLite's own number: what changes often is moved once for many changes.
+pub(crate) const PACE: Pace = Pace { long: 16_000, step: 4_000, emptied_every: Duration::from_secs(60) };
+
+/// How long the end waits for whoever holds the log.
+const HELD_AT_THE_END: Duration = Duration::from_millis(100);
+
+thread_local! {
+    /// How many pages the log had after this thread's last commit.
+    static PAGES: Cell<i32> = const { Cell::new(0) };
+    /// Whether there was one since that was asked last.
+    static WRITTEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread has written to the WAL since it was asked last.
+pub(crate) fn take_written() -> bool {
+    WRITTEN.take()
+}
+
+/// What the thread has done.
+#[derive(Default)]
+struct Copied {
+    /// What it was asked for.
+    asked: AtomicBool,
+    /// What a log held that is to be emptied.
+    resting: AtomicBool,
+}
+
+/// Whether the log may be moved into the file.
+#[derive(Clone)]
+pub(crate) struct FileState {
+    /// Whether SQLite has found the file damaged.
+    pub(crate) damaged: Arc<AtomicBool>,
+    /// Whether the files are still there.
+    pub(crate) guard: Arc<FileGuard>,
+}
+
+impl FileState {
+    fn may_copy(&self) -> bool {
+        !self.damaged.load(Ordering::Relaxed) && self.guard.check().is_ok()
+    }
+
+    fn may_be_saved(&self) -> bool {
+        !self.damaged.load(Ordering::Relaxed) && self.guard.may_be_saved()
+    }
+}
+
+/// The writer's side of it.
+pub(crate) struct Checkpoints {
+    /// To ask the thread; nobody hears where it could not open the file.
+    ask: SyncSender<()>,
+    thread: JoinHandle<()>,
+    copied: Arc<Copied>,
+    asked: bool,
+    state: FileState,
+    /// How long the writer's connection waits for locks.
+    patience: Duration,
+    pace: Pace,
+    /// At how many pages to ask again.
+    due_at: i32,
+    pages: i32,
+}
+
+impl Checkpoints {
+    /// Starts the thread. `open` opens its connection; `log` is the log's name.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn start(
+        open: impl FnOnce() -> rusqlite::Result<Connection> + Send + 'static,
+        log: PathBuf,
+        pace: Pace,
+        patience: Duration,
+        state: FileState,
+    ) -> std::io::Result<Self> {
+        let (ask, asked) = sync_channel(1);
+        let copied = Arc::new(Copied::default());
+        let thread = thread::Builder::new().name("authtokens log mover".to_owned()).spawn({
+            let (copied, state) = (Arc::clone(&copied), state.clone());
+            move || match open() {
+                Ok(connection) => serve(&connection, &asked, &copied, &state, &log, pace.emptied_every),
+                Err(error) => log::warn!("the writer itself must move the log into the file: {}", Chain(&error)),
+            }
+        })?;
+        Ok(Self { ask, thread, copied, asked: false, state, patience, pace, due_at: pace.long, pages: 0 })
+    }
+
+    /// Takes over from SQLite, on the writer's own thread.
+    pub(crate) fn take_over(writer: &Connection) {
+        writer.wal_hook(Some(|_, pages| {
+            PAGES.set(pages);
+            WRITTEN.set(true);
+            Ok(())
+        }));
+    }
+
+    /// Looks after each commit whether something is to be done.
+    pub(crate) fn committed(&mut self, writer: &Connection) {
+        let before = std::mem::replace(&mut self.pages, PAGES.get());
+        if self.pages < before {
+            // The log has begun again, and what the thread was asked for before that is done with.
+            self.due_at = self.pace.long;
+            self.asked &= !self.copied.asked.swap(false, Ordering::SeqCst);
+        }
+        if self.pages < self.due_at {
+            return;
+        }
+        if !self.asked {
+            self.asked = self.ask.send(()).is_ok();
+        }
+        if !self.asked || self.copied.asked.swap(false, Ordering::SeqCst) || self.thread.is_finished() {
+            self.asked = false;
+            copy(writer, "PASSIVE", &self.state);
+            self.due_at = self.pages + self.pace.step;
+        }
+    }
+
+    /// How long the writer may rest before it comes back to [`Checkpoints::rested`].
+    pub(crate) fn rest(&self) -> Duration {
+        self.pace.emptied_every
+    }
+
+    /// Empties the log where the thread has copied it and nobody else holds it.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub(crate) fn rested(&self, writer: &Connection) -> rusqlite::Result<()> {
+        if self.copied.resting.swap(false, Ordering::SeqCst) {
+            // Whoever reads may go on: there is another time.
+            writer.busy_timeout(Duration::ZERO)?;
+            copy(writer, "TRUNCATE", &self.state);
+            writer.busy_timeout(self.patience)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the WAL may be moved into the file at the end.
+    pub(crate) fn may_be_saved(&self) -> bool {
+        self.state.may_be_saved()
+    }
+
+    /// Moves into the file what a log holds that has lost its name, while it is still open.
+    pub(crate) fn rescue(&self, writer: &Connection) {
+        if !self.may_be_saved() {
+            log::error!(
+                "what the lost WAL holds is not saved: it is not all that was committed, or the database is damaged"
+            );
+            return;
+        }
+        let saved = writer.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+            Ok(row.get::<_, i64>(0)? == 0 && row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
+        });
+        match saved {
+            Ok(true) => log::warn!("what the lost WAL held is saved in the database"),
+            Ok(false) => log::error!("not all that the lost WAL holds is saved yet: the server's stop tries again"),
+            Err(error) => log::error!("what the lost WAL holds could not be saved: {}", Chain(&error)),
+        }
+    }
+
+    /// Ends the thread, and moves all of the log into the file if nobody else holds it: the next start reads the log just
+    /// as well.
+    ///
+    /// # Errors
+    /// SQLite's; busy where somebody holds it.
+    pub(crate) fn finish(self, writer: &Connection) -> rusqlite::Result<()> {
+        drop(self.ask);
+        // It could only have panicked, and has told of that.
+        let _ = self.thread.join();
+        if !self.state.may_be_saved() {
+            return Ok(());
+        }
+        writer.busy_timeout(HELD_AT_THE_END)?;
+        let is_busy: bool = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if is_busy {
+            let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+            return Err(rusqlite::Error::SqliteFailure(busy, None));
+        }
+        Ok(())
+    }
+}
+
+fn serve(
+    connection: &Connection,
+    asked: &Receiver<()>,
+    copied: &Copied,
+    state: &FileState,
+    log: &Path,
+    emptied_every: Duration,
+) {
+    let mut looked = Instant::now();
+    loop {
+        // However often it is asked: what lies behind the part that is used again and again is not overwritten.
+        match asked.recv_timeout(emptied_every.saturating_sub(looked.elapsed())) {
+            Ok(()) => {
+                copy(connection, "PASSIVE", state);
+                // What came meanwhile is less, and what comes during this is little.
+                copy(connection, "PASSIVE", state);
+                copied.asked.store(true, Ordering::SeqCst);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                looked = Instant::now();
+                if fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+                    copy(connection, "PASSIVE", state);
+                    copied.resting.store(true, Ordering::SeqCst);
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Copies what can be copied. A reader that holds some of it back is no error.
+fn copy(connection: &Connection, how: &str, state: &FileState) {
+    if !state.may_copy() {
+        return;
+    }
+    if let Err(error) = connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(())) {
+        log::warn!("the log cannot be moved into the file now: {}", Chain(&error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(file: &Path) -> Connection {
+        let connection = Connection::open(file).unwrap();
+        connection.busy_timeout(Duration::from_secs(5)).unwrap();
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).unwrap();
+        connection
+    }
+
+    fn start(file: &Path, log: &Path, pace: Pace) -> (Connection, Checkpoints) {
+        let writer = open(file);
+        writer.execute_batch("CREATE TABLE texts (text BLOB)").unwrap();
+        let thread = file.to_owned();
+        let guard = Arc::new(FileGuard::of(file.to_owned(), 4096).unwrap());
+        let state = FileState { damaged: Arc::default(), guard };
+        let checkpoints =
+            Checkpoints::start(move || Ok(open(&thread)), log.to_owned(), pace, Duration::ZERO, state).unwrap();
+        Checkpoints::take_over(&writer);
+        (writer, checkpoints)
+    }
+
+    /// How long the log gets, in pages, by so many changes of `size` bytes. Where the thread was asked it is waited for, so
+    /// that the figure does not hang on the machine.
+    fn longest(writer: &Connection, checkpoints: &mut Checkpoints, changes: u32, size: u32) -> i32 {
+        (0..changes).fold(0, |longest, _| {
+            writer.execute("INSERT INTO texts VALUES (zeroblob(?1))", [size]).unwrap();
+            checkpoints.committed(writer);
+            let since = Instant::now();
+            while checkpoints.asked && !checkpoints.copied.asked.load(Ordering::SeqCst) {
+                assert!(since.elapsed() < Duration::from_secs(60), "the log is not copied");
+                thread::yield_now();
+            }
+            longest.max(checkpoints.pages)
+        })
+    }
+
+    #[test]
+    fn the_log_begins_again_at_its_length_while_changes_go_on_and_nothing_is_left_of_it_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, log) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
+        let pace = Pace { long: 50, step: 10, emptied_every: Duration::from_secs(3_600) };
+        let (writer, mut checkpoints) = start(&file, &log, pace);
+        let longest = longest(&writer, &mut checkpoints, 1_000, 1_000);
+        assert!((50..=60).contains(&longest), "{longest} pages, and not 50 and what a change or two take");
+        checkpoints.finish(&writer).unwrap();
+        assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+        assert_eq!(writer.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, i64>(0)).unwrap(), 1_000);
+    }
+
+    #[test]
+    fn the_log_of_a_server_gets_no_longer_than_64_mib_and_a_change_or_two() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, log) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
+        let (writer, mut checkpoints) = start(&file, &log, PACE);
+        writer.pragma_update(None, "synchronous", "OFF").unwrap();
+        longest(&writer, &mut checkpoints, 150, 1 << 20);
+        let length = fs::metadata(&log).unwrap().len();
+        assert!((60 << 20..=70 << 20).contains(&length), "{length} bytes of some 150 MiB that were written");
+        checkpoints.finish(&writer).unwrap();
+    }
+
+    #[test]
+    fn what_was_deleted_leaves_a_log_that_nothing_makes_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, log) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
+        let pace = Pace { emptied_every: Duration::from_millis(50), ..PACE };
+        let (writer, mut checkpoints) = start(&file, &log, pace);
+        writer
+            .execute_batch("PRAGMA secure_delete = ON; INSERT INTO texts VALUES ('a secret'); DELETE FROM texts")
+            .unwrap();
+        checkpoints.committed(&writer);
+        let version = || writer.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0)).unwrap();
+        let (before, since) = (version(), Instant::now());
+        while fs::metadata(&log).unwrap().len() > 0 {
+            assert!(since.elapsed() < Duration::from_secs(60), "the log is not emptied");
+            thread::sleep(Duration::from_millis(10));
+            checkpoints.rested(&writer).unwrap();
+        }
+        assert_eq!(version(), before, "it is no change by another process");
+        assert!(!fs::read(&file).unwrap().windows(8).any(|bytes| bytes == b"a secret"));
+        checkpoints.finish(&writer).unwrap();
+    }
+}

@@ -1,0 +1,334 @@
+//! Makes a new database, brings an older one up to date, and refuses one that is not ours.
+//!
+//! `PRAGMA user_version` numbers the schema and `PRAGMA application_id` says whose file it is. Everything that one start
+//! has to do happens in one transaction: a process killed half-way leaves the file as it was.
+//!
+//! A schema is code: triggers, views, CHECKs, the expressions of indexes. So a file's own is held against that of the
+//! release which wrote it, statement for statement. Compared are the tokens of each statement and not its text: an index
+//! may have been made by `schema.sql` or by an upgrade, whose white space and comments differ.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, TransactionBehavior};
+use thiserror::Error;
+
+/// The version of `schema.sql`.
+pub const VERSION: i32 = 3;
+
+/// The schema of version 1, with which the history begins.
+const FIRST: &str = include_str!("schema_v1.sql");
+
+/// What brings a file from each version to the next, the first from 1 to 2. A new file needs none of them.
+const UPGRADES: [&str; 2] = [
+    // Sessions are listed newest first.
+    "DROP INDEX tokens_by_user; CREATE INDEX tokens_by_user ON tokens (user_id, created);",
+    // Security events, failures that outlive a restart, and a way to the superusers.
+    "CREATE INDEX superusers ON users (id) WHERE is_superuser = 1; \
+     CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, \
+         user_id INTEGER, username TEXT NOT NULL, actor TEXT NOT NULL, ip TEXT NOT NULL, detail TEXT NOT NULL) STRICT; \
+     CREATE INDEX events_by_user ON events (user_id, id); \
+     CREATE INDEX events_by_name ON events (lower(username), id); \
+     CREATE INDEX events_of_logins ON events (user_id, id) WHERE kind IN ('registered', 'logged_in'); \
+     CREATE TABLE login_failures (user_id INTEGER NOT NULL PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE, \
+         failures INTEGER NOT NULL, last_failed INTEGER NOT NULL) STRICT;",
+];
+
+/// `AuTk` in ASCII: marks the file as ours, for us and for `file(1)`.
+pub const APPLICATION_ID: i32 = 0x4175_546b;
+
+/// The whole current schema.
+const SCHEMA: &str = include_str!("../../../schema.sql");
+
+/// What may be in a file beside its schema: the tables in which Litestream keeps its place, and what SQLite's own
+/// `ANALYZE` has counted.
+const COMPANIONS: &str = "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER); \
+     CREATE TABLE _litestream_lock (id INTEGER); ANALYZE;";
+
+/// What `ANALYZE` has counted decides how SQLite looks for a row. The statements are made for what it does without.
+const FORGET_COUNTS: &str = "DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;";
+
+/// How many differences a sentence tells, and how many characters of what another hand has named.
+const TOLD: usize = 3;
+const MAX_SHOWN: usize = 64;
+
+/// Why a file cannot be used.
+#[derive(Debug, Error)]
+pub enum SchemaError {
+    /// A newer release wrote it: an older one must not guess what its columns mean.
+    #[error("its schema is version {found}, and this release knows versions up to {VERSION}: use a newer release")]
+    Newer {
+        /// The version that the file has.
+        found: i32,
+    },
+    /// A SQLite database, but of another program.
+    #[error("it is a database of another program")]
+    Foreign,
+    /// Another hand has changed the schema.
+    #[error("its schema is not that of version {version}: {differences}")]
+    Altered {
+        /// The version that the file says it has.
+        version: i32,
+        /// The first differences.
+        differences: String,
+    },
+    /// SQLite could not read or write it.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+/// One line of `sqlite_schema`.
+struct Object {
+    kind: String,
+    name: String,
+    table: String,
+    sql: String,
+}
+
+impl Object {
+    fn is_like(&self, other: &Self) -> bool {
+        self.is_named_like(other) && self.table == other.table && tokens(&self.sql).eq(tokens(&other.sql))
+    }
+
+    fn is_named_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.name == other.name
+    }
+}
+
+/// What a file says of itself.
+struct Found {
+    version: i32,
+    encoding: String,
+    objects: Vec<Object>,
+}
+
+/// Reads what a file says of itself, whatever release wrote it, and refuses one that is not ours.
+fn read(connection: &Connection) -> Result<Found, SchemaError> {
+    // One statement, that reads one moment: another process may be making the schema just now.
+    let mut statement = connection.prepare(
+        "SELECT application_id, user_version, encoding, type, name, tbl_name, sql \
+         FROM pragma_application_id, pragma_user_version, pragma_encoding LEFT JOIN sqlite_schema",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut application_id = 0;
+    let mut found = Found { version: 0, encoding: String::new(), objects: Vec::new() };
+    while let Some(row) = rows.next()? {
+        application_id = row.get(0)?;
+        found.version = row.get(1)?;
+        found.encoding = row.get(2)?;
+        // Text, or what another hand has put there.
+        let text = |column| match row.get_ref(column)? {
+            ValueRef::Text(text) => Ok(Some(String::from_utf8_lossy(text).into_owned())),
+            ValueRef::Null => Ok(None),
+            other => Ok::<_, rusqlite::Error>(Some(format!("{other:?}"))),
+        };
+        if let Some(kind) = text(3)? {
+            let [name, table, sql] = [text(4)?, text(5)?, text(6)?].map(Option::unwrap_or_default);
+            found.objects.push(Object { kind, name, table, sql });
+        } else if [4, 5, 6].into_iter().any(|column| row.get_ref(column).is_ok_and(|value| value != ValueRef::Null)) {
+            return Err(altered(found.version, "it has an object of no kind".to_owned()));
+        }
+    }
+    let is_empty = application_id == 0 && found.version == 0 && found.objects.is_empty();
+    let is_ours = application_id == APPLICATION_ID && found.version > 0;
+    if is_ours || is_empty { Ok(found) } else { Err(SchemaError::Foreign) }
+}
+
+fn altered(version: i32, differences: String) -> SchemaError {
+    SchemaError::Altered { version, differences }
+}
+
+/// The version of a file's schema, of which nothing else is asked, and which a newer release may have written: 0 where
+/// it has none yet.
+///
+/// # Errors
+/// [`SchemaError`] when the file is not ours.
+pub(crate) fn version(connection: &Connection) -> Result<i32, SchemaError> {
+    read(connection).map(|found| found.version)
+}
+
+/// Says whether the file may be used, changing nothing, and which version its schema has: 0 where it has none yet. Reads
+/// no row but those of the schema itself.
+///
+/// # Errors
+/// [`SchemaError`] when it may not.
+pub fn check(connection: &Connection) -> Result<i32, SchemaError> {
+    let Found { version, encoding, objects } = read(connection)?;
+    if version > VERSION {
+        return Err(SchemaError::Newer { found: version });
+    }
+    if version > 0 {
+        let differences = differences(objects, version)?;
+        if !differences.is_empty() {
+            return Err(altered(version, differences.join("; ")));
+        }
+    }
+    if version > 0 && encoding != "UTF-8" {
+        return Err(altered(version, format!("its text is encoded as {encoding} and not as UTF-8")));
+    }
+    Ok(version)
+}
+
+/// The first differences between what a file has and what the release of this version made.
+fn differences(mut found: Vec<Object>, version: i32) -> Result<Vec<String>, SchemaError> {
+    let mut differences = Vec::new();
+    for expected in objects_of(version)? {
+        match found.iter().position(|object| object.is_named_like(&expected)) {
+            None => differences.push(format!("the {} {} is missing", expected.kind, expected.name)),
+            Some(at) if !found.swap_remove(at).is_like(&expected) => {
+                differences.push(format!("the {} {} differs", expected.kind, expected.name));
+            }
+            Some(_) => {}
+        }
+    }
+    if !found.is_empty() {
+        let companions = companions()?;
+        found.retain(|object| !companions.iter().any(|companion| companion.is_like(object)));
+        differences.extend(found.iter().take(TOLD).map(|Object { kind, name, .. }| {
+            let shown = |text: &str| text.chars().take(MAX_SHOWN).collect::<String>();
+            format!("the {} {} is not part of it", shown(kind), shown(name))
+        }));
+    }
+    differences.truncate(TOLD);
+    Ok(differences)
+}
+
+/// What the release of a version made, or left behind its upgrades.
+fn objects_of(version: i32) -> Result<Vec<Object>, SchemaError> {
+    let made = Connection::open_in_memory()?;
+    if version == VERSION {
+        made.execute_batch(SCHEMA)?;
+    } else {
+        made.execute_batch(FIRST)?;
+        for upgrade in UPGRADES.iter().take(usize::try_from(version - 1).unwrap_or_default()) {
+            made.execute_batch(upgrade)?;
+        }
+    }
+    objects_in(&made)
+}
+
+fn companions() -> Result<Vec<Object>, SchemaError> {
+    let made = Connection::open_in_memory()?;
+    made.execute_batch(COMPANIONS)?;
+    objects_in(&made)
+}
+
+fn objects_in(connection: &Connection) -> Result<Vec<Object>, SchemaError> {
+    let mut statement = connection.prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema")?;
+    let objects = statement.query_map([], |row| {
+        Ok(Object { kind: row.get(0)?, name: row.get(1)?, table: row.get(2)?, sql: row.get(3)? })
+    })?;
+    Ok(objects.collect::<Result<_, _>>()?)
+}
+
+/// The tokens of a statement: words and numbers, texts and names in quotes as they are, and every other character by
+/// itself. White space and comments are none.
+fn tokens(sql: &str) -> impl Iterator<Item = &str> {
+    let mut rest = sql;
+    std::iter::from_fn(move || {
+        loop {
+            rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace());
+            let end = |of: &str| rest.get(2..).and_then(|behind| behind.find(of)).map(|at| 2 + at + of.len());
+            if rest.starts_with("--") {
+                rest = &rest[end("\n").unwrap_or(rest.len())..];
+            } else if rest.starts_with("/*") {
+                rest = &rest[end("*/").unwrap_or(rest.len())..];
+            } else {
+                break;
+            }
+        }
+        let first = rest.chars().next()?;
+        // A quote that is doubled ends one token and begins the next, which is as good.
+        let closing = if first == '[' { ']' } else { first };
+        let length = match first {
+            '\'' | '"' | '`' | '[' => rest[1..].find(closing).map_or(rest.len(), |at| at + 2),
+            _ if is_of_a_word(first) => rest.find(|c| !is_of_a_word(c)).unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        };
+        let (token, behind) = rest.split_at(length);
+        rest = behind;
+        Some(token)
+    })
+}
+
+fn is_of_a_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
+}
+
+/// Makes the schema where there is none yet, or brings an older one up to date. One transaction: all of it, or none.
+/// Tells which version there was before: 0 where there was none.
+///
+/// # Errors
+/// [`SchemaError`] when the file may not be used or SQLite fails; the file is then as it was.
+pub fn create_or_upgrade(connection: &mut Connection) -> Result<i32, SchemaError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version = check(&transaction)?;
+    if version == 0 {
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    } else {
+        transaction.execute_batch(FORGET_COUNTS)?;
+        let done = usize::try_from(version - 1).unwrap_or_default();
+        for upgrade in UPGRADES.iter().skip(done) {
+            transaction.execute_batch(upgrade)?;
+        }
+    }
+    if version != VERSION {
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    transaction.commit()?;
+    Ok(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_file_whose_schema_is_being_made_is_empty_or_ours_at_every_moment() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.db");
+            let mut writer = Connection::open(&path).unwrap();
+            writer.pragma_update(None, "journal_mode", "wal").unwrap();
+            let reader = Connection::open(&path).unwrap();
+            let made = thread::spawn(move || create_or_upgrade(&mut writer).unwrap());
+            while check(&reader).unwrap() == 0 {}
+            made.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn the_upgrades_make_of_each_version_what_its_release_made() {
+        let made = |sql: &str| {
+            let made = Connection::open_in_memory().unwrap();
+            made.execute_batch(sql).unwrap();
+            objects_in(&made).unwrap()
+        };
+        let mut history = FIRST.to_owned();
+        for (version, release) in (1..).zip([FIRST, include_str!("../../../tests/fixtures/schema_v2.sql"), SCHEMA]) {
+            assert_eq!(differences(made(&history), version).unwrap(), Vec::<String>::new(), "{version}: upgraded");
+            assert_eq!(differences(made(release), version).unwrap(), Vec::<String>::new(), "{version}: new");
+            history += UPGRADES.get(usize::try_from(version).unwrap() - 1).copied().unwrap_or_default();
+        }
+    }
+
+    #[test]
+    fn a_statement_is_known_by_its_tokens() {
+        let same = |one, other| tokens(one).eq(tokens(other));
+        assert!(same("CREATE TABLE a (b TEXT, c)", "CREATE TABLE a(\n  b   TEXT, -- what, it's\n /* \" */ c\t)"));
+        for (one, other) in [
+            ("a = 'x y'", "a = 'x  y'"),
+            ("a = 'x'", "a = 'X'"),
+            ("a = 'it''s'", "a = 'its'"),
+            ("a = '--'", "a = '"),
+            ("ab", "a b"),
+            ("a = \"x\"", "a = 'x'"),
+            ("CHECK (a IN (0, 1))", "CHECK (a IN (0, 1) OR 1)"),
+            ("a = '/*' || b || '*/'", "a = ''"),
+        ] {
+            assert!(!same(one, other), "{one} and {other}");
+        }
+        assert_eq!(tokens("é='ü' --").collect::<Vec<_>>(), ["é", "=", "'ü'"]);
+    }
+}

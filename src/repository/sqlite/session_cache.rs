@@ -1,0 +1,364 @@
+//! Sessions that were found lately, each with its user as the API shows it where that was asked for: what a token check
+//! needs, without the file.
+//!
+//! Nothing here outlives what ended it. A change to a user is known here after its COMMIT and before anyone is told of
+//! it, and whatever was read before that is not believed any more. A change by another process is noticed by the writer,
+//! which looks for one whenever it begins a transaction and, while the cache is in use, every few milliseconds; without a
+//! look that is younger than [`FELT_WITHIN`] nothing here is believed at all.
+//!
+//! Changes are numbered. An entry remembers how many there had been before it was read, and a table remembers the last
+//! change of each user, or rather of the users that share a place in it: to read once more than needed does no harm.
+//! What a user owns changes often, and their sessions seldom: the table tells the two apart.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::domain::session::{Caller, Session};
+use crate::domain::token::{DigestMap, TokenDigest};
+use crate::domain::user::UserId;
+use crate::system::clock::Timestamp;
+
+/// How long a change by another process may go unnoticed.
+pub const FELT_WITHIN: Duration = Duration::from_millis(20);
+
+/// How many parts have a lock of their own.
+const SHARDS: usize = 16;
+
+/// How many places there are for the last changes of users.
+const PLACES: usize = 1 << 16;
+
+/// What an entry takes beside its text, about: a hash table is half empty at times.
+const OVERHEAD: usize = 350;
+
+/// The cache.
+pub(crate) struct SessionCache {
+    shards: Vec<Mutex<Shard>>,
+    /// How many bytes a shard may take.
+    shard_size: usize,
+    /// How many changes there have been.
+    changes: AtomicU64,
+    /// The last changes of the users of each place.
+    last_changes: Vec<LastChanges>,
+    /// The last change that could have been to anyone.
+    last_change_to_all: AtomicU64,
+    began: Instant,
+    /// When the writer last began to look for other processes' changes, in microseconds from the beginning.
+    looked: AtomicU64,
+    /// Whether anyone has asked since the last look.
+    asked: AtomicBool,
+    /// Whether the writer goes on looking.
+    watched: AtomicBool,
+}
+
+/// What a change was to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A user's sessions, or whether they may be used; perhaps the text too.
+    Sessions,
+    /// The text alone: what the user has, and how they call themselves.
+    Text,
+}
+
+/// The numbers of the last changes of some users.
+#[derive(Default)]
+struct LastChanges {
+    sessions: AtomicU64,
+    /// Of whatever kind.
+    any: AtomicU64,
+}
+
+/// How many changes there had been when a read began.
+#[derive(Clone, Copy)]
+pub(crate) struct Ticket(u64);
+
+#[derive(Default)]
+struct Shard {
+    entries: DigestMap<Entry>,
+    /// The entries in the order in which they came.
+    order: VecDeque<TokenDigest>,
+    size: usize,
+}
+
+struct Entry {
+    ticket: Ticket,
+    session: Session,
+    created: Timestamp,
+    /// Sessions are also looked for without it. It is copied and not shared: to count who has it would touch one more
+    /// place in memory that is not at hand.
+    text: Option<Box<[u8]>>,
+}
+
+impl Entry {
+    fn size(&self) -> usize {
+        OVERHEAD + self.text.as_ref().map_or(0, |text| text.len())
+    }
+}
+
+impl SessionCache {
+    /// A cache of about `size` bytes at most; of none, it keeps nothing.
+    pub(crate) fn new(size: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shard_size: size / SHARDS,
+            changes: AtomicU64::new(0),
+            last_changes: (0..PLACES).map(|_| LastChanges::default()).collect(),
+            last_change_to_all: AtomicU64::new(0),
+            began: Instant::now(),
+            looked: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+        }
+    }
+
+    /// A live session, where it is known and nothing has happened to its user's sessions since.
+    pub(crate) fn find_session(&self, caller: &Caller) -> Option<Session> {
+        self.find_entry(caller, |entry| entry.session)
+    }
+
+    /// The same and its user's text, where nothing has happened to either.
+    pub(crate) fn find(&self, caller: &Caller) -> Option<(Session, Bytes)> {
+        self.find_entry(caller, |entry| {
+            let changes = &self.last_changes[place(entry.session.user_id)];
+            let text = entry.text.as_ref().filter(|_| self.is_good(entry.ticket, &changes.any))?;
+            Some((entry.session, Bytes::copy_from_slice(text)))
+        })?
+    }
+
+    fn find_entry<T>(&self, caller: &Caller, read: impl FnOnce(&Entry) -> T) -> Option<T> {
+        if !self.is_current() {
+            return None;
+        }
+        let shard = self.shard(&caller.digest);
+        let entry = shard.entries.get(&caller.digest)?;
+        let is_live = entry.created > caller.live.created_after && entry.session.last_used > caller.live.used_after;
+        let changes = &self.last_changes[place(entry.session.user_id)];
+        (is_live && self.is_good(entry.ticket, &changes.sessions)).then(|| read(entry))
+    }
+
+    /// Whether what was read with this ticket still is as it was, as far as this number tells.
+    fn is_good(&self, ticket: Ticket, last_change: &AtomicU64) -> bool {
+        last_change.load(Ordering::SeqCst).max(self.last_change_to_all.load(Ordering::SeqCst)) <= ticket.0
+    }
+
+    /// To be taken before a read whose result is to be kept.
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket(self.changes.load(Ordering::SeqCst))
+    }
+
+    /// Keeps what was read. Where the text was not, what is known already is as good, unless something has happened.
+    pub(crate) fn keep(
+        &self,
+        ticket: Ticket,
+        digest: TokenDigest,
+        session: Session,
+        created: Timestamp,
+        text: Option<&Bytes>,
+    ) {
+        let entry = Entry { ticket, session, created, text: text.map(|text| text.as_ref().into()) };
+        if entry.size() > self.shard_size {
+            return;
+        }
+        let mut shard = self.shard(&digest);
+        let last_change = &self.last_changes[place(session.user_id)].any;
+        let is_known = |known: &Entry| known.session == session && self.is_good(known.ticket, last_change);
+        if text.is_none() && shard.entries.get(&digest).is_some_and(is_known) {
+            return;
+        }
+        shard.size += entry.size();
+        match shard.entries.insert(digest, entry) {
+            Some(earlier) => shard.size -= earlier.size(),
+            None => shard.order.push_back(digest),
+        }
+        while shard.size > self.shard_size {
+            let Some(oldest) = shard.order.pop_front() else { break };
+            if let Some(entry) = shard.entries.remove(&oldest) {
+                shard.size -= entry.size();
+            }
+        }
+    }
+
+    /// The store has learnt when sessions were last used.
+    pub(crate) fn used(&self, uses: &[(TokenDigest, Timestamp)]) {
+        for (digest, at) in uses {
+            if let Some(entry) = self.shard(digest).entries.get_mut(digest) {
+                entry.session.last_used = entry.session.last_used.max(*at);
+            }
+        }
+    }
+
+    /// These users have changed.
+    pub(crate) fn change(&self, users: &[(UserId, Change)]) {
+        for (user_id, change) in users {
+            let number = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
+            let last = &self.last_changes[place(*user_id)];
+            if *change == Change::Sessions {
+                last.sessions.fetch_max(number, Ordering::SeqCst);
+            }
+            last.any.fetch_max(number, Ordering::SeqCst);
+        }
+    }
+
+    /// Something about anyone may have changed.
+    pub(crate) fn change_all(&self) {
+        let number = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
+        self.last_change_to_all.fetch_max(number, Ordering::SeqCst);
+    }
+
+    /// Whether the writer must be asked to look for other processes' changes. It is asked by one, and goes on by itself.
+    pub(crate) fn wants_a_look(&self) -> bool {
+        self.shard_size > 0 && !self.is_current() && !self.watched.swap(true, Ordering::SeqCst)
+    }
+
+    /// The writer could not be asked; the next one asks again.
+    pub(crate) fn was_not_asked(&self) {
+        self.watched.store(false, Ordering::SeqCst);
+    }
+
+    /// The writer has looked for other processes' changes, beginning at `at`, and told of them.
+    pub(crate) fn looked(&self, at: Instant) {
+        self.looked.store(self.micros(at), Ordering::SeqCst);
+    }
+
+    /// Whether the writer should go on looking: somebody has asked since the last time.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let is_in_use = self.asked.swap(false, Ordering::SeqCst);
+        self.watched.store(is_in_use, Ordering::SeqCst);
+        is_in_use
+    }
+
+    /// Whether the writer has looked for other processes' changes lately.
+    fn is_current(&self) -> bool {
+        if !self.asked.load(Ordering::Relaxed) {
+            self.asked.store(true, Ordering::Relaxed);
+        }
+        let looked = self.looked.load(Ordering::SeqCst);
+        let since = self.micros(Instant::now()).saturating_sub(looked);
+        looked > 0 && u128::from(since) < FELT_WITHIN.as_micros()
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.duration_since(self.began).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn shard(&self, digest: &TokenDigest) -> MutexGuard<'_, Shard> {
+        let number = usize::from(digest.as_bytes()[31]) % SHARDS;
+        // Nothing that can panic runs under this lock.
+        self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn place(user_id: UserId) -> usize {
+    usize::try_from(user_id.0).unwrap_or_default() % PLACES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::session::Liveness;
+    use crate::domain::token::PlainToken;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
+    }
+
+    fn caller(digest: TokenDigest) -> Caller {
+        Caller { digest, live: Liveness { created_after: Timestamp::MIN, used_after: at(0) }, ip: None }
+    }
+
+    fn session(user_id: i64) -> Session {
+        Session { user_id: UserId(user_id), last_used: at(1_000) }
+    }
+
+    fn cache(size: usize) -> SessionCache {
+        let cache = SessionCache::new(size);
+        // Far ahead, so that the test does not depend on the time it takes.
+        cache.looked(Instant::now() + Duration::from_secs(3_600));
+        cache
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_believed() {
+        let cache = cache(1 << 20);
+        let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
+        let keep = |ticket| cache.keep(ticket, digest, session(1), at(0), Some(&text));
+        let found = || cache.find(&caller(digest)).is_some();
+        keep(cache.ticket());
+        assert!(found());
+        cache.change(&[(UserId(2), Change::Sessions)]);
+        assert!(found(), "another user");
+        let before = cache.ticket();
+        cache.change(&[(UserId(1), Change::Sessions)]);
+        assert!(!found());
+        keep(before);
+        assert!(!found(), "read while it was changed");
+        keep(cache.ticket());
+        assert!(found());
+        cache.change_all();
+        assert!(!found());
+    }
+
+    #[test]
+    fn a_session_outlives_a_change_to_what_its_user_has_and_the_text_does_not() {
+        let cache = cache(1 << 20);
+        let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
+        let keep = |text| cache.keep(cache.ticket(), digest, session(1), at(0), text);
+        let known = || (cache.find_session(&caller(digest)).is_some(), cache.find(&caller(digest)).is_some());
+        keep(None);
+        assert_eq!(known(), (true, false), "the text was not read");
+        keep(Some(&text));
+        assert_eq!(known(), (true, true));
+        keep(None);
+        assert_eq!(known(), (true, true), "nothing has happened to the text");
+        cache.change(&[(UserId(1), Change::Text)]);
+        assert_eq!(known(), (true, false));
+        cache.change(&[(UserId(1), Change::Sessions)]);
+        assert_eq!(known(), (false, false));
+    }
+
+    #[test]
+    fn nothing_is_believed_without_a_look_for_other_processes() {
+        let cache = SessionCache::new(1 << 20);
+        let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
+        cache.keep(cache.ticket(), digest, session(1), at(0), Some(&text));
+        assert!(cache.find(&caller(digest)).is_none());
+        assert!(cache.wants_a_look() && !cache.wants_a_look(), "one asks");
+        assert!(cache.is_in_use() && !cache.is_in_use());
+        assert!(cache.wants_a_look(), "the writer had given up");
+        cache.was_not_asked();
+        assert!(cache.wants_a_look(), "its queue was full");
+    }
+
+    #[test]
+    fn a_session_ends_by_its_age_and_by_its_rest_here_too() {
+        let cache = cache(1 << 20);
+        let digest = PlainToken::generate().digest();
+        cache.keep(cache.ticket(), digest, session(1), at(500), Some(&Bytes::new()));
+        for (created_after, used_after, expected) in [(499, 999, true), (500, 999, false), (499, 1_000, false)] {
+            let live = Liveness { created_after: at(created_after), used_after: at(used_after) };
+            assert_eq!(cache.find(&Caller { live, ..caller(digest) }).is_some(), expected);
+        }
+        cache.used(&[(digest, at(2_000))]);
+        let live = Liveness { created_after: at(0), used_after: at(1_500) };
+        assert!(cache.find(&Caller { live, ..caller(digest) }).is_some());
+    }
+
+    #[test]
+    fn it_stays_within_its_size() {
+        let cache = cache(SHARDS * 10 * (OVERHEAD + 100));
+        let text = Bytes::from(vec![b' '; 100]);
+        for _ in 0..10_000 {
+            cache.keep(cache.ticket(), PlainToken::generate().digest(), session(1), at(0), Some(&text));
+        }
+        for shard in &cache.shards {
+            let shard = shard.lock().unwrap();
+            assert_eq!((shard.entries.len(), shard.order.len()), (10, 10));
+        }
+        let none = SessionCache::new(0);
+        none.keep(none.ticket(), PlainToken::generate().digest(), session(1), at(0), Some(&text));
+        assert!(none.shards.iter().all(|shard| shard.lock().unwrap().entries.is_empty()));
+    }
+}

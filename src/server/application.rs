@@ -1,0 +1,454 @@
+//! Puts the parts together, serves, and stops.
+//!
+//! [`Application::build`] takes everything that can fail: the port, the file, the threads. Once it has returned, the
+//! server can be reached. [`Application::run_until_stopped`] serves until it is told to stop, finishes what was
+//! accepted, and leaves a tidy file behind.
+
+use std::cell::Cell;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_cors::Cors;
+use actix_http::{HttpService, KeepAlive, Request};
+use actix_rt::net::TcpStream;
+use actix_server::Server;
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::{App, web};
+use thiserror::Error;
+
+use crate::accounts::activity::LastUsed;
+use crate::accounts::throttle::failed_attempts::Refusals;
+use crate::accounts::throttle::limits::Limits;
+use crate::config::{Config, CorsConfig, ServerConfig};
+use crate::domain::session::SessionPolicy;
+use crate::http::api::{MaxItems, Readiness};
+use crate::http::extract::body::{BodyBudget, BodyLimits};
+use crate::http::extract::caller::Authenticator;
+use crate::http::extract::proxy::TrustedProxies;
+use crate::http::login_throttle::Gate;
+use crate::http::routes;
+use crate::jobs::backups::{BackupSettings, BackupStatus, Backups};
+use crate::jobs::{Chores, Reading};
+use crate::passwords::{PasswordPolicy, Passwords};
+use crate::repository::Repository;
+use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings, blocking_threads};
+use crate::server::exposition::Exposition;
+use crate::server::metrics_listener;
+use crate::server::middleware::Common;
+use crate::system::clock::Clock;
+use crate::system::error_chain::Chain;
+use crate::telemetry::metrics::Metrics;
+use crate::transport::connection::{Connection, ConnectionSettings};
+
+/// How long a browser may remember the answer to a preflight.
+const PREFLIGHT_MAX_AGE: usize = 86_400;
+
+/// How long a connection that is being closed may take to notice.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long closing the file may take at least, however little is left of the time to stop.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Files that are open beside the connections: the database's, the log, the runtime's own.
+const OTHER_FILES: u64 = 128;
+
+/// Why the server did not start, or did not stop as it should. Each is one sentence for a person.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The address is taken, not ours, or not allowed.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file cannot be used.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The system gives no threads.
+    #[error("cannot start the server's threads: {0}")]
+    Threads(#[source] io::Error),
+    /// The server ended by itself.
+    #[error("the server failed: {0}")]
+    Server(#[source] io::Error),
+}
+
+/// A server that listens already.
+pub struct Application {
+    address: SocketAddr,
+    server: Server,
+    metrics: Option<(SocketAddr, Server)>,
+    repository: Arc<dyn Repository>,
+    chores: Chores,
+    backups: Option<Backups>,
+    shutdown_timeout: Duration,
+}
+
+impl Application {
+    /// Takes the port, opens the file, starts the threads.
+    ///
+    /// # Errors
+    /// [`ServeError`], each a sentence for the person who starts the server.
+    pub fn build(config: &Config, clock: Clock) -> Result<Self, ServeError> {
+        Self::build_on(None, config, clock)
+    }
+
+    /// The same, on `listener` in the place of the configured address where there is one.
+    ///
+    /// # Errors
+    /// [`ServeError`], as above.
+    pub fn build_on(listener: Option<TcpListener>, config: &Config, clock: Clock) -> Result<Self, ServeError> {
+        let listener = listener.map_or_else(|| listen(config.server.listen), Ok)?;
+        let address = listener.local_addr().map_err(ServeError::Threads)?;
+        listener.set_nonblocking(true).map_err(|source| ServeError::Listen { address, source })?;
+        let metrics_listener = config.metrics.listen.map(listen).transpose()?;
+        let repository: Arc<dyn Repository> = Arc::new(SqliteRepository::open(&SqliteSettings {
+            path: config.database.path.clone(),
+            readers: config.database.readers,
+            busy_timeout: config.database.busy_timeout,
+            cache: usize::try_from(config.database.cache.as_u64()).unwrap_or(usize::MAX),
+        })?);
+        let passwords =
+            Passwords::start(config.password.bcrypt_cost, config.password.hash_threads, config.password.hash_queue)
+                .map_err(ServeError::Threads)?;
+        let last_used = Arc::new(LastUsed::default());
+        let refusals = Arc::new(Refusals::default());
+        let limits = Arc::new(Limits::new(config.rate_limit));
+        let backups = start_backups(config, &clock).map_err(ServeError::Threads)?;
+        let metrics = metrics_listener
+            .is_some()
+            .then(|| Arc::new(Metrics::new(routes::PATHS.map(|(path, _)| path), clock.now())));
+        let exposition = metrics.clone().map(|metrics| {
+            Arc::new(Exposition::new(
+                metrics,
+                Arc::clone(&repository),
+                passwords.threads().clone(),
+                backups.as_ref().map(Backups::status),
+            ))
+        });
+        allow_open_files(config.server.max_connections);
+        let state = State {
+            repository: web::Data::from(Arc::clone(&repository)),
+            passwords: web::Data::new(passwords),
+            password_policy: web::Data::new(PasswordPolicy {
+                min_length: config.password.min_length,
+                reject_common: config.password.reject_common,
+            }),
+            session_policy: web::Data::new(config.tokens),
+            authenticator: web::Data::new(Authenticator {
+                repository: Arc::clone(&repository),
+                policy: config.tokens,
+                clock: clock.clone(),
+                last_used: Arc::clone(&last_used),
+            }),
+            gate: web::Data::new(Gate {
+                limits: Arc::clone(&limits),
+                refusals: Arc::clone(&refusals),
+                repository: Arc::clone(&repository),
+                metrics: metrics.clone(),
+                clock: clock.clone(),
+            }),
+            max_items: web::Data::new(MaxItems(config.lists.max_items)),
+            proxies: web::Data::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
+            limits: web::Data::new(BodyLimits {
+                size: config.server.body_limit,
+                size_with_password: config.server.password_body_limit,
+                time: config.server.body_timeout,
+                budget: Arc::new(BodyBudget::new(
+                    config.server.body_budget.max(config.server.body_limit * 2_u64),
+                    metrics.clone(),
+                )),
+            }),
+            readiness: web::Data::new(Readiness::default()),
+            backups: web::Data::new(backups.as_ref().map(Backups::status)),
+            clock: web::Data::new(clock.clone()),
+        };
+        let server = serve(listener, config, state, metrics)?;
+        let metrics = metrics_listener.zip(exposition).map(|(listener, exposition)| {
+            let address = listener.local_addr()?;
+            Ok((address, metrics_listener::serve(listener, &exposition)?))
+        });
+        let metrics = metrics.transpose().map_err(ServeError::Threads)?;
+        let (version, cache) = (env!("CARGO_PKG_VERSION"), config.database.cache);
+        log::info!("started: version {version}, listening on {address}, keeping up to {cache} of sessions at hand");
+        if let Some((address, _)) = &metrics {
+            log::info!("metrics at http://{address}/metrics");
+        }
+        let chores = Chores {
+            repository: Arc::clone(&repository),
+            last_used,
+            refusals,
+            limits,
+            policy: config.tokens,
+            events: config.events,
+            started: Reading::of(&clock),
+            clock,
+        };
+        let shutdown_timeout = config.server.shutdown_timeout;
+        Ok(Self { address, server, metrics, repository, chores, backups, shutdown_timeout })
+    }
+
+    /// The address it listens on, with the port that the system chose where it was asked to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address at which it shows its metrics, where it does.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(address, _)| *address)
+    }
+
+    /// What the person who started the server wants to know: where it is and how to try it.
+    #[must_use]
+    pub fn greeting(&self, config: &Config) -> String {
+        format!(
+            "authtokens {version} listens on http://{address} and keeps its data in {path}\n\
+             Try it:  curl -H 'Content-Type: application/json' \
+             -d '{{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}}' http://{address}/api/register\n\
+             All calls, to read and to try:  http://{address}/docs",
+            version = env!("CARGO_PKG_VERSION"),
+            address = self.address,
+            path = config.database.path.display(),
+        )
+    }
+
+    /// Serves until `stop` resolves, then finishes what was accepted and closes the file.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the server ends by itself.
+    pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let handle = self.server.handle();
+        // Shown to the end of the stop. Without them the service is as good.
+        let metrics = self.metrics.map(|(_, server)| (server.handle(), actix_rt::spawn(server)));
+        let told_at = Cell::new(None);
+        // Before the first request can try a password.
+        let last_event = self.chores.remember_failures().await;
+        let stopping = async {
+            stop.await;
+            told_at.set(Some(Instant::now()));
+            log::info!("stopping: no new connections are taken");
+            if let Some(backups) = &self.backups {
+                backups.tell_to_stop();
+            }
+            handle.stop(true).await;
+        };
+        tokio::pin!(stopping);
+        let mut serving = self.server;
+        let outcome = tokio::select! {
+            outcome = &mut serving => outcome,
+            () = &mut stopping => serving.await,
+            () = self.chores.keep_doing(last_event) => unreachable!("chores never end"),
+        };
+        if let Some((handle, _)) = metrics {
+            handle.stop(false).await;
+        }
+        outcome.map_err(ServeError::Server)?;
+        let left = told_at.get().map_or(CLOSE_WITHIN, |at| self.shutdown_timeout.saturating_sub(at.elapsed()));
+        let closing = async {
+            self.chores.store_what_was_noted().await;
+            // A backup that is being made holds the log.
+            if let Some(backups) = &self.backups {
+                backups.stop().await;
+            }
+            self.repository.close().await
+        };
+        match tokio::time::timeout(left.max(CLOSE_WITHIN), closing).await {
+            Ok(Ok(())) => log::info!("stopped"),
+            // What was acknowledged is in the log beside the file, and the next start reads it.
+            Ok(Err(error)) => log::warn!("stopped, and the log is not moved into the file: {}", Chain(&error)),
+            Err(_) => log::warn!("stopped, and the log is not moved into the file: something holds the file"),
+        }
+        Ok(())
+    }
+}
+
+/// What the handlers are given. Clones share all of it.
+#[derive(Clone)]
+struct State {
+    repository: web::Data<dyn Repository>,
+    passwords: web::Data<Passwords>,
+    password_policy: web::Data<PasswordPolicy>,
+    session_policy: web::Data<SessionPolicy>,
+    authenticator: web::Data<Authenticator>,
+    gate: web::Data<Gate>,
+    max_items: web::Data<MaxItems>,
+    proxies: web::Data<TrustedProxies>,
+    limits: web::Data<BodyLimits>,
+    readiness: web::Data<Readiness>,
+    backups: web::Data<Option<BackupStatus>>,
+    clock: web::Data<Clock>,
+}
+
+fn start_backups(config: &Config, clock: &Clock) -> io::Result<Option<Backups>> {
+    let settings = |every| BackupSettings {
+        database: config.database.path.clone(),
+        folder: config.backup.folder.clone(),
+        every,
+        keep: config.backup.keep,
+    };
+    config.backup.every.map(|every| Backups::start(settings(every), clock.clone())).transpose()
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let listen_error = |source| ServeError::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(listen_error)?;
+    listener.set_nonblocking(true).map_err(listen_error)?;
+    Ok(listener)
+}
+
+/// The framework's own server, put together from its parts so that it serves [`Connection`]s: each is timed and
+/// answered as `connection.rs` says, and each request passes through `middleware.rs` first.
+fn serve(
+    listener: TcpListener,
+    config: &Config,
+    state: State,
+    metrics: Option<Arc<Metrics>>,
+) -> Result<Server, ServeError> {
+    let ServerConfig { header_timeout, body_timeout, keep_alive, shutdown_timeout, max_connections, .. } =
+        config.server;
+    // Each worker takes its share of the connections, rounded down, and at least one.
+    let workers = config.server.workers.get().min(max_connections);
+    let any_origin = config.cors.any_origin();
+    let cors = config.cors.clone();
+    let builder = Server::build()
+        .workers(workers)
+        .worker_max_blocking_threads(blocking_threads(config.database.readers))
+        .max_concurrent_connections(max_connections / workers)
+        .shutdown_timeout(shutdown_timeout.as_secs())
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    builder
+        .listen("authtokens", listener, move || {
+            let state = state.clone();
+            let proxies = state.proxies.clone().into_inner();
+            let common = Rc::new(Common { any_origin, proxies, metrics: metrics.clone() });
+            let app = App::new()
+                .app_data(state.repository)
+                .app_data(state.passwords)
+                .app_data(state.password_policy)
+                .app_data(state.session_policy)
+                .app_data(state.authenticator)
+                .app_data(state.gate)
+                .app_data(state.max_items)
+                .app_data(state.proxies)
+                .app_data(state.limits)
+                .app_data(state.readiness)
+                .app_data(state.backups)
+                .app_data(state.clock)
+                .wrap(cross_origin(&cors))
+                .configure(routes::table);
+            let exchange = apply_fn_factory(map_config(app.into_factory(), |()| AppConfig::default()), {
+                let common = Rc::clone(&common);
+                move |request: Request, application| Rc::clone(&common).exchange(request, application)
+            });
+            let stopping = stopping.clone();
+            let http = HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                // The connection itself keeps the time of heads and of rest.
+                .keep_alive(KeepAlive::Os)
+                .client_request_timeout(Duration::ZERO)
+                .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+                .on_connect_ext(|connection: &Connection, extensions| {
+                    extensions.insert(connection.state());
+                })
+                .h1(exchange);
+            let settings = Rc::new(ConnectionSettings {
+                header_timeout,
+                keep_alive,
+                write_timeout: body_timeout,
+                refuse: Box::new(move |refusal| common.refuse(&refusal)),
+            });
+            fn_service(move |stream: TcpStream| {
+                let connection = Connection::new(stream, Rc::clone(&settings));
+                async move {
+                    let peer = connection.peer();
+                    Ok((connection, peer))
+                }
+            })
+            .and_then(http)
+        })
+        .map(actix_server::ServerBuilder::run)
+        .map_err(ServeError::Threads)
+}
+
+/// Which pages may read the answers. What they may send and ask for is the same on every response; see `middleware.rs`.
+fn cross_origin(config: &CorsConfig) -> Cors {
+    let cors = Cors::default().allow_any_method().allow_any_header().max_age(PREFLIGHT_MAX_AGE);
+    if config.any_origin() {
+        cors.allow_any_origin().send_wildcard().disable_vary_header()
+    } else {
+        config.origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+    }
+}
+
+/// A login shell allows 1,024 open files; the system usually allows a server many more, for the asking.
+fn allow_open_files(connections: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let allowed = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), ..limit });
+    if raised.is_err() || allowed < wanted {
+        log::warn!("{connections} connections want {wanted} open files, and the system does not allow as many");
+    }
+}
+
+/// Has the process outlive signals that would end it without a reason: SIGXFSZ, for a write beyond the largest file that is
+/// allowed fails by itself and is refused like one on a full disk; and those that other services take for a request, such
+/// as to open their log anew.
+pub fn outlive_signals() {
+    use rustix::process::Signal;
+    use tokio::signal::unix::{SignalKind, signal};
+    // Whoever handles a signal once has it handled for good. Where the system does not let us, it is as it always was.
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+    let _inside = runtime.enter();
+    for outlived in [Signal::XFSZ, Signal::USR1, Signal::USR2, Signal::ALARM] {
+        let _ = signal(SignalKind::from_raw(outlived.as_raw()));
+    }
+}
+
+/// Resolves when the process is told to stop: by SIGTERM, by SIGINT from a terminal, or by SIGHUP at the end of it.
+///
+/// # Errors
+/// When the system does not let us listen to them.
+pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // What nohup started lives on.
+    let mut hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
+    Ok(async move {
+        let hang_up = async {
+            match &mut hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hang_up => {}
+        }
+    })
+}
+
+/// Whether SIGHUP is among the signals that this process was started to ignore, as far as the system tells.
+fn ignores_hang_up() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}

@@ -1,0 +1,250 @@
+//! What is shown to whoever looks at the metrics.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{Counter, Gauge, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder};
+use tokio::sync::Mutex;
+
+use crate::jobs::backups::BackupStatus;
+use crate::passwords::threads::{HashingLoad, HashingThreads};
+use crate::repository::{Repository, StoreCounts, StoreStatistics};
+use crate::system::clock::Timestamp;
+use crate::system::error_chain::Chain;
+use crate::telemetry::metrics::Metrics;
+
+/// How long the store's counts are believed at least, so that nobody can make it count at will.
+const COUNTS_BELIEVED_FOR: Duration = Duration::from_secs(30);
+
+/// Of the time, the part that counting may take is one in this many, however much there is to count.
+const COUNTING_SHARE: u32 = 100;
+
+/// What is shown to whoever looks: what was told, and what is asked for at that moment.
+pub struct Exposition {
+    metrics: Arc<Metrics>,
+    repository: Arc<dyn Repository>,
+    threads: HashingThreads,
+    backups: Option<BackupStatus>,
+    counts: Mutex<Option<Counted>>,
+}
+
+/// What the store counted, and until when that is believed.
+struct Counted {
+    counts: Option<StoreCounts>,
+    until: Instant,
+}
+
+impl Exposition {
+    /// Shows `metrics` beside the state of the store, of the hashing threads and of the backups, where there are any.
+    #[must_use]
+    pub fn new(
+        metrics: Arc<Metrics>,
+        repository: Arc<dyn Repository>,
+        threads: HashingThreads,
+        backups: Option<BackupStatus>,
+    ) -> Self {
+        threads.observe({
+            let metrics = Arc::clone(&metrics);
+            move |took| metrics.hashed(took)
+        });
+        Self { metrics, repository, threads, backups, counts: Mutex::default() }
+    }
+
+    /// All of it, in version 0.0.4 of the text format.
+    ///
+    /// # Errors
+    /// Where a metric has a name that the format does not allow.
+    pub async fn text(&self) -> prometheus::Result<String> {
+        let load = self.threads.load();
+        let store = self.repository.statistics().await;
+        let mut page = Page::default();
+        self.show_process(&mut page)?;
+        self.show_exchanges(&mut page)?;
+        self.show_hashing(&mut page, load)?;
+        self.show_store(&mut page, &store).await?;
+        self.show_rejected(&mut page, load, &store)?;
+        TextEncoder::new().encode_to_string(&page.0)
+    }
+
+    fn show_process(&self, page: &mut Page) -> prometheus::Result<()> {
+        let version = ("version", env!("CARGO_PKG_VERSION"));
+        page.gauge("authtokens_build_info", "Always 1; the label is the release.", Some(version), Some(1))?;
+        page.seconds_since_1970("process_start_time_seconds", "When the process began.", Some(self.metrics.started))?;
+        let memory = resident_memory();
+        page.gauge("process_resident_memory_bytes", "Memory that the process holds, in bytes.", None, memory)
+    }
+
+    fn show_exchanges(&self, page: &mut Page) -> prometheus::Result<()> {
+        page.add(&self.metrics.requests);
+        page.add(&self.metrics.durations);
+        let success = self.metrics.posts("/api/login", 200);
+        let failure = self.metrics.posts("/api/login", 401);
+        page.counters(
+            "authtokens_logins_total",
+            "Logins that were verified, by outcome.",
+            "outcome",
+            &[("success", success), ("failure", failure)],
+        )?;
+        let registrations = self.metrics.posts("/api/register", 201);
+        page.counter("authtokens_registrations_total", "Accounts that were made.", registrations)
+    }
+
+    fn show_hashing(&self, page: &mut Page, load: HashingLoad) -> prometheus::Result<()> {
+        page.gauge("authtokens_hashes_running", "Passwords that are being hashed.", None, Some(load.running))?;
+        page.gauge("authtokens_hashes_waiting", "Passwords that wait for a thread.", None, Some(load.waiting))?;
+        page.add(&self.metrics.hash_durations);
+        Ok(())
+    }
+
+    async fn show_store(&self, page: &mut Page, store: &StoreStatistics) -> prometheus::Result<()> {
+        page.gauge("authtokens_store_bytes", "Size of the database file, in bytes.", None, store.size)?;
+        page.gauge(
+            "authtokens_store_wal_bytes",
+            "Size of the write-ahead log beside the database file, in bytes.",
+            None,
+            store.log_size,
+        )?;
+        page.counter("authtokens_store_reads_total", "Reads that the store was asked for.", store.reads)?;
+        page.counter(
+            "authtokens_store_delayed_reads_total",
+            "Reads that had to wait for a free connection.",
+            store.delayed_reads,
+        )?;
+        page.seconds(
+            "authtokens_store_read_delay_seconds_total",
+            "Time that reads waited for a free connection, all together.",
+            store.read_delay,
+        )?;
+        let waiting = Some(store.waiting_writes);
+        page.gauge("authtokens_store_waiting_writes", "Writes that wait for their turn.", None, waiting)?;
+        page.counter("authtokens_store_writes_total", "Writes that were begun.", store.writes)?;
+        page.counter("authtokens_store_commits_total", "Commits; one may hold many writes.", store.commits)?;
+        let counts = self.counts().await;
+        page.gauge("authtokens_users", "Accounts.", None, counts.map(|counts| counts.users))?;
+        page.gauge(
+            "authtokens_tokens",
+            "Tokens that are live, or ended by their age or rest within the last hour.",
+            None,
+            counts.map(|counts| counts.sessions),
+        )?;
+        self.show_backups(page)
+    }
+
+    fn show_backups(&self, page: &mut Page) -> prometheus::Result<()> {
+        let Some(backups) = self.backups.as_ref().map(BackupStatus::figures) else { return Ok(()) };
+        page.seconds_since_1970(
+            "authtokens_last_backup_timestamp_seconds",
+            "The moment that the newest good backup holds.",
+            backups.last_good,
+        )?;
+        page.gauge("authtokens_last_backup_bytes", "The size of the last backup.", None, Some(backups.size))?;
+        page.counters(
+            "authtokens_backups_total",
+            "Backups by the clock, by outcome.",
+            "outcome",
+            &[("success", backups.made), ("failure", backups.failed)],
+        )
+    }
+
+    fn show_rejected(&self, page: &mut Page, load: HashingLoad, store: &StoreStatistics) -> prometheus::Result<()> {
+        page.counters(
+            "authtokens_rejected_total",
+            "Requests that were turned away before their work was begun, by reason.",
+            "reason",
+            &[
+                ("hash_queue_full", load.refused),
+                ("write_queue_full", store.refused_writes),
+                ("pool_timeout", store.refused_reads),
+                ("rate_limit_address", self.metrics.rejected_by_address.load(Ordering::Relaxed)),
+                ("rate_limit_account", self.metrics.rejected_by_account.load(Ordering::Relaxed)),
+                ("body_budget", self.metrics.rejected_by_budget.load(Ordering::Relaxed)),
+            ],
+        )
+    }
+
+    /// How much the store holds, as of a while ago; `None` where it could not tell.
+    async fn counts(&self) -> Option<StoreCounts> {
+        let mut last = self.counts.lock().await;
+        if let Some(counted) = last.as_ref().filter(|counted| Instant::now() < counted.until) {
+            return counted.counts;
+        }
+        let began = Instant::now();
+        let counts =
+            self.repository.count().await.inspect_err(|error| log::warn!("the store cannot count: {}", Chain(error)));
+        let until = Instant::now() + COUNTS_BELIEVED_FOR.max(began.elapsed() * COUNTING_SHARE);
+        last.insert(Counted { counts: counts.ok(), until }).counts
+    }
+}
+
+/// What is shown, in the order in which it was added. What is only asked for is counted nowhere else, so its metric is
+/// made for this one page.
+#[derive(Default)]
+struct Page(Vec<MetricFamily>);
+
+impl Page {
+    /// A metric of which there is nothing yet is left out.
+    fn add(&mut self, metric: &impl Collector) {
+        self.0.extend(metric.collect().into_iter().filter(|family| !family.get_metric().is_empty()));
+    }
+
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: Option<(&str, &str)>,
+        value: Option<impl TryInto<u64>>,
+    ) -> prometheus::Result<()> {
+        if let Some(value) = value.and_then(|value| value.try_into().ok()) {
+            let opts = Opts::new(name, help);
+            let opts = if let Some((label, text)) = label { opts.const_label(label, text) } else { opts };
+            let gauge = IntGauge::with_opts(opts)?;
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            self.add(&gauge);
+        }
+        Ok(())
+    }
+
+    fn seconds_since_1970(&mut self, name: &str, help: &str, at: Option<Timestamp>) -> prometheus::Result<()> {
+        if let Some(at) = at {
+            let gauge = Gauge::new(name, help)?;
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
+            gauge.set(at.as_millis() as f64 / 1_000.0);
+            self.add(&gauge);
+        }
+        Ok(())
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
+        let counter = IntCounter::new(name, help)?;
+        counter.inc_by(value);
+        self.add(&counter);
+        Ok(())
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, value: Duration) -> prometheus::Result<()> {
+        let counter = Counter::new(name, help)?;
+        counter.inc_by(value.as_secs_f64());
+        self.add(&counter);
+        Ok(())
+    }
+
+    fn counters(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) -> prometheus::Result<()> {
+        let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+        for (text, value) in values {
+            counters.get_metric_with_label_values(&[*text])?.inc_by(*value);
+        }
+        self.add(&counters);
+        Ok(())
+    }
+}
+
+/// In bytes, where the system tells.
+fn resident_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kibibytes.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+}

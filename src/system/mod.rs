@@ -1,0 +1,8 @@
+//! What the service needs of the machine, and knows nothing about accounts.
+
+pub mod blocking;
+pub mod clock;
+pub mod error_chain;
+pub mod memory;
+pub mod priority;
+pub mod visible;

@@ -1,0 +1,210 @@
+//! What the service counts, in the text format of Prometheus.
+//!
+//! [`Metrics`] is on the way of every request, so it looks no label up that it has met before. No label holds anything
+//! that a client chose: paths are the route table's patterns, methods come from a list, and both have an `other`.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts};
+
+use crate::system::clock::Timestamp;
+
+/// How long the answers to requests may take, in seconds.
+const ANSWER_BUCKETS: [f64; 14] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// How long hashes may take, in seconds.
+const HASH_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// What stands for any route and any method that is not in the lists.
+const OTHER: &str = "other";
+
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER];
+const POST: usize = 2;
+
+/// The statuses whose counters are found without a look at their labels. Another one is counted all the same.
+const STATUSES: [u16; 17] = [200, 201, 204, 304, 400, 401, 403, 404, 405, 408, 413, 415, 429, 431, 500, 501, 503];
+
+/// Why a request was turned away before its work was begun, where nobody below counts it already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Too many attempts came from its address.
+    RateLimitAddress,
+    /// Too many attempts were made at its account.
+    RateLimitAccount,
+    /// Too many bodies were arriving.
+    BodyBudget,
+}
+
+/// What the service tells as it goes. There is one an application.
+pub struct Metrics {
+    /// The routes' patterns, and at the end `other`.
+    routes: Vec<&'static str>,
+    pub(crate) requests: IntCounterVec,
+    /// The counters of `requests` by route, method and status, each found by its labels once.
+    found: Vec<OnceLock<IntCounter>>,
+    pub(crate) durations: HistogramVec,
+    /// Those of `durations` by route.
+    route_durations: Vec<Histogram>,
+    pub(crate) hash_durations: Histogram,
+    pub(crate) rejected_by_address: AtomicU64,
+    pub(crate) rejected_by_account: AtomicU64,
+    pub(crate) rejected_by_budget: AtomicU64,
+    pub(crate) started: Timestamp,
+}
+
+impl Metrics {
+    /// Nothing has happened yet. `routes` are the patterns of the route table, `started` is when the process began.
+    ///
+    /// # Panics
+    /// Never: the names are written below, and whatever text a label may be.
+    #[must_use]
+    pub fn new(routes: impl IntoIterator<Item = &'static str>, started: Timestamp) -> Self {
+        Self::try_new(routes.into_iter().chain([OTHER]).collect(), started).expect("the names and labels are valid")
+    }
+
+    fn try_new(routes: Vec<&'static str>, started: Timestamp) -> prometheus::Result<Self> {
+        let requests = IntCounterVec::new(
+            Opts::new("authtokens_http_requests_total", "Requests that were answered."),
+            &["method", "route", "status"],
+        )?;
+        let durations = HistogramVec::new(
+            HistogramOpts::new(
+                "authtokens_http_request_duration_seconds",
+                "Time from the end of a request's head to its answer.",
+            )
+            .buckets(ANSWER_BUCKETS.to_vec()),
+            &["route"],
+        )?;
+        let hash_durations = Histogram::with_opts(
+            HistogramOpts::new("authtokens_hash_duration_seconds", "Time that a hashing thread took for a password.")
+                .buckets(HASH_BUCKETS.to_vec()),
+        )?;
+        let route_durations =
+            routes.iter().map(|route| durations.get_metric_with_label_values(&[*route])).collect::<Result<_, _>>()?;
+        Ok(Self {
+            found: (0..routes.len() * METHODS.len() * STATUSES.len()).map(|_| OnceLock::new()).collect(),
+            routes,
+            requests,
+            durations,
+            route_durations,
+            hash_durations,
+            rejected_by_address: AtomicU64::new(0),
+            rejected_by_account: AtomicU64::new(0),
+            rejected_by_budget: AtomicU64::new(0),
+            started,
+        })
+    }
+
+    /// A request was answered. `route` is the number of its pattern among those given at the start, `None` where it met
+    /// none; `took` is not known of one that the framework refused.
+    pub fn answered(&self, route: Option<usize>, method: &str, status: u16, took: Option<Duration>) {
+        let other = self.routes.len() - 1;
+        let route = route.unwrap_or(other).min(other);
+        let method = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
+        if let Some(status) = STATUSES.iter().position(|known| *known == status) {
+            self.found[place(route, method, status)]
+                .get_or_init(|| self.requests(route, method, STATUSES[status]))
+                .inc();
+        } else {
+            self.requests(route, method, status).inc();
+        }
+        if let Some(took) = took {
+            self.route_durations[route].observe(took.as_secs_f64());
+        }
+    }
+
+    fn requests(&self, route: usize, method: usize, status: u16) -> IntCounter {
+        self.requests.with_label_values(&[METHODS[method], self.routes[route], status.to_string().as_str()])
+    }
+
+    /// A request was turned away.
+    pub fn rejected(&self, reason: Reason) {
+        let counter = match reason {
+            Reason::RateLimitAddress => &self.rejected_by_address,
+            Reason::RateLimitAccount => &self.rejected_by_account,
+            Reason::BodyBudget => &self.rejected_by_budget,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A password was hashed or verified.
+    pub fn hashed(&self, took: Duration) {
+        self.hash_durations.observe(took.as_secs_f64());
+    }
+
+    /// How many POSTs to a route had this answer. It makes no series of what has not happened yet.
+    pub(crate) fn posts(&self, route: &str, status: u16) -> u64 {
+        let route = self.routes.iter().position(|known| *known == route);
+        let status = STATUSES.iter().position(|known| *known == status);
+        let found = route.zip(status).and_then(|(route, status)| self.found[place(route, POST, status)].get());
+        found.map_or(0, IntCounter::get)
+    }
+}
+
+/// Where the counter of a route, a method and a status is found, each given by its number.
+fn place(route: usize, method: usize, status: usize) -> usize {
+    (route * METHODS.len() + method) * STATUSES.len() + status
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::core::Collector as _;
+
+    use super::*;
+
+    fn metrics() -> Metrics {
+        Metrics::new(["/api/login", "/api/user/{id}"], Timestamp::MAX)
+    }
+
+    fn count(metrics: &Metrics, labels: &[&str; 3]) -> u64 {
+        metrics.requests.with_label_values(labels).get()
+    }
+
+    #[test]
+    fn each_answer_is_counted_under_its_own_labels_and_what_is_in_no_list_is_other() {
+        let metrics = metrics();
+        for _ in 0..3 {
+            metrics.answered(Some(1), "GET", 200, None);
+        }
+        metrics.answered(Some(0), "POST", 503, None);
+        metrics.answered(Some(0), "POST", 599, None);
+        metrics.answered(None, "BREW", 404, None);
+        metrics.answered(Some(2), "get", 404, None);
+        metrics.answered(Some(99), "GET", 404, None);
+        assert_eq!(count(&metrics, &["GET", "/api/user/{id}", "200"]), 3);
+        assert_eq!(count(&metrics, &["POST", "/api/login", "503"]), 1);
+        assert_eq!(count(&metrics, &["POST", "/api/login", "599"]), 1);
+        assert_eq!(count(&metrics, &["other", "other", "404"]), 2);
+        assert_eq!(count(&metrics, &["GET", "other", "404"]), 1);
+    }
+
+    #[test]
+    fn every_known_route_method_and_status_has_a_counter_of_its_own() {
+        let metrics = metrics();
+        for route in 0..3 {
+            for method in METHODS {
+                for status in STATUSES {
+                    metrics.answered(Some(route), method, status, None);
+                }
+            }
+        }
+        for (route, method, status) in [("/api/login", "GET", "200"), ("other", "other", "503")] {
+            assert_eq!(count(&metrics, &[method, route, status]), 1);
+        }
+        assert_eq!((metrics.posts("/api/login", 200), METHODS[POST]), (1, "POST"));
+        assert_eq!(metrics.requests.collect()[0].get_metric().len(), 3 * METHODS.len() * STATUSES.len());
+        assert!(metrics.found.iter().all(|counter| counter.get().is_some_and(|counter| counter.get() == 1)));
+    }
+
+    #[test]
+    fn an_answer_falls_into_the_bucket_of_its_route_and_time() {
+        let metrics = metrics();
+        metrics.answered(Some(0), "POST", 200, Some(Duration::from_millis(300)));
+        assert_eq!(metrics.route_durations[0].get_sample_count(), 1);
+        assert!((metrics.route_durations[0].get_sample_sum() - 0.3).abs() < 1e-9);
+        assert_eq!(metrics.route_durations[1].get_sample_count(), 0);
+    }
+}

@@ -1,0 +1,646 @@
+//! A client's connection, with the bounds and the last words that the framework leaves out.
+//!
+//! actix-web times only the first head of a connection, and neither a client that stops in the middle of a chunked body
+//! nor one that never reads its answers. It reads on while a request is being served, as far as its buffer goes, and
+//! then spins. It buffers whatever requests a client sends ahead, parses heads that its own types cannot hold, and takes
+//! an offer to change protocols for a body without an end. It answers what it cannot parse with an empty body, which no
+//! layer above sees. And it keeps to itself that a client has gone away. This wrapper around the socket mends all of it:
+//!
+//! - a connection is always in one phase (resting, reading a head, serving, …), and each has its deadline;
+//! - one request at a time is handed over: its head when that is whole and within its limit (`framing.rs`), its body when
+//!   somebody reads it, and the next request when this one is answered;
+//! - the framework's own answers get a JSON body;
+//! - [`ConnectionState::client_gone`] watches the socket itself.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use actix_rt::net::{ActixStream, Ready, TcpStream};
+use bytes::{Buf as _, BytesMut};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use crate::transport::framing::{Body, Head, MAX_HEAD, MalformedChunk};
+
+/// How much of a body is handed over before the framework must look at it. A quarter of what its buffer takes.
+const BURST: usize = 32 * 1024;
+
+/// How much of an answer the system keeps that the client has no room for. More than that waits with us, once.
+const UNSENT: u32 = 64 * 1024;
+
+/// How much memory an empty inbox keeps.
+const KEPT: usize = 4 * 1024;
+
+/// How long a connection that is to be closed may take to hear of it.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// How much of what a client still sends is thrown away before the connection is closed on it.
+const MAX_DISCARDED: usize = 4 * 1024 * 1024;
+
+/// How often a client is looked at that has sent more than is being read.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What every connection of a server has in common.
+pub struct ConnectionSettings {
+    /// How long a request's head may take, from its first byte; and how long a new connection may stay silent.
+    pub header_timeout: Duration,
+    /// How long a connection may rest between two requests.
+    pub keep_alive: Duration,
+    /// How long a client may take to read an answer.
+    pub write_timeout: Duration,
+    /// Writes the whole response to a request that never reached a handler.
+    pub refuse: Box<dyn Fn(Refusal) -> Vec<u8>>,
+}
+
+/// A request that ended before any handler saw it.
+pub struct Refusal {
+    /// The status that it is answered with.
+    pub status: u16,
+    /// Who sent it, or `-` where the system did not say.
+    pub peer: Rc<str>,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing of the next request has come; it must begin by then.
+    Resting(Instant),
+    /// A request's head is coming; it must be whole by then. Most are whole at once, and nobody needs to look at the time.
+    Head(Option<Instant>),
+    /// A request is being served from the last byte of its head on, and none of what the client sends is read.
+    Serving,
+    /// A request is being served, and its body is read. Whoever reads it keeps the time.
+    Receiving,
+    /// The last answer is given. What the client still sends is thrown away until it has closed, or until then.
+    Closing(Instant),
+}
+
+/// The side of a connection that the layers above see.
+pub struct ConnectionState {
+    writer: Rc<OwnedWriteHalf>,
+    /// Who is at the other end, as the log tells it of each request.
+    peer: Rc<str>,
+    phase: Cell<Phase>,
+    body_was_read: Cell<bool>,
+    /// Whether the client sends its body when it is asked for it.
+    client_waits: Cell<bool>,
+    keep_alive: Duration,
+    /// The connection's task, where it asked to read in a phase that reads nothing.
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl ConnectionState {
+    /// Who is at the other end, or `-` where the system did not say.
+    #[must_use]
+    pub fn peer(&self) -> Rc<str> {
+        Rc::clone(&self.peer)
+    }
+
+    /// Begins to serve a request. `None` when the last answer has been given: nobody reads another.
+    #[must_use]
+    pub fn serve(self: &Rc<Self>) -> Option<Serving> {
+        if matches!(self.phase.get(), Phase::Closing(_)) {
+            return None;
+        }
+        self.phase.set(Phase::Serving);
+        self.body_was_read.set(false);
+        Some(Serving { connection: Rc::clone(self), is_last: false })
+    }
+
+    /// Begins to read the body of the request that is being served.
+    #[must_use]
+    pub fn receive(self: &Rc<Self>) -> Receiving {
+        if self.client_waits.take() {
+            // All answers before this one are out. Whoever is not asked sends the body all the same, a moment later.
+            let _ = self.writer.try_write(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        self.enter(Phase::Receiving);
+        Receiving(Rc::clone(self))
+    }
+
+    /// Resolves when the client has closed its side, or the network has.
+    pub fn client_gone(&self) -> impl Future<Output = ()> + use<> {
+        let writer = Rc::clone(&self.writer);
+        async move {
+            loop {
+                match writer.ready(Interest::READABLE).await {
+                    Ok(ready) if !ready.is_read_closed() => sleep(LOOK_EVERY).await,
+                    _ => return,
+                }
+            }
+        }
+    }
+
+    /// Ends the connection, unless a request is being served. Whether it does.
+    pub fn close_unless_serving(&self) -> bool {
+        if matches!(self.phase.get(), Phase::Serving | Phase::Receiving) {
+            return false;
+        }
+        // Wakes the connection's task, which meets the end. Fails where the client has closed already, which is as good.
+        let stream: &TcpStream = (*self.writer).as_ref();
+        let _ = SockRef::from(stream).shutdown(Shutdown::Both);
+        true
+    }
+
+    /// Begins a phase that reads.
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A request that is being served until this is dropped: until all of its answer has been handed over.
+pub struct Serving {
+    connection: Rc<ConnectionState>,
+    is_last: bool,
+}
+
+impl Serving {
+    /// Whether the request's body has been read to its end.
+    #[must_use]
+    pub fn body_was_read(&self) -> bool {
+        self.connection.body_was_read.get()
+    }
+
+    /// The answer that is about to be given is the connection's last.
+    pub fn end_connection(&mut self) {
+        self.is_last = true;
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if self.is_last {
+            self.connection.enter(Phase::Closing(Instant::now() + CLOSING));
+        } else if !matches!(self.connection.phase.get(), Phase::Closing(_)) {
+            self.connection.enter(Phase::Resting(Instant::now() + self.connection.keep_alive));
+        }
+    }
+}
+
+/// A body that is being read until this is dropped.
+pub struct Receiving(Rc<ConnectionState>);
+
+impl Receiving {
+    /// The body has been read to its end.
+    pub fn complete(self) {
+        self.0.body_was_read.set(true);
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.0.phase.set(Phase::Serving);
+    }
+}
+
+/// A socket that keeps the bounds.
+pub struct Connection {
+    reader: OwnedReadHalf,
+    writer: Rc<OwnedWriteHalf>,
+    peer: Option<SocketAddr>,
+    settings: Rc<ConnectionSettings>,
+    state: Rc<ConnectionState>,
+    /// Wakes the task when a phase has lasted long enough.
+    read_alarm: Alarm,
+    /// Wakes the task when an answer has not been read for long enough.
+    write_alarm: Alarm,
+    /// When the answers that are waiting must have been read; `None` while none is.
+    write_deadline: Option<Instant>,
+    /// What has come and is not handed over yet: at most a head, and what was read together with it.
+    inbox: BytesMut,
+    /// How much of the inbox has been searched for the end of a head.
+    searched: usize,
+    incoming: Incoming,
+    /// How much has been handed over since the socket last had nothing.
+    burst: usize,
+    ended_sending: bool,
+    /// How much has been thrown away.
+    discarded: usize,
+    refusal: Option<PendingRefusal>,
+}
+
+/// What is to be handed over next.
+enum Incoming {
+    /// A head, of which the end has not come.
+    Head,
+    /// So many bytes of a head, and then its body.
+    Request { head: usize, body: Body },
+    /// Whatever comes: the framework refuses it.
+    Malformed,
+}
+
+/// Our response on its way out in the place of the framework's.
+struct PendingRefusal {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// How many of the framework's bytes it stands for.
+    replaces: usize,
+}
+
+/// A timer that is made when it is first needed.
+#[derive(Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready when `at` has come; until then the task is woken by then. The moment is put off with every request, and the
+    /// alarm is not: it goes off too early at times, and is then set anew.
+    fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let alarm = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if alarm.deadline() > at {
+            alarm.as_mut().reset(at);
+        }
+        while alarm.as_mut().poll(cx).is_ready() {
+            if alarm.deadline() >= at {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(at);
+        }
+        Poll::Pending
+    }
+}
+
+impl Connection {
+    /// Takes an accepted socket. Its first head is awaited from now on.
+    #[must_use]
+    pub fn new(stream: TcpStream, settings: Rc<ConnectionSettings>) -> Self {
+        let peer = stream.peer_addr().ok();
+        // An optimisation of memory alone: as good without it.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+        let (reader, writer) = stream.into_split();
+        let writer = Rc::new(writer);
+        let state = Rc::new(ConnectionState {
+            writer: Rc::clone(&writer),
+            peer: peer.map_or_else(|| "-".into(), |peer| peer.to_string().into()),
+            phase: Cell::new(Phase::Resting(Instant::now() + settings.header_timeout)),
+            body_was_read: Cell::new(false),
+            client_waits: Cell::new(false),
+            keep_alive: settings.keep_alive,
+            waiting: RefCell::new(None),
+        });
+        Self {
+            reader,
+            writer,
+            peer,
+            settings,
+            state,
+            read_alarm: Alarm::default(),
+            write_alarm: Alarm::default(),
+            write_deadline: None,
+            inbox: BytesMut::new(),
+            searched: 0,
+            incoming: Incoming::Head,
+            burst: 0,
+            ended_sending: false,
+            discarded: 0,
+            refusal: None,
+        }
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// The side of it that the layers above see.
+    #[must_use]
+    pub fn state(&self) -> Rc<ConnectionState> {
+        Rc::clone(&self.state)
+    }
+
+    /// Reads what the socket has.
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.reader).poll_read(cx, buf))?;
+        Poll::Ready(Ok(buf.filled().len() - before))
+    }
+
+    fn socket(&self) -> &TcpStream {
+        self.reader.as_ref()
+    }
+
+    /// Writes what the socket takes. A client that takes nothing for too long is given up.
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            if self.socket().poll_write_ready(cx)?.is_pending() {
+                let write_timeout = self.settings.write_timeout;
+                let deadline = *self.write_deadline.get_or_insert_with(|| Instant::now() + write_timeout);
+                ready!(self.write_alarm.poll(deadline, cx));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            match self.writer.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Tells the client that nothing more will come.
+    fn end_sending(&mut self) {
+        if !self.ended_sending {
+            self.ended_sending = true;
+            // Fails where the client has closed already, which is as good.
+            let _ = SockRef::from(self.socket()).shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Reads nothing. The task is woken when a phase begins that reads, where there is something to read by then; what
+    /// comes later wakes it by itself.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.burst = 0;
+        if !self.inbox.is_empty() || self.socket().poll_read_ready(cx).is_ready() {
+            *self.state.waiting.borrow_mut() = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Hands over the head of the next request when it is whole.
+    fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Incoming::Request { head: 0, body } = &self.incoming {
+            if !body.is_over() {
+                // The framework has seen another end of it than we. Nothing behind it may be taken for a request.
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            self.incoming = Incoming::Head;
+        }
+        while let Incoming::Head = self.incoming {
+            let length = self.find_head();
+            if length > MAX_HEAD {
+                return self.poll_refuse_head(cx);
+            }
+            if let Incoming::Head = self.incoming {
+                let before = buf.filled().len();
+                let Poll::Ready(read) = self.poll_socket(cx, buf) else { return self.poll_late(cx) };
+                if read? == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                self.inbox.extend_from_slice(&buf.filled()[before..]);
+                buf.set_filled(before);
+            }
+        }
+        ready!(self.poll_request(cx, buf))?;
+        if let Incoming::Request { head: 0, .. } = self.incoming {
+            self.state.phase.set(Phase::Serving);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Looks for the end of a head in the inbox. How large the head is, as far as it has come.
+    fn find_head(&mut self) -> usize {
+        let is_resting = matches!(self.state.phase.get(), Phase::Resting(_));
+        let new = &self.inbox[self.searched..];
+        // Heads end with a line, and a client that sends one byte at a time is not to have each of them read again.
+        if new.is_empty() || !(is_resting || new.contains(&b'\n')) {
+            return self.inbox.len();
+        }
+        self.searched = self.inbox.len();
+        let mut length = self.inbox.len();
+        match Head::find(&mut self.inbox) {
+            Head::Nothing => return length,
+            Head::Partial => {}
+            Head::Malformed => self.incoming = Incoming::Malformed,
+            Head::Whole(head, body, waits) => {
+                self.state.client_waits.set(waits);
+                (length, self.searched) = (head, 0);
+                self.incoming = Incoming::Request { head, body };
+            }
+        }
+        if is_resting {
+            self.state.phase.set(Phase::Head(None));
+        }
+        length
+    }
+
+    /// Hands over what has come of a request, and keeps what has come of the next one.
+    fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let is_from_inbox = !self.inbox.is_empty();
+        if is_from_inbox {
+            buf.put_slice(&self.inbox[..self.inbox.len().min(buf.remaining())]);
+        } else {
+            ready!(self.poll_socket(cx, buf))?;
+        }
+        let bytes = &buf.filled()[before..];
+        let belongs = match &mut self.incoming {
+            Incoming::Request { head: 0, body } => body.take(bytes),
+            Incoming::Request { head, .. } => {
+                let belongs = bytes.len().min(*head);
+                *head -= belongs;
+                Ok(belongs)
+            }
+            Incoming::Head | Incoming::Malformed => Ok(bytes.len()),
+        };
+        let belongs = belongs.unwrap_or_else(|MalformedChunk| {
+            self.incoming = Incoming::Malformed;
+            bytes.len()
+        });
+        if is_from_inbox {
+            self.inbox.advance(belongs);
+        } else {
+            self.inbox.extend_from_slice(&bytes[belongs..]);
+        }
+        if self.inbox.is_empty() && self.inbox.capacity() > KEPT {
+            self.inbox = BytesMut::new();
+        }
+        buf.set_filled(before + belongs);
+        self.burst += belongs;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Nothing has come of what should. Ends the connection when it is too late.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.burst = 0;
+        match self.state.phase.get() {
+            Phase::Resting(until) => ready!(self.read_alarm.poll(until, cx)),
+            Phase::Head(until) => {
+                let until = until.unwrap_or_else(|| Instant::now() + self.settings.header_timeout);
+                self.state.phase.set(Phase::Head(Some(until)));
+                ready!(self.read_alarm.poll(until, cx));
+                // The client may not be reading either: what does not fit at once is not worth waiting for.
+                let _ = self.writer.try_write(&self.refuse(408));
+            }
+            Phase::Serving | Phase::Receiving | Phase::Closing(_) => return Poll::Pending,
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// A head is too large. It is answered here, before the framework sees any of it: every answer before this one is out.
+    fn poll_refuse_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = self.writer.try_write(&self.refuse(431));
+        let until = Instant::now() + CLOSING;
+        self.state.phase.set(Phase::Closing(until));
+        self.end_sending();
+        self.inbox = BytesMut::new();
+        self.poll_closing(cx, until)
+    }
+
+    fn poll_closing(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<io::Result<()>> {
+        ready!(self.poll_discard(cx, until));
+        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+    }
+
+    /// Throws away what comes, until the client has closed or its time is over.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
+        let mut scratch = [0; 4096];
+        for _ in 0..BURST / scratch.len() {
+            match self.poll_socket(cx, &mut ReadBuf::new(&mut scratch)) {
+                Poll::Ready(Ok(read)) if read > 0 && self.discarded < MAX_DISCARDED => self.discarded += read,
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return self.read_alarm.poll(until, cx),
+            }
+        }
+        cx.waker().wake_by_ref();
+        self.read_alarm.poll(until, cx)
+    }
+
+    fn refuse(&self, status: u16) -> Vec<u8> {
+        (self.settings.refuse)(Refusal { status, peer: self.state.peer() })
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let phase = this.state.phase.get();
+        // A client that does not read its answers is not given more of them.
+        if this.write_deadline.is_some() {
+            return this.wait(cx);
+        }
+        if this.burst >= BURST {
+            this.burst = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match (phase, &this.incoming) {
+            (Phase::Closing(until), _) => this.poll_closing(cx, until),
+            (Phase::Resting(_) | Phase::Head(_), _) => this.poll_head(cx, buf),
+            (Phase::Receiving, Incoming::Request { body, .. }) if !body.is_over() => {
+                let result = this.poll_request(cx, buf);
+                if result.is_pending() {
+                    this.burst = 0;
+                }
+                result
+            }
+            (Phase::Receiving | Phase::Serving, _) => this.wait(cx),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.refusal.is_none()
+            && let Some((start, status)) = bare_answer(buf)
+        {
+            if start > 0 {
+                return this.poll_send(cx, &buf[..start]);
+            }
+            this.refusal = Some(PendingRefusal { bytes: this.refuse(status), sent: 0, replaces: buf.len() });
+            this.state.enter(Phase::Closing(Instant::now() + CLOSING));
+        }
+        let Some(mut refusal) = this.refusal.take() else { return this.poll_send(cx, buf) };
+        while refusal.sent < refusal.bytes.len() {
+            match this.poll_send(cx, &refusal.bytes[refusal.sent..]) {
+                Poll::Ready(Ok(sent)) if sent > 0 => refusal.sent += sent,
+                Poll::Ready(end) => return Poll::Ready(end),
+                Poll::Pending => {
+                    this.refusal = Some(refusal);
+                    return Poll::Pending;
+                }
+            }
+        }
+        // The framework drops the socket as soon as this is written, and what the client has sent and nobody has read
+        // would turn that into a reset.
+        this.end_sending();
+        if let Phase::Closing(until) = this.state.phase.get()
+            && this.poll_discard(cx, until).is_pending()
+        {
+            this.refusal = Some(refusal);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(refusal.replaces))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The framework flushes when the socket has taken all that there was.
+        let this = self.get_mut();
+        if this.write_deadline.take().is_some() {
+            this.state.wake();
+        }
+        // An answer may have begun a phase whose end nothing else would notice.
+        let phase = this.state.phase.get();
+        if matches!(phase, Phase::Closing(_)) {
+            this.end_sending();
+        }
+        if let Phase::Resting(until) | Phase::Closing(until) = phase
+            && this.read_alarm.poll(until, cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.end_sending();
+        if let Phase::Closing(until) = this.state.phase.get() {
+            // To close on a client that is still sending would reset the connection, and the answer with it.
+            ready!(this.poll_discard(cx, until));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl ActixStream for Connection {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_read_ready(self.socket(), cx)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_write_ready(self.socket(), cx)
+    }
+}
+
+/// Where in `buf` an error of the framework's own begins, and its status. Such an answer is the last thing in the
+/// buffer, has no body, and lacks the request id that every response of the service carries.
+fn bare_answer(buf: &[u8]) -> Option<(usize, u16)> {
+    const STATUS_LINE: &[u8] = b"HTTP/1.";
+    if !buf.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let start = buf.windows(STATUS_LINE.len()).rposition(|window| window == STATUS_LINE)?;
+    let head = std::str::from_utf8(&buf[start..]).ok()?.to_ascii_lowercase();
+    let status = head.get("http/1.1 ".len()..)?.get(..3)?.parse().ok()?;
+    (status >= 400 && !head.contains("\r\nx-request-id:")).then_some((start, status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_error_without_a_request_id_at_the_end_of_what_is_written_is_the_frameworks_own() {
+        let bare = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".as_slice();
+        let ours = b"HTTP/1.1 404 NOT FOUND\r\nX-Request-Id: 1\r\nContent-Length: 0\r\n\r\n".as_slice();
+        assert_eq!(bare_answer(bare), Some((0, 400)));
+        assert_eq!(bare_answer(ours), None);
+        assert_eq!(bare_answer(&[ours, bare].concat()), Some((ours.len(), 400)));
+        assert_eq!(bare_answer(b"HTTP/1.1 100 Continue\r\n\r\n"), None);
+        assert_eq!(bare_answer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}"), None);
+        assert_eq!(bare_answer(b""), None);
+    }
+}
