@@ -52,7 +52,7 @@ impl Store {
             for number in 0..USERS {
                 let digest = PlainToken::generate().digest();
                 repository.register_user(new_user(number), new_session(&digest), now).await.unwrap();
-                let caller = Caller { digest, live: POLICY.live_at(now), ip: None };
+                let caller = Caller { digest, cutoffs: POLICY.cutoffs_at(now), ip: None };
                 for item in 1..=5 {
                     let item = ItemId::new(item).unwrap();
                     repository.add_item(&caller, List::Cellar, item, 100, now).await.unwrap();

@@ -116,7 +116,7 @@ impl From<RepositoryError> for CommandError {
 }
 
 /// What every command works with.
-pub struct Workplace {
+pub struct Context {
     /// The configuration.
     pub config: Config,
     /// Where it prints.
@@ -125,7 +125,7 @@ pub struct Workplace {
     pub clock: Clock,
 }
 
-impl Workplace {
+impl Context {
     /// Opens the database, beside a server or not; makes it only where `make` says so.
     pub(crate) fn open(&self, make: bool) -> Result<SqliteRepository, OpenError> {
         let settings = SqliteSettings {
@@ -135,7 +135,7 @@ impl Workplace {
             busy_timeout: self.config.database.busy_timeout,
             cache: 0,
         };
-        let repository = SqliteRepository::open_beside(&settings, make)?;
+        let repository = SqliteRepository::open_shared(&settings, make)?;
         if let Some((before, now)) = repository.upgraded() {
             let path = settings.path.display().to_string();
             // Whether anyone reads it is not the command's concern.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use crate::cli::context::{CommandError, Workplace};
+use crate::cli::context::{CommandError, Context};
 use crate::cli::output::pairs;
 use crate::cli::prompt;
 use crate::jobs::{prune_events, prune_sessions};
@@ -23,10 +23,10 @@ const TURN: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// [`CommandError::Backup`], or another.
-pub async fn back_up(place: &mut Workplace, file: PathBuf, existing: Existing) -> Result<(), CommandError> {
-    let (database, target) = (place.config.database.path.clone(), file.clone());
+pub async fn back_up(context: &mut Context, file: PathBuf, existing: Existing) -> Result<(), CommandError> {
+    let (database, target) = (context.config.database.path.clone(), file.clone());
     let report = long(move |stop, progress| backup::back_up(&database, &target, existing, stop, progress)).await?;
-    place.tell(&as_json(&file, &report.check), || {
+    context.tell(&as_json(&file, &report.check), || {
         format!("The backup is whole and on the disk.\n{}", describe(&file, &report.check))
     })
 }
@@ -35,15 +35,15 @@ pub async fn back_up(place: &mut Workplace, file: PathBuf, existing: Existing) -
 ///
 /// # Errors
 /// [`CommandError::Backup`], or another.
-pub async fn restore(place: &mut Workplace, file: PathBuf, yes: bool) -> Result<(), CommandError> {
-    let (database, rules) = (place.config.database.path.clone(), rules(place));
+pub async fn restore(context: &mut Context, file: PathBuf, yes: bool) -> Result<(), CommandError> {
+    let (database, rules) = (context.config.database.path.clone(), rules(context));
     let question = format!("Put {} in the place of {}?", file.display(), database.display());
     prompt::confirm(&question, yes)?;
     let target = database.clone();
     let report = long(move |stop, progress| backup::restore(&file, &target, &rules, stop, progress)).await?;
     let mut told = as_json(&database, &report.check);
     told.insert("kept".to_owned(), report.kept.as_deref().map(text).into());
-    place.tell(&told, || {
+    context.tell(&told, || {
         let kept = report.kept.as_ref().map_or_else(
             || "There was no database before.\n".to_owned(),
             |kept| pairs(&[("the database that was there is kept as", text(kept))]),
@@ -56,37 +56,37 @@ pub async fn restore(place: &mut Workplace, file: PathBuf, yes: bool) -> Result<
 ///
 /// # Errors
 /// [`CommandError::Backup`], or another.
-pub async fn check(place: &mut Workplace, file: Option<PathBuf>) -> Result<(), CommandError> {
-    let file = file.unwrap_or_else(|| place.config.database.path.clone());
+pub async fn check(context: &mut Context, file: Option<PathBuf>) -> Result<(), CommandError> {
+    let file = file.unwrap_or_else(|| context.config.database.path.clone());
     let path = file.clone();
-    let rules = rules(place);
+    let rules = rules(context);
     let report = long(move |stop, progress| backup::check(&path, Some(&rules), stop, progress)).await?;
-    Ok(place.output.print(&as_json(&file, &report), || format!("It is whole.\n{}", describe(&file, &report)))?)
+    Ok(context.output.print(&as_json(&file, &report), || format!("It is whole.\n{}", describe(&file, &report)))?)
 }
 
 /// What every row is held against.
-fn rules(place: &Workplace) -> Rules {
-    Rules { now: place.clock.now(), is_hash: is_well_formed }
+fn rules(context: &Context) -> Rules {
+    Rules { now: context.clock.now(), is_hash: is_well_formed }
 }
 
 /// Forgets the sessions that have ended by themselves and the events that are too old or too many.
 ///
 /// # Errors
 /// See [`CommandError`].
-pub async fn prune(place: &mut Workplace) -> Result<(), CommandError> {
-    let now = place.clock.now();
-    let repository = place.open(false)?;
+pub async fn prune(context: &mut Context) -> Result<(), CommandError> {
+    let now = context.clock.now();
+    let repository = context.open(false)?;
     let bar = ProgressBar::new_spinner().with_message("forgetting what is old");
     bar.enable_steady_tick(TURN);
     let work = async {
-        let sessions = prune_sessions(&repository, place.config.tokens.live_at(now)).await?;
-        Ok::<_, RepositoryError>((sessions, prune_events(&repository, place.config.events, now).await?))
+        let sessions = prune_sessions(&repository, context.config.tokens.cutoffs_at(now)).await?;
+        Ok::<_, RepositoryError>((sessions, prune_events(&repository, context.config.events, now).await?))
     };
     let outcome = work.await;
     bar.finish_and_clear();
     repository.close().await.ok();
     let (sessions, events) = outcome?;
-    place.tell(&json!({"sessions": sessions, "events": events}), || {
+    context.tell(&json!({"sessions": sessions, "events": events}), || {
         format!("Forgot {sessions} tokens that had ended and {events} old events.\n")
     })
 }

@@ -17,7 +17,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::cli::context::{CommandError, Workplace};
+use crate::cli::context::{CommandError, Context, run};
 use crate::cli::output::{Form, Output};
 use crate::cli::token::Ended;
 use crate::cli::user::Right;
@@ -349,11 +349,11 @@ impl Cli {
                 config::show(&mut Output::new(format.form()), file.as_deref(), &settings)
             }
             command => {
-                let place = |format: &Format| {
+                let context = |format: &Format| {
                     let config = Config::from_settings(self.settings(None)?)?;
-                    Ok(Workplace { config, output: Output::new(format.form()), clock: Clock::system() })
+                    Ok(Context { config, output: Output::new(format.form()), clock: Clock::system() })
                 };
-                context::run(command.run(place))
+                run(command.run(context))
             }
         }
     }
@@ -370,26 +370,28 @@ impl Cli {
 }
 
 impl Command {
-    async fn run(self, place: impl FnOnce(&Format) -> Result<Workplace, ConfigError>) -> Result<(), CommandError> {
+    async fn run(self, context: impl FnOnce(&Format) -> Result<Context, ConfigError>) -> Result<(), CommandError> {
         match self {
-            Self::User(command) => command.run(place).await,
-            Self::Token(TokenCommand::List { name, format }) => token::list(&mut place(&format)?, &name.username).await,
+            Self::User(command) => command.run(context).await,
+            Self::Token(TokenCommand::List { name, format }) => {
+                token::list(&mut context(&format)?, &name.username).await
+            }
             Self::Token(TokenCommand::Revoke { name, which, format }) => {
                 let ended = which.id.map_or(Ended::All, Ended::One);
-                token::revoke(&mut place(&format)?, &name.username, ended).await
+                token::revoke(&mut context(&format)?, &name.username, ended).await
             }
             Self::Events { user, kind, limit, format } => {
                 let kind = kind.as_deref().and_then(EventKind::parse);
                 let query = EventQuery { username: user, kind, before: None, limit: 0 };
-                events::list(&mut place(&format)?, query, limit).await
+                events::list(&mut context(&format)?, query, limit).await
             }
             Self::Backup { file, replace, format } => {
                 let existing = if replace { Existing::Replace } else { Existing::Refuse };
-                database::back_up(&mut place(&format)?, file, existing).await
+                database::back_up(&mut context(&format)?, file, existing).await
             }
-            Self::Restore { file, yes, format } => database::restore(&mut place(&format)?, file, yes).await,
-            Self::Check { file, format } => database::check(&mut place(&format)?, file).await,
-            Self::Prune { format } => database::prune(&mut place(&format)?).await,
+            Self::Restore { file, yes, format } => database::restore(&mut context(&format)?, file, yes).await,
+            Self::Check { file, format } => database::check(&mut context(&format)?, file).await,
+            Self::Prune { format } => database::prune(&mut context(&format)?).await,
             Self::Serve(_) | Self::Config(_) | Self::Completions { .. } | Self::Manual => {
                 unreachable!("these need no workplace and are done by now")
             }
@@ -398,12 +400,12 @@ impl Command {
 }
 
 impl UserCommand {
-    async fn run(self, place: impl FnOnce(&Format) -> Result<Workplace, ConfigError>) -> Result<(), CommandError> {
+    async fn run(self, context: impl FnOnce(&Format) -> Result<Context, ConfigError>) -> Result<(), CommandError> {
         let right = |superuser| if superuser { Right::Superuser } else { Right::Staff };
         match self {
             Self::Create { name, staff, superuser, format } => {
                 let rights = Rights { is_staff: staff, is_superuser: superuser };
-                user::create(&mut place(&format)?, name.username, rights).await
+                user::create(&mut context(&format)?, name.username, rights).await
             }
             Self::List { search, active, inactive, staff, superuser, limit, format } => {
                 let query = UserQuery {
@@ -413,19 +415,19 @@ impl UserCommand {
                     is_superuser: superuser.then_some(true),
                     ..UserQuery::default()
                 };
-                user::list(&mut place(&format)?, query, limit).await
+                user::list(&mut context(&format)?, query, limit).await
             }
-            Self::Show { name, format } => user::show(&mut place(&format)?, &name.username).await,
-            Self::SetPassword { name, format } => user::set_password(&mut place(&format)?, &name.username).await,
-            Self::Activate { name, format } => user::set_active(&mut place(&format)?, &name.username, true).await,
-            Self::Deactivate { name, format } => user::set_active(&mut place(&format)?, &name.username, false).await,
+            Self::Show { name, format } => user::show(&mut context(&format)?, &name.username).await,
+            Self::SetPassword { name, format } => user::set_password(&mut context(&format)?, &name.username).await,
+            Self::Activate { name, format } => user::set_active(&mut context(&format)?, &name.username, true).await,
+            Self::Deactivate { name, format } => user::set_active(&mut context(&format)?, &name.username, false).await,
             Self::Promote { name, superuser, format } => {
-                user::set_right(&mut place(&format)?, &name.username, right(superuser), true).await
+                user::set_right(&mut context(&format)?, &name.username, right(superuser), true).await
             }
             Self::Demote { name, superuser, format } => {
-                user::set_right(&mut place(&format)?, &name.username, right(superuser), false).await
+                user::set_right(&mut context(&format)?, &name.username, right(superuser), false).await
             }
-            Self::Delete { name, yes, format } => user::delete(&mut place(&format)?, &name.username, yes).await,
+            Self::Delete { name, yes, format } => user::delete(&mut context(&format)?, &name.username, yes).await,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path;
 
-use crate::cli::context::{CommandError, Workplace, print_pages};
+use crate::cli::context::{CommandError, Context, print_pages};
 use crate::cli::output::{pairs, printable};
 use crate::cli::prompt;
 use crate::domain::rights::{AccountChange, Actor, Rights, UserQuery};
@@ -15,34 +15,34 @@ use crate::repository::{Repository as _, RepositoryError};
 ///
 /// # Errors
 /// [`CommandError::Taken`], or another.
-pub async fn create(place: &mut Workplace, username: Username, rights: Rights) -> Result<(), CommandError> {
+pub async fn create(context: &mut Context, username: Username, rights: Rights) -> Result<(), CommandError> {
     let name = username.as_str().to_owned();
     // Before a password is typed twice for a name that is taken. A file is made only once there is something to keep.
-    let database = place.config.database.path.clone();
+    let database = context.config.database.path.clone();
     let missing = |source| OpenError::File { path: database.clone(), source };
     let is_new = !database.try_exists().map_err(missing)?;
     if !is_new {
-        let repository = place.open(false)?;
+        let repository = context.open(false)?;
         let found = repository.find_account(&Actor::CommandLine, &username).await;
-        place.close(&repository).await;
+        context.close(&repository).await;
         if found?.is_some() {
             return Err(CommandError::Taken(name));
         }
     }
-    let password_hash = prompt::new_password(&place.config, &username).await?;
-    let repository = place.open(true)?;
+    let password_hash = prompt::new_password(&context.config, &username).await?;
+    let repository = context.open(true)?;
     let user = NewUser { username, password_hash, profile: Profile::default() };
-    let created = repository.create_account(user, rights, place.clock.now()).await;
-    place.close(&repository).await;
+    let created = repository.create_account(user, rights, context.clock.now()).await;
+    context.close(&repository).await;
     let created = created.map_err(|error| CommandError::of_account(&name, error))?;
     // In full: a database is easily made in the wrong folder.
-    let place_of_it = if is_new {
+    let where_it_is = if is_new {
         format!(" in a new database at {}", path::absolute(&database).unwrap_or_else(|_| database.clone()).display())
     } else {
         String::new()
     };
-    tell(place, created, |user| {
-        let text = format!("{} was made{place_of_it}; it {}.", user.username.as_str(), rights_of(user));
+    tell(context, created, |user| {
+        let text = format!("{} was made{where_it_is}; it {}.", user.username.as_str(), rights_of(user));
         format!("{}\n", printable(&text))
     })
 }
@@ -51,9 +51,9 @@ pub async fn create(place: &mut Workplace, username: Username, rights: Rights) -
 ///
 /// # Errors
 /// See [`CommandError`].
-pub async fn list(place: &mut Workplace, mut query: UserQuery, limit: Option<u64>) -> Result<(), CommandError> {
-    let repository = place.open(false)?;
-    let list = place.output.list(["NAME", "ACTIVE", "RIGHTS", "LAST LOGIN", "EMAIL"]);
+pub async fn list(context: &mut Context, mut query: UserQuery, limit: Option<u64>) -> Result<(), CommandError> {
+    let repository = context.open(false)?;
+    let list = context.output.list(["NAME", "ACTIVE", "RIGHTS", "LAST LOGIN", "EMAIL"]);
     let page = async |size| {
         query.limit = size;
         let page = repository.list_accounts(&Actor::CommandLine, query.clone()).await?;
@@ -61,7 +61,7 @@ pub async fn list(place: &mut Workplace, mut query: UserQuery, limit: Option<u64
         Ok(page)
     };
     let outcome = print_pages(list, limit.unwrap_or(u64::MAX), page, row).await;
-    place.close(&repository).await;
+    context.close(&repository).await;
     outcome
 }
 
@@ -86,10 +86,10 @@ fn row(user: User) -> (UserResponse, [String; 5]) {
 ///
 /// # Errors
 /// [`CommandError::NoAccount`], or another.
-pub async fn show(place: &mut Workplace, username: &Username) -> Result<(), CommandError> {
-    let repository = place.open(false)?;
+pub async fn show(context: &mut Context, username: &Username) -> Result<(), CommandError> {
+    let repository = context.open(false)?;
     let found = find(&repository, username).await;
-    place.close(&repository).await;
+    context.close(&repository).await;
     let user = found?;
     let profile = user.profile.clone();
     let text = pairs(&[
@@ -112,22 +112,22 @@ pub async fn show(place: &mut Workplace, username: &Username) -> Result<(), Comm
         ("modified", user.modified.to_string()),
         ("date_joined", user.date_joined.to_string()),
     ]);
-    Ok(place.output.print(&UserResponse::from(user), || text)?)
+    Ok(context.output.print(&UserResponse::from(user), || text)?)
 }
 
 /// Sets an account's password, which ends its sessions.
 ///
 /// # Errors
 /// [`CommandError::NoAccount`], or another.
-pub async fn set_password(place: &mut Workplace, username: &Username) -> Result<(), CommandError> {
-    let repository = place.open(false)?;
+pub async fn set_password(context: &mut Context, username: &Username) -> Result<(), CommandError> {
+    let repository = context.open(false)?;
     let found = find(&repository, username).await;
-    place.close(&repository).await;
+    context.close(&repository).await;
     // Before a password is typed twice for nobody.
     found?;
-    let hash = prompt::new_password(&place.config, username).await?;
+    let hash = prompt::new_password(&context.config, username).await?;
     let change = AccountChange { password_hash: Some(hash), ..AccountChange::default() };
-    change_account(place, username, change, |user| {
+    change_account(context, username, change, |user| {
         format!("{} has a new password, and its tokens have ended.\n", user.username.as_str())
     })
     .await
@@ -137,9 +137,9 @@ pub async fn set_password(place: &mut Workplace, username: &Username) -> Result<
 ///
 /// # Errors
 /// [`CommandError::LastSuperuser`], [`CommandError::NoAccount`], or another.
-pub async fn set_active(place: &mut Workplace, username: &Username, is_active: bool) -> Result<(), CommandError> {
+pub async fn set_active(context: &mut Context, username: &Username, is_active: bool) -> Result<(), CommandError> {
     let change = AccountChange { is_active: Some(is_active), ..AccountChange::default() };
-    change_account(place, username, change, |user| {
+    change_account(context, username, change, |user| {
         let now = if is_active { "can log in" } else { "cannot log in any more, and its tokens have ended" };
         format!("{} {now}.\n", user.username.as_str())
     })
@@ -160,7 +160,7 @@ pub enum Right {
 /// # Errors
 /// [`CommandError::LastSuperuser`], [`CommandError::NoAccount`], or another.
 pub async fn set_right(
-    place: &mut Workplace,
+    context: &mut Context,
     username: &Username,
     right: Right,
     given: bool,
@@ -170,30 +170,30 @@ pub async fn set_right(
         Right::Superuser => AccountChange { is_superuser: Some(given), ..AccountChange::default() },
     };
     // What is left is said too: an account that was both is still something.
-    change_account(place, username, change, |user| format!("{} {}.\n", user.username.as_str(), rights_of(user))).await
+    change_account(context, username, change, |user| format!("{} {}.\n", user.username.as_str(), rights_of(user))).await
 }
 
 async fn change_account(
-    place: &mut Workplace,
+    context: &mut Context,
     username: &Username,
     change: AccountChange,
     text: impl FnOnce(&User) -> String,
 ) -> Result<(), CommandError> {
-    let repository = place.open(false)?;
-    let changed = repository.change_account(&Actor::CommandLine, username, change, place.clock.now()).await;
-    place.close(&repository).await;
+    let repository = context.open(false)?;
+    let changed = repository.change_account(&Actor::CommandLine, username, change, context.clock.now()).await;
+    context.close(&repository).await;
     let changed = changed.map_err(|error| CommandError::of_account(username.as_str(), error))?;
-    tell(place, changed.ok_or_else(|| no_account(username))?, text)
+    tell(context, changed.ok_or_else(|| no_account(username))?, text)
 }
 
 /// Deletes an account with its lists and its sessions; asks first.
 ///
 /// # Errors
 /// [`CommandError::LastSuperuser`], [`CommandError::NoAccount`], or another.
-pub async fn delete(place: &mut Workplace, username: &Username, yes: bool) -> Result<(), CommandError> {
-    let repository = place.open(false)?;
+pub async fn delete(context: &mut Context, username: &Username, yes: bool) -> Result<(), CommandError> {
+    let repository = context.open(false)?;
     let found = find(&repository, username).await;
-    place.close(&repository).await;
+    context.close(&repository).await;
     let name = match found {
         Ok(user) => user.username,
         // What the service cannot read can still be deleted.
@@ -202,13 +202,13 @@ pub async fn delete(place: &mut Workplace, username: &Username, yes: bool) -> Re
     };
     let name = name.as_str().to_owned();
     prompt::confirm(&format!("Delete {name} with its lists and its tokens, for good?"), yes)?;
-    let repository = place.open(false)?;
-    let deleted = repository.delete_account(&Actor::CommandLine, username, place.clock.now()).await;
-    place.close(&repository).await;
+    let repository = context.open(false)?;
+    let deleted = repository.delete_account(&Actor::CommandLine, username, context.clock.now()).await;
+    context.close(&repository).await;
     if !deleted.map_err(|error| CommandError::of_account(&name, error))? {
         return Err(no_account(username));
     }
-    place.tell(&serde_json::json!({"status": "success"}), || format!("{name} was deleted.\n"))
+    context.tell(&serde_json::json!({"status": "success"}), || format!("{name} was deleted.\n"))
 }
 
 async fn find(repository: &SqliteRepository, username: &Username) -> Result<User, CommandError> {
@@ -219,9 +219,9 @@ pub(crate) fn no_account(username: &Username) -> CommandError {
     CommandError::NoAccount(username.as_str().to_owned())
 }
 
-fn tell(place: &mut Workplace, user: User, text: impl FnOnce(&User) -> String) -> Result<(), CommandError> {
+fn tell(context: &mut Context, user: User, text: impl FnOnce(&User) -> String) -> Result<(), CommandError> {
     let text = text(&user);
-    place.tell(&UserResponse::from(user), || text)
+    context.tell(&UserResponse::from(user), || text)
 }
 
 fn rights_of(user: &User) -> &'static str {

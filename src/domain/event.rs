@@ -134,7 +134,7 @@ pub struct EventQuery {
 
 /// An attempt that was refused. It changes nothing, so it is stored a moment later, many at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RefusedAttempt {
+pub struct FailedAttempt {
     /// When it was.
     pub at: Timestamp,
     /// How it was refused.

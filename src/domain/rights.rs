@@ -90,20 +90,21 @@ impl Acting {
 
     /// Whether there is any account that this may be done to.
     #[must_use]
-    pub fn may_ever(&self, deed: Deed) -> bool {
+    pub fn may_ever(&self, permission: Permission) -> bool {
         match self {
             Self::Operator => true,
-            Self::Staff { is_superuser, .. } => deed == Deed::Manage || *is_superuser,
+            Self::Staff { is_superuser, .. } => permission == Permission::ManageAccount || *is_superuser,
         }
     }
 
     /// Whether this may be done to the account.
     #[must_use]
-    pub fn may(&self, deed: Deed, target: &Target) -> bool {
+    pub fn may(&self, permission: Permission, target: &Target) -> bool {
         match self {
             Self::Operator => true,
             Self::Staff { user_id, is_superuser, .. } => {
-                *user_id != target.user_id && (*is_superuser || (deed == Deed::Manage && !target.rights.any()))
+                *user_id != target.user_id
+                    && (*is_superuser || (permission == Permission::ManageAccount && !target.rights.any()))
             }
         }
     }
@@ -111,11 +112,11 @@ impl Acting {
 
 /// What may be done to accounts, beside looking at them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum Permission {
     /// To end its sessions, and change its password and state.
-    Manage,
+    ManageAccount,
     /// To delete it, and change its rights.
-    Govern,
+    AdministerAccount,
 }
 
 /// What is to be different about an account.
@@ -134,8 +135,12 @@ pub struct AccountChange {
 impl AccountChange {
     /// What it does to an account: to give or take a right is more than all else.
     #[must_use]
-    pub fn deed(&self) -> Deed {
-        if self.is_staff.is_some() || self.is_superuser.is_some() { Deed::Govern } else { Deed::Manage }
+    pub fn permission(&self) -> Permission {
+        if self.is_staff.is_some() || self.is_superuser.is_some() {
+            Permission::AdministerAccount
+        } else {
+            Permission::ManageAccount
+        }
     }
 }
 
@@ -277,11 +282,24 @@ mod tests {
             (true, target(2, true, true), true, true),
             (true, target(1, true, true), false, false),
         ] {
-            assert_eq!(acting(is_superuser).may(Deed::Manage, &account), manage, "{is_superuser} {account:?}");
-            assert_eq!(acting(is_superuser).may(Deed::Govern, &account), govern, "{is_superuser} {account:?}");
+            assert_eq!(
+                acting(is_superuser).may(Permission::ManageAccount, &account),
+                manage,
+                "{is_superuser} {account:?}"
+            );
+            assert_eq!(
+                acting(is_superuser).may(Permission::AdministerAccount, &account),
+                govern,
+                "{is_superuser} {account:?}"
+            );
         }
-        assert!(Acting::Operator.may(Deed::Govern, &target(1, true, true)));
-        assert!(acting(false).may_ever(Deed::Manage) && !acting(false).may_ever(Deed::Govern));
-        assert!(acting(true).may_ever(Deed::Govern) && Acting::Operator.may_ever(Deed::Govern));
+        assert!(Acting::Operator.may(Permission::AdministerAccount, &target(1, true, true)));
+        assert!(
+            acting(false).may_ever(Permission::ManageAccount) && !acting(false).may_ever(Permission::AdministerAccount)
+        );
+        assert!(
+            acting(true).may_ever(Permission::AdministerAccount)
+                && Acting::Operator.may_ever(Permission::AdministerAccount)
+        );
     }
 }

@@ -27,25 +27,25 @@ impl SessionPolicy {
 
     /// What a session must satisfy to be live at `now`.
     #[must_use]
-    pub fn live_at(&self, now: Timestamp) -> Liveness {
+    pub fn cutoffs_at(&self, now: Timestamp) -> SessionCutoffs {
         let since = |time: Option<Duration>| time.map_or(Timestamp::MIN, |time| now.minus(time));
         // The store may not know of the last minute's use: nobody is to lose a session for that.
         let idle_timeout = self.idle_timeout.map(|time| time + Self::USE_IS_STORED_EVERY);
-        Liveness { created_after: since(self.lifetime), used_after: since(idle_timeout) }
+        SessionCutoffs { created_after: since(self.lifetime), used_after: since(idle_timeout) }
     }
 
     /// When a session ends by itself, if it is not used again.
     #[must_use]
     pub fn expires(&self, created: Timestamp, last_used: Timestamp) -> Option<Timestamp> {
-        let by_age = self.lifetime.map(|time| created.plus(time));
-        let by_rest = self.idle_timeout.map(|time| last_used.plus(time));
-        by_age.into_iter().chain(by_rest).min()
+        let by_lifetime = self.lifetime.map(|time| created.plus(time));
+        let by_idle_timeout = self.idle_timeout.map(|time| last_used.plus(time));
+        by_lifetime.into_iter().chain(by_idle_timeout).min()
     }
 }
 
 /// What a session must satisfy to be live: made after the one moment and used after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Liveness {
+pub struct SessionCutoffs {
     /// A session made at this moment or before has ended by its age.
     pub created_after: Timestamp,
     /// A session last used at this moment or before has ended by its rest.
@@ -59,7 +59,7 @@ pub struct Caller {
     /// The digest of the presented token.
     pub digest: TokenDigest,
     /// What its session must satisfy.
-    pub live: Liveness,
+    pub cutoffs: SessionCutoffs,
     /// Where the request comes from, where that is known.
     pub ip: Option<IpAddr>,
 }
@@ -169,8 +169,8 @@ mod tests {
         let created = at(0);
         assert_eq!(policy.expires(created, created), Some(created.plus(DAY * 30)));
         assert_eq!(policy.expires(created, created.plus(DAY * 360)), Some(created.plus(DAY * 365)));
-        let live = policy.live_at(created.plus(DAY * 30 + SessionPolicy::USE_IS_STORED_EVERY));
-        assert_eq!(live.used_after, created, "used at this moment or before: over");
+        let cutoffs = policy.cutoffs_at(created.plus(DAY * 30 + SessionPolicy::USE_IS_STORED_EVERY));
+        assert_eq!(cutoffs.used_after, created, "used at this moment or before: over");
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
     fn a_session_that_never_ends_has_no_end() {
         let policy = SessionPolicy { lifetime: None, idle_timeout: None, max_per_user: 100 };
         assert_eq!(policy.expires(at(0), at(0)), None);
-        let live = policy.live_at(at(0));
-        assert_eq!((live.created_after, live.used_after), (Timestamp::MIN, Timestamp::MIN));
+        let cutoffs = policy.cutoffs_at(at(0));
+        assert_eq!((cutoffs.created_after, cutoffs.used_after), (Timestamp::MIN, Timestamp::MIN));
     }
 }

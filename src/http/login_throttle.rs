@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use crate::accounts::throttle::failed_attempts::Refusals;
+use crate::accounts::throttle::failed_attempts::FailedAttempts;
 use crate::accounts::throttle::limits::{self, Attempt, Call, Limits, Origin, TooMany};
-use crate::domain::event::{EventKind, RefusedAttempt};
+use crate::domain::event::{EventKind, FailedAttempt};
 use crate::domain::user::Username;
 use crate::http::error::ApiError;
 use crate::repository::Repository;
@@ -21,11 +21,11 @@ static LOOPBACK_HINT: Once = Once::new();
 const LOOK_TAKES: Duration = Duration::from_millis(10);
 
 /// What stands before every call that takes a password.
-pub struct Gate {
+pub struct LoginThrottle {
     /// How many attempts are let through.
     pub limits: Arc<Limits>,
     /// Where it is noted that one was not, or came to nothing.
-    pub refusals: Arc<Refusals>,
+    pub failed_attempts: Arc<FailedAttempts>,
     /// Where it stands from where an account has logged in before.
     pub repository: Arc<dyn Repository>,
     /// Where it is counted, where anyone counts.
@@ -34,13 +34,13 @@ pub struct Gate {
     pub clock: Clock,
 }
 
-impl Gate {
+impl LoginThrottle {
     /// Lets an address through, unless it has tried too much. It stands before the body is read, so that whoever is over
     /// the limit costs neither memory nor parsing, and nobody has more bodies in flight than the limit has attempts.
     pub(crate) fn admit(&self, call: Call, ip: Option<IpAddr>) -> Result<Admission<'_>, ApiError> {
         let admitted = self.limits.admit(call, ip, self.clock.monotonic());
         admitted.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAddress, None, ip))?;
-        Ok(Admission { gate: self, call, ip, is_spent: false })
+        Ok(Admission { throttle: self, call, ip, is_spent: false })
     }
 
     /// Lets a login through to the account of this name, unless too many have failed there.
@@ -73,7 +73,7 @@ impl Gate {
     pub(crate) fn refuse(&self, attempt: Attempt<'_>, kind: EventKind, username: Username, ip: Option<IpAddr>) {
         let (at, now) = (self.clock.now(), self.clock.monotonic());
         attempt.failed(now);
-        self.refusals.note(RefusedAttempt { at, kind, username: Some(username), ip, detail: "" }, now);
+        self.failed_attempts.note(FailedAttempt { at, kind, username: Some(username), ip, detail: "" }, now);
     }
 
     /// An account's password was set anew: what failed before counts no more.
@@ -111,7 +111,7 @@ impl Gate {
         let detail = if reason == Reason::RateLimitAccount { "account" } else { "address" };
         let username = username.cloned();
         let (at, kind, now) = (self.clock.now(), EventKind::Throttled, self.clock.monotonic());
-        self.refusals.note(RefusedAttempt { at, kind, username, ip, detail }, now);
+        self.failed_attempts.note(FailedAttempt { at, kind, username, ip, detail }, now);
         // The next attempt on the account counts for the address too: it is told when both let it through.
         let of_the_address = self.limits.check(Call::LogIn, ip, now).err().map(|too_many| too_many.retry_after);
         let of_the_address = of_the_address.filter(|_| reason == Reason::RateLimitAccount);
@@ -121,7 +121,7 @@ impl Gate {
 
 /// An address that was let through. Dropped unspent, it was never counted: a body that is no good costs no attempt.
 pub(crate) struct Admission<'a> {
-    gate: &'a Gate,
+    throttle: &'a LoginThrottle,
     call: Call,
     ip: Option<IpAddr>,
     is_spent: bool,
@@ -137,7 +137,7 @@ impl Admission<'_> {
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
         if !self.is_spent {
-            self.gate.limits.give_back(self.call, self.ip);
+            self.throttle.limits.give_back(self.call, self.ip);
         }
     }
 }

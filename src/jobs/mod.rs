@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accounts::activity::LastUsed;
-use crate::accounts::throttle::failed_attempts::Refusals;
+use crate::accounts::throttle::failed_attempts::FailedAttempts;
 use crate::accounts::throttle::limits::Limits;
 use crate::config::EventsConfig;
-use crate::domain::session::{Liveness, SessionPolicy};
+use crate::domain::session::{SessionCutoffs, SessionPolicy};
 use crate::repository::{Repository, RepositoryError};
 use crate::system::clock::{Clock, Monotonic, Timestamp};
 use crate::system::error_chain::Chain;
@@ -41,7 +41,7 @@ pub struct Chores {
     /// Where their use is noted.
     pub last_used: Arc<LastUsed>,
     /// Where refused attempts are noted.
-    pub refusals: Arc<Refusals>,
+    pub failed_attempts: Arc<FailedAttempts>,
     /// What counts them.
     pub limits: Arc<Limits>,
     /// How long sessions live.
@@ -65,7 +65,7 @@ impl Chores {
         loop {
             tokio::time::sleep(STORE_EVERY).await;
             self.store_uses().await;
-            self.store_refusals().await;
+            self.store_failed_attempts().await;
             self.notice_resets(&last_event).await;
         }
     }
@@ -140,20 +140,20 @@ impl Chores {
 
     /// Brings all that has been noted to the store, before the end.
     pub async fn store_what_was_noted(&self) {
-        self.store_refusals().await;
+        self.store_failed_attempts().await;
         while self.store_uses().await {}
     }
 
-    async fn store_refusals(&self) {
-        let refusals = self.refusals.take();
-        if refusals.is_empty() {
+    async fn store_failed_attempts(&self) {
+        let failed_attempts = self.failed_attempts.take();
+        if failed_attempts.is_empty() {
             return;
         }
-        if let Err(error) = self.repository.record_refusals(refusals.clone(), self.clock.now()).await {
-            log::warn!("{} refused attempts could not be stored: {}", refusals.len(), Chain(&error));
+        if let Err(error) = self.repository.record_failed_attempts(failed_attempts.clone(), self.clock.now()).await {
+            log::warn!("{} refused attempts could not be stored: {}", failed_attempts.len(), Chain(&error));
             // Where it may have happened after all, once is better than twice.
             if matches!(error, RepositoryError::Unavailable(_)) {
-                self.refusals.put_back(refusals);
+                self.failed_attempts.put_back(failed_attempts);
             }
         }
     }
@@ -173,7 +173,7 @@ impl Chores {
 
     async fn forget_what_is_old(&self) -> Result<(usize, usize), RepositoryError> {
         let now = self.clock.now();
-        let sessions = prune_sessions(self.repository.as_ref(), self.policy.live_at(now)).await?;
+        let sessions = prune_sessions(self.repository.as_ref(), self.policy.cutoffs_at(now)).await?;
         Ok((sessions, prune_events(self.repository.as_ref(), self.events, now).await?))
     }
 
@@ -219,10 +219,10 @@ impl Reading {
 ///
 /// # Errors
 /// See [`RepositoryError`].
-pub async fn prune_sessions(repository: &dyn Repository, live: Liveness) -> Result<usize, RepositoryError> {
+pub async fn prune_sessions(repository: &dyn Repository, cutoffs: SessionCutoffs) -> Result<usize, RepositoryError> {
     let mut forgotten = 0;
     loop {
-        match repository.prune_sessions(live).await? {
+        match repository.prune_sessions(cutoffs).await? {
             0 => return Ok(forgotten),
             count => forgotten += count,
         }

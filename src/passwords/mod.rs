@@ -163,14 +163,14 @@ pub fn is_well_formed(hash: &PasswordHash) -> bool {
 
 fn verify(password: &PlainPassword, stored: Option<&BcryptSha256>, cost: u32) -> Verification {
     let Some(stored) = stored else {
-        spend(password, cost);
+        burn_equal_work(password, cost);
         return Verification { matches: false, rehashed: None };
     };
-    let matches = stored.opens_with(password);
+    let matches = stored.verify(password);
     if !matches {
         // 2^c + 2^c + 2^(c+1) + … + 2^(cost-1) = 2^cost: a hash of a lower cost takes as long as the unknown user's.
         for missing in stored.cost..cost {
-            spend(password, missing);
+            burn_equal_work(password, missing);
         }
     }
     let is_stale = matches && stored.cost != cost;
@@ -178,7 +178,7 @@ fn verify(password: &PlainPassword, stored: Option<&BcryptSha256>, cost: u32) ->
 }
 
 /// Does the work of one verification and learns nothing from it.
-fn spend(password: &PlainPassword, cost: u32) {
+fn burn_equal_work(password: &PlainPassword, cost: u32) {
     std::hint::black_box(BcryptSha256::digest(password, cost, &[0; 16]));
 }
 
@@ -200,7 +200,7 @@ impl BcryptSha256 {
         Self { cost, salt, digest: Self::digest(password, cost, &salt) }
     }
 
-    fn opens_with(&self, password: &PlainPassword) -> bool {
+    fn verify(&self, password: &PlainPassword) -> bool {
         // Which digests differ where tells nothing: they are of a secret key and not what a client sends.
         Self::digest(password, self.cost, &self.salt) == self.digest
     }
@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn opens(stored: &str, password: &str) -> bool {
-        BcryptSha256::decode(stored).unwrap().opens_with(&plain(password))
+        BcryptSha256::decode(stored).unwrap().verify(&plain(password))
     }
 
     /// Made by passlib 1.7.4 with bcrypt 4.0.1: `bcrypt_sha256.using(rounds=4).hash(password)`.
@@ -313,8 +313,8 @@ mod tests {
             ("\u{e9}".to_owned(), "e\u{301}".to_owned()),
         ] {
             let hash = BcryptSha256::new(&plain(&one), 4);
-            assert!(hash.opens_with(&plain(&one)));
-            assert!(!hash.opens_with(&plain(&other)));
+            assert!(hash.verify(&plain(&one)));
+            assert!(!hash.verify(&plain(&other)));
         }
     }
 
@@ -345,7 +345,7 @@ mod tests {
         assert!(matched.matches);
         let rehashed = BcryptSha256::decode(matched.rehashed.unwrap().as_stored()).unwrap();
         assert_eq!(rehashed.cost, 5);
-        assert!(rehashed.opens_with(&plain("hunter2")));
+        assert!(rehashed.verify(&plain("hunter2")));
         assert!(verify(&plain("hunter2"), Some(&stored), 4).rehashed.is_none());
         let refused = verify(&plain("hunter3"), Some(&stored), 5);
         assert!(!refused.matches && refused.rehashed.is_none());
@@ -385,8 +385,8 @@ mod tests {
         #[test]
         fn any_password_but_the_empty_one_opens_its_own_hash_and_no_other(password in ".{1,90}", other in ".{1,90}") {
             let hash = BcryptSha256::decode(BcryptSha256::new(&plain(&password), 4).encode().as_stored()).unwrap();
-            prop_assert!(hash.opens_with(&plain(&password)));
-            prop_assert_eq!(hash.opens_with(&plain(&other)), password == other);
+            prop_assert!(hash.verify(&plain(&password)));
+            prop_assert_eq!(hash.verify(&plain(&other)), password == other);
         }
     }
 }

@@ -28,7 +28,7 @@ pub enum HashingError {
     /// The queue is full.
     #[error("the hashing queue is full")]
     Full {
-        /// When a place may be free, in seconds.
+        /// When a slot may be free, in seconds.
         retry_after: u64,
     },
     /// The client went away before a thread was free.
@@ -62,7 +62,7 @@ struct Shared {
     wake: Condvar,
     threads: NonZeroUsize,
     /// How many may wait.
-    places: usize,
+    slots: usize,
     /// How long the last piece of work took, in milliseconds.
     last_took: AtomicU64,
     refused: AtomicU64,
@@ -73,7 +73,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     waiting: BTreeMap<u64, Box<dyn FnOnce() + Send>>,
-    next_ticket: u64,
+    next_number: u64,
     busy: usize,
     stopped: bool,
 }
@@ -95,36 +95,36 @@ impl Drop for Running {
     }
 }
 
-/// A place in the queue, given up when whoever waits for it is dropped.
-struct Place<'a> {
+/// A slot in the queue, given up when whoever waits for it is dropped.
+struct QueueSlot<'a> {
     shared: &'a Shared,
-    ticket: u64,
+    number: u64,
 }
 
-impl Place<'_> {
-    /// Gives the place up; `false` when a thread has taken the work already.
+impl QueueSlot<'_> {
+    /// Gives the slot up; `false` when a thread has taken the work already.
     fn leave(&self) -> bool {
-        self.shared.lock().waiting.remove(&self.ticket).is_some()
+        self.shared.lock().waiting.remove(&self.number).is_some()
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.leave();
     }
 }
 
 impl HashingThreads {
-    /// Starts `threads` threads in front of which `places` pieces of work may wait.
+    /// Starts `threads` threads in front of which `slots` pieces of work may wait.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(threads: NonZeroUsize, places: usize) -> io::Result<Self> {
+    pub fn start(threads: NonZeroUsize, slots: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
             threads,
-            places,
+            slots,
             last_took: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             observer: OnceLock::new(),
@@ -164,7 +164,7 @@ impl HashingThreads {
         gone: impl Future<Output = ()>,
     ) -> Result<T, HashingError> {
         let (reply, mut result) = oneshot::channel();
-        let place = self.shared.queue_up(Box::new(move || {
+        let slot = self.shared.queue_up(Box::new(move || {
             // Whoever waited may be gone.
             let _ = reply.send(work());
         }))?;
@@ -177,7 +177,7 @@ impl HashingThreads {
             done = &mut result => return done.map_err(|_| HashingError::Failed),
             () = gone_for_good => {}
         }
-        if place.leave() {
+        if slot.leave() {
             return Err(HashingError::Abandoned);
         }
         result.await.map_err(|_| HashingError::Failed)
@@ -185,19 +185,19 @@ impl HashingThreads {
 }
 
 impl Shared {
-    fn queue_up(&self, work: Box<dyn FnOnce() + Send>) -> Result<Place<'_>, HashingError> {
+    fn queue_up(&self, work: Box<dyn FnOnce() + Send>) -> Result<QueueSlot<'_>, HashingError> {
         let mut queue = self.lock();
         let idle = self.threads.get().saturating_sub(queue.busy);
-        if queue.waiting.len() >= self.places + idle {
+        if queue.waiting.len() >= self.slots + idle {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(HashingError::Full { retry_after: self.retry_after(queue.waiting.len()) });
         }
-        let ticket = queue.next_ticket;
-        queue.next_ticket += 1;
-        queue.waiting.insert(ticket, work);
+        let number = queue.next_number;
+        queue.next_number += 1;
+        queue.waiting.insert(number, work);
         drop(queue);
         self.wake.notify_one();
-        Ok(Place { shared: self, ticket })
+        Ok(QueueSlot { shared: self, number })
     }
 
     /// How long the queue takes to empty at the pace of the last hash, in whole seconds, at least one.
@@ -245,8 +245,8 @@ mod tests {
     use super::*;
 
     /// One thread, kept busy until the returned sender is dropped or used.
-    async fn busy_thread(places: usize) -> (HashingThreads, mpsc::Sender<()>) {
-        let threads = HashingThreads::start(NonZeroUsize::MIN, places).unwrap();
+    async fn busy_thread(slots: usize) -> (HashingThreads, mpsc::Sender<()>) {
+        let threads = HashingThreads::start(NonZeroUsize::MIN, slots).unwrap();
         let (started, has_started) = oneshot::channel();
         let (release, wait) = mpsc::channel::<()>();
         let background = threads.clone();

@@ -16,15 +16,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error as ThisError;
 
-use crate::domain::event::{Event, EventQuery, RefusedAttempt};
+use crate::domain::event::{Event, EventQuery, FailedAttempt};
 use crate::domain::item::{ItemId, List};
-use crate::domain::rights::{AccountChange, Actor, Deed, Rights, UserQuery};
-use crate::domain::session::{Caller, Liveness, NewSession, Session, SessionDetails, SessionId};
+use crate::domain::rights::{AccountChange, Actor, Permission, Rights, UserQuery};
+use crate::domain::session::{Caller, NewSession, Session, SessionCutoffs, SessionDetails, SessionId};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{Credentials, NewUser, PasswordHash, ProfileChanges, User, UserId, Username};
 use crate::system::clock::Timestamp;
 
-pub use sqlite::session_cache::FELT_WITHIN;
+pub use sqlite::session_cache::MAX_STALENESS;
 
 /// What lies under a failure, for the log.
 pub type Cause = Arc<dyn Error + Send + Sync>;
@@ -285,7 +285,7 @@ pub trait Repository: Send + Sync {
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn prune_sessions(&self, live: Liveness) -> Result<usize, RepositoryError>;
+    async fn prune_sessions(&self, cutoffs: SessionCutoffs) -> Result<usize, RepositoryError>;
 
     /// Sets every time of a session or a failure that is more than a minute later than `now` to `now`, so that it
     /// begins to age: the clock was ahead when it was stored. A bounded number at a time; says how many. None are left
@@ -361,7 +361,7 @@ pub trait Repository: Send + Sync {
     async fn check_rights(
         &self,
         actor: &Actor,
-        deed: Deed,
+        permission: Permission,
         username: Option<&Username>,
     ) -> Result<bool, RepositoryError>;
 
@@ -405,7 +405,7 @@ pub trait Repository: Send + Sync {
         &self,
         actor: &Actor,
         username: &Username,
-        live: Liveness,
+        cutoffs: SessionCutoffs,
     ) -> Result<Option<Vec<SessionDetails>>, RepositoryError>;
 
     /// Ends one of an account's live sessions, or all of its sessions where none is named. `None` when there is no
@@ -418,7 +418,7 @@ pub trait Repository: Send + Sync {
         actor: &Actor,
         username: &Username,
         id: Option<SessionId>,
-        live: Liveness,
+        cutoffs: SessionCutoffs,
         now: Timestamp,
     ) -> Result<Option<usize>, RepositoryError>;
 
@@ -433,7 +433,8 @@ pub trait Repository: Send + Sync {
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn record_refusals(&self, attempts: Vec<RefusedAttempt>, now: Timestamp) -> Result<(), RepositoryError>;
+    async fn record_failed_attempts(&self, attempts: Vec<FailedAttempt>, now: Timestamp)
+    -> Result<(), RepositoryError>;
 
     /// Forgets events that are no younger than `before`, and the oldest beyond `keep` of them, a bounded number at a
     /// time, and says how many. None are left when it answers 0. One from after `now` is as old as the next one behind

@@ -22,7 +22,7 @@ use actix_web::{App, web};
 use thiserror::Error;
 
 use crate::accounts::activity::LastUsed;
-use crate::accounts::throttle::failed_attempts::Refusals;
+use crate::accounts::throttle::failed_attempts::FailedAttempts;
 use crate::accounts::throttle::limits::Limits;
 use crate::config::{Config, CorsConfig, ServerConfig};
 use crate::domain::session::SessionPolicy;
@@ -30,7 +30,7 @@ use crate::http::api::{MaxItems, Readiness};
 use crate::http::extract::body::{BodyBudget, BodyLimits};
 use crate::http::extract::caller::Authenticator;
 use crate::http::extract::proxy::TrustedProxies;
-use crate::http::login_throttle::Gate;
+use crate::http::login_throttle::LoginThrottle;
 use crate::http::routes;
 use crate::jobs::backups::{BackupSettings, BackupStatus, Backups};
 use crate::jobs::{Chores, Reading};
@@ -39,7 +39,7 @@ use crate::repository::Repository;
 use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings, blocking_threads};
 use crate::server::exposition::Exposition;
 use crate::server::metrics_listener;
-use crate::server::middleware::Common;
+use crate::server::middleware::RequestLayer;
 use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
 use crate::telemetry::metrics::Metrics;
@@ -118,7 +118,7 @@ impl Application {
             Passwords::start(config.password.bcrypt_cost, config.password.hash_threads, config.password.hash_queue)
                 .map_err(ServeError::Threads)?;
         let last_used = Arc::new(LastUsed::default());
-        let refusals = Arc::new(Refusals::default());
+        let failed_attempts = Arc::new(FailedAttempts::default());
         let limits = Arc::new(Limits::new(config.rate_limit));
         let backups = start_backups(config, &clock).map_err(ServeError::Threads)?;
         let metrics = metrics_listener
@@ -147,9 +147,9 @@ impl Application {
                 clock: clock.clone(),
                 last_used: Arc::clone(&last_used),
             }),
-            gate: web::Data::new(Gate {
+            throttle: web::Data::new(LoginThrottle {
                 limits: Arc::clone(&limits),
-                refusals: Arc::clone(&refusals),
+                failed_attempts: Arc::clone(&failed_attempts),
                 repository: Arc::clone(&repository),
                 metrics: metrics.clone(),
                 clock: clock.clone(),
@@ -183,7 +183,7 @@ impl Application {
         let chores = Chores {
             repository: Arc::clone(&repository),
             last_used,
-            refusals,
+            failed_attempts,
             limits,
             policy: config.tokens,
             events: config.events,
@@ -278,7 +278,7 @@ struct State {
     password_policy: web::Data<PasswordPolicy>,
     session_policy: web::Data<SessionPolicy>,
     authenticator: web::Data<Authenticator>,
-    gate: web::Data<Gate>,
+    throttle: web::Data<LoginThrottle>,
     max_items: web::Data<MaxItems>,
     proxies: web::Data<TrustedProxies>,
     limits: web::Data<BodyLimits>,
@@ -329,14 +329,14 @@ fn serve(
         .listen("authtokens", listener, move || {
             let state = state.clone();
             let proxies = state.proxies.clone().into_inner();
-            let common = Rc::new(Common { any_origin, proxies, metrics: metrics.clone() });
+            let layer = Rc::new(RequestLayer { any_origin, proxies, metrics: metrics.clone() });
             let app = App::new()
                 .app_data(state.repository)
                 .app_data(state.passwords)
                 .app_data(state.password_policy)
                 .app_data(state.session_policy)
                 .app_data(state.authenticator)
-                .app_data(state.gate)
+                .app_data(state.throttle)
                 .app_data(state.max_items)
                 .app_data(state.proxies)
                 .app_data(state.limits)
@@ -345,9 +345,9 @@ fn serve(
                 .app_data(state.clock)
                 .wrap(cross_origin(&cors))
                 .configure(routes::table);
-            let exchange = apply_fn_factory(map_config(app.into_factory(), |()| AppConfig::default()), {
-                let common = Rc::clone(&common);
-                move |request: Request, application| Rc::clone(&common).exchange(request, application)
+            let handler = apply_fn_factory(map_config(app.into_factory(), |()| AppConfig::default()), {
+                let layer = Rc::clone(&layer);
+                move |request: Request, application| Rc::clone(&layer).handle(request, application)
             });
             let stopping = stopping.clone();
             let http = HttpService::build()
@@ -362,12 +362,12 @@ fn serve(
                 .on_connect_ext(|connection: &Connection, extensions| {
                     extensions.insert(connection.state());
                 })
-                .h1(exchange);
+                .h1(handler);
             let settings = Rc::new(ConnectionSettings {
                 header_timeout,
                 keep_alive,
                 write_timeout: body_timeout,
-                refuse: Box::new(move |refusal| common.refuse(&refusal)),
+                refuse: Box::new(move |refusal| layer.refuse(&refusal)),
             });
             fn_service(move |stream: TcpStream| {
                 let connection = Connection::new(stream, Rc::clone(&settings));

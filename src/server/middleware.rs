@@ -1,4 +1,4 @@
-//! What every exchange has in common, whatever it is about.
+//! What every request and response have in common, whatever they are about.
 //!
 //! This is the outermost layer around the application: it sees each request first and each response last. It gives the
 //! exchange an id, adds the headers that every response carries, turns whatever is not yet one of our errors into one
@@ -60,7 +60,7 @@ const PIECE: usize = 16 * 1024;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the layer must know of the configuration.
-pub struct Common {
+pub struct RequestLayer {
     /// Whether every origin may read the answers.
     pub any_origin: bool,
     /// Whose word is taken on where a request comes from.
@@ -82,12 +82,12 @@ struct Incoming {
     started: Instant,
 }
 
-impl Common {
+impl RequestLayer {
     /// Passes a request to the application and finishes its response.
     ///
     /// # Errors
     /// None: whatever happens becomes a response. The framework wants a `Result` here.
-    pub fn exchange<S, B>(
+    pub fn handle<S, B>(
         self: Rc<Self>,
         mut request: Request,
         application: &S,
@@ -365,7 +365,7 @@ mod tests {
     fn a_panic_in_a_handler_is_one_500_in_json_and_the_worker_goes_on() {
         rt::System::new().block_on(async {
             let proxies = Arc::new(TrustedProxies::new(Vec::new()));
-            let common = Rc::new(Common { any_origin: true, proxies, metrics: None });
+            let layer = Rc::new(RequestLayer { any_origin: true, proxies, metrics: None });
             let application = fn_service(|request: Request| async move {
                 assert_ne!(request.path(), "/panics", "on purpose");
                 let request: HttpRequest = TestRequest::default().to_http_request();
@@ -373,7 +373,7 @@ mod tests {
             });
             for (path, expected) in [("/panics", 500), ("/works", 200)] {
                 let request = TestRequest::get().uri(path).to_request();
-                let response = Rc::clone(&common).exchange(request, &application).await.unwrap();
+                let response = Rc::clone(&layer).handle(request, &application).await.unwrap();
                 assert_eq!(response.status().as_u16(), expected, "{path}");
                 assert_eq!(response.headers().get("content-type").unwrap(), "application/json");
                 assert!(response.headers().contains_key("x-request-id"));

@@ -105,7 +105,7 @@ impl Metrics {
         let route = route.unwrap_or(other).min(other);
         let method = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
         if let Some(status) = STATUSES.iter().position(|known| *known == status) {
-            self.found[place(route, method, status)]
+            self.found[index_of(route, method, status)]
                 .get_or_init(|| self.requests(route, method, STATUSES[status]))
                 .inc();
         } else {
@@ -139,13 +139,13 @@ impl Metrics {
     pub(crate) fn posts(&self, route: &str, status: u16) -> u64 {
         let route = self.routes.iter().position(|known| *known == route);
         let status = STATUSES.iter().position(|known| *known == status);
-        let found = route.zip(status).and_then(|(route, status)| self.found[place(route, POST, status)].get());
+        let found = route.zip(status).and_then(|(route, status)| self.found[index_of(route, POST, status)].get());
         found.map_or(0, IntCounter::get)
     }
 }
 
 /// Where the counter of a route, a method and a status is found, each given by its number.
-fn place(route: usize, method: usize, status: usize) -> usize {
+fn index_of(route: usize, method: usize, status: usize) -> usize {
     (route * METHODS.len() + method) * STATUSES.len() + status
 }
 

@@ -630,7 +630,7 @@ async fn a_restore_is_refused_while_a_command_uses_the_database() {
     let Stopped { folder, database, backup } = stopped().await;
     let settings =
         SqliteSettings { path: database.clone(), readers: 1, busy_timeout: Duration::from_secs(1), cache: 0 };
-    let open = SqliteRepository::open_beside(&settings, false).unwrap();
+    let open = SqliteRepository::open_shared(&settings, false).unwrap();
     let said = sentence(restore(&backup, &database));
     assert_eq!(said, format!("a command is using {}: wait until it is done", database.display()));
     drop(open);
@@ -661,7 +661,7 @@ async fn what_root_makes_belongs_to_whoever_has_the_folder() {
         busy_timeout: Duration::from_secs(1),
         cache: 0,
     };
-    let made = SqliteRepository::open_beside(&settings, true).unwrap();
+    let made = SqliteRepository::open_shared(&settings, true).unwrap();
     let data = settings.path.parent().unwrap();
     let all: Vec<_> = names(data).iter().map(|name| data.join(name)).collect();
     assert_eq!(all.len(), 5, "the file, its log, its index and two locks: {all:?}");
@@ -679,7 +679,7 @@ async fn what_root_makes_belongs_to_whoever_has_the_folder() {
     let lock = settings.path.with_extension("db.restore.lock");
     fs::remove_file(&lock).unwrap();
     symlink(&secret, &lock).unwrap();
-    drop(SqliteRepository::open_beside(&settings, false));
+    drop(SqliteRepository::open_shared(&settings, false));
     assert_eq!(fs::metadata(&secret).unwrap().uid(), 0);
 }
 

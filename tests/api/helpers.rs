@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use authtokens::config::{Config, Settings};
-use authtokens::repository::FELT_WITHIN;
+use authtokens::repository::MAX_STALENESS;
 use authtokens::server::application::Application;
 use authtokens::system::clock::{Clock, Timestamp};
 use reqwest::Method;
@@ -182,7 +182,7 @@ impl TestApp {
     pub fn set(&self, username: &str, columns: &str) {
         let change = format!("UPDATE users SET {columns} WHERE username = ?1");
         assert_eq!(self.sqlite().execute(&change, [username]).unwrap(), 1);
-        thread::sleep(FELT_WITHIN);
+        thread::sleep(MAX_STALENESS);
     }
 
     /// All that the database holds, but for what moves by itself.

@@ -591,7 +591,7 @@ async fn a_failure_is_in_the_file_a_moment_later_whatever_becomes_of_the_process
 async fn reset_from_another_process(app: &TestApp) {
     let settings =
         SqliteSettings { path: app.database.clone(), readers: 1, busy_timeout: Duration::from_secs(30), cache: 0 };
-    let store = SqliteRepository::open_beside(&settings, false).unwrap();
+    let store = SqliteRepository::open_shared(&settings, false).unwrap();
     let hash: String = app.rows("SELECT password_hash FROM users").remove(0);
     let change = AccountChange { password_hash: Some(PasswordHash::from_stored(hash)), ..AccountChange::default() };
     let now = Timestamp::from_millis(START_MILLIS).unwrap();

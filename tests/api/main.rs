@@ -9,7 +9,7 @@ mod commands;
 mod connections;
 mod documentation;
 mod events;
-mod every_exchange;
+mod every_request;
 mod faults;
 mod helpers;
 mod limits;

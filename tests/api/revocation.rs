@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use authtokens::repository::FELT_WITHIN;
+use authtokens::repository::MAX_STALENESS;
 use serde_json::{Value, json};
 
 use crate::helpers::{JSON, RawResponse, TestApp, post_bytes};
@@ -144,7 +144,7 @@ fn an_answer_outlives_what_another_process_wrote_by_a_stated_time_at_most() {
             .sqlite()
             .execute("DELETE FROM tokens WHERE user_id = (SELECT id FROM users WHERE username = ?1)", [username]);
         assert_eq!(deleted.unwrap(), 1);
-        thread::sleep(FELT_WITHIN);
+        thread::sleep(MAX_STALENESS);
     });
 }
 

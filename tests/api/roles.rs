@@ -273,7 +273,7 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
     ];
     let saved = Saved::of(&app);
     let before = app.dump();
-    let mut refusals = std::collections::BTreeSet::new();
+    let mut answers = std::collections::BTreeSet::new();
     for (kind, method, template, body) in all_calls() {
         let is_on_target = template.contains("{username}");
         for role in ["anonymous", "plain", "demoted", "deactivated", "staff", "superuser"] {
@@ -295,7 +295,7 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
                 assert_eq!(status, expected(kind, role, target), "{call}");
                 let answer = response.text().await.unwrap();
                 if [401, 403].contains(&status) && method != Method::HEAD {
-                    refusals.insert((status, answer));
+                    answers.insert((status, answer));
                 }
                 if status >= 400 || [Method::GET, Method::HEAD].contains(&method) {
                     assert_eq!(app.dump(), before, "{call}");
@@ -305,5 +305,5 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
             }
         }
     }
-    assert_eq!(refusals.len(), 2, "every refusal has the same bytes, whatever the name: {refusals:?}");
+    assert_eq!(answers.len(), 2, "every refusal has the same bytes, whatever the name: {answers:?}");
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use authtokens::domain::event::{Event, EventKind, EventQuery, RefusedAttempt};
+use authtokens::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
 use authtokens::domain::item::{ItemId, List};
 use authtokens::domain::rights::{AccountChange, Actor, Rights, UserQuery};
-use authtokens::domain::session::{Caller, Liveness, NewSession, SessionId, UserAgent};
+use authtokens::domain::session::{Caller, NewSession, SessionCutoffs, SessionId, UserAgent};
 use authtokens::domain::token::{PlainToken, TokenDigest};
 use authtokens::domain::user::{NewUser, PasswordHash, Profile, ProfileField, ProfileText, User, UserId, Username};
 use authtokens::repository::{Repository, RepositoryError, StoreCounts, UniqueField, VerifiedLogin};
@@ -19,7 +19,7 @@ use crate::Fixture;
 const HASH: &str = "$bcrypt-sha256$v=2,t=2b,r=4$first";
 
 /// Live at whatever age and rest.
-const EVER: Liveness = Liveness { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
+const EVER: SessionCutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()
@@ -39,7 +39,7 @@ fn text(field: ProfileField, text: &str) -> ProfileText {
 
 /// A caller whose session, of whatever age and rest, is live.
 fn caller(digest: TokenDigest) -> Caller {
-    Caller { digest, live: EVER, ip: None }
+    Caller { digest, cutoffs: EVER, ip: None }
 }
 
 async fn is_live(fixture: &Fixture, digest: TokenDigest) -> bool {
@@ -245,29 +245,29 @@ pub async fn a_closed_store_takes_no_more_writes(fixture: &Fixture) {
 
 pub async fn a_session_ends_by_its_age_and_by_its_rest(fixture: &Fixture) {
     let (_, digest) = register(fixture, "AzureDiamond").await;
-    let live = |created_after, used_after| Caller {
+    let cutoffs = |created_after, used_after| Caller {
         digest,
-        live: Liveness { created_after: at(created_after), used_after: at(used_after) },
+        cutoffs: SessionCutoffs { created_after: at(created_after), used_after: at(used_after) },
         ip: None,
     };
     for (created_after, used_after, expected) in
         [(999, 999, true), (1_000, 999, false), (999, 1_000, false), (5_000, 5_000, false)]
     {
-        let found = fixture.repository.find_session(&live(created_after, used_after)).await.unwrap();
+        let found = fixture.repository.find_session(&cutoffs(created_after, used_after)).await.unwrap();
         assert_eq!(found.is_some(), expected, "created after {created_after}, used after {used_after}");
     }
     fixture.repository.record_use(vec![(digest, at(3_000))]).await.unwrap();
     fixture.repository.record_use(vec![(digest, at(2_000))]).await.unwrap();
-    let session = fixture.repository.find_session(&live(999, 2_999)).await.unwrap().unwrap();
+    let session = fixture.repository.find_session(&cutoffs(999, 2_999)).await.unwrap().unwrap();
     assert_eq!(session.last_used, at(3_000), "the later use stands");
 }
 
 pub async fn dead_sessions_are_forgotten_and_live_ones_are_not(fixture: &Fixture) {
     let (user_id, old) = register(fixture, "AzureDiamond").await;
     let (_, newer) = open(fixture, user_id, HASH).await;
-    let live = Liveness { created_after: at(1_000), used_after: Timestamp::MIN };
-    assert_eq!(fixture.repository.prune_sessions(live).await.unwrap(), 1);
-    assert_eq!(fixture.repository.prune_sessions(live).await.unwrap(), 0);
+    let cutoffs = SessionCutoffs { created_after: at(1_000), used_after: Timestamp::MIN };
+    assert_eq!(fixture.repository.prune_sessions(cutoffs).await.unwrap(), 1);
+    assert_eq!(fixture.repository.prune_sessions(cutoffs).await.unwrap(), 0);
     assert!(!is_live(fixture, old).await);
     assert!(is_live(fixture, newer).await);
 }
@@ -280,7 +280,7 @@ pub async fn a_session_that_was_forgotten_is_known_to_nobody_whatever_the_clock_
     for _ in 0..50 {
         assert!(found().await.is_ok());
     }
-    let later = Liveness { created_after: Timestamp::MIN, used_after: Timestamp::MAX };
+    let later = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MAX };
     assert_eq!(fixture.repository.prune_sessions(later).await.unwrap(), 1);
     assert!(matches!(found().await, Err(RepositoryError::NoSession)));
     // A use of it that was on its way.
@@ -294,10 +294,13 @@ pub async fn what_is_stored_from_the_future_is_set_to_now_and_the_rest_is_not(fi
     let (_, used) = register(fixture, "AzureDiamond").await;
     let (_, other) = register(fixture, "other").await;
     repository.record_use(vec![(used, at(900_000))]).await.unwrap();
-    repository.record_refusals(vec![refused(EventKind::LoginFailed, "other", 900_000)], at(900_000)).await.unwrap();
+    repository
+        .record_failed_attempts(vec![refused(EventKind::LoginFailed, "other", 900_000)], at(900_000))
+        .await
+        .unwrap();
     let used_after = async |digest, millis| {
-        let live = Liveness { created_after: Timestamp::MIN, used_after: at(millis) };
-        repository.find_session(&Caller { digest, live, ip: None }).await.unwrap().is_some()
+        let cutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: at(millis) };
+        repository.find_session(&Caller { digest, cutoffs, ip: None }).await.unwrap().is_some()
     };
     for _ in 0..50 {
         assert!(used_after(used, 899_999).await, "remembered as well as it ever is");
@@ -526,8 +529,8 @@ async fn events(fixture: &Fixture) -> Vec<String> {
     events.iter().rev().map(shown).collect()
 }
 
-fn refused(kind: EventKind, username: &str, millis: i64) -> RefusedAttempt {
-    RefusedAttempt { at: at(millis), kind, username: Some(name(username)), ip: None, detail: "" }
+fn refused(kind: EventKind, username: &str, millis: i64) -> FailedAttempt {
+    FailedAttempt { at: at(millis), kind, username: Some(name(username)), ip: None, detail: "" }
 }
 
 pub async fn a_right_is_looked_up_in_the_transaction_that_uses_it(fixture: &Fixture) {
@@ -542,7 +545,7 @@ pub async fn a_right_is_looked_up_in_the_transaction_that_uses_it(fixture: &Fixt
     for target in [&target, &name("staff"), &name("nobody")] {
         let change = AccountChange { is_active: Some(false), ..AccountChange::default() };
         let query = EventQuery { username: None, kind: None, before: None, limit: 1 };
-        let refusals = [
+        let failed_attempts = [
             repository.list_accounts(&staff, UserQuery { limit: 1, ..UserQuery::default() }).await.err(),
             repository.find_account(&staff, target).await.err(),
             repository.change_account(&staff, target, change, at(4_000)).await.err(),
@@ -551,7 +554,7 @@ pub async fn a_right_is_looked_up_in_the_transaction_that_uses_it(fixture: &Fixt
             repository.revoke_account_sessions(&staff, target, None, EVER, at(4_000)).await.err(),
             repository.list_events(&staff, query).await.err(),
         ];
-        for refusal in refusals {
+        for refusal in failed_attempts {
             assert!(matches!(refusal, Some(RepositoryError::Forbidden)), "{refusal:?}");
         }
     }
@@ -650,7 +653,7 @@ pub async fn a_refused_attempt_is_kept_without_a_name_that_is_nobodys(fixture: &
         refused(EventKind::Throttled, "AzureDiamond", 1_503),
         refused(EventKind::Throttled, "MyPassword", 1_504),
     ];
-    repository.record_refusals(attempts, at(9_999)).await.unwrap();
+    repository.record_failed_attempts(attempts, at(9_999)).await.unwrap();
     assert_eq!(
         events(fixture).await[1..],
         [
@@ -668,14 +671,20 @@ pub async fn a_refused_attempt_is_kept_without_a_name_that_is_nobodys(fixture: &
     assert_eq!(failures().await, [("AzureDiamond".to_owned(), 1, at(1_500))]);
     // A success forgets them, and one that was before it counts no more.
     open(fixture, user_id, HASH).await.0.unwrap();
-    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 1_999)], at(9_999)).await.unwrap();
+    repository
+        .record_failed_attempts(vec![refused(EventKind::LoginFailed, "AzureDiamond", 1_999)], at(9_999))
+        .await
+        .unwrap();
     assert_eq!(failures().await, []);
     repository
-        .record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_001); 3], at(9_999))
+        .record_failed_attempts(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_001); 3], at(9_999))
         .await
         .unwrap();
     register(fixture, "other").await;
-    repository.record_refusals(vec![refused(EventKind::LoginFailed, "other", 2_002); 4], at(9_999)).await.unwrap();
+    repository
+        .record_failed_attempts(vec![refused(EventKind::LoginFailed, "other", 2_002); 4], at(9_999))
+        .await
+        .unwrap();
     assert_eq!(failures().await, [("other".to_owned(), 4, at(2_002)), ("AzureDiamond".to_owned(), 3, at(2_001))]);
     assert_eq!(repository.list_failures(1).await.unwrap().len(), 1, "those with the most");
 }
@@ -684,7 +693,10 @@ pub async fn a_password_that_was_set_is_found_behind_the_event_that_one_knew(fix
     let repository = fixture.repository.as_ref();
     register(fixture, "AzureDiamond").await;
     register(fixture, "other").await;
-    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_000)], at(9_999)).await.unwrap();
+    repository
+        .record_failed_attempts(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_000)], at(9_999))
+        .await
+        .unwrap();
     let start = repository.list_resets(i64::MAX).await.unwrap();
     assert_eq!(start.usernames, []);
     let reset = AccountChange { password_hash: Some(hash("$newer")), ..AccountChange::default() };
@@ -703,7 +715,7 @@ pub async fn a_failure_that_a_new_password_has_followed_by_now_is_not_counted(fi
     let failures = async |times: &[i64]| {
         for name in ["AzureDiamond", "other"] {
             let attempts = times.iter().map(|millis| refused(EventKind::LoginFailed, name, *millis)).collect();
-            repository.record_refusals(attempts, at(9_999)).await.unwrap();
+            repository.record_failed_attempts(attempts, at(9_999)).await.unwrap();
         }
         let stored = repository.list_failures(10).await.unwrap();
         stored.iter().map(|stored| (stored.username.as_str().to_owned(), stored.count)).collect::<Vec<_>>()
@@ -725,7 +737,7 @@ pub async fn a_failure_counts_though_the_clock_was_ahead_at_the_login_and_the_ne
     register_at(fixture, "other", at(900_000)).await;
     for (number, name) in [(1, "AzureDiamond"), (2, "other")] {
         let attempts = vec![refused(EventKind::LoginFailed, name, 5_000); number];
-        repository.record_refusals(attempts, at(5_000)).await.unwrap();
+        repository.record_failed_attempts(attempts, at(5_000)).await.unwrap();
     }
     let stored = repository.list_failures(10).await.unwrap();
     let counts: Vec<_> = stored.iter().map(|stored| (stored.username.as_str(), stored.count)).collect();
@@ -738,7 +750,7 @@ pub async fn where_an_account_has_logged_in_from_is_known(fixture: &Fixture) {
     assert_eq!(fixture.repository.list_familiar_addresses(&name("azurediamond")).await.unwrap(), [ip]);
     let mut attempt = refused(EventKind::LoginFailed, "AzureDiamond", 2_000);
     attempt.ip = Some("203.0.113.9".parse().unwrap());
-    fixture.repository.record_refusals(vec![attempt], at(9_999)).await.unwrap();
+    fixture.repository.record_failed_attempts(vec![attempt], at(9_999)).await.unwrap();
     assert_eq!(
         fixture.repository.list_familiar_addresses(&name("azurediamond")).await.unwrap(),
         [ip],
@@ -751,7 +763,7 @@ pub async fn old_events_are_forgotten_and_no_number_is_given_twice(fixture: &Fix
     let repository = fixture.repository.as_ref();
     register(fixture, "AzureDiamond").await;
     let attempts = (0..2_500).map(|number| refused(EventKind::LoginFailed, "AzureDiamond", 2_000 + number)).collect();
-    repository.record_refusals(attempts, at(9_999)).await.unwrap();
+    repository.record_failed_attempts(attempts, at(9_999)).await.unwrap();
     let prune = async |before, keep| {
         let mut forgotten = 0;
         loop {
@@ -766,7 +778,10 @@ pub async fn old_events_are_forgotten_and_no_number_is_given_twice(fixture: &Fix
     assert_eq!(prune(0, 1_000).await, 1_499, "beyond the most");
     assert_eq!(prune(1_000_000, 1_000).await, 1_000);
     assert_eq!(events(fixture).await, [""; 0]);
-    repository.record_refusals(vec![refused(EventKind::LoginFailed, "AzureDiamond", 9_000)], at(9_999)).await.unwrap();
+    repository
+        .record_failed_attempts(vec![refused(EventKind::LoginFailed, "AzureDiamond", 9_000)], at(9_999))
+        .await
+        .unwrap();
     let query = EventQuery { username: None, kind: None, before: None, limit: 100 };
     let left = repository.list_events(&Actor::CommandLine, query).await.unwrap();
     assert_eq!(left.iter().map(|event| event.id).collect::<Vec<_>>(), [2_502]);

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::accounts::throttle::limits::network;
-use crate::domain::event::{EventKind, RefusedAttempt};
+use crate::domain::event::{EventKind, FailedAttempt};
 use crate::system::clock::Monotonic;
 
 /// How many failures are noted between two writes. Each has cost a hash, so it is only met by a store that is stuck.
@@ -26,19 +26,19 @@ const MAX_THROTTLED: usize = 100;
 
 /// Refused attempts that the store does not know yet.
 #[derive(Default)]
-pub struct Refusals(Mutex<Noted>);
+pub struct FailedAttempts(Mutex<Noted>);
 
 #[derive(Default)]
 struct Noted {
-    attempts: Vec<RefusedAttempt>,
+    attempts: Vec<FailedAttempt>,
     throttled_accounts: HashSet<String>,
     throttled_addresses: HashSet<Option<IpAddr>>,
     throttled_since: Option<Monotonic>,
 }
 
-impl Refusals {
+impl FailedAttempts {
     /// Notes an attempt, which is made now.
-    pub fn note(&self, attempt: RefusedAttempt, now: Monotonic) {
+    pub fn note(&self, attempt: FailedAttempt, now: Monotonic) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if attempt.kind == EventKind::Throttled {
             let is_over = noted.throttled_since.is_none_or(|since| since.plus(SAME_AFTER) <= now);
@@ -62,12 +62,12 @@ impl Refusals {
     }
 
     /// Takes what has been noted, in the order in which it was.
-    pub fn take(&self) -> Vec<RefusedAttempt> {
+    pub fn take(&self) -> Vec<FailedAttempt> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).attempts)
     }
 
     /// Puts back what the store could not take now.
-    pub fn put_back(&self, mut attempts: Vec<RefusedAttempt>) {
+    pub fn put_back(&self, mut attempts: Vec<FailedAttempt>) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         attempts.append(&mut noted.attempts);
         attempts.truncate(MAX_FAILURES);
@@ -86,8 +86,8 @@ mod tests {
     use crate::domain::user::Username;
     use crate::system::clock::Timestamp;
 
-    fn refused(kind: EventKind, username: Option<&str>, ip: &str) -> RefusedAttempt {
-        RefusedAttempt {
+    fn refused(kind: EventKind, username: Option<&str>, ip: &str) -> FailedAttempt {
+        FailedAttempt {
             at: Timestamp::MIN,
             kind,
             username: username.map(|name| Username::parse(name).unwrap()),
@@ -98,35 +98,35 @@ mod tests {
 
     #[test]
     fn a_throttled_source_is_noted_once_a_minute_and_every_failure_each_time() {
-        let refusals = Refusals::default();
+        let failed_attempts = FailedAttempts::default();
         let after = |millis| Monotonic::default().plus(Duration::from_millis(millis));
-        let note = |kind, ip: &str, millis| refusals.note(refused(kind, None, ip), after(millis));
+        let note = |kind, ip: &str, millis| failed_attempts.note(refused(kind, None, ip), after(millis));
         for _ in 0..3 {
             note(EventKind::Throttled, "203.0.113.9", 0);
             note(EventKind::LoginFailed, "203.0.113.9", 0);
         }
-        assert_eq!(refusals.take().len(), 1 + 3);
+        assert_eq!(failed_attempts.take().len(), 1 + 3);
         note(EventKind::Throttled, "203.0.113.9", 59_999);
-        assert!(refusals.take().is_empty());
+        assert!(failed_attempts.take().is_empty());
         for number in 0..1_000 {
             note(EventKind::Throttled, &format!("10.0.{}.{}", number / 250, number % 250), 60_000);
         }
-        assert_eq!(refusals.take().len(), MAX_THROTTLED);
+        assert_eq!(failed_attempts.take().len(), MAX_THROTTLED);
     }
 
     #[test]
     fn who_has_many_addresses_does_not_keep_other_throttled_sources_from_being_noted() {
-        let (refusals, now) = (Refusals::default(), Monotonic::default());
+        let (failed_attempts, now) = (FailedAttempts::default(), Monotonic::default());
         for number in 0..1_000 {
-            refusals.note(refused(EventKind::Throttled, None, &format!("2001:db8::{number}")), now);
+            failed_attempts.note(refused(EventKind::Throttled, None, &format!("2001:db8::{number}")), now);
         }
-        assert_eq!(refusals.take().len(), 1, "of one IPv6 subscriber");
+        assert_eq!(failed_attempts.take().len(), 1, "of one IPv6 subscriber");
         for number in 0..1_000 {
-            refusals.note(refused(EventKind::Throttled, None, &format!("2001:db8:{number}::1")), now);
+            failed_attempts.note(refused(EventKind::Throttled, None, &format!("2001:db8:{number}::1")), now);
         }
-        refusals.take();
-        refusals.note(refused(EventKind::Throttled, Some("AzureDiamond"), "203.0.113.9"), now);
-        refusals.note(refused(EventKind::Throttled, Some("azureDIAMOND"), "203.0.113.10"), now);
-        assert_eq!(refusals.take().len(), 1, "of an account");
+        failed_attempts.take();
+        failed_attempts.note(refused(EventKind::Throttled, Some("AzureDiamond"), "203.0.113.9"), now);
+        failed_attempts.note(refused(EventKind::Throttled, Some("azureDIAMOND"), "203.0.113.10"), now);
+        assert_eq!(failed_attempts.take().len(), 1, "of an account");
     }
 }

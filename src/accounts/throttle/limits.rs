@@ -201,7 +201,7 @@ impl Limits {
             }
         }
         for key in counts.into_iter().flatten() {
-            let failures = table.entry(key, Failures::worth);
+            let failures = table.entry(key, Failures::eviction_rank);
             failures.account = account;
             failures.pending += 1;
         }
@@ -213,7 +213,7 @@ impl Limits {
     pub fn restore(&self, username: &Username, count: u32, last: Monotonic) {
         let account = self.account(username);
         let mut table = lock(&self.accounts);
-        let failures = table.entry(self.key(account, &Counted::Account), Failures::worth);
+        let failures = table.entry(self.key(account, &Counted::Account), Failures::eviction_rank);
         *failures = Failures { account, last, count, pending: failures.pending };
         if count >= FREE_FAILURES {
             *lock(&self.newcomers).entry(account, |arrival| *arrival) = last.plus(NEWCOMERS.period);
@@ -325,7 +325,7 @@ impl Failures {
     }
 
     /// What would be lost with it: attempts that are being checked first, then how many failures, then how lately.
-    fn worth(&self) -> (u32, u32, Monotonic) {
+    fn eviction_rank(&self) -> (u32, u32, Monotonic) {
         (self.pending, self.count, self.last)
     }
 }
@@ -398,7 +398,7 @@ fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Values under keys that are random already, at most [`SETS`] times [`WAYS`] of them. A set is made when it is first
-/// needed; in a full one a newcomer takes the place of the value that is worth least.
+/// needed; in a full one a newcomer takes the place of the value of the lowest rank.
 struct Table<V>(Vec<Option<Box<Set<V>>>>);
 
 type Set<V> = [Option<(u64, V)>; WAYS];
@@ -423,12 +423,12 @@ impl<V: Copy + Default> Table<V> {
     }
 
     /// The key's value; a new one where it has none.
-    fn entry<W: Ord>(&mut self, key: u64, worth: impl Fn(&V) -> W) -> &mut V {
+    fn entry<W: Ord>(&mut self, key: u64, eviction_rank: impl Fn(&V) -> W) -> &mut V {
         let set = self.0[Self::index(key)].get_or_insert_with(|| Box::new([const { None }; WAYS]));
         let own = set.iter().position(|place| place.is_some_and(|(known, _)| known == key));
         let place = own.unwrap_or_else(|| {
             // `None` comes before every `Some`: an empty place is taken first.
-            let least = (0..WAYS).min_by_key(|place| set[*place].as_ref().map(|(_, value)| worth(value)));
+            let least = (0..WAYS).min_by_key(|place| set[*place].as_ref().map(|(_, value)| eviction_rank(value)));
             let place = least.unwrap_or_default();
             set[place] = None;
             place

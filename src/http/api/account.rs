@@ -14,7 +14,7 @@ use crate::http::extract::body::UnreadBody;
 use crate::http::extract::caller::Authenticated;
 use crate::http::extract::client::Client;
 use crate::http::json::Request;
-use crate::http::login_throttle::Gate;
+use crate::http::login_throttle::LoginThrottle;
 use crate::http::routes::respond;
 use crate::http::views::{ErrorResponse, StatusResponse, UserResponse, profile_changes};
 use crate::passwords::{PasswordPolicy, Passwords, PlainPassword};
@@ -98,10 +98,10 @@ pub(crate) async fn register(
     repository: web::Data<dyn Repository>,
     passwords: web::Data<Passwords>,
     policy: web::Data<PasswordPolicy>,
-    gate: web::Data<Gate>,
+    throttle: web::Data<LoginThrottle>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    let admission = gate.admit(Call::Register, client.ip)?;
+    let admission = throttle.admit(Call::Register, client.ip)?;
     let body: RegisterRequest = body.read_with_password().await?;
     let username = Username::parse(&body.username)?;
     let password = PlainPassword::parse("password", body.password)?;
@@ -149,15 +149,15 @@ pub(crate) async fn log_in(
     repository: web::Data<dyn Repository>,
     passwords: web::Data<Passwords>,
     policy: web::Data<SessionPolicy>,
-    gate: web::Data<Gate>,
+    throttle: web::Data<LoginThrottle>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    let admission = gate.admit(Call::LogIn, client.ip)?;
+    let admission = throttle.admit(Call::LogIn, client.ip)?;
     let body: LoginRequest = body.read_with_password().await?;
     let username = Username::parse(&body.username)?;
     let password = PlainPassword::parse("password", body.password)?;
     admission.spend();
-    let attempt = gate.begin_login(&username, client.ip).await?;
+    let attempt = throttle.begin_login(&username, client.ip).await?;
     for _ in 0..ATTEMPTS {
         // An account that may not be used is treated like one that does not exist, from here to the last byte.
         let credentials = repository.find_credentials(&username).await?.filter(|credentials| credentials.is_active);
@@ -176,7 +176,7 @@ pub(crate) async fn log_in(
             return respond(HttpResponse::Ok(), &SessionResponse::new(&token, user));
         }
     }
-    gate.refuse(attempt, EventKind::LoginFailed, username, client.ip);
+    throttle.refuse(attempt, EventKind::LoginFailed, username, client.ip);
     Err(ApiError::LoginFailed)
 }
 

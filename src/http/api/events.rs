@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::event::{Event, EventKind, EventQuery};
-use crate::domain::rights::{Actor, Deed};
+use crate::domain::rights::{Actor, Permission};
 use crate::domain::user::Username;
 use crate::http::error::ApiError;
 use crate::http::extract::caller::Authenticated;
@@ -17,7 +17,7 @@ use crate::repository::Repository;
 /// A security event.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Event)]
-pub struct EventShape {
+pub struct EventResponse {
     /// Its number; a later event has a greater one.
     #[schema(example = 4711)]
     id: i64,
@@ -40,7 +40,7 @@ pub struct EventShape {
     detail: String,
 }
 
-impl From<Event> for EventShape {
+impl From<Event> for EventResponse {
     fn from(event: Event) -> Self {
         let named = |name: String| Some(name).filter(|name| !name.is_empty());
         Self {
@@ -64,7 +64,7 @@ impl From<Event> for EventShape {
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 1 to 100; 50 where it is not said"),
     ),
     responses(
-        (status = 200, description = "A page; `Link` says where the next one is", body = [EventShape]),
+        (status = 200, description = "A page; `Link` says where the next one is", body = [EventResponse]),
         (status = 400, description = "A parameter cannot be", body = ErrorResponse,
             example = json!({"error": "Invalid Data: limit must be a whole number from 1 to 100"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -91,7 +91,7 @@ pub(crate) async fn list_own(
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 1 to 100; 50 where it is not said"),
     ),
     responses(
-        (status = 200, description = "A page; `Link` says where the next one is", body = [EventShape]),
+        (status = 200, description = "A page; `Link` says where the next one is", body = [EventResponse]),
         (status = 400, description = "A parameter cannot be", body = ErrorResponse,
             example = json!({"error": "Invalid Data: limit must be a whole number from 1 to 100"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -103,7 +103,7 @@ pub(crate) async fn list(
     query: UnreadQuery,
     repository: web::Data<dyn Repository>,
 ) -> Result<HttpResponse, ApiError> {
-    repository.check_rights(&Actor::Session(caller), Deed::Manage, None).await?;
+    repository.check_rights(&Actor::Session(caller), Permission::ManageAccount, None).await?;
     let mut query = query.read()?;
     let username = query.take("username", "a name", |text| Username::parse(text).ok())?;
     let asked = read(&mut query, username)?;
@@ -124,7 +124,7 @@ fn read(query: &mut Query, username: Option<Username>) -> Result<EventQuery, Api
 
 fn page(query: &Query, asked: &EventQuery, events: Vec<Event>) -> Result<HttpResponse, ApiError> {
     let next = events.get(asked.limit as usize - 1).map(|event| event.id.to_string());
-    let shapes: Vec<_> = events.into_iter().map(EventShape::from).collect();
+    let shapes: Vec<_> = events.into_iter().map(EventResponse::from).collect();
     let mut response = respond(HttpResponse::Ok(), &shapes)?;
     if let Some(next) = next {
         query.link_next(&mut response, "before", &next);

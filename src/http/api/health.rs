@@ -41,7 +41,7 @@ impl Readiness {
 
 /// How it is.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Health {
+pub(crate) struct HealthResponse {
     #[schema(example = "ready")]
     status: &'static str,
 }
@@ -61,10 +61,10 @@ pub(crate) struct ReadyResponse {
 /// Whether the process serves
 #[utoipa::path(
     get, path = "/healthz", operation_id = "check_alive", tag = "service",
-    responses((status = 200, description = "It does", body = Health)),
+    responses((status = 200, description = "It does", body = HealthResponse)),
 )]
 pub(crate) async fn alive() -> Result<HttpResponse, ApiError> {
-    respond(HttpResponse::Ok(), &Health { status: "alive" })
+    respond(HttpResponse::Ok(), &HealthResponse { status: "alive" })
 }
 
 /// Whether the store can be read and written

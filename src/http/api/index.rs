@@ -13,7 +13,7 @@ use crate::http::routes::respond;
 
 /// What answers here.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Index {
+pub(crate) struct IndexResponse {
     #[schema(example = "authtokens")]
     name: &'static str,
     version: &'static str,
@@ -24,19 +24,19 @@ pub(crate) struct Index {
     /// The same for programs.
     #[schema(example = "/api/openapi.json")]
     openapi: &'static str,
-    calls: Vec<Call>,
+    calls: Vec<CallResponse>,
 }
 
 /// A call and what it does.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Call {
+pub(crate) struct CallResponse {
     #[schema(example = "POST /api/register")]
     call: String,
     #[schema(example = "Make an account and its first token")]
     does: String,
 }
 
-static INDEX: LazyLock<Index> = LazyLock::new(|| Index {
+static INDEX: LazyLock<IndexResponse> = LazyLock::new(|| IndexResponse {
     name: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     description: env!("CARGO_PKG_DESCRIPTION"),
@@ -46,7 +46,7 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| Index {
 });
 
 /// The calls, as the document has them.
-fn calls() -> Vec<Call> {
+fn calls() -> Vec<CallResponse> {
     let mut calls = Vec::new();
     for (path, item) in &document().paths.paths {
         let methods = [
@@ -58,7 +58,7 @@ fn calls() -> Vec<Call> {
         ];
         for (method, operation) in methods {
             if let Some(Operation { summary: Some(summary), .. }) = operation {
-                calls.push(Call { call: format!("{method} {path}"), does: summary.clone() });
+                calls.push(CallResponse { call: format!("{method} {path}"), does: summary.clone() });
             }
         }
     }
@@ -68,7 +68,7 @@ fn calls() -> Vec<Call> {
 /// What this is and what it can do
 #[utoipa::path(
     get, path = "/", operation_id = "find_calls", tag = "service",
-    responses((status = 200, description = "The service and its calls", body = Index)),
+    responses((status = 200, description = "The service and its calls", body = IndexResponse)),
 )]
 pub(crate) async fn show() -> Result<HttpResponse, ApiError> {
     respond(HttpResponse::Ok(), &*INDEX)

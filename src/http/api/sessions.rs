@@ -15,7 +15,7 @@ use crate::system::clock::Clock;
 /// A session, without its token.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Session)]
-pub struct SessionShape {
+pub struct SessionDetailsResponse {
     /// Its name among the caller's sessions.
     #[schema(example = "5f0c1d3a9b7e2468")]
     id: String,
@@ -39,7 +39,7 @@ pub struct SessionShape {
     current: bool,
 }
 
-impl SessionShape {
+impl SessionDetailsResponse {
     /// The session as it is shown to `caller`, or to the operator.
     #[must_use]
     pub fn new(session: &SessionDetails, caller: Option<&Caller>, policy: &SessionPolicy) -> Self {
@@ -59,7 +59,7 @@ impl SessionShape {
 #[utoipa::path(
     get, path = "/api/user/tokens", operation_id = "list_sessions", tag = "sessions", security(("Token" = [])),
     responses(
-        (status = 200, description = "The live ones", body = [SessionShape]),
+        (status = 200, description = "The live ones", body = [SessionDetailsResponse]),
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
@@ -69,7 +69,8 @@ pub(crate) async fn list(
     policy: web::Data<SessionPolicy>,
 ) -> Result<HttpResponse, ApiError> {
     let sessions = repository.list_sessions(&caller).await?;
-    let sessions: Vec<_> = sessions.iter().map(|session| SessionShape::new(session, Some(&caller), &policy)).collect();
+    let sessions: Vec<_> =
+        sessions.iter().map(|session| SessionDetailsResponse::new(session, Some(&caller), &policy)).collect();
     respond(HttpResponse::Ok(), &sessions)
 }
 

@@ -6,17 +6,17 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::accounts::throttle::limits::Call;
-use crate::domain::rights::{AccountChange, Actor, Deed, SearchText, UserQuery};
+use crate::domain::rights::{AccountChange, Actor, Permission, SearchText, UserQuery};
 use crate::domain::session::{SessionId, SessionPolicy};
 use crate::domain::user::Username;
-use crate::http::api::sessions::SessionShape;
+use crate::http::api::sessions::SessionDetailsResponse;
 use crate::http::error::ApiError;
 use crate::http::extract::body::UnreadBody;
 use crate::http::extract::caller::Authenticated;
 use crate::http::extract::client::Client;
 use crate::http::extract::query::UnreadQuery;
 use crate::http::json::{Request, Value};
-use crate::http::login_throttle::Gate;
+use crate::http::login_throttle::LoginThrottle;
 use crate::http::routes::respond;
 use crate::http::views::{ErrorResponse, StatusResponse, UserResponse};
 use crate::passwords::{PasswordPolicy, Passwords, PlainPassword};
@@ -57,7 +57,7 @@ pub(crate) async fn list(
     query: UnreadQuery,
     repository: web::Data<dyn Repository>,
 ) -> Result<HttpResponse, ApiError> {
-    repository.check_rights(&Actor::Session(caller), Deed::Manage, None).await?;
+    repository.check_rights(&Actor::Session(caller), Permission::ManageAccount, None).await?;
     let mut query = query.read()?;
     // No name and no address has a control character, and a store may take one for the text's end.
     let is_text = |text: &str| (1..=MAX_SEARCH).contains(&text.chars().count()) && !text.contains(char::is_control);
@@ -153,16 +153,16 @@ pub(crate) async fn change(
     repository: web::Data<dyn Repository>,
     passwords: web::Data<Passwords>,
     policy: web::Data<PasswordPolicy>,
-    gate: web::Data<Gate>,
+    throttle: web::Data<LoginThrottle>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
     let actor = Actor::Session(caller);
     let username = parse(&username, &actor, &repository).await?;
     // Before the body is read, and what it asks for before its values are looked at or a password is hashed.
-    let is_there = repository.check_rights(&actor, Deed::Manage, Some(&username)).await?;
+    let is_there = repository.check_rights(&actor, Permission::ManageAccount, Some(&username)).await?;
     let body: AccountRequest = body.read_with_password().await?;
     if body.is_staff.is_some() || body.is_superuser.is_some() {
-        repository.check_rights(&actor, Deed::Govern, Some(&username)).await?;
+        repository.check_rights(&actor, Permission::AdministerAccount, Some(&username)).await?;
     }
     let boolean = |value: Option<Value>, field| value.map(|value| value.boolean(field)).transpose();
     let mut change = AccountChange {
@@ -179,12 +179,12 @@ pub(crate) async fn change(
     let is_reset = password.is_some();
     if let Some(password) = password {
         policy.check("password", &password)?;
-        gate.admit(Call::LogIn, client.ip)?.spend();
+        throttle.admit(Call::LogIn, client.ip)?.spend();
         change.password_hash = Some(passwords.hash(password, client.gone()).await?);
     }
     let changed = repository.change_account(&actor, &username, change, clock.now()).await?;
     if is_reset {
-        gate.forget(&username);
+        throttle.forget(&username);
     }
     respond(HttpResponse::Ok(), &UserResponse::from(changed.ok_or(ApiError::NotFound)?))
 }
@@ -211,7 +211,7 @@ pub(crate) async fn delete(
 ) -> Result<HttpResponse, ApiError> {
     let actor = Actor::Session(caller);
     // Whether there is such an account, or could be, is not shown to whoever may delete none.
-    repository.check_rights(&actor, Deed::Govern, None).await?;
+    repository.check_rights(&actor, Permission::AdministerAccount, None).await?;
     let username = parse(&username, &actor, &repository).await?;
     if username.key() == AMBIGUOUS {
         return Err(ApiError::InvalidData("an account of this name is deleted at the command line".to_owned()));
@@ -227,7 +227,7 @@ pub(crate) async fn delete(
     get, path = "/api/users/{username}/tokens", operation_id = "list_account_sessions", tag = "staff", security(("Token" = [])),
     params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
     responses(
-        (status = 200, description = "The live ones", body = [SessionShape]),
+        (status = 200, description = "The live ones", body = [SessionDetailsResponse]),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 403, description = "The caller is no staff", body = ErrorResponse),
         (status = 404, description = "There is no account of this name", body = ErrorResponse),
@@ -241,8 +241,10 @@ pub(crate) async fn list_sessions(
 ) -> Result<HttpResponse, ApiError> {
     let actor = Actor::Session(caller);
     let username = parse(&username, &actor, &repository).await?;
-    let sessions = repository.list_account_sessions(&actor, &username, caller.live).await?.ok_or(ApiError::NotFound)?;
-    let sessions: Vec<_> = sessions.iter().map(|session| SessionShape::new(session, Some(&caller), &policy)).collect();
+    let sessions =
+        repository.list_account_sessions(&actor, &username, caller.cutoffs).await?.ok_or(ApiError::NotFound)?;
+    let sessions: Vec<_> =
+        sessions.iter().map(|session| SessionDetailsResponse::new(session, Some(&caller), &policy)).collect();
     respond(HttpResponse::Ok(), &sessions)
 }
 
@@ -265,7 +267,7 @@ pub(crate) async fn end_sessions(
 ) -> Result<HttpResponse, ApiError> {
     let actor = Actor::Session(caller);
     let username = parse(&username, &actor, &repository).await?;
-    let ended = repository.revoke_account_sessions(&actor, &username, None, caller.live, clock.now()).await?;
+    let ended = repository.revoke_account_sessions(&actor, &username, None, caller.cutoffs, clock.now()).await?;
     ended.ok_or(ApiError::NotFound)?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }
@@ -294,10 +296,10 @@ pub(crate) async fn end_session(
     let actor = Actor::Session(caller);
     let username = parse(&username, &actor, &repository).await?;
     let Some(id) = SessionId::parse(&id) else {
-        repository.check_rights(&actor, Deed::Manage, Some(&username)).await?;
+        repository.check_rights(&actor, Permission::ManageAccount, Some(&username)).await?;
         return Err(ApiError::NotFound);
     };
-    let ended = repository.revoke_account_sessions(&actor, &username, Some(id), caller.live, clock.now()).await?;
+    let ended = repository.revoke_account_sessions(&actor, &username, Some(id), caller.cutoffs, clock.now()).await?;
     if ended.unwrap_or_default() == 0 {
         return Err(ApiError::NotFound);
     }
@@ -309,6 +311,6 @@ async fn parse(text: &str, actor: &Actor, repository: &web::Data<dyn Repository>
     if let Ok(username) = Username::parse(text) {
         return Ok(username);
     }
-    repository.check_rights(actor, Deed::Manage, None).await?;
+    repository.check_rights(actor, Permission::ManageAccount, None).await?;
     Err(ApiError::NotFound)
 }

@@ -16,14 +16,14 @@ use crate::domain::item::ItemId;
 use crate::domain::session::{Caller, SessionPolicy};
 use crate::domain::user::{PasswordHash, ProfileChanges, ProfileField, User};
 use crate::http::api::account::ATTEMPTS;
-use crate::http::api::events::EventShape;
-use crate::http::api::sessions::SessionShape;
+use crate::http::api::events::EventResponse;
+use crate::http::api::sessions::SessionDetailsResponse;
 use crate::http::error::ApiError;
 use crate::http::extract::body::UnreadBody;
 use crate::http::extract::caller::{Authenticated, Authenticator};
 use crate::http::extract::client::Client;
 use crate::http::json::{self, Request, Value};
-use crate::http::login_throttle::Gate;
+use crate::http::login_throttle::LoginThrottle;
 use crate::http::routes::respond;
 use crate::http::views::{ErrorResponse, StatusResponse, UserResponse, profile_changes, unchanged_item_ids};
 use crate::passwords::{PasswordPolicy, Passwords, PlainPassword};
@@ -218,7 +218,7 @@ pub(crate) async fn delete(
     own: OwnPassword,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    let admission = own.gate.admit(Call::LogIn, client.ip)?;
+    let admission = own.throttle.admit(Call::LogIn, client.ip)?;
     let body: DeleteRequest = body.read_with_password().await?;
     let password = PlainPassword::parse("password", body.password)?;
     admission.spend();
@@ -263,7 +263,7 @@ pub(crate) async fn change_password(
     own: OwnPassword,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
-    let admission = own.gate.admit(Call::LogIn, client.ip)?;
+    let admission = own.throttle.admit(Call::LogIn, client.ip)?;
     let body: PasswordRequest = body.read_with_password().await?;
     let current = PlainPassword::parse("current_password", body.current_password)?;
     let new = PlainPassword::parse("new_password", body.new_password)?;
@@ -283,7 +283,7 @@ pub(crate) async fn change_password(
 pub(crate) struct OwnPassword {
     repository: web::Data<dyn Repository>,
     passwords: web::Data<Passwords>,
-    gate: web::Data<Gate>,
+    throttle: web::Data<LoginThrottle>,
 }
 
 impl FromRequest for OwnPassword {
@@ -295,7 +295,7 @@ impl FromRequest for OwnPassword {
             Some(Self {
                 repository: request.app_data::<web::Data<dyn Repository>>()?.clone(),
                 passwords: request.app_data::<web::Data<Passwords>>()?.clone(),
-                gate: request.app_data::<web::Data<Gate>>()?.clone(),
+                throttle: request.app_data::<web::Data<LoginThrottle>>()?.clone(),
             })
         };
         ready(parts().ok_or_else(|| ApiError::Internal("no passwords are configured".into())))
@@ -312,13 +312,13 @@ impl OwnPassword {
         client: &Client,
     ) -> Result<PasswordHash, ApiError> {
         let credentials = self.repository.find_own_credentials(caller).await?;
-        let attempt = self.gate.begin_reauthentication(&credentials.username, client.ip)?;
+        let attempt = self.throttle.begin_reauthentication(&credentials.username, client.ip)?;
         let verification = self.passwords.verify(password.clone(), Some(&credentials), client.gone()).await?;
         if verification.matches {
             attempt.succeeded();
             return Ok(credentials.password_hash);
         }
-        self.gate.refuse(attempt, EventKind::ReauthenticationFailed, credentials.username, client.ip);
+        self.throttle.refuse(attempt, EventKind::ReauthenticationFailed, credentials.username, client.ip);
         Err(wrong(field))
     }
 }
@@ -337,8 +337,8 @@ pub(crate) struct ExportResponse {
     user: UserResponse,
     cellar: Vec<ExportedItem>,
     wants: Vec<ExportedItem>,
-    sessions: Vec<SessionShape>,
-    events: Vec<EventShape>,
+    sessions: Vec<SessionDetailsResponse>,
+    events: Vec<EventResponse>,
 }
 
 /// An item of a list, and since when it is there.
@@ -369,7 +369,8 @@ pub(crate) async fn export(
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, ApiError> {
     let export = repository.export_user(&caller).await?;
-    let sessions = export.sessions.iter().map(|session| SessionShape::new(session, Some(&caller), &policy)).collect();
+    let sessions =
+        export.sessions.iter().map(|session| SessionDetailsResponse::new(session, Some(&caller), &policy)).collect();
     respond(
         HttpResponse::Ok(),
         &ExportResponse {
@@ -378,7 +379,7 @@ pub(crate) async fn export(
             cellar: exported(export.cellar),
             wants: exported(export.wants),
             sessions,
-            events: export.events.into_iter().map(EventShape::from).collect(),
+            events: export.events.into_iter().map(EventResponse::from).collect(),
         },
     )
 }

@@ -76,8 +76,8 @@ impl FromRequest for Caller {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(authenticator(request).and_then(|authenticator| {
             let token = presented_token(request.headers()).ok_or(ApiError::Unauthorized)?;
-            let live = authenticator.policy.live_at(authenticator.clock.now());
-            Ok(Self { digest: token.digest(), live, ip: client_ip(request) })
+            let cutoffs = authenticator.policy.cutoffs_at(authenticator.clock.now());
+            Ok(Self { digest: token.digest(), cutoffs, ip: client_ip(request) })
         }))
     }
 }

@@ -28,7 +28,7 @@ use rustix::process::geteuid;
 use thiserror::Error;
 
 use crate::repository::Cause;
-use crate::repository::sqlite::file::{self, Owner, Presence, RESTORE_LOCK, folder_of, own_name};
+use crate::repository::sqlite::file::{self, Owner, RESTORE_LOCK, SharedLock, folder_of, own_name};
 pub use crate::repository::sqlite::readable::Rules;
 use crate::repository::sqlite::readable::find_invalid_rows;
 use crate::repository::sqlite::schema::{self, SchemaError};
@@ -155,7 +155,7 @@ pub enum BackupError {
     },
     /// Whoever wrote it was killed in the middle of a change, and reading alone cannot undo that.
     #[error("{path} was left in the middle of a change that {path}-journal undoes: open it once with what wrote it")]
-    HalfChanged {
+    HotJournal {
         /// The file.
         path: PathBuf,
     },
@@ -301,8 +301,8 @@ pub fn back_up(
     if is_log_elsewhere(&found, &file)? {
         return Err(OpenError::HardLink { path: source.to_owned() }.into());
     }
-    let presence = Presence::begin(&file, source)?;
-    let kind = Kind::Database { is_on_read_only_disk: presence.is_read_only };
+    let shared_lock = SharedLock::begin(&file, source)?;
+    let kind = Kind::Database { is_on_read_only_disk: shared_lock.is_read_only };
     let (reader, is_found) = open_found(source, &found, kind)?;
     let partial = Partial::create(target)?;
     if is_found {
@@ -334,7 +334,7 @@ pub fn check(
     inspect(&reader, path, rules, stop, progress)
 }
 
-fn open_to_check(path: &Path) -> Result<(Connection, Option<Presence>), BackupError> {
+fn open_to_check(path: &Path) -> Result<(Connection, Option<SharedLock>), BackupError> {
     let found = database_at(path)?;
     let file = fs::canonicalize(path).map_err(|error| read_error(path, error))?;
     // A backup has no log of its own, and may have as many names as it likes.
@@ -343,11 +343,11 @@ fn open_to_check(path: &Path) -> Result<(Connection, Option<Presence>), BackupEr
     }
     // Only a database has locks beside it, and one that only commands have opened has but one.
     let is_database = file::exists(&with_suffix(&file, ".lock"))? || file::exists(&with_suffix(&file, RESTORE_LOCK))?;
-    let presence = is_database.then(|| Presence::begin(&file, path)).transpose()?;
-    let kind = presence
+    let shared_lock = is_database.then(|| SharedLock::begin(&file, path)).transpose()?;
+    let kind = shared_lock
         .as_ref()
-        .map_or(Kind::Backup, |presence| Kind::Database { is_on_read_only_disk: presence.is_read_only });
-    Ok((open_reader(path, kind)?, presence))
+        .map_or(Kind::Backup, |shared_lock| Kind::Database { is_on_read_only_disk: shared_lock.is_read_only });
+    Ok((open_reader(path, kind)?, shared_lock))
 }
 
 /// Puts a backup in the place of the database, which no server may be using. What was there is kept beside it, under a
@@ -912,12 +912,12 @@ fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupError> {
         return opened.map_err(|error| sqlite_error(path, error));
     }
     let opened = match (open_and_read(), kind) {
-        (Err(error), Kind::Database { .. }) if file::is_half_changed(&error) => {
-            file::undo_half_change(&own_name, path, BUSY_TIMEOUT)?;
+        (Err(error), Kind::Database { .. }) if file::has_hot_journal(&error) => {
+            file::roll_back_hot_journal(&own_name, path, BUSY_TIMEOUT)?;
             open_and_read()
         }
-        (Err(error), Kind::Backup) if file::is_half_changed(&error) => {
-            return Err(BackupError::HalfChanged { path: path.to_owned() });
+        (Err(error), Kind::Backup) if file::has_hot_journal(&error) => {
+            return Err(BackupError::HotJournal { path: path.to_owned() });
         }
         (Err(error), kind) if file::is_not_opened(&error) => {
             let is_on_read_only_disk = match kind {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use rusqlite::{Connection, Row, params};
 
 use super::{OutOfRange, invalid_column, ip_text, read_ip, read_time, read_username, sql, staff};
-use crate::domain::event::{Event, EventKind, EventQuery, RefusedAttempt};
+use crate::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
 use crate::domain::user::{UserId, Username};
 use crate::repository::{Resets, StoredFailures};
 use crate::system::clock::Timestamp;
@@ -45,9 +45,9 @@ pub(super) fn insert(
 }
 
 /// Attempts that were refused. A stranger's name is kept only where it is an account's.
-pub(super) fn record_refusals(
+pub(super) fn record_failed_attempts(
     connection: &Connection,
-    attempts: &[RefusedAttempt],
+    attempts: &[FailedAttempt],
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let Some(first) = attempts.iter().map(|attempt| attempt.at).min() else { return Ok(()) };
@@ -60,7 +60,7 @@ pub(super) fn record_refusals(
 
 fn record_refusal(
     connection: &Connection,
-    attempt: &RefusedAttempt,
+    attempt: &FailedAttempt,
     new_passwords: &HashMap<i64, i64>,
     now: Timestamp,
 ) -> rusqlite::Result<()> {

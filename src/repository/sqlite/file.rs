@@ -192,14 +192,14 @@ impl Lock {
 
 /// Someone who uses the database by its name: while there is one, no restore puts another file in its place. SQLite's
 /// own locks do not do that, for whoever waits for one of them already has the old file.
-pub(crate) struct Presence {
+pub(crate) struct SharedLock {
     /// `None` on a read-only file system that has no such file: nothing is put in place there.
     _lock: Option<Lock>,
     /// Whether the file system is read-only.
     pub(crate) is_read_only: bool,
 }
 
-impl Presence {
+impl SharedLock {
     /// Begins to use it, unless it is being restored.
     pub(crate) fn begin(own_name: &Path, path: &Path) -> Result<Self, OpenError> {
         let lock_path = with_suffix(own_name, RESTORE_LOCK);
@@ -287,7 +287,7 @@ pub(crate) fn refuse_emptied(own_name: &Path, path: &Path) -> Result<(), OpenErr
 }
 
 /// Whether a killed process left a change half done, which only a writer can undo.
-pub(crate) fn is_half_changed(error: &rusqlite::Error) -> bool {
+pub(crate) fn has_hot_journal(error: &rusqlite::Error) -> bool {
     extended_code(error) == Some(ffi::SQLITE_READONLY_ROLLBACK)
 }
 
@@ -302,13 +302,13 @@ fn extended_code(error: &rusqlite::Error) -> Option<i32> {
     error.sqlite_error().map(|error| error.extended_code)
 }
 
-/// Undoes what [`is_half_changed`] tells of, in a database that is ours. SQLite does it with the first read of a
+/// Undoes what [`has_hot_journal`] tells of, in a database that is ours. SQLite does it with the first read of a
 /// connection that may write. `path` is what the sentences speak of. See [`head_of`] for when it may be asked.
-pub(crate) fn undo_half_change(own_name: &Path, path: &Path, busy_timeout: Duration) -> Result<(), OpenError> {
+pub(crate) fn roll_back_hot_journal(own_name: &Path, path: &Path, busy_timeout: Duration) -> Result<(), OpenError> {
     refuse_foreign_head(path)?;
     let found = fs::metadata(own_name).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
     if !is_own(&found) {
-        return Err(OpenError::HalfChanged { path: path.to_owned() });
+        return Err(OpenError::HotJournal { path: path.to_owned() });
     }
     let undo = || {
         let writer = open(own_name, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

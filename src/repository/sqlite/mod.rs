@@ -41,14 +41,14 @@ use tokio::time::timeout;
 
 use self::inline::Inline;
 
-use crate::domain::event::{Event, EventKind, EventQuery, RefusedAttempt};
+use crate::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
 use crate::domain::item::{ItemId, List};
-use crate::domain::rights::{AccountChange, Actor, Deed, Rights, UserQuery};
-use crate::domain::session::{Caller, Liveness, NewSession, Session, SessionDetails, SessionId, UserAgent};
+use crate::domain::rights::{AccountChange, Actor, Permission, Rights, UserQuery};
+use crate::domain::session::{Caller, NewSession, Session, SessionCutoffs, SessionDetails, SessionId, UserAgent};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{Credentials, NewUser, PasswordHash, Profile, ProfileChanges, User, UserId, Username};
 use crate::repository::sqlite::checkpoint::{Checkpoints, FileState, PACE};
-use crate::repository::sqlite::file::{Lock, Presence, folder_of, own_name};
+use crate::repository::sqlite::file::{Lock, SharedLock, folder_of, own_name};
 use crate::repository::sqlite::guard::FileGuard;
 use crate::repository::sqlite::schema::SchemaError;
 use crate::repository::sqlite::session_cache::{Change, SessionCache};
@@ -156,7 +156,7 @@ pub enum OpenError {
     },
     /// Whoever wrote it was killed in the middle of a change, and that is undone only by the user whose file it is.
     #[error("{path} was left in the middle of a change: run this as the user who has it, or start the server once")]
-    HalfChanged {
+    HotJournal {
         /// The file.
         path: PathBuf,
     },
@@ -244,7 +244,7 @@ pub struct SqliteRepository {
     /// The server's, held for as long as the store is open.
     _lock: Option<Lock>,
     /// Keeps a restore away, held as long.
-    _presence: Presence,
+    _presence: SharedLock,
 }
 
 /// What became of the reads that were asked for.
@@ -314,9 +314,9 @@ impl SqliteRepository {
     /// # Errors
     /// [`OpenError`], each a sentence for the person who starts the server. A file that is refused is not changed.
     pub fn open(settings: &SqliteSettings) -> Result<Self, OpenError> {
-        let (file, presence) = approach(&settings.path)?;
+        let (file, shared_lock) = claim_for_use(&settings.path)?;
         let Prepared { writer, lock, upgraded_from } = Self::prepare(settings, &file)?;
-        Ok(Self { upgraded_from, ..Self::start(settings, file, writer, Some(lock), presence)? })
+        Ok(Self { upgraded_from, ..Self::start(settings, file, writer, Some(lock), shared_lock)? })
     }
 
     /// Opens the file beside a server that has it, or where there is none, for as long as a command takes. The file is
@@ -324,17 +324,17 @@ impl SqliteRepository {
     ///
     /// # Errors
     /// See [`SqliteRepository::open`].
-    pub fn open_beside(settings: &SqliteSettings, make: bool) -> Result<Self, OpenError> {
+    pub fn open_shared(settings: &SqliteSettings, make: bool) -> Result<Self, OpenError> {
         let path = &settings.path;
         if !file::exists(path)? && !make {
             return Err(OpenError::Missing { path: path.clone() });
         }
-        let (file, presence) = approach(path)?;
-        let is_read_only = presence.is_read_only;
+        let (file, shared_lock) = claim_for_use(path)?;
+        let is_read_only = shared_lock.is_read_only;
         let open = || {
             let upgraded_from = Self::make_current(settings, &file)?;
             let writer = open_writer(settings, &file)?;
-            Ok(Self { upgraded_from, ..Self::start(settings, file, writer, None, presence)? })
+            Ok(Self { upgraded_from, ..Self::start(settings, file, writer, None, shared_lock)? })
         };
         open().map_err(|error| match error {
             OpenError::File { .. } | OpenError::Schema { source: SchemaError::Sqlite(_), .. } if is_read_only => {
@@ -351,7 +351,7 @@ impl SqliteRepository {
             .map_err(SchemaError::from)
             .and_then(|reader| schema::check(&reader))
         {
-            Err(SchemaError::Sqlite(error)) if file::is_half_changed(&error) => Ok(false),
+            Err(SchemaError::Sqlite(error)) if file::has_hot_journal(&error) => Ok(false),
             version => version.map(|version| version == schema::VERSION).map_err(|error| schema_error(path, error)),
         };
         let started = Instant::now();
@@ -383,8 +383,8 @@ impl SqliteRepository {
             Ok((reader, invalid))
         };
         let checked = match check() {
-            Err(SchemaError::Sqlite(error)) if file::is_half_changed(&error) => {
-                file::undo_half_change(file, path, settings.busy_timeout)?;
+            Err(SchemaError::Sqlite(error)) if file::has_hot_journal(&error) => {
+                file::roll_back_hot_journal(file, path, settings.busy_timeout)?;
                 check()
             }
             checked => checked,
@@ -412,7 +412,7 @@ impl SqliteRepository {
         file: PathBuf,
         writer: Connection,
         lock: Option<Lock>,
-        presence: Presence,
+        shared_lock: SharedLock,
     ) -> Result<Self, OpenError> {
         let path = &settings.path;
         let damaged = Arc::new(AtomicBool::new(false));
@@ -461,7 +461,7 @@ impl SqliteRepository {
             file,
             upgraded_from: None,
             _lock: lock,
-            _presence: presence,
+            _presence: shared_lock,
         })
     }
 
@@ -568,7 +568,7 @@ impl SqliteRepository {
     /// The cache, and the writer set to look for other processes' changes for as long as it is in use.
     fn watched_cache(&self) -> Result<&SessionCache, RepositoryError> {
         self.refuse_when_damaged()?;
-        if self.cache.wants_a_look() && !self.writer.watch() {
+        if self.cache.needs_poller() && !self.writer.watch() {
             self.cache.was_not_asked();
         }
         Ok(&self.cache)
@@ -763,7 +763,7 @@ impl Repository for SqliteRepository {
                 user: find_user(connection, user_id)?,
                 cellar: list_items(connection, List::Cellar, user_id)?,
                 wants: list_items(connection, List::Wants, user_id)?,
-                sessions: list_sessions(connection, user_id, caller.live)?
+                sessions: list_sessions(connection, user_id, caller.cutoffs)?
                     .into_iter()
                     .map(|(_, details)| details)
                     .collect(),
@@ -860,7 +860,7 @@ impl Repository for SqliteRepository {
         let caller = *caller;
         self.read_at_once(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
-            let sessions = list_sessions(connection, user_id, caller.live)?;
+            let sessions = list_sessions(connection, user_id, caller.cutoffs)?;
             Ok(sessions.into_iter().map(|(_, details)| details).collect())
         })
         .await
@@ -882,7 +882,7 @@ impl Repository for SqliteRepository {
         let caller = *caller;
         self.write(move |connection| {
             let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
-            if !delete_session(connection, user_id, &id, caller.live)? {
+            if !delete_session(connection, user_id, &id, caller.cutoffs)? {
                 return Ok(false);
             }
             events::by_owner(connection, EventKind::SessionRevoked, user_id, caller.ip, id.as_str(), now)?;
@@ -920,8 +920,8 @@ impl Repository for SqliteRepository {
         Ok(())
     }
 
-    async fn prune_sessions(&self, live: Liveness) -> Result<usize, RepositoryError> {
-        let (created, used) = (live.created_after.as_millis(), live.used_after.as_millis());
+    async fn prune_sessions(&self, cutoffs: SessionCutoffs) -> Result<usize, RepositoryError> {
+        let (created, used) = (cutoffs.created_after.as_millis(), cutoffs.used_after.as_millis());
         let dead: Vec<[u8; 32]> = self
             .scan(None, move |connection| {
                 let mut find = connection.prepare_cached(sql::FIND_DEAD_TOKENS)?;
@@ -1074,11 +1074,12 @@ impl Repository for SqliteRepository {
     async fn check_rights(
         &self,
         actor: &Actor,
-        deed: Deed,
+        permission: Permission,
         username: Option<&Username>,
     ) -> Result<bool, RepositoryError> {
         let (actor, username) = (*actor, username.cloned());
-        self.read_at_once(move |connection| staff::check_rights(connection, &actor, deed, username.as_ref())).await
+        self.read_at_once(move |connection| staff::check_rights(connection, &actor, permission, username.as_ref()))
+            .await
     }
 
     async fn list_accounts(&self, actor: &Actor, query: UserQuery) -> Result<Vec<User>, RepositoryError> {
@@ -1116,10 +1117,10 @@ impl Repository for SqliteRepository {
         &self,
         actor: &Actor,
         username: &Username,
-        live: Liveness,
+        cutoffs: SessionCutoffs,
     ) -> Result<Option<Vec<SessionDetails>>, RepositoryError> {
         let (actor, username) = (*actor, username.clone());
-        self.read_at_once(move |connection| staff::list_sessions(connection, &actor, &username, live)).await
+        self.read_at_once(move |connection| staff::list_sessions(connection, &actor, &username, cutoffs)).await
     }
 
     async fn revoke_account_sessions(
@@ -1127,11 +1128,11 @@ impl Repository for SqliteRepository {
         actor: &Actor,
         username: &Username,
         id: Option<SessionId>,
-        live: Liveness,
+        cutoffs: SessionCutoffs,
         now: Timestamp,
     ) -> Result<Option<usize>, RepositoryError> {
         let (actor, username) = (*actor, username.clone());
-        self.write(move |connection| staff::revoke_sessions(connection, &actor, &username, id.as_ref(), live, now))
+        self.write(move |connection| staff::revoke_sessions(connection, &actor, &username, id.as_ref(), cutoffs, now))
             .await
     }
 
@@ -1144,8 +1145,12 @@ impl Repository for SqliteRepository {
         .await
     }
 
-    async fn record_refusals(&self, attempts: Vec<RefusedAttempt>, now: Timestamp) -> Result<(), RepositoryError> {
-        self.write(move |connection| Ok(events::record_refusals(connection, &attempts, now)?)).await
+    async fn record_failed_attempts(
+        &self,
+        attempts: Vec<FailedAttempt>,
+        now: Timestamp,
+    ) -> Result<(), RepositoryError> {
+        self.write(move |connection| Ok(events::record_failed_attempts(connection, &attempts, now)?)).await
     }
 
     async fn prune_events(&self, before: Timestamp, keep: u64, now: Timestamp) -> Result<usize, RepositoryError> {
@@ -1264,7 +1269,7 @@ fn find_session(connection: &Connection, caller: &Caller) -> rusqlite::Result<Op
 
 /// What a statement that looks for a live session is told.
 fn live(caller: &Caller) -> impl rusqlite::Params {
-    (*caller.digest.as_bytes(), caller.live.created_after.as_millis(), caller.live.used_after.as_millis())
+    (*caller.digest.as_bytes(), caller.cutoffs.created_after.as_millis(), caller.cutoffs.used_after.as_millis())
 }
 
 fn read_session(row: &Row<'_>) -> rusqlite::Result<(Session, Timestamp)> {
@@ -1375,12 +1380,12 @@ fn touch_user(connection: &Connection, user_id: UserId, now: Timestamp) -> rusql
 fn list_sessions(
     connection: &Connection,
     user_id: UserId,
-    live: Liveness,
+    cutoffs: SessionCutoffs,
 ) -> rusqlite::Result<Vec<(TokenDigest, SessionDetails)>> {
     connection
         .prepare_cached(sql::LIST_SESSIONS)?
         .query_map(
-            params![user_id.0, live.created_after.as_millis(), live.used_after.as_millis()],
+            params![user_id.0, cutoffs.created_after.as_millis(), cutoffs.used_after.as_millis()],
             read_session_details,
         )?
         .collect()
@@ -1399,8 +1404,13 @@ fn read_session_details(row: &Row<'_>) -> rusqlite::Result<(TokenDigest, Session
 }
 
 /// Ends one of a user's live sessions; `false` when there is none of this name.
-fn delete_session(connection: &Connection, user_id: UserId, id: &SessionId, live: Liveness) -> rusqlite::Result<bool> {
-    let sessions = list_sessions(connection, user_id, live)?;
+fn delete_session(
+    connection: &Connection,
+    user_id: UserId,
+    id: &SessionId,
+    cutoffs: SessionCutoffs,
+) -> rusqlite::Result<bool> {
+    let sessions = list_sessions(connection, user_id, cutoffs)?;
     let Some((digest, _)) = sessions.into_iter().find(|(_, details)| details.id == *id) else {
         return Ok(false);
     };
@@ -1571,7 +1581,7 @@ fn is_missing(folder: &Path) -> bool {
 
 /// What comes before anything is made beside the file: its own name, a look at whose it is, and the word to a restore
 /// that it is in use from now on.
-fn approach(path: &Path) -> Result<(PathBuf, Presence), OpenError> {
+fn claim_for_use(path: &Path) -> Result<(PathBuf, SharedLock), OpenError> {
     make_folder(path)?;
     let file = own_name(path)?;
     // Not while a lock file is there: a server may have the file, and if it is this very process, then SQLite would
@@ -1580,8 +1590,8 @@ fn approach(path: &Path) -> Result<(PathBuf, Presence), OpenError> {
         file::refuse_foreign_head(path)?;
     }
     file::refuse_emptied(&file, path)?;
-    let presence = Presence::begin(&file, path)?;
-    Ok((file, presence))
+    let shared_lock = SharedLock::begin(&file, path)?;
+    Ok((file, shared_lock))
 }
 
 /// Takes the lock that says "a server has this file". It is on a file of its own: a handle on the database itself would
@@ -1747,7 +1757,7 @@ mod tests {
         let mut repository = open_in(folder.path());
         let caller = Caller {
             digest: TokenDigest::from_bytes([7; 32]),
-            live: Liveness { created_after: Timestamp::MIN, used_after: Timestamp::MIN },
+            cutoffs: SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN },
             ip: None,
         };
         let all = u32::try_from(repository.scanners.permits.available_permits()).unwrap();
@@ -1964,8 +1974,8 @@ mod tests {
             let mut callers = Vec::new();
             for number in 0..2 {
                 let (user, session) = registration(number);
-                let live = Liveness { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
-                callers.push(Caller { digest: session.digest, live, ip: None });
+                let cutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
+                callers.push(Caller { digest: session.digest, cutoffs, ip: None });
                 repository.register_user(user, session, now).await.unwrap();
             }
             let unknown = Caller { digest: crate::domain::token::PlainToken::generate().digest(), ..callers[0] };

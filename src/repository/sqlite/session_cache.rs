@@ -4,7 +4,7 @@
 //! Nothing here outlives what ended it. A change to a user is known here after its COMMIT and before anyone is told of
 //! it, and whatever was read before that is not believed any more. A change by another process is noticed by the writer,
 //! which looks for one whenever it begins a transaction and, while the cache is in use, every few milliseconds; without a
-//! look that is younger than [`FELT_WITHIN`] nothing here is believed at all.
+//! look that is younger than [`MAX_STALENESS`] nothing here is believed at all.
 //!
 //! Changes are numbered. An entry remembers how many there had been before it was read, and a table remembers the last
 //! change of each user, or rather of the users that share a place in it: to read once more than needed does no harm.
@@ -23,7 +23,7 @@ use crate::domain::user::UserId;
 use crate::system::clock::Timestamp;
 
 /// How long a change by another process may go unnoticed.
-pub const FELT_WITHIN: Duration = Duration::from_millis(20);
+pub const MAX_STALENESS: Duration = Duration::from_millis(20);
 
 /// How many parts have a lock of their own.
 const SHARDS: usize = 16;
@@ -73,7 +73,7 @@ struct LastChanges {
 
 /// How many changes there had been when a read began.
 #[derive(Clone, Copy)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct ReadVersion(u64);
 
 #[derive(Default)]
 struct Shard {
@@ -84,7 +84,7 @@ struct Shard {
 }
 
 struct Entry {
-    ticket: Ticket,
+    ticket: ReadVersion,
     session: Session,
     created: Timestamp,
     /// Sessions are also looked for without it. It is copied and not shared: to count who has it would touch one more
@@ -134,25 +134,26 @@ impl SessionCache {
         }
         let shard = self.shard(&caller.digest);
         let entry = shard.entries.get(&caller.digest)?;
-        let is_live = entry.created > caller.live.created_after && entry.session.last_used > caller.live.used_after;
+        let is_live =
+            entry.created > caller.cutoffs.created_after && entry.session.last_used > caller.cutoffs.used_after;
         let changes = &self.last_changes[place(entry.session.user_id)];
         (is_live && self.is_good(entry.ticket, &changes.sessions)).then(|| read(entry))
     }
 
     /// Whether what was read with this ticket still is as it was, as far as this number tells.
-    fn is_good(&self, ticket: Ticket, last_change: &AtomicU64) -> bool {
+    fn is_good(&self, ticket: ReadVersion, last_change: &AtomicU64) -> bool {
         last_change.load(Ordering::SeqCst).max(self.last_change_to_all.load(Ordering::SeqCst)) <= ticket.0
     }
 
     /// To be taken before a read whose result is to be kept.
-    pub(crate) fn ticket(&self) -> Ticket {
-        Ticket(self.changes.load(Ordering::SeqCst))
+    pub(crate) fn ticket(&self) -> ReadVersion {
+        ReadVersion(self.changes.load(Ordering::SeqCst))
     }
 
     /// Keeps what was read. Where the text was not, what is known already is as good, unless something has happened.
     pub(crate) fn keep(
         &self,
-        ticket: Ticket,
+        ticket: ReadVersion,
         digest: TokenDigest,
         session: Session,
         created: Timestamp,
@@ -209,7 +210,7 @@ impl SessionCache {
     }
 
     /// Whether the writer must be asked to look for other processes' changes. It is asked by one, and goes on by itself.
-    pub(crate) fn wants_a_look(&self) -> bool {
+    pub(crate) fn needs_poller(&self) -> bool {
         self.shard_size > 0 && !self.is_current() && !self.watched.swap(true, Ordering::SeqCst)
     }
 
@@ -237,7 +238,7 @@ impl SessionCache {
         }
         let looked = self.looked.load(Ordering::SeqCst);
         let since = self.micros(Instant::now()).saturating_sub(looked);
-        looked > 0 && u128::from(since) < FELT_WITHIN.as_micros()
+        looked > 0 && u128::from(since) < MAX_STALENESS.as_micros()
     }
 
     fn micros(&self, at: Instant) -> u64 {
@@ -258,7 +259,7 @@ fn place(user_id: UserId) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::session::Liveness;
+    use crate::domain::session::SessionCutoffs;
     use crate::domain::token::PlainToken;
 
     fn at(millis: i64) -> Timestamp {
@@ -266,7 +267,7 @@ mod tests {
     }
 
     fn caller(digest: TokenDigest) -> Caller {
-        Caller { digest, live: Liveness { created_after: Timestamp::MIN, used_after: at(0) }, ip: None }
+        Caller { digest, cutoffs: SessionCutoffs { created_after: Timestamp::MIN, used_after: at(0) }, ip: None }
     }
 
     fn session(user_id: i64) -> Session {
@@ -325,11 +326,11 @@ mod tests {
         let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
         cache.keep(cache.ticket(), digest, session(1), at(0), Some(&text));
         assert!(cache.find(&caller(digest)).is_none());
-        assert!(cache.wants_a_look() && !cache.wants_a_look(), "one asks");
+        assert!(cache.needs_poller() && !cache.needs_poller(), "one asks");
         assert!(cache.is_in_use() && !cache.is_in_use());
-        assert!(cache.wants_a_look(), "the writer had given up");
+        assert!(cache.needs_poller(), "the writer had given up");
         cache.was_not_asked();
-        assert!(cache.wants_a_look(), "its queue was full");
+        assert!(cache.needs_poller(), "its queue was full");
     }
 
     #[test]
@@ -338,12 +339,12 @@ mod tests {
         let digest = PlainToken::generate().digest();
         cache.keep(cache.ticket(), digest, session(1), at(500), Some(&Bytes::new()));
         for (created_after, used_after, expected) in [(499, 999, true), (500, 999, false), (499, 1_000, false)] {
-            let live = Liveness { created_after: at(created_after), used_after: at(used_after) };
-            assert_eq!(cache.find(&Caller { live, ..caller(digest) }).is_some(), expected);
+            let cutoffs = SessionCutoffs { created_after: at(created_after), used_after: at(used_after) };
+            assert_eq!(cache.find(&Caller { cutoffs, ..caller(digest) }).is_some(), expected);
         }
         cache.used(&[(digest, at(2_000))]);
-        let live = Liveness { created_after: at(0), used_after: at(1_500) };
-        assert!(cache.find(&Caller { live, ..caller(digest) }).is_some());
+        let cutoffs = SessionCutoffs { created_after: at(0), used_after: at(1_500) };
+        assert!(cache.find(&Caller { cutoffs, ..caller(digest) }).is_some());
     }
 
     #[test]

@@ -5,8 +5,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{Failure, delete_session, events, find_user, insert_user, read_truth, require_session, sql};
 use crate::domain::event::EventKind;
-use crate::domain::rights::{AccountChange, Acting, Actor, Deed, Rights, SearchText, Target, UserQuery, is_folded_in};
-use crate::domain::session::{Liveness, SessionDetails, SessionId};
+use crate::domain::rights::{
+    AccountChange, Acting, Actor, Permission, Rights, SearchText, Target, UserQuery, is_folded_in,
+};
+use crate::domain::session::{SessionCutoffs, SessionDetails, SessionId};
 use crate::domain::user::{NewUser, PasswordHash, User, UserId, Username};
 use crate::repository::sqlite::session_cache::Change;
 use crate::repository::sqlite::writer::Transaction;
@@ -30,15 +32,15 @@ pub(super) fn require(connection: &Connection, actor: &Actor) -> Result<Acting, 
 pub(super) fn check_rights(
     connection: &Connection,
     actor: &Actor,
-    deed: Deed,
+    permission: Permission,
     username: Option<&Username>,
 ) -> Result<bool, Failure> {
     let acting = require(connection, actor)?;
     // First, so that it is the same whether there is such an account.
-    allow(acting.may_ever(deed))?;
+    allow(acting.may_ever(permission))?;
     let Some(username) = username else { return Ok(true) };
     let Some(target) = target_named(connection, username)? else { return Ok(false) };
-    allow(acting.may(deed, &target)).map(|()| true)
+    allow(acting.may(permission, &target)).map(|()| true)
 }
 
 fn allow(allowed: bool) -> Result<(), Failure> {
@@ -137,7 +139,7 @@ pub(super) fn change(
 ) -> Result<Option<User>, Failure> {
     let acting = require(connection, actor)?;
     let Some(before) = target_named(connection, username)? else { return Ok(None) };
-    allow(acting.may(change.deed(), &before))?;
+    allow(acting.may(change.permission(), &before))?;
     let after = Target {
         is_active: change.is_active.unwrap_or(before.is_active),
         rights: Rights {
@@ -193,9 +195,9 @@ pub(super) fn delete(
 ) -> Result<bool, Failure> {
     let acting = require(connection, actor)?;
     // Whether there is such an account is not shown to whoever could not delete it anyway.
-    allow(acting.may_ever(Deed::Govern))?;
+    allow(acting.may_ever(Permission::AdministerAccount))?;
     let Some(target) = target_named(connection, username)? else { return Ok(false) };
-    allow(acting.may(Deed::Govern, &target))?;
+    allow(acting.may(Permission::AdministerAccount, &target))?;
     keep_a_superuser(connection, &target)?;
     // While it is still there to be named.
     events::insert(connection, EventKind::Deleted, target.user_id, Some(acting.name()), actor.ip(), "", now)?;
@@ -208,11 +210,11 @@ pub(super) fn list_sessions(
     connection: &Connection,
     actor: &Actor,
     username: &Username,
-    live: Liveness,
+    cutoffs: SessionCutoffs,
 ) -> Result<Option<Vec<SessionDetails>>, Failure> {
     require(connection, actor)?;
     let Some(target) = target_named(connection, username)? else { return Ok(None) };
-    let sessions = super::list_sessions(connection, target.user_id, live)?;
+    let sessions = super::list_sessions(connection, target.user_id, cutoffs)?;
     Ok(Some(sessions.into_iter().map(|(_, details)| details).collect()))
 }
 
@@ -221,15 +223,15 @@ pub(super) fn revoke_sessions(
     actor: &Actor,
     username: &Username,
     id: Option<&SessionId>,
-    live: Liveness,
+    cutoffs: SessionCutoffs,
     now: Timestamp,
 ) -> Result<Option<usize>, Failure> {
     let acting = require(connection, actor)?;
     let Some(target) = target_named(connection, username)? else { return Ok(None) };
-    allow(acting.may(Deed::Manage, &target))?;
+    allow(acting.may(Permission::ManageAccount, &target))?;
     connection.changes(target.user_id, Change::Sessions);
     let (kind, ended) = if let Some(id) = id {
-        (EventKind::SessionRevoked, usize::from(delete_session(connection, target.user_id, id, live)?))
+        (EventKind::SessionRevoked, usize::from(delete_session(connection, target.user_id, id, cutoffs)?))
     } else {
         let ended = connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([target.user_id.0])?;
         (EventKind::AllSessionsRevoked, ended)

@@ -3,7 +3,7 @@
 //! SQLite lets one transaction write at a time. A single thread behind a bounded queue makes that a rule instead of a
 //! contest for the lock, and lets it commit what has queued up meanwhile in one transaction: each piece of work runs in
 //! a savepoint of its own, so that one may fail alone, and each is answered only after the COMMIT that makes it durable.
-//! That is so of refusals too: what a piece of work has seen of the others' changes may never come to be.
+//! That is so of a refusal too: what a piece of work has seen of the others' changes may never come to be.
 
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -24,7 +24,7 @@ use crate::domain::user::UserId;
 use crate::repository::sqlite::checkpoint::{Checkpoints, take_written};
 use crate::repository::sqlite::guard::{FileGuard, IndexHeader, Lost};
 use crate::repository::sqlite::is_busy;
-use crate::repository::sqlite::session_cache::{Change, FELT_WITHIN, SessionCache};
+use crate::repository::sqlite::session_cache::{Change, MAX_STALENESS, SessionCache};
 use crate::repository::{Cause, RepositoryError};
 use crate::system::error_chain::Chain;
 
@@ -41,7 +41,7 @@ const QUEUED_FOR: Duration = Duration::from_secs(5);
 const PROVEN_FOR: Duration = Duration::from_secs(60);
 
 /// How often other processes' changes are looked for while the cache is in use.
-const LOOK_EVERY: Duration = FELT_WITHIN.checked_div(2).unwrap();
+const LOOK_EVERY: Duration = MAX_STALENESS.checked_div(2).unwrap();
 
 #[derive(Debug, Error)]
 enum WriterError {
@@ -537,7 +537,7 @@ fn commit_together(
         // Whether or not it was committed: to read once more than needed does no harm.
         Some(cache) => cache.change(&open.changed.into_inner()),
         // A command's change is felt by the server before the command says that it is done.
-        None => thread::sleep(FELT_WITHIN),
+        None => thread::sleep(MAX_STALENESS),
     }
     for work in batch {
         work.answer(transaction.clone());
