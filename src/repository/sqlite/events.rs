@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use rusqlite::{Connection, Row, params};
 
-use super::{OutOfRange, invalid_column, ip_text, read_ip, read_time, read_username, sql, staff};
+use super::{OutOfRange, administration, invalid_column, ip_text, read_ip, read_time, read_username, sql};
 use crate::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
 use crate::domain::user::{UserId, Username};
 use crate::repository::{Resets, StoredFailures};
@@ -66,7 +66,7 @@ fn record_refusal(
 ) -> rusqlite::Result<()> {
     let at = attempt.at.as_millis();
     let account = match &attempt.username {
-        Some(username) => staff::target_named(connection, username)?,
+        Some(username) => administration::target_named(connection, username)?,
         None => None,
     };
     let Some(account) = account else {
@@ -167,7 +167,7 @@ fn last(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 pub(super) fn list_familiar(connection: &Connection, username: &Username) -> rusqlite::Result<Vec<IpAddr>> {
-    let Some(account) = staff::target_named(connection, username)? else { return Ok(Vec::new()) };
+    let Some(account) = administration::target_named(connection, username)? else { return Ok(Vec::new()) };
     let mut list = connection.prepare_cached(sql::LIST_FAMILIAR)?;
     let addresses = list.query_map([account.user_id.0], read_ip)?;
     let mut addresses: Vec<_> = addresses.filter_map(Result::transpose).collect::<Result<_, _>>()?;

@@ -4,17 +4,17 @@
 //! survive a power cut. The file, its log and its index are readable by their owner only, and a lock file beside them
 //! keeps a second server away.
 
+mod administration;
 pub mod backup;
 mod checkpoint;
 mod events;
 mod file;
 mod guard;
 mod inline;
-pub(crate) mod readable;
+pub(crate) mod rows;
 mod schema;
 pub(crate) mod session_cache;
 mod sql;
-mod staff;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -379,7 +379,7 @@ impl SqliteRepository {
         let check = || {
             let reader = open_connection(settings, file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             let is_new = schema::check(&reader)? == 0;
-            let invalid = if is_new { None } else { readable::find_invalid_superuser(&reader)? };
+            let invalid = if is_new { None } else { rows::find_invalid_superuser(&reader)? };
             Ok((reader, invalid))
         };
         let checked = match check() {
@@ -579,7 +579,7 @@ impl SqliteRepository {
         let find = move |connection: &Connection, statement| {
             let found = connection.prepare_cached(statement)?.query_row(live(&caller), |row| {
                 let (session, created) = read_session(row)?;
-                let user = read_user(row, 3).map_err(|error| readable::odd_account(row, error))?;
+                let user = read_user(row, 3).map_err(|error| rows::odd_account(row, error))?;
                 Ok(FoundCaller { session, created, user })
             });
             found.optional()?.ok_or_else(|| RepositoryError::NoSession.into())
@@ -686,7 +686,7 @@ impl Repository for SqliteRepository {
         self.read_here(move |connection| {
             let mut statement = connection.prepare_cached(sql::FIND_CREDENTIALS)?;
             let found = statement.query_row([&key], read_credentials).optional()?;
-            found.iter().try_for_each(|found| readable::require_own_key(found, &key))?;
+            found.iter().try_for_each(|found| rows::require_own_key(found, &key))?;
             Ok(found)
         })
         .await
@@ -847,7 +847,7 @@ impl Repository for SqliteRepository {
             if credentials.password_hash != verified_against {
                 return Ok(false);
             }
-            staff::keep_a_superuser(connection, &staff::target_of(connection, user_id)?)?;
+            administration::keep_a_superuser(connection, &administration::target_of(connection, user_id)?)?;
             // While it is still there to be named.
             events::by_owner(connection, EventKind::Deleted, user_id, caller.ip, "", now)?;
             connection.prepare_cached(sql::DELETE_ACCOUNT)?.execute([user_id.0])?;
@@ -1068,7 +1068,7 @@ impl Repository for SqliteRepository {
     }
 
     async fn create_account(&self, user: NewUser, rights: Rights, now: Timestamp) -> Result<User, RepositoryError> {
-        self.write(move |connection| staff::create(connection, &user, rights, now)).await
+        self.write(move |connection| administration::create(connection, &user, rights, now)).await
     }
 
     async fn check_rights(
@@ -1078,18 +1078,20 @@ impl Repository for SqliteRepository {
         username: Option<&Username>,
     ) -> Result<bool, RepositoryError> {
         let (actor, username) = (*actor, username.cloned());
-        self.read_at_once(move |connection| staff::check_rights(connection, &actor, permission, username.as_ref()))
-            .await
+        self.read_at_once(move |connection| {
+            administration::check_rights(connection, &actor, permission, username.as_ref())
+        })
+        .await
     }
 
     async fn list_accounts(&self, actor: &Actor, query: UserQuery) -> Result<Vec<User>, RepositoryError> {
         let actor = *actor;
-        self.scan(Some(self.scan_within), move |connection| staff::list(connection, &actor, &query)).await
+        self.scan(Some(self.scan_within), move |connection| administration::list(connection, &actor, &query)).await
     }
 
     async fn find_account(&self, actor: &Actor, username: &Username) -> Result<Option<User>, RepositoryError> {
         let (actor, username) = (*actor, username.clone());
-        self.read_at_once(move |connection| staff::find(connection, &actor, &username)).await
+        self.read_at_once(move |connection| administration::find(connection, &actor, &username)).await
     }
 
     async fn change_account(
@@ -1100,7 +1102,7 @@ impl Repository for SqliteRepository {
         now: Timestamp,
     ) -> Result<Option<User>, RepositoryError> {
         let (actor, username) = (*actor, username.clone());
-        self.write(move |connection| staff::change(connection, &actor, &username, &change, now)).await
+        self.write(move |connection| administration::change(connection, &actor, &username, &change, now)).await
     }
 
     async fn delete_account(
@@ -1110,7 +1112,7 @@ impl Repository for SqliteRepository {
         now: Timestamp,
     ) -> Result<bool, RepositoryError> {
         let (actor, username) = (*actor, username.clone());
-        self.write(move |connection| staff::delete(connection, &actor, &username, now)).await
+        self.write(move |connection| administration::delete(connection, &actor, &username, now)).await
     }
 
     async fn list_account_sessions(
@@ -1120,7 +1122,7 @@ impl Repository for SqliteRepository {
         cutoffs: SessionCutoffs,
     ) -> Result<Option<Vec<SessionDetails>>, RepositoryError> {
         let (actor, username) = (*actor, username.clone());
-        self.read_at_once(move |connection| staff::list_sessions(connection, &actor, &username, cutoffs)).await
+        self.read_at_once(move |connection| administration::list_sessions(connection, &actor, &username, cutoffs)).await
     }
 
     async fn revoke_account_sessions(
@@ -1132,14 +1134,16 @@ impl Repository for SqliteRepository {
         now: Timestamp,
     ) -> Result<Option<usize>, RepositoryError> {
         let (actor, username) = (*actor, username.clone());
-        self.write(move |connection| staff::revoke_sessions(connection, &actor, &username, id.as_ref(), cutoffs, now))
-            .await
+        self.write(move |connection| {
+            administration::revoke_sessions(connection, &actor, &username, id.as_ref(), cutoffs, now)
+        })
+        .await
     }
 
     async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Vec<Event>, RepositoryError> {
         let actor = *actor;
         self.scan(Some(self.scan_within), move |connection| {
-            staff::require(connection, &actor)?;
+            administration::require(connection, &actor)?;
             Ok(events::list(connection, &query)?)
         })
         .await
@@ -1352,7 +1356,7 @@ fn read_ip(row: &Row<'_>) -> rusqlite::Result<Option<IpAddr>> {
 fn find_user(connection: &Connection, user_id: UserId) -> rusqlite::Result<User> {
     connection
         .prepare_cached(sql::FIND_USER)?
-        .query_row([user_id.0], |row| read_user(row, 0).map_err(|error| readable::odd_account(row, error)))
+        .query_row([user_id.0], |row| read_user(row, 0).map_err(|error| rows::odd_account(row, error)))
 }
 
 fn update_profile(connection: &Connection, user_id: UserId, profile: &Profile, now: Timestamp) -> rusqlite::Result<()> {
@@ -1667,7 +1671,7 @@ fn prepare_connection(connection: &Connection, busy_timeout: Duration) -> rusqli
     connection.busy_timeout(busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     connection.pragma_update(None, "foreign_keys", true)?;
-    staff::add_functions(connection)
+    administration::add_functions(connection)
 }
 
 /// What only the writer needs, and what would change a file that must not be touched.

@@ -107,7 +107,7 @@ pub const FIND_TARGET_BY_ID: &str = "SELECT id, is_staff, is_superuser, is_activ
 pub const FIND_OTHER_SUPERUSER: &str =
     "SELECT id FROM users WHERE is_superuser = 1 AND is_active = 1 AND id <> ?1 LIMIT 1";
 
-/// `?2` is folded; the function is `staff::add_functions`'s.
+/// `?2` is folded; the function is `administration::add_functions`'s.
 pub const LIST_USERS: &str = "SELECT id FROM users WHERE username_key > ?1 \
      AND (?2 IS NULL OR is_folded_in(?2, username_key) OR is_folded_in(?2, email) \
          OR is_folded_in(?2, first_name || ' ' || last_name)) \

@@ -29,8 +29,8 @@ use thiserror::Error;
 
 use crate::repository::Cause;
 use crate::repository::sqlite::file::{self, Owner, RESTORE_LOCK, SharedLock, folder_of, own_name};
-pub use crate::repository::sqlite::readable::Rules;
-use crate::repository::sqlite::readable::find_invalid_rows;
+pub use crate::repository::sqlite::rows::Rules;
+use crate::repository::sqlite::rows::find_invalid_rows;
 use crate::repository::sqlite::schema::{self, SchemaError};
 use crate::repository::sqlite::{OpenError, lock_beside, make_folder, schema_error, with_suffix};
 
