@@ -5,6 +5,7 @@
 //! they ask with.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use serde::Serialize;
 use thiserror::Error;
@@ -14,7 +15,7 @@ use crate::domain::field::InvalidField;
 use crate::passwords::PasswordError;
 use crate::repository::sqlite::backup::BackupError;
 use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings};
-use crate::repository::{Repository as _, RepositoryError, UniqueField};
+use crate::repository::{Repository, RepositoryError, UniqueField};
 use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
 
@@ -127,7 +128,7 @@ pub struct Context {
 
 impl Context {
     /// Opens the database, beside a server or not; makes it only where `make` says so.
-    pub(crate) fn open(&self, make: bool) -> Result<SqliteRepository, OpenError> {
+    pub(crate) fn open(&self, make: bool) -> Result<Arc<dyn Repository>, OpenError> {
         let settings = SqliteSettings {
             path: self.config.database.path.clone(),
             // A command does one thing after another.
@@ -145,7 +146,7 @@ impl Context {
                 output::printable(&path)
             );
         }
-        Ok(repository)
+        Ok(Arc::new(repository))
     }
 
     /// Prints what has been done.
@@ -154,7 +155,7 @@ impl Context {
     }
 
     /// Closes the database behind the work, whatever became of it.
-    pub(crate) async fn close(&self, repository: &SqliteRepository) {
+    pub(crate) async fn close(&self, repository: &Arc<dyn Repository>) {
         // What was acknowledged is in the log beside the file, and whoever opens it next reads it.
         let _ = repository.close().await;
     }

@@ -11,8 +11,8 @@ use crate::cli::output::pairs;
 use crate::cli::prompt;
 use crate::jobs::{prune_events, prune_sessions};
 use crate::passwords::is_well_formed;
+use crate::repository::RepositoryError;
 use crate::repository::sqlite::backup::{self, BackupError, CheckReport, Existing, Progress, Rules, Stop};
-use crate::repository::{Repository as _, RepositoryError};
 use crate::server::application::stop_signal;
 use crate::system::blocking;
 
@@ -79,8 +79,8 @@ pub async fn prune(context: &mut Context) -> Result<(), CommandError> {
     let bar = ProgressBar::new_spinner().with_message("forgetting what is old");
     bar.enable_steady_tick(TURN);
     let work = async {
-        let sessions = prune_sessions(&repository, context.config.tokens.cutoffs_at(now)).await?;
-        Ok::<_, RepositoryError>((sessions, prune_events(&repository, context.config.events, now).await?))
+        let sessions = prune_sessions(repository.as_ref(), context.config.tokens.cutoffs_at(now)).await?;
+        Ok::<_, RepositoryError>((sessions, prune_events(repository.as_ref(), context.config.events, now).await?))
     };
     let outcome = work.await;
     bar.finish_and_clear();

@@ -1,6 +1,7 @@
 //! Accounts: made, listed, changed and deleted.
 
 use std::path;
+use std::sync::Arc;
 
 use crate::cli::context::{CommandError, Context, print_pages};
 use crate::cli::output::{pairs, printable};
@@ -8,8 +9,8 @@ use crate::cli::prompt;
 use crate::domain::rights::{AccountChange, Actor, Rights, UserQuery};
 use crate::domain::user::{NewUser, Profile, User, Username};
 use crate::http::views::UserResponse;
-use crate::repository::sqlite::{OpenError, SqliteRepository};
-use crate::repository::{Repository as _, RepositoryError};
+use crate::repository::sqlite::OpenError;
+use crate::repository::{Repository, RepositoryError};
 
 /// Makes an account, and the database where there is none.
 ///
@@ -211,7 +212,7 @@ pub async fn delete(context: &mut Context, username: &Username, yes: bool) -> Re
     context.tell(&serde_json::json!({"status": "success"}), || format!("{name} was deleted.\n"))
 }
 
-async fn find(repository: &SqliteRepository, username: &Username) -> Result<User, CommandError> {
+async fn find(repository: &Arc<dyn Repository>, username: &Username) -> Result<User, CommandError> {
     repository.find_account(&Actor::CommandLine, username).await?.ok_or_else(|| no_account(username))
 }
 

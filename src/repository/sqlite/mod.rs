@@ -54,8 +54,8 @@ use crate::repository::sqlite::schema::SchemaError;
 use crate::repository::sqlite::session_cache::{Change, SessionCache};
 use crate::repository::sqlite::writer::{Role, Transaction, Writer};
 use crate::repository::{
-    Cause, Export, MAX_EXPORTED_EVENTS, Render, Repository, RepositoryError, Resets, StoreCounts, StoreStatistics,
-    StoredFailures, UniqueField, VerifiedLogin,
+    Accounts, Administration, Cause, Events, Export, Lists, MAX_EXPORTED_EVENTS, Maintenance, Render, RepositoryError,
+    Resets, Sessions, StoreCounts, StoreStatistics, StoredFailures, UniqueField, VerifiedLogin,
 };
 use crate::system::blocking;
 use crate::system::clock::Timestamp;
@@ -219,7 +219,7 @@ pub enum OpenError {
     },
 }
 
-/// The store. Dropping it without [`Repository::close`] loses nothing; the log is then read at the next start.
+/// The store. Dropping it without [`Maintenance::close`] loses nothing; the log is then read at the next start.
 pub struct SqliteRepository {
     /// For reads on blocking threads.
     readers: Readers,
@@ -472,12 +472,6 @@ impl SqliteRepository {
         self.upgraded_from.map(|version| (version, schema::VERSION))
     }
 
-    /// Whether SQLite has found the file damaged. Nothing but a look at the file should be done then.
-    #[must_use]
-    pub fn is_damaged(&self) -> bool {
-        self.damaged.load(Ordering::Relaxed)
-    }
-
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
@@ -669,7 +663,7 @@ impl Failure {
 }
 
 #[async_trait]
-impl Repository for SqliteRepository {
+impl Accounts for SqliteRepository {
     async fn register_user(&self, user: NewUser, session: NewSession, now: Timestamp) -> Result<User, RepositoryError> {
         self.write(move |connection| {
             let user_id =
@@ -690,52 +684,6 @@ impl Repository for SqliteRepository {
             Ok(found)
         })
         .await
-    }
-
-    async fn open_session(
-        &self,
-        login: VerifiedLogin,
-        session: NewSession,
-        max_sessions: u32,
-        now: Timestamp,
-    ) -> Result<Option<User>, RepositoryError> {
-        self.write(move |connection| {
-            connection.changes(login.user_id, Change::Text);
-            let recorded = connection.prepare_cached(sql::RECORD_LOGIN)?.execute(params![
-                now.as_millis(),
-                login.rehashed.as_ref().map(PasswordHash::as_stored),
-                login.user_id.0,
-                login.verified_against.as_stored(),
-            ])?;
-            if recorded == 0 {
-                return Ok(None);
-            }
-            let others = max_sessions.saturating_sub(1);
-            if connection.prepare_cached(sql::MAKE_ROOM)?.execute(params![login.user_id.0, others])? > 0 {
-                connection.changes(login.user_id, Change::Sessions);
-                let kind = EventKind::SessionRevoked;
-                events::by_owner(connection, kind, login.user_id, session.ip, "max_per_user", now)?;
-            }
-            insert_token(connection, login.user_id, &session, now)?;
-            connection.prepare_cached(sql::FORGET_FAILURES)?.execute([login.user_id.0])?;
-            let (kind, id) = (EventKind::LoggedIn, id_of(&session.digest));
-            events::by_owner(connection, kind, login.user_id, session.ip, &id, now)?;
-            Ok(Some(find_user(connection, login.user_id)?))
-        })
-        .await
-    }
-
-    async fn find_session(&self, caller: &Caller) -> Result<Option<Session>, RepositoryError> {
-        if let Some(session) = self.watched_cache()?.find_session(caller) {
-            return Ok(Some(session));
-        }
-        let caller = *caller;
-        let ticket = self.cache.ticket();
-        let found = self.read_here(move |connection| Ok(find_session(connection, &caller)?)).await?;
-        if let Some((session, created)) = found {
-            self.cache.keep(ticket, caller.digest, session, created, None);
-        }
-        Ok(found.map(|(session, _)| session))
     }
 
     async fn find_user(&self, caller: &Caller) -> Result<(Session, User), RepositoryError> {
@@ -855,6 +803,55 @@ impl Repository for SqliteRepository {
         })
         .await
     }
+}
+
+#[async_trait]
+impl Sessions for SqliteRepository {
+    async fn open_session(
+        &self,
+        login: VerifiedLogin,
+        session: NewSession,
+        max_sessions: u32,
+        now: Timestamp,
+    ) -> Result<Option<User>, RepositoryError> {
+        self.write(move |connection| {
+            connection.changes(login.user_id, Change::Text);
+            let recorded = connection.prepare_cached(sql::RECORD_LOGIN)?.execute(params![
+                now.as_millis(),
+                login.rehashed.as_ref().map(PasswordHash::as_stored),
+                login.user_id.0,
+                login.verified_against.as_stored(),
+            ])?;
+            if recorded == 0 {
+                return Ok(None);
+            }
+            let others = max_sessions.saturating_sub(1);
+            if connection.prepare_cached(sql::MAKE_ROOM)?.execute(params![login.user_id.0, others])? > 0 {
+                connection.changes(login.user_id, Change::Sessions);
+                let kind = EventKind::SessionRevoked;
+                events::by_owner(connection, kind, login.user_id, session.ip, "max_per_user", now)?;
+            }
+            insert_token(connection, login.user_id, &session, now)?;
+            connection.prepare_cached(sql::FORGET_FAILURES)?.execute([login.user_id.0])?;
+            let (kind, id) = (EventKind::LoggedIn, id_of(&session.digest));
+            events::by_owner(connection, kind, login.user_id, session.ip, &id, now)?;
+            Ok(Some(find_user(connection, login.user_id)?))
+        })
+        .await
+    }
+
+    async fn find_session(&self, caller: &Caller) -> Result<Option<Session>, RepositoryError> {
+        if let Some(session) = self.watched_cache()?.find_session(caller) {
+            return Ok(Some(session));
+        }
+        let caller = *caller;
+        let ticket = self.cache.ticket();
+        let found = self.read_here(move |connection| Ok(find_session(connection, &caller)?)).await?;
+        if let Some((session, created)) = found {
+            self.cache.keep(ticket, caller.digest, session, created, None);
+        }
+        Ok(found.map(|(session, _)| session))
+    }
 
     async fn list_sessions(&self, caller: &Caller) -> Result<Vec<SessionDetails>, RepositoryError> {
         let caller = *caller;
@@ -919,68 +916,10 @@ impl Repository for SqliteRepository {
         self.cache.used(&stored);
         Ok(())
     }
+}
 
-    async fn prune_sessions(&self, cutoffs: SessionCutoffs) -> Result<usize, RepositoryError> {
-        let (created, used) = (cutoffs.created_after.as_millis(), cutoffs.used_after.as_millis());
-        let dead: Vec<[u8; 32]> = self
-            .scan(None, move |connection| {
-                let mut find = connection.prepare_cached(sql::FIND_DEAD_TOKENS)?;
-                Ok(find
-                    .query_map(params![created, used, PRUNED_AT_ONCE], |row| row.get(0))?
-                    .collect::<Result<_, _>>()?)
-            })
-            .await?;
-        if dead.is_empty() {
-            return Ok(0);
-        }
-        self.write(move |connection| {
-            let mut delete = connection.prepare_cached(sql::DELETE_DEAD_TOKEN)?;
-            let mut deleted = 0;
-            for digest in dead {
-                let user_id = delete.query_row(params![digest, created, used], |row| row.get(0)).optional()?;
-                if let Some(user_id) = user_id {
-                    connection.changes(UserId(user_id), Change::Sessions);
-                    deleted += 1;
-                }
-            }
-            Ok(deleted)
-        })
-        .await
-    }
-
-    async fn clamp_times(&self, now: Timestamp) -> Result<usize, RepositoryError> {
-        let (tokens, failures) = self
-            .read(move |connection| {
-                let far = params![now.plus(CLAMPED_BEYOND).as_millis(), PRUNED_AT_ONCE];
-                let mut tokens = connection.prepare_cached(sql::FIND_FUTURE_TOKENS)?;
-                let tokens = tokens.query_map(far, |row| row.get(0))?.collect::<Result<Vec<[u8; 32]>, _>>()?;
-                let mut failures = connection.prepare_cached(sql::FIND_FUTURE_FAILURES)?;
-                let failures = failures.query_map(far, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
-                Ok((tokens, failures))
-            })
-            .await?;
-        if tokens.is_empty() && failures.is_empty() {
-            return Ok(0);
-        }
-        self.write(move |connection| {
-            let mut clamped = 0;
-            let mut clamp = connection.prepare_cached(sql::CLAMP_TOKEN)?;
-            for digest in tokens {
-                let user_id = clamp.query_row(params![digest, now.as_millis()], |row| row.get(0)).optional()?;
-                if let Some(user_id) = user_id {
-                    connection.changes(UserId(user_id), Change::Sessions);
-                    clamped += 1;
-                }
-            }
-            let mut clamp = connection.prepare_cached(sql::CLAMP_FAILURES)?;
-            for user_id in failures {
-                clamped += clamp.execute(params![user_id, now.as_millis()])?;
-            }
-            Ok(clamped)
-        })
-        .await
-    }
-
+#[async_trait]
+impl Lists for SqliteRepository {
     async fn list_items(&self, caller: &Caller, list: List) -> Result<Vec<ItemId>, RepositoryError> {
         let caller = *caller;
         self.read_at_once(move |connection| {
@@ -1056,17 +995,10 @@ impl Repository for SqliteRepository {
         })
         .await
     }
+}
 
-    async fn list_own_events(&self, caller: &Caller, query: EventQuery) -> Result<Vec<Event>, RepositoryError> {
-        let caller = *caller;
-        self.read_at_once(move |connection| {
-            let user_id = require_session(connection, &caller)?.user_id;
-            let before = query.before.unwrap_or(i64::MAX);
-            Ok(events::list_own(connection, user_id, query.kind, before, query.limit)?)
-        })
-        .await
-    }
-
+#[async_trait]
+impl Administration for SqliteRepository {
     async fn create_account(&self, user: NewUser, rights: Rights, now: Timestamp) -> Result<User, RepositoryError> {
         self.write(move |connection| administration::create(connection, &user, rights, now)).await
     }
@@ -1139,6 +1071,19 @@ impl Repository for SqliteRepository {
         })
         .await
     }
+}
+
+#[async_trait]
+impl Events for SqliteRepository {
+    async fn list_own_events(&self, caller: &Caller, query: EventQuery) -> Result<Vec<Event>, RepositoryError> {
+        let caller = *caller;
+        self.read_at_once(move |connection| {
+            let user_id = require_session(connection, &caller)?.user_id;
+            let before = query.before.unwrap_or(i64::MAX);
+            Ok(events::list_own(connection, user_id, query.kind, before, query.limit)?)
+        })
+        .await
+    }
 
     async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Vec<Event>, RepositoryError> {
         let actor = *actor;
@@ -1157,6 +1102,55 @@ impl Repository for SqliteRepository {
         self.write(move |connection| Ok(events::record_failed_attempts(connection, &attempts, now)?)).await
     }
 
+    async fn list_familiar_addresses(&self, username: &Username) -> Result<Vec<IpAddr>, RepositoryError> {
+        let username = username.clone();
+        self.read_at_once(move |connection| Ok(events::list_familiar(connection, &username)?)).await
+    }
+
+    async fn list_failures(&self, limit: u32) -> Result<Vec<StoredFailures>, RepositoryError> {
+        // Before the first request, so that nobody waits for this but the start.
+        self.read_here(move |connection| Ok(events::list_failures(connection, limit)?)).await
+    }
+
+    async fn list_resets(&self, behind: i64) -> Result<Resets, RepositoryError> {
+        self.read_here(move |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            Ok(events::list_resets(&transaction, behind)?)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Maintenance for SqliteRepository {
+    async fn prune_sessions(&self, cutoffs: SessionCutoffs) -> Result<usize, RepositoryError> {
+        let (created, used) = (cutoffs.created_after.as_millis(), cutoffs.used_after.as_millis());
+        let dead: Vec<[u8; 32]> = self
+            .scan(None, move |connection| {
+                let mut find = connection.prepare_cached(sql::FIND_DEAD_TOKENS)?;
+                Ok(find
+                    .query_map(params![created, used, PRUNED_AT_ONCE], |row| row.get(0))?
+                    .collect::<Result<_, _>>()?)
+            })
+            .await?;
+        if dead.is_empty() {
+            return Ok(0);
+        }
+        self.write(move |connection| {
+            let mut delete = connection.prepare_cached(sql::DELETE_DEAD_TOKEN)?;
+            let mut deleted = 0;
+            for digest in dead {
+                let user_id = delete.query_row(params![digest, created, used], |row| row.get(0)).optional()?;
+                if let Some(user_id) = user_id {
+                    connection.changes(UserId(user_id), Change::Sessions);
+                    deleted += 1;
+                }
+            }
+            Ok(deleted)
+        })
+        .await
+    }
+
     async fn prune_events(&self, before: Timestamp, keep: u64, now: Timestamp) -> Result<usize, RepositoryError> {
         let old = self.scan(None, move |connection| Ok(events::find_old(connection, before, keep, now)?)).await?;
         if old.is_empty() {
@@ -1173,20 +1167,35 @@ impl Repository for SqliteRepository {
         .await
     }
 
-    async fn list_familiar_addresses(&self, username: &Username) -> Result<Vec<IpAddr>, RepositoryError> {
-        let username = username.clone();
-        self.read_at_once(move |connection| Ok(events::list_familiar(connection, &username)?)).await
-    }
-
-    async fn list_failures(&self, limit: u32) -> Result<Vec<StoredFailures>, RepositoryError> {
-        // Before the first request, so that nobody waits for this but the start.
-        self.read_here(move |connection| Ok(events::list_failures(connection, limit)?)).await
-    }
-
-    async fn list_resets(&self, behind: i64) -> Result<Resets, RepositoryError> {
-        self.read_here(move |connection| {
-            let transaction = connection.unchecked_transaction()?;
-            Ok(events::list_resets(&transaction, behind)?)
+    async fn clamp_times(&self, now: Timestamp) -> Result<usize, RepositoryError> {
+        let (tokens, failures) = self
+            .read(move |connection| {
+                let far = params![now.plus(CLAMPED_BEYOND).as_millis(), PRUNED_AT_ONCE];
+                let mut tokens = connection.prepare_cached(sql::FIND_FUTURE_TOKENS)?;
+                let tokens = tokens.query_map(far, |row| row.get(0))?.collect::<Result<Vec<[u8; 32]>, _>>()?;
+                let mut failures = connection.prepare_cached(sql::FIND_FUTURE_FAILURES)?;
+                let failures = failures.query_map(far, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+                Ok((tokens, failures))
+            })
+            .await?;
+        if tokens.is_empty() && failures.is_empty() {
+            return Ok(0);
+        }
+        self.write(move |connection| {
+            let mut clamped = 0;
+            let mut clamp = connection.prepare_cached(sql::CLAMP_TOKEN)?;
+            for digest in tokens {
+                let user_id = clamp.query_row(params![digest, now.as_millis()], |row| row.get(0)).optional()?;
+                if let Some(user_id) = user_id {
+                    connection.changes(UserId(user_id), Change::Sessions);
+                    clamped += 1;
+                }
+            }
+            let mut clamp = connection.prepare_cached(sql::CLAMP_FAILURES)?;
+            for user_id in failures {
+                clamped += clamp.execute(params![user_id, now.as_millis()])?;
+            }
+            Ok(clamped)
         })
         .await
     }
@@ -1252,6 +1261,10 @@ impl Repository for SqliteRepository {
             Ok(StoreCounts { users: count(sql::COUNT_USERS)?, sessions: count(sql::COUNT_TOKENS)? })
         })
         .await
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     async fn close(&self) -> Result<(), RepositoryError> {
