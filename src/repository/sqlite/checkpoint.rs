@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::repository::sqlite::guard::FileGuard;
+use super::guard::FileGuard;
 use crate::system::error_chain::Chain;
 
 /// When it is time.
 #[derive(Clone, Copy)]
-pub(crate) struct Pace {
+pub(super) struct Pace {
     /// How many pages the log may have.
     long: i32,
     /// How many more it may have before the next try, where a reader has kept the last one from beginning the log again.
@@ -36,7 +36,7 @@ pub(crate) struct Pace {
 }
 
 /// 64 MiB, sixteen times SQLite's own number: what changes often is moved once for many changes.
-pub(crate) const PACE: Pace = Pace { long: 16_000, step: 4_000, emptied_every: Duration::from_secs(60) };
+pub(super) const PACE: Pace = Pace { long: 16_000, step: 4_000, emptied_every: Duration::from_secs(60) };
 
 /// How long the end waits for whoever holds the log.
 const HELD_AT_THE_END: Duration = Duration::from_millis(100);
@@ -49,7 +49,7 @@ thread_local! {
 }
 
 /// Whether this thread has written to the WAL since it was asked last.
-pub(crate) fn take_written() -> bool {
+pub(super) fn take_written() -> bool {
     WRITTEN.take()
 }
 
@@ -64,11 +64,11 @@ struct Copied {
 
 /// Whether the log may be moved into the file.
 #[derive(Clone)]
-pub(crate) struct FileState {
+pub(super) struct FileState {
     /// Whether SQLite has found the file damaged.
-    pub(crate) damaged: Arc<AtomicBool>,
+    pub(super) damaged: Arc<AtomicBool>,
     /// Whether the files are still there.
-    pub(crate) guard: Arc<FileGuard>,
+    pub(super) guard: Arc<FileGuard>,
 }
 
 impl FileState {
@@ -82,7 +82,7 @@ impl FileState {
 }
 
 /// The writer's side of it.
-pub(crate) struct Checkpoints {
+pub(super) struct Checkpoints {
     /// To ask the thread; nobody hears where it could not open the file.
     ask: SyncSender<()>,
     thread: JoinHandle<()>,
@@ -102,7 +102,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn start(
+    pub(super) fn start(
         open: impl FnOnce() -> rusqlite::Result<Connection> + Send + 'static,
         log: PathBuf,
         pace: Pace,
@@ -122,7 +122,7 @@ impl Checkpoints {
     }
 
     /// Takes over from SQLite, on the writer's own thread.
-    pub(crate) fn take_over(writer: &Connection) {
+    pub(super) fn take_over(writer: &Connection) {
         writer.wal_hook(Some(|_, pages| {
             PAGES.set(pages);
             WRITTEN.set(true);
@@ -131,7 +131,7 @@ impl Checkpoints {
     }
 
     /// Looks after each commit whether something is to be done.
-    pub(crate) fn committed(&mut self, writer: &Connection) {
+    pub(super) fn committed(&mut self, writer: &Connection) {
         let before = std::mem::replace(&mut self.pages, PAGES.get());
         if self.pages < before {
             // The log has begun again, and what the thread was asked for before that is done with.
@@ -152,7 +152,7 @@ impl Checkpoints {
     }
 
     /// How long the writer may rest before it comes back to [`Checkpoints::rested`].
-    pub(crate) fn rest(&self) -> Duration {
+    pub(super) fn rest(&self) -> Duration {
         self.pace.emptied_every
     }
 
@@ -160,7 +160,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// SQLite's.
-    pub(crate) fn rested(&self, writer: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn rested(&self, writer: &Connection) -> rusqlite::Result<()> {
         if self.copied.resting.swap(false, Ordering::SeqCst) {
             // Whoever reads may go on: there is another time.
             writer.busy_timeout(Duration::ZERO)?;
@@ -171,12 +171,12 @@ impl Checkpoints {
     }
 
     /// Whether the WAL may be moved into the file at the end.
-    pub(crate) fn may_be_saved(&self) -> bool {
+    pub(super) fn may_be_saved(&self) -> bool {
         self.state.may_be_saved()
     }
 
     /// Moves into the file what a log holds that has lost its name, while it is still open.
-    pub(crate) fn rescue(&self, writer: &Connection) {
+    pub(super) fn rescue(&self, writer: &Connection) {
         if !self.may_be_saved() {
             log::error!(
                 "what the lost WAL holds is not saved: it is not all that was committed, or the database is damaged"
@@ -198,7 +198,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// SQLite's; busy where somebody holds it.
-    pub(crate) fn finish(self, writer: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn finish(self, writer: &Connection) -> rusqlite::Result<()> {
         drop(self.ask);
         // It could only have panicked, and has told of that.
         let _ = self.thread.join();

@@ -1,14 +1,19 @@
-//! Events and failures in the file.
+//! [`Events`] in the file.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use rusqlite::{Connection, Row, params};
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
 
-use super::{OutOfRange, administration, invalid_column, ip_text, read_ip, read_time, read_username, sql};
+use super::lookup::{require_session, require_staff, target_named};
+use super::rows::{ip_text, read_event, read_failures, read_ip, read_username};
+use super::{SqliteRepository, sql};
 use crate::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
+use crate::domain::rights::Actor;
+use crate::domain::session::Caller;
 use crate::domain::user::{UserId, Username};
-use crate::repository::{Resets, StoredFailures};
+use crate::repository::{Events, RepositoryError, Resets, StoredFailures};
 use crate::system::clock::Timestamp;
 
 /// How many events are forgotten in one transaction, so that no other write waits long.
@@ -16,6 +21,54 @@ const PRUNED_AT_ONCE: u32 = 1_000;
 
 /// What an account's owner is told of who did something to it.
 const STAFF: &str = "staff";
+
+#[async_trait]
+impl Events for SqliteRepository {
+    async fn list_own_events(&self, caller: &Caller, query: EventQuery) -> Result<Vec<Event>, RepositoryError> {
+        let caller = *caller;
+        self.read_at_once(move |connection| {
+            let user_id = require_session(connection, &caller)?.user_id;
+            let before = query.before.unwrap_or(i64::MAX);
+            Ok(list_own(connection, user_id, query.kind, before, query.limit)?)
+        })
+        .await
+    }
+
+    async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Vec<Event>, RepositoryError> {
+        let actor = *actor;
+        self.scan(Some(self.scan_within), move |connection| {
+            require_staff(connection, &actor)?;
+            Ok(list(connection, &query)?)
+        })
+        .await
+    }
+
+    async fn record_failed_attempts(
+        &self,
+        attempts: Vec<FailedAttempt>,
+        now: Timestamp,
+    ) -> Result<(), RepositoryError> {
+        self.write(move |connection| Ok(record_failed_attempts(connection, &attempts, now)?)).await
+    }
+
+    async fn list_familiar_addresses(&self, username: &Username) -> Result<Vec<IpAddr>, RepositoryError> {
+        let username = username.clone();
+        self.read_at_once(move |connection| Ok(list_familiar(connection, &username)?)).await
+    }
+
+    async fn list_failures(&self, limit: u32) -> Result<Vec<StoredFailures>, RepositoryError> {
+        // Before the first request, so that nobody waits for this but the start.
+        self.read_here(move |connection| Ok(list_failures(connection, limit)?)).await
+    }
+
+    async fn list_resets(&self, behind: i64) -> Result<Resets, RepositoryError> {
+        self.read_here(move |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            Ok(list_resets(&transaction, behind)?)
+        })
+        .await
+    }
+}
 
 /// What an account did itself.
 pub(super) fn by_owner(
@@ -66,7 +119,7 @@ fn record_refusal(
 ) -> rusqlite::Result<()> {
     let at = attempt.at.as_millis();
     let account = match &attempt.username {
-        Some(username) => administration::target_named(connection, username)?,
+        Some(username) => target_named(connection, username)?,
         None => None,
     };
     let Some(account) = account else {
@@ -135,18 +188,6 @@ fn list_of(
     list.query_map(params![before, kind.map(EventKind::name), user_id.0, limit], read_event)?.collect()
 }
 
-pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
-    Ok(Event {
-        id: row.get("id")?,
-        at: read_time(row, "at")?,
-        kind: EventKind::parse(row.get_ref(2)?.as_str()?).ok_or_else(|| invalid_column(2, OutOfRange("a kind")))?,
-        username: row.get("username")?,
-        actor: row.get("actor")?,
-        ip: read_ip(row)?,
-        detail: row.get("detail")?,
-    })
-}
-
 /// The first events that may be forgotten now. All are looked at: the clock may have been wrong for a while, and one event
 /// from the future must not keep those behind it for good.
 pub(super) fn find_old(
@@ -167,7 +208,7 @@ fn last(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 pub(super) fn list_familiar(connection: &Connection, username: &Username) -> rusqlite::Result<Vec<IpAddr>> {
-    let Some(account) = administration::target_named(connection, username)? else { return Ok(Vec::new()) };
+    let Some(account) = target_named(connection, username)? else { return Ok(Vec::new()) };
     let mut list = connection.prepare_cached(sql::LIST_FAMILIAR)?;
     let addresses = list.query_map([account.user_id.0], read_ip)?;
     let mut addresses: Vec<_> = addresses.filter_map(Result::transpose).collect::<Result<_, _>>()?;
@@ -179,14 +220,6 @@ pub(super) fn list_familiar(connection: &Connection, username: &Username) -> rus
 pub(super) fn list_failures(connection: &Connection, limit: u32) -> rusqlite::Result<Vec<StoredFailures>> {
     let mut list = connection.prepare_cached(sql::LIST_FAILURES)?;
     list.query_map([limit], read_failures)?.collect()
-}
-
-pub(super) fn read_failures(row: &Row<'_>) -> rusqlite::Result<StoredFailures> {
-    Ok(StoredFailures {
-        username: read_username(row, 0)?,
-        count: row.get("failures")?,
-        last: read_time(row, "last_failed")?,
-    })
 }
 
 pub(super) fn list_resets(connection: &Connection, behind: i64) -> rusqlite::Result<Resets> {

@@ -27,12 +27,12 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use thiserror::Error;
 
+use super::error::{OpenError, has_hot_journal, is_not_opened, is_without_index, schema_error};
+use super::file::{self, Owner, RESTORE_LOCK, SharedLock, folder_of, lock_beside, make_folder, own_name, with_suffix};
+pub use super::rows::Rules;
+use super::rows::find_invalid_rows;
+use super::schema::{self, SchemaError};
 use crate::repository::Cause;
-use crate::repository::sqlite::file::{self, Owner, RESTORE_LOCK, SharedLock, folder_of, own_name};
-pub use crate::repository::sqlite::rows::Rules;
-use crate::repository::sqlite::rows::find_invalid_rows;
-use crate::repository::sqlite::schema::{self, SchemaError};
-use crate::repository::sqlite::{OpenError, lock_beside, make_folder, schema_error, with_suffix};
 
 /// How many pages are copied between two rests: 256 KiB, well under a millisecond's work.
 const PAGES_A_STEP: i32 = 64;
@@ -912,14 +912,14 @@ fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupError> {
         return opened.map_err(|error| sqlite_error(path, error));
     }
     let opened = match (open_and_read(), kind) {
-        (Err(error), Kind::Database { .. }) if file::has_hot_journal(&error) => {
+        (Err(error), Kind::Database { .. }) if has_hot_journal(&error) => {
             file::roll_back_hot_journal(&own_name, path, BUSY_TIMEOUT)?;
             open_and_read()
         }
-        (Err(error), Kind::Backup) if file::has_hot_journal(&error) => {
+        (Err(error), Kind::Backup) if has_hot_journal(&error) => {
             return Err(BackupError::HotJournal { path: path.to_owned() });
         }
-        (Err(error), kind) if file::is_not_opened(&error) => {
+        (Err(error), kind) if is_not_opened(&error) => {
             let is_on_read_only_disk = match kind {
                 Kind::Database { is_on_read_only_disk } => is_on_read_only_disk,
                 Kind::Backup => file::is_on_read_only_disk(path),
@@ -968,7 +968,7 @@ fn copy_error(from: &Path, to: &Path, error: rusqlite::Error) -> BackupError {
 fn sqlite_error(path: &Path, error: rusqlite::Error) -> BackupError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
-        _ if file::is_without_index(&error) => OpenError::NoRoom { path }.into(),
+        _ if is_without_index(&error) => OpenError::NoRoom { path }.into(),
         Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path }.into(),
         Some(ErrorCode::DatabaseCorrupt) => BackupError::Damaged { path, findings: error.to_string() },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => BackupError::Busy { path },
