@@ -9,8 +9,7 @@ use crate::cli::prompt;
 use crate::domain::rights::{AccountChange, Actor, Rights, UserQuery};
 use crate::domain::user::{NewUser, Profile, User, Username};
 use crate::http::views::UserResponse;
-use crate::repository::sqlite::OpenError;
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::{Repository, RepositoryError, open};
 
 /// Makes an account, and the database where there is none.
 ///
@@ -20,8 +19,7 @@ pub async fn create(context: &mut Context, username: Username, rights: Rights) -
     let name = username.as_str().to_owned();
     // Before a password is typed twice for a name that is taken. A file is made only once there is something to keep.
     let database = context.config.database.path.clone();
-    let missing = |source| OpenError::File { path: database.clone(), source };
-    let is_new = !database.try_exists().map_err(missing)?;
+    let is_new = !open::exists(&context.config.database)?;
     if !is_new {
         let repository = context.open(false)?;
         let found = repository.find_account(&Actor::CommandLine, &username).await;

@@ -1,4 +1,4 @@
-//! Why a store did not do what it was asked.
+//! Why a store could not be opened, or did not do what it was asked.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -45,4 +45,15 @@ pub enum RepositoryError {
     /// Anything else: a fault of the service itself. Nothing happened.
     #[error("the store failed")]
     Backend(#[source] Cause),
+}
+
+/// Why a store cannot be used, in one sentence for the person who starts it. What may be wrong is each store's own.
+#[derive(Debug, ThisError)]
+#[error(transparent)]
+pub struct OpenError(Box<dyn Error + Send + Sync>);
+
+impl OpenError {
+    pub(super) fn new(error: impl Error + Send + Sync + 'static) -> Self {
+        Self(Box::new(error))
+    }
 }

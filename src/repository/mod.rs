@@ -8,21 +8,25 @@
 
 mod accounts;
 mod administration;
+mod backup;
 mod error;
 mod events;
 mod lists;
 mod maintenance;
+pub mod open;
 mod sessions;
 pub mod sqlite;
 
 pub use self::accounts::{Accounts, Export, MAX_EXPORTED_EVENTS, Render};
 pub use self::administration::Administration;
-pub use self::error::{Cause, RepositoryError, UniqueField};
+pub use self::backup::{
+    BackupError, BackupReport, CheckReport, Existing, Progress, RestoreReport, Rules, Stop, TableReport,
+};
+pub use self::error::{Cause, OpenError, RepositoryError, UniqueField};
 pub use self::events::{Events, Resets, StoredFailures};
 pub use self::lists::Lists;
 pub use self::maintenance::{Maintenance, StoreCounts, StoreStatistics};
 pub use self::sessions::{Sessions, VerifiedLogin};
-pub use self::sqlite::session_cache::MAX_STALENESS;
 
 /// A whole store: all of the concerns. The service holds it as `Arc<dyn Repository>`.
 pub trait Repository: Accounts + Sessions + Lists + Administration + Events + Maintenance {}

@@ -9,7 +9,7 @@ use rusqlite::{ErrorCode, ffi};
 use thiserror::Error;
 
 use super::schema::SchemaError;
-use crate::repository::{Cause, RepositoryError};
+use crate::repository::{self, BackupError, Cause, RepositoryError};
 
 /// Why a file could not be opened. Each is one sentence for a person.
 #[derive(Debug, Error)]
@@ -129,6 +129,21 @@ pub enum OpenError {
         /// What failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl From<OpenError> for repository::OpenError {
+    fn from(error: OpenError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<OpenError> for BackupError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NotADatabase { path } => Self::NotADatabase { path },
+            other => Self::Database(other.into()),
+        }
+    }
 }
 
 #[derive(Debug, Error)]

@@ -23,7 +23,7 @@ mod open;
 mod pool;
 mod rows;
 mod schema;
-pub(crate) mod session_cache;
+mod session_cache;
 mod sessions;
 mod sql;
 #[cfg(test)]
@@ -49,6 +49,7 @@ use self::guard::FileGuard;
 use self::inline::Inline;
 pub use self::pool::blocking_threads;
 use self::pool::{Readers, Reads};
+pub use self::session_cache::MAX_STALENESS;
 use self::session_cache::SessionCache;
 use self::transaction::Transaction;
 use self::writer::Writer;

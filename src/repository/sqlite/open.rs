@@ -44,6 +44,14 @@ struct Prepared {
 }
 
 impl SqliteRepository {
+    /// Whether there is something of the database's name.
+    ///
+    /// # Errors
+    /// [`OpenError::File`] where that cannot be found out.
+    pub fn exists(path: &Path) -> Result<bool, OpenError> {
+        path.try_exists().map_err(|source| OpenError::File { path: path.to_owned(), source })
+    }
+
     /// Opens the file, making it and its schema where they are missing.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::domain::item::{ItemId, MAX_ITEMS};
 use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{Credentials, PasswordHash, Profile, ProfileField, ProfileText, User, UserId, Username};
-use crate::repository::StoredFailures;
+use crate::repository::{Rules, StoredFailures};
 use crate::system::clock::Timestamp;
 
 /// The largest number that a row is given. SQLite refuses every new row behind its own largest, 2^63 - 1.
@@ -152,15 +152,6 @@ pub(super) fn read_failures(row: &Row<'_>) -> rusqlite::Result<StoredFailures> {
         count: row.get("failures")?,
         last: read_time(row, "last_failed")?,
     })
-}
-
-/// What rows are held against that they do not say themselves.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// The time, which a restore names what it keeps after.
-    pub now: Timestamp,
-    /// Whether a login may be checked against a hash.
-    pub is_hash: fn(&PasswordHash) -> bool,
 }
 
 /// What is wrong with one row, and whose it is.
