@@ -8,29 +8,36 @@ use crate::domain::session::SessionCutoffs;
 use crate::repository::error::RepositoryError;
 use crate::system::clock::Timestamp;
 
-/// How busy the store is, for whoever watches over the process. Counters start at 0 with the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How busy the store is, for whoever watches over the process. What there is to tell is each store's own; whoever shows
+/// it knows none of it. Counters start at 0 with the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStatistics {
-    /// The size of what the store holds, in bytes, where it can tell.
-    pub size: Option<u64>,
-    /// The size of the log of changes that is not yet moved into the rest, in bytes, where there is one.
-    pub log_size: Option<u64>,
-    /// How many reads were asked for.
-    pub reads: u64,
-    /// How many of them had to wait for a free connection.
-    pub delayed_reads: u64,
-    /// How long they waited, all together.
-    pub read_delay: Duration,
-    /// How many of them waited for too long and were refused.
-    pub refused_reads: u64,
-    /// How many writes wait for their turn.
-    pub waiting_writes: u64,
-    /// How many writes were begun.
-    pub writes: u64,
-    /// How many commits made them durable.
-    pub commits: u64,
-    /// How many writes were refused because too many waited.
-    pub refused_writes: u64,
+    /// What is shown, in this order.
+    pub figures: Vec<Figure>,
+    /// How many reads and writes were refused before they were begun, by the reason.
+    pub refused: Vec<(&'static str, u64)>,
+}
+
+/// A number with a name, as a metric of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// The metric's name, `authtokens_store_` and what it is.
+    pub name: &'static str,
+    /// What it tells, in a sentence.
+    pub help: &'static str,
+    /// The number.
+    pub value: FigureValue,
+}
+
+/// The number of a figure, and what may become of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FigureValue {
+    /// It goes up and down.
+    Gauge(u64),
+    /// It goes up alone.
+    Counter(u64),
+    /// A time that goes up alone.
+    Seconds(Duration),
 }
 
 /// How much the store holds.

@@ -25,7 +25,7 @@ pub use self::backup::{
 pub use self::error::{Cause, OpenError, RepositoryError, UniqueField};
 pub use self::events::{Events, Resets, StoredFailures};
 pub use self::lists::Lists;
-pub use self::maintenance::{Maintenance, StoreCounts, StoreStatistics};
+pub use self::maintenance::{Figure, FigureValue, Maintenance, StoreCounts, StoreStatistics};
 pub use self::sessions::{Sessions, VerifiedLogin};
 
 /// A whole store: all of the concerns. The service holds it as `Arc<dyn Repository>`.

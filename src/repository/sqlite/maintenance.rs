@@ -16,7 +16,8 @@ use super::session_cache::Change;
 use super::{SqliteRepository, events, sql};
 use crate::domain::session::SessionCutoffs;
 use crate::domain::user::UserId;
-use crate::repository::{Maintenance, RepositoryError, StoreCounts, StoreStatistics};
+use crate::repository::FigureValue::{Counter, Gauge, Seconds};
+use crate::repository::{Figure, Maintenance, RepositoryError, StoreCounts, StoreStatistics};
 use crate::system::blocking;
 use crate::system::clock::Timestamp;
 
@@ -144,22 +145,45 @@ impl Maintenance for SqliteRepository {
         let file = self.file.clone();
         let size = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.len());
         let sizes = blocking::run(move || (size(&file), size(&with_suffix(&file, "-wal")))).await;
-        let (size, log_size) = sizes.unwrap_or_default();
-        let writes = self.writer.tally();
+        let (size, wal_size) = sizes.unwrap_or_default();
+        let (reads, writes) = (&self.reads, self.writer.tally());
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // In this order, so that what is taken out in between is not taken for more than was put in.
         let begun = count(&writes.begun);
+        let waiting = count(&writes.queued).saturating_sub(begun + count(&writes.late));
+        let delay = Duration::from_micros(count(&reads.delay));
+        let figures = [
+            ("authtokens_store_bytes", "Size of the database file, in bytes.", size.map(Gauge)),
+            (
+                "authtokens_store_wal_bytes",
+                "Size of the write-ahead log beside the database file, in bytes.",
+                wal_size.map(Gauge),
+            ),
+            ("authtokens_store_reads_total", "Reads that the store was asked for.", Some(Counter(count(&reads.asked)))),
+            (
+                "authtokens_store_delayed_reads_total",
+                "Reads that had to wait for a free connection.",
+                Some(Counter(count(&reads.delayed))),
+            ),
+            (
+                "authtokens_store_read_delay_seconds_total",
+                "Time that reads waited for a free connection, all together.",
+                Some(Seconds(delay)),
+            ),
+            ("authtokens_store_waiting_writes", "Writes that wait for their turn.", Some(Gauge(waiting))),
+            ("authtokens_store_writes_total", "Writes that were begun.", Some(Counter(begun))),
+            (
+                "authtokens_store_commits_total",
+                "Commits; one may hold many writes.",
+                Some(Counter(count(&writes.commits))),
+            ),
+        ];
         StoreStatistics {
-            size,
-            log_size,
-            reads: count(&self.reads.asked),
-            delayed_reads: count(&self.reads.delayed),
-            read_delay: Duration::from_micros(count(&self.reads.delay)),
-            refused_reads: count(&self.reads.refused),
-            waiting_writes: count(&writes.queued).saturating_sub(begun + count(&writes.late)),
-            writes: begun,
-            commits: count(&writes.commits),
-            refused_writes: count(&writes.refused),
+            figures: figures
+                .into_iter()
+                .filter_map(|(name, help, value)| Some(Figure { name, help, value: value? }))
+                .collect(),
+            refused: vec![("write_queue_full", count(&writes.refused)), ("pool_timeout", count(&reads.refused))],
         }
     }
 
@@ -223,6 +247,36 @@ mod tests {
                 repository.read(|c| Ok(c.query_row("SELECT id FROM events", [], |row| row.get(0))?)).await.unwrap();
             assert_eq!(first, 1, "it took no event's number");
         });
+    }
+
+    #[tokio::test]
+    async fn reads_writes_and_commits_are_counted_and_the_files_are_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = open_in(folder.path());
+        for number in 0..3 {
+            let (user, session) = registration(number);
+            repository.register_user(user, session, Timestamp::from_millis(0).unwrap()).await.unwrap();
+        }
+        for _ in 0..2 {
+            assert!(repository.find_credentials(&Username::parse("user1").unwrap()).await.unwrap().is_some());
+        }
+        let statistics = repository.statistics().await;
+        let value = |name| statistics.figures.iter().find(|figure| figure.name == name).map(|figure| figure.value);
+        let [size, wal_size] =
+            ["test.db", "test.db-wal"].map(|name| fs::metadata(folder.path().join(name)).unwrap().len());
+        for (name, expected) in [
+            ("authtokens_store_bytes", Gauge(size)),
+            ("authtokens_store_wal_bytes", Gauge(wal_size)),
+            ("authtokens_store_reads_total", Counter(2)),
+            ("authtokens_store_delayed_reads_total", Counter(0)),
+            ("authtokens_store_read_delay_seconds_total", Seconds(Duration::ZERO)),
+            ("authtokens_store_waiting_writes", Gauge(0)),
+            ("authtokens_store_writes_total", Counter(3)),
+            ("authtokens_store_commits_total", Counter(3)),
+        ] {
+            assert_eq!(value(name), Some(expected), "{name}");
+        }
+        assert_eq!(statistics.refused, [("write_queue_full", 0), ("pool_timeout", 0)]);
     }
 
     #[tokio::test]

@@ -154,20 +154,20 @@ mod tests {
                 releases.push((release, tokio::spawn(async move { repository.read(|_| hold()).await })));
                 begun.await.unwrap();
             }
-            let count = |connection: &Connection| Ok(connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?);
-            let late: Vec<_> = (0..10).map(|_| repository.read(count)).collect();
+            let (reads, count) = (&repository.reads, |counter: &AtomicU64| counter.load(Ordering::Relaxed));
+            let find = |connection: &Connection| Ok(connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?);
+            let late: Vec<_> = (0..10).map(|_| repository.read(find)).collect();
             for late in futures_util::future::join_all(late).await {
                 assert!(matches!(late, Err(RepositoryError::Unavailable(_))));
             }
-            let statistics = repository.statistics().await;
-            assert_eq!((statistics.reads, statistics.delayed_reads, statistics.refused_reads), (12, 10, 10));
-            assert!(statistics.read_delay >= POOL_TIMEOUT * 10);
+            assert_eq!([count(&reads.asked), count(&reads.delayed), count(&reads.refused)], [12, 10, 10]);
+            assert!(Duration::from_micros(count(&reads.delay)) >= POOL_TIMEOUT * 10);
             for (release, held) in releases {
                 drop(release);
                 held.await.unwrap().unwrap();
             }
-            assert_eq!(repository.read(count).await.unwrap(), 1);
-            assert_eq!(repository.statistics().await.refused_reads, 10);
+            assert_eq!(repository.read(find).await.unwrap(), 1);
+            assert_eq!(count(&reads.refused), 10);
         });
     }
 
@@ -193,7 +193,7 @@ mod tests {
             let nobody = Username::parse("nobody").unwrap();
             assert!(repository.find_credentials(&nobody).await.unwrap().is_none());
             assert!(repository.read(|_| Ok(())).await.is_ok());
-            assert_eq!(repository.statistics().await.delayed_reads, 1);
+            assert_eq!(repository.reads.delayed.load(Ordering::Relaxed), 1);
             drop(release);
             holding.await.unwrap().unwrap();
             let given_up = search(Some(Duration::from_millis(50))).await;

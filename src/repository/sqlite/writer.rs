@@ -348,10 +348,20 @@ mod tests {
     use super::*;
     use crate::domain::item::{ItemId, List};
     use crate::domain::session::{Caller, SessionCutoffs};
+    use crate::repository::sqlite::SqliteRepository;
     use crate::repository::sqlite::error::Failure;
     use crate::repository::sqlite::test_store::{obstacle, open_in, registration, worker};
-    use crate::repository::{Accounts as _, Lists as _, Maintenance as _, Sessions as _};
+    use crate::repository::{Accounts as _, FigureValue, Lists as _, Maintenance as _, Sessions as _};
     use crate::system::clock::Timestamp;
+
+    /// How many writes wait, as the metrics show it.
+    async fn waiting(repository: &SqliteRepository) -> u64 {
+        let figures = repository.statistics().await.figures;
+        match figures.iter().find(|figure| figure.name == "authtokens_store_waiting_writes").unwrap().value {
+            FigureValue::Gauge(waiting) => waiting,
+            other => panic!("{other:?}"),
+        }
+    }
 
     #[test]
     fn a_write_that_finds_no_place_or_waits_for_too_long_is_refused_and_never_done() {
@@ -379,13 +389,13 @@ mod tests {
                 }
             };
             assert!(matches!(full, Err(RepositoryError::Unavailable(_))), "{full:?}");
-            let statistics = repository.statistics().await;
-            assert_eq!((statistics.waiting_writes, statistics.refused_writes), (1024, 1));
+            let tally = repository.writer.tally();
+            let refused = || tally.refused.load(Ordering::Relaxed);
+            assert_eq!((waiting(&repository).await, refused()), (1024, 1));
             for late in futures_util::future::join_all(queued).await {
                 assert!(matches!(late, Err(RepositoryError::Unavailable(_))), "{late:?}");
             }
-            let statistics = repository.statistics().await;
-            assert_eq!((statistics.waiting_writes, statistics.refused_writes), (0, 1025));
+            assert_eq!((waiting(&repository).await, refused()), (0, 1025));
             drop(release);
             obstacle.await.unwrap();
             // Until the writer has thrown the others away, its queue is full.
@@ -393,7 +403,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             assert_eq!(done.load(Ordering::SeqCst), 1, "what was refused was not done");
-            assert_eq!(repository.statistics().await.writes, 2);
+            assert_eq!(tally.begun.load(Ordering::Relaxed), 2);
         });
     }
 
