@@ -56,8 +56,8 @@ pub async fn list(context: &mut Context, mut query: UserQuery, limit: Option<u64
     let page = async |size| {
         query.limit = size;
         let page = repository.list_accounts(&Actor::CommandLine, query.clone()).await?;
-        query.after = page.last().map(|user| user.username.clone());
-        Ok(page)
+        query.after = page.next;
+        Ok(page.rows)
     };
     let outcome = print_pages(list, limit.unwrap_or(u64::MAX), page, row).await;
     context.close(&repository).await;

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 
-use crate::domain::rights::{AccountChange, Actor, Permission, Rights, UserQuery};
+use crate::domain::rights::{AccountChange, AccountCursor, Actor, Permission, Rights, UserQuery};
 use crate::domain::session::{SessionCutoffs, SessionDetails, SessionId};
 use crate::domain::user::{NewUser, User, Username};
 use crate::repository::error::RepositoryError;
+use crate::repository::page::Page;
 use crate::system::clock::Timestamp;
 
 /// Other people's accounts: what staff and the operator do to them.
@@ -35,7 +36,11 @@ pub trait Administration: Send + Sync {
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn list_accounts(&self, actor: &Actor, query: UserQuery) -> Result<Vec<User>, RepositoryError>;
+    async fn list_accounts(
+        &self,
+        actor: &Actor,
+        query: UserQuery,
+    ) -> Result<Page<User, AccountCursor>, RepositoryError>;
 
     /// An account.
     ///

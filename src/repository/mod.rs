@@ -14,6 +14,7 @@ mod events;
 mod lists;
 mod maintenance;
 pub mod open;
+mod page;
 mod sessions;
 pub mod sqlite;
 
@@ -23,9 +24,10 @@ pub use self::backup::{
     BackupError, BackupReport, CheckReport, Existing, Progress, RestoreReport, Rules, Stop, TableReport,
 };
 pub use self::error::{Cause, OpenError, RepositoryError, UniqueField};
-pub use self::events::{Events, Resets, StoredFailures};
+pub use self::events::{Events, ResetCursor, Resets, StoredFailures};
 pub use self::lists::Lists;
 pub use self::maintenance::{Figure, FigureValue, Maintenance, StoreCounts, StoreStatistics};
+pub use self::page::Page;
 pub use self::sessions::{Sessions, VerifiedLogin};
 
 /// A whole store: all of the concerns. The service holds it as `Arc<dyn Repository>`.

@@ -72,7 +72,7 @@ impl Accounts for SqliteRepository {
                     .into_iter()
                     .map(|(_, details)| details)
                     .collect(),
-                events: events::list_own(connection, user_id, None, i64::MAX, MAX_EXPORTED_EVENTS)?,
+                events: events::list_own(connection, user_id, None, None, MAX_EXPORTED_EVENTS)?,
             })
         })
         .await

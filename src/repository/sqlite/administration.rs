@@ -11,10 +11,12 @@ use super::sessions::{self, delete_session};
 use super::transaction::Transaction;
 use super::{SqliteRepository, events, sql};
 use crate::domain::event::EventKind;
-use crate::domain::rights::{AccountChange, Acting, Actor, Permission, Rights, SearchText, Target, UserQuery};
+use crate::domain::rights::{
+    AccountChange, AccountCursor, Acting, Actor, Permission, Rights, SearchText, Target, UserQuery,
+};
 use crate::domain::session::{SessionCutoffs, SessionDetails, SessionId};
 use crate::domain::user::{NewUser, PasswordHash, User, UserId, Username};
-use crate::repository::{Administration, RepositoryError, UniqueField};
+use crate::repository::{Administration, Page, RepositoryError, UniqueField};
 use crate::system::clock::Timestamp;
 
 #[async_trait]
@@ -33,7 +35,11 @@ impl Administration for SqliteRepository {
         self.read_at_once(move |connection| check_rights(connection, &actor, permission, username.as_ref())).await
     }
 
-    async fn list_accounts(&self, actor: &Actor, query: UserQuery) -> Result<Vec<User>, RepositoryError> {
+    async fn list_accounts(
+        &self,
+        actor: &Actor,
+        query: UserQuery,
+    ) -> Result<Page<User, AccountCursor>, RepositoryError> {
         let actor = *actor;
         self.scan(Some(self.scan_within), move |connection| list_accounts(connection, &actor, &query)).await
     }
@@ -115,13 +121,17 @@ fn create_account(connection: &Connection, user: &NewUser, rights: Rights, now: 
     Ok(find_user(connection, user_id)?)
 }
 
-fn list_accounts(connection: &Connection, actor: &Actor, query: &UserQuery) -> Result<Vec<User>, Failure> {
+fn list_accounts(
+    connection: &Connection,
+    actor: &Actor,
+    query: &UserQuery,
+) -> Result<Page<User, AccountCursor>, Failure> {
     require_staff(connection, actor)?;
     let mut list = connection.prepare_cached(sql::LIST_USERS)?;
     let found = list
         .query_map(
             params![
-                query.after.as_ref().map(Username::key).unwrap_or_default(),
+                query.after.as_ref().map(AccountCursor::key).unwrap_or_default(),
                 query.search.as_ref().map(SearchText::as_folded),
                 query.is_active,
                 query.is_staff,
@@ -138,7 +148,8 @@ fn list_accounts(connection: &Connection, actor: &Actor, query: &UserQuery) -> R
         }
         users.push(find_user(connection, user_id)?);
     }
-    Ok(users)
+    let next = users.last().filter(|_| query.is_full(&users)).map(|last| AccountCursor::behind(&last.username));
+    Ok(Page { rows: users, next })
 }
 
 fn find_account(connection: &Connection, actor: &Actor, username: &Username) -> Result<Option<User>, Failure> {

@@ -9,11 +9,11 @@ use rusqlite::{Connection, params};
 use super::lookup::{require_session, require_staff, target_named};
 use super::rows::{ip_text, read_event, read_failures, read_ip, read_username};
 use super::{SqliteRepository, sql};
-use crate::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
+use crate::domain::event::{Event, EventCursor, EventKind, EventQuery, FailedAttempt};
 use crate::domain::rights::Actor;
 use crate::domain::session::Caller;
 use crate::domain::user::{UserId, Username};
-use crate::repository::{Events, RepositoryError, Resets, StoredFailures};
+use crate::repository::{Events, Page, RepositoryError, ResetCursor, Resets, StoredFailures};
 use crate::system::clock::Timestamp;
 
 /// How many events are forgotten in one transaction, so that no other write waits long.
@@ -24,21 +24,25 @@ const STAFF: &str = "staff";
 
 #[async_trait]
 impl Events for SqliteRepository {
-    async fn list_own_events(&self, caller: &Caller, query: EventQuery) -> Result<Vec<Event>, RepositoryError> {
+    async fn list_own_events(
+        &self,
+        caller: &Caller,
+        query: EventQuery,
+    ) -> Result<Page<Event, EventCursor>, RepositoryError> {
         let caller = *caller;
         self.read_at_once(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
-            let before = query.before.unwrap_or(i64::MAX);
-            Ok(list_own(connection, user_id, query.kind, before, query.limit)?)
+            let rows = list_own(connection, user_id, query.kind, query.before, query.limit)?;
+            Ok(page(rows, query.limit))
         })
         .await
     }
 
-    async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Vec<Event>, RepositoryError> {
+    async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Page<Event, EventCursor>, RepositoryError> {
         let actor = *actor;
         self.scan(Some(self.scan_within), move |connection| {
             require_staff(connection, &actor)?;
-            Ok(list(connection, &query)?)
+            Ok(page(list(connection, &query)?, query.limit))
         })
         .await
     }
@@ -61,7 +65,7 @@ impl Events for SqliteRepository {
         self.read_here(move |connection| Ok(list_failures(connection, limit)?)).await
     }
 
-    async fn list_resets(&self, behind: i64) -> Result<Resets, RepositoryError> {
+    async fn list_resets(&self, behind: Option<ResetCursor>) -> Result<Resets, RepositoryError> {
         self.read_here(move |connection| {
             let transaction = connection.unchecked_transaction()?;
             Ok(list_resets(&transaction, behind)?)
@@ -150,7 +154,7 @@ fn list_new_passwords(
 }
 
 pub(super) fn list(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<Event>> {
-    let before = query.before.unwrap_or(i64::MAX);
+    let before = query.before.map_or(i64::MAX, EventCursor::id);
     let kind = query.kind.map(EventKind::name);
     let statement = if query.username.is_some() { sql::LIST_EVENTS_NAMED } else { sql::LIST_EVENTS };
     // By the name and not by the account: who had the name before is of interest too.
@@ -159,12 +163,19 @@ pub(super) fn list(connection: &Connection, query: &EventQuery) -> rusqlite::Res
     list.query_map(params![before, kind, query.limit, name], read_event)?.collect()
 }
 
+/// A page of events, which may go on where it is full.
+fn page(rows: Vec<Event>, limit: u32) -> Page<Event, EventCursor> {
+    let is_full = rows.len() >= limit as usize;
+    let next = rows.last().filter(|_| is_full).map(|last| EventCursor::behind(last.id));
+    Page { rows, next }
+}
+
 /// An account's events as its owner sees them.
 pub(super) fn list_own(
     connection: &Connection,
     user_id: UserId,
     kind: Option<EventKind>,
-    before: i64,
+    before: Option<EventCursor>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Event>> {
     let mut events = list_of(connection, user_id, kind, before, limit)?;
@@ -181,10 +192,11 @@ fn list_of(
     connection: &Connection,
     user_id: UserId,
     kind: Option<EventKind>,
-    before: i64,
+    before: Option<EventCursor>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Event>> {
     let mut list = connection.prepare_cached(sql::LIST_EVENTS_OF)?;
+    let before = before.map_or(i64::MAX, EventCursor::id);
     list.query_map(params![before, kind.map(EventKind::name), user_id.0, limit], read_event)?.collect()
 }
 
@@ -222,13 +234,14 @@ pub(super) fn list_failures(connection: &Connection, limit: u32) -> rusqlite::Re
     list.query_map([limit], read_failures)?.collect()
 }
 
-pub(super) fn list_resets(connection: &Connection, behind: i64) -> rusqlite::Result<Resets> {
+pub(super) fn list_resets(connection: &Connection, behind: Option<ResetCursor>) -> rusqlite::Result<Resets> {
     let last_event = last(connection)?;
     let mut list = connection.prepare_cached(sql::LIST_RESETS)?;
-    let usernames = if last_event > behind {
-        list.query_map([behind], |row| read_username(row, 0))?.collect::<Result<_, _>>()?
-    } else {
-        Vec::new()
+    let usernames = match behind {
+        Some(ResetCursor(behind)) if last_event > behind => {
+            list.query_map([behind], |row| read_username(row, 0))?.collect::<Result<_, _>>()?
+        }
+        _ => Vec::new(),
     };
-    Ok(Resets { last_event, usernames })
+    Ok(Resets { next: ResetCursor(last_event), usernames })
 }
