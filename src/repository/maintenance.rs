@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::session::SessionCutoffs;
-use crate::repository::error::RepositoryError;
+use crate::repository::error::{Cause, RepositoryError};
 use crate::system::clock::Timestamp;
 
 /// How busy the store is, for whoever watches over the process. What there is to tell is each store's own; whoever shows
@@ -93,6 +93,10 @@ pub trait Maintenance: Send + Sync {
 
     /// Whether what is stored was found damaged. Nothing but a look at it should be done then.
     fn is_damaged(&self) -> bool;
+
+    /// Resolves when a background thread of the store has ended without being told to, and says which. The store cannot do
+    /// its work any more from then on, and only a new process mends that.
+    async fn wait_for_failure(&self) -> Cause;
 
     /// Finishes what was accepted and leaves the store tidy. Nothing may be asked of it afterwards.
     ///

@@ -16,12 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::guard::FileGuard;
+use super::threads::Threads;
 use crate::system::error_chain::Chain;
 
 /// When it is time.
@@ -103,6 +104,7 @@ impl Checkpoints {
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn start(
+        threads: &Threads,
         open: impl FnOnce() -> rusqlite::Result<Connection> + Send + 'static,
         log: PathBuf,
         pace: Pace,
@@ -111,7 +113,7 @@ impl Checkpoints {
     ) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
         let copied = Arc::new(Copied::default());
-        let thread = thread::Builder::new().name("authtokens log mover".to_owned()).spawn({
+        let thread = threads.spawn("authtokens checkpoint", {
             let (copied, state) = (Arc::clone(&copied), state.clone());
             move || match open() {
                 Ok(connection) => serve(&connection, &asked, &copied, &state, &log, pace.emptied_every),
@@ -257,6 +259,8 @@ fn copy(connection: &Connection, how: &str, state: &FileState) {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     fn open(file: &Path) -> Connection {
@@ -272,8 +276,15 @@ mod tests {
         let thread = file.to_owned();
         let guard = Arc::new(FileGuard::of(file.to_owned(), 4096).unwrap());
         let state = FileState { damaged: Arc::default(), guard };
-        let checkpoints =
-            Checkpoints::start(move || Ok(open(&thread)), log.to_owned(), pace, Duration::ZERO, state).unwrap();
+        let checkpoints = Checkpoints::start(
+            &Threads::default(),
+            move || Ok(open(&thread)),
+            log.to_owned(),
+            pace,
+            Duration::ZERO,
+            state,
+        )
+        .unwrap();
         Checkpoints::take_over(&writer);
         (writer, checkpoints)
     }
@@ -291,6 +302,20 @@ mod tests {
             }
             longest.max(checkpoints.pages)
         })
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_thread_that_ends_by_itself_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("test.db");
+        let writer = open(&file);
+        writer.execute_batch("CREATE TABLE texts (text BLOB)").unwrap();
+        let state = FileState { damaged: Arc::default(), guard: Arc::new(FileGuard::of(file.clone(), 4096).unwrap()) };
+        let threads = Threads::default();
+        let open = || panic!("on purpose");
+        let _checkpoints = Checkpoints::start(&threads, open, file, PACE, Duration::ZERO, state).unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(60), threads.wait_for_failure()).await.unwrap();
+        assert_eq!(told.to_string(), "the thread \"authtokens checkpoint\" has ended by itself");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{SqliteRepository, events, sql};
 use crate::domain::session::SessionCutoffs;
 use crate::domain::user::UserId;
 use crate::repository::FigureValue::{Counter, Gauge, Seconds};
-use crate::repository::{Figure, Maintenance, RepositoryError, StoreCounts, StoreStatistics};
+use crate::repository::{Cause, Figure, Maintenance, RepositoryError, StoreCounts, StoreStatistics};
 use crate::system::blocking;
 use crate::system::clock::Timestamp;
 
@@ -197,6 +197,10 @@ impl Maintenance for SqliteRepository {
 
     fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Relaxed)
+    }
+
+    async fn wait_for_failure(&self) -> Cause {
+        self.threads.wait_for_failure().await
     }
 
     async fn close(&self) -> Result<(), RepositoryError> {

@@ -28,6 +28,7 @@ mod sessions;
 mod sql;
 #[cfg(test)]
 mod test_store;
+mod threads;
 mod transaction;
 mod watcher;
 mod work;
@@ -51,6 +52,7 @@ pub use self::pool::blocking_threads;
 use self::pool::{Readers, Reads};
 pub use self::session_cache::MAX_STALENESS;
 use self::session_cache::SessionCache;
+use self::threads::Threads;
 use self::transaction::Transaction;
 use self::writer::Writer;
 use crate::repository::{Maintenance as _, RepositoryError};
@@ -87,6 +89,7 @@ pub struct SqliteRepository {
     inline: Inline,
     reads: Reads,
     writer: Writer,
+    threads: Threads,
     guard: Option<Arc<FileGuard>>,
     /// Whether it is being proven that changes can be made.
     proving: Arc<AtomicBool>,

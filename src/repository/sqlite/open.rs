@@ -20,6 +20,7 @@ use super::pool::{Readers, Reads, cores, open_readers, scanners};
 use super::rows;
 use super::schema::{self, SchemaError};
 use super::session_cache::SessionCache;
+use super::threads::Threads;
 use super::watcher::Role;
 use super::writer::Writer;
 use super::{SqliteRepository, SqliteSettings};
@@ -161,13 +162,14 @@ impl SqliteRepository {
         let damaged = Arc::new(AtomicBool::new(false));
         // A command that runs beside the server asks little, and only once.
         let cache = Arc::new(SessionCache::new(if lock.is_some() { settings.cache } else { 0 }));
+        let threads = Threads::default();
         let start_error = |source| OpenError::Start { path: path.clone(), source };
         let guarded = guard_files(&writer, file.clone()).map(Arc::new);
         let guard = guarded.as_ref().ok().cloned();
         let role = if lock.is_some() {
             guarded.and_then(|guard| {
                 let state = FileState { damaged: Arc::clone(&damaged), guard: Arc::clone(&guard) };
-                let checkpoints = start_checkpoints(settings, &file, state)?;
+                let checkpoints = start_checkpoints(&threads, settings, &file, state)?;
                 Ok(Role::Server { cache: Arc::clone(&cache), checkpoints, guard })
             })
         } else {
@@ -194,11 +196,12 @@ impl SqliteRepository {
             reads: Reads::default(),
             guard,
             proving: Arc::default(),
-            writer: Writer::start(writer, role, {
+            writer: Writer::start(&threads, writer, role, {
                 let damaged = Arc::clone(&damaged);
                 move |error| map_error(error, &damaged)
             })
             .map_err(|error| start_error(Box::new(error)))?,
+            threads,
             cache,
             damaged,
             file,
@@ -243,7 +246,12 @@ fn guard_files(writer: &Connection, file: PathBuf) -> io::Result<FileGuard> {
     FileGuard::of(file, page_size.unsigned_abs())
 }
 
-fn start_checkpoints(settings: &SqliteSettings, file: &Path, state: FileState) -> io::Result<Checkpoints> {
+fn start_checkpoints(
+    threads: &Threads,
+    settings: &SqliteSettings,
+    file: &Path,
+    state: FileState,
+) -> io::Result<Checkpoints> {
     let patience = settings.busy_timeout;
     let own_name = file.to_owned();
     let open = move || {
@@ -253,7 +261,7 @@ fn start_checkpoints(settings: &SqliteSettings, file: &Path, state: FileState) -
         open_wal(&connection);
         Ok(connection)
     };
-    Checkpoints::start(open, with_suffix(file, "-wal"), PACE, patience, state)
+    Checkpoints::start(threads, open, with_suffix(file, "-wal"), PACE, patience, state)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use super::checkpoint::{Checkpoints, take_written};
 use super::error::is_busy;
 use super::guard::{IndexHeader, Lost};
 use super::session_cache::{MAX_STALENESS, SessionCache};
+use super::threads::Threads;
 use super::transaction::Transaction;
 use super::watcher::{Role, Watcher};
 use super::work::{QUEUE, QUEUED_FOR, Ran, Task, Work, WriterError};
@@ -91,13 +92,14 @@ enum Message {
 impl Writer {
     /// Starts the thread. `map_error` is the backend's reading of SQLite's errors.
     pub(super) fn start(
+        threads: &Threads,
         connection: Connection,
         role: Role,
         map_error: impl Fn(rusqlite::Error) -> RepositoryError + Send + 'static,
     ) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
         let tally = Arc::new(Tally::default());
-        thread::Builder::new().name("authtokens writer".to_owned()).spawn({
+        threads.spawn("authtokens writer", {
             let tally = Arc::clone(&tally);
             move || serve(connection, messages, role, &tally, &map_error)
         })?;
@@ -345,6 +347,8 @@ fn unavailable(lost: Lost) -> RepositoryError {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::domain::item::{ItemId, List};
     use crate::domain::session::{Caller, SessionCutoffs};
@@ -370,7 +374,7 @@ mod tests {
         worker(2).block_on(async {
             let (release, begun, hold) = obstacle();
             let mut obstacle = Box::pin(repository.write(|_| hold()));
-            assert!(futures_util::FutureExt::now_or_never(obstacle.as_mut()).is_none());
+            assert!(obstacle.as_mut().now_or_never().is_none());
             begun.await.unwrap();
             let done = Arc::new(AtomicU64::new(0));
             let write = || {
@@ -383,7 +387,7 @@ mod tests {
             let mut queued = Vec::new();
             let full = loop {
                 let mut write = write();
-                match futures_util::FutureExt::now_or_never(write.as_mut()) {
+                match write.as_mut().now_or_never() {
                     Some(refused) => break refused,
                     None => queued.push(write),
                 }
@@ -424,7 +428,7 @@ mod tests {
             let item = ItemId::new(1).unwrap();
             let (release, begun, hold) = obstacle();
             let mut obstacle = Box::pin(repository.write(|_| hold()));
-            assert!(futures_util::FutureExt::now_or_never(obstacle.as_mut()).is_none());
+            assert!(obstacle.as_mut().now_or_never().is_none());
             begun.await.unwrap();
             let (user, session) = registration(2);
             let (same_name, other_session) = registration(2);
@@ -448,7 +452,7 @@ mod tests {
                 ),
             );
             let mut together = Box::pin(together);
-            assert!(futures_util::FutureExt::now_or_never(together.as_mut()).is_none());
+            assert!(together.as_mut().now_or_never().is_none());
             drop(release);
             obstacle.await.unwrap();
             let ((first, log_out, after), (register, conflict, last, orphan)) = together.await;
@@ -460,6 +464,39 @@ mod tests {
             let (user, session) = registration(2);
             repository.register_user(user, session, now).await.unwrap();
         });
+    }
+
+    /// Work that the writer cannot even begin.
+    struct Poison;
+
+    impl Work for Poison {
+        fn claim(&self) -> bool {
+            panic!("on purpose")
+        }
+
+        fn run(&mut self, _: &Transaction<'_>, _: bool) -> Ran {
+            Ran::Refused
+        }
+
+        fn answer(self: Box<Self>, _: Result<(), RepositoryError>) {}
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_ends_by_itself_is_told_of_and_one_that_is_closed_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = open_in(folder.path());
+        repository.close().await.unwrap();
+        assert!(repository.wait_for_failure().now_or_never().is_none());
+        drop(repository);
+
+        let repository = open_in(folder.path());
+        repository.write(|_| Ok(())).await.unwrap();
+        assert!(repository.wait_for_failure().now_or_never().is_none());
+        repository.writer.send(Message::Work(Box::new(Poison))).unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(60), repository.wait_for_failure()).await.unwrap();
+        assert_eq!(told.to_string(), "the thread \"authtokens writer\" has ended by itself");
+        let refused = repository.write(|_| Ok(())).await;
+        assert!(matches!(refused, Err(RepositoryError::Unavailable(_))), "{refused:?}");
     }
 
     #[test]
