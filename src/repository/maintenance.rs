@@ -45,7 +45,7 @@ pub enum FigureValue {
 pub struct StoreCounts {
     /// Accounts.
     pub users: u64,
-    /// Sessions; one that ended by its age or its rest counts until it is forgotten.
+    /// Sessions; one that ended by its age or its idle timeout counts until it is forgotten.
     pub sessions: u64,
 }
 

@@ -8,7 +8,7 @@ use super::SqliteRepository;
 use super::events;
 use super::lists::list_items;
 use super::lookup::{begin_change, find_user, keep_a_superuser, live, require_session, target_of};
-use super::rows::{odd_account, read_credentials, read_session, read_user, require_own_key};
+use super::rows::{invalid_account, read_credentials, read_session, read_user, require_own_key};
 use super::session_cache::Change;
 use super::sessions::{id_of, insert_token, list_sessions};
 use super::sql;
@@ -52,10 +52,10 @@ impl Accounts for SqliteRepository {
         if let Some(kept) = self.watched_cache()?.find(caller) {
             return Ok(kept);
         }
-        let ticket = self.cache.ticket();
+        let version = self.cache.read_version();
         let found = self.find_caller(caller).await?;
         let text = render(found.user).map_err(RepositoryError::Backend)?;
-        self.cache.keep(ticket, caller.digest, found.session, found.created, Some(&text));
+        self.cache.keep(version, caller.digest, found.session, found.created, Some(&text));
         Ok((found.session, text))
     }
 
@@ -168,7 +168,7 @@ impl SqliteRepository {
         let find = move |connection: &Connection, statement| {
             let found = connection.prepare_cached(statement)?.query_row(live(&caller), |row| {
                 let (session, created) = read_session(row)?;
-                let user = read_user(row, 3).map_err(|error| odd_account(row, error))?;
+                let user = read_user(row, 3).map_err(|error| invalid_account(row, error))?;
                 Ok(FoundCaller { session, created, user })
             });
             found.optional()?.ok_or_else(|| RepositoryError::NoSession.into())

@@ -40,7 +40,7 @@ pub(super) fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
     }
     // What is deleted is overwritten, not only let go: an address does not outlive its account in the file.
     connection.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
-    // For a command that has the file to itself: a server's log is moved by `checkpoints.rs`, and is seldom as long.
+    // For a command that has the file to itself: a server's WAL is checkpointed by `checkpoint.rs`, and is seldom as long.
     connection.pragma_update(None, "wal_autocheckpoint", 32_000)?;
     // What a piece of work may still have to undo is kept in memory: it is a few pages.
     connection.pragma_update(None, "temp_store", "MEMORY")?;

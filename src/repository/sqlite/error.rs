@@ -60,7 +60,7 @@ pub enum OpenError {
         /// The database file.
         path: PathBuf,
     },
-    /// The file has a second name, and through it a second log.
+    /// The file has a second name, and through it a second WAL.
     #[error("{path} has another name (a hard link): a database must have one")]
     HardLink {
         /// The file.
@@ -87,7 +87,7 @@ pub enum OpenError {
         /// The name.
         path: PathBuf,
     },
-    /// SQLite keeps an index of the log beside the file, also to read it.
+    /// SQLite keeps an index of the WAL beside the file, also to read it.
     #[error("cannot use {path}: there is no room for its index beside it")]
     NoRoom {
         /// The file.
@@ -185,7 +185,7 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 /// The one reading of SQLite's errors.
 pub(super) fn map_error(error: rusqlite::Error, damaged: &AtomicBool) -> RepositoryError {
     let code = error.sqlite_error_code();
-    let is_odd_value =
+    let is_invalid_value =
         matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..));
     let cause: Cause = match error {
         // What is wrong with it, without SQLite's number of its column.
@@ -208,7 +208,7 @@ pub(super) fn map_error(error: rusqlite::Error, damaged: &AtomicBool) -> Reposit
             damaged.store(true, Ordering::Relaxed);
             RepositoryError::Inconsistent(cause)
         }
-        None if is_odd_value => RepositoryError::Inconsistent(cause),
+        None if is_invalid_value => RepositoryError::Inconsistent(cause),
         _ => RepositoryError::Backend(cause),
     }
 }
@@ -224,12 +224,12 @@ pub(super) fn schema_error(path: &Path, source: SchemaError) -> OpenError {
     }
 }
 
-/// Whether a killed process left a change half done, which only a writer can undo.
+/// Whether there is a hot journal: a killed process left a change half done, which only a writer can undo.
 pub(super) fn has_hot_journal(error: &rusqlite::Error) -> bool {
     extended_code(error) == Some(ffi::SQLITE_READONLY_ROLLBACK)
 }
 
-/// Whether the disk has no room for the index that SQLite keeps beside a file with a log.
+/// Whether the disk has no room for the index that SQLite keeps beside a file with a WAL.
 pub(super) fn is_without_index(error: &rusqlite::Error) -> bool {
     extended_code(error).is_some_and(|code| {
         [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMOPEN, ffi::SQLITE_IOERR_SHMMAP].contains(&code)

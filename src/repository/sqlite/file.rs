@@ -238,8 +238,8 @@ fn head_of(path: &Path) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Whether a database says of itself that it has a log. See [`head_of`] for when it may be asked.
-pub(super) fn has_log(path: &Path) -> io::Result<bool> {
+/// Whether a database says of itself that it is in WAL mode. See [`head_of`] for when it may be asked.
+pub(super) fn is_in_wal_mode(path: &Path) -> io::Result<bool> {
     const READ_VERSION: usize = 19;
     Ok(head_of(path)?.get(READ_VERSION) == Some(&2))
 }
@@ -262,7 +262,7 @@ pub(super) fn refuse_foreign_head(path: &Path) -> Result<(), OpenError> {
         return Err(OpenError::NotADatabase { path: path.to_owned() });
     }
     let number = |field| head.get::<Range<usize>>(field)?.try_into().ok().map(i32::from_be_bytes);
-    // A database without a schema may be one of ours whose making is still in its log.
+    // A database without a schema may be one of ours whose making is still in its WAL.
     let is_new = number(APPLICATION_ID) == Some(0) && number(SCHEMA_COOKIE) == Some(0);
     let source = match number(USER_VERSION) {
         _ if is_new => return Ok(()),
@@ -286,7 +286,7 @@ pub(super) fn refuse_emptied(own_name: &Path, path: &Path) -> Result<(), OpenErr
     Ok(())
 }
 
-/// Undoes what [`super::error::has_hot_journal`] tells of, in a database that is ours. SQLite does it with the first read of a
+/// Rolls back the hot journal that [`super::error::has_hot_journal`] tells of, in a database that is ours. SQLite does it with the first read of a
 /// connection that may write. `path` is what the sentences speak of. See [`head_of`] for when it may be asked.
 pub(super) fn roll_back_hot_journal(own_name: &Path, path: &Path, busy_timeout: Duration) -> Result<(), OpenError> {
     refuse_foreign_head(path)?;
@@ -339,7 +339,7 @@ pub(super) fn is_on_read_only_disk(path: &Path) -> bool {
 }
 
 /// Opens, to read it, a file that nobody writes and beside which SQLite can keep no index, as on a read-only file system,
-/// or is not to; `None` where a log beside the file has to be read, too.
+/// or is not to; `None` where a WAL or a journal beside the file has to be read, too.
 pub(super) fn open_without_index(own_name: &Path) -> Option<rusqlite::Result<Connection>> {
     let has_content = |suffix| fs::metadata(with_suffix(own_name, suffix)).is_ok_and(|found| found.len() > 0);
     if has_content("-wal") || has_content("-journal") {
@@ -415,7 +415,7 @@ fn is_missing(folder: &Path) -> bool {
     }
 }
 
-/// Makes the file where it is missing. SQLite gives its log and its index the mode and the owner of the file.
+/// Makes the file where it is missing. SQLite gives its WAL and its WAL index the mode and the owner of the file.
 pub(super) fn make_file(own_name: &Path, path: &Path) -> Result<(), OpenError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(own_name) {
         Ok(made) => {

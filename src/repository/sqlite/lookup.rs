@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::error::Failure;
-use super::rows::{odd_account, read_session, read_truth, read_user};
+use super::rows::{invalid_account, read_session, read_truth, read_user};
 use super::session_cache::Change;
 use super::sql;
 use super::transaction::Transaction;
@@ -43,7 +43,7 @@ pub(super) fn require_session(connection: &Connection, caller: &Caller) -> Resul
 pub(super) fn find_user(connection: &Connection, user_id: UserId) -> rusqlite::Result<User> {
     connection
         .prepare_cached(sql::FIND_USER)?
-        .query_row([user_id.0], |row| read_user(row, 0).map_err(|error| odd_account(row, error)))
+        .query_row([user_id.0], |row| read_user(row, 0).map_err(|error| invalid_account(row, error)))
 }
 
 /// Whoever asks, where they have any right over others.

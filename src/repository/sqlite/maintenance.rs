@@ -204,7 +204,7 @@ impl Maintenance for SqliteRepository {
     }
 
     async fn close(&self) -> Result<(), RepositoryError> {
-        // To move the log into a damaged file could make it worse.
+        // To checkpoint the WAL into a damaged file could make it worse.
         self.refuse_when_damaged()?;
         self.writer.close().await
     }

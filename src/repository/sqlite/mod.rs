@@ -1,7 +1,7 @@
 //! The store in one SQLite file: a pool of readers, the one writer, and all of the SQL.
 //!
 //! The file is in WAL mode, so readers never wait for the writer, nor it for them. `synchronous = FULL` makes a COMMIT
-//! survive a power cut. The file, its log and its index are readable by their owner only, and a lock file beside them
+//! survive a power cut. The file, its WAL and its WAL index are readable by their owner only, and a lock file beside them
 //! keeps a second server away.
 //!
 //! Here is how a piece of work gets to the file. What the work is stands in one file a trait.
@@ -75,7 +75,7 @@ pub struct SqliteSettings {
     pub cache: usize,
 }
 
-/// The store. Dropping it without [`Maintenance::close`] loses nothing; the log is then read at the next start.
+/// The store. Dropping it without [`Maintenance::close`] loses nothing; the WAL is then read at the next start.
 pub struct SqliteRepository {
     /// For reads on blocking threads.
     readers: Readers,
@@ -95,13 +95,13 @@ pub struct SqliteRepository {
     proving: Arc<AtomicBool>,
     cache: Arc<SessionCache>,
     damaged: Arc<AtomicBool>,
-    /// The file's name without links: SQLite keeps its log beside that.
+    /// The file's name without links: SQLite keeps its WAL beside that.
     file: PathBuf,
     upgraded_from: Option<i32>,
     /// The server's, held for as long as the store is open.
     _lock: Option<Lock>,
     /// Keeps a restore away, held as long.
-    _presence: SharedLock,
+    _shared_lock: SharedLock,
 }
 
 impl SqliteRepository {

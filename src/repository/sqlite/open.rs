@@ -139,7 +139,7 @@ impl SqliteRepository {
         }
         make_private(file)?;
         let mut writer = open_writer(settings, file)?;
-        // Not before: whoever closes a file last takes its log and its index away, and the next one makes them again.
+        // Not before: whoever closes a file last takes its WAL and its WAL index away, and the next one makes them again.
         drop(reader);
         let version = schema::create_or_upgrade(&mut writer).map_err(|error| schema_error(path, error))?;
         let upgraded_from = (1..schema::VERSION).contains(&version).then_some(version);
@@ -207,7 +207,7 @@ impl SqliteRepository {
             file,
             upgraded_from: None,
             _lock: lock,
-            _presence: shared_lock,
+            _shared_lock: shared_lock,
         })
     }
 

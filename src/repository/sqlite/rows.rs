@@ -352,7 +352,7 @@ fn find_wrong_sequences(connection: &Connection, tables: &[&str]) -> rusqlite::R
 }
 
 /// The error of an account's row, with its name.
-pub(super) fn odd_account(row: &Row<'_>, error: rusqlite::Error) -> rusqlite::Error {
+pub(super) fn invalid_account(row: &Row<'_>, error: rusqlite::Error) -> rusqlite::Error {
     match name_of(row) {
         Ok(name) => invalid_column(0, InvalidRow(told(row, &format!("the account {name}"), error))),
         Err(_) => error,

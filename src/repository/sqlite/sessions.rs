@@ -54,10 +54,10 @@ impl Sessions for SqliteRepository {
             return Ok(Some(session));
         }
         let caller = *caller;
-        let ticket = self.cache.ticket();
+        let version = self.cache.read_version();
         let found = self.read_here(move |connection| Ok(find_session(connection, &caller)?)).await?;
         if let Some((session, created)) = found {
-            self.cache.keep(ticket, caller.digest, session, created, None);
+            self.cache.keep(version, caller.digest, session, created, None);
         }
         Ok(found.map(|(session, _)| session))
     }

@@ -17,13 +17,13 @@ pub(super) enum Role {
     Server {
         /// Is told of every change.
         cache: Arc<SessionCache>,
-        /// Moves the log into the file.
+        /// Checkpoints the WAL.
         checkpoints: Checkpoints,
         /// Tells whether the files are still there.
         guard: Arc<FileGuard>,
     },
     /// A command beside it, which waits for its turn that long, and then until a server has noticed what it did. It leaves
-    /// the log to the server.
+    /// the WAL to the server.
     Command {
         /// How long.
         patience: Duration,
@@ -55,10 +55,10 @@ impl Role {
         }
     }
 
-    /// How long the writer may rest without looking after anything.
-    pub(super) fn rest(&self) -> Duration {
+    /// How long the writer may wait without looking after anything.
+    pub(super) fn idle_for(&self) -> Duration {
         match self {
-            Self::Server { checkpoints, .. } => checkpoints.rest(),
+            Self::Server { checkpoints, .. } => checkpoints.idle_for(),
             // Nothing at all.
             Self::Command { .. } => Duration::MAX,
         }

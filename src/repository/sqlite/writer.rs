@@ -147,7 +147,7 @@ impl Writer {
         self.queue.try_send(Message::Watch).is_ok()
     }
 
-    /// Finishes the work that is queued, moves the log into the file and closes the connection.
+    /// Finishes the work that is queued, checkpoints the WAL and closes the connection.
     pub(super) async fn close(&self) -> Result<(), RepositoryError> {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Close(reply))?;
@@ -184,7 +184,7 @@ fn serve(
     let mut watching = false;
     while closing.is_none() {
         let watcher = Watcher { role: &role, connection: &connection, last_version: &last_version };
-        let first = match messages.recv_timeout(if watching { LOOK_EVERY } else { role.rest() }) {
+        let first = match messages.recv_timeout(if watching { LOOK_EVERY } else { role.idle_for() }) {
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => Some(Message::Watch),
             Err(RecvTimeoutError::Disconnected) => break,
@@ -212,14 +212,14 @@ fn serve(
             }
         }
         if let Role::Server { checkpoints, .. } = &role
-            && let Err(error) = checkpoints.rested(&connection)
+            && let Err(error) = checkpoints.truncate_copied(&connection)
         {
             log::warn!("the WAL cannot be truncated: {}", Chain(&error));
         }
     }
     Watcher { role: &role, connection: &connection, last_version: &last_version }.inspect();
     let may_be_saved = role.may_be_saved();
-    // Only the server moves the log into the file when it ends; a command leaves that to it.
+    // Only the server checkpoints the WAL when it ends; a command leaves that to it.
     let moved = match role {
         Role::Server { checkpoints, .. } => checkpoints.finish(&connection),
         Role::Command { .. } => Ok(()),
@@ -268,7 +268,7 @@ fn commit_together(
     match watcher.role.cache() {
         // Whether or not it was committed: to read once more than needed does no harm.
         Some(cache) => cache.change(&open.changed.into_inner()),
-        // A command's change is felt by the server before the command says that it is done.
+        // A command's change is noticed by the server before the command says that it is done.
         None => thread::sleep(MAX_STALENESS),
     }
     for work in batch {

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::error::{read_error, sqlite_error};
-use super::source::{Kind, database_at, is_log_elsewhere, open_reader};
+use super::source::{Kind, database_at, is_wal_elsewhere, open_reader};
 use crate::repository::sqlite::error::{OpenError, schema_error};
 use crate::repository::sqlite::file::{self, RESTORE_LOCK, SharedLock, with_suffix};
 use crate::repository::sqlite::rows::find_invalid_rows;
@@ -32,15 +32,15 @@ pub fn check(
     stop: &Stop,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<CheckReport, BackupError> {
-    let (reader, _presence) = open_to_check(path)?;
+    let (reader, _shared_lock) = open_to_check(path)?;
     inspect(&reader, path, rules, stop, progress)
 }
 
 fn open_to_check(path: &Path) -> Result<(Connection, Option<SharedLock>), BackupError> {
     let found = database_at(path)?;
     let file = fs::canonicalize(path).map_err(|error| read_error(path, error))?;
-    // A backup has no log of its own, and may have as many names as it likes.
-    if is_log_elsewhere(&found, &file)? && file::has_log(&file).map_err(|error| read_error(path, error))? {
+    // A backup has no WAL of its own, and may have as many names as it likes.
+    if is_wal_elsewhere(&found, &file)? && file::is_in_wal_mode(&file).map_err(|error| read_error(path, error))? {
         return Err(OpenError::HardLink { path: path.to_owned() }.into());
     }
     // Only a database has locks beside it, and one that only commands have opened has but one.

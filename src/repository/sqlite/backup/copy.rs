@@ -13,16 +13,16 @@ use rusqlite::{Connection, OpenFlags};
 use super::check::{inspect, require_ours};
 use super::error::{copy_error, read_error, sqlite_error, write_error};
 use super::partial::{Partial, is_same};
-use super::source::{Kind, LOGS, database_at, is_log_elsewhere, open_found, set};
+use super::source::{JOURNALS, Kind, database_at, is_wal_elsewhere, open_found, set};
 use crate::repository::sqlite::error::OpenError;
 use crate::repository::sqlite::file::{self, Owner, RESTORE_LOCK, SharedLock, folder_of, with_suffix};
 use crate::repository::{BackupError, BackupReport, CheckReport, Existing, Progress, Rules, Stop};
 
-/// How many pages are copied between two rests: 256 KiB, well under a millisecond's work.
+/// How many pages are copied between two pauses: 256 KiB, well under a millisecond's work.
 const PAGES_A_STEP: i32 = 64;
 
-/// How long a rest is at least. It is as long as the step before it, so that a copy takes half of one core at most.
-const SHORTEST_REST: Duration = Duration::from_millis(1);
+/// How long a pause is at least. It is as long as the step before it, so that a copy takes half of one core at most.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// How many steps go to the disk together. Left to the end, the whole copy would stand in the way of a commit at once.
 const STEPS_A_FLUSH: u32 = 32;
@@ -42,7 +42,7 @@ pub fn back_up(
     let found = database_at(source)?;
     refuse_target(source, target, existing)?;
     let file = fs::canonicalize(source).map_err(|error| read_error(source, error))?;
-    if is_log_elsewhere(&found, &file)? {
+    if is_wal_elsewhere(&found, &file)? {
         return Err(OpenError::HardLink { path: source.to_owned() }.into());
     }
     let shared_lock = SharedLock::begin(&file, source)?;
@@ -73,10 +73,10 @@ fn refuse_target(source: &Path, target: &Path, existing: Existing) -> Result<(),
     if is_beside || of_target.is_ok_and(|target| is_same(&of_source, &target)) {
         return Err(BackupError::SameFile { path: target.to_owned() });
     }
-    for suffix in LOGS {
-        let log = with_suffix(target, suffix);
-        if fs::symlink_metadata(&log).is_ok() {
-            return Err(BackupError::InTheWay { path: log });
+    for suffix in JOURNALS {
+        let path = with_suffix(target, suffix);
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(BackupError::InTheWay { path });
         }
     }
     match (fs::symlink_metadata(target), existing) {
@@ -100,7 +100,7 @@ pub(super) fn copy_checked(
     stop: &Stop,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<CheckReport, BackupError> {
-    /// Where a file says whether it has a log to be written and to be read, and how it says that it has none.
+    /// Where a file says whether it has a WAL to be written and to be read, and how it says that it has none.
     const FORMAT: (u64, [u8; 2]) = (18, [1, 1]);
     let to = &partial.target;
     // From its first read on, the transaction sees one state of the database, whoever writes meanwhile. SQLite copies
@@ -109,10 +109,10 @@ pub(super) fn copy_checked(
     source.execute_batch("BEGIN").map_err(|error| sqlite_error(from, error))?;
     require_ours(&source, from)?;
     copy_pages(&source, from, partial, stop, progress)?;
-    // Until here the log could not begin again at its start.
+    // Until here the WAL could not begin again at its start.
     drop(source);
 
-    // The copy says of itself that it has a log, as the original does; a backup is one file. SQLite would change that
+    // The copy says of itself that it has a WAL, as the original does; a backup is one file. SQLite would change that
     // through a journal beside it, by a name that somebody else may have taken.
     partial.file.write_all_at(&FORMAT.1, FORMAT.0).map_err(|source| write_error(to, source))?;
     partial.flush()?;
@@ -146,7 +146,7 @@ fn copy_pages(
             StepResult::More if step % STEPS_A_FLUSH == 0 => partial.flush()?,
             _ => {}
         }
-        thread::sleep(started.elapsed().max(SHORTEST_REST));
+        thread::sleep(started.elapsed().max(SHORTEST_PAUSE));
     }
     drop(backup);
     copy.close().map_err(|(_, error)| copy_error(error))

@@ -17,7 +17,7 @@ use super::check::inspect;
 use super::copy::copy_checked;
 use super::error::{read_error, sqlite_error, write_error};
 use super::partial::{Partial, flush_folder, is_same};
-use super::source::{Kind, LOGS, open, open_found, open_reader, set};
+use super::source::{JOURNALS, Kind, open, open_found, open_reader, set};
 use crate::repository::sqlite::error::{OpenError, schema_error};
 use crate::repository::sqlite::file::{self, Owner, folder_of, lock_beside, make_folder, own_name, with_suffix};
 use crate::repository::sqlite::schema::{self, SchemaError};
@@ -40,18 +40,18 @@ pub fn restore(
     // next one begins:
     //
     // 1. The backup is copied to a name of its own and checked. Nothing else has changed.
-    // 2. The old database takes in its log, and has none from then on. This is a change of SQLite's own and is undone
+    // 2. The old database checkpoints its WAL, and has none from then on. This is a change of SQLite's own and is undone
     //    or completed by whoever opens the file next. The old database is in its place and whole.
     // 3. The old database is copied to the name under which it is kept. It is still in its place. It is neither renamed
     //    nor linked: without a file in its place the next start would make an empty one, and a file with two names
     //    would be refused.
-    // 4. What is left of its logs goes. There is something left only where step 2 met damage, and step 3 has kept it. A
-    //    log goes before the new file comes, and never the other way round: SQLite would take the log of the old file
+    // 4. What is left of its WAL or journal goes. There is something left only where step 2 met damage, and step 3 has kept it. A
+    //    WAL goes before the new file comes, and never the other way round: SQLite would take the WAL of the old file
     //    for that of the new one.
     // 5. The copy of step 1 takes the database's name in one step.
     //
     // Nobody else opens the database meanwhile, and nobody has it open who did so before: not the server, and no
-    // command, whose changes would go to the old file or, worse, to a log that is then read as the new file's.
+    // command, whose changes would go to the old file or, worse, to a WAL that is then read as the new file's.
     let started = Instant::now();
     if !fs::metadata(backup).map_err(|error| read_error(backup, error))?.is_file() {
         return Err(OpenError::NotADatabase { path: backup.to_owned() }.into());
@@ -89,18 +89,18 @@ pub fn restore(
     let partial = Partial::create_for(owner, &own_name)?;
     let check = copy_checked(reader, backup, &partial, Some(rules), stop, progress)?;
     if let Some(old) = &old {
-        take_in_log(&own_name, old)?;
+        take_in_wal(&own_name, old)?;
     }
     keep(&own_name, &kept, owner, old.is_some())?;
-    for suffix in LOGS.into_iter().chain(["-shm"]) {
+    for suffix in JOURNALS.into_iter().chain(["-shm"]) {
         remove(&with_suffix(&own_name, suffix))?;
     }
     flush_folder(&own_name)?;
     partial.place().inspect_err(|_| {
-        // A second copy of what is still in its place is of no use, unless a log was kept with it that is gone.
+        // A second copy of what is still in its place is of no use, unless a WAL was kept with it that is gone.
         let is_unchanged =
             old.as_ref().is_some_and(|old| fs::symlink_metadata(&own_name).is_ok_and(|found| is_same(old, &found)));
-        if is_unchanged && LOGS.iter().all(|suffix| fs::symlink_metadata(with_suffix(&kept, suffix)).is_err()) {
+        if is_unchanged && JOURNALS.iter().all(|suffix| fs::symlink_metadata(with_suffix(&kept, suffix)).is_err()) {
             let _ = fs::remove_file(&kept);
         }
     })?;
@@ -114,8 +114,8 @@ fn free_name(name: &Path) -> PathBuf {
     names.find(|name| fs::symlink_metadata(name).is_err()).unwrap_or_else(|| name.to_owned())
 }
 
-/// Makes an old database one file, without a log. It may be damaged, and is then left as it is.
-fn take_in_log(database: &Path, old: &Metadata) -> Result<(), BackupError> {
+/// Makes an old database one file: its WAL is checkpointed and deleted. It may be damaged, and is then left as it is.
+fn take_in_wal(database: &Path, old: &Metadata) -> Result<(), BackupError> {
     if !file::is_own(old) && file::exists(&with_suffix(database, "-journal"))? {
         return Ok(());
     }
@@ -142,10 +142,10 @@ fn take_in_log(database: &Path, old: &Metadata) -> Result<(), BackupError> {
     }
 }
 
-/// Copies the old database, and a log that it could not take in, to the names under which they are kept. The database
-/// comes last: where it is, the rest is. A log may be there without a database.
+/// Copies the old database, and a WAL or journal that it could not take in, to the names under which they are kept. The database
+/// comes last: where it is, the others are. A WAL may be there without a database.
 fn keep(database: &Path, kept: &Path, owner: Owner, is_there: bool) -> Result<(), BackupError> {
-    for suffix in LOGS.into_iter().chain([""]) {
+    for suffix in JOURNALS.into_iter().chain([""]) {
         let from = with_suffix(database, suffix);
         let mut old = match file::open_unlinked(OpenOptions::new().read(true), &from) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !(suffix.is_empty() && is_there) => continue,

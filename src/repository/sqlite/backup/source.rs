@@ -18,7 +18,7 @@ use crate::repository::sqlite::file::{self, with_suffix};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What SQLite may keep beside a database and would read as a part of it.
-pub(super) const LOGS: [&str; 2] = ["-wal", "-journal"];
+pub(super) const JOURNALS: [&str; 2] = ["-wal", "-journal"];
 
 /// What a file is that is read.
 #[derive(Clone, Copy)]
@@ -39,9 +39,9 @@ pub(super) fn database_at(path: &Path) -> Result<Metadata, BackupError> {
     })
 }
 
-/// Whether the file has another name, beside which its log may be. A server that has it keeps the log beside the name
+/// Whether the file has another name, beside which its WAL may be. A server that has it keeps the WAL beside the name
 /// that it knows.
-pub(super) fn is_log_elsewhere(found: &Metadata, file: &Path) -> Result<bool, OpenError> {
+pub(super) fn is_wal_elsewhere(found: &Metadata, file: &Path) -> Result<bool, OpenError> {
     Ok(found.is_file() && found.nlink() > 1 && !file::exists(&with_suffix(file, "-wal"))?)
 }
 
@@ -73,13 +73,13 @@ pub(super) fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupE
         reader.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(reader)
     };
-    // SQLite would make a log and an index for a file that says that it has a log, also to read it, and leave them: a
+    // SQLite would make a WAL and an index of it for a file that says that it has a WAL, also to read it, and leave them: a
     // copy of the database's file alone would look like a database in use from then on. Whoever has such a file open
-    // has a log beside it.
-    let has_lost_its_log =
-        || Ok::<_, io::Error>(!with_suffix(&own_name, "-wal").try_exists()? && file::has_log(&own_name)?);
+    // has a WAL beside it.
+    let has_lost_its_wal =
+        || Ok::<_, io::Error>(!with_suffix(&own_name, "-wal").try_exists()? && file::is_in_wal_mode(&own_name)?);
     if matches!(kind, Kind::Backup)
-        && has_lost_its_log().map_err(|error| read_error(path, error))?
+        && has_lost_its_wal().map_err(|error| read_error(path, error))?
         && let Some(opened) = file::open_without_index(&own_name)
     {
         return opened.map_err(|error| sqlite_error(path, error));
