@@ -37,7 +37,7 @@ pub async fn back_up(context: &mut Context, file: PathBuf, existing: Existing) -
 /// [`CommandError::Backup`], or another.
 pub async fn restore(context: &mut Context, file: PathBuf, yes: bool) -> Result<(), CommandError> {
     let (database, rules) = (context.config.database.path.clone(), rules(context));
-    let question = format!("Put {} in the place of {}?", file.display(), database.display());
+    let question = format!("Replace {1} by {0}?", file.display(), database.display());
     prompt::confirm(&question, yes)?;
     let target = database.clone();
     let report = long(move |stop, progress| backup::restore(&file, &target, &rules, stop, progress)).await?;
@@ -48,7 +48,7 @@ pub async fn restore(context: &mut Context, file: PathBuf, yes: bool) -> Result<
             || "There was no database before.\n".to_owned(),
             |kept| pairs(&[("the database that was there is kept as", text(kept))]),
         );
-        format!("The backup is in its place.\n{kept}{}", describe(&database, &report.check))
+        format!("The backup is restored.\n{kept}{}", describe(&database, &report.check))
     })
 }
 
@@ -76,7 +76,7 @@ fn rules(context: &Context) -> Rules {
 pub async fn prune(context: &mut Context) -> Result<(), CommandError> {
     let now = context.clock.now();
     let repository = context.open(false)?;
-    let bar = ProgressBar::new_spinner().with_message("forgetting what is old");
+    let bar = ProgressBar::new_spinner().with_message("pruning");
     bar.enable_steady_tick(TURN);
     let work = async {
         let sessions = prune_sessions(&repository, context.config.tokens.cutoffs_at(now)).await?;
@@ -87,7 +87,7 @@ pub async fn prune(context: &mut Context) -> Result<(), CommandError> {
     repository.close().await.ok();
     let (sessions, events) = outcome?;
     context.tell(&json!({"sessions": sessions, "events": events}), || {
-        format!("Forgot {sessions} tokens that had ended and {events} old events.\n")
+        format!("Deleted {sessions} tokens that had ended and {events} old events.\n")
     })
 }
 

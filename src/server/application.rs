@@ -176,7 +176,7 @@ impl Application {
         });
         let metrics = metrics.transpose().map_err(ServeError::Threads)?;
         let (version, cache) = (env!("CARGO_PKG_VERSION"), config.database.cache);
-        log::info!("started: version {version}, listening on {address}, keeping up to {cache} of sessions at hand");
+        log::info!("started: version {version}, listening on {address}, session cache of up to {cache}");
         if let Some((address, _)) = &metrics {
             log::info!("metrics at http://{address}/metrics");
         }
@@ -263,8 +263,8 @@ impl Application {
         match tokio::time::timeout(left.max(CLOSE_WITHIN), closing).await {
             Ok(Ok(())) => log::info!("stopped"),
             // What was acknowledged is in the log beside the file, and the next start reads it.
-            Ok(Err(error)) => log::warn!("stopped, and the log is not moved into the file: {}", Chain(&error)),
-            Err(_) => log::warn!("stopped, and the log is not moved into the file: something holds the file"),
+            Ok(Err(error)) => log::warn!("stopped, but the WAL was not checkpointed: {}", Chain(&error)),
+            Err(_) => log::warn!("stopped, but the WAL was not checkpointed: something holds the file"),
         }
         Ok(())
     }

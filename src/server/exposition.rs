@@ -104,7 +104,7 @@ impl Exposition {
         page.gauge("authtokens_store_bytes", "Size of the database file, in bytes.", None, store.size)?;
         page.gauge(
             "authtokens_store_wal_bytes",
-            "Size of the write-ahead log beside the database file, in bytes.",
+            "Size of the WAL (write-ahead log) beside the database file, in bytes.",
             None,
             store.log_size,
         )?;
@@ -127,7 +127,7 @@ impl Exposition {
         page.gauge("authtokens_users", "Accounts.", None, counts.map(|counts| counts.users))?;
         page.gauge(
             "authtokens_tokens",
-            "Tokens that are live, or ended by their age or rest within the last hour.",
+            "Tokens that are live, or ended by their lifetime or idle timeout within the last hour.",
             None,
             counts.map(|counts| counts.sessions),
         )?;

@@ -109,7 +109,7 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// No file can be renamed to it.
-    #[error("{path} is a mount point, which no file can take the place of: mount its folder instead")]
+    #[error("{path} is a mount point, which no file can replace: mount its folder instead")]
     MountPoint {
         /// The name.
         path: PathBuf,
@@ -154,7 +154,7 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// Whoever wrote it was killed in the middle of a change, and reading alone cannot undo that.
-    #[error("{path} was left in the middle of a change that {path}-journal undoes: open it once with what wrote it")]
+    #[error("{path} has a hot journal ({path}-journal), of an interrupted change: open it once with what wrote it")]
     HotJournal {
         /// The file.
         path: PathBuf,

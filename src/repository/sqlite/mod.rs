@@ -155,7 +155,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// Whoever wrote it was killed in the middle of a change, and that is undone only by the user whose file it is.
-    #[error("{path} was left in the middle of a change: run this as the user who has it, or start the server once")]
+    #[error("{path} has a hot journal, of an interrupted change: run this as its owner, or start the server once")]
     HotJournal {
         /// The file.
         path: PathBuf,
