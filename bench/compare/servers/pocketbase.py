@@ -16,7 +16,7 @@ import urllib.request
 
 from . import Server
 from ..load import Lines, Request
-from ..places import PASSWORD, VENV
+from ..paths import PASSWORD, VENV
 from ..process import Process, free_port
 
 PROGRAM = VENV / "bin" / "pocketbase"
