@@ -1,7 +1,7 @@
 //! Users, and the types that a bad value cannot enter.
 //!
-//! A [`Username`] or a [`Profile`] is checked once, where it comes in; nothing behind that door checks again. The rules
-//! themselves are the API's: see each type.
+//! A [`Username`] or a [`Profile`] is validated once, where it comes in, and nowhere else. The rules themselves are the
+//! API's: see each type.
 
 use email_address::{EmailAddress, Options};
 
@@ -9,9 +9,9 @@ use crate::domain::field::InvalidField;
 use crate::domain::item::ItemId;
 use crate::system::clock::Timestamp;
 
-/// The lowest cost that bcrypt knows, and the highest that is used: a login takes some seconds at 16, and a day at bcrypt's
-/// own highest, 31, which a hash that somebody else has put into the file could ask for.
-pub const COSTS: std::ops::RangeInclusive<u32> = 4..=16;
+/// From bcrypt's lowest cost to the highest that is used. A login takes some seconds at 16. At bcrypt's own highest, 31,
+/// which a hash that somebody else has put into the file could ask for, it takes a day.
+pub(crate) const COSTS: std::ops::RangeInclusive<u32> = 4..=16;
 
 /// A name to log in with: 1 to 30 characters of `A-Z a-z 0-9 _ @ + . -`, kept as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ impl Username {
     }
 }
 
-/// One of the eight texts about a person that the account keeps.
+/// One of the eight texts about a person that an account has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the API's own name")]
 pub enum ProfileField {
@@ -107,7 +107,7 @@ impl ProfileField {
     }
 }
 
-/// What the account knows of a person. Every text defaults to `""`.
+/// What an account has about a person. Every text defaults to `""`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the API's own name")]
 pub struct Profile {
@@ -177,22 +177,22 @@ fn is_email(text: &str) -> bool {
     EmailAddress::parse_with_options(text, bare_address).is_ok()
 }
 
-/// The service's own number for an account. No client sees it.
+/// The service's own id of an account. No client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserId(pub i64);
 
-/// A stored password hash. Only the password module reads inside; it has no `Debug`, no `Display` and no `Serialize`.
+/// A stored password hash. Only `passwords` reads it; it has no `Debug`, no `Display` and no `Serialize`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
-    /// Takes a hash as the password module made it or the store kept it.
+    /// As `passwords` made it, or as it was stored.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
         Self(text)
     }
 
-    /// The text to store.
+    /// As it is stored.
     #[must_use]
     pub fn as_stored(&self) -> &str {
         &self.0
@@ -201,52 +201,42 @@ impl PasswordHash {
 
 /// An account to be registered.
 #[derive(Clone)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct NewUser {
-    /// Its name.
     pub username: Username,
-    /// The hash of its password.
     pub password_hash: PasswordHash,
-    /// What its owner told of themselves.
     pub profile: Profile,
 }
 
 /// What a login is checked against.
 #[derive(Clone)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Credentials {
-    /// Whose they are.
     pub user_id: UserId,
-    /// The account's name.
     pub username: Username,
-    /// The hash to verify against.
     pub password_hash: PasswordHash,
-    /// Whether the account may log in at all.
     pub is_active: bool,
 }
 
 /// An account as its owner sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct User {
-    /// The name, as it was typed at registration.
     pub username: Username,
-    /// What its owner told of themselves.
     pub profile: Profile,
-    /// Whether the account may be used.
     pub is_active: bool,
-    /// Whether its owner may do everything.
     pub is_superuser: bool,
-    /// Whether its owner may look after other accounts.
     pub is_staff: bool,
     /// The last login, or the registration.
     pub last_login: Timestamp,
-    /// The ids of the items that the user has, ascending.
+    /// Ascending, as is `wants`.
     pub cellar: Vec<ItemId>,
-    /// The ids of the items that the user wishes for, ascending.
     pub wants: Vec<ItemId>,
-    /// When the account was made; never changes.
+    /// Never changes.
     pub created: Timestamp,
     /// The last change to the profile or to a list.
     pub modified: Timestamp,
-    /// When its owner joined; never changes.
+    /// Never changes.
     pub date_joined: Timestamp,
 }
 
