@@ -59,8 +59,8 @@ CREATE INDEX tokens_by_user ON tokens (user_id, created);
 -- The superusers: the last active one cannot be removed.
 CREATE INDEX superusers ON users (id) WHERE is_superuser = 1;
 
--- The audit trail: what happened, to whom, when, by whom and from where. Rows are appended, and pruned when they are too
--- old; none is ever changed. They outlive their account, so only its id refers to it, which is never reused.
+-- The audit trail: what happened, to whom, when, by whom and from where. Rows are appended, and pruned when they are
+-- too old; none is ever changed. They outlive their account, so only its id refers to it, which is never reused.
 CREATE TABLE events (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
     at       INTEGER NOT NULL,

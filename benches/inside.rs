@@ -24,7 +24,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-/// How many users the file has.
+/// How many users there are in the file.
 const USERS: usize = 1_000;
 
 const POLICY: SessionPolicy =

@@ -1,8 +1,7 @@
-//! What the operator does at the server's own command line, beside serving.
+//! What every command but `serve` works with, and why one fails.
 //!
-//! A command works on the file itself, whether a server runs or not: the server reads the file anew for every request,
-//! and so feels a change at once. There is a file of commands a noun; [`output`] is what they print with, [`input`] what
-//! they ask with.
+//! A command works on the file itself, whether a server runs or not. A running server notices its changes before the
+//! command reports that it is done.
 
 use std::io::{self, Write as _};
 
@@ -38,16 +37,16 @@ pub enum CommandError {
     /// The database cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The backup was not made, put back or found good.
+    /// A backup, a restore or a check failed.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// The name belongs to nobody.
+    /// No account has the name.
     #[error("there is no account named {0}")]
     NoAccount(String),
-    /// The name belongs to somebody.
+    /// An account has the name.
     #[error("there is an account named {0} already")]
     Taken(String),
-    /// Nobody would be left to undo it.
+    /// The last active superuser cannot be demoted, deactivated or deleted.
     #[error("{0} is the last superuser who can log in")]
     LastSuperuser(String),
     /// The id belongs to no session of the account's.
@@ -59,10 +58,10 @@ pub enum CommandError {
     /// The two passwords that were typed differ.
     #[error("the two passwords differ")]
     PasswordsDiffer,
-    /// There is no password to be had from standard input or the terminal.
+    /// Standard input or the terminal gives no password.
     #[error("cannot read the password: {0}")]
     Input(#[source] io::Error),
-    /// It was given up with Ctrl-C.
+    /// It was interrupted with Ctrl-C.
     #[error("it was interrupted, and nothing was done")]
     Interrupted,
     /// The password could not be hashed.
@@ -71,10 +70,10 @@ pub enum CommandError {
     /// The store failed.
     #[error("{}", Chain(.0))]
     Repository(RepositoryError),
-    /// Nobody takes what is printed of what has been done.
+    /// The command was done, but its output cannot be written.
     #[error("it was done, but standard output cannot be written: {0}")]
     Untold(#[source] io::Error),
-    /// Nobody takes what is printed.
+    /// The output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     /// The system gives no threads.
@@ -86,20 +85,20 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// What the process exits with.
+    /// The exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            // Whoever has read enough has closed the pipe.
+            // The reader of the pipe has closed it.
             Self::Output(error) | Self::Untold(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Config(_) | Self::NeedsYes => 2,
-            // As a shell has it for what SIGINT ended.
+            // 128 + SIGINT, as shells have it.
             Self::Interrupted => 130,
             _ => 1,
         }
     }
 
-    /// What the store said of an account.
+    /// Of an error of the store about an account.
     pub(crate) fn of_account(username: &str, error: RepositoryError) -> Self {
         match error {
             RepositoryError::Conflict(UniqueField::Username) => Self::Taken(username.to_owned()),
@@ -138,7 +137,7 @@ impl Context {
         let repository = SqliteRepository::open_shared(&settings, make)?;
         if let Some((before, now)) = repository.upgraded() {
             let path = settings.path.display().to_string();
-            // Whether anyone reads it is not the command's concern.
+            // A warning that cannot be written does not fail the command.
             let _ = writeln!(
                 io::stderr(),
                 "authtokens: the schema of {} was brought up to date, from version {before} to {now}",
@@ -155,7 +154,7 @@ impl Context {
 
     /// Closes the database behind the work, whatever became of it.
     pub(crate) async fn close(&self, repository: &SqliteRepository) {
-        // What was acknowledged is in the log beside the file, and whoever opens it next reads it.
+        // What was acknowledged is in the WAL, which the next one to open the file reads.
         let _ = repository.close().await;
     }
 }

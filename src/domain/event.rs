@@ -1,8 +1,8 @@
 //! Security events: what happened to an account, when, by whom and from where.
 //!
 //! They are the audit trail: written in the same transaction as what they record, so that neither exists without the
-//! other, never changed, and pruned when they are too old. None holds a secret: a session is named by its id, and what somebody typed
-//! for a name is stored only where it is an account's.
+//! other, never changed, and pruned when they are too old. None holds a secret: a session is named by its id, and what
+//! somebody typed for a name is stored only where it is an account's.
 
 use std::net::IpAddr;
 

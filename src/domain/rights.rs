@@ -2,8 +2,8 @@
 //!
 //! Staff (`is_staff`) see every account and its events; they deactivate, reset and log out accounts that have no rights
 //! themselves. Superusers (`is_superuser`) do that to every account, and also give and take rights and delete. Nobody
-//! does any of it to themselves, so nobody raises their own rights; the last active superuser stays. The operator at the
-//! server's own command line is bound only by the last of these.
+//! does any of it to themselves, so nobody raises their own rights; the last active superuser stays. The operator at
+//! the server's own command line is bound only by the last of these.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

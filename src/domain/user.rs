@@ -9,8 +9,8 @@ use crate::domain::field::InvalidField;
 use crate::domain::item::ItemId;
 use crate::system::clock::Timestamp;
 
-/// From bcrypt's lowest cost to the highest that is used. A login takes some seconds at 16. At bcrypt's own highest, 31,
-/// which a hash that somebody else has put into the file could ask for, it takes a day.
+/// From bcrypt's lowest cost to the highest that is used. A login takes some seconds at 16. At bcrypt's own highest,
+/// 31, which a hash that somebody else has put into the file could ask for, it takes a day.
 pub(crate) const COSTS: std::ops::RangeInclusive<u32> = 4..=16;
 
 /// A name to log in with: 1 to 30 characters of `A-Z a-z 0-9 _ @ + . -`, kept as it was typed.
