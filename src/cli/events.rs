@@ -3,7 +3,7 @@
 use crate::cli::context::{CommandError, Context, print_pages};
 use crate::domain::event::{Event, EventQuery};
 use crate::domain::rights::Actor;
-use crate::http::api::events::EventResponse;
+use crate::http::views::event::EventResponse;
 use crate::repository::Repository as _;
 
 /// Lists at most `limit` events.

@@ -5,7 +5,7 @@ use crate::cli::user::no_account;
 use crate::domain::rights::Actor;
 use crate::domain::session::SessionId;
 use crate::domain::user::Username;
-use crate::http::api::sessions::SessionDetailsResponse;
+use crate::http::views::session::SessionDetailsResponse;
 use crate::repository::Repository as _;
 
 /// Lists an account's live sessions, newest first.

@@ -5,9 +5,10 @@ use std::path;
 use crate::cli::context::{CommandError, Context, print_pages};
 use crate::cli::output::{pairs, printable};
 use crate::cli::prompt;
+use crate::domain::profile::Profile;
 use crate::domain::rights::{AccountChange, Actor, Rights, UserQuery};
-use crate::domain::user::{NewUser, Profile, User, Username};
-use crate::http::views::UserResponse;
+use crate::domain::user::{NewUser, User, Username};
+use crate::http::views::user::UserResponse;
 use crate::repository::sqlite::{OpenError, SqliteRepository};
 use crate::repository::{Repository as _, RepositoryError};
 
