@@ -17,9 +17,9 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
+use crate::accounts::administer::Ended;
 use crate::cli::context::{CommandError, Context, run};
 use crate::cli::output::{Form, Output};
-use crate::cli::token::Ended;
 use crate::cli::user::Right;
 use crate::config::{Config, ConfigError, Settings};
 use crate::domain::event::{EventKind, EventQuery};
