@@ -12,23 +12,26 @@ use crate::http::error::ApiError;
 use crate::http::pages::docs;
 
 /// Makes the table. A path has methods, and each a handler; `get` answers HEAD too. What stands behind `calls` is described
-/// in the API's document, what stands behind `pages` is for browsers and is not.
+/// in the API's document, what stands behind `unlisted` is not, and what stands behind `pages` is for browsers.
 macro_rules! routes {
     (
         calls { $($call:literal { $($call_method:ident $call_room:ident::$call_handler:ident,)* })* }
+        unlisted { $($other:literal { $($other_method:ident $other_room:ident::$other_handler:ident,)* })* }
         pages { $($page:literal { $($page_method:ident $page_room:ident::$page_handler:ident,)* })* }
     ) => {
         /// Every path and the methods that it has: the value of its `Allow`.
-        pub const PATHS: [(&str, &str); [$($call,)* $($page,)*].len()] = [
+        pub const PATHS: [(&str, &str); [$($call,)* $($other,)* $($page,)*].len()] = [
             $(($call, allow!($($call_method)*)),)*
+            $(($other, allow!($($other_method)*)),)*
             $(($page, allow!($($page_method)*)),)*
         ];
 
         /// What is done for each of them.
         pub fn table(app: &mut ServiceConfig) {
             app
-                $(.service(with!(at($call) $(, $call_method $call_room::$call_handler)*)))*
-                $(.service(with!(at($page) $(, $page_method $page_room::$page_handler)*)))*
+                $(.service(with!(at($call, Scope::Api) $(, $call_method $call_room::$call_handler)*)))*
+                $(.service(with!(at($other, Scope::Api) $(, $other_method $other_room::$other_handler)*)))*
+                $(.service(with!(at($page, Scope::Page) $(, $page_method $page_room::$page_handler)*)))*
                 .default_service(web::to(nothing_here));
         }
 
@@ -86,22 +89,38 @@ routes! {
         "/api/users/{username}/tokens/{id}" { delete staff::end_session, }
         "/api/events" { get events::list, }
     }
-    pages {
+    unlisted {
         "/api/openapi.json" { get docs::document, }
+    }
+    pages {
         "/docs" { get docs::page, }
         "/docs/{file}" { get docs::file, }
     }
 }
 
-/// Which of [`PATHS`] a request met: its number there. The request carries it from then on.
+/// Which headers a response carries; the middleware adds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// For programs.
+    Api,
+    /// For browsers.
+    Page,
+}
+
+/// Which of [`PATHS`] a request met. The request carries it from then on.
 #[derive(Clone, Copy, Debug)]
-pub struct Matched(pub usize);
+pub struct Matched {
+    /// Its number there.
+    pub route: usize,
+    /// What it belongs to.
+    pub scope: Scope,
+}
 
 /// A path; a slash behind it is gone by now. A method that [`PATHS`] does not give it is told so.
-fn at(path: &str) -> Resource {
+fn at(path: &str, scope: Scope) -> Resource {
     let number = PATHS.iter().position(|(known, _)| *known == path).unwrap_or(PATHS.len());
     let allow = PATHS.get(number).map_or("", |(_, allow)| allow);
-    web::resource(path).app_data(Matched(number)).default_service(only(allow))
+    web::resource(path).app_data(Matched { route: number, scope }).default_service(only(allow))
 }
 
 /// What answers the methods that a path has no handler for.

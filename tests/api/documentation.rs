@@ -333,3 +333,22 @@ fn inflated(gzip: &[u8]) -> Vec<u8> {
     std::fs::write(&file, gzip).unwrap();
     std::process::Command::new("gzip").arg("-dc").arg(&file).output().unwrap().stdout
 }
+
+#[tokio::test]
+async fn a_page_for_browsers_runs_nothing_but_its_own_scripts_and_stands_in_no_frame() {
+    let app = TestApp::spawn();
+    let header = async |path: &str, name: &str| {
+        let response = app.client.get(app.url(path)).send().await.unwrap();
+        response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    };
+    for path in ["/docs", "/docs/page.js", "/docs/none.js"] {
+        let policy = header(path, "content-security-policy").await.unwrap();
+        for rule in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"] {
+            assert!(policy.split("; ").any(|given| given == rule), "{path}: {policy}");
+        }
+        assert_eq!(header(path, "referrer-policy").await.as_deref(), Some("no-referrer"), "{path}");
+    }
+    for path in ["/", "/api/openapi.json", "/api/user", "/nothing"] {
+        assert_eq!(header(path, "content-security-policy").await, None, "{path}");
+    }
+}
