@@ -11,11 +11,12 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use authtokens::domain::item::{ItemId, List};
+use authtokens::domain::profile::Profile;
 use authtokens::domain::session::{Caller, NewSession, SessionPolicy, UserAgent};
 use authtokens::domain::token::{PlainToken, TokenDigest};
-use authtokens::domain::user::{Credentials, NewUser, PasswordHash, Profile, User, Username};
+use authtokens::domain::user::{Credentials, NewUser, PasswordHash, User, Username};
 use authtokens::http::json;
-use authtokens::http::views::UserResponse;
+use authtokens::http::views::user::UserResponse;
 use authtokens::passwords::{Passwords, PlainPassword};
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
 use authtokens::repository::{Repository as _, VerifiedLogin};

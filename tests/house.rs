@@ -42,7 +42,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
 ];
 
 /// Folders whose circles are still to be opened.
-const STILL_IN_CIRCLES: &[&str] = &["http", "jobs::backups", "repository::sqlite"];
+const STILL_IN_CIRCLES: &[&str] = &["jobs::backups", "repository::sqlite"];
 
 /// A source file.
 struct Source {

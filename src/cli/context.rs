@@ -13,11 +13,15 @@ use crate::domain::field::InvalidField;
 use crate::passwords::PasswordError;
 use crate::repository::sqlite::backup::BackupError;
 use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings};
-use crate::repository::{Repository as _, RepositoryError, UniqueField};
+use crate::repository::{Repository as _, RepositoryError};
 use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
 
+use crate::accounts::administer::{AdministerError, Administration};
+use crate::accounts::throttle::Throttled;
 use crate::cli::output::{self, List, Output};
+use crate::domain::rights::Actor;
+use crate::domain::user::Username;
 
 /// How many rows are read at once.
 const PAGE: u32 = 500;
@@ -67,6 +71,9 @@ pub enum CommandError {
     /// The password could not be hashed.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// There were too many attempts.
+    #[error(transparent)]
+    Throttled(Throttled),
     /// The store failed.
     #[error("{}", Chain(.0))]
     Repository(RepositoryError),
@@ -98,12 +105,17 @@ impl CommandError {
         }
     }
 
-    /// Of an error of the store about an account.
-    pub(crate) fn of_account(username: &str, error: RepositoryError) -> Self {
+    /// Why nothing was done to the account of this name.
+    pub(crate) fn of_account(username: &Username, error: AdministerError) -> Self {
+        let name = username.as_str().to_owned();
         match error {
-            RepositoryError::Conflict(UniqueField::Username) => Self::Taken(username.to_owned()),
-            RepositoryError::LastSuperuser => Self::LastSuperuser(username.to_owned()),
-            other => Self::Repository(other),
+            AdministerError::NoAccount => Self::NoAccount(name),
+            AdministerError::NoSession => Self::NoSession(name),
+            AdministerError::Taken => Self::Taken(name),
+            AdministerError::LastSuperuser => Self::LastSuperuser(name),
+            AdministerError::Throttled(error) => Self::Throttled(error),
+            AdministerError::Password(error) => Self::Password(error),
+            AdministerError::Repository(error) => Self::Repository(error),
         }
     }
 }
@@ -125,38 +137,51 @@ pub struct Context {
 }
 
 impl Context {
-    /// Opens the database, beside a server or not; makes it only where `make` says so.
-    pub(crate) fn open(&self, make: bool) -> Result<SqliteRepository, OpenError> {
-        let settings = SqliteSettings {
-            path: self.config.database.path.clone(),
-            // A command does one thing after another.
-            readers: 1,
-            busy_timeout: self.config.database.busy_timeout,
-            cache: 0,
-        };
-        let repository = SqliteRepository::open_shared(&settings, make)?;
-        if let Some((before, now)) = repository.upgraded() {
-            let path = settings.path.display().to_string();
-            // A warning that cannot be written does not fail the command.
-            let _ = writeln!(
-                io::stderr(),
-                "authtokens: the schema of {} was brought up to date, from version {before} to {now}",
-                output::printable(&path)
-            );
-        }
-        Ok(repository)
-    }
-
     /// Prints what has been done.
     pub(crate) fn tell<T: Serialize>(&mut self, done: &T, text: impl FnOnce() -> String) -> Result<(), CommandError> {
         self.output.print(done, text).map_err(CommandError::Untold)
     }
+}
 
-    /// Closes the database behind the work, whatever became of it.
-    pub(crate) async fn close(&self, repository: &SqliteRepository) {
-        // What was acknowledged is in the WAL, which the next one to open the file reads.
-        let _ = repository.close().await;
+/// Opens the database, has `work` done in the operator's name, and closes it, whatever became of it.
+pub(crate) async fn as_operator<T>(
+    config: &Config,
+    clock: &Clock,
+    make: bool,
+    work: impl AsyncFnOnce(Administration<'_>) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let repository = open(config, make)?;
+    let outcome = work(Administration::new(&repository, clock, Actor::CommandLine)).await;
+    close(&repository).await;
+    outcome
+}
+
+/// Opens the database, beside a server or not; makes it only where `make` says so.
+pub(crate) fn open(config: &Config, make: bool) -> Result<SqliteRepository, OpenError> {
+    let settings = SqliteSettings {
+        path: config.database.path.clone(),
+        // A command does one thing after another.
+        readers: 1,
+        busy_timeout: config.database.busy_timeout,
+        cache: 0,
+    };
+    let repository = SqliteRepository::open_shared(&settings, make)?;
+    if let Some((before, now)) = repository.upgraded() {
+        let path = settings.path.display().to_string();
+        // A warning that cannot be written does not fail the command.
+        let _ = writeln!(
+            io::stderr(),
+            "authtokens: the schema of {} was brought up to date, from version {before} to {now}",
+            output::printable(&path)
+        );
     }
+    Ok(repository)
+}
+
+/// Closes the database behind the work, whatever became of it.
+pub(crate) async fn close(repository: &SqliteRepository) {
+    // What was acknowledged is in the WAL, and whoever opens the database next reads it.
+    let _ = repository.close().await;
 }
 
 /// Prints a list of at most `limit` rows, a page at a time: `page` reads the next so many.

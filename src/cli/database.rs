@@ -6,13 +6,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use crate::cli::context::{CommandError, Context};
+use crate::cli::context::{CommandError, Context, close, open};
 use crate::cli::output::pairs;
 use crate::cli::prompt;
 use crate::jobs::{prune_events, prune_sessions};
 use crate::passwords::is_well_formed;
+use crate::repository::RepositoryError;
 use crate::repository::sqlite::backup::{self, BackupError, CheckReport, Existing, Progress, Rules, Stop};
-use crate::repository::{Repository as _, RepositoryError};
 use crate::server::application::stop_signal;
 use crate::system::blocking;
 
@@ -75,7 +75,7 @@ fn rules(context: &Context) -> Rules {
 /// See [`CommandError`].
 pub async fn prune(context: &mut Context) -> Result<(), CommandError> {
     let now = context.clock.now();
-    let repository = context.open(false)?;
+    let repository = open(&context.config, false)?;
     let bar = ProgressBar::new_spinner().with_message("pruning");
     bar.enable_steady_tick(TURN);
     let work = async {
@@ -84,7 +84,7 @@ pub async fn prune(context: &mut Context) -> Result<(), CommandError> {
     };
     let outcome = work.await;
     bar.finish_and_clear();
-    repository.close().await.ok();
+    close(&repository).await;
     let (sessions, events) = outcome?;
     context.tell(&json!({"sessions": sessions, "events": events}), || {
         format!("Deleted {sessions} tokens that had ended and {events} old events.\n")

@@ -17,9 +17,9 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
+use crate::accounts::administer::Ended;
 use crate::cli::context::{CommandError, Context, run};
 use crate::cli::output::{Form, Output};
-use crate::cli::token::Ended;
 use crate::cli::user::Right;
 use crate::config::{Config, ConfigError, Settings};
 use crate::domain::event::{EventKind, EventQuery};
@@ -41,7 +41,8 @@ use crate::system::clock::Clock;
         Try it:\n  authtokens &\n  curl -H 'Content-Type: application/json' \\\n    \
         -d '{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}' \\\n    \
         http://127.0.0.1:8000/api/register\n  authtokens user list\n\n\
-        The other commands work on the file itself, whether a server runs or not; they take effect with its next request.\n\n\
+        The other commands work on the file itself, whether a server runs or not; they take effect with its next \
+        request.\n\n\
         Exit codes: 0 done, or stopped as asked; 1 failed; 2 wrong usage or configuration; 130 interrupted at a question."
 )]
 pub struct Cli {

@@ -18,10 +18,11 @@ use thiserror::Error as ThisError;
 
 use crate::domain::event::{Event, EventQuery, FailedAttempt};
 use crate::domain::item::{ItemId, List};
+use crate::domain::profile::ProfileChanges;
 use crate::domain::rights::{AccountChange, Actor, Permission, Rights, UserQuery};
 use crate::domain::session::{Caller, NewSession, Session, SessionCutoffs, SessionDetails, SessionId};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{Credentials, NewUser, PasswordHash, ProfileChanges, User, UserId, Username};
+use crate::domain::user::{Credentials, NewUser, PasswordHash, User, UserId, Username};
 use crate::system::clock::Timestamp;
 
 pub use sqlite::session_cache::MAX_STALENESS;

@@ -31,7 +31,7 @@ use crate::domain::token::hex;
 use crate::http::error::{self, ApiError};
 use crate::http::extract::caller::client_behind;
 use crate::http::extract::proxy::TrustedProxies;
-use crate::http::routes::Matched;
+use crate::http::routes::{Matched, Scope};
 use crate::system::error_chain::Chain;
 use crate::telemetry::metrics::Metrics;
 use crate::transport::connection::{ConnectionState, Refusal, Serving};
@@ -51,6 +51,14 @@ static NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// The type of an answer whose handler sets none.
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// What a page may do (Content-Security-Policy): load its own files and ask its own server. Swagger UI has inline
+/// styles, and pictures in `data:` URLs.
+static PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
+     base-uri 'self'; form-action 'none'; frame-ancestors 'none'",
+);
+/// No page tells other servers where a link was.
+static NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 /// How many characters of a method and of a path are logged: a few long ones must not fill the disk.
 const METHOD_IN_LOG: usize = 16;
 const PATH_IN_LOG: usize = 256;
@@ -115,13 +123,13 @@ impl RequestLayer {
             Some(AssertUnwindSafe(application.call(request)).catch_unwind())
         };
         async move {
-            let mut route = None;
+            let mut matched = None;
             let mut response = match answer {
                 // The connection closes in a moment; an answer would follow one with `Connection: close`.
                 None => std::future::pending().await,
                 Some(answer) => match answer.await {
                     Ok(Ok(response)) => {
-                        route = response.request().app_data::<Matched>().map(|matched| matched.0);
+                        matched = response.request().app_data::<Matched>().copied();
                         as_ours(response.into_parts().1.map_into_boxed_body())
                     }
                     Ok(Err(error)) => as_ours(HttpResponse::from_error(error)),
@@ -131,9 +139,20 @@ impl RequestLayer {
             incoming.log(&response);
             if let Some(metrics) = &self.metrics {
                 let took = Some(incoming.started.elapsed());
-                metrics.answered(route, incoming.method.as_str(), response.status().as_u16(), took);
+                metrics.answered(
+                    matched.map(|matched| matched.route),
+                    incoming.method.as_str(),
+                    response.status().as_u16(),
+                    took,
+                );
             }
-            self.add_headers(HeaderValue::try_from(incoming.id).ok(), incoming.is_from_page, response.headers_mut());
+            let scope = matched.map_or(Scope::Api, |matched| matched.scope);
+            self.add_headers(
+                scope,
+                HeaderValue::try_from(incoming.id).ok(),
+                incoming.is_from_page,
+                response.headers_mut(),
+            );
             let head = response.head_mut();
             head.set_camel_case_headers(true);
             head.reason = reason(head.status);
@@ -170,7 +189,7 @@ impl RequestLayer {
         }
         let body = error::body_for(error::sentence_for(status));
         let mut headers = HeaderMap::new();
-        self.add_headers(HeaderValue::try_from(id).ok(), true, &mut headers);
+        self.add_headers(Scope::Api, HeaderValue::try_from(id).ok(), true, &mut headers);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let reason = reason(status).unwrap_or_default();
@@ -186,9 +205,9 @@ impl RequestLayer {
         response
     }
 
-    /// The headers that every response has. Where origins are restricted, the CORS middleware within has decided
-    /// already whether this one may read.
-    fn add_headers(&self, request_id: Option<HeaderValue>, is_from_page: bool, headers: &mut HeaderMap) {
+    /// The headers that every response has, and those of its scope. Where origins are restricted, the CORS middleware
+    /// within has decided already whether this one may read.
+    fn add_headers(&self, scope: Scope, request_id: Option<HeaderValue>, is_from_page: bool, headers: &mut HeaderMap) {
         if self.any_origin {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN.clone());
         }
@@ -206,6 +225,10 @@ impl RequestLayer {
         }
         if !headers.contains_key(header::CONTENT_TYPE) {
             headers.insert(header::CONTENT_TYPE, JSON.clone());
+        }
+        if scope == Scope::Page {
+            headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY.clone());
+            headers.insert(header::REFERRER_POLICY, NO_REFERRER.clone());
         }
         if let Some(id) = request_id {
             headers.insert(X_REQUEST_ID, id);

@@ -43,10 +43,11 @@ use self::inline::Inline;
 
 use crate::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
 use crate::domain::item::{ItemId, List};
+use crate::domain::profile::{Profile, ProfileChanges};
 use crate::domain::rights::{AccountChange, Actor, Permission, Rights, UserQuery};
 use crate::domain::session::{Caller, NewSession, Session, SessionCutoffs, SessionDetails, SessionId, UserAgent};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{Credentials, NewUser, PasswordHash, Profile, ProfileChanges, User, UserId, Username};
+use crate::domain::user::{Credentials, NewUser, PasswordHash, User, UserId, Username};
 use crate::repository::sqlite::checkpoint::{Checkpoints, FileState, PACE};
 use crate::repository::sqlite::file::{Lock, SharedLock, folder_of, own_name};
 use crate::repository::sqlite::guard::FileGuard;

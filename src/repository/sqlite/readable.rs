@@ -11,8 +11,9 @@ use thiserror::Error;
 use super::{events, invalid_column, read_item, read_session_details, read_time, read_user, sql};
 use crate::domain::event::COMMAND_LINE;
 use crate::domain::item::MAX_ITEMS;
+use crate::domain::profile::{ProfileField, ProfileText};
 use crate::domain::session::{SessionPolicy, UserAgent};
-use crate::domain::user::{Credentials, PasswordHash, ProfileField, ProfileText, User, Username};
+use crate::domain::user::{Credentials, PasswordHash, User, Username};
 use crate::system::clock::Timestamp;
 
 /// The largest number that a row is given. SQLite refuses every new row behind its own largest, 2^63 - 1.
