@@ -1,6 +1,6 @@
 //! Reading a request's body: JSON within its size, its time, and what all bodies together may take.
 //!
-//! No extractor reads a body. A handler does, with [`UnreadBody::read`] and its like, once it knows who asks and that
+//! No extractor reads a body. A handler does, with `UnreadBody::read` and its like, once it knows who asks and that
 //! they may ask; whoever is refused before that has cost no memory. The text is gone when the struct has been made of it.
 
 use std::convert::Infallible;
