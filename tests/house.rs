@@ -42,7 +42,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
 ];
 
 /// Folders whose circles are still to be opened.
-const STILL_IN_CIRCLES: &[&str] = &["http"];
+const STILL_IN_CIRCLES: &[&str] = &[];
 
 /// A source file.
 struct Source {

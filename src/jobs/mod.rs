@@ -79,7 +79,7 @@ impl Chores {
                 continue;
             }
             if now.was_set_since(last) {
-                log::warn!("the clock was set: nothing is forgotten until it has gone an hour without that");
+                log::warn!("the clock was set: nothing is pruned until it has gone an hour without that");
             } else {
                 self.prune().await;
             }
@@ -91,17 +91,17 @@ impl Chores {
         match self.forget_what_is_old().await {
             Ok((0, 0)) => {}
             Ok((sessions, events)) => {
-                log::info!("forgot {sessions} sessions that had ended and {events} old events");
+                log::info!("pruned {sessions} sessions that had ended and {events} old events");
             }
-            Err(error) => log::warn!("ended sessions and old events could not be forgotten: {}", Chain(&error)),
+            Err(error) => log::warn!("ended sessions and old events could not be pruned: {}", Chain(&error)),
         }
         match self.clamp_times().await {
             Ok(0) => {}
             Ok(count) => {
-                log::warn!("the clock was ahead: {count} sessions and failures from the future are now of now");
+                log::warn!("the clock was ahead: the times of {count} sessions and failures were set to now");
             }
             Err(error) => {
-                log::warn!("whether anything is stored from the future could not be found out: {}", Chain(&error));
+                log::warn!("stored times in the future could not be looked for: {}", Chain(&error));
             }
         }
     }
@@ -121,7 +121,7 @@ impl Chores {
                     self.limits.restore(&failures.username, failures.count, last);
                 }
             }
-            Err(error) => log::warn!("failed attempts before this start could not be remembered: {}", Chain(&error)),
+            Err(error) => log::warn!("failed attempts before this start could not be read: {}", Chain(&error)),
         }
         last_event.get()
     }

@@ -689,7 +689,7 @@ async fn a_file_that_is_mounted_by_itself_cannot_be_replaced_and_nothing_is_left
     let before = (names(database.parent().unwrap()), bytes(&database));
     let said = sentence(restore(&backup, &database));
     let path = database.display();
-    assert_eq!(said, format!("{path} is a mount point, which no file can take the place of: mount its folder instead"));
+    assert_eq!(said, format!("{path} is a mount point, which no file can replace: mount its folder instead"));
     assert!((names(database.parent().unwrap()), bytes(&database)) == before);
     drop(mounted);
     restore(&backup, &database).unwrap();
@@ -721,7 +721,7 @@ async fn what_another_user_has_left_half_changed_is_not_undone_by_root() {
         return;
     }
     let said = sentence(check(&database));
-    assert!(said.contains("was left in the middle of a change: run this as the user who has it"), "{said}");
+    assert!(said.contains("has a hot journal, of an interrupted change: run this as its owner"), "{said}");
     assert!(fs::metadata(&journal).unwrap().len() > 0);
     let kept = restore(&backup, &database).unwrap().kept.unwrap();
     assert_eq!(fs::metadata(&kept).unwrap().uid(), 4711);

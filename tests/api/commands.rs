@@ -634,7 +634,7 @@ fn pruning_forgets_what_has_ended_and_says_how_much() {
     sqlite.execute("UPDATE tokens SET created = 0 WHERE digest = (SELECT min(digest) FROM tokens)", []).unwrap();
     sqlite.execute("UPDATE events SET at = 0 WHERE id <= 2", []).unwrap();
     assert_eq!(machine.json("prune"), json!({"sessions": 1, "events": 2}));
-    assert_eq!(machine.said("prune"), "Forgot 0 tokens that had ended and 0 old events.\n");
+    assert_eq!(machine.said("prune"), "Deleted 0 tokens that had ended and 0 old events.\n");
 }
 
 #[test]

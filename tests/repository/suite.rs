@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use authtokens::domain::event::{Event, EventCursor, EventKind, EventQuery, FailedAttempt};
 use authtokens::domain::item::{ItemId, List};
+use authtokens::domain::profile::{Profile, ProfileField, ProfileText};
 use authtokens::domain::rights::{AccountChange, AccountCursor, Actor, Rights, UserQuery};
 use authtokens::domain::session::{Caller, NewSession, SessionCutoffs, SessionId, UserAgent};
 use authtokens::domain::token::{PlainToken, TokenDigest};
-use authtokens::domain::user::{NewUser, PasswordHash, Profile, ProfileField, ProfileText, User, UserId, Username};
+use authtokens::domain::user::{NewUser, PasswordHash, User, UserId, Username};
 use authtokens::repository::{FigureValue, Repository, RepositoryError, StoreCounts, UniqueField, VerifiedLogin};
 use authtokens::system::clock::Timestamp;
 use bytes::Bytes;

@@ -13,9 +13,10 @@ use thiserror::Error;
 use super::sql;
 use crate::domain::event::{COMMAND_LINE, Event, EventKind};
 use crate::domain::item::{ItemId, MAX_ITEMS};
+use crate::domain::profile::{Profile, ProfileField, ProfileText};
 use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{Credentials, PasswordHash, Profile, ProfileField, ProfileText, User, UserId, Username};
+use crate::domain::user::{Credentials, PasswordHash, User, UserId, Username};
 use crate::repository::{Rules, StoredFailures};
 use crate::system::clock::Timestamp;
 
