@@ -20,7 +20,7 @@ pub struct SessionPolicy {
 
 impl SessionPolicy {
     /// How high [`SessionPolicy::max_per_user`] may be set.
-    pub const HIGHEST_MAX_PER_USER: usize = 10_000;
+    pub const HIGHEST_MAX_PER_USER: u32 = 10_000;
 
     /// How old the stored time of a session's last use may be.
     pub const USE_IS_STORED_EVERY: Duration = Duration::from_secs(60);
