@@ -4,8 +4,15 @@
 //! touches anything, and what is wrong is said in one sentence that names where it was said: file and line, variable or
 //! flag.
 //!
-//! A setting is one line in its section below and one in `config.toml`, which says what it means. [`Settings`] gathers the
-//! values ([`source`]), [`table`] makes sections of them, [`value`] knows what each may be.
+//! A setting is one line in its section below and one in `config.toml`, which says what it means:
+//!
+//! ```text
+//! retries: u32 = whole(0..=9).default(3),
+//! ```
+//!
+//! [`Settings`] gathers the values ([`source`]), [`table`] makes sections of them, [`value`] knows what each may be,
+//! [`secret`] what nobody is to see. A section is a `section!` and a field of the one that holds it: `nested()` for `[a.b]`,
+//! `list()` for `[[a]]`.
 
 pub mod cors;
 mod names;

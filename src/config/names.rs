@@ -1,20 +1,12 @@
 //! Names of settings, and what is said of one that nothing has: which may have been meant, and which there are.
 
-use crate::config::source::{ConfigError, Origin, Setting, VARIABLE_PREFIX, VARIABLE_SEPARATOR};
+use crate::config::source::{ConfigError, Origin, Setting, Unknown, VARIABLE_PREFIX, VARIABLE_SEPARATOR, join};
 
 /// How many letters a part of a name may differ by from the one that was meant, however long it is.
 const MAX_SLIPS: usize = 2;
 
 /// The sections that there are, and whether each is a list.
 pub(super) type Sections = Vec<(&'static str, bool)>;
-
-/// A name that nothing has.
-pub(super) struct Unknown {
-    pub(super) name: String,
-    pub(super) origin: Origin,
-    /// The section that it stands in, as far as there is one.
-    pub(super) section: &'static str,
-}
 
 /// The names that there are.
 pub(super) struct Names<'a> {
@@ -35,7 +27,7 @@ impl<'a> Names<'a> {
     }
 
     /// The sentence on a name that nothing has.
-    pub(super) fn refuse(&self, Unknown { name, origin, section }: Unknown) -> ConfigError {
+    pub(super) fn refuse(&self, Unknown { name, origin }: Unknown) -> ConfigError {
         let meant = match origin {
             Origin::Variable(_) => {
                 let meant = self.nearest(&name, |name| !self.is_in_list(name));
@@ -43,7 +35,7 @@ impl<'a> Names<'a> {
             }
             _ => self.nearest(&name, |_| true),
         };
-        let known = match (meant, self.contents(section)) {
+        let known = match (meant, self.contents(&name)) {
             (None, Some(contents)) => contents,
             (None, None) => format!("the sections are {}", self.all_sections()),
             (Some(meant), Some(contents)) => format!("did you mean {meant}? {contents}"),
@@ -64,24 +56,28 @@ impl<'a> Names<'a> {
     }
 
     fn is_in_list(&self, name: &str) -> bool {
-        let is_in =
-            |section: &str| name.strip_prefix(section).is_some_and(|key| key.is_empty() || key.starts_with('.'));
-        self.sections.iter().any(|(section, is_list)| *is_list && is_in(section))
+        self.sections.iter().any(|(section, is_list)| *is_list && is_in(section, name))
     }
 
-    /// What there is in a section: its settings, and the sections inside of it.
-    fn contents(&self, section: &str) -> Option<String> {
-        let (_, is_list) = self.sections.iter().find(|(known, _)| *known == section)?;
+    /// What there is in the section that a name stands in, as far as there is one: settings, and sections inside of it.
+    fn contents(&self, name: &str) -> Option<String> {
+        let around = self.sections.iter().filter(|(section, _)| is_in(section, name));
+        let (section, is_list) = *around.max_by_key(|(section, _)| section.len())?;
         let keys = self.all.iter().filter(|(known, _)| *known == section).map(|(_, key)| key.clone());
         let is_inside = |name: &str| name.rsplit_once('.').is_some_and(|(outside, _)| outside == section);
         let inside = self.sections.iter().filter(|(name, _)| is_inside(name)).map(|(name, list)| header(name, *list));
         let contents: Vec<String> = keys.chain(inside).collect();
-        Some(format!("{} has {}", header(section, *is_list), contents.join(", ")))
+        Some(format!("{} has {}", header(section, is_list), contents.join(", ")))
     }
 
     fn all_sections(&self) -> String {
         self.sections.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Whether a name is a section's own, or of something in it.
+fn is_in(section: &str, name: &str) -> bool {
+    name.strip_prefix(section).is_some_and(|key| key.is_empty() || key.starts_with('.'))
 }
 
 /// How many slips of the pen make one name of another, where they are few for each of its parts.
@@ -102,11 +98,6 @@ pub(crate) fn header(section: &str, is_list: bool) -> String {
 /// The key that names the file of a secret.
 pub(super) fn file_key(key: &str) -> String {
     format!("{key}_file")
-}
-
-/// The name of what has this key in a section; the configuration as a whole has no name.
-pub(super) fn join(section: &str, key: &str) -> String {
-    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
 pub(super) fn last_part(name: &str) -> &str {

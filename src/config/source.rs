@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::io;
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -186,8 +187,13 @@ impl Setting {
     /// Its section and its key.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{}.{}", self.section, self.key)
+        join(self.section, self.key)
     }
+}
+
+/// The name of what has this key in a section; the configuration as a whole has no name.
+pub(super) fn join(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
 /// An origin in front of a sentence.
@@ -211,10 +217,18 @@ pub(super) enum Node {
 
 pub(super) type Entries = BTreeMap<String, Given>;
 
+/// A name that nothing has.
+pub(super) struct Unknown {
+    pub(super) name: String,
+    pub(super) origin: Origin,
+}
+
 /// Everything that was given; a later source has replaced an earlier one.
 #[derive(Default)]
 pub struct Settings {
     pub(super) given: Entries,
+    /// What is no section, and stood where a later source has one.
+    pub(super) replaced: Vec<Unknown>,
     /// The file that was read.
     file: Option<PathBuf>,
     /// The folder of the credentials that systemd passes.
@@ -268,19 +282,22 @@ impl Settings {
         self.file.as_deref()
     }
 
-    /// Puts a value at the end of a path, and what is missing of the path. What stood there before is replaced.
+    /// Puts a value at the end of a path, and what is missing of the path.
     fn add<'a>(&mut self, path: impl Iterator<Item = &'a str>, value: Raw, origin: Origin) {
         let mut entries = &mut self.given;
         let mut path = path.peekable();
-        while let Some(name) = path.next() {
+        let mut name = String::new();
+        while let Some(part) = path.next() {
             if path.peek().is_none() {
-                entries.insert(name.to_owned(), Given { node: Node::Value(value), origin });
+                entries.insert(part.to_owned(), Given { node: Node::Value(value), origin });
                 return;
             }
+            name = join(&name, part);
             let empty = || Given { node: Node::Table(Entries::new()), origin: origin.clone() };
-            let given = entries.entry(name.to_owned()).or_insert_with(empty);
+            let given = entries.entry(part.to_owned()).or_insert_with(empty);
             if !matches!(given.node, Node::Table(_)) {
-                *given = empty();
+                let Given { origin, .. } = mem::replace(given, empty());
+                self.replaced.push(Unknown { name: name.clone(), origin });
             }
             let Node::Table(below) = &mut given.node else { return };
             entries = below;

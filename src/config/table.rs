@@ -1,19 +1,21 @@
 //! Sections: how the tree of what was given becomes structs, and what is said of a name that nothing has.
 //!
-//! The macro [`section!`] declares a section with its settings, one a line. A setting is a
-//! [`Kind`]; beside it a section can hold other sections ([`nested`], written `[a.b]`) and lists of them ([`list`], written
-//! `[[a]]`). The configuration as a whole is the section without a name.
+//! The macro `section!` declares a section with its settings, one a line. A setting is a [`Kind`]. Beside settings a section
+//! can hold other sections ([`nested`], written `[a.b]`) and lists of them ([`list`], written `[[a]]`). The configuration as
+//! a whole is the section without a name.
+//!
+//! A section that holds a [`secret::Secret`] cannot derive `Debug`: it writes one of its own, which names itself alone.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::config::names::{Names, Sections, Unknown, file_key, join, last_part};
+use crate::config::names::{Names, Sections, file_key, last_part};
 use crate::config::secret;
-use crate::config::source::{ConfigError, Entries, Given, Node, Origin, Setting, Settings};
+use crate::config::source::{ConfigError, Entries, Given, Node, Origin, Setting, Settings, Unknown, join};
 use crate::config::value::{self, Fallback, Kind, Raw};
 
-/// A section of the configuration, which [`section!`] implements.
+/// A section of the configuration, which the macro `section!` implements.
 pub trait Section: Sized {
     /// Its name in full, such as `mail.smtp`.
     const NAME: &'static str;
@@ -116,7 +118,7 @@ impl Settings {
     /// # Errors
     /// [`ConfigError`] for the first value that cannot be, or a name that nothing has.
     pub fn read<S: Section>(self) -> Result<(S, Vec<Setting>), ConfigError> {
-        let mut known = Known { credentials: self.credentials, ..Known::default() };
+        let mut known = Known { unknown: self.replaced, credentials: self.credentials, ..Known::default() };
         let section = known.read(self.given, None, None, false)?;
         match known.unknown.into_iter().min_by(|one, other| one.name.cmp(&other.name)) {
             None => Ok((section, known.settings)),
@@ -153,7 +155,7 @@ impl<S: Section> Take<S> for Nested {
             Some(Given { node: Node::Table(entries), origin }) => (entries, Some(origin)),
             // Its name ends too early.
             Some(Given { node: Node::Value(_), origin: origin @ Origin::Variable(_) }) => {
-                table.known.unknown.push(Unknown { name: S::NAME.to_owned(), origin, section: S::NAME });
+                table.known.unknown.push(Unknown { name: S::NAME.to_owned(), origin });
                 (Entries::new(), None)
             }
             Some(Given { origin, .. }) => {
@@ -289,7 +291,7 @@ impl Known {
         let section = S::read(&mut table)?;
         // What nobody took has a name that nothing has.
         for (key, given) in table.given {
-            self.add_unknown(S::NAME, join(S::NAME, &key), given);
+            self.add_unknown(join(S::NAME, &key), given);
         }
         Ok(section)
     }
@@ -300,19 +302,19 @@ impl Known {
         }
     }
 
-    fn add_unknown(&mut self, section: &'static str, name: String, Given { node, origin }: Given) {
+    fn add_unknown(&mut self, name: String, Given { node, origin }: Given) {
         match node {
             Node::Table(entries) if !entries.is_empty() => {
                 for (key, given) in entries {
-                    self.add_unknown(section, join(&name, &key), given);
+                    self.add_unknown(join(&name, &key), given);
                 }
             }
             Node::List(list) => {
                 for (entries, origin) in list {
-                    self.add_unknown(section, name.clone(), Given { node: Node::Table(entries), origin });
+                    self.add_unknown(name.clone(), Given { node: Node::Table(entries), origin });
                 }
             }
-            _ => self.unknown.push(Unknown { name, origin, section }),
+            _ => self.unknown.push(Unknown { name, origin }),
         }
     }
 }
@@ -506,6 +508,20 @@ mod tests {
             let text = "[mail.smtp]\nport = 25\n[[webhook]]\nurl = \"a\"\nkey = \"x\"\n";
             assert_eq!(refused(text, &[(name, "x")]), format!("environment variable {name}: {sentence}"));
         }
+    }
+
+    #[test]
+    fn what_is_no_section_is_refused_whatever_a_later_source_has_in_its_place() {
+        let (section, setting) = ("AUTHTOKENS__MAIL__SMTP", "AUTHTOKENS__MAIL__SMTP__PORT");
+        let sentence = format!("environment variable {section}: there is no setting mail.smtp; [mail.smtp] has port, ");
+        for variables in [[(section, "x"), (setting, "25")], [(setting, "25"), (section, "x")]] {
+            assert!(refused("", &variables).starts_with(&sentence), "{variables:?}");
+        }
+        let said = refused("[[mail.smtp]]\nport = 1", &[(setting, "25")]);
+        assert!(
+            said.starts_with("config.toml line 1: there is no setting mail.smtp; [mail.smtp] has port, "),
+            "{said}"
+        );
     }
 
     #[test]
