@@ -25,7 +25,7 @@ const MAX_SIZE: u64 = 64 * 1024;
 /// What nobody is to see. It has neither `Debug` nor `Display` nor `Serialize`, so whatever holds it derives none of them
 /// either; [`Secret::expose`] is the only way out.
 ///
-/// It is overwritten in memory at its end. What the file or the environment said is beyond that: give a secret by a file of
+/// It is overwritten in memory at its end. What `config.toml` or the environment said is beyond that: give a secret by a file of
 /// its own where that matters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);

@@ -6,6 +6,7 @@
 //!
 //! A section that holds a [`secret::Secret`] cannot derive `Debug`: it writes one of its own, which names itself alone.
 
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -229,13 +230,13 @@ impl Table<'_> {
     }
 
     fn read_secret(&self, key: &str, path: &Path, origin: &Origin) -> Result<(Raw, bool), ConfigError> {
-        let (text, is_open_to_all) = secret::read_file(path).map_err(|why| ConfigError::SecretFile {
+        let (mut text, is_open_to_all) = secret::read_file(path).map_err(|why| ConfigError::SecretFile {
             origin: origin.clone(),
             name: self.name_of(key),
             path: path.to_owned(),
             why,
         })?;
-        Ok((Raw::String(text.to_string()), is_open_to_all))
+        Ok((Raw::String(mem::take(&mut text)), is_open_to_all))
     }
 
     /// What a setting is that was not given.
@@ -266,6 +267,9 @@ impl Table<'_> {
             let expected = format!("{}{}", kind.expected, (kind.hint)(&raw));
             return Err(ConfigError::Invalid { origin, name: self.name_of(key), expected });
         };
+        if kind.is_secret {
+            raw.wipe();
+        }
         self.tell(key, shown, kind.is_secret, origin);
         Ok(value)
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use ipnet::IpNet;
 use serde_json::Value;
+use zeroize::Zeroize as _;
 
 use crate::domain::rate::Rate;
 
@@ -74,6 +75,13 @@ impl Raw {
 
     fn duration(&self) -> Option<Duration> {
         humantime::parse_duration(self.text()?).ok()
+    }
+
+    /// Overwrites a text in memory.
+    pub(super) fn wipe(self) {
+        if let Self::Text(mut text) | Self::String(mut text) = self {
+            text.zeroize();
+        }
     }
 
     /// `"30 per 1min"`
