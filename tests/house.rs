@@ -30,7 +30,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["actix_web", "actix_http", "actix_server", "actix_service", "actix_cors"], &["http", "server"]),
     (&["actix_rt"], &["transport", "server", "main"]),
     (&["prometheus"], &["server", "telemetry"]),
-    (&["toml", "humantime", "url"], &["config"]),
+    (&["toml", "humantime", "strsim", "url", "zeroize"], &["config"]),
     (&["clap", "clap_complete", "clap_mangen"], &["cli", "main"]),
     (&["indicatif"], &["cli"]),
     (&["env_logger"], &["telemetry"]),

@@ -321,13 +321,13 @@ fn session_id(text: &str) -> Result<SessionId, &'static str> {
 }
 
 impl Cli {
-    /// Does what was asked; `serve` serves.
+    /// Does what was asked; `serve` serves, and logs what is unwise in the configuration.
     ///
     /// # Errors
     /// [`CommandError`], a sentence with an exit code.
     pub fn run(
         mut self,
-        serve: impl FnOnce(&Config) -> Result<(), Box<dyn std::error::Error>>,
+        serve: impl FnOnce(&Config, &[String]) -> Result<(), Box<dyn std::error::Error>>,
     ) -> Result<(), CommandError> {
         let command = match self.command.take() {
             None => Command::Serve(ServeArgs { listen: None }),
@@ -336,7 +336,8 @@ impl Cli {
         match command {
             Command::Serve(args) => {
                 let listen = args.listen.or(self.serve.listen.take());
-                serve(&Config::from_settings(self.settings(listen)?)?).map_err(CommandError::Serve)
+                let (config, settings) = Config::explain(self.settings(listen)?)?;
+                serve(&config, &config.warnings(&settings)).map_err(CommandError::Serve)
             }
             _ if self.serve.listen.is_some() => {
                 Self::command().error(ErrorKind::ArgumentConflict, "--listen is for serving").exit()
@@ -346,8 +347,9 @@ impl Cli {
             Command::Config(ConfigCommand::Show { format }) => {
                 let settings = self.settings(None)?;
                 let file = settings.file().map(Path::to_owned);
-                let (_, settings) = Config::explain(settings)?;
-                config::show(&mut Output::new(format.form()), file.as_deref(), &settings)
+                let (config, settings) = Config::explain(settings)?;
+                let warnings = config.warnings(&settings);
+                config::show(&mut Output::new(format.form()), file.as_deref(), &settings, &warnings)
             }
             command => {
                 let context = |format: &Format| {

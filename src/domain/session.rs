@@ -19,7 +19,7 @@ pub struct SessionPolicy {
 }
 
 impl SessionPolicy {
-    pub(crate) const HIGHEST_MAX_PER_USER: usize = 10_000;
+    pub(crate) const HIGHEST_MAX_PER_USER: u32 = 10_000;
 
     /// How old the stored time of a session's last use may be.
     pub(crate) const USE_IS_STORED_EVERY: Duration = Duration::from_secs(60);

@@ -6,6 +6,7 @@
 mod altered_files;
 mod backups;
 mod commands;
+mod configuration;
 mod connections;
 mod documentation;
 mod events;
