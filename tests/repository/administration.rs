@@ -1,0 +1,91 @@
+//! What staff and the operator do to accounts.
+
+use authtokens::domain::event::EventQuery;
+use authtokens::domain::item::{ItemId, List};
+use authtokens::domain::rights::{AccountChange, Actor, UserQuery};
+use authtokens::repository::RepositoryError;
+
+use crate::fixture::Fixture;
+use crate::words::{EVER, HASH, at, caller, create, events, hash, is_live, name, register};
+
+pub async fn a_right_is_looked_up_in_the_transaction_that_uses_it(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    let staff = create(fixture, "staff", true, false).await;
+    register(fixture, "AzureDiamond").await;
+    let target = name("azurediamond");
+    assert!(repository.find_account(&staff, &target).await.unwrap().is_some());
+    let demotion = AccountChange { is_staff: Some(false), ..AccountChange::default() };
+    repository.change_account(&Actor::CommandLine, &name("staff"), demotion, at(3_000)).await.unwrap().unwrap();
+    let before = events(fixture).await;
+    for target in [&target, &name("staff"), &name("nobody")] {
+        let change = AccountChange { is_active: Some(false), ..AccountChange::default() };
+        let query = EventQuery { username: None, kind: None, before: None, limit: 1 };
+        let failed_attempts = [
+            repository.list_accounts(&staff, UserQuery { limit: 1, ..UserQuery::default() }).await.err(),
+            repository.find_account(&staff, target).await.err(),
+            repository.change_account(&staff, target, change, at(4_000)).await.err(),
+            repository.delete_account(&staff, target, at(4_000)).await.err(),
+            repository.list_account_sessions(&staff, target, EVER).await.err(),
+            repository.revoke_account_sessions(&staff, target, None, EVER, at(4_000)).await.err(),
+            repository.list_events(&staff, query).await.err(),
+        ];
+        for refusal in failed_attempts {
+            assert!(matches!(refusal, Some(RepositoryError::Forbidden)), "{refusal:?}");
+        }
+    }
+    assert_eq!(events(fixture).await, before);
+}
+
+pub async fn the_last_active_superuser_stays_whoever_asks(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    let Actor::Session(last) = create(fixture, "last", true, true).await else { unreachable!() };
+    create(fixture, "inactive", false, true).await;
+    (fixture.deactivate)("inactive");
+    let before = events(fixture).await;
+    for change in [
+        AccountChange { is_superuser: Some(false), ..AccountChange::default() },
+        AccountChange { is_active: Some(false), password_hash: Some(hash("$newer")), ..AccountChange::default() },
+    ] {
+        let kept = repository.change_account(&Actor::CommandLine, &name("last"), change, at(3_000)).await;
+        assert!(matches!(kept, Err(RepositoryError::LastSuperuser)));
+    }
+    let kept = repository.delete_account(&Actor::CommandLine, &name("last"), at(3_000)).await;
+    assert!(matches!(kept, Err(RepositoryError::LastSuperuser)));
+    let kept = repository.delete_user(&last, hash(HASH), at(3_000)).await;
+    assert!(matches!(kept, Err(RepositoryError::LastSuperuser)));
+    assert_eq!(events(fixture).await, before);
+    assert!(is_live(fixture, last.digest).await);
+
+    let activation = AccountChange { is_active: Some(true), ..AccountChange::default() };
+    repository.change_account(&Actor::CommandLine, &name("inactive"), activation, at(4_000)).await.unwrap().unwrap();
+    assert!(repository.delete_user(&last, hash(HASH), at(5_000)).await.unwrap());
+}
+
+pub async fn accounts_are_listed_in_the_order_of_their_folded_names(fixture: &Fixture) {
+    for username in ["b", "C", "a", "B2", "_"] {
+        register(fixture, username).await;
+    }
+    let list = async |after: Option<&str>, limit| {
+        let query = UserQuery { after: after.map(name), limit, ..UserQuery::default() };
+        let users = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap();
+        users.iter().map(|user| user.username.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, 10).await, ["_", "a", "b", "B2", "C"]);
+    assert_eq!(list(Some("B"), 2).await, ["B2", "C"]);
+    assert_eq!(list(Some("c"), 2).await, [""; 0]);
+}
+
+pub async fn a_list_of_accounts_ends_where_their_lists_come_to_enough_items(fixture: &Fixture) {
+    for username in ["a", "b", "c", "d"] {
+        let (_, digest) = register(fixture, username).await;
+        let items = (1..=10).map(|id| ItemId::new(id).unwrap()).collect();
+        fixture.repository.replace_items(&caller(digest), List::Wants, items, at(2_000)).await.unwrap();
+    }
+    for (enough_items, found, is_full) in
+        [(Some(1), 1, true), (Some(10), 1, true), (Some(11), 2, true), (Some(41), 4, false), (None, 4, false)]
+    {
+        let query = UserQuery { limit: 5, enough_items, ..UserQuery::default() };
+        let users = fixture.repository.list_accounts(&Actor::CommandLine, query.clone()).await.unwrap();
+        assert_eq!((users.len(), query.is_full(&users)), (found, is_full), "{enough_items:?}");
+    }
+}
