@@ -1,10 +1,8 @@
 //! Accounts: registration, what a login is checked against, the profile, the password, deletion.
 
-use std::sync::Arc;
-
 use authtokens::domain::item::{ItemId, List};
 use authtokens::domain::token::PlainToken;
-use authtokens::domain::user::{Profile, ProfileField, User, UserId, Username};
+use authtokens::domain::user::{Profile, ProfileField, User, UserId};
 use authtokens::repository::{Repository, RepositoryError, UniqueField, VerifiedLogin};
 
 use crate::fixture::Fixture;
@@ -45,23 +43,6 @@ pub async fn a_taken_name_is_a_conflict_and_leaves_nothing_behind(fixture: &Fixt
     let refused = fixture.repository.register_user(new_user("azureDIAMOND"), session, at(2_000)).await;
     assert!(matches!(refused, Err(RepositoryError::Conflict(UniqueField::Username))));
     assert!(!is_live(fixture, digest).await);
-}
-
-pub async fn of_many_registrations_of_one_name_at_once_one_succeeds(fixture: &Fixture) {
-    let attempts: Vec<_> = (0..64)
-        .map(|_| {
-            let repository = Arc::clone(&fixture.repository);
-            tokio::spawn(async move { repository.register_user(new_user("one"), new_session(), at(1_000)).await })
-        })
-        .collect();
-    let mut won = 0;
-    for attempt in attempts {
-        match attempt.await.unwrap() {
-            Ok(_) => won += 1,
-            Err(error) => assert!(matches!(error, RepositoryError::Conflict(UniqueField::Username)), "{error:?}"),
-        }
-    }
-    assert_eq!(won, 1);
 }
 
 pub async fn a_login_may_bring_a_new_hash(fixture: &Fixture) {

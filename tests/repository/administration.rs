@@ -2,7 +2,7 @@
 
 use authtokens::domain::event::EventQuery;
 use authtokens::domain::item::{ItemId, List};
-use authtokens::domain::rights::{AccountChange, Actor, UserQuery};
+use authtokens::domain::rights::{AccountChange, Actor, Permission, UserQuery};
 use authtokens::repository::RepositoryError;
 
 use crate::fixture::Fixture;
@@ -87,5 +87,50 @@ pub async fn a_list_of_accounts_ends_where_their_lists_come_to_enough_items(fixt
         let query = UserQuery { limit: 5, enough_items, ..UserQuery::default() };
         let users = fixture.repository.list_accounts(&Actor::CommandLine, query.clone()).await.unwrap();
         assert_eq!((users.len(), query.is_full(&users)), (found, is_full), "{enough_items:?}");
+    }
+}
+
+pub async fn a_permission_is_checked_for_each_actor_and_each_account(fixture: &Fixture) {
+    use Permission::{AdministerAccount, ManageAccount};
+    // What is answered of accounts in this order, and then of any account at all: `y` that it may, `.` that it is
+    // forbidden, `-` that there is none of this name.
+    const NAMES: [&str; 8] = ["user", "other", "staff", "STAFF2", "root", "root2", "inactive", "nobody"];
+    let repository = fixture.repository.as_ref();
+    let user = create(fixture, "user", false, false).await;
+    create(fixture, "other", false, false).await;
+    let staff = create(fixture, "staff", true, false).await;
+    create(fixture, "staff2", true, false).await;
+    let root = create(fixture, "root", false, true).await;
+    let both = create(fixture, "root2", true, true).await;
+    register(fixture, "inactive").await;
+    (fixture.deactivate)("inactive");
+    for (actor, permission, expected) in [
+        (Actor::CommandLine, ManageAccount, "yyyyyyy-y"),
+        (Actor::CommandLine, AdministerAccount, "yyyyyyy-y"),
+        (root, ManageAccount, "yyyy.yy-y"),
+        (root, AdministerAccount, "yyyy.yy-y"),
+        (both, ManageAccount, "yyyyy.y-y"),
+        (both, AdministerAccount, "yyyyy.y-y"),
+        (staff, ManageAccount, "yy....y-y"),
+        (staff, AdministerAccount, "........."),
+        (user, ManageAccount, "........."),
+        (user, AdministerAccount, "........."),
+    ] {
+        let mut found = String::new();
+        for target in NAMES.map(|text| Some(name(text))).into_iter().chain([None]) {
+            found.push(match repository.check_rights(&actor, permission, target.as_ref()).await {
+                Ok(true) => 'y',
+                Ok(false) => '-',
+                Err(RepositoryError::Forbidden) => '.',
+                Err(other) => panic!("{permission:?}: {other:?}"),
+            });
+        }
+        assert_eq!(found, expected, "{permission:?}");
+    }
+    let Actor::Session(over) = root else { unreachable!() };
+    repository.revoke_own_session(&over, at(5_000)).await.unwrap();
+    for target in [Some(name("user")), Some(name("nobody")), None] {
+        let refused = repository.check_rights(&root, ManageAccount, target.as_ref()).await;
+        assert!(matches!(refused, Err(RepositoryError::NoSession)), "{refused:?}");
     }
 }

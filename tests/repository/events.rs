@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
-use authtokens::domain::event::{EventKind, EventQuery};
+use authtokens::domain::event::{Event, EventKind, EventQuery};
 use authtokens::domain::rights::{AccountChange, Actor};
+use authtokens::domain::session::Caller;
+use authtokens::repository::RepositoryError;
 
 use crate::fixture::Fixture;
 use crate::words::{HASH, at, caller, create, events, hash, name, open, refused, register, register_at};
@@ -178,4 +180,77 @@ pub async fn old_events_are_forgotten_and_no_number_is_given_twice(fixture: &Fix
     let query = EventQuery { username: None, kind: None, before: None, limit: 100 };
     let left = repository.list_events(&Actor::CommandLine, query).await.unwrap();
     assert_eq!(left.iter().map(|event| event.id).collect::<Vec<_>>(), [2_502]);
+}
+
+/// An account's own events as it sees them, as `kind actor ip detail`, and their numbers.
+async fn own_events(fixture: &Fixture, caller: &Caller, query: EventQuery) -> (Vec<String>, Vec<i64>) {
+    let events = fixture.repository.list_own_events(caller, query).await.unwrap();
+    let shown = |event: &Event| {
+        let ip = event.ip.map(|ip| ip.to_string()).unwrap_or_default();
+        format!("{} {} {ip} {}", event.kind.name(), event.actor, event.detail)
+    };
+    (events.iter().map(shown).collect(), events.iter().map(|event| event.id).collect())
+}
+
+pub async fn an_account_sees_its_own_events_and_of_what_others_did_not_who_and_where_from(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    let everything = || EventQuery { username: None, kind: None, before: None, limit: 100 };
+    let root = create(fixture, "root", false, true).await;
+    let Actor::Session(by_root) = root else { unreachable!() };
+    let root = Actor::Session(Caller { ip: Some("203.0.113.9".parse().unwrap()), ..by_root });
+    let (_, digest) = register(fixture, "AzureDiamond").await;
+    let (_, other) = register(fixture, "other").await;
+    let own = caller(digest);
+    let mut attempt = refused(EventKind::LoginFailed, "azurediamond", 1_500);
+    attempt.ip = Some("203.0.113.7".parse().unwrap());
+    repository
+        .record_failed_attempts(vec![attempt, refused(EventKind::LoginFailed, "other", 1_500)], at(1_500))
+        .await
+        .unwrap();
+    let change = |right| AccountChange { is_staff: Some(right), ..AccountChange::default() };
+    repository.change_account(&root, &name("azurediamond"), change(true), at(2_000)).await.unwrap().unwrap();
+    let operator = Actor::CommandLine;
+    repository.change_account(&operator, &name("azurediamond"), change(false), at(3_000)).await.unwrap().unwrap();
+    let own_ip = Caller { ip: Some("198.51.100.1".parse().unwrap()), ..own };
+    assert!(repository.change_password(&own_ip, hash(HASH), hash("$new"), at(4_000)).await.unwrap());
+
+    let (shown, ids) = own_events(fixture, &own, everything()).await;
+    assert_eq!(
+        shown[..4],
+        [
+            "password_changed AzureDiamond 198.51.100.1 ",
+            "demoted staff  staff",
+            "promoted staff  staff",
+            "login_failed  203.0.113.7 ",
+        ]
+    );
+    assert!(shown[4].starts_with("registered AzureDiamond 2001:db8::1 "), "{shown:?}");
+    assert_eq!(shown.len(), 5, "none of root's and none of the other's");
+    assert!(ids.is_sorted_by(|one, next| one > next), "newest first: {ids:?}");
+    // Asked for by another's name they are still one's own.
+    let by_name = EventQuery { username: Some(name("root")), ..everything() };
+    assert_eq!(own_events(fixture, &own, by_name).await.0, shown);
+    let exported = repository.export_user(&own).await.unwrap().events;
+    assert_eq!(exported, repository.list_own_events(&own, everything()).await.unwrap());
+
+    // Page by page, and of one kind.
+    let mut before = None;
+    let mut paged = Vec::new();
+    loop {
+        let (page, ids) = own_events(fixture, &own, EventQuery { before, limit: 2, ..everything() }).await;
+        let Some(last) = ids.last() else { break };
+        assert!(page.len() <= 2);
+        before = Some(*last);
+        paged.extend(page);
+    }
+    assert_eq!(paged, shown);
+    let demotions = EventQuery { kind: Some(EventKind::Demoted), ..everything() };
+    assert_eq!(own_events(fixture, &own, demotions.clone()).await.0, shown[1..2]);
+    assert_eq!(own_events(fixture, &own, EventQuery { before: Some(ids[1]), ..demotions }).await.0, [""; 0]);
+
+    let (of_other, _) = own_events(fixture, &caller(other), everything()).await;
+    assert_eq!(of_other.len(), 2, "a failed login and a registration: {of_other:?}");
+    repository.revoke_own_session(&own, at(5_000)).await.unwrap();
+    let refused = repository.list_own_events(&own, everything()).await;
+    assert!(matches!(refused, Err(RepositoryError::NoSession)), "{refused:?}");
 }

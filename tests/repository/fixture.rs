@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authtokens::domain::user::UserId;
-use authtokens::repository::MAX_STALENESS;
 use authtokens::repository::Repository;
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
 use rusqlite::Connection;
@@ -18,8 +17,6 @@ pub struct Fixture {
     pub repository: Arc<dyn Repository>,
     /// The same store, opened once more: as another process or another node sees it.
     pub second: Arc<dyn Repository>,
-    /// How long after its acknowledgement an end of a session at one of the two may go unnoticed at the other.
-    pub staleness: Duration,
     /// Makes an account unusable, as another program would.
     pub deactivate: Box<dyn Fn(&str) + Send + Sync>,
     /// How many rows beside events name this account.
@@ -41,7 +38,6 @@ pub fn sqlite() -> Fixture {
     Fixture {
         repository: Arc::new(SqliteRepository::open(&settings).unwrap()),
         second: Arc::new(SqliteRepository::open_shared(&settings, false).unwrap()),
-        staleness: MAX_STALENESS,
         deactivate: Box::new({
             let path = path.clone();
             move |username| {

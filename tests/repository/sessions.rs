@@ -1,7 +1,6 @@
 //! Sessions: what opens one, how long it lives, what ends it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use authtokens::domain::item::{ItemId, List};
 use authtokens::domain::session::{Caller, SessionCutoffs, SessionId, UserAgent};
@@ -55,21 +54,6 @@ pub async fn a_revoked_session_is_gone_and_the_others_stay(fixture: &Fixture) {
     assert!(!is_live(fixture, first).await);
     assert!(is_live(fixture, second).await);
     assert!(is_live(fixture, others).await);
-}
-
-pub async fn of_many_revocations_of_one_session_at_once_one_succeeds(fixture: &Fixture) {
-    let (_, digest) = register(fixture, "AzureDiamond").await;
-    let attempts: Vec<_> = (0..64)
-        .map(|_| {
-            let repository = Arc::clone(&fixture.repository);
-            tokio::spawn(async move { repository.revoke_own_session(&caller(digest), at(5_000)).await.is_ok() })
-        })
-        .collect();
-    let mut ended = 0;
-    for attempt in attempts {
-        ended += usize::from(attempt.await.unwrap());
-    }
-    assert_eq!(ended, 1);
 }
 
 pub async fn a_session_ends_by_its_age_and_by_its_rest(fixture: &Fixture) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use authtokens::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
 use authtokens::domain::rights::{Actor, Rights};
-use authtokens::domain::session::{Caller, NewSession, SessionCutoffs, UserAgent};
+use authtokens::domain::session::{Caller, NewSession, SessionCutoffs, SessionId, UserAgent};
 use authtokens::domain::token::{PlainToken, TokenDigest};
 use authtokens::domain::user::{NewUser, PasswordHash, Profile, ProfileField, ProfileText, User, UserId, Username};
 use authtokens::repository::VerifiedLogin;
@@ -100,4 +100,10 @@ pub async fn events(fixture: &Fixture) -> Vec<String> {
 
 pub fn refused(kind: EventKind, username: &str, millis: i64) -> FailedAttempt {
     FailedAttempt { at: at(millis), kind, username: Some(name(username)), ip: None, detail: "" }
+}
+
+/// Which sessions an account has, newest first.
+pub async fn list_session_ids(fixture: &Fixture, username: &str) -> Vec<SessionId> {
+    let listed = fixture.repository.list_account_sessions(&Actor::CommandLine, &name(username), EVER).await.unwrap();
+    listed.unwrap_or_default().into_iter().map(|session| session.id).collect()
 }
