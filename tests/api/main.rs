@@ -3,8 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod altered_files;
-mod backups;
 mod commands;
 mod connections;
 mod documentation;
@@ -25,5 +23,6 @@ mod revocation;
 mod roles;
 mod seed;
 mod sessions;
+mod sqlite;
 mod staff;
 mod user;
