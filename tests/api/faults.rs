@@ -11,10 +11,10 @@ use crate::helpers::{TestApp, error_of, session_of, until};
 async fn a_damaged_password_hash_is_a_500_for_what_needs_it_and_nothing_else() {
     let app = TestApp::spawn();
     let root = app.new_user("root").await;
-    app.set("root", "is_superuser = 1");
+    app.make_superuser("root");
     let token = app.new_user("broken").await;
     app.new_user("whole").await;
-    let good = app.rows("SELECT password_hash FROM users WHERE username = 'broken'").remove(0);
+    let good = app.stored_hash("broken");
     let bcrypt = "$2b$04$QexDYaiSw.PMflDlGeyERe0JhXa2JmpMTbORvBDFxYcs2.SN09JvW";
     let mut hashes: Vec<String> = (0..good.len()).map(|length| good[..length].to_owned()).collect();
     hashes.extend([
@@ -41,7 +41,7 @@ async fn a_damaged_password_hash_is_a_500_for_what_needs_it_and_nothing_else() {
     let wrong = json!({"current_password": "hunter2", "new_password": "hunter3"});
     for (number, hash) in hashes.iter().enumerate() {
         let shown: String = hash.chars().take(80).collect();
-        app.sqlite().execute("UPDATE users SET password_hash = ?1 WHERE username = 'broken'", [hash]).unwrap();
+        app.set("broken", |account| account.password_hash.clone_from(hash));
         for password in ["hunter2", ""] {
             let status = if password.is_empty() { 400 } else { 500 };
             let error = error_of(app.log_in("broken", password).await, status).await;
@@ -65,8 +65,7 @@ async fn a_damaged_password_hash_is_a_500_for_what_needs_it_and_nothing_else() {
 async fn refused_attempts_that_could_not_be_stored_are_stored_when_they_can_be() {
     let app = TestApp::spawn_with(|config| config.database.busy_timeout = Duration::from_millis(50));
     let (token, _) = session_of(app.register("AzureDiamond", "hunter2").await).await;
-    let other = app.sqlite();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = app.store.lock();
     for _ in 0..3 {
         assert_eq!(app.log_in("AzureDiamond", "wrong").await.status(), 401, "reads go on");
     }
@@ -75,9 +74,9 @@ async fn refused_attempts_that_could_not_be_stored_are_stored_when_they_can_be()
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(app.log_in("nobody", "wrong").await.status(), 401);
     assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 200);
-    other.execute_batch("ROLLBACK").unwrap();
-    until("storing", || app.rows("SELECT count(*) FROM events WHERE kind = 'login_failed'") == ["4"]).await;
-    assert_eq!(app.rows("SELECT failures FROM login_failures"), ["3"]);
+    drop(lock);
+    until("storing", || app.count_events("login_failed") == 4).await;
+    assert_eq!(app.store.failures(), [3]);
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(app.count("events"), 5, "each once");
 }
@@ -86,11 +85,10 @@ async fn refused_attempts_that_could_not_be_stored_are_stored_when_they_can_be()
 async fn a_lock_that_is_held_for_ten_seconds_refuses_writes_lets_reads_go_on_and_is_forgotten() {
     let app = TestApp::spawn();
     let root = app.new_user("root").await;
-    app.set("root", "is_superuser = 1");
+    app.make_superuser("root");
     app.new_user("AzureDiamond").await;
-    let before = app.dump();
-    let other = app.sqlite();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let before = app.store.dump();
+    let lock = app.store.lock();
     let started = std::time::Instant::now();
     while started.elapsed() < Duration::from_secs(10) {
         let (change, delete, end, register, user) = tokio::join!(
@@ -111,8 +109,8 @@ async fn a_lock_that_is_held_for_ten_seconds_refuses_writes_lets_reads_go_on_and
         assert_eq!(user.status(), 200);
         assert_eq!(app.ask(Method::GET, "/api/events", &root, None).await.status(), 200);
     }
-    other.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(app.dump(), before, "nothing of it happened");
+    drop(lock);
+    assert_eq!(app.store.dump(), before, "nothing of it happened");
     app.get(Method::PATCH, "/api/users/azurediamond", &root, Some(&json!({"is_active": false}))).await;
     assert_eq!(app.register("new", "hunter2").await.status(), 201);
 }

@@ -25,4 +25,5 @@ mod seed;
 mod sessions;
 mod sqlite;
 mod staff;
+mod store;
 mod user;

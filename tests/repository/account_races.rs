@@ -172,32 +172,36 @@ pub async fn nothing_is_left_of_a_deleted_account_that_was_in_use(fixture: &Fixt
         let (user_id, digest) = register(fixture, &username).await;
         let (caller, target) = (caller(digest), name(&username));
         // Deleted by one process, and used in both.
-        let [first, second] = handles(fixture, round).map(|repository| move || Arc::clone(&repository));
-        let (a, b, c, d, e, f, g) = (first(), second(), first(), second(), first(), second(), second());
+        let [deleter, other] = handles(fixture, round);
+        let (adder, opener, guesser) = (Arc::clone(&other), Arc::clone(&deleter), Arc::clone(&other));
+        let (replacer, recorder, renamer) = (Arc::clone(&deleter), Arc::clone(&deleter), other);
         let id = ItemId::new(7).unwrap();
         let attempts = vec![refused(EventKind::LoginFailed, &username, 3_000)];
         let by_owner = round % 4 < 2;
         let contenders: Vec<Contender> = vec![
             Box::pin(async move {
                 let is_deleted = if by_owner {
-                    a.delete_user(&caller, hash(HASH), at(3_000)).await
+                    deleter.delete_user(&caller, hash(HASH), at(3_000)).await
                 } else {
-                    a.delete_account(&Actor::CommandLine, &target, at(3_000)).await
+                    deleter.delete_account(&Actor::CommandLine, &target, at(3_000)).await
                 };
                 assert!(is_deleted.unwrap());
                 Ok(())
             }),
-            Box::pin(async move { b.add_item(&caller, List::Cellar, id, 10, at(3_000)).await.map(drop) }),
-            Box::pin(
-                async move { c.replace_items(&caller, List::Wants, BTreeSet::from([id]), at(3_000)).await.map(drop) },
-            ),
-            Box::pin(
-                async move { d.open_session(login(user_id, HASH), new_session(), 100, at(3_000)).await.map(drop) },
-            ),
-            Box::pin(async move { e.record_failed_attempts(attempts, at(3_000)).await }),
-            Box::pin(async move { f.record_use(vec![(digest, at(3_000))]).await }),
+            Box::pin(async move { adder.add_item(&caller, List::Cellar, id, 10, at(3_000)).await.map(drop) }),
             Box::pin(async move {
-                g.update_profile(&caller, vec![text(ProfileField::City, "Springfield")], at(3_000)).await.map(drop)
+                replacer.replace_items(&caller, List::Wants, BTreeSet::from([id]), at(3_000)).await.map(drop)
+            }),
+            Box::pin(async move {
+                opener.open_session(login(user_id, HASH), new_session(), 100, at(3_000)).await.map(drop)
+            }),
+            Box::pin(async move { guesser.record_failed_attempts(attempts, at(3_000)).await }),
+            Box::pin(async move { recorder.record_use(vec![(digest, at(3_000))]).await }),
+            Box::pin(async move {
+                renamer
+                    .update_profile(&caller, vec![text(ProfileField::City, "Springfield")], at(3_000))
+                    .await
+                    .map(drop)
             }),
         ];
         for outcome in all(contenders).await {

@@ -61,7 +61,7 @@ macro_rules! contract {
                 a_login_against_a_hash_that_is_no_longer_stored_opens_nothing
                 an_account_that_may_not_be_used_has_no_live_session_and_opens_none
                 a_revoked_session_is_gone_and_the_others_stay
-                a_session_ends_by_its_age_and_by_its_rest
+                a_session_ends_by_its_age_and_by_its_idle_time
                 dead_sessions_are_forgotten_and_live_ones_are_not
                 a_session_that_was_forgotten_is_known_to_nobody_whatever_the_clock_says_next
                 the_session_that_was_used_least_recently_makes_room
@@ -111,7 +111,7 @@ macro_rules! contract {
                 a_store_that_can_work_says_so
                 a_store_tells_how_much_it_did_and_holds
                 a_closed_store_takes_no_more_writes
-                what_is_stored_from_the_future_is_set_to_now_and_the_rest_is_not
+                what_is_stored_from_the_future_is_set_to_now_and_nothing_else_is
             }
         }
     };

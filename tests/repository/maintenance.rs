@@ -33,7 +33,7 @@ pub async fn a_closed_store_takes_no_more_writes(fixture: &Fixture) {
     assert!(matches!(refused, Err(RepositoryError::Unavailable(_))), "{refused:?}");
 }
 
-pub async fn what_is_stored_from_the_future_is_set_to_now_and_the_rest_is_not(fixture: &Fixture) {
+pub async fn what_is_stored_from_the_future_is_set_to_now_and_nothing_else_is(fixture: &Fixture) {
     let repository = fixture.repository.as_ref();
     // Made at 1,000, and one of them used later.
     let (_, used) = register(fixture, "AzureDiamond").await;

@@ -56,7 +56,7 @@ pub async fn a_revoked_session_is_gone_and_the_others_stay(fixture: &Fixture) {
     assert!(is_live(fixture, others).await);
 }
 
-pub async fn a_session_ends_by_its_age_and_by_its_rest(fixture: &Fixture) {
+pub async fn a_session_ends_by_its_age_and_by_its_idle_time(fixture: &Fixture) {
     let (_, digest) = register(fixture, "AzureDiamond").await;
     let cutoffs = |created_after, used_after| Caller {
         digest,

@@ -14,7 +14,7 @@ use crate::fixture::Fixture;
 
 pub const HASH: &str = "$bcrypt-sha256$v=2,t=2b,r=4$first";
 
-/// Live at whatever age and rest.
+/// Live at whatever age and idle time.
 pub const EVER: SessionCutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
 
 pub fn at(millis: i64) -> Timestamp {
@@ -33,7 +33,7 @@ pub fn text(field: ProfileField, text: &str) -> ProfileText {
     ProfileText::parse(field, text.to_owned()).unwrap()
 }
 
-/// A caller whose session, of whatever age and rest, is live.
+/// A caller whose session is live at whatever age and idle time.
 pub fn caller(digest: TokenDigest) -> Caller {
     Caller { digest, cutoffs: EVER, ip: None }
 }

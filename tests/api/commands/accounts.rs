@@ -2,14 +2,12 @@
 
 use std::fs;
 use std::process::Output;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{Machine, log_in, names, run_with, status_of};
-use crate::process::{credentials, refusal, token_of};
+use crate::process::{credentials, token_of};
 
 #[test]
 fn the_first_superuser_is_made_on_a_fresh_file_and_logs_in_over_http() {
@@ -79,9 +77,6 @@ fn what_cannot_be_done_is_one_sentence_with_exit_code_1_and_changes_nothing() {
         assert_eq!(machine.refused(arguments), (1, sentence.to_owned()), "{arguments}");
     }
     assert_eq!(machine.json("events"), events);
-
-    fs::write(machine.path().join("notes.txt"), "x".repeat(5000)).unwrap();
-    assert_eq!(machine.refused("user list --database notes.txt"), (1, "notes.txt is not a SQLite database".to_owned()));
 }
 
 #[test]
@@ -89,41 +84,6 @@ fn a_sentence_on_standard_error_shows_a_terminal_no_control_character() {
     let machine = Machine::new();
     let sentence = machine.refused("check a\u{1b}[31m\u{202e}b").1;
     assert_eq!(sentence, "there is no database at a\\u{1b}[31m\\u{202e}b");
-}
-
-#[test]
-fn a_database_that_another_program_has_locked_is_a_sentence_after_the_busy_timeout() {
-    let machine = Machine::with_accounts();
-    let other = machine.sqlite();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let mut command = machine.command("user promote bob");
-    let (code, sentence) = refusal(command.env("AUTHTOKENS__DATABASE__BUSY_TIMEOUT", "10ms"));
-    assert_eq!(code, 1);
-    assert!(sentence.contains("locked"), "{sentence}");
-    other.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(machine.json("user promote bob")["is_staff"], true);
-}
-
-#[test]
-fn a_command_gets_its_turn_beside_a_server_that_lets_go_of_the_file_for_moments_only() {
-    let machine = Machine::with_accounts();
-    let other = machine.sqlite();
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let is_over = &is_over;
-        scope.spawn(move || {
-            while !is_over.load(Ordering::SeqCst) {
-                other.execute_batch("BEGIN IMMEDIATE").unwrap();
-                thread::sleep(Duration::from_millis(20));
-                other.execute_batch("COMMIT").unwrap();
-                thread::sleep(Duration::from_micros(500));
-            }
-        });
-        for _ in 0..5 {
-            assert_eq!(machine.json("user promote bob")["is_staff"], true);
-        }
-        is_over.store(true, Ordering::SeqCst);
-    });
 }
 
 #[test]
@@ -262,4 +222,21 @@ fn commands_at_the_same_time_all_do_their_work_also_on_a_file_that_is_not_there_
         assert!(said.contains("already"), "{said}");
     }
     assert_eq!(names(&machine.json("user list")), ["u0", "u1", "u2", "u3"]);
+}
+
+#[test]
+fn pruning_forgets_what_has_ended_and_says_how_much() {
+    let machine = Machine::with_accounts();
+    {
+        let server = machine.server();
+        server.ask(&credentials("/api/login", "bob"));
+        server.ask(&credentials("/api/login", "bob"));
+    }
+    assert_eq!(machine.json("prune"), json!({"sessions": 0, "events": 0}));
+    let store = machine.store();
+    let first = store.sessions().remove(0).digest;
+    store.change_sessions(&|session| session.created *= i64::from(session.digest != first));
+    store.change_events(&|event| event.at *= i64::from(event.id > 2));
+    assert_eq!(machine.json("prune"), json!({"sessions": 1, "events": 2}));
+    assert_eq!(machine.said("prune"), "Forgot 0 tokens that had ended and 0 old events.\n");
 }

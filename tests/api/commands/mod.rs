@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::helpers::{JSON, left_out, post_bytes};
-use crate::process::{Server, authtokens, program, refusal, run};
+use crate::process::{Server, authtokens, program, refusal, run, store_in};
+use crate::store::TestStore;
 
 /// A folder in which commands are given.
 pub struct Machine(TempDir);
@@ -74,8 +75,8 @@ impl Machine {
         (code, sentence)
     }
 
-    pub fn sqlite(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.path().join("data/authtokens.db")).unwrap()
+    pub fn store(&self) -> Box<dyn TestStore> {
+        store_in(self.path())
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use super::{Machine, names, said_at_a_terminal};
 use crate::process::{credentials, token_of};
+use crate::store::StoredAccount;
 
 #[test]
 fn accounts_are_listed_as_a_table_for_people_and_as_one_array_for_programs() {
@@ -41,11 +42,8 @@ fn accounts_are_listed_as_a_table_for_people_and_as_one_array_for_programs() {
 #[test]
 fn a_list_has_every_account_however_many_there_are_and_minds_a_reader_that_leaves() {
     let machine = Machine::with_accounts();
-    let sqlite = machine.sqlite();
-    let copy = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1700) \
-        INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login) \
-        SELECT printf('u%05d', n), printf('u%05d', n), '', 0, 0, 0, 0 FROM numbers";
-    assert_eq!(sqlite.execute(copy, []).unwrap(), 1700);
+    let others: Vec<_> = (1..=1700).map(|number| StoredAccount::named(format!("u{number:05}"))).collect();
+    machine.store().add_accounts(&others);
     let users = machine.json("user list");
     let listed = names(&users);
     assert_eq!(listed.len(), 1702);
@@ -68,12 +66,20 @@ fn nothing_that_is_printed_holds_a_secret_or_a_control_character() {
         let server = machine.server();
         server.ask(&credentials("/api/login", "bob"));
     }
-    let sqlite = machine.sqlite();
+    let store = machine.store();
     let nasty = "x\u{1b}[2J\u{9b}31m\r\n\u{202e}\u{3164}\u{e0041}y";
-    sqlite.execute("UPDATE users SET email = ?1, first_name = ?1, city = ?1", [nasty]).unwrap();
-    sqlite.execute("UPDATE tokens SET user_agent = ?1", [nasty]).unwrap();
-    sqlite.execute("UPDATE events SET detail = ?1, actor = ?1", [nasty]).unwrap();
-    let digest: String = sqlite.query_row("SELECT lower(hex(digest)) FROM tokens", [], |row| row.get(0)).unwrap();
+    store.change_accounts(&|account| {
+        for text in [&mut account.email, &mut account.first_name, &mut account.city] {
+            nasty.clone_into(text);
+        }
+    });
+    store.change_sessions(&|session| nasty.clone_into(&mut session.user_agent));
+    store.change_events(&|event| {
+        for text in [&mut event.detail, &mut event.actor] {
+            nasty.clone_into(text);
+        }
+    });
+    let digest = store.sessions().remove(0).digest;
     for arguments in ["user list", "user show bob", "token list bob", "events", "config show", "user promote bob"] {
         for form in ["", " --json"] {
             let said = machine.said(&format!("{arguments}{form}"));
@@ -93,12 +99,13 @@ fn a_list_fits_the_terminal_and_is_whole_behind_a_pipe() {
     let machine = Machine::with_accounts();
     let server = machine.server();
     token_of(&server.ask(&credentials("/api/login", "bob")));
-    let sqlite = machine.sqlite();
-    sqlite.execute("UPDATE users SET email = 'bob@mail.example.org'", []).unwrap();
+    let store = machine.store();
+    store.change_accounts(&|account| "bob@mail.example.org".clone_into(&mut account.email));
     let agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120 Safari/537.36";
-    sqlite
-        .execute("UPDATE tokens SET user_agent = ?1, ip = '2001:db8:1111:2222:3333:4444:5555:6666'", [agent])
-        .unwrap();
+    store.change_sessions(&|session| {
+        agent.clone_into(&mut session.user_agent);
+        "2001:db8:1111:2222:3333:4444:5555:6666".clone_into(&mut session.ip);
+    });
     for (arguments, last) in [("user list", "EMAIL"), ("token list bob", "USER AGENT"), ("events", "DETAIL")] {
         let piped = machine.said(arguments);
         let headings = piped.lines().next().unwrap();

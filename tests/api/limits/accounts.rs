@@ -108,17 +108,17 @@ async fn that_somebody_is_throttled_is_noted_once_a_minute_whatever_the_clock_is
             config.rate_limit.login = Rate { count: 1, period: Duration::from_secs(1_000_000) };
         });
         assert_eq!(log_in_from(&app, STRANGER, "nobody", "wrong").await, 401);
-        let noted = || app.rows("SELECT count(*) FROM events WHERE kind = 'throttled'").remove(0);
+        let noted = || app.count_events("throttled");
         assert_eq!(log_in_from(&app, STRANGER, "nobody", "wrong").await, 429);
-        until("noting", || noted() == "1").await;
+        until("noting", || noted() == 1).await;
         set_clock_by(&app, by);
         app.clock.advance(Duration::from_secs(59));
         assert_eq!(log_in_from(&app, STRANGER, "nobody", "wrong").await, 429);
         app.clock.advance(Duration::from_secs(1));
         assert_eq!(log_in_from(&app, STRANGER, "nobody", "wrong").await, 429);
-        until("noting again", || noted() == "2").await;
+        until("noting again", || noted() == 2).await;
         tokio::time::sleep(Duration::from_millis(1_500)).await;
-        assert_eq!(noted(), "2", "{by}");
+        assert_eq!(noted(), 2, "{by}");
     }
 }
 
@@ -176,7 +176,7 @@ async fn nothing_is_hashed_for_an_attempt_that_is_refused() {
     new_owner(&app).await;
     lock_out(&app, "AzureDiamond").await;
     // Whoever verifies against this hash answers 500.
-    app.set("AzureDiamond", "password_hash = 'broken'");
+    app.set("AzureDiamond", |account| "broken".clone_into(&mut account.password_hash));
     for password in ["wrong", "hunter2"] {
         assert_eq!(log_in_from(&app, "203.0.113.10", "AzureDiamond", password).await, 429, "of the account");
     }

@@ -125,7 +125,7 @@ async fn a_header_that_is_no_text_does_not_hide_the_address_that_the_proxy_wrote
     let forwarded = b"X-Forwarded-For: \xff\xfe, 203.0.113.9\r\n\r\n";
     let request = [head.as_bytes(), forwarded, body.as_bytes()].concat();
     assert_eq!(app.raw(request).status(), 201);
-    assert_eq!(app.rows("SELECT ip FROM tokens"), [STRANGER]);
+    assert_eq!(app.store.sessions().remove(0).ip, STRANGER);
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn an_address_has_twenty_registrations_an_hour_and_taken_names_count() {
         let response = post_from(&app, STRANGER, path, &name, "hunter2").await;
         assert_eq!(response.status().as_u16(), status, "{number}");
     }
-    let stored = || (app.rows("SELECT * FROM users"), app.rows("SELECT * FROM tokens"));
+    let stored = || (app.store.accounts(), app.store.sessions());
     let before = stored();
     for name in ["azurediamond", "fresh"] {
         let refused = post_from(&app, STRANGER, "/api/register", name, "hunter2").await;

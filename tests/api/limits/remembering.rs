@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 
 use authtokens::domain::rights::{AccountChange, Actor};
 use authtokens::domain::user::{PasswordHash, Username};
-use authtokens::repository::Repository as _;
-use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
 use authtokens::server::application::Application;
 use authtokens::system::clock::Timestamp;
 use reqwest::Method;
@@ -33,22 +31,20 @@ async fn a_restart_does_not_forget_the_failures_at_an_account() {
 }
 
 #[tokio::test]
-async fn a_failure_is_in_the_file_a_moment_later_whatever_becomes_of_the_process() {
+async fn a_failure_is_stored_a_moment_later_whatever_becomes_of_the_process() {
     let app = TestApp::spawn_with(accounts_alone);
     new_owner(&app).await;
     lock_out(&app, "AzureDiamond").await;
-    until("storing", || app.rows("SELECT failures FROM login_failures") == ["10"]).await;
+    until("storing", || app.store.failures() == [10]).await;
     assert_eq!(log_in_from(&app, OWNER, "AzureDiamond", "hunter2").await, 200);
     assert_eq!(app.count("login_failures"), 0);
 }
 
-/// Sets a password as a command on the server does: through a store of its own on the same file.
+/// Sets a password as a command on the server does: through a store of its own.
 async fn reset_from_another_process(app: &TestApp) {
-    let settings =
-        SqliteSettings { path: app.database.clone(), readers: 1, busy_timeout: Duration::from_secs(30), cache: 0 };
-    let store = SqliteRepository::open_shared(&settings, false).unwrap();
-    let hash: String = app.rows("SELECT password_hash FROM users").remove(0);
-    let change = AccountChange { password_hash: Some(PasswordHash::from_stored(hash)), ..AccountChange::default() };
+    let store = app.store.open_beside();
+    let hash = PasswordHash::from_stored(app.stored_hash("AzureDiamond"));
+    let change = AccountChange { password_hash: Some(hash), ..AccountChange::default() };
     let now = Timestamp::from_millis(START_MILLIS).unwrap();
     let name = Username::parse("AzureDiamond").unwrap();
     assert!(store.change_account(&Actor::CommandLine, &name, change, now).await.unwrap().is_some());
@@ -72,7 +68,7 @@ async fn a_password_that_staff_or_a_command_set_makes_the_failures_forgotten() {
     let app = TestApp::spawn_with(accounts_alone);
     new_owner(&app).await;
     let (root, _) = session_of(post_from(&app, OWNER, "/api/register", "root", "hunter2").await).await;
-    app.set("root", "is_superuser = 1");
+    app.make_superuser("root");
     lock_out(&app, "AzureDiamond").await;
     let reset = json!({"password": "hunter2"});
     app.get(Method::PATCH, "/api/users/AZUREdiamond", &root, Some(&reset)).await;
@@ -90,12 +86,12 @@ async fn failures_right_before_a_new_password_do_not_come_back_with_the_next_res
     let app = TestApp::spawn_with(accounts_alone);
     let token = new_owner(&app).await;
     let (root, _) = session_of(post_from(&app, OWNER, "/api/register", "root", "hunter2").await).await;
-    app.set("root", "is_superuser = 1");
+    app.make_superuser("root");
     let own = json!({"current_password": "hunter2", "new_password": "hunter2"});
-    let stored = || app.rows("SELECT count(*) FROM events WHERE kind = 'login_failed'").remove(0);
+    let stored = || app.count_events("login_failed");
     for (method, path, token, body, failures) in [
-        (Method::POST, "/api/user/password", &token, own, "10"),
-        (Method::PATCH, "/api/users/azurediamond", &root, json!({"password": "hunter2"}), "20"),
+        (Method::POST, "/api/user/password", &token, own, 10),
+        (Method::PATCH, "/api/users/azurediamond", &root, json!({"password": "hunter2"}), 20),
     ] {
         lock_out(&app, "AzureDiamond").await;
         app.get(method, path, token, Some(&body)).await;
@@ -104,7 +100,7 @@ async fn failures_right_before_a_new_password_do_not_come_back_with_the_next_res
     }
     lock_out(&app, "AzureDiamond").await;
     reset_from_another_process(&app).await;
-    until("storing", || stored() == "30").await;
+    until("storing", || stored() == 30).await;
     assert_eq!(app.count("login_failures"), 0, "a command's");
 }
 
@@ -124,15 +120,15 @@ async fn no_password_is_tried_before_the_failures_are_known_again() {
     let app = TestApp::spawn_with(accounts_alone);
     new_owner(&app).await;
     lock_out(&app, "AzureDiamond").await;
-    until("storing", || app.rows("SELECT failures FROM login_failures") == ["10"]).await;
-    let (folder, copy) = app.copy_database();
+    until("storing", || app.store.failures() == [10]).await;
+    let folder = tempfile::tempdir().unwrap();
+    app.store.copy_to(&test_config(&folder));
     let (address_of, address) = std::sync::mpsc::channel();
     let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
     let clock = app.clock.clone();
     let serving = std::thread::spawn(move || {
         let mut config = test_config(&folder);
         accounts_alone(&mut config);
-        config.database.path = copy;
         actix_rt::System::new().block_on(async move {
             let application = Application::build(&config, clock).unwrap();
             address_of.send(application.address()).unwrap();

@@ -1,12 +1,14 @@
 //! What was acknowledged before a kill -9.
 
+use std::collections::HashSet;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::{Server, ask, credentials, logout, token_of, until};
+use super::{Server, ask, credentials, logout, store_in, token_of, until};
+use crate::store::StoredAccount;
 
 /// What clients were told before the server died.
 #[derive(Default)]
@@ -61,19 +63,13 @@ fn every_acknowledged_registration_and_logout_survives_kill_9() {
         }
     }
 
-    let database = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
-    let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(check, "ok");
-    let without_token: i64 = database
-        .query_row(
-            "SELECT count(*) FROM users WHERE id NOT IN (SELECT user_id FROM tokens) \
-             AND CAST(substr(username, 5) AS INTEGER) % 2 = 1",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
-    assert_eq!(without_token, 0, "a user without the token of its registration, who never logged out");
-    drop(database);
+    let store = store_in(folder.path());
+    assert!(store.is_whole());
+    let with_session: HashSet<_> = store.sessions().into_iter().map(|session| session.username).collect();
+    for StoredAccount { username, .. } in store.accounts() {
+        let has_logged_out = username["user".len()..].parse::<usize>().unwrap() % 2 == 0;
+        assert!(has_logged_out || with_session.contains(&username), "{username} without its registration's session");
+    }
 
     let server = Server::start(folder.path(), quiet);
     let registered = acknowledged.registered.lock().unwrap();

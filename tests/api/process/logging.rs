@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Server, credentials, logout, token_of, until};
+use super::{Server, credentials, logout, store_in, token_of, until};
 use crate::helpers::{JSON, PATIENCE, RawResponse, UNKNOWN_TOKEN, post_bytes};
 
 #[test]
@@ -15,12 +15,12 @@ fn what_the_background_work_cannot_do_is_logged_with_its_causes() {
         command.env("AUTHTOKENS__DATABASE__BUSY_TIMEOUT", "50ms");
     });
     assert_eq!(server.ask(&credentials("/api/register", "a")).status(), 201);
-    let other = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let _lock = store_in(folder.path()).lock();
     let wrong = post_bytes("/api/login", JSON, json!({"username": "a", "password": "wrong"}).to_string());
     server.ask(&wrong).assert_error(401);
-    let cause = "refused attempts could not be stored: the store cannot do this now: database is locked";
-    until(|| server.log().contains(cause));
+    let what = "1 refused attempts could not be stored: the store cannot do this now: ";
+    // And behind it what the backend said.
+    until(|| server.log().split_once(what).is_some_and(|(_, cause)| cause.contains("lock") && cause.contains('\n')));
 }
 
 #[test]
@@ -58,12 +58,9 @@ fn the_line_of_a_request_behind_a_trusted_proxy_names_the_client_and_the_peer() 
     let id = format!("request_id={}", answer.header("X-Request-Id").unwrap());
     until(|| server.log().contains(&id));
     assert!(!server.log().lines().find(|line| line.ends_with(&id)).unwrap().contains("client="));
-    let database = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
-    let addresses = || -> Vec<String> {
-        let mut events = database.prepare("SELECT DISTINCT ip FROM events").unwrap();
-        events.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
-    };
-    until(|| addresses() == ["2001:db8::5"]);
+    let store = store_in(folder.path());
+    until(|| !store.events().is_empty());
+    assert!(store.events().iter().all(|event| event.ip == "2001:db8::5"));
 }
 
 #[test]
@@ -124,8 +121,8 @@ fn whatever_a_client_writes_a_line_of_the_log_stays_one_line_and_quotes_no_name_
         command.env("AUTHTOKENS__SERVER__TRUSTED_PROXIES", "127.0.0.1");
     });
     let token = token_of(&server.ask(&credentials("/api/register", "root")));
-    let database = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
-    database.execute("UPDATE users SET is_superuser = 1", []).unwrap();
+    let store = store_in(folder.path());
+    store.change_accounts(&|account| account.is_superuser = true);
     let forged = "2026-01-01T00:00:00.000Z INFO  authtokens::access FORGED-4711";
     let authorization = format!("Authorization: Token {token}\r\n");
     let encoded = "%0d%0aFORGED-4711%1b[31m";
@@ -173,16 +170,11 @@ fn whatever_a_client_writes_a_line_of_the_log_stays_one_line_and_quotes_no_name_
         assert!(!line.contains("FORGED"), "{line}");
     }
     // What is kept of an agent and of an address is no more than text, and an address is one.
-    let kept: Vec<String> = database
-        .prepare("SELECT user_agent || ip FROM tokens UNION ALL SELECT ip || detail || username || actor FROM events")
-        .unwrap()
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap();
-    assert!(kept.iter().all(|text| !text.contains(char::is_control)), "{kept:?}");
-    let addresses: i64 = database
-        .query_row("SELECT count(*) FROM events WHERE ip NOT IN ('127.0.0.1', '')", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(addresses, 0);
+    let (sessions, events) = (store.sessions(), store.events());
+    let of_sessions = sessions.iter().flat_map(|session| [&session.user_agent, &session.ip]);
+    let of_events = events.iter().flat_map(|event| [&event.ip, &event.detail, &event.username, &event.actor]);
+    for text in of_sessions.chain(of_events) {
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
+    assert!(events.iter().all(|event| ["127.0.0.1", ""].contains(&event.ip.as_str())));
 }

@@ -14,9 +14,11 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use authtokens::config::{Config, Settings};
 use serde_json::json;
 
 use crate::helpers::{JSON, PATIENCE, RawResponse, post_bytes};
+use crate::store::{self, TestStore};
 
 /// A program that starts the binary, or is it, with none of our variables set.
 pub fn program(name: &str) -> Command {
@@ -135,6 +137,13 @@ pub fn logout(token: &str) -> Vec<u8> {
 
 pub fn token_of(response: &RawResponse) -> String {
     response.json()["token"].as_str().unwrap().to_owned()
+}
+
+/// The store of what is started in this folder without being told of another one.
+pub fn store_in(folder: &Path) -> Box<dyn TestStore> {
+    let mut config = Config::from_settings(Settings::default()).unwrap();
+    config.database.path = folder.join(&config.database.path);
+    store::of(&config)
 }
 
 /// Waits for what must happen.

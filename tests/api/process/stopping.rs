@@ -8,41 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::store_in;
 use super::{Server, ask, authtokens, credentials, logout, program, run, token_of};
-use crate::helpers::{JSON, PATIENCE, RawResponse};
-
-#[test]
-fn sigterm_sigint_and_sighup_finish_what_was_accepted_checkpoint_the_log_and_exit_0() {
-    for signal in ["TERM", "INT", "HUP"] {
-        let folder = tempfile::tempdir().unwrap();
-        let mut server = Server::start(folder.path(), |command| {
-            command.env("AUTHTOKENS__PASSWORD__BCRYPT_COST", "12");
-        });
-        assert_eq!(server.ask(&credentials("/api/register", "a")).status(), 201);
-        let mut idle = TcpStream::connect(server.address).unwrap();
-        idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        assert_eq!(RawResponse::read_from(&mut idle).status(), 200);
-        let accepted: Vec<TcpStream> = (0..6)
-            .map(|_| {
-                let mut stream = TcpStream::connect(server.address).unwrap();
-                stream.write_all(&credentials("/api/login", "a")).unwrap();
-                stream
-            })
-            .collect();
-        // Accepted means read: give the workers a moment to do so.
-        thread::sleep(Duration::from_millis(100));
-        server.signal(signal);
-        for mut stream in accepted {
-            assert_eq!(RawResponse::read_from(&mut stream).status(), 200, "{signal}");
-        }
-        assert!(server.wait().success(), "{signal}");
-        assert!(TcpStream::connect(server.address).is_err());
-        let wal = folder.path().join("data/authtokens.db-wal");
-        assert_eq!(fs::metadata(wal).map_or(0, |wal| wal.len()), 0, "the log is in the file");
-        let log = server.log();
-        assert!(log.contains("stopping") && log.trim_end().ends_with("stopped"), "{log}");
-    }
-}
+use crate::helpers::{JSON, PATIENCE};
 
 #[test]
 fn a_server_that_nohup_started_outlives_its_terminal() {
@@ -79,14 +47,13 @@ fn a_stop_waits_no_longer_than_the_shutdown_timeout() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_another_program_that_holds_the_file() {
+fn a_stop_does_not_wait_for_another_program_that_has_locked_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), |command| {
         command.env("AUTHTOKENS__SERVER__SHUTDOWN_TIMEOUT", "1s").env("AUTHTOKENS__DATABASE__BUSY_TIMEOUT", "40s");
     });
     let token = token_of(&server.ask(&credentials("/api/register", "a")));
-    let other = rusqlite::Connection::open(folder.path().join("data/authtokens.db")).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = store_in(folder.path()).lock();
     let mut waiting = TcpStream::connect(server.address).unwrap();
     waiting.write_all(&logout(&token)).unwrap();
     thread::sleep(Duration::from_millis(100));
@@ -94,7 +61,7 @@ fn a_stop_does_not_wait_for_another_program_that_holds_the_file() {
     let told = Instant::now();
     assert!(server.wait().success());
     assert!(told.elapsed() < Duration::from_secs(15), "the other's lock lasts longer");
-    drop(other);
+    drop(lock);
     let server = Server::start(folder.path(), |_| {});
     assert_eq!(server.ask(&credentials("/api/login", "a")).status(), 200, "nothing acknowledged is lost");
 }

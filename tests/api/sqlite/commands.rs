@@ -3,14 +3,20 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
 use serde_json::json;
 
 use crate::commands::{Machine, log_in, names};
 use crate::helpers::PATIENCE;
-use crate::process::{credentials, program};
+use crate::process::{program, refusal};
+
+fn connect(machine: &Machine) -> Connection {
+    Connection::open(machine.path().join("data/authtokens.db")).unwrap()
+}
 
 #[test]
 fn a_backup_is_made_checked_and_put_back() {
@@ -42,7 +48,7 @@ fn a_backup_is_made_checked_and_put_back() {
 #[test]
 fn an_account_that_the_service_cannot_read_is_named_by_the_check_the_listing_and_the_log_and_can_be_deleted() {
     let machine = Machine::with_accounts();
-    machine.sqlite().execute("UPDATE users SET date_joined = ?1 WHERE username = 'bob'", [i64::MIN + 1]).unwrap();
+    connect(&machine).execute("UPDATE users SET date_joined = ?1 WHERE username = 'bob'", [i64::MIN + 1]).unwrap();
     let bob = "the account bob (id 2), date_joined: a time is out of range";
     assert_eq!(machine.refused("user list"), (1, format!("the store holds something that cannot be right: {bob}")));
     let whole = |file: &str| format!("{file} is whole, but holds what the service never wrote: ");
@@ -56,7 +62,7 @@ fn an_account_that_the_service_cannot_read_is_named_by_the_check_the_listing_and
         let server = machine.server();
         log_in(&server, "Admin", "hunter2");
         log_in(&server, "Admin", "wrong");
-        machine.sqlite().execute("UPDATE users SET password_hash = ''", []).unwrap();
+        connect(&machine).execute("UPDATE users SET password_hash = ''", []).unwrap();
         assert_eq!(log_in(&server, "Admin", "hunter2").0, 500);
         let deadline = Instant::now() + PATIENCE;
         while !fs::read_to_string(machine.path().join("stderr.log")).unwrap().contains("hash of the account with id 1")
@@ -68,7 +74,7 @@ fn an_account_that_the_service_cannot_read_is_named_by_the_check_the_listing_and
     let admin = "the account Admin (id 1), password_hash: it is not a hash that this service makes; \
         `user set-password` sets one";
     assert_eq!(machine.refused("check").1, whole("data/authtokens.db") + admin);
-    let sqlite = machine.sqlite();
+    let sqlite = connect(&machine);
     let spoil = "UPDATE users SET username = 'A min'; UPDATE tokens SET last_used = -9223372036854775807; \
         UPDATE events SET kind = 'odd'; INSERT INTO login_failures VALUES (1, -1, 0); \
         INSERT INTO wants VALUES (1, 7, 9223372036854775807)";
@@ -85,27 +91,11 @@ fn an_account_that_the_service_cannot_read_is_named_by_the_check_the_listing_and
 }
 
 #[test]
-fn pruning_forgets_what_has_ended_and_says_how_much() {
-    let machine = Machine::with_accounts();
-    {
-        let server = machine.server();
-        server.ask(&credentials("/api/login", "bob"));
-        server.ask(&credentials("/api/login", "bob"));
-    }
-    assert_eq!(machine.json("prune"), json!({"sessions": 0, "events": 0}));
-    let sqlite = machine.sqlite();
-    sqlite.execute("UPDATE tokens SET created = 0 WHERE digest = (SELECT min(digest) FROM tokens)", []).unwrap();
-    sqlite.execute("UPDATE events SET at = 0 WHERE id <= 2", []).unwrap();
-    assert_eq!(machine.json("prune"), json!({"sessions": 1, "events": 2}));
-    assert_eq!(machine.said("prune"), "Forgot 0 tokens that had ended and 0 old events.\n");
-}
-
-#[test]
 fn a_backup_whose_terminal_goes_away_stops_and_leaves_nothing_unless_nohup_started_it() {
     let machine = Machine::with_accounts();
     let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000) \
         INSERT INTO wants (user_id, item_id, added) SELECT id, i, 0 FROM n, users WHERE username = 'bob'";
-    machine.sqlite().execute(many, []).unwrap();
+    connect(&machine).execute(many, []).unwrap();
     let copies = machine.path().join("copies");
     fs::create_dir(&copies).unwrap();
     for (how, is_stopped) in [("exec", true), ("exec nohup", false)] {
@@ -132,4 +122,46 @@ fn a_backup_whose_terminal_goes_away_stops_and_leaves_nothing_unless_nohup_start
         let left: Vec<_> = fs::read_dir(&copies).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left.len(), usize::from(!is_stopped), "{left:?}");
     }
+}
+
+#[test]
+fn a_database_that_another_program_has_locked_is_a_sentence_after_the_busy_timeout() {
+    let machine = Machine::with_accounts();
+    let other = connect(&machine);
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut command = machine.command("user promote bob");
+    let (code, sentence) = refusal(command.env("AUTHTOKENS__DATABASE__BUSY_TIMEOUT", "10ms"));
+    assert_eq!(code, 1);
+    assert!(sentence.contains("locked"), "{sentence}");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(machine.json("user promote bob")["is_staff"], true);
+}
+
+#[test]
+fn a_command_gets_its_turn_beside_a_server_that_lets_go_of_the_file_for_moments_only() {
+    let machine = Machine::with_accounts();
+    let other = connect(&machine);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let is_over = &is_over;
+        scope.spawn(move || {
+            while !is_over.load(Ordering::SeqCst) {
+                other.execute_batch("BEGIN IMMEDIATE").unwrap();
+                thread::sleep(Duration::from_millis(20));
+                other.execute_batch("COMMIT").unwrap();
+                thread::sleep(Duration::from_micros(500));
+            }
+        });
+        for _ in 0..5 {
+            assert_eq!(machine.json("user promote bob")["is_staff"], true);
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+}
+
+#[test]
+fn a_file_that_is_not_a_database_is_named_in_one_sentence() {
+    let machine = Machine::new();
+    fs::write(machine.path().join("notes.txt"), "x".repeat(5000)).unwrap();
+    assert_eq!(machine.refused("user list --database notes.txt"), (1, "notes.txt is not a SQLite database".to_owned()));
 }

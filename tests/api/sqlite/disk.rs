@@ -18,7 +18,7 @@ async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when
     let path = disk.0.path().join("test.db");
     let app = TestApp::spawn_with(|config| config.database.path.clone_from(&path));
     let root = app.new_user("root").await;
-    app.set("root", "is_superuser = 1");
+    app.make_superuser("root");
     app.new_user("AzureDiamond").await;
     let ballast = disk.0.path().join("ballast");
     // As much as there is room for.
@@ -27,11 +27,14 @@ async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when
     for number in 0..300 {
         let name = format!("user{number}");
         let response = app.register(&name, "hunter2").await;
-        let rows = app.rows(&format!(
-            "SELECT (SELECT count(*) FROM users WHERE username = '{name}'), \
+        let rows = crate::sqlite::rows(
+            &app,
+            &format!(
+                "SELECT (SELECT count(*) FROM users WHERE username = '{name}'), \
              (SELECT count(*) FROM tokens JOIN users ON users.id = user_id WHERE username = '{name}'), \
              (SELECT count(*) FROM events WHERE username = '{name}')"
-        ));
+            ),
+        );
         match response.status().as_u16() {
             201 => assert_eq!(rows, ["1|1|1"], "{name}"),
             status => {
@@ -46,7 +49,7 @@ async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when
         }
     }
     assert_eq!(refused, 3, "the disk was full");
-    let before = app.dump();
+    let before = app.store.dump();
     for (method, path, body) in [
         (Method::PATCH, "/api/users/azurediamond", Some(json!({"is_staff": true, "password": "hunter3"}))),
         (Method::DELETE, "/api/users/azurediamond", None),
@@ -54,7 +57,7 @@ async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when
         (Method::POST, "/api/logoutall", None),
     ] {
         assert_eq!(app.ask(method, path, &root, body.as_ref()).await.status(), 503, "{path}");
-        assert_eq!(app.dump(), before, "{path}");
+        assert_eq!(app.store.dump(), before, "{path}");
     }
     assert_eq!(app.ask(Method::GET, "/api/users", &root, None).await.status(), 200);
     assert_eq!(app.ask(Method::GET, "/api/user/events", &root, None).await.status(), 200);
@@ -65,8 +68,8 @@ async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when
     std::fs::remove_file(&ballast).unwrap();
     assert_eq!(app.register("room", "hunter2").await.status(), 201);
     app.get(Method::PATCH, "/api/users/azurediamond", &root, Some(&json!({"is_staff": true}))).await;
-    until("storing", || app.rows("SELECT count(*) FROM events WHERE kind = 'login_failed'") == ["1"]).await;
-    assert_eq!(app.rows("PRAGMA integrity_check"), ["ok"]);
+    until("storing", || app.count_events("login_failed") == 1).await;
+    assert!(app.store.is_whole());
     drop(app);
 }
 
@@ -106,7 +109,7 @@ async fn a_file_that_was_moved_or_deleted_takes_no_more_writes_until_it_is_back(
     assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 200, "reads go on");
     fs::rename(&elsewhere, &app.database).unwrap();
     assert_eq!(app.register("kept", "hunter2").await.status(), 201);
-    assert_eq!(app.rows("SELECT username FROM users ORDER BY id"), ["AzureDiamond", "kept"]);
+    assert_eq!(crate::sqlite::rows(&app, "SELECT username FROM users ORDER BY id"), ["AzureDiamond", "kept"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! A server and the SQLite file that it is given.
 
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::thread;
@@ -9,11 +11,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::helpers::{PATIENCE, UNKNOWN_TOKEN};
+use crate::helpers::{PATIENCE, RawResponse, UNKNOWN_TOKEN};
 use crate::process::{Server, authtokens, contents, credentials, logout, refusal, token_of};
 
 #[test]
-fn the_database_its_log_and_its_index_are_readable_by_their_owner_only() {
+fn the_database_its_wal_and_its_index_are_readable_by_their_owner_only() {
     let folder = tempfile::tempdir().unwrap();
     let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
     let names = ["data/authtokens.db", "data/authtokens.db-wal", "data/authtokens.db-shm", "data/authtokens.db.lock"];
@@ -50,7 +52,7 @@ fn assert_refused_untouched(folder: &TempDir, reason: &str, is_new_beside: NewBe
     assert_eq!(code, 1);
     assert!(sentence.contains("test.db") && sentence.contains(reason), "{sentence}");
     let after = contents(folder.path());
-    // The index beside the log is shared memory: every reader marks its place in it.
+    // The WAL index is shared memory: every reader leaves its mark there.
     for file in before.iter().filter(|(name, _)| !name.ends_with("-shm")) {
         assert!(after.contains(file), "{} is touched", file.0);
     }
@@ -215,4 +217,37 @@ fn a_file_of_the_first_schema_is_upgraded_with_all_that_is_in_it_also_when_kille
     let user = &login.json()["user"];
     assert_eq!((&user["city"], &user["date_joined"]), (&json!("Chicago"), &json!("2015-01-04T22:51:35.144Z")));
     assert_eq!((&user["cellar"], &user["wants"]), (&json!([1, 3]), &json!([5])));
+}
+
+#[test]
+fn sigterm_sigint_and_sighup_finish_what_was_accepted_checkpoint_the_wal_and_exit_0() {
+    for signal in ["TERM", "INT", "HUP"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Server::start(folder.path(), |command| {
+            command.env("AUTHTOKENS__PASSWORD__BCRYPT_COST", "12");
+        });
+        assert_eq!(server.ask(&credentials("/api/register", "a")).status(), 201);
+        let mut idle = TcpStream::connect(server.address).unwrap();
+        idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert_eq!(RawResponse::read_from(&mut idle).status(), 200);
+        let accepted: Vec<TcpStream> = (0..6)
+            .map(|_| {
+                let mut stream = TcpStream::connect(server.address).unwrap();
+                stream.write_all(&credentials("/api/login", "a")).unwrap();
+                stream
+            })
+            .collect();
+        // Accepted means read: give the workers a moment to do so.
+        thread::sleep(Duration::from_millis(100));
+        server.signal(signal);
+        for mut stream in accepted {
+            assert_eq!(RawResponse::read_from(&mut stream).status(), 200, "{signal}");
+        }
+        assert!(server.wait().success(), "{signal}");
+        assert!(TcpStream::connect(server.address).is_err());
+        let wal = folder.path().join("data/authtokens.db-wal");
+        assert_eq!(fs::metadata(wal).map_or(0, |wal| wal.len()), 0, "the log is in the file");
+        let log = server.log();
+        assert!(log.contains("stopping") && log.trim_end().ends_with("stopped"), "{log}");
+    }
 }

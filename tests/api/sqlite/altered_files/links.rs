@@ -1,4 +1,4 @@
-//! Links, mounts and other names in the place of files.
+//! Links, mounts and other names instead of files.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
@@ -15,7 +15,7 @@ use crate::process::{Server, refusal, run};
 use crate::sqlite::backups::{Stopped, bytes, check, command, mode, names, restore, rows, rules, sentence, stopped};
 
 #[tokio::test]
-async fn neither_a_backup_nor_a_restore_writes_to_what_is_put_in_the_place_of_an_unfinished_file() {
+async fn neither_a_backup_nor_a_restore_writes_to_what_replaced_an_unfinished_file() {
     let Stopped { folder, database, backup } = stopped().await;
     let others = tempfile::tempdir().unwrap();
     let victim = others.path().join("victim.db");
@@ -69,7 +69,7 @@ async fn neither_a_backup_nor_a_restore_writes_to_what_is_put_in_the_place_of_an
 }
 
 #[tokio::test]
-async fn a_restore_gives_nobody_what_a_link_in_the_place_of_a_log_leads_to() {
+async fn a_restore_gives_nobody_what_a_link_instead_of_a_wal_leads_to() {
     let Stopped { folder, database, backup } = stopped().await;
     let secret = folder.path().join("secret");
     fs::write(&secret, "root's own").unwrap();
@@ -262,7 +262,7 @@ async fn a_file_that_is_mounted_by_itself_cannot_be_replaced_and_nothing_is_left
 }
 
 #[tokio::test]
-async fn what_another_user_has_left_half_changed_is_not_undone_by_root() {
+async fn a_hot_journal_that_another_user_has_left_is_not_rolled_back_by_root() {
     let Stopped { folder: _folder, database, backup } = stopped().await;
     let journal = database.with_extension("db-journal");
     let cut = || {

@@ -1,5 +1,5 @@
-//! Files that another hand has changed: a schema that runs code, rows that the service never wrote, links in the place of
-//! files. None is believed.
+//! Files that another hand has changed: a schema that runs code, rows that the service never wrote, links
+//! instead of files. None is believed.
 
 mod links;
 mod rows;

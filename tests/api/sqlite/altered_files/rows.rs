@@ -152,7 +152,7 @@ async fn what_the_service_wrote_while_its_clock_was_ahead_is_checked_and_restore
     let token = app.new_user("AzureDiamond").await;
     assert_eq!(app.ask(Method::PUT, "/api/user/cellar/42", &token, None).await.status(), 200);
     assert_eq!(app.log_in("AzureDiamond", "wrong").await.status(), 401);
-    until("the failure is stored", || app.rows("SELECT count(*) FROM login_failures") == ["1"]).await;
+    until("the failure is stored", || app.count("login_failures") == 1).await;
     let backup = folder.path().join("backup.db");
     back_up(&app.database, &backup).unwrap();
     // By the clock of the rules, which is right.

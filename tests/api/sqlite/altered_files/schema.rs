@@ -8,6 +8,7 @@ use super::{alter, changes, rewrite};
 use crate::helpers::{TestApp, until};
 use crate::process::{Server, refusal, run};
 use crate::sqlite::backups::{Stopped, back_up, bytes, check, command, restore, sentence, stopped};
+use crate::sqlite::connect;
 
 #[tokio::test]
 async fn a_file_whose_schema_another_hand_has_changed_is_refused_by_the_check_the_restore_the_start_and_every_command()
@@ -130,7 +131,7 @@ async fn what_litestream_and_analyze_have_left_in_a_file_is_no_reason_to_refuse_
 async fn a_trigger_that_is_put_into_a_file_in_use_does_not_run() {
     let app = TestApp::spawn();
     let token = app.new_user("AzureDiamond").await;
-    app.sqlite()
+    connect(&app)
         .execute_batch(
             "CREATE TRIGGER promote AFTER UPDATE OF last_login ON users \
              BEGIN UPDATE users SET is_superuser = 1 WHERE id = new.id; END; \
@@ -138,7 +139,7 @@ async fn a_trigger_that_is_put_into_a_file_in_use_does_not_run() {
         )
         .unwrap();
     assert_eq!(app.log_in("AzureDiamond", "hunter2").await.status(), 200);
-    assert_eq!(app.rows("SELECT is_superuser FROM users"), ["0"]);
+    assert_eq!(crate::sqlite::rows(&app, "SELECT is_superuser FROM users"), ["0"]);
     assert_eq!(app.log_out(&token).await.status(), 200);
     assert_eq!(app.log_out(&token).await.status(), 401, "what ended stays ended");
 }

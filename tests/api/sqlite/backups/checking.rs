@@ -16,6 +16,7 @@ use super::{Stopped, check, command, mode, names, restore, rows, sentence, stopp
 use crate::helpers::{PATIENCE, TestApp, left_out};
 use crate::process::{Server, credentials, program, refusal, run};
 use crate::sqlite::SmallDisk;
+use crate::sqlite::connect;
 
 #[tokio::test]
 async fn a_check_tells_what_a_running_servers_file_holds_and_changes_nothing() {
@@ -24,13 +25,13 @@ async fn a_check_tells_what_a_running_servers_file_holds_and_changes_nothing() {
     let report = check(&app.database).unwrap();
     assert_eq!(["users", "tokens", "cellar", "wants"].map(|table| rows(&report, table)), [1, 1, 0, 0]);
     assert_eq!(report.size(), report.pages * report.page_size);
-    let version: i32 = app.sqlite().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    let version: i32 = connect(&app).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(report.schema_version, version);
     assert_eq!(app.register("b", "hunter2").await.status(), 201);
 }
 
 #[tokio::test]
-async fn neither_a_backup_nor_a_check_reads_the_database_by_a_name_without_its_log() {
+async fn neither_a_backup_nor_a_check_reads_the_database_by_a_name_without_its_wal() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), |_| {});
     assert_eq!(server.ask(&credentials("/api/register", "AzureDiamond")).status(), 201);
@@ -120,11 +121,11 @@ async fn a_backup_of_an_older_schema_that_lacks_a_part_is_not_called_whole() {
 }
 
 #[tokio::test]
-async fn a_check_leaves_nothing_beside_a_copy_that_has_lost_its_log() {
+async fn a_check_leaves_nothing_beside_a_copy_that_has_lost_its_wal() {
     let Stopped { folder, database, .. } = stopped().await;
-    let place = folder.path().join("copies");
-    fs::create_dir(&place).unwrap();
-    let copy = place.join("50%?#é.db");
+    let copies = folder.path().join("copies");
+    fs::create_dir(&copies).unwrap();
+    let copy = copies.join("50%?#é.db");
     fs::copy(&database, &copy).unwrap();
     let writer = Connection::open(&database).unwrap();
     let mode: String = writer.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
@@ -132,10 +133,10 @@ async fn a_check_leaves_nothing_beside_a_copy_that_has_lost_its_log() {
     drop(writer);
     assert_eq!(rows(&check(&copy).unwrap(), "users"), 0);
     restore(&copy, &folder.path().join("new/authtokens.db")).unwrap();
-    assert_eq!(names(&place), ["50%?#é.db"]);
+    assert_eq!(names(&copies), ["50%?#é.db"]);
     backup::back_up(&database, &copy, Existing::Replace, &Stop::default(), &mut |_| {}).unwrap();
     // One that somebody has open has its log beside it, and is read with it.
-    let other = place.join("other.db");
+    let other = copies.join("other.db");
     fs::copy(&database, &other).unwrap();
     let open = Connection::open(&other).unwrap();
     open.execute_batch("DELETE FROM events; INSERT INTO events VALUES (1, 0, 'throttled', NULL, '', '', '', '')")

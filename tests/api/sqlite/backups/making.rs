@@ -17,12 +17,13 @@ use tokio::sync::oneshot;
 use super::{Stopped, back_up, bytes, check, fill, names, restore, rows, sentence, stopped};
 use crate::helpers::{TestApp, left_out};
 use crate::sqlite::SmallDisk;
+use crate::sqlite::connect;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_under_load_restored_elsewhere_holds_everything_that_was_acknowledged_before_it_began() {
     let app = Arc::new(TestApp::spawn());
     app.new_user("filler").await;
-    fill(&app.sqlite(), "filler");
+    fill(&connect(&app), "filler");
 
     let acknowledged: Arc<Mutex<Vec<(String, u32)>>> = Arc::default();
     let done = Arc::new(AtomicBool::new(false));
@@ -74,8 +75,7 @@ async fn a_backup_under_load_restored_elsewhere_holds_everything_that_was_acknow
         assert!(item == 0 || cellar.as_array().unwrap().contains(&json!(item)), "{item} is not in {cellar}");
     }
     // It is as of one moment: nobody has an item without the one that was acknowledged before it.
-    let gaps: i64 = second
-        .sqlite()
+    let gaps: i64 = connect(&second)
         .query_row(
             "SELECT count(*) FROM cellar WHERE item_id > 1 AND NOT EXISTS (SELECT 1 FROM cellar AS earlier \
              WHERE earlier.user_id = cellar.user_id AND earlier.item_id = cellar.item_id - 1)",
@@ -90,7 +90,7 @@ async fn a_backup_under_load_restored_elsewhere_holds_everything_that_was_acknow
 async fn writes_during_a_backup_are_not_in_it_and_do_not_make_it_begin_again() {
     let app = TestApp::spawn();
     app.new_user("AzureDiamond").await;
-    let writer = app.sqlite();
+    let writer = connect(&app);
     fill(&writer, "AzureDiamond");
     let wants = u64::try_from(app.count("wants")).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -161,7 +161,7 @@ async fn a_backup_takes_the_place_of_nothing_unasked_and_of_the_database_never()
 async fn a_backup_that_fails_or_is_stopped_leaves_nothing_behind() {
     let app = TestApp::spawn();
     app.new_user("AzureDiamond").await;
-    fill(&app.sqlite(), "AzureDiamond");
+    fill(&connect(&app), "AzureDiamond");
     let folder = tempfile::tempdir().unwrap();
     for target in [Path::new("/proc/backup.db"), &folder.path().join("missing/backup.db"), Path::new("/")] {
         let said = sentence(back_up(&app.database, target));
@@ -237,10 +237,10 @@ async fn what_a_killed_backup_left_behind_is_swept_by_the_next_one_and_what_is_i
 #[tokio::test]
 async fn a_backup_may_have_as_long_a_name_as_leaves_room_for_a_journals() {
     let Stopped { folder, database, .. } = stopped().await;
-    let place = folder.path().join("copies");
-    fs::create_dir(&place).unwrap();
+    let copies = folder.path().join("copies");
+    fs::create_dir(&copies).unwrap();
     let name = "ü".repeat(123) + "x";
-    back_up(&database, &place.join(&name)).unwrap();
-    assert_eq!(names(&place), [name.as_str()]);
-    assert_eq!(rows(&check(&place.join(&name)).unwrap(), "users"), 0);
+    back_up(&database, &copies.join(&name)).unwrap();
+    assert_eq!(names(&copies), [name.as_str()]);
+    assert_eq!(rows(&check(&copies.join(&name)).unwrap(), "users"), 0);
 }

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use crate::helpers::{PATIENCE, START_MILLIS, TestApp};
 use crate::process::authtokens;
+use crate::sqlite::connect;
 
 pub fn back_up(source: &Path, target: &Path) -> Result<BackupReport, BackupError> {
     backup::back_up(source, target, Existing::Refuse, &Stop::default(), &mut |_| {})
@@ -93,7 +94,7 @@ pub async fn stopped() -> Stopped {
     let app = TestApp::spawn_with(|config| config.database.path.clone_from(&database));
     app.new_user("AzureDiamond").await;
     back_up(&database, &backup).unwrap();
-    app.sqlite().execute_batch("PRAGMA foreign_keys = ON; DELETE FROM users").unwrap();
+    connect(&app).execute_batch("PRAGMA foreign_keys = ON; DELETE FROM users").unwrap();
     Stopped { folder, database, backup }
 }
 

@@ -1,4 +1,4 @@
-//! How a backup is put in the place of a database.
+//! How a backup replaces a database.
 
 use std::fs::{self, File};
 use std::io::SeekFrom;
@@ -48,7 +48,7 @@ async fn a_restore_is_refused_while_another_program_reads_the_database() {
 }
 
 #[tokio::test]
-async fn a_restore_keeps_the_old_database_with_what_was_in_its_log() {
+async fn a_restore_keeps_the_old_database_with_what_was_in_its_wal() {
     let Stopped { folder: _folder, database, backup } = stopped().await;
     // As a killed server leaves it.
     let killed = Connection::open(&database).unwrap();
@@ -99,7 +99,7 @@ async fn a_refused_restore_makes_no_folder() {
 }
 
 #[tokio::test]
-async fn a_restore_keeps_a_damaged_database_with_its_log_as_they_are() {
+async fn a_restore_keeps_a_damaged_database_with_its_wal_as_they_are() {
     let Stopped { folder: _folder, database, backup } = stopped().await;
     let log = database.with_extension("db-wal");
     fs::write(&log, "what was the log").unwrap();
