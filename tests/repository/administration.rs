@@ -2,11 +2,12 @@
 
 use authtokens::domain::event::EventQuery;
 use authtokens::domain::item::{ItemId, List};
-use authtokens::domain::rights::{AccountChange, Actor, Permission, UserQuery};
+use authtokens::domain::rights::{AccountChange, Actor, Permission, SearchText, UserQuery};
+use authtokens::domain::user::ProfileField;
 use authtokens::repository::RepositoryError;
 
 use crate::fixture::Fixture;
-use crate::words::{EVER, HASH, at, caller, create, events, hash, is_live, name, register};
+use crate::words::{EVER, HASH, at, caller, create, events, hash, is_live, name, register, text};
 
 pub async fn a_right_is_looked_up_in_the_transaction_that_uses_it(fixture: &Fixture) {
     let repository = fixture.repository.as_ref();
@@ -73,6 +74,68 @@ pub async fn accounts_are_listed_in_the_order_of_their_folded_names(fixture: &Fi
     assert_eq!(list(None, 10).await, ["_", "a", "b", "B2", "C"]);
     assert_eq!(list(Some("B"), 2).await, ["B2", "C"]);
     assert_eq!(list(Some("c"), 2).await, [""; 0]);
+}
+
+pub async fn accounts_are_in_the_order_of_their_bytes_whatever_a_collation_makes_of_punctuation(fixture: &Fixture) {
+    let usernames = ["a.b", "ab", "a_b", "A-B", "a@b", "a+b", "aBa", "AB-", "a", "1", "-1", "Z", "z1", "_"];
+    for username in usernames {
+        register(fixture, username).await;
+    }
+    let mut expected = usernames;
+    expected.sort_unstable_by_key(|username| username.to_ascii_lowercase());
+    let query = UserQuery { limit: 100, ..UserQuery::default() };
+    let listed = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap();
+    assert_eq!(listed.iter().map(|user| user.username.as_str()).collect::<Vec<_>>(), expected);
+    for (index, username) in expected.iter().enumerate() {
+        let query = UserQuery { after: Some(name(username)), limit: 1, ..UserQuery::default() };
+        let behind = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap();
+        let behind: Vec<_> = behind.iter().map(|user| user.username.as_str()).collect();
+        assert_eq!(behind, expected.get(index + 1).into_iter().copied().collect::<Vec<_>>(), "{username}");
+    }
+}
+
+pub async fn accounts_are_searched_in_names_and_addresses_without_regard_to_case_and_filtered_by_their_state(
+    fixture: &Fixture,
+) {
+    let repository = fixture.repository.as_ref();
+    let profile = |field, content: &str| vec![text(field, content)];
+    let (_, first) = register(fixture, "AzureDiamond").await;
+    repository.update_profile(&caller(first), profile(ProfileField::FirstName, "Élodie"), at(2_000)).await.unwrap();
+    repository.update_profile(&caller(first), profile(ProfileField::LastName, "STRAẞE_%"), at(2_000)).await.unwrap();
+    let (_, second) = register(fixture, "Cthon98").await;
+    repository.update_profile(&caller(second), profile(ProfileField::Email, "D@Example.org"), at(2_000)).await.unwrap();
+    create(fixture, "staff", true, false).await;
+    create(fixture, "root", false, true).await;
+    register(fixture, "inactive").await;
+    (fixture.deactivate)("inactive");
+    let list = async |query: UserQuery| {
+        let found = repository.list_accounts(&Actor::CommandLine, UserQuery { limit: 100, ..query }).await.unwrap();
+        found.iter().map(|user| user.username.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    let all = ["AzureDiamond", "Cthon98", "inactive", "root", "staff"];
+    for (search, expected) in [
+        ("zured", &all[..1]),
+        ("éLODIE straße", &all[..1]),
+        ("e\u{301}lodie", &all[..1]),
+        ("strasse", &all[..1]),
+        ("_%", &all[..1]),
+        ("d@EXAMPLE", &all[1..2]),
+        ("Chicago", &[]),
+        ("bcrypt", &[]),
+        ("", &all),
+    ] {
+        let query = UserQuery { search: Some(SearchText::new(search)), ..UserQuery::default() };
+        assert_eq!(list(query).await, expected, "{search}");
+    }
+    for (is_active, is_staff, is_superuser, expected) in [
+        (Some(false), None, None, &all[2..3]),
+        (Some(true), Some(false), Some(false), &all[..2]),
+        (None, Some(true), None, &all[4..]),
+        (None, None, Some(true), &all[3..4]),
+        (Some(false), Some(true), None, &[]),
+    ] {
+        assert_eq!(list(UserQuery { is_active, is_staff, is_superuser, ..UserQuery::default() }).await, expected);
+    }
 }
 
 pub async fn a_list_of_accounts_ends_where_their_lists_come_to_enough_items(fixture: &Fixture) {

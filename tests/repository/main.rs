@@ -1,6 +1,7 @@
 //! What every store must keep: one suite, run unchanged against each backend.
 //!
-//! A backend joins by a function in `fixture.rs`, and by one line at the end: `contract!(its_name)`.
+//! A backend joins by a function in `fixture.rs`, and by one line at the end: `contract!(its_name)`. A case joins by its
+//! name in the list below; one that is not there is a warning, for nothing calls it.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -9,6 +10,7 @@ mod accounts;
 mod administration;
 mod administration_races;
 mod at_once;
+mod event_races;
 mod events;
 mod fixture;
 mod list_races;
@@ -90,6 +92,8 @@ macro_rules! contract {
                 a_right_is_looked_up_in_the_transaction_that_uses_it
                 the_last_active_superuser_stays_whoever_asks
                 accounts_are_listed_in_the_order_of_their_folded_names
+                accounts_are_in_the_order_of_their_bytes_whatever_a_collation_makes_of_punctuation
+                accounts_are_searched_in_names_and_addresses_without_regard_to_case_and_filtered_by_their_state
                 a_list_of_accounts_ends_where_their_lists_come_to_enough_items
                 a_permission_is_checked_for_each_actor_and_each_account
             }
@@ -106,6 +110,9 @@ macro_rules! contract {
                 where_an_account_has_logged_in_from_is_known
                 old_events_are_forgotten_and_no_number_is_given_twice
                 an_account_sees_its_own_events_and_of_what_others_did_not_who_and_where_from
+            }
+            event_races {
+                no_password_that_is_set_beside_others_is_missed_by_who_asks_again_and_again
             }
             maintenance {
                 a_store_that_can_work_says_so
