@@ -77,9 +77,9 @@ async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when
 async fn a_file_that_turns_read_only_refuses_writes_serves_reads_and_recovers() {
     let app = TestApp::spawn();
     let token = app.new_user("AzureDiamond").await;
-    let log = format!("{}-wal", app.database.display());
+    let wal = format!("{}-wal", app.database.display());
     let set = |attribute| {
-        let done = std::process::Command::new("chattr").arg(attribute).arg(&app.database).arg(&log).output();
+        let done = std::process::Command::new("chattr").arg(attribute).arg(&app.database).arg(&wal).output();
         done.is_ok_and(|done| done.status.success())
     };
     if !set("+i") {

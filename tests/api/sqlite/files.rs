@@ -246,7 +246,7 @@ fn sigterm_sigint_and_sighup_finish_what_was_accepted_checkpoint_the_wal_and_exi
         assert!(server.wait().success(), "{signal}");
         assert!(TcpStream::connect(server.address).is_err());
         let wal = folder.path().join("data/authtokens.db-wal");
-        assert_eq!(fs::metadata(wal).map_or(0, |wal| wal.len()), 0, "the log is in the file");
+        assert_eq!(fs::metadata(wal).map_or(0, |wal| wal.len()), 0, "the WAL is checkpointed and empty");
         let log = server.log();
         assert!(log.contains("stopping") && log.trim_end().ends_with("stopped"), "{log}");
     }

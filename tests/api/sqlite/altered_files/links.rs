@@ -73,7 +73,7 @@ async fn a_restore_gives_nobody_what_a_link_instead_of_a_wal_leads_to() {
     let Stopped { folder, database, backup } = stopped().await;
     let secret = folder.path().join("secret");
     fs::write(&secret, "root's own").unwrap();
-    // The database is damaged, so that its log is kept as it is.
+    // The database is damaged, so that its WAL is kept as it is.
     fs::write(&database, "spoilt ".repeat(1_000)).unwrap();
     let log = database.with_extension("db-wal");
     let _ = fs::remove_file(&log);
@@ -139,7 +139,7 @@ async fn no_file_behind_a_link_is_closed_locked_or_given_away() {
     let secret = folder.path().join("secret");
     fs::write(&secret, "").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
-    // Without a log of its own, as a restore leaves it, SQLite does not look at what has its index's name.
+    // Without a WAL of its own, as a restore leaves it, SQLite does not look at what has its index's name.
     let file = Connection::open(&database).unwrap();
     let mode_now: String = file.pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get(0)).unwrap();
     assert_eq!(mode_now, "delete");

@@ -68,9 +68,9 @@ async fn a_database_on_a_disk_that_cannot_be_written_is_read_or_the_sentence_say
     let said = refusal(command(folder.path(), "user list --database").arg(name));
     assert_eq!(said, (1, format!("cannot use {name}: it is on a read-only file system")));
     remount("remount,rw");
-    fs::write(format!("{name}-wal"), "a log").unwrap();
+    fs::write(format!("{name}-wal"), "a WAL").unwrap();
     remount("remount,ro");
-    assert!(sentence(check(&small)).starts_with("cannot read "), "its log cannot be left out");
+    assert!(sentence(check(&small)).starts_with("cannot read "), "its WAL cannot be left out");
     remount("remount,rw");
     fs::remove_file(format!("{name}-wal")).unwrap();
 
@@ -129,13 +129,13 @@ async fn a_check_leaves_nothing_beside_a_copy_that_has_lost_its_wal() {
     fs::copy(&database, &copy).unwrap();
     let writer = Connection::open(&database).unwrap();
     let mode: String = writer.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
-    assert_eq!(mode, "wal", "it says that it has a log");
+    assert_eq!(mode, "wal", "it says that it has a WAL");
     drop(writer);
     assert_eq!(rows(&check(&copy).unwrap(), "users"), 0);
     restore(&copy, &folder.path().join("new/authtokens.db")).unwrap();
     assert_eq!(names(&copies), ["50%?#é.db"]);
     backup::back_up(&database, &copy, Existing::Replace, &Stop::default(), &mut |_| {}).unwrap();
-    // One that somebody has open has its log beside it, and is read with it.
+    // One that somebody has open has its WAL beside it, and is read with it.
     let other = copies.join("other.db");
     fs::copy(&database, &other).unwrap();
     let open = Connection::open(&other).unwrap();

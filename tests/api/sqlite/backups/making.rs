@@ -150,7 +150,7 @@ async fn a_backup_takes_the_place_of_nothing_unasked_and_of_the_database_never()
 
     replace(&there).unwrap();
     check(&there).unwrap();
-    // SQLite would read another database's log as the backup's own.
+    // SQLite would read another database's WAL as the backup's own.
     fs::write(elsewhere.path().join("new.db-wal"), "").unwrap();
     assert!(sentence(replace(&elsewhere.path().join("new.db"))).contains("new.db-wal is in the way"));
     assert!(!elsewhere.path().join("new.db").exists());

@@ -60,8 +60,8 @@ async fn a_restore_keeps_the_old_database_with_what_was_in_its_wal() {
         )
         .unwrap();
     drop(killed);
-    let log = database.with_extension("db-wal");
-    assert!(fs::metadata(&log).unwrap().len() > 0);
+    let wal = database.with_extension("db-wal");
+    assert!(fs::metadata(&wal).unwrap().len() > 0);
 
     let restored = restore(&backup, &database).unwrap();
     let kept = restored.kept.unwrap();
@@ -74,7 +74,7 @@ async fn a_restore_keeps_the_old_database_with_what_was_in_its_wal() {
         "authtokens.db.lock",
         "authtokens.db.restore.lock",
     ];
-    assert_eq!(names(folder), left, "no log of the old database is left for the new one");
+    assert_eq!(names(folder), left, "no WAL of the old database is left for the new one");
     assert_eq!((mode(&database), mode(&kept)), (0o600, 0o600));
     let name: String =
         Connection::open(&kept).unwrap().query_row("SELECT username FROM users", [], |row| row.get(0)).unwrap();
@@ -101,15 +101,15 @@ async fn a_refused_restore_makes_no_folder() {
 #[tokio::test]
 async fn a_restore_keeps_a_damaged_database_with_its_wal_as_they_are() {
     let Stopped { folder: _folder, database, backup } = stopped().await;
-    let log = database.with_extension("db-wal");
-    fs::write(&log, "what was the log").unwrap();
+    let wal = database.with_extension("db-wal");
+    fs::write(&wal, "what was the WAL").unwrap();
     fs::write(database.with_extension("db-shm"), "what was its index").unwrap();
     overwrite(&database, SeekFrom::Start(0), &[0xa5; 2_000]);
     let damaged = bytes(&database);
     let kept = restore(&backup, &database).unwrap().kept.unwrap();
     assert_eq!(bytes(&kept), damaged);
-    assert_eq!(bytes(Path::new(&format!("{}-wal", kept.display()))), b"what was the log");
-    assert!(!log.exists() && !database.with_extension("db-shm").exists());
+    assert_eq!(bytes(Path::new(&format!("{}-wal", kept.display()))), b"what was the WAL");
+    assert!(!wal.exists() && !database.with_extension("db-shm").exists());
     serves_the_account(&database).await;
 }
 
@@ -222,7 +222,7 @@ async fn a_first_start_that_a_kill_cut_off_is_made_good_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("data/authtokens.db");
     fs::create_dir(database.parent().unwrap()).unwrap();
-    // A new file is first marked as one that has a log, through a journal that says that there was nothing before.
+    // A new file is first marked as one that has a WAL, through a journal that says that there was nothing before.
     let [marked, begun] = ["marked.db", "begun.db"].map(|name| folder.path().join(name));
     Connection::open(&marked).unwrap().pragma_update(None, "journal_mode", "WAL").unwrap();
     let writer = Connection::open(&begun).unwrap();
@@ -300,7 +300,7 @@ async fn what_root_makes_belongs_to_whoever_has_the_folder() {
     let made = SqliteRepository::open_shared(&settings, true).unwrap();
     let data = settings.path.parent().unwrap();
     let all: Vec<_> = names(data).iter().map(|name| data.join(name)).collect();
-    assert_eq!(all.len(), 5, "the file, its log, its index and two locks: {all:?}");
+    assert_eq!(all.len(), 5, "the file, its WAL, its index and two locks: {all:?}");
     let copy = folder.path().join("copy.db");
     back_up(&settings.path, &copy).unwrap();
     for path in all.iter().chain([&data.to_owned(), &folder.path().join("made"), &copy]) {
