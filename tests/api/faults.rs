@@ -87,7 +87,7 @@ async fn a_lock_that_is_held_for_ten_seconds_refuses_writes_lets_reads_go_on_and
     let root = app.new_user("root").await;
     app.make_superuser("root");
     app.new_user("AzureDiamond").await;
-    let before = app.store.dump();
+    let before = app.dump();
     let lock = app.store.lock();
     let started = std::time::Instant::now();
     while started.elapsed() < Duration::from_secs(10) {
@@ -110,7 +110,7 @@ async fn a_lock_that_is_held_for_ten_seconds_refuses_writes_lets_reads_go_on_and
         assert_eq!(app.ask(Method::GET, "/api/events", &root, None).await.status(), 200);
     }
     drop(lock);
-    assert_eq!(app.store.dump(), before, "nothing of it happened");
+    assert_eq!(app.dump(), before, "nothing of it happened");
     app.get(Method::PATCH, "/api/users/azurediamond", &root, Some(&json!({"is_active": false}))).await;
     assert_eq!(app.register("new", "hunter2").await.status(), 201);
 }

@@ -173,6 +173,11 @@ impl TestApp {
         self.store.count(table)
     }
 
+    /// All that the store holds.
+    pub fn dump(&self) -> Vec<String> {
+        self.store.dump()
+    }
+
     pub fn count_events(&self, kind: &str) -> usize {
         self.store.events().iter().filter(|event| event.kind == kind).count()
     }

@@ -49,7 +49,7 @@ async fn without_a_live_session_every_guarded_call_is_401_and_does_nothing() {
     app.deactivate("deactivated");
     let live = app.new_user("live").await;
     let id = app.get(Method::GET, "/api/user/tokens", &live, None).await[0]["id"].as_str().unwrap().to_owned();
-    let before = app.store.dump();
+    let before = app.dump();
     let states = [
         ("no token", None),
         ("bad token", Some("Token x".to_owned())),
@@ -72,7 +72,7 @@ async fn without_a_live_session_every_guarded_call_is_401_and_does_nothing() {
             assert_eq!(response.status(), 401, "{state}: {method} {path}");
             assert_eq!(response.headers()["www-authenticate"], "Token", "{state}: {method} {path}");
             assert_eq!(error_of(response, 401).await, "A valid token is required.", "{state}: {method} {path}");
-            assert_eq!(app.store.dump(), before, "{state}: {method} {path}");
+            assert_eq!(app.dump(), before, "{state}: {method} {path}");
         }
     }
 }
@@ -239,7 +239,7 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
         ("malformed", long.as_str()),
     ];
     let put_back = app.store.save();
-    let before = app.store.dump();
+    let before = app.dump();
     let mut answers = std::collections::BTreeSet::new();
     for (kind, method, template, body) in all_calls() {
         let is_on_target = template.contains("{username}");
@@ -265,7 +265,7 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
                     answers.insert((status, answer));
                 }
                 if status >= 400 || [Method::GET, Method::HEAD].contains(&method) {
-                    assert_eq!(app.store.dump(), before, "{call}");
+                    assert_eq!(app.dump(), before, "{call}");
                 } else {
                     put_back();
                 }

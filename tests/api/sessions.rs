@@ -251,7 +251,7 @@ async fn a_clock_that_is_wrong_for_less_than_an_hour_ends_no_session_for_good() 
     let app = TestApp::spawn();
     app.clock.set(*RIGHT);
     let token = app.new_user("AzureDiamond").await;
-    let stored = || app.store.dump();
+    let stored = || app.dump();
     let before = stored();
     for wrong in [RIGHT.plus(DAY * 3_650), RIGHT.minus(DAY), RIGHT.minus(DAY * 365)] {
         app.clock.set(wrong);

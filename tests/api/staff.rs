@@ -60,7 +60,7 @@ async fn the_last_active_superuser_stays() {
     let second = app.new_user("second").await;
     app.get(Method::PATCH, "/api/users/second", &root, Some(&json!({"is_superuser": true}))).await;
     app.get(Method::PATCH, "/api/users/second", &root, Some(&json!({"is_active": false}))).await;
-    let before = app.store.dump();
+    let before = app.dump();
     let password = json!({"password": "hunter2"});
     let sentence = "The last superuser must stay. Make another one first.";
     assert_eq!(error_of(app.ask(Method::DELETE, "/api/user", &root, Some(&password)).await, 409).await, sentence);
@@ -68,7 +68,7 @@ async fn the_last_active_superuser_stays() {
         assert_eq!(app.ask(Method::PATCH, "/api/users/root", &root, Some(&change)).await.status(), 403, "{change}");
     }
     assert_eq!(app.ask(Method::DELETE, "/api/users/root", &root, None).await.status(), 403);
-    assert_eq!(app.store.dump(), before);
+    assert_eq!(app.dump(), before);
     assert_eq!(app.ask(Method::GET, "/api/user", &second, None).await.status(), 401, "its tokens ended");
 
     app.get(Method::PATCH, "/api/users/second", &root, Some(&json!({"is_active": true}))).await;
@@ -147,7 +147,7 @@ async fn a_change_is_all_or_nothing_and_says_what_is_wrong_with_it() {
     let root = app.new_user("root").await;
     app.make_superuser("root");
     app.new_user("AzureDiamond").await;
-    let before = app.store.dump();
+    let before = app.dump();
     let only = "Invalid Data: only is_active, is_staff, is_superuser and password can be set here";
     for (body, sentence) in [
         (json!({"is_staff": true, "is_active": 0}), "Invalid Data: is_active must be true or false"),
@@ -164,7 +164,7 @@ async fn a_change_is_all_or_nothing_and_says_what_is_wrong_with_it() {
         let response = app.ask(Method::PATCH, "/api/users/AzureDiamond", &root, Some(&body)).await;
         assert_eq!(error_of(response, 400).await, sentence, "{body}");
     }
-    assert_eq!(app.store.dump(), before);
+    assert_eq!(app.dump(), before);
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when
         }
     }
     assert_eq!(refused, 3, "the disk was full");
-    let before = app.store.dump();
+    let before = app.dump();
     for (method, path, body) in [
         (Method::PATCH, "/api/users/azurediamond", Some(json!({"is_staff": true, "password": "hunter3"}))),
         (Method::DELETE, "/api/users/azurediamond", None),
@@ -57,7 +57,7 @@ async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when
         (Method::POST, "/api/logoutall", None),
     ] {
         assert_eq!(app.ask(method, path, &root, body.as_ref()).await.status(), 503, "{path}");
-        assert_eq!(app.store.dump(), before, "{path}");
+        assert_eq!(app.dump(), before, "{path}");
     }
     assert_eq!(app.ask(Method::GET, "/api/users", &root, None).await.status(), 200);
     assert_eq!(app.ask(Method::GET, "/api/user/events", &root, None).await.status(), 200);
