@@ -16,8 +16,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::repository::sqlite::OpenError;
-use crate::repository::sqlite::backup::{self, BackupError, BackupReport, Existing, Stop};
+use crate::config::DatabaseConfig;
+use crate::repository::{BackupError, BackupReport, Existing, Stop, open};
 use crate::system::clock::{Clock, Monotonic, Timestamp};
 use crate::system::error_chain::Chain;
 use crate::system::priority::lower_priority;
@@ -47,7 +47,7 @@ const IN_USE: [&str; 2] = ["-wal", ".lock"];
 #[derive(Clone, Debug)]
 pub struct BackupSettings {
     /// The database.
-    pub database: PathBuf,
+    pub database: DatabaseConfig,
     /// Where the backups are; made where it is missing.
     pub folder: PathBuf,
     /// How long after a backup the next one is due.
@@ -237,7 +237,7 @@ impl Schedule {
             if self.bad.contains(&path) {
                 continue;
             }
-            match backup::check(&path, None, &self.stop, &mut |_| {}) {
+            match open::check(&self.settings.database, Some(&path), None, &self.stop, &mut |_| {}) {
                 Ok(_) => return Some((time, path)),
                 Err(BackupError::Stopped) => break,
                 Err(error) => {
@@ -252,12 +252,8 @@ impl Schedule {
     /// Keeps a backup that is no good out of the way: by another name where it will never be good, so that no later start
     /// takes it for one that may be deleted.
     fn set_aside(&mut self, path: PathBuf, error: &BackupError) {
-        let is_damaged = matches!(
-            error,
-            BackupError::Damaged { .. }
-                | BackupError::Empty { .. }
-                | BackupError::Database(OpenError::NotADatabase { .. })
-        );
+        let is_damaged =
+            matches!(error, BackupError::Damaged { .. } | BackupError::Empty { .. } | BackupError::NotADatabase { .. });
         let mut aside = path.clone().into_os_string();
         aside.push(DAMAGED);
         if is_damaged && fs::symlink_metadata(&aside).is_err() && fs::rename(&path, &aside).is_ok() {
@@ -276,9 +272,9 @@ impl Schedule {
         let folder_error = |source| RunError::Folder { path: folder.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(folder_error)?;
         let path = folder.join(format!("{}{}{}", NAME.0, now.compact(), NAME.1));
-        let BackupReport { check, took } = backup::back_up(database, &path, Existing::Refuse, &self.stop, &mut |_| {})?;
+        let BackupReport { check, took } = open::back_up(database, &path, Existing::Refuse, &self.stop, &mut |_| {})?;
         // Once more, under its own name and as whoever restores it finds it.
-        match backup::check(&path, None, &self.stop, &mut |_| {}) {
+        match open::check(&self.settings.database, Some(&path), None, &self.stop, &mut |_| {}) {
             Ok(_) => {}
             // It was checked before it took its name, and the next start tries it again.
             Err(BackupError::Stopped) => return Err(BackupError::Stopped.into()),
@@ -328,7 +324,7 @@ impl Schedule {
     /// The backups in the folder, oldest first: plain files with a backup's name, but for the database itself and
     /// whatever else is served under such a name.
     fn list(&self) -> io::Result<Vec<(Timestamp, PathBuf)>> {
-        let database = fs::metadata(&self.settings.database).ok().map(|found| (found.dev(), found.ino()));
+        let database = fs::metadata(&self.settings.database.path).ok().map(|found| (found.dev(), found.ino()));
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.settings.folder)? {
             let entry = entry?;

@@ -13,7 +13,7 @@ use crate::accounts::throttle::failed_attempts::FailedAttempts;
 use crate::accounts::throttle::limits::Limits;
 use crate::config::EventsConfig;
 use crate::domain::session::{SessionCutoffs, SessionPolicy};
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::{Repository, RepositoryError, ResetCursor};
 use crate::system::clock::{Clock, Monotonic, Timestamp};
 use crate::system::error_chain::Chain;
 
@@ -56,11 +56,11 @@ pub struct Chores {
 
 impl Chores {
     /// Does the chores again and again; never ends by itself. Passwords that were set behind `last_event` are noticed.
-    pub async fn keep_doing(&self, last_event: Option<i64>) {
+    pub async fn keep_doing(&self, last_event: Option<ResetCursor>) {
         tokio::join!(self.keep_storing(last_event), self.keep_pruning());
     }
 
-    async fn keep_storing(&self, last_event: Option<i64>) {
+    async fn keep_storing(&self, last_event: Option<ResetCursor>) {
         let last_event = Cell::new(last_event);
         loop {
             tokio::time::sleep(STORE_EVERY).await;
@@ -108,7 +108,7 @@ impl Chores {
 
     /// Puts back the failures that an earlier process counted. Without them an attacker would gain by a restart. The last
     /// event before that, where it is known: a password that is set behind it makes them forgotten.
-    pub async fn remember_failures(&self) -> Option<i64> {
+    pub async fn remember_failures(&self) -> Option<ResetCursor> {
         let last_event = Cell::new(None);
         self.notice_resets(&last_event).await;
         match self.repository.list_failures(REMEMBERED).await {
@@ -127,12 +127,12 @@ impl Chores {
     }
 
     /// A password that was set by another process, such as a command, forgets its account's failures here too.
-    async fn notice_resets(&self, last_event: &Cell<Option<i64>>) {
+    async fn notice_resets(&self, last_event: &Cell<Option<ResetCursor>>) {
         // The first time there is nothing to notice yet, only a place to look from.
-        match self.repository.list_resets(last_event.get().unwrap_or(i64::MAX)).await {
+        match self.repository.list_resets(last_event.get()).await {
             Ok(resets) => {
                 resets.usernames.iter().for_each(|username| self.limits.forget(username));
-                last_event.set(Some(resets.last_event));
+                last_event.set(Some(resets.next));
             }
             Err(error) => log::warn!("whether passwords were set anew could not be read: {}", Chain(&error)),
         }

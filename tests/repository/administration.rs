@@ -1,8 +1,8 @@
 //! What staff and the operator do to accounts.
 
-use authtokens::domain::event::EventQuery;
+use authtokens::domain::event::{EventCursor, EventQuery};
 use authtokens::domain::item::{ItemId, List};
-use authtokens::domain::rights::{AccountChange, Actor, Permission, SearchText, UserQuery};
+use authtokens::domain::rights::{AccountChange, AccountCursor, Actor, Permission, SearchText, UserQuery};
 use authtokens::domain::user::ProfileField;
 use authtokens::repository::RepositoryError;
 
@@ -67,8 +67,9 @@ pub async fn accounts_are_listed_in_the_order_of_their_folded_names(fixture: &Fi
         register(fixture, username).await;
     }
     let list = async |after: Option<&str>, limit| {
-        let query = UserQuery { after: after.map(name), limit, ..UserQuery::default() };
-        let users = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap();
+        let query =
+            UserQuery { after: after.map(|text| AccountCursor::parse(text).unwrap()), limit, ..UserQuery::default() };
+        let users = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap().rows;
         users.iter().map(|user| user.username.as_str().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(list(None, 10).await, ["_", "a", "b", "B2", "C"]);
@@ -84,11 +85,11 @@ pub async fn accounts_are_in_the_order_of_their_bytes_whatever_a_collation_makes
     let mut expected = usernames;
     expected.sort_unstable_by_key(|username| username.to_ascii_lowercase());
     let query = UserQuery { limit: 100, ..UserQuery::default() };
-    let listed = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap();
+    let listed = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap().rows;
     assert_eq!(listed.iter().map(|user| user.username.as_str()).collect::<Vec<_>>(), expected);
     for (index, username) in expected.iter().enumerate() {
-        let query = UserQuery { after: Some(name(username)), limit: 1, ..UserQuery::default() };
-        let behind = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap();
+        let query = UserQuery { after: AccountCursor::parse(username), limit: 1, ..UserQuery::default() };
+        let behind = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap().rows;
         let behind: Vec<_> = behind.iter().map(|user| user.username.as_str()).collect();
         assert_eq!(behind, expected.get(index + 1).into_iter().copied().collect::<Vec<_>>(), "{username}");
     }
@@ -109,7 +110,8 @@ pub async fn accounts_are_searched_in_names_and_addresses_without_regard_to_case
     register(fixture, "inactive").await;
     (fixture.deactivate)("inactive");
     let list = async |query: UserQuery| {
-        let found = repository.list_accounts(&Actor::CommandLine, UserQuery { limit: 100, ..query }).await.unwrap();
+        let found =
+            repository.list_accounts(&Actor::CommandLine, UserQuery { limit: 100, ..query }).await.unwrap().rows;
         found.iter().map(|user| user.username.as_str().to_owned()).collect::<Vec<_>>()
     };
     let all = ["AzureDiamond", "Cthon98", "inactive", "root", "staff"];
@@ -148,8 +150,8 @@ pub async fn a_list_of_accounts_ends_where_their_lists_come_to_enough_items(fixt
         [(Some(1), 1, true), (Some(10), 1, true), (Some(11), 2, true), (Some(41), 4, false), (None, 4, false)]
     {
         let query = UserQuery { limit: 5, enough_items, ..UserQuery::default() };
-        let users = fixture.repository.list_accounts(&Actor::CommandLine, query.clone()).await.unwrap();
-        assert_eq!((users.len(), query.is_full(&users)), (found, is_full), "{enough_items:?}");
+        let page = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap();
+        assert_eq!((page.rows.len(), page.next.is_some()), (found, is_full), "{enough_items:?}");
     }
 }
 
@@ -196,4 +198,31 @@ pub async fn a_permission_is_checked_for_each_actor_and_each_account(fixture: &F
         let refused = repository.check_rights(&root, ManageAccount, target.as_ref()).await;
         assert!(matches!(refused, Err(RepositoryError::NoSession)), "{refused:?}");
     }
+}
+
+pub async fn a_list_goes_on_where_its_page_ended_until_nothing_is_left(fixture: &Fixture) {
+    let (repository, actor) = (fixture.repository.as_ref(), Actor::CommandLine);
+    for username in ["a", "B", "c", "D"] {
+        register(fixture, username).await;
+    }
+    let mut query = UserQuery { limit: 2, ..UserQuery::default() };
+    let mut pages = Vec::new();
+    loop {
+        let page = repository.list_accounts(&actor, query.clone()).await.unwrap();
+        pages.push(page.rows.iter().map(|user| user.username.as_str().to_owned()).collect::<Vec<_>>());
+        let Some(next) = page.next else { break };
+        assert_eq!(AccountCursor::parse(&next.to_string()), Some(next.clone()), "as a client gives it back");
+        query.after = Some(next);
+    }
+    assert_eq!(pages, [vec!["a", "B"], vec!["c", "D"], vec![]], "a full page may be the last one");
+    let mut query = EventQuery { username: None, kind: None, before: None, limit: 3 };
+    let mut pages = Vec::new();
+    loop {
+        let page = repository.list_events(&actor, query.clone()).await.unwrap();
+        pages.push(page.rows.iter().map(|event| event.username.clone()).collect::<Vec<_>>());
+        let Some(next) = page.next else { break };
+        assert_eq!(EventCursor::parse(&next.to_string()), Some(next), "as a client gives it back");
+        query.before = Some(next);
+    }
+    assert_eq!(pages, [vec!["D", "c", "B"], vec!["a"]]);
 }

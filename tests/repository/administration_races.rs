@@ -41,7 +41,7 @@ async fn take(
 /// Who may log in and is a superuser.
 async fn superusers(fixture: &Fixture) -> Vec<String> {
     let query = UserQuery { is_superuser: Some(true), is_active: Some(true), limit: 10, ..UserQuery::default() };
-    let found = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap();
+    let found = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap().rows;
     found.iter().map(|user| user.username.as_str().to_owned()).collect()
 }
 

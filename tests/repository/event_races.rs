@@ -23,7 +23,7 @@ pub async fn no_password_that_is_set_beside_others_is_missed_by_who_asks_again_a
     for round in 0..ROUNDS / 8 {
         let handles = handles(fixture, 1);
         let reader = Arc::clone(&fixture.repository);
-        let mut known = reader.list_resets(i64::MAX).await.unwrap().last_event;
+        let mut known = reader.list_resets(None).await.unwrap().next;
         let finished = Arc::new(AtomicUsize::new(0));
         let mut contenders: Vec<Pin<Box<dyn Future<Output = BTreeSet<String>> + Send>>> = Vec::new();
         for setter in 0..SETTERS {
@@ -43,8 +43,8 @@ pub async fn no_password_that_is_set_beside_others_is_missed_by_who_asks_again_a
             let mut found = BTreeSet::new();
             loop {
                 let is_last = finished.load(Ordering::SeqCst) == SETTERS;
-                let news = reader.list_resets(known).await.unwrap();
-                known = news.last_event;
+                let news = reader.list_resets(Some(known)).await.unwrap();
+                known = news.next;
                 found.extend(news.usernames.iter().map(|username| username.as_str().to_owned()));
                 if is_last {
                     return found;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use authtokens::domain::event::{Event, EventKind, EventQuery};
+use authtokens::domain::event::{Event, EventCursor, EventKind, EventQuery};
 use authtokens::domain::rights::{AccountChange, Actor};
 use authtokens::domain::session::Caller;
 use authtokens::repository::RepositoryError;
@@ -92,14 +92,14 @@ pub async fn a_password_that_was_set_is_found_behind_the_event_that_one_knew(fix
         .record_failed_attempts(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_000)], at(9_999))
         .await
         .unwrap();
-    let start = repository.list_resets(i64::MAX).await.unwrap();
+    let start = repository.list_resets(None).await.unwrap();
     assert_eq!(start.usernames, []);
     let reset = AccountChange { password_hash: Some(hash("$newer")), ..AccountChange::default() };
     repository.change_account(&Actor::CommandLine, &name("AZUREdiamond"), reset, at(3_000)).await.unwrap().unwrap();
     assert!(repository.list_failures(10).await.unwrap().is_empty());
-    let found = repository.list_resets(start.last_event).await.unwrap();
+    let found = repository.list_resets(Some(start.next)).await.unwrap();
     assert_eq!(found.usernames, [name("AzureDiamond")]);
-    assert_eq!(repository.list_resets(found.last_event).await.unwrap().usernames, []);
+    assert_eq!(repository.list_resets(Some(found.next)).await.unwrap().usernames, []);
 }
 
 pub async fn a_failure_that_a_new_password_has_followed_by_now_is_not_counted(fixture: &Fixture) {
@@ -178,18 +178,19 @@ pub async fn old_events_are_forgotten_and_no_number_is_given_twice(fixture: &Fix
         .await
         .unwrap();
     let query = EventQuery { username: None, kind: None, before: None, limit: 100 };
-    let left = repository.list_events(&Actor::CommandLine, query).await.unwrap();
+    let left = repository.list_events(&Actor::CommandLine, query).await.unwrap().rows;
     assert_eq!(left.iter().map(|event| event.id).collect::<Vec<_>>(), [2_502]);
 }
 
-/// An account's own events as it sees them, as `kind actor ip detail`, and their numbers.
-async fn own_events(fixture: &Fixture, caller: &Caller, query: EventQuery) -> (Vec<String>, Vec<i64>) {
-    let events = fixture.repository.list_own_events(caller, query).await.unwrap();
+/// An account's own events as it sees them, as `kind actor ip detail`, and behind which the next ones are.
+async fn own_events(fixture: &Fixture, caller: &Caller, query: EventQuery) -> (Vec<String>, Option<EventCursor>) {
+    let page = fixture.repository.list_own_events(caller, query).await.unwrap();
     let shown = |event: &Event| {
         let ip = event.ip.map(|ip| ip.to_string()).unwrap_or_default();
         format!("{} {} {ip} {}", event.kind.name(), event.actor, event.detail)
     };
-    (events.iter().map(shown).collect(), events.iter().map(|event| event.id).collect())
+    assert!(page.rows.is_sorted_by(|newer, older| newer.id > older.id), "newest first: {:?}", page.rows);
+    (page.rows.iter().map(shown).collect(), page.next)
 }
 
 pub async fn an_account_sees_its_own_events_and_of_what_others_did_not_who_and_where_from(fixture: &Fixture) {
@@ -214,7 +215,7 @@ pub async fn an_account_sees_its_own_events_and_of_what_others_did_not_who_and_w
     let own_ip = Caller { ip: Some("198.51.100.1".parse().unwrap()), ..own };
     assert!(repository.change_password(&own_ip, hash(HASH), hash("$new"), at(4_000)).await.unwrap());
 
-    let (shown, ids) = own_events(fixture, &own, everything()).await;
+    let (shown, _) = own_events(fixture, &own, everything()).await;
     assert_eq!(
         shown[..4],
         [
@@ -226,27 +227,27 @@ pub async fn an_account_sees_its_own_events_and_of_what_others_did_not_who_and_w
     );
     assert!(shown[4].starts_with("registered AzureDiamond 2001:db8::1 "), "{shown:?}");
     assert_eq!(shown.len(), 5, "none of root's and none of the other's");
-    assert!(ids.is_sorted_by(|one, next| one > next), "newest first: {ids:?}");
     // Asked for by another's name they are still one's own.
     let by_name = EventQuery { username: Some(name("root")), ..everything() };
     assert_eq!(own_events(fixture, &own, by_name).await.0, shown);
     let exported = repository.export_user(&own).await.unwrap().events;
-    assert_eq!(exported, repository.list_own_events(&own, everything()).await.unwrap());
+    assert_eq!(exported, repository.list_own_events(&own, everything()).await.unwrap().rows);
 
     // Page by page, and of one kind.
-    let mut before = None;
+    let mut query = EventQuery { limit: 2, ..everything() };
     let mut paged = Vec::new();
     loop {
-        let (page, ids) = own_events(fixture, &own, EventQuery { before, limit: 2, ..everything() }).await;
-        let Some(last) = ids.last() else { break };
+        let (page, next) = own_events(fixture, &own, query.clone()).await;
         assert!(page.len() <= 2);
-        before = Some(*last);
         paged.extend(page);
+        let Some(next) = next else { break };
+        query.before = Some(next);
     }
     assert_eq!(paged, shown);
     let demotions = EventQuery { kind: Some(EventKind::Demoted), ..everything() };
     assert_eq!(own_events(fixture, &own, demotions.clone()).await.0, shown[1..2]);
-    assert_eq!(own_events(fixture, &own, EventQuery { before: Some(ids[1]), ..demotions }).await.0, [""; 0]);
+    let (_, behind_two) = own_events(fixture, &own, EventQuery { limit: 2, ..everything() }).await;
+    assert_eq!(own_events(fixture, &own, EventQuery { before: behind_two, ..demotions }).await.0, [""; 0]);
 
     let (of_other, _) = own_events(fixture, &caller(other), everything()).await;
     assert_eq!(of_other.len(), 2, "a failed login and a registration: {of_other:?}");

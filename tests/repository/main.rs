@@ -94,6 +94,7 @@ macro_rules! contract {
                 accounts_are_listed_in_the_order_of_their_folded_names
                 accounts_are_in_the_order_of_their_bytes_whatever_a_collation_makes_of_punctuation
                 accounts_are_searched_in_names_and_addresses_without_regard_to_case_and_filtered_by_their_state
+                a_list_goes_on_where_its_page_ended_until_nothing_is_left
                 a_list_of_accounts_ends_where_their_lists_come_to_enough_items
                 a_permission_is_checked_for_each_actor_and_each_account
             }

@@ -93,7 +93,7 @@ pub async fn create(fixture: &Fixture, username: &str, is_staff: bool, is_superu
 /// Which events there are, oldest first, as `kind username actor detail`.
 pub async fn events(fixture: &Fixture) -> Vec<String> {
     let query = EventQuery { username: None, kind: None, before: None, limit: 100 };
-    let events = fixture.repository.list_events(&Actor::CommandLine, query).await.unwrap();
+    let events = fixture.repository.list_events(&Actor::CommandLine, query).await.unwrap().rows;
     let shown = |event: &Event| format!("{} {} {} {}", event.kind.name(), event.username, event.actor, event.detail);
     events.iter().rev().map(shown).collect()
 }

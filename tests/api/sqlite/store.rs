@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use authtokens::config::Config;
-use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
-use authtokens::repository::{MAX_STALENESS, Repository};
+use authtokens::repository::Repository;
+use authtokens::repository::sqlite::{MAX_STALENESS, SqliteRepository, SqliteSettings};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 

@@ -6,7 +6,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use authtokens::repository::sqlite::backup::{self, BackupError, Existing, Progress, Stop};
+use authtokens::repository::sqlite::backup;
+use authtokens::repository::{BackupError, Existing, Progress, Stop};
 use rusqlite::Connection;
 
 use super::password;

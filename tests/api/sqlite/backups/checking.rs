@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use authtokens::repository::sqlite::backup::{self, Existing, Stop};
+use authtokens::repository::sqlite::backup;
+use authtokens::repository::{Existing, Stop};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 

@@ -12,9 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use authtokens::passwords::is_well_formed;
-use authtokens::repository::sqlite::backup::{
-    self, BackupError, BackupReport, CheckReport, Existing, RestoreReport, Rules, Stop,
-};
+use authtokens::repository::sqlite::backup;
+use authtokens::repository::{BackupError, BackupReport, CheckReport, Existing, RestoreReport, Rules, Stop};
 use authtokens::system::clock::Timestamp;
 use rusqlite::Connection;
 use tempfile::TempDir;

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use authtokens::repository::sqlite::backup::{self, BackupError, Existing, Progress, Stop};
+use authtokens::repository::sqlite::backup;
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
+use authtokens::repository::{BackupError, Existing, Progress, Stop};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
@@ -151,7 +152,7 @@ async fn a_backup_that_is_damaged_foreign_newer_or_empty_is_refused_and_the_data
         &sql("ALTER TABLE users RENAME COLUMN zipcode TO zipcoda"),
         "not that of version 3: the table users differs",
     );
-    assert!(matches!(restore(folder.path(), &database), Err(BackupError::Database(_))));
+    assert!(matches!(restore(folder.path(), &database), Err(BackupError::NotADatabase { .. })));
     // What is good is still good.
     restore(&backup, &database).unwrap();
     serves_the_account(&database).await;
