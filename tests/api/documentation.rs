@@ -132,7 +132,7 @@ async fn with_the_examples_account() -> (TestApp, String, String) {
     let app = TestApp::spawn();
     let admin = app.new_user("Admin").await;
     let token = app.new_user("AzureDiamond").await;
-    app.set("Admin", "is_superuser = 1");
+    app.make_superuser("Admin");
     (app, token, admin)
 }
 
@@ -152,7 +152,7 @@ async fn every_example_of_a_body_is_taken_as_it_stands_and_gives_nobody_a_right_
             assert_eq!(gone.status(), 200);
         }
         let is_of_staff = path.starts_with("/api/users");
-        let before = app.rows("SELECT password_hash, is_active, is_staff, is_superuser FROM users ORDER BY username");
+        let before = app.store.accounts();
         let response = app
             .ask(
                 method.clone(),
@@ -163,9 +163,7 @@ async fn every_example_of_a_body_is_taken_as_it_stands_and_gives_nobody_a_right_
             .await;
         assert!(response.status().is_success(), "{method} {path} {body}: {}", response.text().await.unwrap());
         if is_of_staff {
-            let after =
-                app.rows("SELECT password_hash, is_active, is_staff, is_superuser FROM users ORDER BY username");
-            assert_eq!(after, before, "{method} {path} {body}");
+            assert_eq!(app.store.accounts(), before, "{method} {path} {body}");
         }
         tried += 1;
     }
