@@ -42,6 +42,7 @@ use crate::server::metrics_listener;
 use crate::server::middleware::RequestLayer;
 use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
+use crate::system::watched::WatchedThreads;
 use crate::telemetry::metrics::Metrics;
 use crate::transport::connection::{Connection, ConnectionSettings};
 
@@ -114,9 +115,13 @@ impl Application {
             busy_timeout: config.database.busy_timeout,
             cache: usize::try_from(config.database.cache.as_u64()).unwrap_or(usize::MAX),
         })?);
-        let passwords =
-            Passwords::start(config.password.bcrypt_cost, config.password.hash_threads, config.password.hash_queue)
-                .map_err(ServeError::Threads)?;
+        let passwords = Passwords::start(
+            config.password.bcrypt_cost,
+            config.password.hash_threads,
+            config.password.hash_queue,
+            &WatchedThreads::default(),
+        )
+        .map_err(ServeError::Threads)?;
         let last_used = Arc::new(LastUsed::default());
         let failed_attempts = Arc::new(FailedAttempts::default());
         let limits = Arc::new(Limits::new(config.rate_limit));
