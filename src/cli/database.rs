@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::context::{CommandError, Context};
 use crate::cli::output::pairs;
 use crate::cli::prompt;
-use crate::jobs::{prune_events, prune_sessions};
+use crate::jobs::pruning::{prune_events, prune_sessions};
 use crate::passwords::is_well_formed;
 use crate::repository::sqlite::backup::{self, BackupError, CheckReport, Existing, Progress, Rules, Stop};
 use crate::repository::{Repository as _, RepositoryError};

@@ -1,8 +1,8 @@
 //! Threads that must not end unnoticed.
 //!
 //! A background thread that has died leaves a process that looks alive and does half of its work. So whoever starts one
-//! for good starts it here, and whoever runs the process waits for [`WatchedThreads::failure`] beside its work: it is
-//! better to end and be started again.
+//! for good starts it here, and whoever runs the process waits for [`WatchedThreads::failure`] for as long as it wants the
+//! threads to go on: it is better to end, and to be started again.
 
 use std::io;
 use std::sync::Arc;
@@ -11,25 +11,20 @@ use std::thread::{self, Thread};
 use thiserror::Error;
 use tokio::sync::watch;
 
-/// A thread ended that nobody had told to.
+/// A thread ended that should have gone on.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the thread \"{0}\" has ended, and the service cannot do without it")]
 pub struct ThreadEnded(pub String);
 
 /// The threads of one process. Clones watch over the same ones.
 #[derive(Clone, Default)]
-pub struct WatchedThreads(Arc<watch::Sender<State>>);
-
-#[derive(Default)]
-struct State {
-    /// Whether threads may end from now on.
-    may_end: bool,
-    /// The first that ended before it might.
-    failed: Option<ThreadEnded>,
+pub struct WatchedThreads {
+    /// The first that ended.
+    ended: Arc<watch::Sender<Option<ThreadEnded>>>,
 }
 
 impl WatchedThreads {
-    /// Starts a thread. It may return, or panic, only once [`WatchedThreads::expect_ends`] was called.
+    /// Starts a thread.
     ///
     /// # Errors
     /// When the system gives none.
@@ -42,28 +37,17 @@ impl WatchedThreads {
         Ok(thread.thread().clone())
     }
 
-    /// From now on it is no failure when a thread ends.
-    pub fn expect_ends(&self) {
-        self.0.send_modify(|state| state.may_end = true);
-    }
-
-    /// Resolves when a thread has ended that should not have.
+    /// Resolves when a thread has ended, whether it returned or panicked.
     pub async fn failure(&self) -> ThreadEnded {
-        let mut state = self.0.subscribe();
-        let failed = state.wait_for(|state| state.failed.is_some()).await.map(|state| state.failed.clone());
-        match failed {
-            Ok(Some(ended)) => ended,
-            _ => unreachable!("the sender is in self, and there is a failure"),
+        match self.ended.subscribe().wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(ended)) => ended.clone(),
+            _ => unreachable!("the channel lives as long as self, and something has ended"),
         }
     }
 
     /// Reports the end of a thread, also of one that was started elsewhere.
     pub fn report_end(&self, name: &str) {
-        self.0.send_modify(|state| {
-            if !state.may_end && state.failed.is_none() {
-                state.failed = Some(ThreadEnded(name.to_owned()));
-            }
-        });
+        self.ended.send_modify(|ended| _ = ended.get_or_insert_with(|| ThreadEnded(name.to_owned())));
     }
 }
 
@@ -88,33 +72,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_thread_that_returns_or_panics_before_it_may_is_a_failure_that_names_it() {
+    async fn a_thread_that_returns_or_panics_is_a_failure_that_names_it_and_one_that_goes_on_is_none() {
         let panic: fn() = || panic!("on purpose");
         for work in [panic, || {}] {
             let threads = WatchedThreads::default();
             let (_running, wait) = mpsc::channel::<()>();
             threads.spawn("goes on", move || assert!(wait.recv().is_err())).unwrap();
+            assert!(threads.failure().now_or_never().is_none());
             threads.spawn("ends", work).unwrap();
             assert_eq!(threads.failure().await, ThreadEnded("ends".to_owned()));
+            threads.report_end("ends later");
             assert_eq!(threads.failure().await, ThreadEnded("ends".to_owned()), "for whoever asks later too");
         }
-    }
-
-    #[tokio::test]
-    async fn a_thread_that_ends_once_it_may_is_no_failure() {
-        let threads = WatchedThreads::default();
-        let (told, wait) = mpsc::channel::<()>();
-        let (ended, has_ended) = mpsc::channel::<()>();
-        // What a thread owns is dropped before its end is reported.
-        let watcher = threads.clone();
-        threads.spawn("ends", move || drop((wait.recv(), ended, watcher))).unwrap();
-        assert!(threads.failure().now_or_never().is_none());
-        threads.expect_ends();
-        drop(told);
-        assert!(has_ended.recv().is_err());
-        while Arc::strong_count(&threads.0) > 1 {
-            std::thread::yield_now();
-        }
-        assert!(threads.failure().now_or_never().is_none());
     }
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod altered_files;
+mod background;
 mod backups;
 mod commands;
 mod connections;
