@@ -315,6 +315,7 @@ mod tests {
         let threads = start(1, &watched);
         threads.observe(|_| panic!("on purpose, where nothing catches it"));
         assert_eq!(threads.run(|| 7, std::future::pending()).await.unwrap(), 7);
-        assert_eq!(watched.failure().await.0, "authtokens hash 0");
+        let ended = tokio::time::timeout(Duration::from_secs(60), watched.failure()).await;
+        assert_eq!(ended.unwrap().0, "authtokens hash 0");
     }
 }

@@ -66,6 +66,7 @@ impl Drop for EndOfThread {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use futures_util::FutureExt as _;
 
@@ -80,9 +81,10 @@ mod tests {
             threads.spawn("goes on", move || assert!(wait.recv().is_err())).unwrap();
             assert!(threads.failure().now_or_never().is_none());
             threads.spawn("ends", work).unwrap();
-            assert_eq!(threads.failure().await, ThreadEnded("ends".to_owned()));
+            let ended = tokio::time::timeout(Duration::from_secs(60), threads.failure()).await.unwrap();
+            assert_eq!(ended, ThreadEnded("ends".to_owned()));
             threads.report_end("ends later");
-            assert_eq!(threads.failure().await, ThreadEnded("ends".to_owned()), "for whoever asks later too");
+            assert_eq!(threads.failure().now_or_never(), Some(ended), "the first, for whoever asks later too");
         }
     }
 }
