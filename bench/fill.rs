@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use authtokens::domain::token::PlainToken;
 use authtokens::passwords::{Passwords, PlainPassword};
-use authtokens::repository::Repository as _;
+use authtokens::repository::Maintenance as _;
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
 use authtokens::system::clock::Clock;
 use authtokens::system::watched::WatchedThreads;

@@ -18,7 +18,7 @@ use authtokens::http::json;
 use authtokens::http::views::UserResponse;
 use authtokens::passwords::{Passwords, PlainPassword};
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
-use authtokens::repository::{Repository as _, VerifiedLogin};
+use authtokens::repository::{Accounts as _, Lists as _, Sessions as _, VerifiedLogin};
 use authtokens::system::clock::{Clock, Timestamp};
 use authtokens::system::watched::WatchedThreads;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};

@@ -5,6 +5,7 @@
 //! they ask with.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use serde::Serialize;
 use thiserror::Error;
@@ -12,9 +13,8 @@ use thiserror::Error;
 use crate::config::{Config, ConfigError};
 use crate::domain::field::InvalidField;
 use crate::passwords::PasswordError;
-use crate::repository::sqlite::backup::BackupError;
-use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings};
-use crate::repository::{Repository as _, RepositoryError, UniqueField};
+use crate::repository::open::{Opened, Upgrade, open_shared};
+use crate::repository::{BackupError, OpenError, Repository, RepositoryError, UniqueField};
 use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
 
@@ -127,21 +127,14 @@ pub struct Context {
 
 impl Context {
     /// Opens the database, beside a server or not; makes it only where `make` says so.
-    pub(crate) fn open(&self, make: bool) -> Result<SqliteRepository, OpenError> {
-        let settings = SqliteSettings {
-            path: self.config.database.path.clone(),
-            // A command does one thing after another.
-            readers: 1,
-            busy_timeout: self.config.database.busy_timeout,
-            cache: 0,
-        };
-        let repository = SqliteRepository::open_shared(&settings, make)?;
-        if let Some((before, now)) = repository.upgraded() {
-            let path = settings.path.display().to_string();
+    pub(crate) fn open(&self, make: bool) -> Result<Arc<dyn Repository>, OpenError> {
+        let Opened { repository, upgrade } = open_shared(&self.config.database, make)?;
+        if let Some(Upgrade { from, to }) = upgrade {
+            let path = self.config.database.path.display().to_string();
             // Whether anyone reads it is not the command's concern.
             let _ = writeln!(
                 io::stderr(),
-                "authtokens: the schema of {} was brought up to date, from version {before} to {now}",
+                "authtokens: the schema of {} was brought up to date, from version {from} to {to}",
                 output::printable(&path)
             );
         }
@@ -154,7 +147,7 @@ impl Context {
     }
 
     /// Closes the database behind the work, whatever became of it.
-    pub(crate) async fn close(&self, repository: &SqliteRepository) {
+    pub(crate) async fn close(&self, repository: &Arc<dyn Repository>) {
         // What was acknowledged is in the log beside the file, and whoever opens it next reads it.
         let _ = repository.close().await;
     }

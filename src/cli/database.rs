@@ -11,8 +11,7 @@ use crate::cli::output::pairs;
 use crate::cli::prompt;
 use crate::jobs::pruning::{prune_events, prune_sessions};
 use crate::passwords::is_well_formed;
-use crate::repository::sqlite::backup::{self, BackupError, CheckReport, Existing, Progress, Rules, Stop};
-use crate::repository::{Repository as _, RepositoryError};
+use crate::repository::{BackupError, CheckReport, Existing, Progress, RepositoryError, Rules, Stop, open};
 use crate::server::application::stop_signal;
 use crate::system::blocking;
 
@@ -24,8 +23,8 @@ const TURN: Duration = Duration::from_millis(100);
 /// # Errors
 /// [`CommandError::Backup`], or another.
 pub async fn back_up(context: &mut Context, file: PathBuf, existing: Existing) -> Result<(), CommandError> {
-    let (database, target) = (context.config.database.path.clone(), file.clone());
-    let report = long(move |stop, progress| backup::back_up(&database, &target, existing, stop, progress)).await?;
+    let (database, target) = (context.config.database.clone(), file.clone());
+    let report = long(move |stop, progress| open::back_up(&database, &target, existing, stop, progress)).await?;
     context.tell(&as_json(&file, &report.check), || {
         format!("The backup is whole and on the disk.\n{}", describe(&file, &report.check))
     })
@@ -39,8 +38,8 @@ pub async fn restore(context: &mut Context, file: PathBuf, yes: bool) -> Result<
     let (database, rules) = (context.config.database.path.clone(), rules(context));
     let question = format!("Put {} in the place of {}?", file.display(), database.display());
     prompt::confirm(&question, yes)?;
-    let target = database.clone();
-    let report = long(move |stop, progress| backup::restore(&file, &target, &rules, stop, progress)).await?;
+    let target = context.config.database.clone();
+    let report = long(move |stop, progress| open::restore(&target, &file, &rules, stop, progress)).await?;
     let mut told = as_json(&database, &report.check);
     told.insert("kept".to_owned(), report.kept.as_deref().map(text).into());
     context.tell(&told, || {
@@ -57,11 +56,11 @@ pub async fn restore(context: &mut Context, file: PathBuf, yes: bool) -> Result<
 /// # Errors
 /// [`CommandError::Backup`], or another.
 pub async fn check(context: &mut Context, file: Option<PathBuf>) -> Result<(), CommandError> {
-    let file = file.unwrap_or_else(|| context.config.database.path.clone());
-    let path = file.clone();
-    let rules = rules(context);
-    let report = long(move |stop, progress| backup::check(&path, Some(&rules), stop, progress)).await?;
-    Ok(context.output.print(&as_json(&file, &report), || format!("It is whole.\n{}", describe(&file, &report)))?)
+    let (database, rules) = (context.config.database.clone(), rules(context));
+    let shown = file.clone().unwrap_or_else(|| database.path.clone());
+    let report =
+        long(move |stop, progress| open::check(&database, file.as_deref(), Some(&rules), stop, progress)).await?;
+    Ok(context.output.print(&as_json(&shown, &report), || format!("It is whole.\n{}", describe(&shown, &report)))?)
 }
 
 /// What every row is held against.
@@ -79,8 +78,8 @@ pub async fn prune(context: &mut Context) -> Result<(), CommandError> {
     let bar = ProgressBar::new_spinner().with_message("forgetting what is old");
     bar.enable_steady_tick(TURN);
     let work = async {
-        let sessions = prune_sessions(&repository, context.config.tokens.cutoffs_at(now)).await?;
-        Ok::<_, RepositoryError>((sessions, prune_events(&repository, context.config.events, now).await?))
+        let sessions = prune_sessions(repository.as_ref(), context.config.tokens.cutoffs_at(now)).await?;
+        Ok::<_, RepositoryError>((sessions, prune_events(repository.as_ref(), context.config.events, now).await?))
     };
     let outcome = work.await;
     bar.finish_and_clear();

@@ -4,7 +4,6 @@ use crate::cli::context::{CommandError, Context, print_pages};
 use crate::domain::event::{Event, EventQuery};
 use crate::domain::rights::Actor;
 use crate::http::api::events::EventResponse;
-use crate::repository::Repository as _;
 
 /// Lists at most `limit` events.
 ///
@@ -16,8 +15,8 @@ pub async fn list(context: &mut Context, mut query: EventQuery, limit: u64) -> R
     let page = async |size| {
         query.limit = size;
         let page = repository.list_events(&Actor::CommandLine, query.clone()).await?;
-        query.before = page.last().map(|event| event.id);
-        Ok(page)
+        query.before = page.next;
+        Ok(page.rows)
     };
     let outcome = print_pages(list, limit, page, row).await;
     context.close(&repository).await;

@@ -26,7 +26,7 @@ use crate::domain::event::{EventKind, EventQuery};
 use crate::domain::rights::{Rights, SearchText, UserQuery};
 use crate::domain::session::SessionId;
 use crate::domain::user::Username;
-use crate::repository::sqlite::backup::Existing;
+use crate::repository::Existing;
 use crate::system::clock::Clock;
 
 /// Accounts and revocable tokens for small apps: one binary, one SQLite file, no set-up.

@@ -6,7 +6,6 @@ use crate::domain::rights::Actor;
 use crate::domain::session::SessionId;
 use crate::domain::user::Username;
 use crate::http::api::sessions::SessionDetailsResponse;
-use crate::repository::Repository as _;
 
 /// Lists an account's live sessions, newest first.
 ///

@@ -1,6 +1,7 @@
 //! Accounts: made, listed, changed and deleted.
 
 use std::path;
+use std::sync::Arc;
 
 use crate::cli::context::{CommandError, Context, print_pages};
 use crate::cli::output::{pairs, printable};
@@ -8,8 +9,7 @@ use crate::cli::prompt;
 use crate::domain::rights::{AccountChange, Actor, Rights, UserQuery};
 use crate::domain::user::{NewUser, Profile, User, Username};
 use crate::http::views::UserResponse;
-use crate::repository::sqlite::{OpenError, SqliteRepository};
-use crate::repository::{Repository as _, RepositoryError};
+use crate::repository::{Repository, RepositoryError, open};
 
 /// Makes an account, and the database where there is none.
 ///
@@ -19,8 +19,7 @@ pub async fn create(context: &mut Context, username: Username, rights: Rights) -
     let name = username.as_str().to_owned();
     // Before a password is typed twice for a name that is taken. A file is made only once there is something to keep.
     let database = context.config.database.path.clone();
-    let missing = |source| OpenError::File { path: database.clone(), source };
-    let is_new = !database.try_exists().map_err(missing)?;
+    let is_new = !open::exists(&context.config.database)?;
     if !is_new {
         let repository = context.open(false)?;
         let found = repository.find_account(&Actor::CommandLine, &username).await;
@@ -57,8 +56,8 @@ pub async fn list(context: &mut Context, mut query: UserQuery, limit: Option<u64
     let page = async |size| {
         query.limit = size;
         let page = repository.list_accounts(&Actor::CommandLine, query.clone()).await?;
-        query.after = page.last().map(|user| user.username.clone());
-        Ok(page)
+        query.after = page.next;
+        Ok(page.rows)
     };
     let outcome = print_pages(list, limit.unwrap_or(u64::MAX), page, row).await;
     context.close(&repository).await;
@@ -211,7 +210,7 @@ pub async fn delete(context: &mut Context, username: &Username, yes: bool) -> Re
     context.tell(&serde_json::json!({"status": "success"}), || format!("{name} was deleted.\n"))
 }
 
-async fn find(repository: &SqliteRepository, username: &Username) -> Result<User, CommandError> {
+async fn find(repository: &Arc<dyn Repository>, username: &Username) -> Result<User, CommandError> {
     repository.find_account(&Actor::CommandLine, username).await?.ok_or_else(|| no_account(username))
 }
 

@@ -4,6 +4,7 @@
 //! changed; the oldest are forgotten in time. None holds a secret: a session is named by its id, and what somebody typed
 //! for a name is kept only where it is an account's.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::domain::user::Username;
@@ -119,6 +120,34 @@ pub struct Event {
 /// The actor of what was done by a command on the server itself. No account can have this name: it has a space.
 pub const COMMAND_LINE: &str = "command line";
 
+/// Where a list of events goes on: made by a store, shown to a client as an event's number, and given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventCursor(i64);
+
+impl EventCursor {
+    /// Behind the event with this number.
+    pub(crate) fn behind(id: i64) -> Self {
+        Self(id)
+    }
+
+    /// The number of the event that it is behind.
+    pub(crate) fn id(self) -> i64 {
+        self.0
+    }
+
+    /// Reads what was shown.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+}
+
+impl fmt::Display for EventCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Which events are asked for: the newest first.
 #[derive(Clone, Debug)]
 pub struct EventQuery {
@@ -126,8 +155,8 @@ pub struct EventQuery {
     pub username: Option<Username>,
     /// Only those of this kind.
     pub kind: Option<EventKind>,
-    /// Only those older than the one with this number.
-    pub before: Option<i64>,
+    /// Only those older than the last one of a page.
+    pub before: Option<EventCursor>,
     /// At most so many.
     pub limit: u32,
 }

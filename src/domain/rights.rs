@@ -6,6 +6,7 @@
 //! server's own command line is bound only by the last of these.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
@@ -144,6 +145,34 @@ impl AccountChange {
     }
 }
 
+/// Where a list of accounts goes on: made by a store, shown to a client as a folded name, and given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountCursor(String);
+
+impl AccountCursor {
+    /// Behind the account of this name.
+    pub(crate) fn behind(username: &Username) -> Self {
+        Self(username.key())
+    }
+
+    /// The folded name of the account that it is behind.
+    pub(crate) fn key(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads what was shown.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(Self::behind(&Username::parse(text).ok()?))
+    }
+}
+
+impl fmt::Display for AccountCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Which accounts are asked for, in the order of their names without regard to case.
 #[derive(Clone, Debug, Default)]
 pub struct UserQuery {
@@ -155,8 +184,8 @@ pub struct UserQuery {
     pub is_staff: Option<bool>,
     /// Only superusers, or only others.
     pub is_superuser: Option<bool>,
-    /// Only those behind this name.
-    pub after: Option<Username>,
+    /// Only those behind the last one of a page.
+    pub after: Option<AccountCursor>,
     /// At most so many.
     pub limit: u32,
     /// No more behind those whose lists together come to so many items, where it is said.

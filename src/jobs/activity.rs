@@ -9,7 +9,7 @@ use crate::accounts::activity::LastUsed;
 use crate::accounts::throttle::failed_attempts::FailedAttempts;
 use crate::accounts::throttle::limits::Limits;
 use crate::jobs::{Job, JobError};
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::{Repository, RepositoryError, ResetCursor};
 use crate::system::clock::Clock;
 
 /// How often each of these jobs is done.
@@ -113,15 +113,15 @@ pub struct NoticeResets {
     repository: Arc<dyn Repository>,
     limits: Arc<Limits>,
     clock: Clock,
-    /// The last event that was looked at, once it is known.
-    last_event: Mutex<Option<i64>>,
+    /// Up to where resets were looked at, once it is known.
+    looked_at: Mutex<Option<ResetCursor>>,
 }
 
 impl NoticeResets {
     /// Has looked at nothing yet.
     #[must_use]
     pub fn new(repository: Arc<dyn Repository>, limits: Arc<Limits>, clock: Clock) -> Self {
-        Self { repository, limits, clock, last_event: Mutex::default() }
+        Self { repository, limits, clock, looked_at: Mutex::default() }
     }
 
     /// Puts back the failures that an earlier process counted. Without them an attacker would gain by a restart.
@@ -157,12 +157,12 @@ impl Job for NoticeResets {
     }
 
     async fn run(&self) -> Result<(), JobError> {
-        let last_event = *self.last_event.lock().unwrap_or_else(PoisonError::into_inner);
-        // The first time there is nothing to notice yet, only an event to look from.
-        let resets = self.repository.list_resets(last_event.unwrap_or(i64::MAX)).await;
+        let looked_at = *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first time there is nothing to notice yet, only where to look from.
+        let resets = self.repository.list_resets(looked_at).await;
         let resets = resets.map_err(JobError::because("whether passwords were set anew could not be read"))?;
         resets.usernames.iter().for_each(|username| self.limits.forget(username));
-        *self.last_event.lock().unwrap_or_else(PoisonError::into_inner) = Some(resets.last_event);
+        *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(resets.next);
         Ok(())
     }
 }

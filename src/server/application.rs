@@ -38,8 +38,8 @@ use crate::jobs::backups::{BackupSettings, BackupStatus, Backups};
 use crate::jobs::pruning::Pruning;
 use crate::jobs::{JobRegistry, Jobs};
 use crate::passwords::{PasswordPolicy, Passwords};
-use crate::repository::Repository;
-use crate::repository::sqlite::{OpenError, SqliteRepository, SqliteSettings, blocking_threads};
+use crate::repository::open::{blocking_threads, open};
+use crate::repository::{OpenError, Repository};
 use crate::server::exposition::Exposition;
 use crate::server::metrics_listener;
 use crate::server::middleware::RequestLayer;
@@ -122,12 +122,7 @@ impl Application {
         let address = listener.local_addr().map_err(ServeError::Threads)?;
         listener.set_nonblocking(true).map_err(|source| ServeError::Listen { address, source })?;
         let metrics_listener = config.metrics.listen.map(listen).transpose()?;
-        let repository: Arc<dyn Repository> = Arc::new(SqliteRepository::open(&SqliteSettings {
-            path: config.database.path.clone(),
-            readers: config.database.readers,
-            busy_timeout: config.database.busy_timeout,
-            cache: usize::try_from(config.database.cache.as_u64()).unwrap_or(usize::MAX),
-        })?);
+        let repository = open(&config.database)?;
         let password = &config.password;
         let passwords = Passwords::start(password.bcrypt_cost, password.hash_threads, password.hash_queue, &threads)
             .map_err(ServeError::Threads)?;
@@ -331,7 +326,7 @@ fn start_backups(
     threads: &WatchedThreads,
 ) -> io::Result<Option<Backups>> {
     let settings = |every| BackupSettings {
-        database: config.database.path.clone(),
+        database: config.database.clone(),
         folder: config.backup.folder.clone(),
         every,
         keep: config.backup.keep,
@@ -362,7 +357,7 @@ fn serve(
     let cors = config.cors.clone();
     let builder = Server::build()
         .workers(workers)
-        .worker_max_blocking_threads(blocking_threads(config.database.readers))
+        .worker_max_blocking_threads(blocking_threads(&config.database))
         .max_concurrent_connections(max_connections / workers)
         .shutdown_timeout(shutdown_timeout.as_secs())
         .disable_signals();

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use crate::jobs::JobRegistry;
 use crate::jobs::backups::BackupStatus;
 use crate::passwords::threads::{HashingLoad, HashingThreads};
-use crate::repository::{Repository, StoreCounts, StoreStatistics};
+use crate::repository::{Figure, FigureValue, Repository, StoreCounts, StoreStatistics};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::error_chain::Chain;
 use crate::telemetry::metrics::{Metrics, Reason};
@@ -108,28 +108,7 @@ impl Exposition {
     }
 
     async fn show_store(&self, page: &mut Page, store: &StoreStatistics) -> prometheus::Result<()> {
-        page.gauge("authtokens_store_bytes", "Size of the database file, in bytes.", None, store.size)?;
-        page.gauge(
-            "authtokens_store_wal_bytes",
-            "Size of the write-ahead log beside the database file, in bytes.",
-            None,
-            store.log_size,
-        )?;
-        page.counter("authtokens_store_reads_total", "Reads that the store was asked for.", store.reads)?;
-        page.counter(
-            "authtokens_store_delayed_reads_total",
-            "Reads that had to wait for a free connection.",
-            store.delayed_reads,
-        )?;
-        page.seconds(
-            "authtokens_store_read_delay_seconds_total",
-            "Time that reads waited for a free connection, all together.",
-            store.read_delay,
-        )?;
-        let waiting = Some(store.waiting_writes);
-        page.gauge("authtokens_store_waiting_writes", "Writes that wait for their turn.", None, waiting)?;
-        page.counter("authtokens_store_writes_total", "Writes that were begun.", store.writes)?;
-        page.counter("authtokens_store_commits_total", "Commits; one may hold many writes.", store.commits)?;
+        store.figures.iter().try_for_each(|figure| page.figure(figure))?;
         let counts = self.counts().await;
         page.gauge("authtokens_users", "Accounts.", None, counts.map(|counts| counts.users))?;
         page.gauge(
@@ -159,18 +138,18 @@ impl Exposition {
     }
 
     fn show_rejected(&self, page: &mut Page, load: HashingLoad, store: &StoreStatistics) -> prometheus::Result<()> {
+        let mut refused = vec![("hash_queue_full", load.refused)];
+        refused.extend(&store.refused);
+        refused.extend([
+            ("rate_limit_address", self.metrics.rejections(Reason::RateLimitAddress)),
+            ("rate_limit_account", self.metrics.rejections(Reason::RateLimitAccount)),
+            ("body_budget", self.metrics.rejections(Reason::BodyBudget)),
+        ]);
         page.counters(
             "authtokens_rejected_total",
             "Requests that were turned away before their work was begun, by reason.",
             "reason",
-            &[
-                ("hash_queue_full", load.refused),
-                ("write_queue_full", store.refused_writes),
-                ("pool_timeout", store.refused_reads),
-                ("rate_limit_address", self.metrics.rejections(Reason::RateLimitAddress)),
-                ("rate_limit_account", self.metrics.rejections(Reason::RateLimitAccount)),
-                ("body_budget", self.metrics.rejections(Reason::BodyBudget)),
-            ],
+            &refused,
         )
     }
 
@@ -218,6 +197,15 @@ impl Page {
     /// A metric of which there is nothing yet is left out.
     fn add(&mut self, metric: &dyn Collector) {
         self.0.extend(metric.collect().into_iter().filter(|family| !family.get_metric().is_empty()));
+    }
+
+    fn figure(&mut self, figure: &Figure) -> prometheus::Result<()> {
+        let Figure { name, help, value } = *figure;
+        match value {
+            FigureValue::Gauge(value) => self.gauge(name, help, None, Some(value)),
+            FigureValue::Counter(value) => self.counter(name, help, value),
+            FigureValue::Seconds(value) => self.seconds(name, help, value),
+        }
     }
 
     fn gauge(

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use authtokens::repository::sqlite::backup::{self, BackupError, Existing, Progress, Stop};
+use authtokens::repository::sqlite::backup;
+use authtokens::repository::{BackupError, Existing, Progress, Stop};
 use reqwest::Method;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;

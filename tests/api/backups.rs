@@ -12,10 +12,8 @@ use std::time::{Duration, Instant};
 
 use authtokens::config::Config;
 use authtokens::passwords::is_well_formed;
-use authtokens::repository::sqlite::backup::{
-    self, BackupError, BackupReport, CheckReport, Existing, Progress, RestoreReport, Rules, Stop,
-};
-use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
+use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings, backup};
+use authtokens::repository::{BackupError, BackupReport, CheckReport, Existing, Progress, RestoreReport, Rules, Stop};
 use authtokens::system::clock::Timestamp;
 use reqwest::Method;
 use rusqlite::Connection;
@@ -495,7 +493,7 @@ async fn a_backup_that_is_damaged_foreign_newer_or_empty_is_refused_and_the_data
         &sql("ALTER TABLE users RENAME COLUMN zipcode TO zipcoda"),
         "not that of version 3: the table users differs",
     );
-    assert!(matches!(restore(folder.path(), &database), Err(BackupError::Database(_))));
+    assert!(matches!(restore(folder.path(), &database), Err(BackupError::NotADatabase { .. })));
     // What is good is still good.
     restore(&backup, &database).unwrap();
     serves_the_account(&database).await;

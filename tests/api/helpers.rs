@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use authtokens::config::{Config, Settings};
-use authtokens::repository::MAX_STALENESS;
+use authtokens::repository::sqlite::MAX_STALENESS;
 use authtokens::server::application::Application;
 use authtokens::system::clock::{Clock, Timestamp};
 use reqwest::Method;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use authtokens::repository::MAX_STALENESS;
+use authtokens::repository::sqlite::MAX_STALENESS;
 use serde_json::{Value, json};
 
 use crate::helpers::{JSON, RawResponse, TestApp, post_bytes};

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use authtokens::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
+use authtokens::domain::event::{Event, EventCursor, EventKind, EventQuery, FailedAttempt};
 use authtokens::domain::item::{ItemId, List};
-use authtokens::domain::rights::{AccountChange, Actor, Rights, UserQuery};
+use authtokens::domain::rights::{AccountChange, AccountCursor, Actor, Rights, UserQuery};
 use authtokens::domain::session::{Caller, NewSession, SessionCutoffs, SessionId, UserAgent};
 use authtokens::domain::token::{PlainToken, TokenDigest};
 use authtokens::domain::user::{NewUser, PasswordHash, Profile, ProfileField, ProfileText, User, UserId, Username};
-use authtokens::repository::{Repository, RepositoryError, StoreCounts, UniqueField, VerifiedLogin};
+use authtokens::repository::{FigureValue, Repository, RepositoryError, StoreCounts, UniqueField, VerifiedLogin};
 use authtokens::system::clock::Timestamp;
 use bytes::Bytes;
 
@@ -231,9 +231,20 @@ pub async fn a_store_tells_how_much_it_did_and_holds(fixture: &Fixture) {
     fixture.repository.open_session(login, new_session(), 100, at(2_000)).await.unwrap().unwrap();
     assert_eq!(fixture.repository.count().await.unwrap(), StoreCounts { users: 2, sessions: 3 });
     let after = fixture.repository.statistics().await;
-    assert_eq!((after.writes - before.writes, after.commits - before.commits, after.waiting_writes), (3, 3, 0));
-    assert!(after.reads >= before.reads + 2 && after.size > Some(0));
-    assert_eq!((after.refused_reads, after.refused_writes), (0, 0));
+    let names: Vec<_> = after.figures.iter().map(|figure| figure.name).collect();
+    assert_eq!(
+        names,
+        before.figures.iter().map(|figure| figure.name).collect::<Vec<_>>(),
+        "the same in the same order"
+    );
+    assert!(names.iter().all(|name| name.starts_with("authtokens_store_")), "{names:?}");
+    let mut steps =
+        before.figures.iter().zip(&after.figures).filter_map(|(before, after)| match (before.value, after.value) {
+            (FigureValue::Counter(before), FigureValue::Counter(after)) => Some(after.checked_sub(before).unwrap()),
+            _ => None,
+        });
+    assert!(steps.any(|step| step >= 3), "three writes are told: {after:?}");
+    assert!(after.refused.iter().all(|(_, count)| *count == 0), "{after:?}");
 }
 
 pub async fn a_closed_store_takes_no_more_writes(fixture: &Fixture) {
@@ -524,7 +535,7 @@ async fn create(fixture: &Fixture, username: &str, is_staff: bool, is_superuser:
 /// Which events there are, oldest first, as `kind username actor detail`.
 async fn events(fixture: &Fixture) -> Vec<String> {
     let query = EventQuery { username: None, kind: None, before: None, limit: 100 };
-    let events = fixture.repository.list_events(&Actor::CommandLine, query).await.unwrap();
+    let events = fixture.repository.list_events(&Actor::CommandLine, query).await.unwrap().rows;
     let shown = |event: &Event| format!("{} {} {} {}", event.kind.name(), event.username, event.actor, event.detail);
     events.iter().rev().map(shown).collect()
 }
@@ -591,8 +602,9 @@ pub async fn accounts_are_listed_in_the_order_of_their_folded_names(fixture: &Fi
         register(fixture, username).await;
     }
     let list = async |after: Option<&str>, limit| {
-        let query = UserQuery { after: after.map(name), limit, ..UserQuery::default() };
-        let users = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap();
+        let query =
+            UserQuery { after: after.map(|text| AccountCursor::parse(text).unwrap()), limit, ..UserQuery::default() };
+        let users = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap().rows;
         users.iter().map(|user| user.username.as_str().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(list(None, 10).await, ["_", "a", "b", "B2", "C"]);
@@ -628,6 +640,33 @@ pub async fn a_change_is_told_in_events_once_and_an_event_outlives_its_account(f
     );
 }
 
+pub async fn a_list_goes_on_where_its_page_ended_until_nothing_is_left(fixture: &Fixture) {
+    let (repository, actor) = (fixture.repository.as_ref(), Actor::CommandLine);
+    for username in ["a", "B", "c", "D"] {
+        register(fixture, username).await;
+    }
+    let mut query = UserQuery { limit: 2, ..UserQuery::default() };
+    let mut pages = Vec::new();
+    loop {
+        let page = repository.list_accounts(&actor, query.clone()).await.unwrap();
+        pages.push(page.rows.iter().map(|user| user.username.as_str().to_owned()).collect::<Vec<_>>());
+        let Some(next) = page.next else { break };
+        assert_eq!(AccountCursor::parse(&next.to_string()), Some(next.clone()), "as a client gives it back");
+        query.after = Some(next);
+    }
+    assert_eq!(pages, [vec!["a", "B"], vec!["c", "D"], vec![]], "a full page may be the last one");
+    let mut query = EventQuery { username: None, kind: None, before: None, limit: 3 };
+    let mut pages = Vec::new();
+    loop {
+        let page = repository.list_events(&actor, query.clone()).await.unwrap();
+        pages.push(page.rows.iter().map(|event| event.username.clone()).collect::<Vec<_>>());
+        let Some(next) = page.next else { break };
+        assert_eq!(EventCursor::parse(&next.to_string()), Some(next), "as a client gives it back");
+        query.before = Some(next);
+    }
+    assert_eq!(pages, [vec!["D", "c", "B"], vec!["a"]]);
+}
+
 pub async fn a_list_of_accounts_ends_where_their_lists_come_to_enough_items(fixture: &Fixture) {
     for username in ["a", "b", "c", "d"] {
         let (_, digest) = register(fixture, username).await;
@@ -638,8 +677,8 @@ pub async fn a_list_of_accounts_ends_where_their_lists_come_to_enough_items(fixt
         [(Some(1), 1, true), (Some(10), 1, true), (Some(11), 2, true), (Some(41), 4, false), (None, 4, false)]
     {
         let query = UserQuery { limit: 5, enough_items, ..UserQuery::default() };
-        let users = fixture.repository.list_accounts(&Actor::CommandLine, query.clone()).await.unwrap();
-        assert_eq!((users.len(), query.is_full(&users)), (found, is_full), "{enough_items:?}");
+        let page = fixture.repository.list_accounts(&Actor::CommandLine, query).await.unwrap();
+        assert_eq!((page.rows.len(), page.next.is_some()), (found, is_full), "{enough_items:?}");
     }
 }
 
@@ -697,14 +736,14 @@ pub async fn a_password_that_was_set_is_found_behind_the_event_that_one_knew(fix
         .record_failed_attempts(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_000)], at(9_999))
         .await
         .unwrap();
-    let start = repository.list_resets(i64::MAX).await.unwrap();
+    let start = repository.list_resets(None).await.unwrap();
     assert_eq!(start.usernames, []);
     let reset = AccountChange { password_hash: Some(hash("$newer")), ..AccountChange::default() };
     repository.change_account(&Actor::CommandLine, &name("AZUREdiamond"), reset, at(3_000)).await.unwrap().unwrap();
     assert!(repository.list_failures(10).await.unwrap().is_empty());
-    let found = repository.list_resets(start.last_event).await.unwrap();
+    let found = repository.list_resets(Some(start.next)).await.unwrap();
     assert_eq!(found.usernames, [name("AzureDiamond")]);
-    assert_eq!(repository.list_resets(found.last_event).await.unwrap().usernames, []);
+    assert_eq!(repository.list_resets(Some(found.next)).await.unwrap().usernames, []);
 }
 
 pub async fn a_failure_that_a_new_password_has_followed_by_now_is_not_counted(fixture: &Fixture) {
@@ -783,6 +822,6 @@ pub async fn old_events_are_forgotten_and_no_number_is_given_twice(fixture: &Fix
         .await
         .unwrap();
     let query = EventQuery { username: None, kind: None, before: None, limit: 100 };
-    let left = repository.list_events(&Actor::CommandLine, query).await.unwrap();
+    let left = repository.list_events(&Actor::CommandLine, query).await.unwrap().rows;
     assert_eq!(left.iter().map(|event| event.id).collect::<Vec<_>>(), [2_502]);
 }

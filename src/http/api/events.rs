@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::event::{Event, EventKind, EventQuery};
+use crate::domain::event::{Event, EventCursor, EventKind, EventQuery};
 use crate::domain::rights::{Actor, Permission};
 use crate::domain::user::Username;
 use crate::http::error::ApiError;
@@ -12,7 +12,7 @@ use crate::http::extract::caller::Authenticated;
 use crate::http::extract::query::{Query, UnreadQuery};
 use crate::http::routes::respond;
 use crate::http::views::ErrorResponse;
-use crate::repository::Repository;
+use crate::repository::{Page, Repository};
 
 /// A security event.
 #[derive(Serialize, ToSchema)]
@@ -77,8 +77,7 @@ pub(crate) async fn list_own(
 ) -> Result<HttpResponse, ApiError> {
     let mut query = query.read()?;
     let asked = read(&mut query, None)?;
-    let events = repository.list_own_events(&caller, asked.clone()).await?;
-    page(&query, &asked, events)
+    respond_page(&query, repository.list_own_events(&caller, asked).await?)
 }
 
 /// Everyone's events, newest first
@@ -107,27 +106,25 @@ pub(crate) async fn list(
     let mut query = query.read()?;
     let username = query.take("username", "a name", |text| Username::parse(text).ok())?;
     let asked = read(&mut query, username)?;
-    let events = repository.list_events(&Actor::Session(caller), asked.clone()).await?;
-    page(&query, &asked, events)
+    respond_page(&query, repository.list_events(&Actor::Session(caller), asked).await?)
 }
 
 fn read(query: &mut Query, username: Option<Username>) -> Result<EventQuery, ApiError> {
     let asked = EventQuery {
         username,
         kind: query.take("kind", "the name of a kind of event", EventKind::parse)?,
-        before: query.take("before", "an event's number", |text| text.parse().ok())?,
+        before: query.take("before", "an event's number", EventCursor::parse)?,
         limit: query.take_limit()?,
     };
     query.refuse_the_rest()?;
     Ok(asked)
 }
 
-fn page(query: &Query, asked: &EventQuery, events: Vec<Event>) -> Result<HttpResponse, ApiError> {
-    let next = events.get(asked.limit as usize - 1).map(|event| event.id.to_string());
-    let shapes: Vec<_> = events.into_iter().map(EventResponse::from).collect();
+fn respond_page(query: &Query, page: Page<Event, EventCursor>) -> Result<HttpResponse, ApiError> {
+    let shapes: Vec<_> = page.rows.into_iter().map(EventResponse::from).collect();
     let mut response = respond(HttpResponse::Ok(), &shapes)?;
-    if let Some(next) = next {
-        query.link_next(&mut response, "before", &next);
+    if let Some(next) = page.next {
+        query.link_next(&mut response, "before", &next.to_string());
     }
     Ok(response)
 }

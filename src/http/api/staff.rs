@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::accounts::throttle::limits::Call;
-use crate::domain::rights::{AccountChange, Actor, Permission, SearchText, UserQuery};
+use crate::domain::rights::{AccountChange, AccountCursor, Actor, Permission, SearchText, UserQuery};
 use crate::domain::session::{SessionId, SessionPolicy};
 use crate::domain::user::Username;
 use crate::http::api::sessions::SessionDetailsResponse;
@@ -68,17 +68,16 @@ pub(crate) async fn list(
         is_active: query.take_boolean("is_active")?,
         is_staff: query.take_boolean("is_staff")?,
         is_superuser: query.take_boolean("is_superuser")?,
-        after: query.take("after", "a name", |text| Username::parse(text).ok())?,
+        after: query.take("after", "a name", AccountCursor::parse)?,
         limit: query.take_limit()?,
         enough_items: Some(ENOUGH_ITEMS),
     };
     query.refuse_the_rest()?;
-    let users = repository.list_accounts(&Actor::Session(caller), asked.clone()).await?;
-    let next = users.last().filter(|_| asked.is_full(&users)).map(|user| user.username.key());
-    let shapes: Vec<_> = users.into_iter().map(UserResponse::from).collect();
+    let page = repository.list_accounts(&Actor::Session(caller), asked).await?;
+    let shapes: Vec<_> = page.rows.into_iter().map(UserResponse::from).collect();
     let mut response = respond(HttpResponse::Ok(), &shapes)?;
-    if let Some(next) = next {
-        query.link_next(&mut response, "after", &next);
+    if let Some(next) = page.next {
+        query.link_next(&mut response, "after", &next.to_string());
     }
     Ok(response)
 }

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::repository::sqlite::OpenError;
-use crate::repository::sqlite::backup::BackupError;
+use crate::repository::BackupError;
 use crate::system::clock::Timestamp;
 use crate::system::error_chain::Chain;
 
@@ -67,12 +66,8 @@ impl Folder {
     /// Keeps a backup that is no good out of the way: by another name where it will never be good, so that no later start
     /// takes it for one that may be deleted.
     pub(super) fn set_aside(&mut self, path: PathBuf, error: &BackupError) {
-        let is_damaged = matches!(
-            error,
-            BackupError::Damaged { .. }
-                | BackupError::Empty { .. }
-                | BackupError::Database(OpenError::NotADatabase { .. })
-        );
+        let is_damaged =
+            matches!(error, BackupError::Damaged { .. } | BackupError::Empty { .. } | BackupError::NotADatabase { .. });
         let mut aside = path.clone().into_os_string();
         aside.push(DAMAGED);
         if is_damaged && fs::symlink_metadata(&aside).is_err() && fs::rename(&path, &aside).is_ok() {

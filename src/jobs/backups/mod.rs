@@ -18,7 +18,7 @@ pub use crate::jobs::backups::status::{BackupFigures, BackupStatus};
 
 use crate::jobs::JobRegistry;
 use crate::jobs::backups::schedule::Schedule;
-use crate::repository::sqlite::backup::Stop;
+use crate::repository::Stop;
 use crate::system::clock::Clock;
 use crate::system::priority::lower_priority;
 use crate::system::watched::WatchedThreads;

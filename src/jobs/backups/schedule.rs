@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::config::DatabaseConfig;
 use crate::jobs::backups::folder::{Folder, FolderError};
 use crate::jobs::backups::status::{BackupFigures, BackupStatus};
-use crate::repository::sqlite::backup::{self, BackupError, BackupReport, Existing, Stop};
+use crate::repository::{BackupError, BackupReport, Existing, Stop, open};
 use crate::system::clock::{Clock, Monotonic, Timestamp};
 use crate::system::error_chain::Chain;
 
@@ -27,7 +28,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 #[derive(Clone, Debug)]
 pub struct BackupSettings {
     /// The database.
-    pub database: PathBuf,
+    pub database: DatabaseConfig,
     /// Where the backups are; made where it is missing.
     pub folder: PathBuf,
     /// How long after a backup the next one is due.
@@ -60,7 +61,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     pub(super) fn new(settings: BackupSettings, clock: Clock, stop: Stop, status: BackupStatus) -> Self {
-        let folder = Folder::new(settings.folder.clone(), settings.database.clone());
+        let folder = Folder::new(settings.folder.clone(), settings.database.path.clone());
         Self { settings, folder, clock, stop, status, newest: None }
     }
 
@@ -115,7 +116,7 @@ impl Schedule {
 
     fn find_newest(&mut self, now: Timestamp) -> Option<(Timestamp, PathBuf)> {
         for (time, path) in self.folder.candidates(now) {
-            match backup::check(&path, None, &self.stop, &mut |_| {}) {
+            match open::check(&self.settings.database, Some(&path), None, &self.stop, &mut |_| {}) {
                 Ok(_) => return Some((time, path)),
                 Err(BackupError::Stopped) => break,
                 Err(error) => {
@@ -130,9 +131,9 @@ impl Schedule {
     fn back_up(&mut self, now: Timestamp) -> Result<(), RunError> {
         let BackupSettings { database, keep, .. } = &self.settings;
         let path = self.folder.path_for(now)?;
-        let BackupReport { check, took } = backup::back_up(database, &path, Existing::Refuse, &self.stop, &mut |_| {})?;
+        let BackupReport { check, took } = open::back_up(database, &path, Existing::Refuse, &self.stop, &mut |_| {})?;
         // Once more, under its own name and as whoever restores it finds it.
-        match backup::check(&path, None, &self.stop, &mut |_| {}) {
+        match open::check(&self.settings.database, Some(&path), None, &self.stop, &mut |_| {}) {
             Ok(_) => {}
             // It was checked before it took its name, and the next start tries it again.
             Err(BackupError::Stopped) => return Err(BackupError::Stopped.into()),

@@ -1,14 +1,14 @@
-//! Moving the log into the file, beside the writer.
+//! Checkpoints the WAL beside the writer: moves what it holds into the file.
 //!
-//! By itself SQLite leaves that to the commit that makes the log long, and every change that has queued waits for it. Here
-//! a thread with a connection of its own copies what the log holds while the writer goes on, and the writer stops only
-//! for the rest: the log begins again where all of it is in the file, and that takes a moment without a change.
+//! By itself SQLite leaves that to the commit that makes the WAL long, and every change that has queued waits for it. Here
+//! a thread with a connection of its own copies what the WAL holds while the writer goes on. The writer stops only for what
+//! is left: the WAL begins again where all of it is in the file, and that takes a moment without a change.
 //!
-//! Where nothing makes the log long, it is emptied all the same before long: what was deleted is not to stay in it. The
+//! Where nothing makes the WAL long, it is truncated all the same before long: what was deleted is not to stay in it. The
 //! writer does that itself when the thread has copied all of it. Done by another connection it would look to the writer
 //! like a change by another process.
 //!
-//! The log of a file that was found damaged stays as it is: it may be what the file can be mended from.
+//! The WAL of a file that was found damaged stays as it is: it may be what the file can be mended from.
 
 use std::cell::Cell;
 use std::fs;
@@ -16,40 +16,41 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::repository::sqlite::guard::FileGuard;
+use super::guard::FileGuard;
+use super::threads::Threads;
 use crate::system::error_chain::Chain;
 
 /// When it is time.
 #[derive(Clone, Copy)]
-pub(crate) struct Pace {
-    /// How many pages the log may have.
+pub(super) struct Pace {
+    /// How many pages the WAL may have.
     long: i32,
-    /// How many more it may have before the next try, where a reader has kept the last one from beginning the log again.
+    /// How many more it may have before the next try, where a reader has kept the last one from beginning the WAL again.
     step: i32,
-    /// How long a log may rest before the thread copies it, and again before the writer empties it.
-    emptied_every: Duration,
+    /// How long a WAL may be idle before the thread copies it, and again before the writer truncates it.
+    truncated_every: Duration,
 }
 
 /// 64 MiB, sixteen times SQLite's own number: what changes often is moved once for many changes.
-pub(crate) const PACE: Pace = Pace { long: 16_000, step: 4_000, emptied_every: Duration::from_secs(60) };
+pub(super) const PACE: Pace = Pace { long: 16_000, step: 4_000, truncated_every: Duration::from_secs(60) };
 
-/// How long the end waits for whoever holds the log.
+/// How long the end waits for whoever holds the WAL.
 const HELD_AT_THE_END: Duration = Duration::from_millis(100);
 
 thread_local! {
-    /// How many pages the log had after this thread's last commit.
+    /// How many pages the WAL had after this thread's last commit.
     static PAGES: Cell<i32> = const { Cell::new(0) };
     /// Whether there was one since that was asked last.
     static WRITTEN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether this thread has written to the WAL since it was asked last.
-pub(crate) fn take_written() -> bool {
+pub(super) fn take_written() -> bool {
     WRITTEN.take()
 }
 
@@ -58,17 +59,17 @@ pub(crate) fn take_written() -> bool {
 struct Copied {
     /// What it was asked for.
     asked: AtomicBool,
-    /// What a log held that is to be emptied.
-    resting: AtomicBool,
+    /// What a WAL held that is to be truncated.
+    idle: AtomicBool,
 }
 
-/// Whether the log may be moved into the file.
+/// Whether the WAL may be checkpointed.
 #[derive(Clone)]
-pub(crate) struct FileState {
+pub(super) struct FileState {
     /// Whether SQLite has found the file damaged.
-    pub(crate) damaged: Arc<AtomicBool>,
+    pub(super) damaged: Arc<AtomicBool>,
     /// Whether the files are still there.
-    pub(crate) guard: Arc<FileGuard>,
+    pub(super) guard: Arc<FileGuard>,
 }
 
 impl FileState {
@@ -82,7 +83,7 @@ impl FileState {
 }
 
 /// The writer's side of it.
-pub(crate) struct Checkpoints {
+pub(super) struct Checkpoints {
     /// To ask the thread; nobody hears where it could not open the file.
     ask: SyncSender<()>,
     thread: JoinHandle<()>,
@@ -98,23 +99,24 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Starts the thread. `open` opens its connection; `log` is the log's name.
+    /// Starts the thread. `open` opens its connection; `wal` is the WAL's name.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn start(
+    pub(super) fn start(
+        threads: &Threads,
         open: impl FnOnce() -> rusqlite::Result<Connection> + Send + 'static,
-        log: PathBuf,
+        wal: PathBuf,
         pace: Pace,
         patience: Duration,
         state: FileState,
     ) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
         let copied = Arc::new(Copied::default());
-        let thread = thread::Builder::new().name("authtokens log mover".to_owned()).spawn({
+        let thread = threads.spawn("authtokens checkpoint", {
             let (copied, state) = (Arc::clone(&copied), state.clone());
             move || match open() {
-                Ok(connection) => serve(&connection, &asked, &copied, &state, &log, pace.emptied_every),
+                Ok(connection) => serve(&connection, &asked, &copied, &state, &wal, pace.truncated_every),
                 Err(error) => log::warn!("the writer itself must move the log into the file: {}", Chain(&error)),
             }
         })?;
@@ -122,7 +124,7 @@ impl Checkpoints {
     }
 
     /// Takes over from SQLite, on the writer's own thread.
-    pub(crate) fn take_over(writer: &Connection) {
+    pub(super) fn take_over(writer: &Connection) {
         writer.wal_hook(Some(|_, pages| {
             PAGES.set(pages);
             WRITTEN.set(true);
@@ -131,10 +133,10 @@ impl Checkpoints {
     }
 
     /// Looks after each commit whether something is to be done.
-    pub(crate) fn committed(&mut self, writer: &Connection) {
+    pub(super) fn committed(&mut self, writer: &Connection) {
         let before = std::mem::replace(&mut self.pages, PAGES.get());
         if self.pages < before {
-            // The log has begun again, and what the thread was asked for before that is done with.
+            // The WAL has begun again, and what the thread was asked for before that is done with.
             self.due_at = self.pace.long;
             self.asked &= !self.copied.asked.swap(false, Ordering::SeqCst);
         }
@@ -151,17 +153,17 @@ impl Checkpoints {
         }
     }
 
-    /// How long the writer may rest before it comes back to [`Checkpoints::rested`].
-    pub(crate) fn rest(&self) -> Duration {
-        self.pace.emptied_every
+    /// How long the writer may wait before it comes back to [`Checkpoints::truncate_copied`].
+    pub(super) fn idle_for(&self) -> Duration {
+        self.pace.truncated_every
     }
 
-    /// Empties the log where the thread has copied it and nobody else holds it.
+    /// Truncates the WAL where the thread has copied it and nobody else holds it.
     ///
     /// # Errors
     /// SQLite's.
-    pub(crate) fn rested(&self, writer: &Connection) -> rusqlite::Result<()> {
-        if self.copied.resting.swap(false, Ordering::SeqCst) {
+    pub(super) fn truncate_copied(&self, writer: &Connection) -> rusqlite::Result<()> {
+        if self.copied.idle.swap(false, Ordering::SeqCst) {
             // Whoever reads may go on: there is another time.
             writer.busy_timeout(Duration::ZERO)?;
             copy(writer, "TRUNCATE", &self.state);
@@ -171,12 +173,12 @@ impl Checkpoints {
     }
 
     /// Whether the WAL may be moved into the file at the end.
-    pub(crate) fn may_be_saved(&self) -> bool {
+    pub(super) fn may_be_saved(&self) -> bool {
         self.state.may_be_saved()
     }
 
-    /// Moves into the file what a log holds that has lost its name, while it is still open.
-    pub(crate) fn rescue(&self, writer: &Connection) {
+    /// Checkpoints what a WAL holds that has lost its name, while it is still open.
+    pub(super) fn rescue(&self, writer: &Connection) {
         if !self.may_be_saved() {
             log::error!(
                 "what the lost WAL holds is not saved: it is not all that was committed, or the database is damaged"
@@ -193,12 +195,12 @@ impl Checkpoints {
         }
     }
 
-    /// Ends the thread, and moves all of the log into the file if nobody else holds it: the next start reads the log just
+    /// Ends the thread, and checkpoints all of the WAL if nobody else holds it: the next start reads the WAL just
     /// as well.
     ///
     /// # Errors
     /// SQLite's; busy where somebody holds it.
-    pub(crate) fn finish(self, writer: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn finish(self, writer: &Connection) -> rusqlite::Result<()> {
         drop(self.ask);
         // It could only have panicked, and has told of that.
         let _ = self.thread.join();
@@ -220,13 +222,13 @@ fn serve(
     asked: &Receiver<()>,
     copied: &Copied,
     state: &FileState,
-    log: &Path,
-    emptied_every: Duration,
+    wal: &Path,
+    truncated_every: Duration,
 ) {
     let mut looked = Instant::now();
     loop {
         // However often it is asked: what lies behind the part that is used again and again is not overwritten.
-        match asked.recv_timeout(emptied_every.saturating_sub(looked.elapsed())) {
+        match asked.recv_timeout(truncated_every.saturating_sub(looked.elapsed())) {
             Ok(()) => {
                 copy(connection, "PASSIVE", state);
                 // What came meanwhile is less, and what comes during this is little.
@@ -235,9 +237,9 @@ fn serve(
             }
             Err(RecvTimeoutError::Timeout) => {
                 looked = Instant::now();
-                if fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+                if fs::metadata(wal).is_ok_and(|wal| wal.len() > 0) {
                     copy(connection, "PASSIVE", state);
-                    copied.resting.store(true, Ordering::SeqCst);
+                    copied.idle.store(true, Ordering::SeqCst);
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -257,6 +259,8 @@ fn copy(connection: &Connection, how: &str, state: &FileState) {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     fn open(file: &Path) -> Connection {
@@ -266,19 +270,26 @@ mod tests {
         connection
     }
 
-    fn start(file: &Path, log: &Path, pace: Pace) -> (Connection, Checkpoints) {
+    fn start(file: &Path, wal: &Path, pace: Pace) -> (Connection, Checkpoints) {
         let writer = open(file);
         writer.execute_batch("CREATE TABLE texts (text BLOB)").unwrap();
         let thread = file.to_owned();
         let guard = Arc::new(FileGuard::of(file.to_owned(), 4096).unwrap());
         let state = FileState { damaged: Arc::default(), guard };
-        let checkpoints =
-            Checkpoints::start(move || Ok(open(&thread)), log.to_owned(), pace, Duration::ZERO, state).unwrap();
+        let checkpoints = Checkpoints::start(
+            &Threads::default(),
+            move || Ok(open(&thread)),
+            wal.to_owned(),
+            pace,
+            Duration::ZERO,
+            state,
+        )
+        .unwrap();
         Checkpoints::take_over(&writer);
         (writer, checkpoints)
     }
 
-    /// How long the log gets, in pages, by so many changes of `size` bytes. Where the thread was asked it is waited for, so
+    /// How long the WAL gets, in pages, by so many changes of `size` bytes. Where the thread was asked it is waited for, so
     /// that the figure does not hang on the machine.
     fn longest(writer: &Connection, checkpoints: &mut Checkpoints, changes: u32, size: u32) -> i32 {
         (0..changes).fold(0, |longest, _| {
@@ -286,54 +297,68 @@ mod tests {
             checkpoints.committed(writer);
             let since = Instant::now();
             while checkpoints.asked && !checkpoints.copied.asked.load(Ordering::SeqCst) {
-                assert!(since.elapsed() < Duration::from_secs(60), "the log is not copied");
+                assert!(since.elapsed() < Duration::from_secs(60), "the WAL is not copied");
                 thread::yield_now();
             }
             longest.max(checkpoints.pages)
         })
     }
 
-    #[test]
-    fn the_log_begins_again_at_its_length_while_changes_go_on_and_nothing_is_left_of_it_at_the_end() {
+    #[tokio::test]
+    async fn a_checkpoint_thread_that_ends_by_itself_is_told_of() {
         let folder = tempfile::tempdir().unwrap();
-        let (file, log) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
-        let pace = Pace { long: 50, step: 10, emptied_every: Duration::from_secs(3_600) };
-        let (writer, mut checkpoints) = start(&file, &log, pace);
+        let file = folder.path().join("test.db");
+        let writer = open(&file);
+        writer.execute_batch("CREATE TABLE texts (text BLOB)").unwrap();
+        let state = FileState { damaged: Arc::default(), guard: Arc::new(FileGuard::of(file.clone(), 4096).unwrap()) };
+        let threads = Threads::default();
+        let open = || panic!("on purpose");
+        let _checkpoints = Checkpoints::start(&threads, open, file, PACE, Duration::ZERO, state).unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(60), threads.wait_for_failure()).await.unwrap();
+        assert_eq!(told.to_string(), "the thread \"authtokens checkpoint\" has ended by itself");
+    }
+
+    #[test]
+    fn the_wal_begins_again_at_its_length_while_changes_go_on_and_nothing_is_left_of_it_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, wal) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
+        let pace = Pace { long: 50, step: 10, truncated_every: Duration::from_secs(3_600) };
+        let (writer, mut checkpoints) = start(&file, &wal, pace);
         let longest = longest(&writer, &mut checkpoints, 1_000, 1_000);
         assert!((50..=60).contains(&longest), "{longest} pages, and not 50 and what a change or two take");
         checkpoints.finish(&writer).unwrap();
-        assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+        assert_eq!(fs::metadata(&wal).unwrap().len(), 0);
         assert_eq!(writer.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, i64>(0)).unwrap(), 1_000);
     }
 
     #[test]
-    fn the_log_of_a_server_gets_no_longer_than_64_mib_and_a_change_or_two() {
+    fn the_wal_of_a_server_gets_no_longer_than_64_mib_and_a_change_or_two() {
         let folder = tempfile::tempdir().unwrap();
-        let (file, log) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
-        let (writer, mut checkpoints) = start(&file, &log, PACE);
+        let (file, wal) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
+        let (writer, mut checkpoints) = start(&file, &wal, PACE);
         writer.pragma_update(None, "synchronous", "OFF").unwrap();
         longest(&writer, &mut checkpoints, 150, 1 << 20);
-        let length = fs::metadata(&log).unwrap().len();
+        let length = fs::metadata(&wal).unwrap().len();
         assert!((60 << 20..=70 << 20).contains(&length), "{length} bytes of some 150 MiB that were written");
         checkpoints.finish(&writer).unwrap();
     }
 
     #[test]
-    fn what_was_deleted_leaves_a_log_that_nothing_makes_long() {
+    fn what_was_deleted_leaves_a_wal_that_nothing_makes_long() {
         let folder = tempfile::tempdir().unwrap();
-        let (file, log) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
-        let pace = Pace { emptied_every: Duration::from_millis(50), ..PACE };
-        let (writer, mut checkpoints) = start(&file, &log, pace);
+        let (file, wal) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
+        let pace = Pace { truncated_every: Duration::from_millis(50), ..PACE };
+        let (writer, mut checkpoints) = start(&file, &wal, pace);
         writer
             .execute_batch("PRAGMA secure_delete = ON; INSERT INTO texts VALUES ('a secret'); DELETE FROM texts")
             .unwrap();
         checkpoints.committed(&writer);
         let version = || writer.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0)).unwrap();
         let (before, since) = (version(), Instant::now());
-        while fs::metadata(&log).unwrap().len() > 0 {
-            assert!(since.elapsed() < Duration::from_secs(60), "the log is not emptied");
+        while fs::metadata(&wal).unwrap().len() > 0 {
+            assert!(since.elapsed() < Duration::from_secs(60), "the WAL is not truncated");
             thread::sleep(Duration::from_millis(10));
-            checkpoints.rested(&writer).unwrap();
+            checkpoints.truncate_copied(&writer).unwrap();
         }
         assert_eq!(version(), before, "it is no change by another process");
         assert!(!fs::read(&file).unwrap().windows(8).any(|bytes| bytes == b"a secret"));

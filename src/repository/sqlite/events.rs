@@ -1,14 +1,19 @@
-//! Events and failures in the file.
+//! [`Events`] in the file.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use rusqlite::{Connection, Row, params};
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
 
-use super::{OutOfRange, invalid_column, ip_text, read_ip, read_time, read_username, sql, staff};
-use crate::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
+use super::lookup::{require_session, require_staff, target_named};
+use super::rows::{ip_text, read_event, read_failures, read_ip, read_username};
+use super::{SqliteRepository, sql};
+use crate::domain::event::{Event, EventCursor, EventKind, EventQuery, FailedAttempt};
+use crate::domain::rights::Actor;
+use crate::domain::session::Caller;
 use crate::domain::user::{UserId, Username};
-use crate::repository::{Resets, StoredFailures};
+use crate::repository::{Events, Page, RepositoryError, ResetCursor, Resets, StoredFailures};
 use crate::system::clock::Timestamp;
 
 /// How many events are forgotten in one transaction, so that no other write waits long.
@@ -16,6 +21,58 @@ const PRUNED_AT_ONCE: u32 = 1_000;
 
 /// What an account's owner is told of who did something to it.
 const STAFF: &str = "staff";
+
+#[async_trait]
+impl Events for SqliteRepository {
+    async fn list_own_events(
+        &self,
+        caller: &Caller,
+        query: EventQuery,
+    ) -> Result<Page<Event, EventCursor>, RepositoryError> {
+        let caller = *caller;
+        self.read_at_once(move |connection| {
+            let user_id = require_session(connection, &caller)?.user_id;
+            let rows = list_own(connection, user_id, query.kind, query.before, query.limit)?;
+            Ok(page(rows, query.limit))
+        })
+        .await
+    }
+
+    async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Page<Event, EventCursor>, RepositoryError> {
+        let actor = *actor;
+        self.scan(Some(self.scan_within), move |connection| {
+            require_staff(connection, &actor)?;
+            Ok(page(list(connection, &query)?, query.limit))
+        })
+        .await
+    }
+
+    async fn record_failed_attempts(
+        &self,
+        attempts: Vec<FailedAttempt>,
+        now: Timestamp,
+    ) -> Result<(), RepositoryError> {
+        self.write(move |connection| Ok(record_failed_attempts(connection, &attempts, now)?)).await
+    }
+
+    async fn list_familiar_addresses(&self, username: &Username) -> Result<Vec<IpAddr>, RepositoryError> {
+        let username = username.clone();
+        self.read_at_once(move |connection| Ok(list_familiar(connection, &username)?)).await
+    }
+
+    async fn list_failures(&self, limit: u32) -> Result<Vec<StoredFailures>, RepositoryError> {
+        // Before the first request, so that nobody waits for this but the start.
+        self.read_here(move |connection| Ok(list_failures(connection, limit)?)).await
+    }
+
+    async fn list_resets(&self, behind: Option<ResetCursor>) -> Result<Resets, RepositoryError> {
+        self.read_here(move |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            Ok(list_resets(&transaction, behind)?)
+        })
+        .await
+    }
+}
 
 /// What an account did itself.
 pub(super) fn by_owner(
@@ -66,7 +123,7 @@ fn record_refusal(
 ) -> rusqlite::Result<()> {
     let at = attempt.at.as_millis();
     let account = match &attempt.username {
-        Some(username) => staff::target_named(connection, username)?,
+        Some(username) => target_named(connection, username)?,
         None => None,
     };
     let Some(account) = account else {
@@ -97,7 +154,7 @@ fn list_new_passwords(
 }
 
 pub(super) fn list(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<Event>> {
-    let before = query.before.unwrap_or(i64::MAX);
+    let before = query.before.map_or(i64::MAX, EventCursor::id);
     let kind = query.kind.map(EventKind::name);
     let statement = if query.username.is_some() { sql::LIST_EVENTS_NAMED } else { sql::LIST_EVENTS };
     // By the name and not by the account: who had the name before is of interest too.
@@ -106,12 +163,19 @@ pub(super) fn list(connection: &Connection, query: &EventQuery) -> rusqlite::Res
     list.query_map(params![before, kind, query.limit, name], read_event)?.collect()
 }
 
+/// A page of events, which may go on where it is full.
+fn page(rows: Vec<Event>, limit: u32) -> Page<Event, EventCursor> {
+    let is_full = rows.len() >= limit as usize;
+    let next = rows.last().filter(|_| is_full).map(|last| EventCursor::behind(last.id));
+    Page { rows, next }
+}
+
 /// An account's events as its owner sees them.
 pub(super) fn list_own(
     connection: &Connection,
     user_id: UserId,
     kind: Option<EventKind>,
-    before: i64,
+    before: Option<EventCursor>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Event>> {
     let mut events = list_of(connection, user_id, kind, before, limit)?;
@@ -128,23 +192,12 @@ fn list_of(
     connection: &Connection,
     user_id: UserId,
     kind: Option<EventKind>,
-    before: i64,
+    before: Option<EventCursor>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Event>> {
     let mut list = connection.prepare_cached(sql::LIST_EVENTS_OF)?;
+    let before = before.map_or(i64::MAX, EventCursor::id);
     list.query_map(params![before, kind.map(EventKind::name), user_id.0, limit], read_event)?.collect()
-}
-
-pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
-    Ok(Event {
-        id: row.get("id")?,
-        at: read_time(row, "at")?,
-        kind: EventKind::parse(row.get_ref(2)?.as_str()?).ok_or_else(|| invalid_column(2, OutOfRange("a kind")))?,
-        username: row.get("username")?,
-        actor: row.get("actor")?,
-        ip: read_ip(row)?,
-        detail: row.get("detail")?,
-    })
 }
 
 /// The first events that may be forgotten now. All are looked at: the clock may have been wrong for a while, and one event
@@ -167,7 +220,7 @@ fn last(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 pub(super) fn list_familiar(connection: &Connection, username: &Username) -> rusqlite::Result<Vec<IpAddr>> {
-    let Some(account) = staff::target_named(connection, username)? else { return Ok(Vec::new()) };
+    let Some(account) = target_named(connection, username)? else { return Ok(Vec::new()) };
     let mut list = connection.prepare_cached(sql::LIST_FAMILIAR)?;
     let addresses = list.query_map([account.user_id.0], read_ip)?;
     let mut addresses: Vec<_> = addresses.filter_map(Result::transpose).collect::<Result<_, _>>()?;
@@ -181,21 +234,14 @@ pub(super) fn list_failures(connection: &Connection, limit: u32) -> rusqlite::Re
     list.query_map([limit], read_failures)?.collect()
 }
 
-pub(super) fn read_failures(row: &Row<'_>) -> rusqlite::Result<StoredFailures> {
-    Ok(StoredFailures {
-        username: read_username(row, 0)?,
-        count: row.get("failures")?,
-        last: read_time(row, "last_failed")?,
-    })
-}
-
-pub(super) fn list_resets(connection: &Connection, behind: i64) -> rusqlite::Result<Resets> {
+pub(super) fn list_resets(connection: &Connection, behind: Option<ResetCursor>) -> rusqlite::Result<Resets> {
     let last_event = last(connection)?;
     let mut list = connection.prepare_cached(sql::LIST_RESETS)?;
-    let usernames = if last_event > behind {
-        list.query_map([behind], |row| read_username(row, 0))?.collect::<Result<_, _>>()?
-    } else {
-        Vec::new()
+    let usernames = match behind {
+        Some(ResetCursor(behind)) if last_event > behind => {
+            list.query_map([behind], |row| read_username(row, 0))?.collect::<Result<_, _>>()?
+        }
+        _ => Vec::new(),
     };
-    Ok(Resets { last_event, usernames })
+    Ok(Resets { next: ResetCursor(last_event), usernames })
 }

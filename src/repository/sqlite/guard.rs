@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use thiserror::Error;
 
+use super::file::with_suffix;
 use crate::repository::Cause;
-use crate::repository::sqlite::with_suffix;
 
 /// The sizes of what a WAL begins with and of what is before each page in it.
 const HEADER: usize = 32;
@@ -36,7 +36,7 @@ const TRIES: u32 = 100;
 
 /// What has happened to the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(crate) enum Lost {
+pub(super) enum Lost {
     #[error(
         "the database was moved, deleted or replaced: what is written to it would be lost with it, so no change is \
          accepted until it is back"
@@ -98,7 +98,7 @@ impl FileIdentity {
 /// The header of the WAL index, as the last commit has left it, whoever's it was. SQLite documents it as part of the "WAL-mode
 /// File Format".
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct IndexHeader([u8; INDEX_HEADER]);
+pub(super) struct IndexHeader([u8; INDEX_HEADER]);
 
 impl IndexHeader {
     const FRAMES: usize = 16;
@@ -134,7 +134,7 @@ impl IndexHeader {
 }
 
 /// The files of one database, as they were opened.
-pub(crate) struct FileGuard {
+pub(super) struct FileGuard {
     database: FileIdentity,
     wal: FileIdentity,
     index: FileIdentity,
@@ -154,7 +154,7 @@ pub(crate) struct FileGuard {
 
 impl FileGuard {
     /// Of a database of this name, which is open and has a WAL.
-    pub(crate) fn of(database: PathBuf, page_size: u64) -> io::Result<Self> {
+    pub(super) fn of(database: PathBuf, page_size: u64) -> io::Result<Self> {
         let (wal, index) = (with_suffix(&database, "-wal"), with_suffix(&database, "-shm"));
         let index_name = index.clone();
         Ok(Self {
@@ -174,18 +174,18 @@ impl FileGuard {
 
     /// Whether each file still has its name, the database its length, and the WAL its beginning and its end. The log is
     /// told once of one that does not.
-    pub(crate) fn check(&self) -> Result<(), Lost> {
+    pub(super) fn check(&self) -> Result<(), Lost> {
         self.check_files(|index| self.begins_with(index) && self.ends_with(index)).map(drop)
     }
 
     /// The same but for the beginning of the WAL, for which [`FileGuard::confirm`] comes early enough. What that needs to
     /// know of the time before the transaction; `None` where it cannot be read.
-    pub(crate) fn check_before(&self) -> Result<Option<IndexHeader>, Lost> {
+    pub(super) fn check_before(&self) -> Result<Option<IndexHeader>, Lost> {
         self.check_files(|index| self.ends_with(index))
     }
 
     /// Whether a commit, and the one `before` it, is where the next start looks for it.
-    pub(crate) fn confirm(&self, before: Option<&IndexHeader>) -> Result<(), Lost> {
+    pub(super) fn confirm(&self, before: Option<&IndexHeader>) -> Result<(), Lost> {
         let after = self.check_files(|index| self.begins_with(index) && self.ends_with(index))?;
         match (before, after) {
             // The same WAL, in which nothing has been overwritten by right.
@@ -231,7 +231,7 @@ impl FileGuard {
     }
 
     /// Others have changed something, and perhaps made the database shorter.
-    pub(crate) fn changed_by_others(&self) {
+    pub(super) fn changed_by_others(&self) {
         *self.least.lock().unwrap_or_else(PoisonError::into_inner) = 0;
     }
 
@@ -244,17 +244,17 @@ impl FileGuard {
     }
 
     /// What has happened and cannot be made good.
-    pub(crate) fn lost(&self) -> Option<Lost> {
+    pub(super) fn lost(&self) -> Option<Lost> {
         self.lost.get().copied()
     }
 
     /// Whether the rescue of the WAL is still to be tried.
-    pub(crate) fn begin_rescue(&self) -> bool {
+    pub(super) fn begin_rescue(&self) -> bool {
         !self.rescue_begun.swap(true, Ordering::SeqCst)
     }
 
     /// Whether the WAL may be checkpointed at the end: it is whole, and this process has all of it.
-    pub(crate) fn may_be_saved(&self) -> bool {
+    pub(super) fn may_be_saved(&self) -> bool {
         match self.lost() {
             None => true,
             // Whoever has changed something since has done so in another file, of which the index tells.

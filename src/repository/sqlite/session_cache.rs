@@ -7,7 +7,7 @@
 //! look that is younger than [`MAX_STALENESS`] nothing here is believed at all.
 //!
 //! Changes are numbered. An entry remembers how many there had been before it was read, and a table remembers the last
-//! change of each user, or rather of the users that share a place in it: to read once more than needed does no harm.
+//! change of each user, or rather of the users that share a bucket of it: to read once more than needed does no harm.
 //! What a user owns changes often, and their sessions seldom: the table tells the two apart.
 
 use std::collections::VecDeque;
@@ -28,20 +28,20 @@ pub const MAX_STALENESS: Duration = Duration::from_millis(20);
 /// How many parts have a lock of their own.
 const SHARDS: usize = 16;
 
-/// How many places there are for the last changes of users.
-const PLACES: usize = 1 << 16;
+/// How many buckets there are for the last changes of users.
+const BUCKETS: usize = 1 << 16;
 
 /// What an entry takes beside its text, about: a hash table is half empty at times.
 const OVERHEAD: usize = 350;
 
 /// The cache.
-pub(crate) struct SessionCache {
+pub(super) struct SessionCache {
     shards: Vec<Mutex<Shard>>,
     /// How many bytes a shard may take.
     shard_size: usize,
     /// How many changes there have been.
     changes: AtomicU64,
-    /// The last changes of the users of each place.
+    /// The last changes of the users of each bucket.
     last_changes: Vec<LastChanges>,
     /// The last change that could have been to anyone.
     last_change_to_all: AtomicU64,
@@ -56,7 +56,7 @@ pub(crate) struct SessionCache {
 
 /// What a change was to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(super) enum Change {
     /// A user's sessions, or whether they may be used; perhaps the text too.
     Sessions,
     /// The text alone: what the user has, and how they call themselves.
@@ -73,7 +73,7 @@ struct LastChanges {
 
 /// How many changes there had been when a read began.
 #[derive(Clone, Copy)]
-pub(crate) struct ReadVersion(u64);
+pub(super) struct ReadVersion(u64);
 
 #[derive(Default)]
 struct Shard {
@@ -84,11 +84,11 @@ struct Shard {
 }
 
 struct Entry {
-    ticket: ReadVersion,
+    version: ReadVersion,
     session: Session,
     created: Timestamp,
     /// Sessions are also looked for without it. It is copied and not shared: to count who has it would touch one more
-    /// place in memory that is not at hand.
+    /// part of memory that is not at hand.
     text: Option<Box<[u8]>>,
 }
 
@@ -100,12 +100,12 @@ impl Entry {
 
 impl SessionCache {
     /// A cache of about `size` bytes at most; of none, it keeps nothing.
-    pub(crate) fn new(size: usize) -> Self {
+    pub(super) fn new(size: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             shard_size: size / SHARDS,
             changes: AtomicU64::new(0),
-            last_changes: (0..PLACES).map(|_| LastChanges::default()).collect(),
+            last_changes: (0..BUCKETS).map(|_| LastChanges::default()).collect(),
             last_change_to_all: AtomicU64::new(0),
             began: Instant::now(),
             looked: AtomicU64::new(0),
@@ -115,15 +115,15 @@ impl SessionCache {
     }
 
     /// A live session, where it is known and nothing has happened to its user's sessions since.
-    pub(crate) fn find_session(&self, caller: &Caller) -> Option<Session> {
+    pub(super) fn find_session(&self, caller: &Caller) -> Option<Session> {
         self.find_entry(caller, |entry| entry.session)
     }
 
     /// The same and its user's text, where nothing has happened to either.
-    pub(crate) fn find(&self, caller: &Caller) -> Option<(Session, Bytes)> {
+    pub(super) fn find(&self, caller: &Caller) -> Option<(Session, Bytes)> {
         self.find_entry(caller, |entry| {
-            let changes = &self.last_changes[place(entry.session.user_id)];
-            let text = entry.text.as_ref().filter(|_| self.is_good(entry.ticket, &changes.any))?;
+            let changes = &self.last_changes[bucket(entry.session.user_id)];
+            let text = entry.text.as_ref().filter(|_| self.is_good(entry.version, &changes.any))?;
             Some((entry.session, Bytes::copy_from_slice(text)))
         })?
     }
@@ -136,36 +136,36 @@ impl SessionCache {
         let entry = shard.entries.get(&caller.digest)?;
         let is_live =
             entry.created > caller.cutoffs.created_after && entry.session.last_used > caller.cutoffs.used_after;
-        let changes = &self.last_changes[place(entry.session.user_id)];
-        (is_live && self.is_good(entry.ticket, &changes.sessions)).then(|| read(entry))
+        let changes = &self.last_changes[bucket(entry.session.user_id)];
+        (is_live && self.is_good(entry.version, &changes.sessions)).then(|| read(entry))
     }
 
-    /// Whether what was read with this ticket still is as it was, as far as this number tells.
-    fn is_good(&self, ticket: ReadVersion, last_change: &AtomicU64) -> bool {
-        last_change.load(Ordering::SeqCst).max(self.last_change_to_all.load(Ordering::SeqCst)) <= ticket.0
+    /// Whether what was read at this version still is as it was, as far as this number tells.
+    fn is_good(&self, version: ReadVersion, last_change: &AtomicU64) -> bool {
+        last_change.load(Ordering::SeqCst).max(self.last_change_to_all.load(Ordering::SeqCst)) <= version.0
     }
 
     /// To be taken before a read whose result is to be kept.
-    pub(crate) fn ticket(&self) -> ReadVersion {
+    pub(super) fn read_version(&self) -> ReadVersion {
         ReadVersion(self.changes.load(Ordering::SeqCst))
     }
 
     /// Keeps what was read. Where the text was not, what is known already is as good, unless something has happened.
-    pub(crate) fn keep(
+    pub(super) fn keep(
         &self,
-        ticket: ReadVersion,
+        version: ReadVersion,
         digest: TokenDigest,
         session: Session,
         created: Timestamp,
         text: Option<&Bytes>,
     ) {
-        let entry = Entry { ticket, session, created, text: text.map(|text| text.as_ref().into()) };
+        let entry = Entry { version, session, created, text: text.map(|text| text.as_ref().into()) };
         if entry.size() > self.shard_size {
             return;
         }
         let mut shard = self.shard(&digest);
-        let last_change = &self.last_changes[place(session.user_id)].any;
-        let is_known = |known: &Entry| known.session == session && self.is_good(known.ticket, last_change);
+        let last_change = &self.last_changes[bucket(session.user_id)].any;
+        let is_known = |known: &Entry| known.session == session && self.is_good(known.version, last_change);
         if text.is_none() && shard.entries.get(&digest).is_some_and(is_known) {
             return;
         }
@@ -183,7 +183,7 @@ impl SessionCache {
     }
 
     /// The store has learnt when sessions were last used.
-    pub(crate) fn used(&self, uses: &[(TokenDigest, Timestamp)]) {
+    pub(super) fn used(&self, uses: &[(TokenDigest, Timestamp)]) {
         for (digest, at) in uses {
             if let Some(entry) = self.shard(digest).entries.get_mut(digest) {
                 entry.session.last_used = entry.session.last_used.max(*at);
@@ -192,10 +192,10 @@ impl SessionCache {
     }
 
     /// These users have changed.
-    pub(crate) fn change(&self, users: &[(UserId, Change)]) {
+    pub(super) fn change(&self, users: &[(UserId, Change)]) {
         for (user_id, change) in users {
             let number = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
-            let last = &self.last_changes[place(*user_id)];
+            let last = &self.last_changes[bucket(*user_id)];
             if *change == Change::Sessions {
                 last.sessions.fetch_max(number, Ordering::SeqCst);
             }
@@ -204,28 +204,28 @@ impl SessionCache {
     }
 
     /// Something about anyone may have changed.
-    pub(crate) fn change_all(&self) {
+    pub(super) fn change_all(&self) {
         let number = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
         self.last_change_to_all.fetch_max(number, Ordering::SeqCst);
     }
 
     /// Whether the writer must be asked to look for other processes' changes. It is asked by one, and goes on by itself.
-    pub(crate) fn needs_poller(&self) -> bool {
+    pub(super) fn needs_poller(&self) -> bool {
         self.shard_size > 0 && !self.is_current() && !self.watched.swap(true, Ordering::SeqCst)
     }
 
     /// The writer could not be asked; the next one asks again.
-    pub(crate) fn was_not_asked(&self) {
+    pub(super) fn was_not_asked(&self) {
         self.watched.store(false, Ordering::SeqCst);
     }
 
     /// The writer has looked for other processes' changes, beginning at `at`, and told of them.
-    pub(crate) fn looked(&self, at: Instant) {
+    pub(super) fn looked(&self, at: Instant) {
         self.looked.store(self.micros(at), Ordering::SeqCst);
     }
 
     /// Whether the writer should go on looking: somebody has asked since the last time.
-    pub(crate) fn is_in_use(&self) -> bool {
+    pub(super) fn is_in_use(&self) -> bool {
         let is_in_use = self.asked.swap(false, Ordering::SeqCst);
         self.watched.store(is_in_use, Ordering::SeqCst);
         is_in_use
@@ -252,8 +252,8 @@ impl SessionCache {
     }
 }
 
-fn place(user_id: UserId) -> usize {
-    usize::try_from(user_id.0).unwrap_or_default() % PLACES
+fn bucket(user_id: UserId) -> usize {
+    usize::try_from(user_id.0).unwrap_or_default() % BUCKETS
 }
 
 #[cfg(test)]
@@ -285,18 +285,18 @@ mod tests {
     fn what_was_read_before_a_change_is_not_believed() {
         let cache = cache(1 << 20);
         let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
-        let keep = |ticket| cache.keep(ticket, digest, session(1), at(0), Some(&text));
+        let keep = |version| cache.keep(version, digest, session(1), at(0), Some(&text));
         let found = || cache.find(&caller(digest)).is_some();
-        keep(cache.ticket());
+        keep(cache.read_version());
         assert!(found());
         cache.change(&[(UserId(2), Change::Sessions)]);
         assert!(found(), "another user");
-        let before = cache.ticket();
+        let before = cache.read_version();
         cache.change(&[(UserId(1), Change::Sessions)]);
         assert!(!found());
         keep(before);
         assert!(!found(), "read while it was changed");
-        keep(cache.ticket());
+        keep(cache.read_version());
         assert!(found());
         cache.change_all();
         assert!(!found());
@@ -306,7 +306,7 @@ mod tests {
     fn a_session_outlives_a_change_to_what_its_user_has_and_the_text_does_not() {
         let cache = cache(1 << 20);
         let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
-        let keep = |text| cache.keep(cache.ticket(), digest, session(1), at(0), text);
+        let keep = |text| cache.keep(cache.read_version(), digest, session(1), at(0), text);
         let known = || (cache.find_session(&caller(digest)).is_some(), cache.find(&caller(digest)).is_some());
         keep(None);
         assert_eq!(known(), (true, false), "the text was not read");
@@ -324,7 +324,7 @@ mod tests {
     fn nothing_is_believed_without_a_look_for_other_processes() {
         let cache = SessionCache::new(1 << 20);
         let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
-        cache.keep(cache.ticket(), digest, session(1), at(0), Some(&text));
+        cache.keep(cache.read_version(), digest, session(1), at(0), Some(&text));
         assert!(cache.find(&caller(digest)).is_none());
         assert!(cache.needs_poller() && !cache.needs_poller(), "one asks");
         assert!(cache.is_in_use() && !cache.is_in_use());
@@ -334,10 +334,10 @@ mod tests {
     }
 
     #[test]
-    fn a_session_ends_by_its_age_and_by_its_rest_here_too() {
+    fn a_session_ends_by_its_age_and_by_its_idle_timeout_here_too() {
         let cache = cache(1 << 20);
         let digest = PlainToken::generate().digest();
-        cache.keep(cache.ticket(), digest, session(1), at(500), Some(&Bytes::new()));
+        cache.keep(cache.read_version(), digest, session(1), at(500), Some(&Bytes::new()));
         for (created_after, used_after, expected) in [(499, 999, true), (500, 999, false), (499, 1_000, false)] {
             let cutoffs = SessionCutoffs { created_after: at(created_after), used_after: at(used_after) };
             assert_eq!(cache.find(&Caller { cutoffs, ..caller(digest) }).is_some(), expected);
@@ -352,14 +352,14 @@ mod tests {
         let cache = cache(SHARDS * 10 * (OVERHEAD + 100));
         let text = Bytes::from(vec![b' '; 100]);
         for _ in 0..10_000 {
-            cache.keep(cache.ticket(), PlainToken::generate().digest(), session(1), at(0), Some(&text));
+            cache.keep(cache.read_version(), PlainToken::generate().digest(), session(1), at(0), Some(&text));
         }
         for shard in &cache.shards {
             let shard = shard.lock().unwrap();
             assert_eq!((shard.entries.len(), shard.order.len()), (10, 10));
         }
         let none = SessionCache::new(0);
-        none.keep(none.ticket(), PlainToken::generate().digest(), session(1), at(0), Some(&text));
+        none.keep(none.read_version(), PlainToken::generate().digest(), session(1), at(0), Some(&text));
         assert!(none.shards.iter().all(|shard| shard.lock().unwrap().entries.is_empty()));
     }
 }

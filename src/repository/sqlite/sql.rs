@@ -1,6 +1,10 @@
-//! Every statement. A test asks SQLite for the plan of each, and holds it to the number of rows that it may visit.
+//! Every statement, and the function that one of them calls. A test asks SQLite for the plan of each, and holds it to the number of rows that it may visit.
+
+use rusqlite::Connection;
+use rusqlite::functions::{Context, FunctionFlags};
 
 use crate::domain::item::List;
+use crate::domain::rights::is_folded_in;
 
 pub const FIND_CREDENTIALS: &str = "SELECT id, username, password_hash, is_active FROM users WHERE username_key = ?1";
 
@@ -107,7 +111,7 @@ pub const FIND_TARGET_BY_ID: &str = "SELECT id, is_staff, is_superuser, is_activ
 pub const FIND_OTHER_SUPERUSER: &str =
     "SELECT id FROM users WHERE is_superuser = 1 AND is_active = 1 AND id <> ?1 LIMIT 1";
 
-/// `?2` is folded; the function is `staff::add_functions`'s.
+/// `?2` is folded; the function is `add_functions`'s.
 pub const LIST_USERS: &str = "SELECT id FROM users WHERE username_key > ?1 \
      AND (?2 IS NULL OR is_folded_in(?2, username_key) OR is_folded_in(?2, email) \
          OR is_folded_in(?2, first_name || ' ' || last_name)) \
@@ -237,6 +241,17 @@ pub const fn items(list: List) -> Items {
     }
 }
 
+/// Gives a connection what [`LIST_USERS`] calls: SQLite's own LIKE and `lower()` know the case of ASCII letters
+/// alone. No schema may call it.
+pub(super) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
+    connection.create_scalar_function(c"is_folded_in", 2, flags, |context: &Context<'_>| {
+        // What is no text, because another program wrote it, has no text in it: the other rows are still found.
+        let text = |number| context.get_raw(number).as_str().ok();
+        Ok(text(0).zip(text(1)).is_some_and(|(folded, text)| is_folded_in(folded, text)))
+    })
+}
+
 /// How many rows a statement may visit.
 #[cfg(test)]
 pub enum Visits {
@@ -311,3 +326,83 @@ pub const ALL: &[(&str, Visits)] = &[
     (READ_FAILURES, Visits::Many("a check reads all")),
     (READ_EVENTS, Visits::Many("a check reads all")),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::sqlite::test_store::open_in;
+
+    /// What SQLite says that it will do for each statement.
+    fn plans(connection: &Connection) -> Vec<(&'static str, Vec<String>)> {
+        let plan = |statement: &'static str| {
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+            let parameters = vec![rusqlite::types::Null; plan.parameter_count()];
+            let steps = plan.query_map(rusqlite::params_from_iter(parameters), |row| row.get("detail")).unwrap();
+            (statement, steps.collect::<Result<_, _>>().unwrap())
+        };
+        ALL.iter().map(|(statement, _)| plan(statement)).collect()
+    }
+
+    #[test]
+    fn a_statement_visits_no_more_rows_than_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = open_in(folder.path());
+        let names: Vec<&str> = include_str!("sql.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub const ")?.split_once(": &str"))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(ALL.len(), names.len() + 6, "each of them, and three of each list: {names:?}");
+        let connection = repository.readers.pool.get().unwrap();
+        for (statement, steps) in plans(&connection) {
+            let visits = &ALL.iter().find(|(text, _)| *text == statement).unwrap().1;
+            for step in &steps {
+                // To make room, one user's few sessions are sorted by their last use: an index on it would have to be
+                // written at every use. And the few accounts with failures are sorted once, at the start.
+                let may_sort = [MAKE_ROOM, LIST_FAILURES, LIST_NEW_PASSWORDS].contains(&statement);
+                assert!(may_sort || !step.contains("TEMP B-TREE"), "{statement}: {steps:?}");
+            }
+            // Of superusers there are a few, and a list within a list was found by its key.
+            let is_short =
+                |step: &str| step == "SCAN users USING INDEX superusers" || step.starts_with("SCAN (subquery");
+            // Without a key that it is equal to, a search begins somewhere and goes on to the end; without any key it looks
+            // at the first row or the last.
+            let is_walk = |step: &&String| {
+                (step.starts_with("SCAN ") && !is_short(step))
+                    || (step.starts_with("SEARCH ") && step.contains('(') && !step.contains("=?"))
+            };
+            let walks: Vec<_> = steps.iter().filter(is_walk).collect();
+            match visits {
+                Visits::Few => assert!(walks.is_empty(), "{statement}: {steps:?}"),
+                Visits::Many(why) => assert!(!walks.is_empty(), "no longer {why}: {statement}: {steps:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn counting_reads_an_index_and_no_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = open_in(folder.path());
+        let connection = repository.readers.pool.get().unwrap();
+        for statement in [COUNT_USERS, COUNT_TOKENS] {
+            let plan: String =
+                connection.query_row(&format!("EXPLAIN QUERY PLAN {statement}"), [], |row| row.get("detail")).unwrap();
+            assert!(plan.contains("USING COVERING INDEX"), "{plan}");
+        }
+    }
+
+    #[test]
+    fn every_index_is_used_by_a_statement() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = open_in(folder.path());
+        let connection = repository.readers.pool.get().unwrap();
+        let plans = plans(&connection);
+        let mut indices = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'index' AND name NOT LIKE 'sqlite_autoindex_%'")
+            .unwrap();
+        for index in indices.query_map([], |row| row.get::<_, String>(0)).unwrap() {
+            let index = index.unwrap();
+            assert!(plans.iter().flat_map(|plan| &plan.1).any(|step| step.contains(&index)), "{index}");
+        }
+    }
+}

@@ -7,8 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::mem;
-use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,26 +14,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::domain::session::{Caller, Session};
-use crate::domain::user::UserId;
-use crate::repository::sqlite::checkpoint::{Checkpoints, take_written};
-use crate::repository::sqlite::guard::{FileGuard, IndexHeader, Lost};
-use crate::repository::sqlite::is_busy;
-use crate::repository::sqlite::session_cache::{Change, MAX_STALENESS, SessionCache};
-use crate::repository::{Cause, RepositoryError};
+use super::checkpoint::{Checkpoints, take_written};
+use super::error::is_busy;
+use super::guard::{IndexHeader, Lost};
+use super::session_cache::{MAX_STALENESS, SessionCache};
+use super::threads::Threads;
+use super::transaction::Transaction;
+use super::watcher::{Role, Watcher};
+use super::work::{QUEUE, QUEUED_FOR, Ran, Task, Work, WriterError};
+use crate::repository::RepositoryError;
 use crate::system::error_chain::Chain;
-
-/// How much work may wait. Beyond it the store says so at once instead of letting every client wait longer.
-const QUEUE: usize = 1024;
 
 /// How many pieces of work share one commit at most, so that the first of them does not wait for ever.
 const BATCH: usize = 256;
-
-/// How long work may wait for its turn. A disk that does not answer would otherwise let every client wait for ever.
-const QUEUED_FOR: Duration = Duration::from_secs(5);
 
 /// How long the store is believed to take changes after it took one.
 const PROVEN_FOR: Duration = Duration::from_secs(60);
@@ -43,44 +36,24 @@ const PROVEN_FOR: Duration = Duration::from_secs(60);
 /// How often other processes' changes are looked for while the cache is in use.
 const LOOK_EVERY: Duration = MAX_STALENESS.checked_div(2).unwrap();
 
-#[derive(Debug, Error)]
-enum WriterError {
-    #[error("{QUEUE} writes are waiting already")]
-    QueueFull,
-    #[error("the write has waited for its turn for {} s", QUEUED_FOR.as_secs())]
-    Late,
-    #[error("the writer has stopped")]
-    Stopped,
-    #[error("the work panicked")]
-    Panicked,
-    #[error("SQLite ended the transaction")]
-    RolledBack,
-}
-
-impl From<WriterError> for Cause {
-    fn from(error: WriterError) -> Self {
-        Arc::new(error)
-    }
-}
-
 /// The way to the writer's thread.
-pub(crate) struct Writer {
+pub(super) struct Writer {
     queue: SyncSender<Message>,
     tally: Arc<Tally>,
 }
 
 /// What the writer has done and has yet to do.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(super) struct Tally {
     /// How many writes were queued.
-    pub(crate) queued: AtomicU64,
+    pub(super) queued: AtomicU64,
     /// How many of them were begun.
-    pub(crate) begun: AtomicU64,
+    pub(super) begun: AtomicU64,
     /// How many of them were given up before.
-    pub(crate) late: AtomicU64,
-    pub(crate) commits: AtomicU64,
+    pub(super) late: AtomicU64,
+    pub(super) commits: AtomicU64,
     /// How many found the queue full or waited in it for too long.
-    pub(crate) refused: AtomicU64,
+    pub(super) refused: AtomicU64,
     /// Whether a change could not be made since it was last proven that changes can.
     failing: AtomicBool,
     /// When a change was last made.
@@ -89,18 +62,18 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Whether it must be proven, by a change, that changes can be made: one has failed, or none was made for a while.
-    pub(crate) fn needs_proof(&self) -> bool {
+    pub(super) fn needs_proof(&self) -> bool {
         let changed = *self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         self.failing.load(Ordering::SeqCst) || changed.is_none_or(|at| at.elapsed() >= PROVEN_FOR)
     }
 
     /// It is proven that changes can be made, such as any request makes.
-    pub(crate) fn proven(&self) {
+    pub(super) fn proven(&self) {
         self.failing.store(false, Ordering::SeqCst);
     }
 
     /// A change could not be made, or a read not be answered.
-    pub(crate) fn failed(&self) {
+    pub(super) fn failed(&self) {
         self.failing.store(true, Ordering::SeqCst);
     }
 
@@ -116,149 +89,17 @@ enum Message {
     Close(oneshot::Sender<Result<(), RepositoryError>>),
 }
 
-/// A piece of work, without the type of its result.
-trait Work: Send {
-    /// Whether it is still to be done: whoever asked may have given it up, and is told that nothing happened.
-    fn claim(&self) -> bool;
-    /// Does it. `sees_uncommitted` says whether others have changed something in this transaction.
-    fn run(&mut self, transaction: &Transaction<'_>, sees_uncommitted: bool) -> Ran;
-    /// Answers whoever asked, once it is known what became of the transaction.
-    fn answer(self: Box<Self>, transaction: Result<(), RepositoryError>);
-}
-
-/// What became of a piece of work.
-#[derive(PartialEq)]
-enum Ran {
-    /// It is done, and its changes stay.
-    Kept,
-    /// It was refused, and what it did must be undone.
-    Refused,
-    /// The same, because the store could not do it.
-    Failed,
-}
-
-struct Task<F, T> {
-    work: Option<F>,
-    outcome: Option<Result<T, RepositoryError>>,
-    sees_uncommitted: bool,
-    /// Set by the first of two: the writer, which begins it, or whoever asked, who gives it up.
-    claimed: Arc<AtomicBool>,
-    reply: oneshot::Sender<Result<T, RepositoryError>>,
-}
-
-impl<F, T> Work for Task<F, T>
-where
-    F: FnOnce(&Transaction<'_>) -> Result<T, RepositoryError> + Send,
-    T: Send,
-{
-    fn claim(&self) -> bool {
-        !self.claimed.swap(true, Ordering::SeqCst)
-    }
-
-    fn run(&mut self, transaction: &Transaction<'_>, sees_uncommitted: bool) -> Ran {
-        let Some(work) = self.work.take() else { return Ran::Refused };
-        self.sees_uncommitted = sees_uncommitted;
-        let outcome = catch_unwind(AssertUnwindSafe(|| work(transaction)))
-            .unwrap_or_else(|_| Err(RepositoryError::Backend(WriterError::Panicked.into())));
-        match self.outcome.insert(outcome) {
-            Ok(_) => Ran::Kept,
-            Err(RepositoryError::Unavailable(_)) => Ran::Failed,
-            Err(_) => Ran::Refused,
-        }
-    }
-
-    fn answer(self: Box<Self>, transaction: Result<(), RepositoryError>) {
-        let answer = match (self.outcome, transaction) {
-            (Some(outcome), Ok(())) => outcome,
-            // It changed nothing, and what it was refused for is so: it was there before the transaction, or is a fault.
-            (Some(Err(error)), Err(_)) if !self.sees_uncommitted || is_fault(&error) => Err(error),
-            (_, Err(error)) => Err(error),
-            (None, Ok(())) => Err(RepositoryError::Unavailable(WriterError::Stopped.into())),
-        };
-        // Whoever asked may be gone; the work is done all the same.
-        let _ = self.reply.send(answer);
-    }
-}
-
-/// Whether an error tells of the store and not of what it holds.
-fn is_fault(error: &RepositoryError) -> bool {
-    match error {
-        RepositoryError::Unavailable(_)
-        | RepositoryError::OutcomeUnknown(_)
-        | RepositoryError::Inconsistent(_)
-        | RepositoryError::Backend(_) => true,
-        RepositoryError::Conflict(_)
-        | RepositoryError::NoSession
-        | RepositoryError::Forbidden
-        | RepositoryError::LastSuperuser
-        | RepositoryError::ListFull => false,
-    }
-}
-
-/// For whom the writer writes.
-pub(crate) enum Role {
-    /// The one server that has the file.
-    Server {
-        /// Is told of every change.
-        cache: Arc<SessionCache>,
-        /// Moves the log into the file.
-        checkpoints: Checkpoints,
-        /// Tells whether the files are still there.
-        guard: Arc<FileGuard>,
-    },
-    /// A command beside it, which waits for its turn that long, and then until a server has noticed what it did. It leaves
-    /// the log to the server.
-    Command {
-        /// How long.
-        patience: Duration,
-        /// Tells whether the files are still there; `None` where nothing can be written.
-        guard: Option<Arc<FileGuard>>,
-    },
-}
-
-impl Role {
-    fn cache(&self) -> Option<&SessionCache> {
-        match self {
-            Self::Server { cache, .. } => Some(cache),
-            Self::Command { .. } => None,
-        }
-    }
-
-    fn guard(&self) -> Option<&FileGuard> {
-        match self {
-            Self::Server { guard, .. } => Some(guard),
-            Self::Command { guard, .. } => guard.as_deref(),
-        }
-    }
-
-    /// Whether what the WAL holds may go into the file when it is closed.
-    fn may_be_saved(&self) -> bool {
-        match self {
-            Self::Server { checkpoints, .. } => checkpoints.may_be_saved(),
-            Self::Command { guard, .. } => guard.as_ref().is_none_or(|guard| guard.may_be_saved()),
-        }
-    }
-
-    /// How long the writer may rest without looking after anything.
-    fn rest(&self) -> Duration {
-        match self {
-            Self::Server { checkpoints, .. } => checkpoints.rest(),
-            // Nothing at all.
-            Self::Command { .. } => Duration::MAX,
-        }
-    }
-}
-
 impl Writer {
     /// Starts the thread. `map_error` is the backend's reading of SQLite's errors.
-    pub(crate) fn start(
+    pub(super) fn start(
+        threads: &Threads,
         connection: Connection,
         role: Role,
         map_error: impl Fn(rusqlite::Error) -> RepositoryError + Send + 'static,
     ) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
         let tally = Arc::new(Tally::default());
-        thread::Builder::new().name("authtokens writer".to_owned()).spawn({
+        threads.spawn("authtokens writer", {
             let tally = Arc::clone(&tally);
             move || serve(connection, messages, role, &tally, &map_error)
         })?;
@@ -266,12 +107,12 @@ impl Writer {
     }
 
     /// What it has done and has yet to do.
-    pub(crate) fn tally(&self) -> &Tally {
+    pub(super) fn tally(&self) -> &Tally {
         &self.tally
     }
 
     /// Queues `work` and waits until it is committed.
-    pub(crate) async fn write<T: Send + 'static>(
+    pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, RepositoryError> + Send + 'static,
     ) -> Result<T, RepositoryError> {
@@ -302,12 +143,12 @@ impl Writer {
 
     /// Has the thread look for other processes' changes for as long as the cache is in use; `false` where its queue is
     /// full.
-    pub(crate) fn watch(&self) -> bool {
+    pub(super) fn watch(&self) -> bool {
         self.queue.try_send(Message::Watch).is_ok()
     }
 
-    /// Finishes the work that is queued, moves the log into the file and closes the connection.
-    pub(crate) async fn close(&self) -> Result<(), RepositoryError> {
+    /// Finishes the work that is queued, checkpoints the WAL and closes the connection.
+    pub(super) async fn close(&self) -> Result<(), RepositoryError> {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Close(reply))?;
         answer.await.unwrap_or_else(|_| Err(RepositoryError::Unavailable(WriterError::Stopped.into())))
@@ -343,7 +184,7 @@ fn serve(
     let mut watching = false;
     while closing.is_none() {
         let watcher = Watcher { role: &role, connection: &connection, last_version: &last_version };
-        let first = match messages.recv_timeout(if watching { LOOK_EVERY } else { role.rest() }) {
+        let first = match messages.recv_timeout(if watching { LOOK_EVERY } else { role.idle_for() }) {
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => Some(Message::Watch),
             Err(RecvTimeoutError::Disconnected) => break,
@@ -371,14 +212,14 @@ fn serve(
             }
         }
         if let Role::Server { checkpoints, .. } = &role
-            && let Err(error) = checkpoints.rested(&connection)
+            && let Err(error) = checkpoints.truncate_copied(&connection)
         {
             log::warn!("the WAL cannot be truncated: {}", Chain(&error));
         }
     }
     Watcher { role: &role, connection: &connection, last_version: &last_version }.inspect();
     let may_be_saved = role.may_be_saved();
-    // Only the server moves the log into the file when it ends; a command leaves that to it.
+    // Only the server checkpoints the WAL when it ends; a command leaves that to it.
     let moved = match role {
         Role::Server { checkpoints, .. } => checkpoints.finish(&connection),
         Role::Command { .. } => Ok(()),
@@ -400,115 +241,6 @@ fn serve(
     drop(messages);
     if let Some(reply) = closing {
         let _ = reply.send(closed);
-    }
-}
-
-/// A transaction, as the work in it sees it.
-pub(crate) struct Transaction<'a> {
-    connection: &'a Connection,
-    cache: Option<&'a SessionCache>,
-    changed: RefCell<Vec<(UserId, Change)>>,
-}
-
-impl Transaction<'_> {
-    /// This user changes in this piece of work. Whoever changes it says so.
-    pub(crate) fn changes(&self, user_id: UserId, change: Change) {
-        self.changed.borrow_mut().push((user_id, change));
-    }
-
-    /// A live session, where it is known without a look at the file. It is as certain as one: other processes cannot
-    /// write now, what they wrote before was noticed when the transaction began (or, if that failed, is as old as the
-    /// cache may ever be), and what was written since the beginning is known.
-    pub(crate) fn known_session(&self, caller: &Caller) -> Option<Session> {
-        let session = self.cache?.find_session(caller)?;
-        let has_changed = self.changed.borrow().contains(&(session.user_id, Change::Sessions));
-        (!has_changed).then_some(session)
-    }
-}
-
-impl Deref for Transaction<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.connection
-    }
-}
-
-/// Notices what other processes have written, on behalf of the cache.
-struct Watcher<'a> {
-    role: &'a Role,
-    connection: &'a Connection,
-    /// A number that changes with every commit of another connection.
-    last_version: &'a Cell<Option<i64>>,
-}
-
-impl Watcher<'_> {
-    /// Looks what other processes have changed.
-    fn look(&self) {
-        let began = Instant::now();
-        // Without an answer there was no look, and soon nothing is believed any more.
-        if let (Ok(()), Some(cache)) = (self.notice(), self.role.cache()) {
-            cache.looked(began);
-        }
-    }
-
-    /// Tells everyone of what other processes have changed since the last time.
-    fn notice(&self) -> rusqlite::Result<()> {
-        let version = self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
-        if self.last_version.replace(Some(version)) != Some(version) {
-            if let Some(cache) = self.role.cache() {
-                cache.change_all();
-            }
-            if let Some(guard) = self.role.guard() {
-                guard.changed_by_others();
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks without a transaction, and does what there is to do.
-    fn inspect(&self) {
-        self.look();
-        if let Some(guard) = self.role.guard() {
-            // The log is told, and whoever wants to change something.
-            let _ = guard.check();
-        }
-        self.rescue();
-    }
-
-    /// Whether a transaction, which has begun, finds the files as the last one left them, and what they were.
-    fn check(&self) -> Result<Option<IndexHeader>, Lost> {
-        self.look();
-        self.role.guard().map_or(Ok(None), FileGuard::check_before)
-    }
-
-    /// What has happened to the files, where that may be why a transaction could not begin; else the error itself.
-    fn why(&self, error: rusqlite::Error) -> Result<Lost, rusqlite::Error> {
-        match self.role.guard().map(FileGuard::check) {
-            Some(Err(lost)) => Ok(lost),
-            _ => Err(error),
-        }
-    }
-
-    /// Whether what was committed just now is where the next start looks for it. `before` is what the check has found.
-    fn confirm(&self, before: Option<&IndexHeader>) -> Result<(), Lost> {
-        self.role.guard().map_or(Ok(()), |guard| guard.confirm(before))
-    }
-
-    /// Saves what a WAL holds that has lost its name: nobody else can.
-    fn rescue(&self) {
-        let Role::Server { checkpoints, guard, .. } = self.role else { return };
-        if guard.lost() == Some(Lost::Wal) && guard.begin_rescue() {
-            checkpoints.rescue(self.connection);
-        }
-    }
-
-    fn roll_back(&self) {
-        if !self.connection.is_autocommit()
-            && let Err(error) = self.connection.execute_batch("ROLLBACK")
-        {
-            log::error!("a transaction could not be rolled back: {}", Chain(&error));
-        }
     }
 }
 
@@ -536,7 +268,7 @@ fn commit_together(
     match watcher.role.cache() {
         // Whether or not it was committed: to read once more than needed does no harm.
         Some(cache) => cache.change(&open.changed.into_inner()),
-        // A command's change is felt by the server before the command says that it is done.
+        // A command's change is noticed by the server before the command says that it is done.
         None => thread::sleep(MAX_STALENESS),
     }
     for work in batch {
@@ -611,4 +343,199 @@ fn is_io_failure(error: &rusqlite::Error) -> bool {
 
 fn unavailable(lost: Lost) -> RepositoryError {
     RepositoryError::Unavailable(lost.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::domain::item::{ItemId, List};
+    use crate::domain::session::{Caller, SessionCutoffs};
+    use crate::repository::sqlite::SqliteRepository;
+    use crate::repository::sqlite::error::Failure;
+    use crate::repository::sqlite::test_store::{obstacle, open_in, registration, worker};
+    use crate::repository::{Accounts as _, FigureValue, Lists as _, Maintenance as _, Sessions as _};
+    use crate::system::clock::Timestamp;
+
+    /// How many writes wait, as the metrics show it.
+    async fn waiting(repository: &SqliteRepository) -> u64 {
+        let figures = repository.statistics().await.figures;
+        match figures.iter().find(|figure| figure.name == "authtokens_store_waiting_writes").unwrap().value {
+            FigureValue::Gauge(waiting) => waiting,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_write_that_finds_no_place_or_waits_for_too_long_is_refused_and_never_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Arc::new(open_in(folder.path()));
+        worker(2).block_on(async {
+            let (release, begun, hold) = obstacle();
+            let mut obstacle = Box::pin(repository.write(|_| hold()));
+            assert!(obstacle.as_mut().now_or_never().is_none());
+            begun.await.unwrap();
+            let done = Arc::new(AtomicU64::new(0));
+            let write = || {
+                let done = Arc::clone(&done);
+                Box::pin(repository.write(move |_| {
+                    done.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                }))
+            };
+            let mut queued = Vec::new();
+            let full = loop {
+                let mut write = write();
+                match write.as_mut().now_or_never() {
+                    Some(refused) => break refused,
+                    None => queued.push(write),
+                }
+            };
+            assert!(matches!(full, Err(RepositoryError::Unavailable(_))), "{full:?}");
+            let tally = repository.writer.tally();
+            let refused = || tally.refused.load(Ordering::Relaxed);
+            assert_eq!((waiting(&repository).await, refused()), (1024, 1));
+            for late in futures_util::future::join_all(queued).await {
+                assert!(matches!(late, Err(RepositoryError::Unavailable(_))), "{late:?}");
+            }
+            assert_eq!((waiting(&repository).await, refused()), (0, 1025));
+            drop(release);
+            obstacle.await.unwrap();
+            // Until the writer has thrown the others away, its queue is full.
+            while write().await.is_err() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(done.load(Ordering::SeqCst), 1, "what was refused was not done");
+            assert_eq!(tally.begun.load(Ordering::Relaxed), 2);
+        });
+    }
+
+    #[test]
+    fn what_was_refused_because_of_a_change_that_was_undone_is_not_answered_with_the_refusal() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Arc::new(open_in(folder.path()));
+        worker(2).block_on(async {
+            let now = Timestamp::from_millis(0).unwrap();
+            let mut callers = Vec::new();
+            for number in 0..2 {
+                let (user, session) = registration(number);
+                let cutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
+                callers.push(Caller { digest: session.digest, cutoffs, ip: None });
+                repository.register_user(user, session, now).await.unwrap();
+            }
+            let unknown = Caller { digest: crate::domain::token::PlainToken::generate().digest(), ..callers[0] };
+            let item = ItemId::new(1).unwrap();
+            let (release, begun, hold) = obstacle();
+            let mut obstacle = Box::pin(repository.write(|_| hold()));
+            assert!(obstacle.as_mut().now_or_never().is_none());
+            begun.await.unwrap();
+            let (user, session) = registration(2);
+            let (same_name, other_session) = registration(2);
+            // Deferred to the COMMIT, which then fails, after all of them have run.
+            let orphan = repository.write(|connection| {
+                connection.pragma_update(None, "defer_foreign_keys", true)?;
+                connection.execute("INSERT INTO cellar (user_id, item_id, added) VALUES (99, 1, 0)", [])?;
+                Ok(())
+            });
+            let together = futures_util::future::join(
+                futures_util::future::join3(
+                    repository.add_item(&unknown, List::Cellar, item, 10, now),
+                    repository.revoke_own_session(&callers[0], now),
+                    repository.add_item(&callers[0], List::Cellar, item, 10, now),
+                ),
+                futures_util::future::join4(
+                    repository.register_user(user, session, now),
+                    repository.register_user(same_name, other_session, now),
+                    repository.add_item(&unknown, List::Cellar, item, 10, now),
+                    orphan,
+                ),
+            );
+            let mut together = Box::pin(together);
+            assert!(together.as_mut().now_or_never().is_none());
+            drop(release);
+            obstacle.await.unwrap();
+            let ((first, log_out, after), (register, conflict, last, orphan)) = together.await;
+            assert!(matches!(first, Err(RepositoryError::NoSession)), "it saw what is committed: {first:?}");
+            for undone in [log_out.err(), after.err(), register.err(), conflict.err(), last.err(), orphan.err()] {
+                assert!(matches!(undone, Some(RepositoryError::Backend(_))), "{undone:?}");
+            }
+            assert!(repository.find_session(&callers[0]).await.unwrap().is_some(), "it did not end");
+            let (user, session) = registration(2);
+            repository.register_user(user, session, now).await.unwrap();
+        });
+    }
+
+    /// Work that the writer cannot even begin.
+    struct Poison;
+
+    impl Work for Poison {
+        fn claim(&self) -> bool {
+            panic!("on purpose")
+        }
+
+        fn run(&mut self, _: &Transaction<'_>, _: bool) -> Ran {
+            Ran::Refused
+        }
+
+        fn answer(self: Box<Self>, _: Result<(), RepositoryError>) {}
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_ends_by_itself_is_told_of_and_one_that_is_closed_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = open_in(folder.path());
+        repository.close().await.unwrap();
+        assert!(repository.wait_for_failure().now_or_never().is_none());
+        drop(repository);
+
+        let repository = open_in(folder.path());
+        repository.write(|_| Ok(())).await.unwrap();
+        assert!(repository.wait_for_failure().now_or_never().is_none());
+        repository.writer.send(Message::Work(Box::new(Poison))).unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(60), repository.wait_for_failure()).await.unwrap();
+        assert_eq!(told.to_string(), "the thread \"authtokens writer\" has ended by itself");
+        let refused = repository.write(|_| Ok(())).await;
+        assert!(matches!(refused, Err(RepositoryError::Unavailable(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn a_write_that_panics_or_fails_takes_none_of_its_neighbours_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = open_in(folder.path());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let insert = |name: &'static str, then: fn() -> Result<(), Failure>| {
+            repository.write(move |connection| {
+                connection.execute(
+                    "INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, \
+                     last_login) VALUES (?1, ?1, '', 0, 0, 0, 0)",
+                    [name],
+                )?;
+                then()
+            })
+        };
+        runtime.block_on(async {
+            let (kept, panicked, failed, last) = tokio::join!(
+                insert("kept", || Ok(())),
+                insert("panicked", || panic!("on purpose")),
+                insert("failed", || Err(rusqlite::Error::InvalidQuery.into())),
+                insert("last", || Ok(())),
+            );
+            assert!(kept.is_ok() && last.is_ok());
+            assert!(matches!(panicked, Err(RepositoryError::Backend(_))));
+            assert!(matches!(failed, Err(RepositoryError::Backend(_))));
+        });
+        let names: Vec<String> = repository
+            .readers
+            .pool
+            .get()
+            .unwrap()
+            .prepare("SELECT username FROM users ORDER BY id")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(names, ["kept", "last"]);
+    }
 }

@@ -1,41 +1,106 @@
-//! What staff do, in the file. Each looks at the rights of whoever asks first, in its own transaction.
+//! [`Administration`] in the file. Each looks at the rights of whoever asks first, in its own transaction.
 
-use rusqlite::functions::{Context, FunctionFlags};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
 
-use super::{Failure, delete_session, events, find_user, insert_user, read_truth, require_session, sql};
+use super::accounts::insert_user;
+use super::error::Failure;
+use super::lookup::{allow, find_user, keep_a_superuser, require_staff, target_named};
+use super::session_cache::Change;
+use super::sessions::{self, delete_session};
+use super::transaction::Transaction;
+use super::{SqliteRepository, events, sql};
 use crate::domain::event::EventKind;
 use crate::domain::rights::{
-    AccountChange, Acting, Actor, Permission, Rights, SearchText, Target, UserQuery, is_folded_in,
+    AccountChange, AccountCursor, Acting, Actor, Permission, Rights, SearchText, Target, UserQuery,
 };
 use crate::domain::session::{SessionCutoffs, SessionDetails, SessionId};
 use crate::domain::user::{NewUser, PasswordHash, User, UserId, Username};
-use crate::repository::sqlite::session_cache::Change;
-use crate::repository::sqlite::writer::Transaction;
-use crate::repository::{RepositoryError, UniqueField};
+use crate::repository::{Administration, Page, RepositoryError, UniqueField};
 use crate::system::clock::Timestamp;
 
-/// Whoever asks, where they have any right over others.
-pub(super) fn require(connection: &Connection, actor: &Actor) -> Result<Acting, Failure> {
-    let Actor::Session(caller) = actor else { return Ok(Acting::Operator) };
-    let user_id = require_session(connection, caller)?.user_id;
-    let (username, rights) = connection.prepare_cached(sql::FIND_RIGHTS)?.query_row([user_id.0], |row| {
-        let rights = Rights { is_staff: read_truth(row, "is_staff")?, is_superuser: read_truth(row, "is_superuser")? };
-        Ok((row.get("username")?, rights))
-    })?;
-    if !rights.any() {
-        return Err(RepositoryError::Forbidden.into());
+#[async_trait]
+impl Administration for SqliteRepository {
+    async fn create_account(&self, user: NewUser, rights: Rights, now: Timestamp) -> Result<User, RepositoryError> {
+        self.write(move |connection| create_account(connection, &user, rights, now)).await
     }
-    Ok(Acting::Staff { user_id, username, is_superuser: rights.is_superuser })
+
+    async fn check_rights(
+        &self,
+        actor: &Actor,
+        permission: Permission,
+        username: Option<&Username>,
+    ) -> Result<bool, RepositoryError> {
+        let (actor, username) = (*actor, username.cloned());
+        self.read_at_once(move |connection| check_rights(connection, &actor, permission, username.as_ref())).await
+    }
+
+    async fn list_accounts(
+        &self,
+        actor: &Actor,
+        query: UserQuery,
+    ) -> Result<Page<User, AccountCursor>, RepositoryError> {
+        let actor = *actor;
+        self.scan(Some(self.scan_within), move |connection| list_accounts(connection, &actor, &query)).await
+    }
+
+    async fn find_account(&self, actor: &Actor, username: &Username) -> Result<Option<User>, RepositoryError> {
+        let (actor, username) = (*actor, username.clone());
+        self.read_at_once(move |connection| find_account(connection, &actor, &username)).await
+    }
+
+    async fn change_account(
+        &self,
+        actor: &Actor,
+        username: &Username,
+        change: AccountChange,
+        now: Timestamp,
+    ) -> Result<Option<User>, RepositoryError> {
+        let (actor, username) = (*actor, username.clone());
+        self.write(move |connection| change_account(connection, &actor, &username, &change, now)).await
+    }
+
+    async fn delete_account(
+        &self,
+        actor: &Actor,
+        username: &Username,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        let (actor, username) = (*actor, username.clone());
+        self.write(move |connection| delete_account(connection, &actor, &username, now)).await
+    }
+
+    async fn list_account_sessions(
+        &self,
+        actor: &Actor,
+        username: &Username,
+        cutoffs: SessionCutoffs,
+    ) -> Result<Option<Vec<SessionDetails>>, RepositoryError> {
+        let (actor, username) = (*actor, username.clone());
+        self.read_at_once(move |connection| list_account_sessions(connection, &actor, &username, cutoffs)).await
+    }
+
+    async fn revoke_account_sessions(
+        &self,
+        actor: &Actor,
+        username: &Username,
+        id: Option<SessionId>,
+        cutoffs: SessionCutoffs,
+        now: Timestamp,
+    ) -> Result<Option<usize>, RepositoryError> {
+        let (actor, username) = (*actor, username.clone());
+        self.write(move |connection| revoke_account_sessions(connection, &actor, &username, id.as_ref(), cutoffs, now))
+            .await
+    }
 }
 
-pub(super) fn check_rights(
+fn check_rights(
     connection: &Connection,
     actor: &Actor,
     permission: Permission,
     username: Option<&Username>,
 ) -> Result<bool, Failure> {
-    let acting = require(connection, actor)?;
+    let acting = require_staff(connection, actor)?;
     // First, so that it is the same whether there is such an account.
     allow(acting.may_ever(permission))?;
     let Some(username) = username else { return Ok(true) };
@@ -43,38 +108,7 @@ pub(super) fn check_rights(
     allow(acting.may(permission, &target)).map(|()| true)
 }
 
-fn allow(allowed: bool) -> Result<(), Failure> {
-    if allowed { Ok(()) } else { Err(RepositoryError::Forbidden.into()) }
-}
-
-/// The account of this name, as far as rights are concerned.
-pub(super) fn target_named(connection: &Connection, username: &Username) -> rusqlite::Result<Option<Target>> {
-    connection.prepare_cached(sql::FIND_TARGET)?.query_row([username.key()], read_target).optional()
-}
-
-/// An account that is there, as far as rights are concerned.
-pub(super) fn target_of(connection: &Connection, user_id: UserId) -> rusqlite::Result<Target> {
-    connection.prepare_cached(sql::FIND_TARGET_BY_ID)?.query_row([user_id.0], read_target)
-}
-
-fn read_target(row: &Row<'_>) -> rusqlite::Result<Target> {
-    Ok(Target {
-        user_id: UserId(row.get("id")?),
-        rights: Rights { is_staff: read_truth(row, "is_staff")?, is_superuser: read_truth(row, "is_superuser")? },
-        is_active: read_truth(row, "is_active")?,
-    })
-}
-
-/// Refuses to lose the last superuser who can log in.
-pub(super) fn keep_a_superuser(connection: &Connection, going: &Target) -> Result<(), Failure> {
-    if !going.rights.is_superuser || !going.is_active {
-        return Ok(());
-    }
-    let mut other = connection.prepare_cached(sql::FIND_OTHER_SUPERUSER)?;
-    if other.exists([going.user_id.0])? { Ok(()) } else { Err(RepositoryError::LastSuperuser.into()) }
-}
-
-pub(super) fn create(connection: &Connection, user: &NewUser, rights: Rights, now: Timestamp) -> Result<User, Failure> {
+fn create_account(connection: &Connection, user: &NewUser, rights: Rights, now: Timestamp) -> Result<User, Failure> {
     let user_id = insert_user(connection, user, now)?.ok_or(RepositoryError::Conflict(UniqueField::Username))?;
     write(connection, &Target { user_id, rights, is_active: true }, None)?;
     let by = Some(Acting::Operator.name());
@@ -87,13 +121,17 @@ pub(super) fn create(connection: &Connection, user: &NewUser, rights: Rights, no
     Ok(find_user(connection, user_id)?)
 }
 
-pub(super) fn list(connection: &Connection, actor: &Actor, query: &UserQuery) -> Result<Vec<User>, Failure> {
-    require(connection, actor)?;
+fn list_accounts(
+    connection: &Connection,
+    actor: &Actor,
+    query: &UserQuery,
+) -> Result<Page<User, AccountCursor>, Failure> {
+    require_staff(connection, actor)?;
     let mut list = connection.prepare_cached(sql::LIST_USERS)?;
     let found = list
         .query_map(
             params![
-                query.after.as_ref().map(Username::key).unwrap_or_default(),
+                query.after.as_ref().map(AccountCursor::key).unwrap_or_default(),
                 query.search.as_ref().map(SearchText::as_folded),
                 query.is_active,
                 query.is_staff,
@@ -110,34 +148,24 @@ pub(super) fn list(connection: &Connection, actor: &Actor, query: &UserQuery) ->
         }
         users.push(find_user(connection, user_id)?);
     }
-    Ok(users)
+    let next = users.last().filter(|_| query.is_full(&users)).map(|last| AccountCursor::behind(&last.username));
+    Ok(Page { rows: users, next })
 }
 
-/// Gives a connection what [`sql::LIST_USERS`] calls: SQLite's own LIKE and `lower()` know the case of ASCII letters
-/// alone. No schema may call it.
-pub(super) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
-    connection.create_scalar_function(c"is_folded_in", 2, flags, |context: &Context<'_>| {
-        // What is no text, because another program wrote it, has no text in it: the other rows are still found.
-        let text = |number| context.get_raw(number).as_str().ok();
-        Ok(text(0).zip(text(1)).is_some_and(|(folded, text)| is_folded_in(folded, text)))
-    })
-}
-
-pub(super) fn find(connection: &Connection, actor: &Actor, username: &Username) -> Result<Option<User>, Failure> {
-    require(connection, actor)?;
+fn find_account(connection: &Connection, actor: &Actor, username: &Username) -> Result<Option<User>, Failure> {
+    require_staff(connection, actor)?;
     let found = target_named(connection, username)?;
     Ok(found.map(|target| find_user(connection, target.user_id)).transpose()?)
 }
 
-pub(super) fn change(
+fn change_account(
     connection: &Transaction<'_>,
     actor: &Actor,
     username: &Username,
     change: &AccountChange,
     now: Timestamp,
 ) -> Result<Option<User>, Failure> {
-    let acting = require(connection, actor)?;
+    let acting = require_staff(connection, actor)?;
     let Some(before) = target_named(connection, username)? else { return Ok(None) };
     allow(acting.may(change.permission(), &before))?;
     let after = Target {
@@ -187,13 +215,13 @@ fn write(connection: &Connection, account: &Target, password_hash: Option<&Passw
     Ok(())
 }
 
-pub(super) fn delete(
+fn delete_account(
     connection: &Transaction<'_>,
     actor: &Actor,
     username: &Username,
     now: Timestamp,
 ) -> Result<bool, Failure> {
-    let acting = require(connection, actor)?;
+    let acting = require_staff(connection, actor)?;
     // Whether there is such an account is not shown to whoever could not delete it anyway.
     allow(acting.may_ever(Permission::AdministerAccount))?;
     let Some(target) = target_named(connection, username)? else { return Ok(false) };
@@ -206,19 +234,19 @@ pub(super) fn delete(
     Ok(true)
 }
 
-pub(super) fn list_sessions(
+fn list_account_sessions(
     connection: &Connection,
     actor: &Actor,
     username: &Username,
     cutoffs: SessionCutoffs,
 ) -> Result<Option<Vec<SessionDetails>>, Failure> {
-    require(connection, actor)?;
+    require_staff(connection, actor)?;
     let Some(target) = target_named(connection, username)? else { return Ok(None) };
-    let sessions = super::list_sessions(connection, target.user_id, cutoffs)?;
+    let sessions = sessions::list_sessions(connection, target.user_id, cutoffs)?;
     Ok(Some(sessions.into_iter().map(|(_, details)| details).collect()))
 }
 
-pub(super) fn revoke_sessions(
+fn revoke_account_sessions(
     connection: &Transaction<'_>,
     actor: &Actor,
     username: &Username,
@@ -226,7 +254,7 @@ pub(super) fn revoke_sessions(
     cutoffs: SessionCutoffs,
     now: Timestamp,
 ) -> Result<Option<usize>, Failure> {
-    let acting = require(connection, actor)?;
+    let acting = require_staff(connection, actor)?;
     let Some(target) = target_named(connection, username)? else { return Ok(None) };
     allow(acting.may(Permission::ManageAccount, &target))?;
     connection.changes(target.user_id, Change::Sessions);

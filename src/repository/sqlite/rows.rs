@@ -1,18 +1,22 @@
-//! Whether the service could have written every row. SQLite finds a file in order whatever a row says of its user; a value
+//! Reads rows into the domain's types, and says whether the service could have written a row.
+//!
+//! SQLite finds a file in order whatever a row says of its user; a value
 //! that the service never wrote is met only by whoever asks for that row, or by nobody: an account under a name that is
 //! not folded cannot be found, and has its rights all the same.
 
 use std::net::IpAddr;
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row};
+use rusqlite::types::{Type, Value};
+use rusqlite::{Connection, Row, RowIndex};
 use thiserror::Error;
 
-use super::{events, invalid_column, read_item, read_session_details, read_time, read_user, sql};
-use crate::domain::event::COMMAND_LINE;
-use crate::domain::item::MAX_ITEMS;
-use crate::domain::session::{SessionPolicy, UserAgent};
-use crate::domain::user::{Credentials, PasswordHash, ProfileField, ProfileText, User, Username};
+use super::sql;
+use crate::domain::event::{COMMAND_LINE, Event, EventKind};
+use crate::domain::item::{ItemId, MAX_ITEMS};
+use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
+use crate::domain::token::TokenDigest;
+use crate::domain::user::{Credentials, PasswordHash, Profile, ProfileField, ProfileText, User, UserId, Username};
+use crate::repository::{Rules, StoredFailures};
 use crate::system::clock::Timestamp;
 
 /// The largest number that a row is given. SQLite refuses every new row behind its own largest, 2^63 - 1.
@@ -26,13 +30,128 @@ const NOT_FOLDED: &str = "it is not the folded name";
 /// How many characters of a name are told, which may be what is wrong.
 const MAX_SHOWN: usize = 64;
 
-/// What rows are held against that they do not say themselves.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// The time, which a restore names what it keeps after.
-    pub now: Timestamp,
-    /// Whether a login may be checked against a hash.
-    pub is_hash: fn(&PasswordHash) -> bool,
+#[derive(Debug, Error)]
+#[error("{0} is out of range")]
+struct OutOfRange(&'static str);
+
+#[derive(Debug, Error)]
+#[error("it is neither 0 nor 1")]
+struct NotATruth;
+
+pub(super) fn read_session(row: &Row<'_>) -> rusqlite::Result<(Session, Timestamp)> {
+    Ok((Session { user_id: UserId(row.get(0)?), last_used: read_time(row, 1)? }, read_time(row, 2)?))
+}
+
+pub(super) fn read_credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
+    Ok(Credentials {
+        user_id: UserId(row.get("id")?),
+        username: read_username(row, "username")?,
+        password_hash: PasswordHash::from_stored(row.get("password_hash")?),
+        is_active: read_truth(row, "is_active")?,
+    })
+}
+
+/// An address as it is stored.
+pub(super) fn ip_text(ip: Option<IpAddr>) -> String {
+    ip.map(|ip| ip.to_string()).unwrap_or_default()
+}
+
+pub(super) fn read_ip(row: &Row<'_>) -> rusqlite::Result<Option<IpAddr>> {
+    Ok(row.get::<_, String>("ip")?.parse().ok())
+}
+
+pub(super) fn read_session_details(row: &Row<'_>) -> rusqlite::Result<(TokenDigest, SessionDetails)> {
+    let digest = TokenDigest::from_bytes(row.get("digest")?);
+    let details = SessionDetails {
+        id: SessionId::of(&digest),
+        created: read_time(row, "created")?,
+        last_used: read_time(row, "last_used")?,
+        user_agent: UserAgent::from_stored(row.get("user_agent")?),
+        ip: read_ip(row)?,
+    };
+    Ok((digest, details))
+}
+
+pub(super) fn read_item(row: &Row<'_>) -> rusqlite::Result<ItemId> {
+    ItemId::new(row.get(0)?).map_err(|error| invalid_column(0, error))
+}
+
+/// A user whose columns begin at `first`, in the order in which the statements have them: to look for each by its name
+/// takes longer than to find the row.
+pub(super) fn read_user(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
+    Ok(User {
+        username: read_username(row, first)?,
+        profile: Profile {
+            first_name: row.get(first + 1)?,
+            last_name: row.get(first + 2)?,
+            email: row.get(first + 3)?,
+            address: row.get(first + 4)?,
+            address2: row.get(first + 5)?,
+            city: row.get(first + 6)?,
+            state: row.get(first + 7)?,
+            zipcode: row.get(first + 8)?,
+        },
+        is_active: read_truth(row, first + 9)?,
+        is_superuser: read_truth(row, first + 10)?,
+        is_staff: read_truth(row, first + 11)?,
+        last_login: read_time(row, first + 12)?,
+        created: read_time(row, first + 13)?,
+        modified: read_time(row, first + 14)?,
+        date_joined: read_time(row, first + 15)?,
+        cellar: read_items(row, first + 16)?,
+        wants: read_items(row, first + 17)?,
+    })
+}
+
+/// A list as `group_concat` writes it; nothing where it is empty.
+fn read_items(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<ItemId>> {
+    let Some(list) = row.get_ref(column)?.as_str_or_null()? else { return Ok(Vec::new()) };
+    let items: Option<_> = list.split(',').map(|item| ItemId::new(item.parse().ok()?).ok()).collect();
+    items.ok_or_else(|| invalid_column(column, OutOfRange("an item's id")))
+}
+
+pub(super) fn read_username(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Username> {
+    let column = column.idx(row.as_ref())?;
+    Username::parse(row.get_ref(column)?.as_str()?).map_err(|error| invalid_column(column, error))
+}
+
+pub(super) fn read_time(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Timestamp> {
+    let column = column.idx(row.as_ref())?;
+    Timestamp::from_millis(row.get(column)?).ok_or_else(|| invalid_column(column, OutOfRange("a time")))
+}
+
+pub(super) fn read_truth(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<bool> {
+    let column = column.idx(row.as_ref())?;
+    match row.get(column)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(invalid_column(column, NotATruth)),
+    }
+}
+
+/// A value that SQLite could read and the service never wrote.
+fn invalid_column(column: usize, why: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Null, Box::new(why))
+}
+
+pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
+    Ok(Event {
+        id: row.get("id")?,
+        at: read_time(row, "at")?,
+        kind: EventKind::parse(row.get_ref(2)?.as_str()?).ok_or_else(|| invalid_column(2, OutOfRange("a kind")))?,
+        username: row.get("username")?,
+        actor: row.get("actor")?,
+        ip: read_ip(row)?,
+        detail: row.get("detail")?,
+    })
+}
+
+pub(super) fn read_failures(row: &Row<'_>) -> rusqlite::Result<StoredFailures> {
+    Ok(StoredFailures {
+        username: read_username(row, 0)?,
+        count: row.get("failures")?,
+        last: read_time(row, "last_failed")?,
+    })
 }
 
 /// What is wrong with one row, and whose it is.
@@ -41,20 +160,16 @@ pub struct Rules {
 struct InvalidRow(String);
 
 /// Rows that the service cannot have written.
-pub(in crate::repository) struct InvalidRows {
+pub(super) struct InvalidRows {
     /// What is wrong with the first of them.
-    pub(in crate::repository) told: Vec<String>,
+    pub(super) told: Vec<String>,
     /// How many there are.
-    pub(in crate::repository) count: u64,
+    pub(super) count: u64,
 }
 
 /// Reads every row of a file as the service does, one after another, and holds it against the rules by which the service
 /// writes, the schema's CHECKs among them: a connection that only reads does not know of those. Tells of at most `most` of those that break one.
-pub(in crate::repository) fn find_invalid_rows(
-    connection: &Connection,
-    rules: &Rules,
-    most: usize,
-) -> rusqlite::Result<InvalidRows> {
+pub(super) fn find_invalid_rows(connection: &Connection, rules: &Rules, most: usize) -> rusqlite::Result<InvalidRows> {
     let mut invalid = InvalidRows { told: Vec::new(), count: 0 };
     let mut read = |statement, whose: &str, read: &dyn Fn(&Row<'_>) -> rusqlite::Result<()>| {
         let mut statement = connection.prepare(statement)?;
@@ -82,7 +197,7 @@ pub(in crate::repository) fn find_invalid_rows(
     if connection.table_exists(None, "events")? {
         let last_user = sequence_of(connection, "users")?;
         read(sql::READ_FAILURES, "the failed logins of ", &|row| {
-            let failures = events::read_failures(row)?;
+            let failures = read_failures(row)?;
             require(row, "failures", failures.count > 0, || "there are none".to_owned())?;
             check_time(row, "last_failed").map(drop)
         })?;
@@ -158,7 +273,7 @@ fn check_token(row: &Row<'_>) -> rusqlite::Result<()> {
 }
 
 fn check_event(row: &Row<'_>, last_user: i64) -> rusqlite::Result<()> {
-    let event = events::read_event(row)?;
+    let event = read_event(row)?;
     check_id(row, "id")?;
     check_time(row, "at")?;
     let is_name = |name: &str| Username::parse(name).is_ok();
@@ -237,7 +352,7 @@ fn find_wrong_sequences(connection: &Connection, tables: &[&str]) -> rusqlite::R
 }
 
 /// The error of an account's row, with its name.
-pub(super) fn odd_account(row: &Row<'_>, error: rusqlite::Error) -> rusqlite::Error {
+pub(super) fn invalid_account(row: &Row<'_>, error: rusqlite::Error) -> rusqlite::Error {
     match name_of(row) {
         Ok(name) => invalid_column(0, InvalidRow(told(row, &format!("the account {name}"), error))),
         Err(_) => error,

@@ -1,0 +1,229 @@
+//! [`Accounts`] in the file.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::SqliteRepository;
+use super::events;
+use super::lists::list_items;
+use super::lookup::{begin_change, find_user, keep_a_superuser, live, require_session, target_of};
+use super::rows::{invalid_account, read_credentials, read_session, read_user, require_own_key};
+use super::session_cache::Change;
+use super::sessions::{id_of, insert_token, list_sessions};
+use super::sql;
+use crate::domain::event::EventKind;
+use crate::domain::item::List;
+use crate::domain::session::{Caller, NewSession, Session};
+use crate::domain::user::{Credentials, NewUser, PasswordHash, Profile, ProfileChanges, User, UserId, Username};
+use crate::repository::{Accounts, Export, MAX_EXPORTED_EVENTS, Render, RepositoryError, UniqueField};
+use crate::system::clock::Timestamp;
+
+#[async_trait]
+impl Accounts for SqliteRepository {
+    async fn register_user(&self, user: NewUser, session: NewSession, now: Timestamp) -> Result<User, RepositoryError> {
+        self.write(move |connection| {
+            let user_id =
+                insert_user(connection, &user, now)?.ok_or(RepositoryError::Conflict(UniqueField::Username))?;
+            insert_token(connection, user_id, &session, now)?;
+            events::by_owner(connection, EventKind::Registered, user_id, session.ip, &id_of(&session.digest), now)?;
+            Ok(find_user(connection, user_id)?)
+        })
+        .await
+    }
+
+    async fn find_credentials(&self, username: &Username) -> Result<Option<Credentials>, RepositoryError> {
+        let key = username.key();
+        self.read_here(move |connection| {
+            let mut statement = connection.prepare_cached(sql::FIND_CREDENTIALS)?;
+            let found = statement.query_row([&key], read_credentials).optional()?;
+            found.iter().try_for_each(|found| require_own_key(found, &key))?;
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn find_user(&self, caller: &Caller) -> Result<(Session, User), RepositoryError> {
+        let found = self.find_caller(caller).await?;
+        Ok((found.session, found.user))
+    }
+
+    async fn find_rendered_user(&self, caller: &Caller, render: Render) -> Result<(Session, Bytes), RepositoryError> {
+        if let Some(kept) = self.watched_cache()?.find(caller) {
+            return Ok(kept);
+        }
+        let version = self.cache.read_version();
+        let found = self.find_caller(caller).await?;
+        let text = render(found.user).map_err(RepositoryError::Backend)?;
+        self.cache.keep(version, caller.digest, found.session, found.created, Some(&text));
+        Ok((found.session, text))
+    }
+
+    async fn export_user(&self, caller: &Caller) -> Result<Export, RepositoryError> {
+        let caller = *caller;
+        // It grows with the account and not with the store, and so waits behind nobody's search.
+        self.read_at_once(move |connection| {
+            let user_id = require_session(connection, &caller)?.user_id;
+            Ok(Export {
+                user: find_user(connection, user_id)?,
+                cellar: list_items(connection, List::Cellar, user_id)?,
+                wants: list_items(connection, List::Wants, user_id)?,
+                sessions: list_sessions(connection, user_id, caller.cutoffs)?
+                    .into_iter()
+                    .map(|(_, details)| details)
+                    .collect(),
+                events: events::list_own(connection, user_id, None, None, MAX_EXPORTED_EVENTS)?,
+            })
+        })
+        .await
+    }
+
+    async fn update_profile(
+        &self,
+        caller: &Caller,
+        changes: ProfileChanges,
+        now: Timestamp,
+    ) -> Result<User, RepositoryError> {
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
+            let mut user = find_user(connection, user_id)?;
+            let before = user.profile.clone();
+            for change in changes {
+                user.profile.set(change);
+            }
+            if user.profile != before {
+                user.modified = now;
+                update_profile(connection, user_id, &user.profile, now)?;
+            }
+            Ok(user)
+        })
+        .await
+    }
+
+    async fn find_own_credentials(&self, caller: &Caller) -> Result<Credentials, RepositoryError> {
+        let caller = *caller;
+        self.read_at_once(move |connection| {
+            let user_id = require_session(connection, &caller)?.user_id;
+            let mut statement = connection.prepare_cached(sql::FIND_OWN_CREDENTIALS)?;
+            Ok(statement.query_row([user_id.0], read_credentials)?)
+        })
+        .await
+    }
+
+    async fn change_password(
+        &self,
+        caller: &Caller,
+        verified_against: PasswordHash,
+        new_hash: PasswordHash,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
+            let changed = connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![
+                user_id.0,
+                verified_against.as_stored(),
+                new_hash.as_stored(),
+            ])?;
+            if changed == 0 {
+                return Ok(false);
+            }
+            let mut others = connection.prepare_cached(sql::DELETE_OTHER_TOKENS)?;
+            others.execute(params![user_id.0, caller.digest.as_bytes()])?;
+            connection.prepare_cached(sql::FORGET_FAILURES)?.execute([user_id.0])?;
+            events::by_owner(connection, EventKind::PasswordChanged, user_id, caller.ip, "", now)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn delete_user(
+        &self,
+        caller: &Caller,
+        verified_against: PasswordHash,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
+            let credentials =
+                connection.prepare_cached(sql::FIND_OWN_CREDENTIALS)?.query_row([user_id.0], read_credentials)?;
+            if credentials.password_hash != verified_against {
+                return Ok(false);
+            }
+            keep_a_superuser(connection, &target_of(connection, user_id)?)?;
+            // While it is still there to be named.
+            events::by_owner(connection, EventKind::Deleted, user_id, caller.ip, "", now)?;
+            connection.prepare_cached(sql::DELETE_ACCOUNT)?.execute([user_id.0])?;
+            Ok(true)
+        })
+        .await
+    }
+}
+
+impl SqliteRepository {
+    async fn find_caller(&self, caller: &Caller) -> Result<FoundCaller, RepositoryError> {
+        let caller = *caller;
+        let find = move |connection: &Connection, statement| {
+            let found = connection.prepare_cached(statement)?.query_row(live(&caller), |row| {
+                let (session, created) = read_session(row)?;
+                let user = read_user(row, 3).map_err(|error| invalid_account(row, error))?;
+                Ok(FoundCaller { session, created, user })
+            });
+            found.optional()?.ok_or_else(|| RepositoryError::NoSession.into())
+        };
+        let found = self.read_here(move |connection| find(connection, sql::FIND_CALLER)).await?;
+        if found.user.cellar.len().max(found.user.wants.len()) <= sql::SHORT_LIST {
+            return Ok(found);
+        }
+        // Long lists take longer than others should wait for.
+        self.read(move |connection| find(connection, sql::FIND_CALLER_WITH_LONG_LISTS)).await
+    }
+}
+
+/// A session, when it was opened, and its user.
+struct FoundCaller {
+    session: Session,
+    created: Timestamp,
+    user: User,
+}
+
+pub(super) fn insert_user(connection: &Connection, user: &NewUser, now: Timestamp) -> rusqlite::Result<Option<UserId>> {
+    connection
+        .prepare_cached(sql::INSERT_USER)?
+        .query_row(
+            params![
+                user.username.as_str(),
+                user.username.key(),
+                user.password_hash.as_stored(),
+                user.profile.first_name,
+                user.profile.last_name,
+                user.profile.email,
+                user.profile.address,
+                user.profile.address2,
+                user.profile.city,
+                user.profile.state,
+                user.profile.zipcode,
+                now.as_millis(),
+            ],
+            |row| Ok(UserId(row.get(0)?)),
+        )
+        .optional()
+}
+
+fn update_profile(connection: &Connection, user_id: UserId, profile: &Profile, now: Timestamp) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql::UPDATE_PROFILE)?.execute(params![
+        user_id.0,
+        profile.first_name,
+        profile.last_name,
+        profile.email,
+        profile.address,
+        profile.address2,
+        profile.city,
+        profile.state,
+        profile.zipcode,
+        now.as_millis(),
+    ])?;
+    Ok(())
+}

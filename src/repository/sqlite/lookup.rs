@@ -1,0 +1,92 @@
+//! What several traits look up first, in the transaction that uses it: the session of whoever asks, their rights, an
+//! account.
+
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+use super::error::Failure;
+use super::rows::{invalid_account, read_session, read_truth, read_user};
+use super::session_cache::Change;
+use super::sql;
+use super::transaction::Transaction;
+use crate::domain::rights::{Acting, Actor, Rights, Target};
+use crate::domain::session::{Caller, Session};
+use crate::domain::user::{User, UserId, Username};
+use crate::repository::RepositoryError;
+use crate::system::clock::Timestamp;
+
+/// The caller's live session, and when it was opened.
+pub(super) fn find_session(connection: &Connection, caller: &Caller) -> rusqlite::Result<Option<(Session, Timestamp)>> {
+    connection.prepare_cached(sql::FIND_SESSION)?.query_row(live(caller), read_session).optional()
+}
+
+/// What a statement that looks for a live session is told.
+pub(super) fn live(caller: &Caller) -> impl rusqlite::Params {
+    (*caller.digest.as_bytes(), caller.cutoffs.created_after.as_millis(), caller.cutoffs.used_after.as_millis())
+}
+
+/// The session in whose name the rest of the transaction changes something of its user.
+pub(super) fn begin_change(transaction: &Transaction<'_>, caller: &Caller, change: Change) -> Result<Session, Failure> {
+    let session = match transaction.known_session(caller) {
+        Some(session) => session,
+        None => require_session(transaction, caller)?,
+    };
+    transaction.changes(session.user_id, change);
+    Ok(session)
+}
+
+/// The session in whose name the rest of the transaction is done.
+pub(super) fn require_session(connection: &Connection, caller: &Caller) -> Result<Session, Failure> {
+    let (session, _) = find_session(connection, caller)?.ok_or(RepositoryError::NoSession)?;
+    Ok(session)
+}
+
+pub(super) fn find_user(connection: &Connection, user_id: UserId) -> rusqlite::Result<User> {
+    connection
+        .prepare_cached(sql::FIND_USER)?
+        .query_row([user_id.0], |row| read_user(row, 0).map_err(|error| invalid_account(row, error)))
+}
+
+/// Whoever asks, where they have any right over others.
+pub(super) fn require_staff(connection: &Connection, actor: &Actor) -> Result<Acting, Failure> {
+    let Actor::Session(caller) = actor else { return Ok(Acting::Operator) };
+    let user_id = require_session(connection, caller)?.user_id;
+    let (username, rights) = connection.prepare_cached(sql::FIND_RIGHTS)?.query_row([user_id.0], |row| {
+        let rights = Rights { is_staff: read_truth(row, "is_staff")?, is_superuser: read_truth(row, "is_superuser")? };
+        Ok((row.get("username")?, rights))
+    })?;
+    if !rights.any() {
+        return Err(RepositoryError::Forbidden.into());
+    }
+    Ok(Acting::Staff { user_id, username, is_superuser: rights.is_superuser })
+}
+
+pub(super) fn allow(allowed: bool) -> Result<(), Failure> {
+    if allowed { Ok(()) } else { Err(RepositoryError::Forbidden.into()) }
+}
+
+/// The account of this name, as far as rights are concerned.
+pub(super) fn target_named(connection: &Connection, username: &Username) -> rusqlite::Result<Option<Target>> {
+    connection.prepare_cached(sql::FIND_TARGET)?.query_row([username.key()], read_target).optional()
+}
+
+/// An account that is there, as far as rights are concerned.
+pub(super) fn target_of(connection: &Connection, user_id: UserId) -> rusqlite::Result<Target> {
+    connection.prepare_cached(sql::FIND_TARGET_BY_ID)?.query_row([user_id.0], read_target)
+}
+
+fn read_target(row: &Row<'_>) -> rusqlite::Result<Target> {
+    Ok(Target {
+        user_id: UserId(row.get("id")?),
+        rights: Rights { is_staff: read_truth(row, "is_staff")?, is_superuser: read_truth(row, "is_superuser")? },
+        is_active: read_truth(row, "is_active")?,
+    })
+}
+
+/// Refuses to lose the last superuser who can log in.
+pub(super) fn keep_a_superuser(connection: &Connection, going: &Target) -> Result<(), Failure> {
+    if !going.rights.is_superuser || !going.is_active {
+        return Ok(());
+    }
+    let mut other = connection.prepare_cached(sql::FIND_OTHER_SUPERUSER)?;
+    if other.exists([going.user_id.0])? { Ok(()) } else { Err(RepositoryError::LastSuperuser.into()) }
+}

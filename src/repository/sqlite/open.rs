@@ -1,0 +1,307 @@
+//! Opens the file, for a server or for a command beside it.
+
+use std::io;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::checkpoint::{Checkpoints, FileState, PACE};
+use super::connection::{open_connection, open_wal, prepare_writer};
+use super::error::{OpenError, has_hot_journal, map_error, schema_error};
+use super::file::{self, Lock, SharedLock, lock_beside, make_file, make_folder, make_private, own_name, with_suffix};
+use super::guard::FileGuard;
+use super::inline::Inline;
+use super::pool::{Readers, Reads, cores, open_readers, scanners};
+use super::rows;
+use super::schema::{self, SchemaError};
+use super::session_cache::SessionCache;
+use super::threads::Threads;
+use super::watcher::Role;
+use super::writer::Writer;
+use super::{SqliteRepository, SqliteSettings};
+
+/// How long a read may take whose work grows with the store, where a client waits for it.
+const SCAN_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a command waits for another one that makes the file or brings it up to date, and how often it looks.
+const PREPARED_WITHIN: Duration = Duration::from_secs(5);
+
+const PREPARED_LOOK: Duration = Duration::from_millis(20);
+
+/// A file that is ready, in the order in which its parts are to go, where nobody wants them: the lock outlives the
+/// connection.
+struct Prepared {
+    /// The connection that may write.
+    writer: Connection,
+    /// What keeps servers away meanwhile.
+    lock: Lock,
+    /// The version that its schema had, where that was an older one.
+    upgraded_from: Option<i32>,
+}
+
+impl SqliteRepository {
+    /// Whether there is something of the database's name.
+    ///
+    /// # Errors
+    /// [`OpenError::File`] where that cannot be found out.
+    pub fn exists(path: &Path) -> Result<bool, OpenError> {
+        path.try_exists().map_err(|source| OpenError::File { path: path.to_owned(), source })
+    }
+
+    /// Opens the file, making it and its schema where they are missing.
+    ///
+    /// # Errors
+    /// [`OpenError`], each a sentence for the person who starts the server. A file that is refused is not changed.
+    pub fn open(settings: &SqliteSettings) -> Result<Self, OpenError> {
+        let (file, shared_lock) = claim_for_use(&settings.path)?;
+        let Prepared { writer, lock, upgraded_from } = Self::prepare(settings, &file)?;
+        Ok(Self { upgraded_from, ..Self::start(settings, file, writer, Some(lock), shared_lock)? })
+    }
+
+    /// Opens the file beside a server that has it, or where there is none, for as long as a command takes. The file is
+    /// made only where `make` says so.
+    ///
+    /// # Errors
+    /// See [`SqliteRepository::open`].
+    pub fn open_shared(settings: &SqliteSettings, make: bool) -> Result<Self, OpenError> {
+        let path = &settings.path;
+        if !file::exists(path)? && !make {
+            return Err(OpenError::Missing { path: path.clone() });
+        }
+        let (file, shared_lock) = claim_for_use(path)?;
+        let is_read_only = shared_lock.is_read_only;
+        let open = || {
+            let upgraded_from = Self::make_current(settings, &file)?;
+            let writer = open_writer(settings, &file)?;
+            Ok(Self { upgraded_from, ..Self::start(settings, file, writer, None, shared_lock)? })
+        };
+        open().map_err(|error| match error {
+            OpenError::File { .. } | OpenError::Schema { source: SchemaError::Sqlite(_), .. } if is_read_only => {
+                OpenError::ReadOnly { path: path.clone() }
+            }
+            other => other,
+        })
+    }
+
+    /// Prepares the file where it has not this release's schema yet; the version that it had, where that was an older one.
+    fn make_current(settings: &SqliteSettings, file: &Path) -> Result<Option<i32>, OpenError> {
+        let path = &settings.path;
+        let is_current = || match open_connection(file, settings.busy_timeout, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .map_err(SchemaError::from)
+            .and_then(|reader| schema::check(&reader))
+        {
+            Err(SchemaError::Sqlite(error)) if has_hot_journal(&error) => Ok(false),
+            version => version.map(|version| version == schema::VERSION).map_err(|error| schema_error(path, error)),
+        };
+        let started = Instant::now();
+        while !file::exists(path)? || !is_current()? {
+            match Self::prepare(settings, file) {
+                Ok(Prepared { upgraded_from, .. }) => return Ok(upgraded_from),
+                // Another command may be at it, and is soon done; a server of an older release would have the file on.
+                Err(OpenError::InUse { .. }) if started.elapsed() < PREPARED_WITHIN => thread::sleep(PREPARED_LOOK),
+                // It has a file that is not at its name any more.
+                Err(OpenError::InUse { path }) if !file::exists(&path)? => return Err(OpenError::InUse { path }),
+                Err(OpenError::InUse { path }) => return Err(OpenError::InUseByOlder { path }),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes the file and its schema, or brings them up to date. `file` is the file's own name: one file has one lock,
+    /// whatever it is called.
+    fn prepare(settings: &SqliteSettings, file: &Path) -> Result<Prepared, OpenError> {
+        let path = &settings.path;
+        let lock = lock_beside(file, path)?;
+        make_file(file, path)?;
+        // Through a connection that cannot write: what is refused stays as it was, byte for byte.
+        let check = || {
+            let reader = open_connection(file, settings.busy_timeout, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let is_new = schema::check(&reader)? == 0;
+            let invalid = if is_new { None } else { rows::find_invalid_superuser(&reader)? };
+            Ok((reader, invalid))
+        };
+        let checked = match check() {
+            Err(SchemaError::Sqlite(error)) if has_hot_journal(&error) => {
+                file::roll_back_hot_journal(file, path, settings.busy_timeout)?;
+                check()
+            }
+            checked => checked,
+        };
+        let (reader, invalid) = checked.map_err(|error| schema_error(path, error))?;
+        if let Some(finding) = invalid {
+            return Err(OpenError::InvalidRow { path: path.clone(), finding });
+        }
+        make_private(file)?;
+        let mut writer = open_writer(settings, file)?;
+        // Not before: whoever closes a file last takes its WAL and its WAL index away, and the next one makes them again.
+        drop(reader);
+        let version = schema::create_or_upgrade(&mut writer).map_err(|error| schema_error(path, error))?;
+        let upgraded_from = (1..schema::VERSION).contains(&version).then_some(version);
+        if let Some(version) = upgraded_from {
+            let path = path.display();
+            log::info!("the schema of {path} was brought up to date, from version {version} to {}", schema::VERSION);
+        }
+        Ok(Prepared { writer, lock, upgraded_from })
+    }
+
+    /// Starts reading and writing a file that is ready for it.
+    fn start(
+        settings: &SqliteSettings,
+        file: PathBuf,
+        writer: Connection,
+        lock: Option<Lock>,
+        shared_lock: SharedLock,
+    ) -> Result<Self, OpenError> {
+        let path = &settings.path;
+        let damaged = Arc::new(AtomicBool::new(false));
+        // A command that runs beside the server asks little, and only once.
+        let cache = Arc::new(SessionCache::new(if lock.is_some() { settings.cache } else { 0 }));
+        let threads = Threads::default();
+        let start_error = |source| OpenError::Start { path: path.clone(), source };
+        let guarded = guard_files(&writer, file.clone()).map(Arc::new);
+        let guard = guarded.as_ref().ok().cloned();
+        let role = if lock.is_some() {
+            guarded.and_then(|guard| {
+                let state = FileState { damaged: Arc::clone(&damaged), guard: Arc::clone(&guard) };
+                let checkpoints = start_checkpoints(&threads, settings, &file, state)?;
+                Ok(Role::Server { cache: Arc::clone(&cache), checkpoints, guard })
+            })
+        } else {
+            // Where nothing can be written there may be no WAL.
+            Ok(Role::Command { patience: settings.busy_timeout, guard: guard.clone() })
+        };
+        let role = role.map_err(|error| start_error(Box::new(error)))?;
+        // Beside each other: a start is soon over, and opening files is a good part of it.
+        let (readers, scanners, quick_readers) = thread::scope(|scope| {
+            let readers = scope.spawn(|| open_readers(&file, settings.readers, settings.busy_timeout));
+            let scanners = scope.spawn(|| open_readers(&file, scanners(settings.readers), settings.busy_timeout));
+            let quick_readers = open_readers(&file, cores(), Duration::ZERO);
+            let [readers, scanners] =
+                [readers, scanners].map(|opened| opened.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            (readers, scanners, quick_readers)
+        });
+        let pool = |opened: Result<_, r2d2::Error>| opened.map_err(|error| start_error(Box::new(error)));
+        Ok(Self {
+            readers: Readers::new(pool(readers)?),
+            scanners: Readers::new(pool(scanners)?),
+            scan_within: SCAN_WITHIN,
+            quick_readers: pool(quick_readers)?,
+            inline: Inline::default(),
+            reads: Reads::default(),
+            guard,
+            proving: Arc::default(),
+            writer: Writer::start(&threads, writer, role, {
+                let damaged = Arc::clone(&damaged);
+                move |error| map_error(error, &damaged)
+            })
+            .map_err(|error| start_error(Box::new(error)))?,
+            threads,
+            cache,
+            damaged,
+            file,
+            upgraded_from: None,
+            _lock: lock,
+            _shared_lock: shared_lock,
+        })
+    }
+
+    /// The version that the schema had before it was brought up to date, and the one that it has now; `None` where it was
+    /// up to date.
+    #[must_use]
+    pub fn upgraded(&self) -> Option<(i32, i32)> {
+        self.upgraded_from.map(|version| (version, schema::VERSION))
+    }
+}
+
+/// What comes before anything is made beside the file: its own name, a look at whose it is, and the word to a restore
+/// that it is in use from now on.
+fn claim_for_use(path: &Path) -> Result<(PathBuf, SharedLock), OpenError> {
+    make_folder(path)?;
+    let file = own_name(path)?;
+    // Not while a lock file is there: a server may have the file, and if it is this very process, then SQLite would
+    // lose its locks with the handle that is closed there.
+    if !file::exists(&with_suffix(&file, ".lock"))? {
+        file::refuse_foreign_head(path)?;
+    }
+    file::refuse_emptied(&file, path)?;
+    let shared_lock = SharedLock::begin(&file, path)?;
+    Ok((file, shared_lock))
+}
+
+fn open_writer(settings: &SqliteSettings, own_name: &Path) -> Result<Connection, OpenError> {
+    open_connection(own_name, settings.busy_timeout, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .and_then(|writer| prepare_writer(&writer).map(|()| writer))
+        .map_err(|error| schema_error(&settings.path, error.into()))
+}
+
+/// A guard over the files that the writer has open.
+fn guard_files(writer: &Connection, file: PathBuf) -> io::Result<FileGuard> {
+    let page_size: i64 = writer.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(io::Error::other)?;
+    FileGuard::of(file, page_size.unsigned_abs())
+}
+
+fn start_checkpoints(
+    threads: &Threads,
+    settings: &SqliteSettings,
+    file: &Path,
+    state: FileState,
+) -> io::Result<Checkpoints> {
+    let patience = settings.busy_timeout;
+    let own_name = file.to_owned();
+    let open = move || {
+        // It waits for nobody: what it cannot do now it does the next time.
+        let connection = open_connection(&own_name, Duration::ZERO, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        open_wal(&connection);
+        Ok(connection)
+    };
+    Checkpoints::start(threads, open, with_suffix(file, "-wal"), PACE, patience, state)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::types::Value::{Integer, Text};
+
+    use super::*;
+    use crate::repository::sqlite::test_store::open_in;
+
+    #[test]
+    fn the_writer_commits_durably_and_every_connection_keeps_foreign_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = open_in(folder.path());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let pragma = |name: &'static str| {
+            runtime.block_on(repository.write(move |connection| {
+                Ok(connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))?)
+            }))
+        };
+        assert_eq!(pragma("synchronous").unwrap(), Integer(2), "FULL");
+        assert_eq!(pragma("journal_mode").unwrap(), Text("wal".to_owned()));
+        assert_eq!(pragma("foreign_keys").unwrap(), Integer(1));
+        assert_eq!(pragma("busy_timeout").unwrap(), Integer(1_000));
+        let distrusts = |connection: &Connection| {
+            use rusqlite::config::DbConfig;
+            [
+                (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+                (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+                (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+                (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+            ]
+            .into_iter()
+            .all(|(setting, is_on)| connection.db_config(setting).unwrap() == is_on)
+        };
+        assert!(runtime.block_on(repository.write(move |connection| Ok(distrusts(connection)))).unwrap());
+        assert!(distrusts(&repository.quick_readers.get().unwrap()));
+        assert!(distrusts(&file::open_alone(&repository.file).unwrap()));
+        let reader = repository.readers.pool.get().unwrap();
+        assert!(distrusts(&reader));
+        assert_eq!(reader.pragma_query_value(None, "foreign_keys", |row| row.get::<_, i64>(0)).unwrap(), 1);
+        assert!(reader.execute_batch("DELETE FROM users").is_err(), "a reader cannot write");
+    }
+}

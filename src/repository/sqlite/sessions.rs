@@ -1,0 +1,178 @@
+//! [`Sessions`] in the file.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
+
+use super::lookup::{begin_change, find_session, find_user, require_session};
+use super::rows::{ip_text, read_session_details};
+use super::session_cache::Change;
+use super::{SqliteRepository, events, sql};
+use crate::domain::event::EventKind;
+use crate::domain::session::{Caller, NewSession, Session, SessionCutoffs, SessionDetails, SessionId};
+use crate::domain::token::TokenDigest;
+use crate::domain::user::{PasswordHash, User, UserId};
+use crate::repository::{RepositoryError, Sessions, VerifiedLogin};
+use crate::system::clock::Timestamp;
+
+#[async_trait]
+impl Sessions for SqliteRepository {
+    async fn open_session(
+        &self,
+        login: VerifiedLogin,
+        session: NewSession,
+        max_sessions: u32,
+        now: Timestamp,
+    ) -> Result<Option<User>, RepositoryError> {
+        self.write(move |connection| {
+            connection.changes(login.user_id, Change::Text);
+            let recorded = connection.prepare_cached(sql::RECORD_LOGIN)?.execute(params![
+                now.as_millis(),
+                login.rehashed.as_ref().map(PasswordHash::as_stored),
+                login.user_id.0,
+                login.verified_against.as_stored(),
+            ])?;
+            if recorded == 0 {
+                return Ok(None);
+            }
+            let others = max_sessions.saturating_sub(1);
+            if connection.prepare_cached(sql::MAKE_ROOM)?.execute(params![login.user_id.0, others])? > 0 {
+                connection.changes(login.user_id, Change::Sessions);
+                let kind = EventKind::SessionRevoked;
+                events::by_owner(connection, kind, login.user_id, session.ip, "max_per_user", now)?;
+            }
+            insert_token(connection, login.user_id, &session, now)?;
+            connection.prepare_cached(sql::FORGET_FAILURES)?.execute([login.user_id.0])?;
+            let (kind, id) = (EventKind::LoggedIn, id_of(&session.digest));
+            events::by_owner(connection, kind, login.user_id, session.ip, &id, now)?;
+            Ok(Some(find_user(connection, login.user_id)?))
+        })
+        .await
+    }
+
+    async fn find_session(&self, caller: &Caller) -> Result<Option<Session>, RepositoryError> {
+        if let Some(session) = self.watched_cache()?.find_session(caller) {
+            return Ok(Some(session));
+        }
+        let caller = *caller;
+        let version = self.cache.read_version();
+        let found = self.read_here(move |connection| Ok(find_session(connection, &caller)?)).await?;
+        if let Some((session, created)) = found {
+            self.cache.keep(version, caller.digest, session, created, None);
+        }
+        Ok(found.map(|(session, _)| session))
+    }
+
+    async fn list_sessions(&self, caller: &Caller) -> Result<Vec<SessionDetails>, RepositoryError> {
+        let caller = *caller;
+        self.read_at_once(move |connection| {
+            let user_id = require_session(connection, &caller)?.user_id;
+            let sessions = list_sessions(connection, user_id, caller.cutoffs)?;
+            Ok(sessions.into_iter().map(|(_, details)| details).collect())
+        })
+        .await
+    }
+
+    async fn revoke_own_session(&self, caller: &Caller, now: Timestamp) -> Result<(), RepositoryError> {
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
+            connection.prepare_cached(sql::DELETE_TOKEN)?.execute([caller.digest.as_bytes()])?;
+            let id = id_of(&caller.digest);
+            events::by_owner(connection, EventKind::LoggedOut, user_id, caller.ip, &id, now)?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn revoke_session(&self, caller: &Caller, id: SessionId, now: Timestamp) -> Result<bool, RepositoryError> {
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
+            if !delete_session(connection, user_id, &id, caller.cutoffs)? {
+                return Ok(false);
+            }
+            events::by_owner(connection, EventKind::SessionRevoked, user_id, caller.ip, id.as_str(), now)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn revoke_all_sessions(&self, caller: &Caller, now: Timestamp) -> Result<(), RepositoryError> {
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
+            connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])?;
+            events::by_owner(connection, EventKind::AllSessionsRevoked, user_id, caller.ip, "", now)?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn record_use(&self, uses: Vec<(TokenDigest, Timestamp)>) -> Result<(), RepositoryError> {
+        let stored = self
+            .write(move |connection| {
+                let mut record = connection.prepare_cached(sql::RECORD_USE)?;
+                let mut stored = Vec::new();
+                for (digest, at) in uses {
+                    // A session may have ended meanwhile, and then nothing may speak of its use.
+                    if record.execute(params![digest.as_bytes(), at.as_millis()])? > 0 {
+                        stored.push((digest, at));
+                    }
+                }
+                Ok(stored)
+            })
+            .await?;
+        self.cache.used(&stored);
+        Ok(())
+    }
+}
+
+/// The name of a token's session, as events tell it.
+pub(super) fn id_of(digest: &TokenDigest) -> String {
+    SessionId::of(digest).as_str().to_owned()
+}
+
+pub(super) fn insert_token(
+    connection: &Connection,
+    user_id: UserId,
+    session: &NewSession,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql::INSERT_TOKEN)?.execute(params![
+        session.digest.as_bytes(),
+        user_id.0,
+        now.as_millis(),
+        session.user_agent.as_str(),
+        ip_text(session.ip),
+    ])?;
+    Ok(())
+}
+
+/// A user's live sessions, newest first, each with the digest of its token.
+pub(super) fn list_sessions(
+    connection: &Connection,
+    user_id: UserId,
+    cutoffs: SessionCutoffs,
+) -> rusqlite::Result<Vec<(TokenDigest, SessionDetails)>> {
+    connection
+        .prepare_cached(sql::LIST_SESSIONS)?
+        .query_map(
+            params![user_id.0, cutoffs.created_after.as_millis(), cutoffs.used_after.as_millis()],
+            read_session_details,
+        )?
+        .collect()
+}
+
+/// Ends one of a user's live sessions; `false` when there is none of this name.
+pub(super) fn delete_session(
+    connection: &Connection,
+    user_id: UserId,
+    id: &SessionId,
+    cutoffs: SessionCutoffs,
+) -> rusqlite::Result<bool> {
+    let sessions = list_sessions(connection, user_id, cutoffs)?;
+    let Some((digest, _)) = sessions.into_iter().find(|(_, details)| details.id == *id) else {
+        return Ok(false);
+    };
+    Ok(connection.prepare_cached(sql::DELETE_TOKEN)?.execute([digest.as_bytes()])? > 0)
+}
