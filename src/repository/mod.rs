@@ -4,7 +4,7 @@
 //! and not a table. Each is atomic and, when it answers `Ok` to a change, the change is durable. "Not there" is `None` or
 //! `false`, never an error. Time, digests and hashes are arguments, so a store needs neither a clock nor a generator. No
 //! driver's type crosses this door: a second store has only these pages and the contract suite in `tests/repository` to
-//! satisfy.
+//! satisfy. [`open`] says which store there is.
 
 mod accounts;
 mod administration;

@@ -55,7 +55,7 @@ use self::session_cache::SessionCache;
 use self::threads::Threads;
 use self::transaction::Transaction;
 use self::writer::Writer;
-use crate::repository::{Maintenance as _, RepositoryError};
+use crate::repository::{Maintenance, RepositoryError};
 use crate::system::blocking;
 
 /// After how many of SQLite's steps a read that may be given up looks at the time.
