@@ -39,7 +39,7 @@ use crate::jobs::pruning::Pruning;
 use crate::jobs::{JobRegistry, Jobs};
 use crate::passwords::{PasswordPolicy, Passwords};
 use crate::repository::open::{blocking_threads, open};
-use crate::repository::{OpenError, Repository};
+use crate::repository::{Cause, OpenError, Repository};
 use crate::server::exposition::Exposition;
 use crate::server::metrics_listener;
 use crate::server::middleware::RequestLayer;
@@ -84,6 +84,9 @@ pub enum ServeError {
     /// A thread that the service cannot do without ended by itself.
     #[error(transparent)]
     ThreadEnded(#[from] ThreadEnded),
+    /// The store cannot go on.
+    #[error("the store failed: {0}")]
+    Store(#[source] Cause),
 }
 
 /// A server that listens already.
@@ -246,8 +249,9 @@ impl Application {
             // What else may end by itself and must not go unnoticed has its line here.
             let ended = tokio::select! {
                 () = stop => None,
-                ended = self.threads.failure() => Some(ended),
-                ended = end_of(serving_metrics) => Some(ended),
+                ended = self.threads.failure() => Some(ServeError::from(ended)),
+                cause = self.repository.wait_for_failure() => Some(ServeError::Store(cause)),
+                ended = end_of(serving_metrics) => Some(ServeError::from(ended)),
             };
             told_at.set(Some(Instant::now()));
             match &ended {
@@ -287,7 +291,7 @@ impl Application {
             Err(_) => log::warn!("stopped, and the log is not moved into the file: something holds the file"),
         }
         outcome.map_err(ServeError::Server)?;
-        failure.take().map_or(Ok(()), |ended| Err(ended.into()))
+        failure.take().map_or(Ok(()), Err)
     }
 }
 
