@@ -104,12 +104,6 @@ pub enum BackupError {
         /// The file.
         path: PathBuf,
     },
-    /// Whoever wrote it was killed in the middle of a change, and reading alone cannot undo that.
-    #[error("{path} was left in the middle of a change that {path}-journal undoes: open it once with what wrote it")]
-    HotJournal {
-        /// The file.
-        path: PathBuf,
-    },
     /// The file is there, and is no database.
     #[error("{path} is not a SQLite database")]
     NotADatabase {

@@ -4,14 +4,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::SqliteRepository;
-use super::events;
 use super::lists::list_items;
 use super::lookup::{begin_change, find_user, keep_a_superuser, live, require_session, target_of};
 use super::rows::{invalid_account, read_credentials, read_session, read_user, require_own_key};
 use super::session_cache::Change;
 use super::sessions::{id_of, insert_token, list_sessions};
-use super::sql;
+use super::{SqliteRepository, events, sql};
 use crate::domain::event::EventKind;
 use crate::domain::item::List;
 use crate::domain::session::{Caller, NewSession, Session};

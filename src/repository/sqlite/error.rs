@@ -72,6 +72,12 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Whoever wrote it was killed in the middle of a change, and reading alone cannot undo that.
+    #[error("{path} was left in the middle of a change that {path}-journal undoes: open it once with what wrote it")]
+    HotJournalOfBackup {
+        /// The file.
+        path: PathBuf,
+    },
     /// SQLite would delete a WAL beside a database that has nothing in it.
     #[error(
         "{path} is empty or missing, and its WAL ({path}-wal) is not: another program has emptied or moved the database. \

@@ -90,7 +90,7 @@ pub(super) fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupE
             open_and_read()
         }
         (Err(error), Kind::Backup) if has_hot_journal(&error) => {
-            return Err(BackupError::HotJournal { path: path.to_owned() });
+            return Err(OpenError::HotJournalOfBackup { path: path.to_owned() }.into());
         }
         (Err(error), kind) if is_not_opened(&error) => {
             let is_on_read_only_disk = match kind {
