@@ -14,6 +14,7 @@ use authtokens::passwords::{Passwords, PlainPassword};
 use authtokens::repository::Maintenance as _;
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
 use authtokens::system::clock::Clock;
+use authtokens::system::watched::WatchedThreads;
 use rusqlite::{Connection, params};
 
 #[tokio::main(flavor = "current_thread")]
@@ -28,7 +29,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     SqliteRepository::open(&settings)?.close().await?;
     let password = PlainPassword::parse("password", "hunter2hunter2".to_owned())?;
     // One hash for all: making 100,000 of them would take hours, as it should.
-    let hash = Passwords::start(cost, NonZeroUsize::MIN, 1)?.hash(password, std::future::pending()).await?;
+    let hash = Passwords::start(cost, NonZeroUsize::MIN, 1, &WatchedThreads::default())?
+        .hash(password, std::future::pending())
+        .await?;
 
     let mut connection = Connection::open(&path)?;
     connection.pragma_update(None, "synchronous", "OFF")?;

@@ -21,6 +21,7 @@ use authtokens::passwords::{Passwords, PlainPassword};
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
 use authtokens::repository::{Accounts as _, Lists as _, Sessions as _, VerifiedLogin};
 use authtokens::system::clock::{Clock, Timestamp};
+use authtokens::system::watched::WatchedThreads;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -153,7 +154,7 @@ fn hashes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("password: hash at cost");
     group.sample_size(10);
     for cost in 4..=12 {
-        let passwords = Passwords::start(cost, NonZeroUsize::MIN, 1).unwrap();
+        let passwords = Passwords::start(cost, NonZeroUsize::MIN, 1, &WatchedThreads::default()).unwrap();
         group.bench_function(cost.to_string(), |bencher| {
             bencher.iter(|| runtime.block_on(passwords.hash(password.clone(), pending())).unwrap());
         });

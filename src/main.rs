@@ -9,6 +9,7 @@ use authtokens::config::Config;
 use authtokens::server::application::{Application, outlive_signals, stop_signal};
 use authtokens::server::systemd;
 use authtokens::system::clock::Clock;
+use authtokens::system::watched::WatchedThreads;
 use authtokens::telemetry::log::{self, Log};
 use clap::Parser as _;
 use futures_util::FutureExt as _;
@@ -24,13 +25,19 @@ fn main() -> ExitCode {
 
 fn serve(config: &Config, warnings: &[String]) -> Result<(), Box<dyn Error>> {
     // Its last lines are written before an error is told.
-    let log = log::start(Clock::system())?;
-    actix_rt::System::new().block_on(serve_until_stopped(config, warnings, &log))
+    let threads = WatchedThreads::default();
+    let log = log::start(Clock::system(), &threads)?;
+    actix_rt::System::new().block_on(serve_until_stopped(config, warnings, &log, threads))
 }
 
-async fn serve_until_stopped(config: &Config, warnings: &[String], log: &Log) -> Result<(), Box<dyn Error>> {
+async fn serve_until_stopped(
+    config: &Config,
+    warnings: &[String],
+    log: &Log,
+    threads: WatchedThreads,
+) -> Result<(), Box<dyn Error>> {
     let stop = stop_signal()?;
-    let application = Application::build_on(systemd::listener()?, config, Clock::system())?;
+    let application = Application::build_on(systemd::listener()?, config, Clock::system(), threads)?;
     log.tell(&application.greeting(config));
     for warning in warnings {
         ::log::warn!("{warning}");

@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 
 use actix_web::{App, HttpResponse, HttpServer, rt, web};
 use authtokens::passwords::threads::HashingThreads;
+use authtokens::system::watched::WatchedThreads;
 use serde::Serialize;
 
 /// The user object, key for key.
@@ -74,7 +75,7 @@ async fn refusal() -> HttpResponse {
 
 /// Keeps every one of the threads busy for ever.
 fn hash_without_pause(cost: u32, threads: NonZeroUsize) -> std::io::Result<()> {
-    let hashing = HashingThreads::start(threads, 0)?;
+    let hashing = HashingThreads::start(threads, 0, &WatchedThreads::default())?;
     for _ in 0..threads.get() {
         let hashing = hashing.clone();
         let work = move || {

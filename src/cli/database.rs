@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::context::{CommandError, Context, close, open};
 use crate::cli::output::pairs;
 use crate::cli::prompt;
-use crate::jobs::{prune_events, prune_sessions};
+use crate::jobs::pruning::{prune_events, prune_sessions};
 use crate::passwords::is_well_formed;
 use crate::repository::{BackupError, CheckReport, Existing, Progress, RepositoryError, Rules, Stop, open as backend};
 use crate::server::application::stop_signal;

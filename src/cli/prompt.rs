@@ -21,6 +21,7 @@ use crate::domain::field::InvalidField;
 use crate::domain::user::{PasswordHash, Username};
 use crate::passwords::{PasswordPolicy, Passwords, PlainPassword};
 use crate::server::application::stop_signal;
+use crate::system::watched::WatchedThreads;
 
 /// Asks for a new password and hashes it. At a terminal it is typed twice and not shown; otherwise it is the first line
 /// of standard input without its line ending.
@@ -32,7 +33,8 @@ pub async fn new_password(config: &Config, username: &Username) -> Result<Passwo
     let policy = PasswordPolicy { min_length, reject_common };
     let body_limit = config.server.password_body_limit.min(config.server.body_limit);
     let rules = Rules { policy, username, body_limit };
-    let start = || Passwords::start(bcrypt_cost, NonZeroUsize::MIN, 1).map_err(CommandError::Start);
+    let start =
+        || Passwords::start(bcrypt_cost, NonZeroUsize::MIN, 1, &WatchedThreads::default()).map_err(CommandError::Start);
     if !io::stdin().is_terminal() {
         let password = rules.accept(line(io::stdin().lock(), rules.body_limit).map_err(CommandError::Input)?)?;
         return Ok(start()?.hash(password, std::future::pending()).await?);

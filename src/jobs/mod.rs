@@ -1,248 +1,397 @@
-//! What the service does by itself, beside answering: it stores when sessions were last used and which attempts were
-//! refused, forgets dead sessions and old events, puts right what was stored while the clock was ahead, and notices
-//! what the command line did to the limits.
+//! Background jobs: what the service does by itself, beside answering.
+//!
+//! [`Jobs`] runs each [`Job`] again and again, one run of it at a time and beside all others. A run that fails, or panics,
+//! is logged with its causes and tried again: after the job's interval, and ever later while it keeps failing. How each
+//! job is doing is told by its [`JobStatus`], which the metrics show.
+//!
+//! To add a job: a type that implements [`Job`] in a file of its own, and a line where the application adds its jobs.
 
+pub mod activity;
 pub mod backups;
+pub mod pruning;
 
-use std::cell::Cell;
-use std::sync::Arc;
+use std::error::Error;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::accounts::activity::LastUsed;
-use crate::accounts::throttle::failed_attempts::FailedAttempts;
-use crate::accounts::throttle::limits::Limits;
-use crate::config::EventsConfig;
-use crate::domain::session::{SessionCutoffs, SessionPolicy};
-use crate::repository::{Repository, RepositoryError, ResetCursor};
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use thiserror::Error;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+
 use crate::system::clock::{Clock, Monotonic, Timestamp};
 use crate::system::error_chain::Chain;
 
-/// How often what was noted goes to the store.
-const STORE_EVERY: Duration = Duration::from_secs(1);
-
-/// How many accounts' failures are remembered over a restart.
-const REMEMBERED: u32 = 65_536;
-
-/// How often dead sessions and old events are looked for, and how long after the start for the first time. The clock
-/// must not have been set meanwhile: what is forgotten for a wrong clock does not come back when it is put right.
-const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
-
-/// How far the two sides of the clock may go apart in that time before the wall clock has been set. One that is only
-/// put right bit by bit goes a few seconds faster or slower.
-const SET_BEYOND: Duration = Duration::from_secs(60);
-
-/// How often it is looked whether it is time: a sleep of an hour would miss a machine that is suspended.
+/// How often it is looked whether a job is due: a sleep of an hour would miss a machine that is suspended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What the chores need.
-pub struct Chores {
-    /// Where the sessions are.
-    pub repository: Arc<dyn Repository>,
-    /// Where their use is noted.
-    pub last_used: Arc<LastUsed>,
-    /// Where refused attempts are noted.
-    pub failed_attempts: Arc<FailedAttempts>,
-    /// What counts them.
-    pub limits: Arc<Limits>,
-    /// How long sessions live.
-    pub policy: SessionPolicy,
-    /// How long events are kept.
-    pub events: EventsConfig,
-    /// What time it is.
-    pub clock: Clock,
-    /// What it said at the start.
-    pub started: Reading,
-}
+/// The longest wait for a job that keeps failing, where its interval is not longer anyway.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-impl Chores {
-    /// Does the chores again and again; never ends by itself. Passwords that were set behind `last_event` are noticed.
-    pub async fn keep_doing(&self, last_event: Option<ResetCursor>) {
-        tokio::join!(self.keep_storing(last_event), self.keep_pruning());
+/// One kind of work that is done again and again.
+#[async_trait]
+pub trait Job: Send + Sync {
+    /// Its name in the metrics.
+    fn name(&self) -> &'static str;
+
+    /// How long it waits from one run to the next, and from the start to the first.
+    fn interval(&self) -> Duration;
+
+    /// What must be done before the service answers anyone.
+    async fn start(&self) -> Result<(), JobError> {
+        Ok(())
     }
 
-    async fn keep_storing(&self, last_event: Option<ResetCursor>) {
-        let last_event = Cell::new(last_event);
-        loop {
-            tokio::time::sleep(STORE_EVERY).await;
-            self.store_uses().await;
-            self.store_failed_attempts().await;
-            self.notice_resets(&last_event).await;
+    /// Does the work once.
+    async fn run(&self) -> Result<(), JobError>;
+
+    /// What must be done once the service answers nobody any more.
+    async fn finish(&self) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+/// What a job could not do, and why.
+#[derive(Debug, Error)]
+#[error("{what}")]
+pub struct JobError {
+    what: String,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl JobError {
+    /// For `map_err`: adds what could not be done to the reason.
+    pub fn because<E: Into<Box<dyn Error + Send + Sync>>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
+        |source| Self { what: what.into(), source: source.into() }
+    }
+}
+
+/// How a job is doing. Clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct JobStatus(Arc<Mutex<JobFigures>>);
+
+/// How a job is doing as of one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobFigures {
+    /// When a run of it last succeeded.
+    pub last_success: Option<Timestamp>,
+    /// How many runs succeeded since the start.
+    pub succeeded: u64,
+    /// How many failed.
+    pub failed: u64,
+}
+
+impl JobStatus {
+    /// As of now.
+    #[must_use]
+    pub fn figures(&self) -> JobFigures {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A run has succeeded at this moment.
+    pub fn succeeded(&self, at: Timestamp) {
+        let mut figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.last_success = Some(at);
+        figures.succeeded += 1;
+    }
+
+    /// A run has failed.
+    pub fn failed(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).failed += 1;
+    }
+}
+
+/// The status of every job, by its name: of those that [`Jobs`] runs, and of those that have a thread of their own.
+#[derive(Clone, Debug, Default)]
+pub struct JobRegistry(Arc<Mutex<Vec<(&'static str, JobStatus)>>>);
+
+impl JobRegistry {
+    /// A new job's status.
+    #[must_use]
+    pub fn register(&self, name: &'static str) -> JobStatus {
+        let status = JobStatus::default();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((name, status.clone()));
+        status
+    }
+
+    /// How all of them are doing, in the order in which they were registered.
+    #[must_use]
+    pub fn figures(&self) -> Vec<(&'static str, JobFigures)> {
+        let jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.iter().map(|(name, status)| (*name, status.figures())).collect()
+    }
+}
+
+/// Has a job run before its interval is over. Clones wake the same job.
+#[derive(Clone, Debug, Default)]
+pub struct JobWaker(Arc<Notify>);
+
+impl JobWaker {
+    /// The job runs as soon as it can: after the run that is being done, if there is one. A job that keeps failing is not
+    /// woken before it is tried again.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Runs jobs.
+pub struct Jobs {
+    scheduled: Vec<Scheduled>,
+    registry: JobRegistry,
+    clock: Clock,
+    /// From when on the first interval counts.
+    started: Monotonic,
+    stop: watch::Sender<bool>,
+}
+
+struct Scheduled {
+    job: Box<dyn Job>,
+    status: JobStatus,
+    waker: JobWaker,
+}
+
+impl Jobs {
+    /// Runs nothing yet.
+    #[must_use]
+    pub fn new(registry: JobRegistry, clock: Clock) -> Self {
+        Self { scheduled: Vec::new(), registry, started: clock.monotonic(), clock, stop: watch::Sender::new(false) }
+    }
+
+    /// Adds a job, which [`Jobs::run`] will run.
+    pub fn add(&mut self, job: impl Job + 'static) -> JobWaker {
+        let (status, waker) = (self.registry.register(job.name()), JobWaker::default());
+        self.scheduled.push(Scheduled { job: Box::new(job), status, waker: waker.clone() });
+        waker
+    }
+
+    /// Does what must be done before the service answers anyone.
+    pub async fn start(&self) {
+        for scheduled in &self.scheduled {
+            scheduled.attempt(scheduled.job.start()).await;
         }
     }
 
-    async fn keep_pruning(&self) {
-        let mut last = self.started;
+    /// Runs all jobs until [`Jobs::stop`]; then lets each finish.
+    pub async fn run(&self) {
+        join_all(self.scheduled.iter().map(|scheduled| self.keep_running(scheduled))).await;
+    }
+
+    /// Has no more runs begun.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    async fn keep_running(&self, scheduled: &Scheduled) {
+        let mut stop = self.stop.subscribe();
+        let (mut began, mut failures) = (self.started, 0);
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let now = Reading::of(&self.clock);
-            if now.monotonic.since(last.monotonic) < PRUNE_EVERY {
-                continue;
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                () = self.until_due(scheduled, began, failures) => {}
             }
-            if now.was_set_since(last) {
-                log::warn!("the clock was set: nothing is pruned until it has gone an hour without that");
+            began = self.clock.monotonic();
+            if scheduled.attempt(scheduled.job.run()).await {
+                scheduled.status.succeeded(self.clock.now());
+                failures = 0;
             } else {
-                self.prune().await;
+                scheduled.status.failed();
+                failures = failures.saturating_add(1);
             }
+        }
+        scheduled.attempt(scheduled.job.finish()).await;
+    }
+
+    /// Waits until the interval since the last run, or the wait after a failure, is over by the monotonic clock.
+    async fn until_due(&self, scheduled: &Scheduled, began: Monotonic, failures: u32) {
+        let wait = wait_after(failures, scheduled.job.interval());
+        let step = LOOK_EVERY.min(wait);
+        let (mut last, mut waited) = (began, Duration::ZERO);
+        while waited < wait {
+            tokio::select! {
+                () = sleep(step) => {}
+                () = scheduled.waker.0.notified(), if failures == 0 => return,
+            }
+            let now = self.clock.monotonic();
+            // At least the sleep is over, also where a test holds the clock.
+            waited += now.since(last).max(step);
             last = now;
         }
     }
+}
 
-    async fn prune(&self) {
-        match self.forget_what_is_old().await {
-            Ok((0, 0)) => {}
-            Ok((sessions, events)) => {
-                log::info!("pruned {sessions} sessions that had ended and {events} old events");
-            }
-            Err(error) => log::warn!("ended sessions and old events could not be pruned: {}", Chain(&error)),
-        }
-        match self.clamp_times().await {
-            Ok(0) => {}
-            Ok(count) => {
-                log::warn!("the clock was ahead: the times of {count} sessions and failures were set to now");
-            }
-            Err(error) => {
-                log::warn!("stored times in the future could not be looked for: {}", Chain(&error));
-            }
-        }
+/// How long a job waits after so many failures in a row: its interval after none and after one, then twice as long each
+/// time. Up to a quarter is added to that by chance, so that what has failed together does not come back together.
+fn wait_after(failures: u32, interval: Duration) -> Duration {
+    if failures < 2 {
+        return interval;
     }
+    let wait = interval.saturating_mul(2_u32.saturating_pow(failures - 1)).min(MAX_BACKOFF);
+    wait.mul_f64(1.0 + rand::random::<f64>() / 4.0).max(interval)
+}
 
-    /// Puts back the failures that an earlier process counted. Without them an attacker would gain by a restart. The last
-    /// event before that, where it is known: a password that is set behind it makes them forgotten.
-    pub async fn remember_failures(&self) -> Option<ResetCursor> {
-        let last_event = Cell::new(None);
-        self.notice_resets(&last_event).await;
-        match self.repository.list_failures(REMEMBERED).await {
-            Ok(stored) => {
-                let (now, time) = (self.clock.monotonic(), self.clock.now());
-                // The most come first, and stay where there is no room for all.
-                for failures in stored.iter().rev() {
-                    // What lies in the future counts as of now.
-                    let last = now.minus(time.since(failures.last));
-                    self.limits.restore(&failures.username, failures.count, last);
-                }
-            }
-            Err(error) => log::warn!("failed attempts before this start could not be read: {}", Chain(&error)),
+impl Scheduled {
+    /// Whether it is done. Why not is logged.
+    async fn attempt(&self, work: impl Future<Output = Result<(), JobError>>) -> bool {
+        match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => log::warn!("{}", Chain(&error)),
+            // The panic has logged itself, with its message.
+            Err(_) => log::error!("the job \"{}\" panicked, and is tried again", self.job.name()),
         }
-        last_event.get()
-    }
-
-    /// A password that was set by another process, such as a command, forgets its account's failures here too.
-    async fn notice_resets(&self, last_event: &Cell<Option<ResetCursor>>) {
-        // The first time there is nothing to notice yet, only a place to look from.
-        match self.repository.list_resets(last_event.get()).await {
-            Ok(resets) => {
-                resets.usernames.iter().for_each(|username| self.limits.forget(username));
-                last_event.set(Some(resets.next));
-            }
-            Err(error) => log::warn!("whether passwords were set anew could not be read: {}", Chain(&error)),
-        }
-    }
-
-    /// Brings all that has been noted to the store, before the end.
-    pub async fn store_what_was_noted(&self) {
-        self.store_failed_attempts().await;
-        while self.store_uses().await {}
-    }
-
-    async fn store_failed_attempts(&self) {
-        let failed_attempts = self.failed_attempts.take();
-        if failed_attempts.is_empty() {
-            return;
-        }
-        if let Err(error) = self.repository.record_failed_attempts(failed_attempts.clone(), self.clock.now()).await {
-            log::warn!("{} refused attempts could not be stored: {}", failed_attempts.len(), Chain(&error));
-            // Where it may have happened after all, once is better than twice.
-            if matches!(error, RepositoryError::Unavailable(_)) {
-                self.failed_attempts.put_back(failed_attempts);
-            }
-        }
-    }
-
-    /// Stores some uses; `false` where there are none. Where it fails, a later use of the session is noted again.
-    async fn store_uses(&self) -> bool {
-        let uses = self.last_used.take();
-        if uses.is_empty() {
-            return false;
-        }
-        if let Err(error) = self.repository.record_use(uses).await {
-            log::warn!("when sessions were last used could not be stored: {}", Chain(&error));
-        }
-        self.last_used.stored();
-        true
-    }
-
-    async fn forget_what_is_old(&self) -> Result<(usize, usize), RepositoryError> {
-        let now = self.clock.now();
-        let sessions = prune_sessions(self.repository.as_ref(), self.policy.cutoffs_at(now)).await?;
-        Ok((sessions, prune_events(self.repository.as_ref(), self.events, now).await?))
-    }
-
-    /// Puts right what was stored while the clock was ahead, unless it is the clock that is behind: it would end every
-    /// session as soon as it is put right.
-    async fn clamp_times(&self) -> Result<usize, RepositoryError> {
-        let mut clamped = 0;
-        loop {
-            let now = self.clock.now();
-            if now < Timestamp::BEFORE_THIS_RELEASE {
-                return Ok(clamped);
-            }
-            match self.repository.clamp_times(now).await? {
-                0 => return Ok(clamped),
-                count => clamped += count,
-            }
-        }
+        false
     }
 }
 
-/// What both sides of the clock say at one moment.
-#[derive(Clone, Copy)]
-pub struct Reading {
-    wall: Timestamp,
-    monotonic: Monotonic,
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
 
-impl Reading {
-    /// What they say now.
-    #[must_use]
-    pub fn of(clock: &Clock) -> Self {
-        Self { wall: clock.now(), monotonic: clock.monotonic() }
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// A job that tells of each run, and does what it is given to do.
+    struct TestJob<F> {
+        interval: Duration,
+        ran: mpsc::UnboundedSender<&'static str>,
+        run: F,
     }
 
-    /// Whether the wall clock was set between the two, or at least was not put back to what it would say without that.
-    fn was_set_since(self, last: Self) -> bool {
-        let (wall, time) = (self.wall.since(last.wall), self.monotonic.since(last.monotonic));
-        wall.abs_diff(time) > SET_BEYOND
-    }
-}
+    #[async_trait]
+    impl<F: Fn() -> Result<(), JobError> + Send + Sync> Job for TestJob<F> {
+        fn name(&self) -> &'static str {
+            "test"
+        }
 
-/// Forgets every session that has ended by itself; says how many.
-///
-/// # Errors
-/// See [`RepositoryError`].
-pub async fn prune_sessions(repository: &dyn Repository, cutoffs: SessionCutoffs) -> Result<usize, RepositoryError> {
-    let mut forgotten = 0;
-    loop {
-        match repository.prune_sessions(cutoffs).await? {
-            0 => return Ok(forgotten),
-            count => forgotten += count,
+        fn interval(&self) -> Duration {
+            self.interval
+        }
+
+        async fn run(&self) -> Result<(), JobError> {
+            let _ = self.ran.send("run");
+            (self.run)()
+        }
+
+        async fn finish(&self) -> Result<(), JobError> {
+            let _ = self.ran.send("finish");
+            Ok(())
         }
     }
-}
 
-/// Forgets every event that is too old, or one too many; says how many.
-///
-/// # Errors
-/// See [`RepositoryError`].
-pub async fn prune_events(
-    repository: &dyn Repository,
-    config: EventsConfig,
-    now: Timestamp,
-) -> Result<usize, RepositoryError> {
-    let mut forgotten = 0;
-    loop {
-        match repository.prune_events(now.minus(config.retention), config.max, now).await? {
-            0 => return Ok(forgotten),
-            count => forgotten += count,
+    const SOON: Duration = Duration::from_millis(1);
+    const NEVER: Duration = Duration::from_secs(1_000_000);
+
+    fn jobs() -> (Jobs, JobRegistry, Clock) {
+        let (registry, clock) = (JobRegistry::default(), Clock::held_at(Timestamp::BEFORE_THIS_RELEASE));
+        (Jobs::new(registry.clone(), clock.clone()), registry, clock)
+    }
+
+    fn add(
+        jobs: &mut Jobs,
+        interval: Duration,
+        run: impl Fn() -> Result<(), JobError> + Send + Sync + 'static,
+    ) -> (JobWaker, mpsc::UnboundedReceiver<&'static str>) {
+        let (ran, runs) = mpsc::unbounded_channel();
+        (jobs.add(TestJob { interval, ran, run }), runs)
+    }
+
+    fn refusal() -> JobError {
+        JobError::because("it could not be done")(std::io::Error::other("on purpose"))
+    }
+
+    /// Has the jobs run beside `work`, and then finish.
+    async fn beside(jobs: &Jobs, work: impl Future<Output = ()>) {
+        let work = async {
+            work.await;
+            jobs.stop();
+        };
+        tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(jobs.run(), work) }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_or_fails_is_counted_and_tried_again_and_the_others_go_on() {
+        let (mut jobs, registry, clock) = jobs();
+        let left = AtomicU32::new(2);
+        let (_, mut panicking) = add(&mut jobs, SOON, move || match left.fetch_sub(1, Ordering::Relaxed) {
+            2 => panic!("on purpose"),
+            1 => Err(refusal()),
+            _ => std::process::abort(),
+        });
+        let (_, mut others) = add(&mut jobs, SOON, || Ok(()));
+        beside(&jobs, async {
+            for _ in 0..2 {
+                panicking.recv().await;
+                others.recv().await;
+            }
+        })
+        .await;
+        let figures: Vec<JobFigures> = registry.figures().into_iter().map(|(_, figures)| figures).collect();
+        assert_eq!(figures[0], JobFigures { last_success: None, succeeded: 0, failed: 2 });
+        assert_eq!((figures[1].last_success, figures[1].failed), (Some(clock.now()), 0));
+        assert!(figures[1].succeeded >= 1, "{figures:?}");
+    }
+
+    #[tokio::test]
+    async fn a_woken_job_runs_before_its_interval_is_over_and_a_failing_one_does_not() {
+        let (mut jobs, registry, _) = jobs();
+        let fails = Arc::new(AtomicU32::new(0));
+        let outcome = Arc::clone(&fails);
+        let (waker, mut runs) =
+            add(&mut jobs, NEVER, move || if outcome.load(Ordering::Relaxed) == 0 { Ok(()) } else { Err(refusal()) });
+        beside(&jobs, async {
+            for _ in 0..3 {
+                waker.wake();
+                runs.recv().await;
+            }
+            fails.store(1, Ordering::Relaxed);
+            waker.wake();
+            runs.recv().await;
+            waker.wake();
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(runs.recv().await, Some("finish"), "it was not woken");
+        assert_eq!((registry.figures()[0].1.succeeded, registry.figures()[0].1.failed), (3, 1));
+    }
+
+    #[tokio::test]
+    async fn told_to_stop_a_job_does_not_begin_another_run_and_finishes() {
+        let (mut jobs, _, _) = jobs();
+        let (waker, mut runs) = add(&mut jobs, NEVER, || Ok(()));
+        waker.wake();
+        jobs.stop();
+        jobs.run().await;
+        drop(jobs);
+        assert_eq!((runs.recv().await, runs.recv().await), (Some("finish"), None));
+    }
+
+    #[tokio::test]
+    async fn an_interval_is_over_when_the_monotonic_clock_says_so_whatever_the_wall_clock_is_set_to() {
+        let (mut jobs, _, clock) = jobs();
+        let (_, mut runs) = add(&mut jobs, NEVER, || Ok(()));
+        beside(&jobs, async {
+            clock.set(clock.now().plus(NEVER * 2));
+            assert!(tokio::time::timeout(LOOK_EVERY * 3 / 2, runs.recv()).await.is_err());
+            clock.advance(NEVER);
+            runs.recv().await;
+        })
+        .await;
+    }
+
+    #[test]
+    fn a_job_that_keeps_failing_waits_ever_longer_and_never_shorter_than_its_interval() {
+        let second = Duration::from_secs(1);
+        assert_eq!([wait_after(0, second), wait_after(1, second)], [second; 2]);
+        for (failures, wait) in [(2, 2), (3, 4), (5, 16), (6, 30), (50, 30), (u32::MAX, 30)] {
+            let wait = Duration::from_secs(wait);
+            assert!((wait..=wait * 5 / 4).contains(&wait_after(failures, second)), "{failures}");
         }
+        assert_eq!(wait_after(7, Duration::from_secs(60 * 60)), Duration::from_secs(60 * 60));
     }
 }

@@ -10,13 +10,13 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::system::priority::lower_priority;
+use crate::system::watched::WatchedThreads;
 
 /// How long a client that has closed its side may still wait for a thread. A client may send its request, close its
 /// sending half and read on; where a thread is free, its work starts well within this time.
@@ -115,11 +115,11 @@ impl Drop for QueueSlot<'_> {
 }
 
 impl HashingThreads {
-    /// Starts `threads` threads in front of which `slots` pieces of work may wait.
+    /// Starts `threads` threads, which `watched` watches over, and in front of which `slots` pieces of work may wait.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(threads: NonZeroUsize, slots: usize) -> io::Result<Self> {
+    pub fn start(threads: NonZeroUsize, slots: usize, watched: &WatchedThreads) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -132,7 +132,7 @@ impl HashingThreads {
         let running = Arc::new(Running(Arc::clone(&shared)));
         for number in 0..threads.get() {
             let shared = Arc::clone(&shared);
-            thread::Builder::new().name(format!("authtokens hash {number}")).spawn(move || serve(&shared, number))?;
+            watched.spawn(&format!("authtokens hash {number}"), move || serve(&shared, number))?;
         }
         Ok(Self { shared, _running: running })
     }
@@ -244,9 +244,13 @@ mod tests {
 
     use super::*;
 
+    fn start(slots: usize, watched: &WatchedThreads) -> HashingThreads {
+        HashingThreads::start(NonZeroUsize::MIN, slots, watched).unwrap()
+    }
+
     /// One thread, kept busy until the returned sender is dropped or used.
     async fn busy_thread(slots: usize) -> (HashingThreads, mpsc::Sender<()>) {
-        let threads = HashingThreads::start(NonZeroUsize::MIN, slots).unwrap();
+        let threads = start(slots, &WatchedThreads::default());
         let (started, has_started) = oneshot::channel();
         let (release, wait) = mpsc::channel::<()>();
         let background = threads.clone();
@@ -293,15 +297,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_only_closed_its_sending_half_is_answered_where_a_thread_is_free() {
-        let threads = HashingThreads::start(NonZeroUsize::MIN, 1).unwrap();
+        let threads = start(1, &WatchedThreads::default());
         assert_eq!(threads.run(|| 7, std::future::ready(())).await.unwrap(), 7);
     }
 
     #[tokio::test]
     async fn a_panic_in_one_hash_fails_that_one_alone() {
-        let threads = HashingThreads::start(NonZeroUsize::MIN, 1).unwrap();
+        let threads = start(1, &WatchedThreads::default());
         let failed: Result<(), _> = threads.run(|| panic!("on purpose"), std::future::pending()).await;
         assert!(matches!(failed, Err(HashingError::Failed)));
         assert_eq!(threads.run(|| 7, std::future::pending()).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_ends_though_panics_are_caught_is_reported() {
+        let watched = WatchedThreads::default();
+        let threads = start(1, &watched);
+        threads.observe(|_| panic!("on purpose, where nothing catches it"));
+        assert_eq!(threads.run(|| 7, std::future::pending()).await.unwrap(), 7);
+        let ended = tokio::time::timeout(Duration::from_secs(60), watched.failure()).await;
+        assert_eq!(ended.unwrap().0, "authtokens hash 0");
     }
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use actix_cors::Cors;
 use actix_http::{HttpService, KeepAlive, Request};
 use actix_rt::net::TcpStream;
+use actix_rt::task::JoinHandle;
 use actix_server::Server;
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config};
 use actix_web::dev::AppConfig;
@@ -32,16 +33,19 @@ use crate::http::extract::proxy::TrustedProxies;
 use crate::http::readiness::Readiness;
 use crate::http::state::{AppState, Description, State};
 use crate::http::{openapi, routes};
+use crate::jobs::activity::{NoticeResets, StoreFailedAttempts, StoreLastUsed};
 use crate::jobs::backups::{BackupSettings, Backups};
-use crate::jobs::{Chores, Reading};
+use crate::jobs::pruning::Pruning;
+use crate::jobs::{JobRegistry, Jobs};
 use crate::passwords::{PasswordPolicy, Passwords};
 use crate::repository::open::{blocking_threads, open};
-use crate::repository::{OpenError, Repository};
+use crate::repository::{Cause, OpenError, Repository};
 use crate::server::exposition::Exposition;
 use crate::server::metrics_listener;
 use crate::server::middleware::RequestLayer;
 use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
+use crate::system::watched::{ThreadEnded, WatchedThreads};
 use crate::telemetry::metrics::Metrics;
 use crate::transport::connection::{Connection, ConnectionSettings};
 
@@ -77,6 +81,12 @@ pub enum ServeError {
     /// The server ended by itself.
     #[error("the server failed: {0}")]
     Server(#[source] io::Error),
+    /// A thread that the service cannot do without ended by itself.
+    #[error(transparent)]
+    ThreadEnded(#[from] ThreadEnded),
+    /// The store cannot go on.
+    #[error("the store failed: {0}")]
+    Store(#[source] Cause),
 }
 
 /// A server that listens already.
@@ -85,8 +95,9 @@ pub struct Application {
     server: Server,
     metrics: Option<(SocketAddr, Server)>,
     repository: Arc<dyn Repository>,
-    chores: Chores,
+    jobs: Jobs,
     backups: Option<Backups>,
+    threads: WatchedThreads,
     shutdown_timeout: Duration,
 }
 
@@ -96,35 +107,42 @@ impl Application {
     /// # Errors
     /// [`ServeError`], each a sentence for the person who starts the server.
     pub fn build(config: &Config, clock: Clock) -> Result<Self, ServeError> {
-        Self::build_on(None, config, clock)
+        Self::build_on(None, config, clock, WatchedThreads::default())
     }
 
-    /// The same, on `listener` in the place of the configured address where there is one.
+    /// The same, on `listener` in the place of the configured address where there is one, and with threads that are
+    /// watched together with those of `threads`.
     ///
     /// # Errors
     /// [`ServeError`], as above.
-    pub fn build_on(listener: Option<TcpListener>, config: &Config, clock: Clock) -> Result<Self, ServeError> {
+    pub fn build_on(
+        listener: Option<TcpListener>,
+        config: &Config,
+        clock: Clock,
+        threads: WatchedThreads,
+    ) -> Result<Self, ServeError> {
         let listener = listener.map_or_else(|| listen(config.server.listen), Ok)?;
         let address = listener.local_addr().map_err(ServeError::Threads)?;
         listener.set_nonblocking(true).map_err(|source| ServeError::Listen { address, source })?;
         let metrics_listener = config.metrics.listen.map(listen).transpose()?;
         let repository = open(&config.database)?;
-        let passwords =
-            Passwords::start(config.password.bcrypt_cost, config.password.hash_threads, config.password.hash_queue)
-                .map_err(ServeError::Threads)?;
+        let password = &config.password;
+        let passwords = Passwords::start(password.bcrypt_cost, password.hash_threads, password.hash_queue, &threads)
+            .map_err(ServeError::Threads)?;
         let last_used = Arc::new(LastUsed::default());
         let failed_attempts = Arc::new(FailedAttempts::default());
         let limits = Arc::new(Limits::new(config.rate_limit));
-        let backups = start_backups(config, &clock).map_err(ServeError::Threads)?;
-        let metrics = metrics_listener
-            .is_some()
-            .then(|| Arc::new(Metrics::new(routes::PATHS.map(|(path, _)| path), clock.now())));
+        let registry = JobRegistry::default();
+        let backups = start_backups(config, &clock, &registry, &threads).map_err(ServeError::Threads)?;
+        let metrics = metrics_listener.is_some().then(|| Arc::new(Metrics::new(routes::PATHS.map(|(path, _)| path))));
         let exposition = metrics.clone().map(|metrics| {
             Arc::new(Exposition::new(
                 metrics,
                 Arc::clone(&repository),
                 passwords.threads().clone(),
                 backups.as_ref().map(Backups::status),
+                registry.clone(),
+                &clock,
             ))
         });
         allow_open_files(config.server.max_connections);
@@ -173,18 +191,15 @@ impl Application {
         if let Some((address, _)) = &metrics {
             log::info!("metrics at http://{address}/metrics");
         }
-        let chores = Chores {
-            repository: Arc::clone(&repository),
-            last_used,
-            failed_attempts,
-            limits,
-            policy: config.tokens,
-            events: config.events,
-            started: Reading::of(&clock),
-            clock,
-        };
+        let mut jobs = Jobs::new(registry, clock.clone());
+        jobs.add(StoreLastUsed { repository: Arc::clone(&repository), last_used });
+        let attempts =
+            StoreFailedAttempts { repository: Arc::clone(&repository), failed_attempts, clock: clock.clone() };
+        jobs.add(attempts);
+        jobs.add(NoticeResets::new(Arc::clone(&repository), limits, clock.clone()));
+        jobs.add(Pruning::new(Arc::clone(&repository), config.tokens, config.events, clock));
         let shutdown_timeout = config.server.shutdown_timeout;
-        Ok(Self { address, server, metrics, repository, chores, backups, shutdown_timeout })
+        Ok(Self { address, server, metrics, repository, jobs, backups, threads, shutdown_timeout })
     }
 
     /// The address it listens on, with the port that the system chose where it was asked to.
@@ -213,21 +228,35 @@ impl Application {
         )
     }
 
-    /// Serves until `stop` resolves, then finishes what was accepted and closes the file.
+    /// Serves until `stop` resolves, or something has ended that the service cannot do without; then finishes what was
+    /// accepted and closes the file.
     ///
     /// # Errors
-    /// [`ServeError`] when the server ends by itself.
+    /// [`ServeError`] when the server ends by itself, or something that it cannot do without.
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let handle = self.server.handle();
-        // Shown to the end of the stop. Without them the service is as good.
+        // Shown to the end of the stop.
         let metrics = self.metrics.map(|(_, server)| (server.handle(), actix_rt::spawn(server)));
-        let told_at = Cell::new(None);
+        let (metrics, serving_metrics) = metrics.unzip();
+        let (told_at, failure) = (Cell::new(None), Cell::new(None));
         // Before the first request can try a password.
-        let last_event = self.chores.remember_failures().await;
+        self.jobs.start().await;
+        let running_jobs = self.jobs.run();
+        tokio::pin!(running_jobs);
         let stopping = async {
-            stop.await;
+            // What else may end by itself and must not go unnoticed has its line here.
+            let ended = tokio::select! {
+                () = stop => None,
+                ended = self.threads.failure() => Some(ServeError::from(ended)),
+                cause = self.repository.wait_for_failure() => Some(ServeError::Store(cause)),
+                ended = end_of(serving_metrics) => Some(ServeError::from(ended)),
+            };
             told_at.set(Some(Instant::now()));
-            log::info!("stopping: no new connections are taken");
+            match &ended {
+                None => log::info!("stopping: no new connections are taken"),
+                Some(ended) => log::error!("stopping, no new connections are taken: {}", Chain(ended)),
+            }
+            failure.set(ended);
             if let Some(backups) = &self.backups {
                 backups.tell_to_stop();
             }
@@ -238,15 +267,15 @@ impl Application {
         let outcome = tokio::select! {
             outcome = &mut serving => outcome,
             () = &mut stopping => serving.await,
-            () = self.chores.keep_doing(last_event) => unreachable!("chores never end"),
+            () = &mut running_jobs => unreachable!("jobs end only when they are told to"),
         };
-        if let Some((handle, _)) = metrics {
+        if let Some(handle) = metrics {
             handle.stop(false).await;
         }
-        outcome.map_err(ServeError::Server)?;
         let left = told_at.get().map_or(CLOSE_WITHIN, |at| self.shutdown_timeout.saturating_sub(at.elapsed()));
+        self.jobs.stop();
         let closing = async {
-            self.chores.store_what_was_noted().await;
+            running_jobs.await;
             // A backup that is being made holds the log.
             if let Some(backups) = &self.backups {
                 backups.stop().await;
@@ -259,18 +288,35 @@ impl Application {
             Ok(Err(error)) => log::warn!("stopped, but the WAL was not checkpointed: {}", Chain(&error)),
             Err(_) => log::warn!("stopped, but the WAL was not checkpointed: something holds the file"),
         }
-        Ok(())
+        outcome.map_err(ServeError::Server)?;
+        failure.take().map_or(Ok(()), Err)
     }
 }
 
-fn start_backups(config: &Config, clock: &Clock) -> io::Result<Option<Backups>> {
+/// Resolves when the server of the metrics has ended by itself; never where there is none.
+async fn end_of(server: Option<JoinHandle<io::Result<()>>>) -> ThreadEnded {
+    match server {
+        Some(server) => {
+            let _ = server.await;
+            ThreadEnded("authtokens metrics".to_owned())
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn start_backups(
+    config: &Config,
+    clock: &Clock,
+    registry: &JobRegistry,
+    threads: &WatchedThreads,
+) -> io::Result<Option<Backups>> {
     let settings = |every| BackupSettings {
         database: config.database.clone(),
         folder: config.backup.folder.clone(),
         every,
         keep: config.backup.keep,
     };
-    config.backup.every.map(|every| Backups::start(settings(every), clock.clone())).transpose()
+    config.backup.every.map(|every| Backups::start(settings(every), clock.clone(), registry, threads)).transpose()
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -2,20 +2,20 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{Counter, Gauge, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder};
+use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder};
 use tokio::sync::Mutex;
 
+use crate::jobs::JobRegistry;
 use crate::jobs::backups::BackupStatus;
 use crate::passwords::threads::{HashingLoad, HashingThreads};
 use crate::repository::{Figure, FigureValue, Repository, StoreCounts, StoreStatistics};
-use crate::system::clock::Timestamp;
+use crate::system::clock::{Clock, Timestamp};
 use crate::system::error_chain::Chain;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Reason};
 
 /// How long the store's counts are believed at least, so that nobody can make it count at will.
 const COUNTS_BELIEVED_FOR: Duration = Duration::from_secs(30);
@@ -23,12 +23,14 @@ const COUNTS_BELIEVED_FOR: Duration = Duration::from_secs(30);
 /// Of the time, the part that counting may take is one in this many, however much there is to count.
 const COUNTING_SHARE: u32 = 100;
 
-/// What is shown to whoever looks: what was told, and what is asked for at that moment.
+/// Gathers what is shown to whoever looks: what was counted, and what is asked for at that moment.
 pub struct Exposition {
+    started: Timestamp,
     metrics: Arc<Metrics>,
     repository: Arc<dyn Repository>,
     threads: HashingThreads,
     backups: Option<BackupStatus>,
+    jobs: JobRegistry,
     counts: Mutex<Option<Counted>>,
 }
 
@@ -39,19 +41,22 @@ struct Counted {
 }
 
 impl Exposition {
-    /// Shows `metrics` beside the state of the store, of the hashing threads and of the backups, where there are any.
+    /// Shows `metrics` beside the state of the store, of the hashing threads, of the backups, where there are any, and of
+    /// the background jobs. The process begins now.
     #[must_use]
     pub fn new(
         metrics: Arc<Metrics>,
         repository: Arc<dyn Repository>,
         threads: HashingThreads,
         backups: Option<BackupStatus>,
+        jobs: JobRegistry,
+        clock: &Clock,
     ) -> Self {
         threads.observe({
             let metrics = Arc::clone(&metrics);
             move |took| metrics.hashed(took)
         });
-        Self { metrics, repository, threads, backups, counts: Mutex::default() }
+        Self { started: clock.now(), metrics, repository, threads, backups, jobs, counts: Mutex::default() }
     }
 
     /// All of it, in version 0.0.4 of the text format.
@@ -63,24 +68,26 @@ impl Exposition {
         let store = self.repository.statistics().await;
         let mut page = Page::default();
         self.show_process(&mut page)?;
-        self.show_exchanges(&mut page)?;
+        self.show_requests(&mut page)?;
         self.show_hashing(&mut page, load)?;
         self.show_store(&mut page, &store).await?;
         self.show_rejected(&mut page, load, &store)?;
+        self.show_jobs(&mut page)?;
         TextEncoder::new().encode_to_string(&page.0)
     }
 
     fn show_process(&self, page: &mut Page) -> prometheus::Result<()> {
         let version = ("version", env!("CARGO_PKG_VERSION"));
         page.gauge("authtokens_build_info", "Always 1; the label is the release.", Some(version), Some(1))?;
-        page.seconds_since_1970("process_start_time_seconds", "When the process began.", Some(self.metrics.started))?;
+        page.seconds_since_1970("process_start_time_seconds", "When the process began.", Some(self.started))?;
         let memory = resident_memory();
         page.gauge("process_resident_memory_bytes", "Memory that the process holds, in bytes.", None, memory)
     }
 
-    fn show_exchanges(&self, page: &mut Page) -> prometheus::Result<()> {
-        page.add(&self.metrics.requests);
-        page.add(&self.metrics.durations);
+    fn show_requests(&self, page: &mut Page) -> prometheus::Result<()> {
+        for metric in self.metrics.of_requests() {
+            page.add(metric);
+        }
         let success = self.metrics.posts("/api/login", 200);
         let failure = self.metrics.posts("/api/login", 401);
         page.counters(
@@ -96,7 +103,7 @@ impl Exposition {
     fn show_hashing(&self, page: &mut Page, load: HashingLoad) -> prometheus::Result<()> {
         page.gauge("authtokens_hashes_running", "Passwords that are being hashed.", None, Some(load.running))?;
         page.gauge("authtokens_hashes_waiting", "Passwords that wait for a thread.", None, Some(load.waiting))?;
-        page.add(&self.metrics.hash_durations);
+        page.add(self.metrics.of_hashes());
         Ok(())
     }
 
@@ -114,7 +121,8 @@ impl Exposition {
     }
 
     fn show_backups(&self, page: &mut Page) -> prometheus::Result<()> {
-        let Some(backups) = self.backups.as_ref().map(BackupStatus::figures) else { return Ok(()) };
+        let Some(status) = &self.backups else { return Ok(()) };
+        let (backups, runs) = (status.figures(), status.runs().figures());
         page.seconds_since_1970(
             "authtokens_last_backup_timestamp_seconds",
             "The moment that the newest good backup holds.",
@@ -125,7 +133,7 @@ impl Exposition {
             "authtokens_backups_total",
             "Backups by the clock, by outcome.",
             "outcome",
-            &[("success", backups.made), ("failure", backups.failed)],
+            &[("success", runs.succeeded), ("failure", runs.failed)],
         )
     }
 
@@ -133,9 +141,9 @@ impl Exposition {
         let mut refused = vec![("hash_queue_full", load.refused)];
         refused.extend(&store.refused);
         refused.extend([
-            ("rate_limit_address", self.metrics.rejected_by_address.load(Ordering::Relaxed)),
-            ("rate_limit_account", self.metrics.rejected_by_account.load(Ordering::Relaxed)),
-            ("body_budget", self.metrics.rejected_by_budget.load(Ordering::Relaxed)),
+            ("rate_limit_address", self.metrics.rejections(Reason::RateLimitAddress)),
+            ("rate_limit_account", self.metrics.rejections(Reason::RateLimitAccount)),
+            ("body_budget", self.metrics.rejections(Reason::BodyBudget)),
         ]);
         page.counters(
             "authtokens_rejected_total",
@@ -143,6 +151,27 @@ impl Exposition {
             "reason",
             &refused,
         )
+    }
+
+    fn show_jobs(&self, page: &mut Page) -> prometheus::Result<()> {
+        let runs = IntCounterVec::new(
+            Opts::new("authtokens_job_runs_total", "Runs of the background jobs, by outcome."),
+            &["job", "outcome"],
+        )?;
+        let last_success = GaugeVec::new(
+            Opts::new("authtokens_job_last_success_timestamp_seconds", "When a run of each job last succeeded."),
+            &["job"],
+        )?;
+        for (job, figures) in self.jobs.figures() {
+            runs.get_metric_with_label_values(&[job, "success"])?.inc_by(figures.succeeded);
+            runs.get_metric_with_label_values(&[job, "failure"])?.inc_by(figures.failed);
+            if let Some(at) = figures.last_success {
+                last_success.get_metric_with_label_values(&[job])?.set(in_seconds(at));
+            }
+        }
+        page.add(&runs);
+        page.add(&last_success);
+        Ok(())
     }
 
     /// How much the store holds, as of a while ago; `None` where it could not tell.
@@ -166,7 +195,7 @@ struct Page(Vec<MetricFamily>);
 
 impl Page {
     /// A metric of which there is nothing yet is left out.
-    fn add(&mut self, metric: &impl Collector) {
+    fn add(&mut self, metric: &dyn Collector) {
         self.0.extend(metric.collect().into_iter().filter(|family| !family.get_metric().is_empty()));
     }
 
@@ -199,8 +228,7 @@ impl Page {
     fn seconds_since_1970(&mut self, name: &str, help: &str, at: Option<Timestamp>) -> prometheus::Result<()> {
         if let Some(at) = at {
             let gauge = Gauge::new(name, help)?;
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
-            gauge.set(at.as_millis() as f64 / 1_000.0);
+            gauge.set(in_seconds(at));
             self.add(&gauge);
         }
         Ok(())
@@ -228,6 +256,12 @@ impl Page {
         self.add(&counters);
         Ok(())
     }
+}
+
+/// In seconds since 1970.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
+fn in_seconds(at: Timestamp) -> f64 {
+    at.as_millis() as f64 / 1_000.0
 }
 
 /// In bytes, where the system tells.

@@ -7,3 +7,4 @@ pub mod error_chain;
 pub mod memory;
 pub mod priority;
 pub mod visible;
+pub mod watched;

@@ -23,12 +23,17 @@ use log::{Level, LevelFilter};
 use crate::domain::token::PlainToken;
 use crate::system::clock::Clock;
 use crate::system::visible::is_unseen;
+use crate::system::watched::WatchedThreads;
 
 /// What is logged where `RUST_LOG` is not set: our own lines, and the framework's only where something is wrong.
 const DEFAULT_FILTER: &str = "warn,authtokens=info";
 
 /// The crates in the process that log, and that a filter may name beside our own modules.
 const OTHER_CRATES: [&str; 7] = ["actix_cors", "actix_http", "actix_server", "actix_web", "mio", "r2d2", "tracing"];
+
+/// Threads that the framework starts, that catch no panic, and whose end it does not notice: the one that accepts
+/// connections.
+const FRAMEWORK_THREADS: [&str; 1] = ["actix-server acceptor"];
 
 /// How many hex digits in a row are masked: more than half a token, so that a token that was cut is no use either.
 const MASKED: usize = PlainToken::LENGTH / 2 + 1;
@@ -149,14 +154,14 @@ impl Write for Pipe {
     }
 }
 
-/// Starts the log.
+/// Starts the log, whose thread `threads` watches over.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn start(clock: Clock) -> io::Result<Log> {
+pub fn start(clock: Clock, threads: &WatchedThreads) -> io::Result<Log> {
     let lines = Arc::new(Lines::default());
     let writer = Arc::clone(&lines);
-    thread::Builder::new().name("authtokens log".to_owned()).spawn(move || writer.write_on())?;
+    threads.spawn("authtokens log", move || writer.write_on())?;
     let log = Log(Arc::clone(&lines));
     let asked = env::var_os("RUST_LOG").map(|text| text.to_string_lossy().into_owned());
     let filter = choose_filter(asked.as_deref());
@@ -189,7 +194,13 @@ pub fn start(clock: Clock) -> io::Result<Log> {
              without one (authtokens=debug)"
         );
     }
-    panic::set_hook(Box::new(log_panic));
+    let threads = threads.clone();
+    panic::set_hook(Box::new(move |panic| {
+        log_panic(panic);
+        if let Some(name) = thread::current().name().filter(|name| FRAMEWORK_THREADS.contains(name)) {
+            threads.report_end(name);
+        }
+    }));
     Ok(log)
 }
 
@@ -290,6 +301,8 @@ fn is_plain(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -329,26 +342,48 @@ mod tests {
         );
     }
 
+    /// Set in a process that is to do what a test tells of: standard error as a server has it, and a panic hook of its own.
+    const CHILD: &str = "A_PROCESS_THAT_PANICS";
+
+    /// What a test says on standard error, run in such a process.
+    fn said_by_child(test: &str) -> String {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", &format!("telemetry::log::tests::{test}"), "--nocapture"]);
+        let output = child.env(CHILD, "1").env_remove("RUST_LOG").output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        said
+    }
+
     #[test]
     fn a_panic_is_one_line_of_the_log_that_shows_no_token() {
-        const CHILD: &str = "A_PROCESS_THAT_PANICS";
-        let token = "d96163b8bc9127d8c5d5839018580123c64a324b";
         if std::env::var_os(CHILD).is_some() {
-            // Standard error as a server has it, and the test's own output elsewhere.
-            let log = start(Clock::system()).unwrap();
+            let token = "d96163b8bc9127d8c5d5839018580123c64a324b";
+            let threads = WatchedThreads::default();
+            let log = start(Clock::system(), &threads).unwrap();
             let panicked = thread::spawn(move || panic!("over\ntwo lines {token}{}", "x".repeat(10_000))).join();
-            assert!(panicked.is_err());
+            assert!(panicked.is_err() && threads.failure().now_or_never().is_none());
             return drop(log);
         }
-        let test = "telemetry::log::tests::a_panic_is_one_line_of_the_log_that_shows_no_token";
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", test, "--nocapture"]).env(CHILD, "1").env_remove("RUST_LOG");
-        let output = child.output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success() && said.lines().count() == 1 && said.len() < 1_000, "{said}");
+        let said = said_by_child("a_panic_is_one_line_of_the_log_that_shows_no_token");
+        assert!(said.lines().count() == 1 && said.len() < 1_000, "{said}");
         let line =
             said.split_once(" ERROR authtokens::telemetry::log a thread panicked at src/telemetry/log.rs:").unwrap().1;
         assert!(line.contains(": over\\ntwo lines [masked]xxx"), "{said}");
+    }
+
+    #[test]
+    fn a_panic_in_the_thread_that_accepts_connections_is_reported_as_its_end() {
+        if std::env::var_os(CHILD).is_some() {
+            let threads = WatchedThreads::default();
+            let log = start(Clock::system(), &threads).unwrap();
+            let acceptor = thread::Builder::new().name(FRAMEWORK_THREADS[0].to_owned());
+            assert!(acceptor.spawn(|| panic!("on purpose")).unwrap().join().is_err());
+            assert_eq!(threads.failure().now_or_never().unwrap().0, FRAMEWORK_THREADS[0]);
+            return drop(log);
+        }
+        let said = said_by_child("a_panic_in_the_thread_that_accepts_connections_is_reported_as_its_end");
+        assert!(said.contains("a thread panicked"), "{said}");
     }
 
     #[test]

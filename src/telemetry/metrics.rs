@@ -7,9 +7,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts};
-
-use crate::system::clock::Timestamp;
 
 /// How long the answers to requests may take, in seconds.
 const ANSWER_BUCKETS: [f64; 14] =
@@ -29,6 +28,7 @@ const STATUSES: [u16; 17] = [200, 201, 204, 304, 400, 401, 403, 404, 405, 408, 4
 
 /// Why a request was turned away before its work was begun, where nobody below counts it already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 pub enum Reason {
     /// Too many attempts came from its address.
     RateLimitAddress,
@@ -38,34 +38,32 @@ pub enum Reason {
     BodyBudget,
 }
 
-/// What the service tells as it goes. There is one an application.
+/// What is counted as it happens. There is one an application.
 pub struct Metrics {
     /// The routes' patterns, and at the end `other`.
     routes: Vec<&'static str>,
-    pub(crate) requests: IntCounterVec,
+    requests: IntCounterVec,
     /// The counters of `requests` by route, method and status, each found by its labels once.
     found: Vec<OnceLock<IntCounter>>,
-    pub(crate) durations: HistogramVec,
+    durations: HistogramVec,
     /// Those of `durations` by route.
     route_durations: Vec<Histogram>,
-    pub(crate) hash_durations: Histogram,
-    pub(crate) rejected_by_address: AtomicU64,
-    pub(crate) rejected_by_account: AtomicU64,
-    pub(crate) rejected_by_budget: AtomicU64,
-    pub(crate) started: Timestamp,
+    hash_durations: Histogram,
+    /// By [`Reason`].
+    rejected: [AtomicU64; 3],
 }
 
 impl Metrics {
-    /// Nothing has happened yet. `routes` are the patterns of the route table, `started` is when the process began.
+    /// Nothing has happened yet. `routes` are the patterns of the route table.
     ///
     /// # Panics
     /// Never: the names are written below, and whatever text a label may be.
     #[must_use]
-    pub fn new(routes: impl IntoIterator<Item = &'static str>, started: Timestamp) -> Self {
-        Self::try_new(routes.into_iter().chain([OTHER]).collect(), started).expect("the names and labels are valid")
+    pub fn new(routes: impl IntoIterator<Item = &'static str>) -> Self {
+        Self::try_new(routes.into_iter().chain([OTHER]).collect()).expect("the names and labels are valid")
     }
 
-    fn try_new(routes: Vec<&'static str>, started: Timestamp) -> prometheus::Result<Self> {
+    fn try_new(routes: Vec<&'static str>) -> prometheus::Result<Self> {
         let requests = IntCounterVec::new(
             Opts::new("authtokens_http_requests_total", "Requests that were answered."),
             &["method", "route", "status"],
@@ -91,10 +89,7 @@ impl Metrics {
             durations,
             route_durations,
             hash_durations,
-            rejected_by_address: AtomicU64::new(0),
-            rejected_by_account: AtomicU64::new(0),
-            rejected_by_budget: AtomicU64::new(0),
-            started,
+            rejected: Default::default(),
         })
     }
 
@@ -106,28 +101,29 @@ impl Metrics {
         let method = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
         if let Some(status) = STATUSES.iter().position(|known| *known == status) {
             self.found[index_of(route, method, status)]
-                .get_or_init(|| self.requests(route, method, STATUSES[status]))
+                .get_or_init(|| self.counter_of(route, method, STATUSES[status]))
                 .inc();
         } else {
-            self.requests(route, method, status).inc();
+            self.counter_of(route, method, status).inc();
         }
         if let Some(took) = took {
             self.route_durations[route].observe(took.as_secs_f64());
         }
     }
 
-    fn requests(&self, route: usize, method: usize, status: u16) -> IntCounter {
+    fn counter_of(&self, route: usize, method: usize, status: u16) -> IntCounter {
         self.requests.with_label_values(&[METHODS[method], self.routes[route], status.to_string().as_str()])
     }
 
     /// A request was turned away.
     pub fn rejected(&self, reason: Reason) {
-        let counter = match reason {
-            Reason::RateLimitAddress => &self.rejected_by_address,
-            Reason::RateLimitAccount => &self.rejected_by_account,
-            Reason::BodyBudget => &self.rejected_by_budget,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        self.rejected[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were.
+    #[must_use]
+    pub fn rejections(&self, reason: Reason) -> u64 {
+        self.rejected[reason as usize].load(Ordering::Relaxed)
     }
 
     /// A password was hashed or verified.
@@ -135,8 +131,21 @@ impl Metrics {
         self.hash_durations.observe(took.as_secs_f64());
     }
 
+    /// What was counted of requests and their answers, to be shown.
+    #[must_use]
+    pub fn of_requests(&self) -> [&dyn Collector; 2] {
+        [&self.requests, &self.durations]
+    }
+
+    /// How long hashes took, to be shown.
+    #[must_use]
+    pub fn of_hashes(&self) -> &dyn Collector {
+        &self.hash_durations
+    }
+
     /// How many POSTs to a route had this answer. It makes no series of what has not happened yet.
-    pub(crate) fn posts(&self, route: &str, status: u16) -> u64 {
+    #[must_use]
+    pub fn posts(&self, route: &str, status: u16) -> u64 {
         let route = self.routes.iter().position(|known| *known == route);
         let status = STATUSES.iter().position(|known| *known == status);
         let found = route.zip(status).and_then(|(route, status)| self.found[index_of(route, POST, status)].get());
@@ -151,12 +160,10 @@ fn index_of(route: usize, method: usize, status: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use prometheus::core::Collector as _;
-
     use super::*;
 
     fn metrics() -> Metrics {
-        Metrics::new(["/api/login", "/api/user/{id}"], Timestamp::MAX)
+        Metrics::new(["/api/login", "/api/user/{id}"])
     }
 
     fn count(metrics: &Metrics, labels: &[&str; 3]) -> u64 {

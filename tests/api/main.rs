@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod background;
 mod commands;
 mod configuration;
 mod connections;

@@ -10,7 +10,7 @@ use authtokens::system::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::helpers::{JSON, PATIENCE, RawResponse, START_MILLIS, TestApp, post_bytes, session_of, test_config};
+use crate::helpers::{HOUR, JSON, PATIENCE, RawResponse, START_MILLIS, TestApp, post_bytes, session_of, test_config};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -51,12 +51,12 @@ fn names(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next()).collect()
 }
 
-/// A series' value as soon as it is that much; a hash is counted a moment after it was answered.
+/// The text as soon as a series' value is at least that much; a hash is counted a moment after it was answered.
 fn wait_for(app: &TestApp, series: &str, expected: f64) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let text = read_metrics(app);
-        if value(&text, series) == Some(expected) {
+        if value(&text, series) >= Some(expected) {
             return text;
         }
         assert!(Instant::now() < deadline, "{series} is not {expected}: {text}");
@@ -95,6 +95,7 @@ async fn each_answer_is_counted_under_its_method_its_route_and_its_status() {
     app.raw(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(40_000))).assert_error(431);
 
     let text = wait_for(&app, "authtokens_hash_duration_seconds_count", 4.0);
+    assert_eq!(value(&text, "authtokens_hash_duration_seconds_count"), Some(4.0), "{text}");
     for (method, route, status, count) in [
         ("POST", "/api/register", 201, 1.0),
         ("POST", "/api/login", 200, 1.0),
@@ -143,6 +144,35 @@ async fn each_answer_is_counted_under_its_method_its_route_and_its_status() {
         ("process_resident_memory_bytes", 1_000_000.0),
     ] {
         assert!(value(&text, series) >= Some(at_least), "{series}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn each_job_is_shown_from_the_start_with_how_often_it_succeeded_and_failed_and_when_it_last_succeeded() {
+    let app = TestApp::spawn_with(|config| {
+        config.metrics.listen = Some(ANY_PORT);
+        config.backup.every = Some(Duration::from_secs(60 * 60));
+        config.backup.folder = config.database.path.with_file_name("backups");
+        // No folder can be made behind a file.
+        std::fs::create_dir_all(config.database.path.parent().unwrap()).unwrap();
+        std::fs::write(&config.backup.folder, "").unwrap();
+    });
+    let runs = |job: &str, outcome: &str| format!("authtokens_job_runs_total{{job=\"{job}\",outcome=\"{outcome}\"}}");
+    let last_success = |job: &str| format!("authtokens_job_last_success_timestamp_seconds{{job=\"{job}\"}}");
+    let text = wait_for(&app, &runs("backup", "failure"), 1.0);
+    for job in ["backup", "pruning"] {
+        assert_eq!(value(&text, &runs(job, "success")), Some(0.0), "{text}");
+        assert_eq!(value(&text, &last_success(job)), None, "{text}");
+    }
+    app.clock.advance(HOUR);
+    let text = wait_for(&app, &runs("pruning", "success"), 1.0);
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
+    let now = (START_MILLIS + 60 * 60 * 1_000) as f64 / 1_000.0;
+    assert_eq!(value(&text, &last_success("pruning")), Some(now), "{text}");
+    for job in ["last_used", "failed_attempts", "password_resets"] {
+        let text = wait_for(&app, &runs(job, "success"), 1.0);
+        assert_eq!(value(&text, &runs(job, "failure")), Some(0.0), "{job}: {text}");
+        assert!(value(&text, &last_success(job)).is_some(), "{job}: {text}");
     }
 }
 

@@ -1,0 +1,142 @@
+//! Forgets dead sessions and old events, and puts right what was stored while the clock was ahead.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::config::EventsConfig;
+use crate::domain::session::{SessionCutoffs, SessionPolicy};
+use crate::jobs::{Job, JobError};
+use crate::repository::{Repository, RepositoryError};
+use crate::system::clock::{Clock, Monotonic, Timestamp};
+
+/// How often it is done, and how long after the start for the first time. The clock must not have been set meanwhile:
+/// what is forgotten for a wrong clock does not come back when it is put right.
+const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// How far the two sides of the clock may go apart in that time before the wall clock has been set. One that is only
+/// put right bit by bit goes a few seconds faster or slower.
+const SET_BEYOND: Duration = Duration::from_secs(60);
+
+/// The job.
+pub struct Pruning {
+    repository: Arc<dyn Repository>,
+    policy: SessionPolicy,
+    events: EventsConfig,
+    clock: Clock,
+    /// What the clock said at the last run, or at the start.
+    last: Mutex<Reading>,
+}
+
+impl Pruning {
+    /// Prunes by these rules; the first hour begins now.
+    #[must_use]
+    pub fn new(repository: Arc<dyn Repository>, policy: SessionPolicy, events: EventsConfig, clock: Clock) -> Self {
+        Self { repository, policy, events, last: Mutex::new(Reading::of(&clock)), clock }
+    }
+
+    async fn prune(&self) -> Result<(), RepositoryError> {
+        let now = self.clock.now();
+        let sessions = prune_sessions(self.repository.as_ref(), self.policy.cutoffs_at(now)).await?;
+        let events = prune_events(self.repository.as_ref(), self.events, now).await?;
+        if (sessions, events) != (0, 0) {
+            log::info!("pruned {sessions} sessions that had ended and {events} old events");
+        }
+        Ok(())
+    }
+
+    /// Puts right what was stored while the clock was ahead, unless it is the clock that is behind: it would end every
+    /// session as soon as it is put right.
+    async fn clamp_times(&self) -> Result<(), RepositoryError> {
+        let mut clamped = 0;
+        loop {
+            let now = self.clock.now();
+            let count = if now < Timestamp::BEFORE_THIS_RELEASE { 0 } else { self.repository.clamp_times(now).await? };
+            if count == 0 {
+                break;
+            }
+            clamped += count;
+        }
+        if clamped > 0 {
+            log::warn!("the clock was ahead: the times of {clamped} sessions and failures were set to now");
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Job for Pruning {
+    fn name(&self) -> &'static str {
+        "pruning"
+    }
+
+    fn interval(&self) -> Duration {
+        PRUNE_EVERY
+    }
+
+    async fn run(&self) -> Result<(), JobError> {
+        let now = Reading::of(&self.clock);
+        let last = std::mem::replace(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner), now);
+        if now.was_set_since(last) {
+            log::warn!("the clock was set: nothing is pruned until it has gone an hour without that");
+            return Ok(());
+        }
+        // The one is done whatever becomes of the other.
+        let pruned = self.prune().await;
+        let clamped = self.clamp_times().await;
+        pruned.map_err(JobError::because("ended sessions and old events could not be pruned"))?;
+        clamped.map_err(JobError::because("stored times in the future could not be looked for"))
+    }
+}
+
+/// What both sides of the clock say at one moment.
+#[derive(Clone, Copy)]
+struct Reading {
+    wall: Timestamp,
+    monotonic: Monotonic,
+}
+
+impl Reading {
+    fn of(clock: &Clock) -> Self {
+        Self { wall: clock.now(), monotonic: clock.monotonic() }
+    }
+
+    /// Whether the wall clock was set between the two, or at least was not put back to what it would say without that.
+    fn was_set_since(self, last: Self) -> bool {
+        let (wall, time) = (self.wall.since(last.wall), self.monotonic.since(last.monotonic));
+        wall.abs_diff(time) > SET_BEYOND
+    }
+}
+
+/// Forgets every session that has ended by itself; says how many.
+///
+/// # Errors
+/// See [`RepositoryError`].
+pub async fn prune_sessions(repository: &dyn Repository, cutoffs: SessionCutoffs) -> Result<usize, RepositoryError> {
+    let mut forgotten = 0;
+    loop {
+        match repository.prune_sessions(cutoffs).await? {
+            0 => return Ok(forgotten),
+            count => forgotten += count,
+        }
+    }
+}
+
+/// Forgets every event that is too old, or one too many; says how many.
+///
+/// # Errors
+/// See [`RepositoryError`].
+pub async fn prune_events(
+    repository: &dyn Repository,
+    config: EventsConfig,
+    now: Timestamp,
+) -> Result<usize, RepositoryError> {
+    let mut forgotten = 0;
+    loop {
+        match repository.prune_events(now.minus(config.retention), config.max, now).await? {
+            0 => return Ok(forgotten),
+            count => forgotten += count,
+        }
+    }
+}

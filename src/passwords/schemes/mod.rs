@@ -1,0 +1,153 @@
+//! The schemes in which password hashes are stored: which one is written, and which are verified.
+//!
+//! To add one: a file that implements [`StoredHash`], and a line in [`SCHEMES`]. A password that matches a hash of another
+//! scheme, or of another cost, is hashed anew as the service writes it.
+//!
+//! **The equal-work rule**: whatever is refused takes the work of one hash at the configured cost, so that time does not
+//! tell whether an account exists, may be used, or in which scheme or at which cost its password is stored. Only a stored
+//! hash that is itself more work than that takes longer.
+
+mod bcrypt_sha256;
+mod scheme;
+
+use crate::domain::user::{COSTS, PasswordHash};
+use crate::passwords::plain::PlainPassword;
+use crate::passwords::schemes::bcrypt_sha256::BcryptSha256;
+use crate::passwords::schemes::scheme::{Scheme, StoredHash};
+
+/// All of them. A stored text is read by the first that knows its form.
+const SCHEMES: &[Scheme] = &[bcrypt_sha256::SCHEME];
+
+/// What became of a verification.
+pub struct Verification {
+    /// Whether the password is the one that was hashed.
+    pub matches: bool,
+    /// The same password at the configured cost, where it matches and the stored cost is another.
+    pub rehashed: Option<PasswordHash>,
+}
+
+/// Reads a stored text; `None` where it is of no scheme.
+pub(super) fn parse(stored: &str) -> Option<Box<dyn StoredHash>> {
+    SCHEMES.iter().find_map(|scheme| (scheme.parse)(stored))
+}
+
+/// Whether a stored hash is one of ours, as we write it.
+#[must_use]
+pub fn is_well_formed(hash: &PasswordHash) -> bool {
+    // One hash can be written in several ways, of which the service uses one.
+    parse(hash.as_stored()).is_some_and(|parsed| parsed.encode() == *hash)
+}
+
+/// A new hash, as the service writes it.
+pub(super) fn hash(password: &PlainPassword, cost: u32) -> PasswordHash {
+    BcryptSha256::new(password, cost).encode()
+}
+
+/// Verifies a password against a stored hash, or against none, and keeps the equal-work rule.
+pub(super) fn verify(password: &PlainPassword, stored: Option<&dyn StoredHash>, cost: u32) -> Verification {
+    match stored {
+        Some(stored) if stored.verify(password) => {
+            let rehashed = (!stored.is_current(cost)).then(|| hash(password, cost));
+            Verification { matches: true, rehashed }
+        }
+        _ => {
+            let done = stored.map_or(0, StoredHash::work);
+            burn_equal_work(password, (1_u64 << cost).saturating_sub(done));
+            Verification { matches: false, rehashed: None }
+        }
+    }
+}
+
+/// Does so many rounds of bcrypt, and learns nothing from them: a hash at each cost that the number is the sum of. After one
+/// at cost 10, of the 2^12 of cost 12, 2^10 + 2^11 are left. Less than the lowest cost's is let go.
+fn burn_equal_work(password: &PlainPassword, rounds: u64) {
+    for cost in COSTS.filter(|cost| rounds & (1 << cost) != 0) {
+        BcryptSha256::burn(password, cost);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passwords::schemes::scheme::work;
+
+    fn plain(text: &str) -> PlainPassword {
+        PlainPassword::parse("password", text.to_owned()).unwrap()
+    }
+
+    /// How many rounds of bcrypt a verification takes, and whether the password matched.
+    fn work_of(password: &str, stored: Option<&dyn StoredHash>, cost: u32) -> (u64, bool) {
+        let before = work::done();
+        let verification = verify(&plain(password), stored, cost);
+        (work::done() - before, verification.matches)
+    }
+
+    fn bcrypt(password: &str, cost: u32) -> Box<dyn StoredHash> {
+        parse(hash(&plain(password), cost).as_stored()).unwrap()
+    }
+
+    /// Hashes of a password in every scheme, at several costs.
+    fn examples(password: &str) -> impl Iterator<Item = Box<dyn StoredHash>> {
+        SCHEMES.iter().flat_map(move |scheme| {
+            let examples = (scheme.examples)(&plain(password));
+            assert!(examples.len() > 1, "a scheme without examples is not tested");
+            examples
+        })
+    }
+
+    #[test]
+    fn a_hash_is_made_anew_after_a_match_where_its_scheme_or_its_cost_is_another_and_only_then() {
+        for (stored, cost) in examples("hunter2").flat_map(|stored| [5, 6].map(|cost| (stored.encode(), cost))) {
+            let parsed = parse(stored.as_stored()).unwrap();
+            let refused = verify(&plain("hunter3"), Some(&*parsed), cost);
+            assert!(!refused.matches && refused.rehashed.is_none(), "{}", stored.as_stored());
+            let matched = verify(&plain("hunter2"), Some(&*parsed), cost);
+            assert!(matched.matches, "{}", stored.as_stored());
+            let prefix = format!("$bcrypt-sha256$v=2,t=2b,r={cost}$");
+            assert_eq!(matched.rehashed.is_none(), stored.as_stored().starts_with(&prefix), "{}", stored.as_stored());
+            if let Some(rehashed) = matched.rehashed {
+                assert!(rehashed.as_stored().starts_with(&prefix), "{}", rehashed.as_stored());
+                assert!(parse(rehashed.as_stored()).unwrap().verify(&plain("hunter2")));
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_takes_the_work_of_an_unknown_user_whatever_scheme_and_lower_cost_the_stored_hash_has() {
+        let cost = 10;
+        assert_eq!(work_of("wrong", None, cost), (1 << cost, false), "an unknown user");
+        for stored in examples("hunter2") {
+            let name = stored.encode();
+            assert!(stored.work() <= 1 << cost, "an example is too much work for a test: {}", name.as_stored());
+            let (done, matches) = work_of("wrong", Some(&*stored), cost);
+            assert!(!matches, "{}", name.as_stored());
+            // Less than the lowest cost's work makes no difference that anyone could measure.
+            let missing = (1_u64 << cost).abs_diff(done);
+            assert!(missing < 1 << COSTS.start(), "{} takes {done} rounds", name.as_stored());
+        }
+    }
+
+    #[test]
+    fn a_scheme_says_how_much_work_its_hashes_are() {
+        for stored in examples("hunter2") {
+            let before = work::done();
+            assert!(stored.verify(&plain("hunter2")));
+            assert_eq!(work::done() - before, stored.work(), "{}", stored.encode().as_stored());
+        }
+    }
+
+    #[test]
+    fn only_a_hash_of_a_higher_cost_takes_longer_to_refuse_and_only_a_match_is_hashed_twice() {
+        let hash = bcrypt("hunter2", 6);
+        assert_eq!(work_of("wrong", Some(&*hash), 5), (1 << 6, false));
+        assert_eq!(work_of("hunter2", Some(&*hash), 6), (1 << 6, true));
+        assert_eq!(work_of("hunter2", Some(&*hash), 7), ((1 << 6) + (1 << 7), true));
+    }
+
+    #[test]
+    fn what_no_scheme_knows_is_refused() {
+        for stored in ["", "hunter2", "$2b$12$EVDQ2hbGph0i.0Gx58OM.e4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe", "!"] {
+            assert!(parse(stored).is_none(), "{stored}");
+        }
+    }
+}
