@@ -17,7 +17,7 @@
 //! | [`jobs`] | background work: pruning, activity, backups |
 //! | [`accounts`] | the use cases, with neither actix nor SQL |
 //! | [`passwords`] | the policy, the hashing threads, the schemes |
-//! | [`repository`] | what the service asks of a store; [`repository::sqlite`] is the one there is |
+//! | [`repository`] | what the service asks of a store; [`repository::open`] says which, and [`repository::sqlite`] is the one there is |
 //! | [`config`] | the configuration |
 //! | [`telemetry`] | the log and the metrics |
 //! | [`domain`] | types that cannot hold a bad value |
