@@ -27,8 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         archive.by_name(name)?.read_to_end(&mut plain)?;
         fs::write(Path::new(&folder).join(file), &plain)?;
 
-        // What the archive keeps of a file is the middle of a gzip file.
-        let index = archive.index_for_name(name).ok_or("a file has no place")?;
+        // The archive has the deflated bytes of a file, which are the middle of a gzip file.
+        let index = archive.index_for_name(name).ok_or("a file is not in the archive")?;
         let mut entry = archive.by_index_raw(index)?;
         if entry.compression() != CompressionMethod::Deflated {
             continue;

@@ -3,7 +3,7 @@
 default:
     @just --list
 
-# Serve from an optimised build, with whatever config.toml stands here
+# Serve from an optimised build, with the config.toml of this folder if there is one
 serve *arguments:
     cargo run --release -- {{arguments}}
 
@@ -25,7 +25,7 @@ lint:
 deny:
     cargo deny --locked check licenses bans sources
 
-# The tests that kill the server, at length
+# The tests that kill the server, many rounds of them
 kill rounds="50":
     KILL_ROUNDS={{rounds}} cargo test --test api -- --nocapture every_acknowledged
 
@@ -33,11 +33,11 @@ kill rounds="50":
 bench *arguments:
     PYTHONPATH=bench python3 -m compare {{arguments}}
 
-# What the parts of a request cost by themselves
+# Benchmark the parts of a request
 inside *filter:
     cargo bench --bench inside -- {{filter}}
 
-# Whether the image's build has all files that it needs
+# Check that the image's build has all files that it needs
 image-context:
     scripts/image-context
 
@@ -56,17 +56,17 @@ proxies:
     cargo build --release
     scripts/proxies target/release/authtokens
 
-# What hostile bodies cost in memory and in everybody else's time
+# Measure what hostile bodies cost in memory and in everybody else's latency
 bodies:
     cargo build --release
     scripts/bodies target/release/authtokens
 
-# A busy server's file replicated by Litestream as deploy/ has it, lost and restored
+# Replicate a busy server's file by Litestream as deploy/ has it, lose it and restore it
 litestream:
     cargo build --release
     scripts/litestream target/release/authtokens
 
-# What Prometheus' own tool says of the metrics of a running server (needs promtool)
+# Check the metrics of a running server by Prometheus' own tool (needs promtool)
 promtool:
     cargo build
     scripts/promtool target/debug/authtokens

@@ -1,11 +1,11 @@
--- The whole current schema. A new database is made from this file, in one transaction.
+-- The current schema. A new database is made from this file, in one transaction.
 --
--- Habits that keep it portable to PostgreSQL: names are folded by the service and not by a collation, times are
--- integers (milliseconds since 1970-01-01T00:00:00Z), truth values are 0 and 1, and every key is named.
+-- Conventions that keep it portable to PostgreSQL: names are folded by the service and not by a collation, times are
+-- integers (milliseconds since 1970-01-01T00:00:00Z), booleans are 0 and 1, and every key is named.
 
 -- One row an account.
 CREATE TABLE users (
-    -- AUTOINCREMENT: an id is never given twice, so nothing that remembers a deleted account can meet its successor.
+    -- AUTOINCREMENT: an id is never reused, so nothing that still has a deleted account's id can mean another account.
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     username      TEXT    NOT NULL,           -- as its owner typed it
     username_key  TEXT    NOT NULL UNIQUE,    -- folded to lower case: what is unique, and what a login looks up
@@ -56,17 +56,17 @@ CREATE TABLE tokens (
 -- A user's sessions in the order in which they are listed.
 CREATE INDEX tokens_by_user ON tokens (user_id, created);
 
--- The superusers, of whom the last may not go.
+-- The superusers: the last active one cannot be removed.
 CREATE INDEX superusers ON users (id) WHERE is_superuser = 1;
 
--- What happened, to whom, when, by whom and from where. Rows are added and, when they are old, forgotten; none is ever
--- changed. They outlive their account, so nothing refers to it but its number, which is never given twice.
+-- The audit trail: what happened, to whom, when, by whom and from where. Rows are appended, and pruned when they are
+-- too old; none is ever changed. They outlive their account, so only its id refers to it, which is never reused.
 CREATE TABLE events (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
     at       INTEGER NOT NULL,
-    kind     TEXT    NOT NULL,                -- one of the names in src/event.rs
+    kind     TEXT    NOT NULL,                -- one of the names in src/domain/event.rs
     user_id  INTEGER,                         -- NULL where no account has the name that was given
-    username TEXT    NOT NULL,                -- the account's name, or '': never what a stranger typed
+    username TEXT    NOT NULL,                -- the account's name, or '': never a name that is no account's
     actor    TEXT    NOT NULL,                -- a name, 'command line', or '' where nobody has shown who they are
     ip       TEXT    NOT NULL,                -- or '' where it is not known
     detail   TEXT    NOT NULL                 -- a session's id, a right, a limit, or ''
@@ -75,13 +75,13 @@ CREATE TABLE events (
 -- An account's events in their order.
 CREATE INDEX events_by_user ON events (user_id, id);
 
--- The events under a name, whoever had it.
+-- The events under a name, whichever account had it.
 CREATE INDEX events_by_name ON events (lower(username), id);
 
--- Where an account has logged in from of late, however much else has happened to it.
+-- Where an account has logged in from recently, however many other events it has.
 CREATE INDEX events_of_logins ON events (user_id, id) WHERE kind IN ('registered', 'logged_in');
 
--- Accounts at which logins have failed since the last success: what a restart must not forget.
+-- Failed logins of an account since the last success: the part of the throttle that survives a restart.
 CREATE TABLE login_failures (
     user_id     INTEGER NOT NULL PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
     failures    INTEGER NOT NULL,

@@ -1,5 +1,5 @@
-//! Fills a database with users whose password is `hunter2hunter2`, five items in the cellar each, and one session each or
-//! as many as asked for. Prints the sessions' tokens, one a line.
+//! Fills a database with users whose password is `hunter2hunter2`, five items in the cellar each, and one session each
+//! or as many as asked for. Prints the sessions' tokens, one a line.
 //!
 //! `fill FILE USERS COST [SESSIONS]`
 

@@ -1,6 +1,6 @@
 -- wrk: sends one request over and over, each time filled in anew, and prints what came back as one line of JSON.
 --
--- The environment says what to send: HEAD and BODY are texts with places for
+-- The environment says what to send: HEAD and BODY are texts with placeholders:
 --   {line}, {line:A:B}   a line of the file, or its characters A to B
 --   {number}             a random number, 1 to 1,000,000
 --   {user}               a random number below USERS
@@ -31,7 +31,7 @@ if os.getenv("LINES_FILE") then
 end
 
 local current, serial, users = "", 0, tonumber(os.getenv("USERS"))
-local places = {
+local placeholders = {
   line = function(from, to) return from and current:sub(from, to) or current end,
   number = function() return tostring(math.random(1000000)) end,
   user = function() return tostring(math.random(users) - 1) end,
@@ -46,11 +46,11 @@ local function compile(template)
     local start, stop, name, first, last = template:find("{(%a+):?(%d*):?(%d*)}", from)
     parts[#parts + 1] = ("%q"):format(template:sub(from, (start or 0) - 1))
     if not start then break end
-    assert(places[name], "no such place: " .. name)
-    parts[#parts + 1] = ("places.%s(%s)"):format(name, first ~= "" and first .. ", " .. last or "")
+    assert(placeholders[name], "no such placeholder: " .. name)
+    parts[#parts + 1] = ("placeholders.%s(%s)"):format(name, first ~= "" and first .. ", " .. last or "")
     from = stop + 1
   end
-  return loadstring("local places = ...; return function() return " .. table.concat(parts, " .. ") .. " end")(places)
+  return loadstring("local placeholders = ...; return function() return " .. table.concat(parts, " .. ") .. " end")(placeholders)
 end
 
 local body = os.getenv("BODY") and compile(os.getenv("BODY"))

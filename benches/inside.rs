@@ -11,11 +11,12 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use authtokens::domain::item::{ItemId, List};
+use authtokens::domain::profile::Profile;
 use authtokens::domain::session::{Caller, NewSession, SessionPolicy, UserAgent};
 use authtokens::domain::token::{PlainToken, TokenDigest};
-use authtokens::domain::user::{Credentials, NewUser, PasswordHash, Profile, User, Username};
+use authtokens::domain::user::{Credentials, NewUser, PasswordHash, User, Username};
 use authtokens::http::json;
-use authtokens::http::views::UserResponse;
+use authtokens::http::views::user::UserResponse;
 use authtokens::passwords::{Passwords, PlainPassword};
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
 use authtokens::repository::{Accounts as _, Lists as _, Sessions as _, VerifiedLogin};
@@ -25,7 +26,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-/// How many users the file has.
+/// How many users there are in the file.
 const USERS: usize = 1_000;
 
 const POLICY: SessionPolicy =

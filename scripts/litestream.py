@@ -143,7 +143,7 @@ def expected():
 
 
 def destroy():
-    """The whole folder: the file, its log and index, and what Litestream keeps beside them."""
+    """The whole folder: the file, its WAL and index, and what Litestream keeps beside them."""
     shutil.rmtree(data)
 
 
@@ -168,8 +168,8 @@ def stop_litestream(process):
     control.unlink(missing_ok=True)
 
 
-def largest_log(seconds):
-    """Lets the load run; the largest size of the write-ahead log meanwhile."""
+def largest_wal(seconds):
+    """Lets the load run; the largest size of the WAL meanwhile."""
     largest, end = 0, time.monotonic() + seconds
     while time.monotonic() < end:
         largest = max(largest, Path(f"{database}-wal").stat().st_size)
@@ -189,7 +189,7 @@ print("== Written, synced, destroyed, restored: everything must be there")
 server = Server()
 replication = start_litestream()
 load = Load(server)
-size = largest_log(SECONDS)
+size = largest_wal(SECONDS)
 load.stop()
 writes = len(acknowledged)
 took = wait_for_sync()
@@ -203,7 +203,7 @@ restoring = restore()
 assert counts(database) == expected(), f"restored {counts(database)}, acknowledged {expected()}"
 server = Server()
 assert live_tokens(server) == 0
-print(f"{writes} writes acknowledged ({writes / SECONDS:.0f} a second), log at most {size:.1f} MiB; "
+print(f"{writes} writes acknowledged ({writes / SECONDS:.0f} a second), WAL at most {size:.1f} MiB; "
       f"synced {took:.2f} s later, restored in {restoring:.2f} s:")
 print(f"{counts(database)[0]} users and {counts(database)[1]} tokens, as acknowledged")
 
@@ -212,13 +212,13 @@ replication = start_litestream()
 stops = []
 for _ in range(3):
     load = Load(server)
-    largest_log(SECONDS / 4)
+    largest_wal(SECONDS / 4)
     load.stop()
     stops.append(server.stop())
-    held = "the log is not moved into the file" in server.said()
+    held = "the WAL was not checkpointed" in server.said()
     server = Server()
 load = Load(server)
-largest_log(SECONDS / 4)
+largest_wal(SECONDS / 4)
 load.stop()
 wait_for_sync()
 server.kill()
@@ -229,13 +229,13 @@ assert counts(database) == expected(), f"restored {counts(database)}, acknowledg
 server = Server()
 assert live_tokens(server) == 0
 print(f"stops of the server took {', '.join(f'{stop:.1f}' for stop in stops)} s"
-      f"{', and left the log beside the file, for Litestream reads it' if held else ''}\n"
+      f"{', and left the WAL beside the file, for Litestream reads it' if held else ''}\n"
       f"{counts(database)[0]} users and {counts(database)[1]} tokens, as acknowledged")
 
 print("\n== Everything dies at once in the middle of it: what is lost is young")
 replication = start_litestream()
 load = Load(server)
-largest_log(SECONDS / 2)
+largest_wal(SECONDS / 2)
 died = time.monotonic()
 replication.send_signal(signal.SIGKILL)
 server.kill()

@@ -23,17 +23,25 @@ fn main() -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+fn serve(config: &Config, warnings: &[String]) -> Result<(), Box<dyn Error>> {
     // Its last lines are written before an error is told.
     let threads = WatchedThreads::default();
     let log = log::start(Clock::system(), &threads)?;
-    actix_rt::System::new().block_on(serve_until_stopped(config, &log, threads))
+    actix_rt::System::new().block_on(serve_until_stopped(config, warnings, &log, threads))
 }
 
-async fn serve_until_stopped(config: &Config, log: &Log, threads: WatchedThreads) -> Result<(), Box<dyn Error>> {
+async fn serve_until_stopped(
+    config: &Config,
+    warnings: &[String],
+    log: &Log,
+    threads: WatchedThreads,
+) -> Result<(), Box<dyn Error>> {
     let stop = stop_signal()?;
     let application = Application::build_on(systemd::listener()?, config, Clock::system(), threads)?;
     log.tell(&application.greeting(config));
+    for warning in warnings {
+        ::log::warn!("{warning}");
+    }
     systemd::ready(application.address());
     application.run_until_stopped(stop.map(|()| systemd::stopping())).await?;
     Ok(())

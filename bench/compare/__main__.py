@@ -9,7 +9,7 @@ from pathlib import Path
 from . import markdown, plots
 from .install import install
 from .machine import describe
-from .places import RESULTS, WORK
+from .paths import RESULTS, WORK
 from .plan import FULL, QUICK
 from .record import Record
 from .sections import SECTIONS
@@ -29,7 +29,7 @@ def arguments():
         help=f"one section, may be repeated: {', '.join(SECTIONS)}",
     )
     parser.add_argument(
-        "--add", action="store_true", help="put what is measured into the latest record, in the place of what it had"
+        "--add", action="store_true", help="put what is measured into the latest record, replacing what it had"
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="where to write; bench/results")
     parser.add_argument("--no-build", action="store_true", help="take the release build as it is")

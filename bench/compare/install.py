@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 
-from .places import BENCH, ROOT, VENV
+from .paths import BENCH, ROOT, VENV
 
 
 def run(*command):

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .places import BENCH, LOGIN_USERS
+from .paths import BENCH, LOGIN_USERS
 from .process import on_cores
 
 
@@ -29,7 +29,7 @@ class Lines:
 
 @dataclass
 class Request:
-    """A request as a template; see load.lua for the places in it."""
+    """A request as a template; see load.lua for its placeholders."""
 
     method: str
     path: str
@@ -53,7 +53,7 @@ class Request:
         line = self.lines.first() if self.lines else ""
 
         def fill(template):
-            for place, value in (
+            for placeholder, value in (
                 ("{number}", "999999"),
                 ("{user}", "0"),
                 ("{serial}", "x"),
@@ -62,7 +62,7 @@ class Request:
                 ("{line:1:15}", line[:15]),
                 ("{line:17:999}", line[16:]),
             ):
-                template = template.replace(place, value)
+                template = template.replace(placeholder, value)
             return template
 
         head, body = fill(self.head()), fill(self.body or "")

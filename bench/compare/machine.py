@@ -7,7 +7,7 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .places import RELEASE, ROOT, VENV, WORK
+from .paths import RELEASE, ROOT, VENV, WORK
 
 PACKAGES = ("Django", "djangorestframework", "django-rest-knox", "gunicorn", "bcrypt")
 

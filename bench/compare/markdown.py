@@ -165,7 +165,7 @@ def page(record, plots):
         ("memory", "Memory", "MiB"),
         ("sizes", "Sizes", ""),
         ("backup times", "A backup", "seconds, median"),
-        ("cold probes", "Whoever asks for something else meanwhile", "milliseconds, median of the rounds"),
+        ("cold probes", "Another request meanwhile", "milliseconds, median of the rounds"),
     ):
         found = value_table(record, section, unit)
         if found:
@@ -280,7 +280,7 @@ def figures(record):
             lambda server: cell(rate("logins", server)),
             limit("logins", "bcrypt alone, cost 10", "bcrypt alone"),
         ),
-        row("memory at rest", value("memory", "at rest, rss", " MiB")),
+        row("memory when idle", value("memory", "idle, rss", " MiB")),
         row(f"start to first answer with {most:,} users", value("starts", f"{most:,} users", " ms")),
     ]
     return table(["32 connections, a second", OURS.name, POCKETBASE.name, DRF.name, "the limit"], rows)
@@ -293,13 +293,13 @@ one thread on the same cores, or, where it says so, with a thread for each of th
 answer before it asks again on the same connection. Before each section
 every server answers one request by hand, and the run stops where the status is not the one that is due; then comes a
 warm-up that is not counted: five seconds (--quick: two) of token checks before those, a second before other work.
-{OURS.name} alone remembers the sessions that it was asked for, as many as its cache holds: by default an eighth of the
-memory, from 64 MiB to 1 GiB. When it has run for a while it has been asked for those that are in use. So before the token
+{OURS.name} alone caches sessions, as many as its cache holds: by default an eighth of the
+memory, from 64 MiB to 1 GiB. When it has run for a while it has those that are in use. So before the token
 checks (but not where its cache is 64 MiB), the additions, the logouts and the floods it is asked for nearly each session
 once; what that costs is a section of its own. (Before the logouts the session that was ended by hand
 is among them, and answers 401.) After each load that counts the run waits until the server has nothing left to do; in the
-floods, after each that holds logins. Who queues without bound goes on hashing for clients that have gone; after five
-seconds of that the server is started anew.
+floods, after each that holds logins. A server with an unbounded queue goes on hashing for clients that have gone; after five
+seconds of that it is restarted.
 
 "A second" counts the answers that are as expected. An answer of 400 or more counts as not as expected (as expected, in
 the section of refusals); none of the servers redirects. Connections that fail and answers that take longer than 60
@@ -307,7 +307,7 @@ seconds are counted beside them. Nothing is left out. "Bound by wrk" is a row wh
 the load generator was busy for 95 % of the time, or the server came within 5 % of one that does nothing. "µs of them
 each" is what an answer takes of the server's processor time, which the load generator does not bound (in the floods it is
 all that the server did meanwhile, for each answer). With 256 connections, {OURS.name} refuses logins beyond its queue
-of 64 at once with 503 and `Retry-After`, which wrk does not heed; the others let them wait.
+of 64 at once with 503 and `Retry-After`, which wrk ignores; the others let them wait.
 
 Users are `user0` and so on with one password and five items in a list. Their rows are inserted into each server's own
 file before it starts. A token check asks with the token of a random user.
@@ -345,10 +345,10 @@ NOTES = {
     "backups": "32 connections check tokens of the most users while the command makes a backup, checks it and flushes it; and "
     "without.",
     "backup times": "From the start of the command to its end, beside the token checks.",
-    "limits": "At a cost so low that the limits would be seen. They are on, and so wide that they stop nobody; and off.",
+    "limits": "At a cost so low that the cost of the limits could be measured. They are on, and so generous that they stop nobody; and off.",
     "starts": "From the start of the process to the first byte of an answer to a token check; the file is in memory already.",
     "memory": "Resident memory of all of a server's processes (rss), and the same with what they share counted once (pss). "
-    "At rest: three seconds after the first answer.",
+    "Idle: three seconds after the first answer.",
     "sizes": "Installed: the binary, in MiB; for Django its packages without Python. On disk a user: in bytes, with a session "
     "where sessions are stored.",
 }

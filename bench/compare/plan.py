@@ -25,7 +25,7 @@ class Plan:
     floods: Rounds
     backups: Rounds
     limits: Rounds
-    # Seconds of token checks before they count: what is asked for often is remembered by then.
+    # Seconds of token checks before they count: what is asked for often is cached by then.
     warm_up: int
     starts: int
     # Sessions a user for the logouts, each of which uses one up.

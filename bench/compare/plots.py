@@ -29,7 +29,7 @@ def bars(title, unit, groups):
     low = math.floor(math.log10(min(values)) - 0.05)
     high = math.ceil(math.log10(max(values)) + 0.05)
 
-    def place(value):
+    def position(value):
         return LEFT + (math.log10(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
     body, y = [], 58
@@ -40,14 +40,14 @@ def bars(title, unit, groups):
             colour = COLOURS.get(server.removesuffix(" at cost 12"), "#777777")
             body.append(f'<text x="{LEFT - 8}" y="{y + 12}" text-anchor="end">{escape(server)}</text>')
             body.append(
-                f'<rect x="{LEFT}" y="{y}" width="{place(value) - LEFT:.1f}" height="{BAR - 3}" fill="{colour}"/>'
+                f'<rect x="{LEFT}" y="{y}" width="{position(value) - LEFT:.1f}" height="{BAR - 3}" fill="{colour}"/>'
             )
-            body.append(f'<text x="{place(value) + 5:.1f}" y="{y + 12}">{readable(value)}</text>')
+            body.append(f'<text x="{position(value) + 5:.1f}" y="{y + 12}">{readable(value)}</text>')
             y += BAR
         y += GAP
     lines = []
     for power in range(low, high + 1):
-        x = place(10.0**power)
+        x = position(10.0**power)
         lines.append(f'<line x1="{x:.1f}" y1="50" x2="{x:.1f}" y2="{y - GAP}" stroke="#dddddd"/>')
         lines.append(f'<text x="{x:.1f}" y="46" text-anchor="middle" fill="#777777">{readable(10.0**power)}</text>')
     return (
@@ -138,7 +138,7 @@ def draw(record, folder):
                     f"Start to first answer, {most:,} users",
                     [(name, record.median_value("starts", f"{most:,} users", name)) for name in names],
                 ),
-                ("Memory at rest", [(name, record.median_value("memory", "at rest, rss", name)) for name in names]),
+                ("Memory when idle", [(name, record.median_value("memory", "idle, rss", name)) for name in names]),
                 (
                     "Memory after the token checks",
                     [(name, record.median_value("memory", "after the token checks, rss", name)) for name in names],

@@ -91,7 +91,7 @@ class Process:
             total += int(fields[11]) + int(fields[12])
         return total / TICKS
 
-    def rests(self, within):
+    def becomes_idle(self, within):
         """Waits until the server has nothing left to do; whether it came to that within so many seconds."""
         end = time.monotonic() + within
         while time.monotonic() < end:
@@ -105,7 +105,7 @@ class Process:
         pid, end = self.process.pid, time.monotonic() + 10
         if self.process.returncode is None:
             os.kill(pid, signal.SIGTERM)
-            # Looked at and not reaped: until its group is gone too, nobody else may get its number.
+            # Not reaped yet: until its group is gone too, nobody else may get its process id.
             while time.monotonic() < end and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 time.sleep(0.005)
         self.kill()

@@ -66,7 +66,7 @@ class Record:
         return statistics.median(figures) if figures else None
 
     def put(self, newer):
-        """Takes what a newer run has measured, in the place of the same of its own."""
+        """Replaces its rows by those that a newer run has measured anew."""
 
         def kind(row):
             return row["section"], row.get("what")

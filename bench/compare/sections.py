@@ -1,5 +1,5 @@
 """The work, a function a section. Loads alternate between the servers round by round, so that what the machine does
-besides falls on all of them alike; a server that is not being asked rests."""
+besides falls on all of them alike; a server that is not being asked is idle."""
 
 import os
 import random
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .load import Lines, Load, Request, ask, load, probe
-from .places import RELEASE, VENV, WORK
+from .paths import RELEASE, VENV, WORK
 from .process import Process
 from .servers import Server
 from .servers.authtokens import Authtokens
@@ -60,7 +60,7 @@ class Contender:
     def load(self, connections, seconds):
         result = load(self.process, self.request, connections, seconds, self.generator_cores)
         # Who queues without bound goes on hashing for clients that have gone, and the next server must not pay for it.
-        if not self.process.rests(within=5):
+        if not self.process.becomes_idle(within=5):
             self.process.kill()
             self.start()
         return result
@@ -113,7 +113,7 @@ def warm_up(record, section, contenders, seconds=1):
 
 def ask_for_each(record, section, contender, plan, sessions=1):
     """Asks for the sessions of every user once, but for a few that were on their way between two loads: what a service
-    that remembers them comes to by itself when it has run for a while."""
+    with a cache comes to by itself when it has run for a while."""
     request = replace(contender.server.check(contender.folder), once=True)
     while request.lines.used < contender.users * sessions:
         result = load(contender.process, request, 32, plan.warm_up)
@@ -171,11 +171,11 @@ def starts(record, plan):
 
 
 def memory(record, plan):
-    """At rest: a while after the first answer, when nobody has asked for anything else."""
+    """When idle: a while after the first answer, when nobody has asked for anything else."""
     for server in CONTESTANTS:
         with server.start(server.dataset(plan.users[1])) as process:
             time.sleep(3)
-            record_memory(record, "at rest", server, process)
+            record_memory(record, "idle", server, process)
 
 
 def record_memory(record, when, server, process):
@@ -229,8 +229,8 @@ def framework(record, plan):
     folder, other = OURS.dataset(users), OURS.dataset(users, purpose="apart")
     held = Authtokens(10, AUTHTOKENS__SERVER__WORKERS=str(workers))
     contenders = [
-        Contender(server, place, users, OURS.check(folder), work=SHARED)
-        for server, place in (
+        Contender(server, folder_of, users, OURS.check(folder), work=SHARED)
+        for server, folder_of in (
             (OURS, folder),
             (Bare(folder), WORK),
             (Constant(folder), WORK),
@@ -241,8 +241,8 @@ def framework(record, plan):
     if len(CORES) > workers:
         own, rest = CORES[:workers], CORES[workers:]
         contenders += [
-            Contender(server, place, users, OURS.check(other), cores=own, generator_cores=rest, work=APART)
-            for server, place in ((held, other), (Bare(other), WORK), (Constant(other), WORK))
+            Contender(server, folder_of, users, OURS.check(other), cores=own, generator_cores=rest, work=APART)
+            for server, folder_of in ((held, other), (Bare(other), WORK), (Constant(other), WORK))
         ]
     with running(record, "framework", contenders):
         for contender in contenders:
@@ -274,7 +274,7 @@ def first_checks(record, plan):
                 warm_up(record, "first checks", [contender])
                 result = contender.load(32, seconds)
                 keep(record, "first checks", "first checks", contender, 32, number, result)
-                # Who has begun again has asked for sessions that are remembered.
+                # A load that starts over asks for sessions that are cached by then.
                 if contender.server is OURS and contender.request.lines.used > users:
                     raise RuntimeError("first checks: the load came to the end of the sessions; shorten it in plan.py")
 
@@ -284,7 +284,7 @@ PROBE_EVERY = 0.005
 
 
 def drop_page_cache():
-    """Makes Linux forget what it has read of the disk; whether it let us."""
+    """Drops the page cache of Linux; whether it let us."""
     os.sync()
     try:
         Path("/proc/sys/vm/drop_caches").write_text("3\n")
@@ -294,7 +294,7 @@ def drop_page_cache():
 
 
 def cold(record, plan):
-    """Token checks of the most users with nothing of the file in memory, and whoever asks for something else meanwhile.
+    """Token checks of the most users with nothing of the file in memory, and a probe that asks for something else meanwhile.
     Then the same with the file in memory."""
     users, (count, seconds) = plan.users[-1], plan.cold[32]
     folder = OURS.dataset(users)
@@ -303,7 +303,7 @@ def cold(record, plan):
         for work in ("with a cold page cache", "with a warm page cache"):
             with running(record, "cold", [check]):
                 if work == "with a cold page cache" and not drop_page_cache():
-                    note = "the page cache cannot be emptied here: that takes root on a machine of one's own"
+                    note = "the page cache cannot be dropped here: that takes root on a machine of one's own"
                     record.about.setdefault("left_out", {})["cold"] = note
                     print(f"cold: left out, {note}", file=sys.stderr)
                     return
@@ -377,7 +377,7 @@ def commits(record, section):
 
 def floods(record, plan):
     """Token checks of 32 connections while 32 others log in without pause, and each of the two alone. The bare framework
-    beside the service's own hashing threads, which never rest, shows what of it is the machine's."""
+    beside the service's own hashing threads, which never pause, shows what of it is the machine's."""
     users, (count, seconds) = plan.users[1], plan.floods[32]
     tokens = OURS_AT_12.dataset(users)
     checks = []
@@ -405,10 +405,10 @@ def flood(record, check, number, seconds):
     process, login = check.process, check.server.login()
     results = {"token checks, quiet": load(process, check.request, 32, seconds)}
     results["logins, alone"] = load(process, login, 32, seconds)
-    process.rests(within=30)
+    process.becomes_idle(within=30)
     logins, checks = Load(process, login, 32, seconds), Load(process, check.request, 32, seconds)
     results |= {"token checks, flooded": checks.finish(), "logins, flooded": logins.finish()}
-    process.rests(within=30)
+    process.becomes_idle(within=30)
     for work, result in results.items():
         keep(record, "floods", work, check, 32, number, result)
 
@@ -433,7 +433,7 @@ def backups(record, plan):
 
 
 def limits(record, plan):
-    """Logins with the limits on, so wide that they stop nobody, and off; at a cost at which that could be seen."""
+    """Logins with the limits on, so generous that they stop nobody, and off; at a cost at which that could be measured."""
     users = plan.users[1]
     off = Authtokens(6, name="authtokens at cost 6, limits off")
     wide = {"AUTHTOKENS__RATE_LIMIT__ENABLED": "true", "AUTHTOKENS__RATE_LIMIT__LOGIN": "1000000 per 1min"}

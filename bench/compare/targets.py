@@ -1,4 +1,4 @@
-"""What the service is to reach against the others and against the limits, and whether this run did.
+"""The targets against the others and against the limits, and whether this run met them.
 
 Compared are medians of rounds that alternated. The ratios travel from machine to machine; the figures do not.
 """
@@ -17,7 +17,7 @@ class Target:
     bound: float
     # None where this run did not measure it.
     value: float | None
-    # Whether the load generator is what bounded the other side of the ratio.
+    # Whether the other side of the ratio was bound by the load generator.
     doubtful: bool = False
 
     @property
@@ -80,7 +80,7 @@ def targets(record):
         alone = record.median_value(section, f"bcrypt alone, cost {cost}", "limit")
         return ratio(record.median(section, server=server.name, connections=32), alone)
 
-    at_rest = {server: record.median_value("memory", "at rest, rss", server.name) for server in (OURS, POCKETBASE)}
+    idle = {server: record.median_value("memory", "idle, rss", server.name) for server in (OURS, POCKETBASE)}
     start = {server: record.median_value("starts", f"{most:,} users", server.name) for server in (OURS, POCKETBASE)}
     ours, flooded = checks(OURS.name, users), flood("token checks, flooded", OURS_AT_12.name, "p99")
     return [
@@ -172,7 +172,7 @@ def targets(record):
         Target(
             "durable additions to a cellar, 32 connections : one-row FULL commits", "at least", 3, durable("cellar")
         ),
-        Target("memory at rest (RSS) : PocketBase's", "at most", 0.5, ratio(at_rest[OURS], at_rest[POCKETBASE])),
+        Target("memory when idle (RSS) : PocketBase's", "at most", 0.5, ratio(idle[OURS], idle[POCKETBASE])),
         Target(
             f"start to first answer, {most:,} users : PocketBase's",
             "at most",

@@ -1,8 +1,8 @@
-//! The limit of the framework: an actix-web server whose handlers look at nothing and answer JSON of the same size as
-//! the service's: the user object of one of the users that `bench/fill.rs` makes, and the error that an unknown token gets.
+//! The limit of the framework: an actix-web server whose handlers do nothing but answer JSON of the same size as the
+//! service's: the user object of one of the users that `bench/fill.rs` makes, and the error that an unknown token gets.
 //!
-//! With a cost, so many of the service's own hashing threads hash beside it without pause, at their own niceness: what a
-//! flood of logins does to a server that does nothing else.
+//! With a cost, so many of the service's own hashing threads hash beside it without pause, at their own niceness: what
+//! a flood of logins does to a server that does nothing else.
 //!
 //! `bare ADDRESS:PORT WORKERS [COST THREADS]`
 
@@ -73,7 +73,7 @@ async fn refusal() -> HttpResponse {
     HttpResponse::Unauthorized().json(Refusal { error: "A valid token is required." })
 }
 
-/// Keeps every one of the threads at one piece of work that does not end.
+/// Keeps every one of the threads busy for ever.
 fn hash_without_pause(cost: u32, threads: NonZeroUsize) -> std::io::Result<()> {
     let hashing = HashingThreads::start(threads, 0, &WatchedThreads::default())?;
     for _ in 0..threads.get() {

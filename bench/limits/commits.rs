@@ -1,5 +1,5 @@
 //! The limit of one transaction a change: one-row commits with `synchronous=FULL`, one after the other, as the service
-//! would make them if it did not put the changes of several clients into one. Prints commits a second.
+//! would make them without group commit. Prints commits a second.
 //!
 //! `commits FILE SECONDS`
 

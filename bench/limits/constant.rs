@@ -1,4 +1,4 @@
-//! The ceiling of the load generator: a server that reads a request, looks at nothing and writes the same bytes each
+//! The ceiling of the load generator: a server that reads a request without parsing it and writes the same bytes each
 //! time, on so many threads, each with an event loop like one of actix-web's workers. One `recv` and one `send` a
 //! request: nothing that speaks HTTP answers with less work.
 //!

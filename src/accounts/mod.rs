@@ -1,4 +1,22 @@
 //! The use cases: what the service does for whoever asks, with neither actix nor SQL.
+//!
+//! A use case is a method of [`Accounts`], in a file of its own, with an error of its own. HTTP and the command line are
+//! doors to them: they read what was asked, call one, and tell what came of it. None of them repeats a step.
 
 pub mod activity;
+pub mod administer;
+mod change_password;
+mod delete;
+mod reauthenticate;
+mod register;
+mod service;
+mod sessions;
+mod sign_in;
 pub mod throttle;
+
+pub use self::change_password::PasswordChange;
+pub use self::reauthenticate::ReauthenticationError;
+pub use self::register::{RegisterError, Registration};
+pub use self::service::{Accounts, Client, NewPassword};
+pub use self::sessions::SessionError;
+pub use self::sign_in::{OpenedSession, SignIn, SignInError, Verified};

@@ -1,54 +1,140 @@
-//! The configuration as it is in effect, and where each setting comes from. None of them is a secret.
+//! The configuration as it is in effect, and where each setting comes from. Secrets are masked.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::cli::context::CommandError;
 use crate::cli::output::{Output, printable, to_toml};
-use crate::config::Setting;
+use crate::config::{Setting, header};
 
-/// Prints which file was read, and the configuration as a file that reads back as the same; or both as JSON.
+/// Prints which file was read, and the configuration as a file that reads back as the same, but for its secrets; or both
+/// as JSON. What is unwise goes to standard error.
 ///
 /// # Errors
 /// [`CommandError::Output`].
-pub fn show(output: &mut Output, file: Option<&Path>, settings: &[Setting]) -> Result<(), CommandError> {
+pub fn show(
+    output: &mut Output,
+    file: Option<&Path>,
+    settings: &[Setting],
+    warnings: &[String],
+) -> Result<(), CommandError> {
     let text = as_toml(file, settings)?;
-    Ok(output.print(&as_json(file, settings), || text)?)
+    output.print(&as_json(file, settings), || text)?;
+    for warning in warnings {
+        // Whether anyone reads it is not the command's concern.
+        let _ = writeln!(io::stderr(), "authtokens: warning: {}", printable(warning));
+    }
+    Ok(())
 }
 
 fn as_toml(file: Option<&Path>, settings: &[Setting]) -> io::Result<String> {
     let mut text = match file {
-        Some(file) => format!("# The file that was read is {}.\n\n", printable(&file.to_string_lossy())),
-        None => "# No file was read.\n\n".to_owned(),
+        Some(file) => format!("# The file that was read is {}.\n", printable(&file.to_string_lossy())),
+        None => "# No file was read.\n".to_owned(),
     };
-    let mut section = "";
+    if settings.iter().any(is_masked) {
+        text.push_str("# Secrets are masked: without them, this does not read back as a configuration.\n");
+    }
+    let mut section = None;
     for setting in settings {
-        if setting.section != section {
-            let before = if section.is_empty() { "" } else { "\n" };
-            let _ = writeln!(text, "{before}[{}]", setting.section);
-            section = setting.section;
+        if section != Some((setting.section, setting.entry)) {
+            let _ = writeln!(text, "\n{}", header(setting.section, setting.entry.is_some()));
+            section = Some((setting.section, setting.entry));
         }
-        let value = to_toml(&setting.value)?;
-        let _ = writeln!(text, "{} = {value} # {}", setting.key, printable(&origin_of(setting)));
+        let origin = origin_of(setting);
+        let origin = printable(&origin);
+        let _ = match (&setting.value, is_masked(setting)) {
+            (Value::Null, _) => writeln!(text, "# {} is not given", setting.key),
+            (value, true) => writeln!(text, "{} = {} # masked, from {origin}", setting.key, to_toml(value)?),
+            (value, false) => writeln!(text, "{} = {} # {origin}", setting.key, to_toml(value)?),
+        };
     }
     Ok(text)
 }
 
-fn as_json(file: Option<&Path>, settings: &[Setting]) -> Map<String, Value> {
-    let mut sections = Map::new();
-    sections.insert("file".to_owned(), file.map(Path::to_string_lossy).into());
+fn as_json(file: Option<&Path>, settings: &[Setting]) -> Value {
+    let mut sections = json!({"file": file.map(Path::to_string_lossy)});
     for setting in settings {
-        let section = sections.entry(setting.section).or_insert_with(|| Value::Object(Map::new()));
-        if let Value::Object(section) = section {
-            section.insert(setting.key.to_owned(), json!({"value": setting.value, "origin": origin_of(setting)}));
+        let mut section = &mut sections;
+        let mut parts = setting.section.split('.').peekable();
+        while let Some(part) = parts.next() {
+            section = &mut section[part];
+            let entry = setting.entry.filter(|_| parts.peek().is_none());
+            if section.is_null() {
+                *section = if entry.is_some() { json!([]) } else { json!({}) };
+            }
+            if let Value::Array(entries) = section {
+                if entry == Some(entries.len()) {
+                    entries.push(json!({}));
+                }
+                // What is inside of a list is told behind its entry.
+                let last = entries.len() - 1;
+                section = &mut entries[last];
+            }
         }
+        let mut shown = json!({"value": setting.value, "origin": origin_of(setting)});
+        if is_masked(setting) {
+            shown["masked"] = true.into();
+        }
+        section[setting.key] = shown;
     }
     sections
 }
 
+fn is_masked(setting: &Setting) -> bool {
+    setting.is_secret && !setting.value.is_null()
+}
+
 fn origin_of(setting: &Setting) -> String {
     setting.origin.as_ref().map_or_else(|| "default".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Origin;
+
+    fn settings() -> [Setting; 6] {
+        let setting = |section, entry, key, value, is_secret| {
+            let origin = Some(Origin::Flag("--x"));
+            Setting { section, entry, key, value, is_secret, origin }
+        };
+        [
+            setting("mail", None, "retries", json!(3), false),
+            setting("mail.smtp", None, "user", Value::Null, false),
+            setting("mail.smtp", None, "password", json!("********"), true),
+            setting("webhook", Some(0), "url", json!("a"), false),
+            setting("webhook", Some(1), "url", json!("b"), false),
+            setting("webhook.retry", None, "times", json!(2), false),
+        ]
+    }
+
+    #[test]
+    fn sections_in_sections_lists_and_masked_secrets_are_shown_as_a_file_has_them() {
+        let text = as_toml(None, &settings()).unwrap();
+        let expected = "# No file was read.\n\
+            # Secrets are masked: without them, this does not read back as a configuration.\n\n\
+            [mail]\nretries = 3 # flag --x\n\n\
+            [mail.smtp]\n# user is not given\npassword = \"********\" # masked, from flag --x\n\n\
+            [[webhook]]\nurl = \"a\" # flag --x\n\n\
+            [[webhook]]\nurl = \"b\" # flag --x\n\n[webhook.retry]\ntimes = 2 # flag --x\n";
+        assert_eq!(text, expected);
+        let read: Value = toml::from_str(&text).unwrap();
+        assert_eq!(read["webhook"][1], json!({"url": "b", "retry": {"times": 2}}));
+    }
+
+    #[test]
+    fn sections_in_sections_are_objects_and_lists_are_arrays_in_json() {
+        let one = |value: Value| json!({"value": value, "origin": "flag --x"});
+        let password = json!({"value": "********", "origin": "flag --x", "masked": true});
+        let expected = json!({
+            "file": "a.toml",
+            "mail": {"retries": one(json!(3)), "smtp": {"user": one(Value::Null), "password": password}},
+            "webhook": [{"url": one(json!("a"))}, {"url": one(json!("b")), "retry": {"times": one(json!(2))}}],
+        });
+        assert_eq!(as_json(Some(Path::new("a.toml")), &settings()), expected);
+    }
 }

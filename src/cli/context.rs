@@ -1,8 +1,7 @@
-//! What the operator does at the server's own command line, beside serving.
+//! What every command but `serve` works with, and why one fails.
 //!
-//! A command works on the file itself, whether a server runs or not: the server reads the file anew for every request,
-//! and so feels a change at once. There is a file of commands a noun; [`output`] is what they print with, [`input`] what
-//! they ask with.
+//! A command works on the file itself, whether a server runs or not. A running server notices its changes before the
+//! command reports that it is done.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -14,11 +13,15 @@ use crate::config::{Config, ConfigError};
 use crate::domain::field::InvalidField;
 use crate::passwords::PasswordError;
 use crate::repository::open::{Opened, Upgrade, open_shared};
-use crate::repository::{BackupError, OpenError, Repository, RepositoryError, UniqueField};
+use crate::repository::{BackupError, OpenError, Repository, RepositoryError};
 use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
 
+use crate::accounts::administer::{AdministerError, Administration};
+use crate::accounts::throttle::Throttled;
 use crate::cli::output::{self, List, Output};
+use crate::domain::rights::Actor;
+use crate::domain::user::Username;
 
 /// How many rows are read at once.
 const PAGE: u32 = 500;
@@ -38,16 +41,16 @@ pub enum CommandError {
     /// The database cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The backup was not made, put back or found good.
+    /// A backup, a restore or a check failed.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// The name belongs to nobody.
+    /// No account has the name.
     #[error("there is no account named {0}")]
     NoAccount(String),
-    /// The name belongs to somebody.
+    /// An account has the name.
     #[error("there is an account named {0} already")]
     Taken(String),
-    /// Nobody would be left to undo it.
+    /// The last active superuser cannot be demoted, deactivated or deleted.
     #[error("{0} is the last superuser who can log in")]
     LastSuperuser(String),
     /// The id belongs to no session of the account's.
@@ -59,22 +62,25 @@ pub enum CommandError {
     /// The two passwords that were typed differ.
     #[error("the two passwords differ")]
     PasswordsDiffer,
-    /// There is no password to be had from standard input or the terminal.
+    /// Standard input or the terminal gives no password.
     #[error("cannot read the password: {0}")]
     Input(#[source] io::Error),
-    /// It was given up with Ctrl-C.
+    /// It was interrupted with Ctrl-C.
     #[error("it was interrupted, and nothing was done")]
     Interrupted,
     /// The password could not be hashed.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// There were too many attempts.
+    #[error(transparent)]
+    Throttled(Throttled),
     /// The store failed.
     #[error("{}", Chain(.0))]
     Repository(RepositoryError),
-    /// Nobody takes what is printed of what has been done.
+    /// The command was done, but its output cannot be written.
     #[error("it was done, but standard output cannot be written: {0}")]
     Untold(#[source] io::Error),
-    /// Nobody takes what is printed.
+    /// The output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     /// The system gives no threads.
@@ -86,25 +92,30 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// What the process exits with.
+    /// The exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            // Whoever has read enough has closed the pipe.
+            // The reader of the pipe has closed it.
             Self::Output(error) | Self::Untold(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Config(_) | Self::NeedsYes => 2,
-            // As a shell has it for what SIGINT ended.
+            // 128 + SIGINT, as shells have it.
             Self::Interrupted => 130,
             _ => 1,
         }
     }
 
-    /// What the store said of an account.
-    pub(crate) fn of_account(username: &str, error: RepositoryError) -> Self {
+    /// Why nothing was done to the account of this name.
+    pub(crate) fn of_account(username: &Username, error: AdministerError) -> Self {
+        let name = username.as_str().to_owned();
         match error {
-            RepositoryError::Conflict(UniqueField::Username) => Self::Taken(username.to_owned()),
-            RepositoryError::LastSuperuser => Self::LastSuperuser(username.to_owned()),
-            other => Self::Repository(other),
+            AdministerError::NoAccount => Self::NoAccount(name),
+            AdministerError::NoSession => Self::NoSession(name),
+            AdministerError::Taken => Self::Taken(name),
+            AdministerError::LastSuperuser => Self::LastSuperuser(name),
+            AdministerError::Throttled(error) => Self::Throttled(error),
+            AdministerError::Password(error) => Self::Password(error),
+            AdministerError::Repository(error) => Self::Repository(error),
         }
     }
 }
@@ -126,31 +137,44 @@ pub struct Context {
 }
 
 impl Context {
-    /// Opens the database, beside a server or not; makes it only where `make` says so.
-    pub(crate) fn open(&self, make: bool) -> Result<Arc<dyn Repository>, OpenError> {
-        let Opened { repository, upgrade } = open_shared(&self.config.database, make)?;
-        if let Some(Upgrade { from, to }) = upgrade {
-            let path = self.config.database.path.display().to_string();
-            // Whether anyone reads it is not the command's concern.
-            let _ = writeln!(
-                io::stderr(),
-                "authtokens: the schema of {} was brought up to date, from version {from} to {to}",
-                output::printable(&path)
-            );
-        }
-        Ok(repository)
-    }
-
     /// Prints what has been done.
     pub(crate) fn tell<T: Serialize>(&mut self, done: &T, text: impl FnOnce() -> String) -> Result<(), CommandError> {
         self.output.print(done, text).map_err(CommandError::Untold)
     }
+}
 
-    /// Closes the database behind the work, whatever became of it.
-    pub(crate) async fn close(&self, repository: &Arc<dyn Repository>) {
-        // What was acknowledged is in the log beside the file, and whoever opens it next reads it.
-        let _ = repository.close().await;
+/// Opens the database, has `work` done in the operator's name, and closes it, whatever became of it.
+pub(crate) async fn as_operator<T>(
+    config: &Config,
+    clock: &Clock,
+    make: bool,
+    work: impl AsyncFnOnce(Administration<'_>) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let repository = open(config, make)?;
+    let outcome = work(Administration::new(repository.as_ref(), clock, Actor::CommandLine)).await;
+    close(repository.as_ref()).await;
+    outcome
+}
+
+/// Opens the database, beside a server or not; makes it only where `make` says so.
+pub(crate) fn open(config: &Config, make: bool) -> Result<Arc<dyn Repository>, OpenError> {
+    let Opened { repository, upgrade } = open_shared(&config.database, make)?;
+    if let Some(Upgrade { from, to }) = upgrade {
+        let path = config.database.path.display().to_string();
+        // A warning that cannot be written does not fail the command.
+        let _ = writeln!(
+            io::stderr(),
+            "authtokens: the schema of {} was brought up to date, from version {from} to {to}",
+            output::printable(&path)
+        );
     }
+    Ok(repository)
+}
+
+/// Closes the database behind the work, whatever became of it.
+pub(crate) async fn close(repository: &dyn Repository) {
+    // What was acknowledged is in the WAL, and whoever opens the database next reads it.
+    let _ = repository.close().await;
 }
 
 /// Prints a list of at most `limit` rows, a page at a time: `page` reads the next so many.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use crate::cli::context::{CommandError, Context};
+use crate::cli::context::{CommandError, Context, close, open};
 use crate::cli::output::pairs;
 use crate::cli::prompt;
 use crate::jobs::pruning::{prune_events, prune_sessions};
 use crate::passwords::is_well_formed;
-use crate::repository::{BackupError, CheckReport, Existing, Progress, RepositoryError, Rules, Stop, open};
+use crate::repository::{BackupError, CheckReport, Existing, Progress, RepositoryError, Rules, Stop, open as backend};
 use crate::server::application::stop_signal;
 use crate::system::blocking;
 
@@ -24,7 +24,7 @@ const TURN: Duration = Duration::from_millis(100);
 /// [`CommandError::Backup`], or another.
 pub async fn back_up(context: &mut Context, file: PathBuf, existing: Existing) -> Result<(), CommandError> {
     let (database, target) = (context.config.database.clone(), file.clone());
-    let report = long(move |stop, progress| open::back_up(&database, &target, existing, stop, progress)).await?;
+    let report = long(move |stop, progress| backend::back_up(&database, &target, existing, stop, progress)).await?;
     context.tell(&as_json(&file, &report.check), || {
         format!("The backup is whole and on the disk.\n{}", describe(&file, &report.check))
     })
@@ -36,10 +36,10 @@ pub async fn back_up(context: &mut Context, file: PathBuf, existing: Existing) -
 /// [`CommandError::Backup`], or another.
 pub async fn restore(context: &mut Context, file: PathBuf, yes: bool) -> Result<(), CommandError> {
     let (database, rules) = (context.config.database.path.clone(), rules(context));
-    let question = format!("Put {} in the place of {}?", file.display(), database.display());
+    let question = format!("Replace {1} by {0}?", file.display(), database.display());
     prompt::confirm(&question, yes)?;
     let target = context.config.database.clone();
-    let report = long(move |stop, progress| open::restore(&target, &file, &rules, stop, progress)).await?;
+    let report = long(move |stop, progress| backend::restore(&target, &file, &rules, stop, progress)).await?;
     let mut told = as_json(&database, &report.check);
     told.insert("kept".to_owned(), report.kept.as_deref().map(text).into());
     context.tell(&told, || {
@@ -47,7 +47,7 @@ pub async fn restore(context: &mut Context, file: PathBuf, yes: bool) -> Result<
             || "There was no database before.\n".to_owned(),
             |kept| pairs(&[("the database that was there is kept as", text(kept))]),
         );
-        format!("The backup is in its place.\n{kept}{}", describe(&database, &report.check))
+        format!("The backup is restored.\n{kept}{}", describe(&database, &report.check))
     })
 }
 
@@ -59,7 +59,7 @@ pub async fn check(context: &mut Context, file: Option<PathBuf>) -> Result<(), C
     let (database, rules) = (context.config.database.clone(), rules(context));
     let shown = file.clone().unwrap_or_else(|| database.path.clone());
     let report =
-        long(move |stop, progress| open::check(&database, file.as_deref(), Some(&rules), stop, progress)).await?;
+        long(move |stop, progress| backend::check(&database, file.as_deref(), Some(&rules), stop, progress)).await?;
     Ok(context.output.print(&as_json(&shown, &report), || format!("It is whole.\n{}", describe(&shown, &report)))?)
 }
 
@@ -74,8 +74,8 @@ fn rules(context: &Context) -> Rules {
 /// See [`CommandError`].
 pub async fn prune(context: &mut Context) -> Result<(), CommandError> {
     let now = context.clock.now();
-    let repository = context.open(false)?;
-    let bar = ProgressBar::new_spinner().with_message("forgetting what is old");
+    let repository = open(&context.config, false)?;
+    let bar = ProgressBar::new_spinner().with_message("pruning");
     bar.enable_steady_tick(TURN);
     let work = async {
         let sessions = prune_sessions(repository.as_ref(), context.config.tokens.cutoffs_at(now)).await?;
@@ -83,10 +83,10 @@ pub async fn prune(context: &mut Context) -> Result<(), CommandError> {
     };
     let outcome = work.await;
     bar.finish_and_clear();
-    repository.close().await.ok();
+    close(repository.as_ref()).await;
     let (sessions, events) = outcome?;
     context.tell(&json!({"sessions": sessions, "events": events}), || {
-        format!("Forgot {sessions} tokens that had ended and {events} old events.\n")
+        format!("Deleted {sessions} tokens that had ended and {events} old events.\n")
     })
 }
 

@@ -17,9 +17,9 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
+use crate::accounts::administer::Ended;
 use crate::cli::context::{CommandError, Context, run};
 use crate::cli::output::{Form, Output};
-use crate::cli::token::Ended;
 use crate::cli::user::Right;
 use crate::config::{Config, ConfigError, Settings};
 use crate::domain::event::{EventKind, EventQuery};
@@ -41,7 +41,8 @@ use crate::system::clock::Clock;
         Try it:\n  authtokens &\n  curl -H 'Content-Type: application/json' \\\n    \
         -d '{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}' \\\n    \
         http://127.0.0.1:8000/api/register\n  authtokens user list\n\n\
-        The other commands work on the file itself, whether a server runs or not; it feels them with its next request.\n\n\
+        The other commands work on the file itself, whether a server runs or not; they take effect with its next \
+        request.\n\n\
         Exit codes: 0 done, or stopped as asked; 1 failed; 2 wrong usage or configuration; 130 interrupted at a question."
 )]
 pub struct Cli {
@@ -97,13 +98,13 @@ enum Command {
     Backup {
         /// The file to be made
         file: PathBuf,
-        /// Take the place of a file of this name
+        /// Replace a file of this name
         #[arg(long)]
         replace: bool,
         #[command(flatten)]
         format: Format,
     },
-    /// Put a backup in the place of the database, with the server stopped
+    /// Replace the database by a backup, with the server stopped
     #[command(
         after_help = "The database that was there is kept beside the new one. Tokens and passwords are then what \
         they were in the backup. Without a terminal to ask at, it needs --yes."
@@ -124,7 +125,7 @@ enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Forget tokens that have ended by themselves and old events, as a server does every hour
+    /// Delete tokens that have ended by themselves and old events, as a server does every hour
     Prune {
         #[command(flatten)]
         format: Format,
@@ -165,7 +166,7 @@ enum UserCommand {
     },
     /// List accounts in the order of their names
     List {
-        /// Only those with this text in their name, their first and last name or their address of mail, in whatever
+        /// Only those with this text in their name, their first and last name or their email address, in whatever
         /// case
         #[arg(long, value_name = "TEXT")]
         search: Option<String>,
@@ -320,13 +321,13 @@ fn session_id(text: &str) -> Result<SessionId, &'static str> {
 }
 
 impl Cli {
-    /// Does what was asked; `serve` serves.
+    /// Does what was asked; `serve` serves, and logs what is unwise in the configuration.
     ///
     /// # Errors
     /// [`CommandError`], a sentence with an exit code.
     pub fn run(
         mut self,
-        serve: impl FnOnce(&Config) -> Result<(), Box<dyn std::error::Error>>,
+        serve: impl FnOnce(&Config, &[String]) -> Result<(), Box<dyn std::error::Error>>,
     ) -> Result<(), CommandError> {
         let command = match self.command.take() {
             None => Command::Serve(ServeArgs { listen: None }),
@@ -335,7 +336,8 @@ impl Cli {
         match command {
             Command::Serve(args) => {
                 let listen = args.listen.or(self.serve.listen.take());
-                serve(&Config::from_settings(self.settings(listen)?)?).map_err(CommandError::Serve)
+                let (config, settings) = Config::explain(self.settings(listen)?)?;
+                serve(&config, &config.warnings(&settings)).map_err(CommandError::Serve)
             }
             _ if self.serve.listen.is_some() => {
                 Self::command().error(ErrorKind::ArgumentConflict, "--listen is for serving").exit()
@@ -345,8 +347,9 @@ impl Cli {
             Command::Config(ConfigCommand::Show { format }) => {
                 let settings = self.settings(None)?;
                 let file = settings.file().map(Path::to_owned);
-                let (_, settings) = Config::explain(settings)?;
-                config::show(&mut Output::new(format.form()), file.as_deref(), &settings)
+                let (config, settings) = Config::explain(settings)?;
+                let warnings = config.warnings(&settings);
+                config::show(&mut Output::new(format.form()), file.as_deref(), &settings, &warnings)
             }
             command => {
                 let context = |format: &Format| {
@@ -487,7 +490,7 @@ The configuration, where there is none in the working folder.
 .I data/authtokens.db
 The database, where
 .B \-\-database
-or [database] path says nothing else. Beside it, with names that start like its own, are SQLite's write\-ahead log and its
+or [database] path says nothing else. Beside it, with names that start like its own, are SQLite's WAL and its
 index, and the locks of running programs.
 .TP
 .I data/backups

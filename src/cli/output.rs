@@ -1,7 +1,7 @@
 //! How commands print: for people as lines and aligned columns, for programs as JSON.
 //!
-//! What is stored was typed by strangers. A control character among it could make a terminal show what is not there, so
-//! none is ever printed as it is.
+//! What is stored was typed by anybody. Control characters could make a terminal show what is not there (terminal
+//! escape injection), so none is ever printed as it is.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -16,20 +16,20 @@ use serde_json::Value;
 use crate::http::json;
 use crate::system::visible::{columns, is_unseen, width};
 
-/// What stands between two columns.
+/// The gap between two columns.
 const GAP: usize = 2;
 
-/// How far a row's later lines are moved in.
+/// How far a row's later lines are indented.
 const INDENT: usize = 4;
 
-/// How wide a terminal is taken to be that does not say.
+/// The width of a terminal that does not tell its own.
 const USUAL_WIDTH: usize = 80;
 
 /// Standard output in one of two forms.
 pub struct Output {
     out: BufWriter<Stdout>,
     form: Form,
-    /// How wide a line may be; behind a pipe as wide as it is.
+    /// How wide a line may be; `None` behind a pipe: any width.
     width: Option<usize>,
 }
 
@@ -87,7 +87,7 @@ impl Output {
 
 /// A list that is printed as its rows come: a table for people, one array for programs.
 ///
-/// At a terminal, a row that is wider than it goes on on the next line, moved in, and what is wider by itself is cut.
+/// At a terminal, a row that is too wide continues on the next line, indented, and a cell that is too wide is cut.
 pub struct List<'a, const COLUMNS: usize> {
     output: &'a mut Output,
     headings: [&'static str; COLUMNS],
@@ -98,7 +98,7 @@ pub struct List<'a, const COLUMNS: usize> {
 }
 
 impl<const COLUMNS: usize> List<'_, COLUMNS> {
-    /// Prints some more rows: each is what a program is told and what people read in the columns.
+    /// Prints some more rows: each as JSON for programs, and as columns for people.
     ///
     /// # Errors
     /// When standard output takes nothing.
@@ -116,7 +116,7 @@ impl<const COLUMNS: usize> List<'_, COLUMNS> {
                     cells.map(|cell| if cell.is_empty() { "-".to_owned() } else { printable(&cell).into() })
                 })
                 .collect();
-            // Columns never become narrower, so that what comes later stands below what came before where it can.
+            // Columns never become narrower, so that later rows are aligned with earlier ones where they can be.
             for row in &rows {
                 for (width, cell) in self.widths.iter_mut().zip(row) {
                     *width = (*width).max(columns(cell));
@@ -168,7 +168,7 @@ impl<const COLUMNS: usize> List<'_, COLUMNS> {
     }
 }
 
-/// Which columns stand on each line of a row.
+/// Which columns are on each line of a row.
 fn break_lines(widths: &[usize], width: Option<usize>) -> Vec<Range<usize>> {
     let mut lines = Vec::new();
     let (mut first, mut end) = (0, 0);
@@ -197,7 +197,7 @@ fn cut(text: &str, room: usize) -> Cow<'_, str> {
     Cow::Owned(text.chars().take_while(fits).chain(['…']).collect())
 }
 
-/// Adds a text, and spaces until it is so wide: the formatter counts characters, which may be wider or narrower.
+/// Adds a text, and pads it to a width: the formatter would count characters, which may be wider or narrower.
 fn push(line: &mut String, text: &str, width: usize) {
     line.push_str(text);
     line.extend(iter::repeat_n(' ', width.saturating_sub(columns(text))));
@@ -217,28 +217,29 @@ pub fn pairs(pairs: &[(&str, String)]) -> String {
     })
 }
 
-/// A text as a terminal may show it: without characters that it would obey or not show, so that two texts that look the
-/// same are.
+/// A text that is safe to show on a terminal: control characters and invisible ones are escaped, so that two texts that
+/// look the same are the same.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     escape(text, |out, c| write!(out, "{}", c.escape_default()))
 }
 
-/// JSON that a terminal may show. Where JSON itself lets such a character stand, it is in a string, and may be escaped.
+/// JSON that is safe to show on a terminal. A character that JSON does not require to be escaped can only be in a
+/// string, where it may be escaped.
 ///
 /// # Errors
 /// Only when a value's own `Serialize` fails.
 pub fn to_json<T: Serialize + ?Sized>(thing: &T) -> io::Result<String> {
     let json = String::from_utf8(json::to_vec(thing)?).map_err(io::Error::other)?;
-    // Beyond the first plane JSON knows only the two halves of UTF-16.
+    // Beyond the basic multilingual plane JSON has only UTF-16 surrogate pairs.
     let halves = |out: &mut String, c: char| {
         c.encode_utf16(&mut [0; 2]).iter().try_for_each(|half| write!(out, "\\u{half:04x}"))
     };
     Ok(escape(&json, halves).into_owned())
 }
 
-/// A string, a number, a truth or a list of them as TOML that a terminal may show. TOML writes them as JSON does, but for
-/// what is beyond the first plane.
+/// A string, a number, a boolean or a list of them as TOML that is safe to show on a terminal. TOML writes them as JSON
+/// does, except for characters beyond the basic multilingual plane.
 ///
 /// # Errors
 /// Never: such a value is always written.
@@ -254,7 +255,7 @@ fn escape(text: &str, mut write: impl FnMut(&mut String, char) -> fmt::Result) -
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_unseen(c) {
-            // A string takes whatever is written.
+            // Writing to a string does not fail.
             let _ = write(&mut out, c);
         } else {
             out.push(c);

@@ -1,4 +1,4 @@
-//! How commands ask: for a password that nobody sees, and for a yes.
+//! How commands ask: for a password without echo, and for a confirmation.
 //!
 //! A password comes from a terminal or from standard input, never from an argument or the environment, where the
 //! system's other users and a shell's history would find it.
@@ -27,7 +27,7 @@ use crate::system::watched::WatchedThreads;
 /// of standard input without its line ending.
 ///
 /// # Errors
-/// [`CommandError`] when there is none, when it breaks the policy, or when nobody could log in with it.
+/// [`CommandError`] when there is none, when it breaks the policy, or when it is too long to log in with.
 pub async fn new_password(config: &Config, username: &Username) -> Result<PasswordHash, CommandError> {
     let PasswordConfig { bcrypt_cost, min_length, reject_common, .. } = config.password;
     let policy = PasswordPolicy { min_length, reject_common };
@@ -39,7 +39,7 @@ pub async fn new_password(config: &Config, username: &Username) -> Result<Passwo
         let password = rules.accept(line(io::stdin().lock(), rules.body_limit).map_err(CommandError::Input)?)?;
         return Ok(start()?.hash(password, std::future::pending()).await?);
     }
-    // Listens before anything is asked: no Ctrl-C falls between a question and the wait for its answer.
+    // Listens before anything is asked: no Ctrl-C is lost between a question and the wait for its answer.
     let mut stopped = pin!(stop_signal().map_err(CommandError::Start)?);
     let password = typed(&rules, stopped.as_mut()).await?;
     let passwords = start()?;
@@ -50,7 +50,7 @@ pub async fn new_password(config: &Config, username: &Username) -> Result<Passwo
     }
 }
 
-/// What a new password must keep to.
+/// Checks a new password against the policy.
 struct Rules<'a> {
     policy: PasswordPolicy,
     username: &'a Username,
@@ -60,7 +60,7 @@ struct Rules<'a> {
 impl Rules<'_> {
     fn accept(&self, line: Vec<u8>) -> Result<PlainPassword, CommandError> {
         let fits = |length: usize| ByteSize(length as u64) <= self.body_limit;
-        // No part of what is too long is read as text: it may be cut in the middle of a character.
+        // What is too long is not decoded: it may be cut in the middle of a character.
         let text = if fits(line.len()) { Some(String::from_utf8(line)) } else { None };
         let text = text.transpose().map_err(|error| CommandError::Input(io::Error::other(error)))?;
         let login = |text: &String| json!({"username": self.username.as_str(), "password": text}).to_string();
@@ -93,11 +93,11 @@ async fn typed(
     if ask("The same again: ").await? == first { Ok(password) } else { Err(CommandError::PasswordsDiffer) }
 }
 
-/// How much of a typed line Linux gives at most: the rest is dropped without a word.
+/// The longest line that a terminal of Linux delivers (canonical mode): what is beyond it is dropped silently.
 const LONGEST_TYPED: usize = 4_095;
 
-/// The terminal while it does not show what is typed. It does again when this goes. Meanwhile no key suspends the
-/// command or ends it with a core dump: the shell would bring the terminal's own ways back, or leave it silent.
+/// The terminal with echo off, which is on again when this is dropped. Meanwhile no key suspends the command or ends it
+/// with a core dump: the shell would restore the terminal's settings too early, or not at all.
 struct Silenced {
     terminal: File,
     before: Termios,
@@ -116,7 +116,7 @@ impl Silenced {
         Ok(Self { terminal, before })
     }
 
-    /// Asks for a line. A read cannot be called off: it has a thread, which the process ends with.
+    /// Asks for a line. A read cannot be cancelled: it has a thread, which ends with the process.
     fn ask(&self, question: &str) -> io::Result<oneshot::Receiver<io::Result<Vec<u8>>>> {
         let mut terminal = self.terminal.try_clone()?;
         terminal.write_all(question.as_bytes())?;
@@ -127,7 +127,7 @@ impl Silenced {
                 LONGEST_TYPED.. => Err(io::Error::other("a terminal cuts a line as long as that; use a pipe")),
                 _ => Ok(line),
             });
-            // The newline that was typed is not shown either.
+            // The newline that was typed is not echoed either.
             let _ = terminal.write_all(b"\n");
             let _ = answer.send(line);
         };
@@ -138,23 +138,23 @@ impl Silenced {
 
 impl Drop for Silenced {
     fn drop(&mut self) {
-        // What was typed behind a question that is given up is nobody's input.
+        // What was typed after an interrupted question is discarded.
         let _ = tcsetattr(&self.terminal, OptionalActions::Flush, &self.before);
     }
 }
 
-/// One line without its line ending; of one that is longer than `longest`, a byte more than that, so that it is seen.
+/// One line without its line ending; of one that is longer than `longest`, one byte more, by which the caller sees it.
 fn line(input: impl io::BufRead, longest: ByteSize) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     input.take(longest.as_u64().saturating_add(1)).read_until(b'\n', &mut line)?;
-    // One line ending as Unix or Windows writes it. A carriage return by itself is as good a character as any.
+    // One line ending as Unix or Windows writes it. A carriage return alone is a character like any other.
     if line.pop_if(|last| *last == b'\n').is_some() {
         line.pop_if(|last| *last == b'\r');
     }
     Ok(line)
 }
 
-/// Asks whether it is to be done, unless `yes` says so already.
+/// Asks for a confirmation, unless `yes` gives it already.
 ///
 /// # Errors
 /// [`CommandError::Declined`], or [`CommandError::NeedsYes`] where nobody can be asked.

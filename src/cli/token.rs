@@ -1,11 +1,9 @@
 //! An account's sessions: seen and ended. A token itself is nowhere to be seen.
 
-use crate::cli::context::{CommandError, Context};
-use crate::cli::user::no_account;
-use crate::domain::rights::Actor;
-use crate::domain::session::SessionId;
+use crate::accounts::administer::Ended;
+use crate::cli::context::{CommandError, Context, as_operator};
 use crate::domain::user::Username;
-use crate::http::api::sessions::SessionDetailsResponse;
+use crate::http::views::session::SessionDetailsResponse;
 
 /// Lists an account's live sessions, newest first.
 ///
@@ -13,11 +11,12 @@ use crate::http::api::sessions::SessionDetailsResponse;
 /// [`CommandError::NoAccount`], or another.
 pub async fn list(context: &mut Context, username: &Username) -> Result<(), CommandError> {
     let policy = context.config.tokens;
-    let repository = context.open(false)?;
     let cutoffs = policy.cutoffs_at(context.clock.now());
-    let sessions = repository.list_account_sessions(&Actor::CommandLine, username, cutoffs).await;
-    context.close(&repository).await;
-    let sessions = sessions?.ok_or_else(|| no_account(username))?;
+    let sessions = as_operator(&context.config, &context.clock, false, async |administration| {
+        let sessions = administration.list_sessions(username, cutoffs).await;
+        sessions.map_err(|error| CommandError::of_account(username, error))
+    })
+    .await?;
     let mut list = context.output.list(["ID", "CREATED", "LAST USED", "EXPIRES", "IP", "USER AGENT"]);
     list.add(sessions.iter().map(|session| {
         let expires = policy.expires(session.created, session.last_used);
@@ -34,33 +33,17 @@ pub async fn list(context: &mut Context, username: &Username) -> Result<(), Comm
     Ok(list.end()?)
 }
 
-/// Which sessions are to end.
-pub enum Ended {
-    /// This one.
-    One(SessionId),
-    /// All of the account's.
-    All,
-}
-
 /// Ends one of an account's sessions, or all of them.
 ///
 /// # Errors
 /// [`CommandError::NoAccount`], [`CommandError::NoSession`], or another.
 pub async fn revoke(context: &mut Context, username: &Username, which: Ended) -> Result<(), CommandError> {
-    let now = context.clock.now();
-    let cutoffs = context.config.tokens.cutoffs_at(now);
-    let id = match which {
-        Ended::One(id) => Some(id),
-        Ended::All => None,
-    };
-    let is_one = id.is_some();
-    let repository = context.open(false)?;
-    let ended = repository.revoke_account_sessions(&Actor::CommandLine, username, id, cutoffs, now).await;
-    context.close(&repository).await;
-    let ended = ended?.ok_or_else(|| no_account(username))?;
-    if is_one && ended == 0 {
-        return Err(CommandError::NoSession(username.as_str().to_owned()));
-    }
+    let cutoffs = context.config.tokens.cutoffs_at(context.clock.now());
+    let ended = as_operator(&context.config, &context.clock, false, async |administration| {
+        let ended = administration.revoke_sessions(username, which, cutoffs).await;
+        ended.map_err(|error| CommandError::of_account(username, error))
+    })
+    .await?;
     let text = format!("{ended} {} ended.\n", if ended == 1 { "token was" } else { "tokens were" });
     context.tell(&serde_json::json!({"revoked": ended}), || text)
 }

@@ -1,39 +1,36 @@
 //! Accounts: made, listed, changed and deleted.
 
 use std::path;
-use std::sync::Arc;
 
-use crate::cli::context::{CommandError, Context, print_pages};
+use crate::accounts::administer::{AdministerError, Administration};
+use crate::cli::context::{CommandError, Context, as_operator, close, open, print_pages};
 use crate::cli::output::{pairs, printable};
 use crate::cli::prompt;
+use crate::domain::profile::Profile;
 use crate::domain::rights::{AccountChange, Actor, Rights, UserQuery};
-use crate::domain::user::{NewUser, Profile, User, Username};
-use crate::http::views::UserResponse;
-use crate::repository::{Repository, RepositoryError, open};
+use crate::domain::user::{NewUser, User, Username};
+use crate::http::views::user::UserResponse;
+use crate::repository::RepositoryError;
+use crate::repository::open::exists;
 
 /// Makes an account, and the database where there is none.
 ///
 /// # Errors
 /// [`CommandError::Taken`], or another.
 pub async fn create(context: &mut Context, username: Username, rights: Rights) -> Result<(), CommandError> {
-    let name = username.as_str().to_owned();
     // Before a password is typed twice for a name that is taken. A file is made only once there is something to keep.
     let database = context.config.database.path.clone();
-    let is_new = !open::exists(&context.config.database)?;
-    if !is_new {
-        let repository = context.open(false)?;
-        let found = repository.find_account(&Actor::CommandLine, &username).await;
-        context.close(&repository).await;
-        if found?.is_some() {
-            return Err(CommandError::Taken(name));
-        }
+    let is_new = !exists(&context.config.database)?;
+    if !is_new && find(context, &username).await?.is_some() {
+        return Err(CommandError::Taken(username.as_str().to_owned()));
     }
     let password_hash = prompt::new_password(&context.config, &username).await?;
-    let repository = context.open(true)?;
-    let user = NewUser { username, password_hash, profile: Profile::default() };
-    let created = repository.create_account(user, rights, context.clock.now()).await;
-    context.close(&repository).await;
-    let created = created.map_err(|error| CommandError::of_account(&name, error))?;
+    let user = NewUser { username: username.clone(), password_hash, profile: Profile::default() };
+    let created = as_operator(&context.config, &context.clock, true, async |administration| {
+        let created = administration.create_account(user, rights).await;
+        created.map_err(|error| CommandError::of_account(&username, error))
+    })
+    .await?;
     // In full: a database is easily made in the wrong folder.
     let where_it_is = if is_new {
         format!(" in a new database at {}", path::absolute(&database).unwrap_or_else(|_| database.clone()).display())
@@ -51,17 +48,17 @@ pub async fn create(context: &mut Context, username: Username, rights: Rights) -
 /// # Errors
 /// See [`CommandError`].
 pub async fn list(context: &mut Context, mut query: UserQuery, limit: Option<u64>) -> Result<(), CommandError> {
-    let repository = context.open(false)?;
     let list = context.output.list(["NAME", "ACTIVE", "RIGHTS", "LAST LOGIN", "EMAIL"]);
-    let page = async |size| {
-        query.limit = size;
-        let page = repository.list_accounts(&Actor::CommandLine, query.clone()).await?;
-        query.after = page.next;
-        Ok(page.rows)
-    };
-    let outcome = print_pages(list, limit.unwrap_or(u64::MAX), page, row).await;
-    context.close(&repository).await;
-    outcome
+    as_operator(&context.config, &context.clock, false, async |administration| {
+        let page = async |size| {
+            query.limit = size;
+            let page = administration.list_accounts(query.clone()).await?;
+            query.after = page.next;
+            Ok(page.rows)
+        };
+        print_pages(list, limit.unwrap_or(u64::MAX), page, row).await
+    })
+    .await
 }
 
 fn row(user: User) -> (UserResponse, [String; 5]) {
@@ -86,10 +83,7 @@ fn row(user: User) -> (UserResponse, [String; 5]) {
 /// # Errors
 /// [`CommandError::NoAccount`], or another.
 pub async fn show(context: &mut Context, username: &Username) -> Result<(), CommandError> {
-    let repository = context.open(false)?;
-    let found = find(&repository, username).await;
-    context.close(&repository).await;
-    let user = found?;
+    let user = find(context, username).await?.ok_or_else(|| no_account(username))?;
     let profile = user.profile.clone();
     let text = pairs(&[
         ("username", user.username.as_str().to_owned()),
@@ -119,11 +113,8 @@ pub async fn show(context: &mut Context, username: &Username) -> Result<(), Comm
 /// # Errors
 /// [`CommandError::NoAccount`], or another.
 pub async fn set_password(context: &mut Context, username: &Username) -> Result<(), CommandError> {
-    let repository = context.open(false)?;
-    let found = find(&repository, username).await;
-    context.close(&repository).await;
     // Before a password is typed twice for nobody.
-    found?;
+    find(context, username).await?.ok_or_else(|| no_account(username))?;
     let hash = prompt::new_password(&context.config, username).await?;
     let change = AccountChange { password_hash: Some(hash), ..AccountChange::default() };
     change_account(context, username, change, |user| {
@@ -178,11 +169,12 @@ async fn change_account(
     change: AccountChange,
     text: impl FnOnce(&User) -> String,
 ) -> Result<(), CommandError> {
-    let repository = context.open(false)?;
-    let changed = repository.change_account(&Actor::CommandLine, username, change, context.clock.now()).await;
-    context.close(&repository).await;
-    let changed = changed.map_err(|error| CommandError::of_account(username.as_str(), error))?;
-    tell(context, changed.ok_or_else(|| no_account(username))?, text)
+    let changed = as_operator(&context.config, &context.clock, false, async |administration| {
+        let changed = administration.change_account(username, change).await;
+        changed.map_err(|error| CommandError::of_account(username, error))
+    })
+    .await?;
+    tell(context, changed, text)
 }
 
 /// Deletes an account with its lists and its sessions; asks first.
@@ -190,31 +182,41 @@ async fn change_account(
 /// # Errors
 /// [`CommandError::LastSuperuser`], [`CommandError::NoAccount`], or another.
 pub async fn delete(context: &mut Context, username: &Username, yes: bool) -> Result<(), CommandError> {
-    let repository = context.open(false)?;
-    let found = find(&repository, username).await;
-    context.close(&repository).await;
+    let repository = open(&context.config, false)?;
+    let administration = Administration::new(repository.as_ref(), &context.clock, Actor::CommandLine);
+    let found = administration.find_account(username).await;
+    close(repository.as_ref()).await;
     let name = match found {
         Ok(user) => user.username,
         // What the service cannot read can still be deleted.
-        Err(CommandError::Repository(RepositoryError::Inconsistent(_))) if !repository.is_damaged() => username.clone(),
-        Err(error) => return Err(error),
+        Err(AdministerError::Repository(RepositoryError::Inconsistent(_))) if !repository.is_damaged() => {
+            username.clone()
+        }
+        Err(error) => return Err(CommandError::of_account(username, error)),
     };
     let name = name.as_str().to_owned();
     prompt::confirm(&format!("Delete {name} with its lists and its tokens, for good?"), yes)?;
-    let repository = context.open(false)?;
-    let deleted = repository.delete_account(&Actor::CommandLine, username, context.clock.now()).await;
-    context.close(&repository).await;
-    if !deleted.map_err(|error| CommandError::of_account(&name, error))? {
-        return Err(no_account(username));
-    }
+    as_operator(&context.config, &context.clock, false, async |administration| {
+        let deleted = administration.delete_account(username).await;
+        deleted.map_err(|error| CommandError::of_account(username, error))
+    })
+    .await?;
     context.tell(&serde_json::json!({"status": "success"}), || format!("{name} was deleted.\n"))
 }
 
-async fn find(repository: &Arc<dyn Repository>, username: &Username) -> Result<User, CommandError> {
-    repository.find_account(&Actor::CommandLine, username).await?.ok_or_else(|| no_account(username))
+/// The account of this name, where there is one.
+async fn find(context: &Context, username: &Username) -> Result<Option<User>, CommandError> {
+    as_operator(&context.config, &context.clock, false, async |administration| {
+        match administration.find_account(username).await {
+            Ok(user) => Ok(Some(user)),
+            Err(AdministerError::NoAccount) => Ok(None),
+            Err(error) => Err(CommandError::of_account(username, error)),
+        }
+    })
+    .await
 }
 
-pub(crate) fn no_account(username: &Username) -> CommandError {
+fn no_account(username: &Username) -> CommandError {
     CommandError::NoAccount(username.as_str().to_owned())
 }
 

@@ -1,8 +1,8 @@
 //! Security events: what happened to an account, when, by whom and from where.
 //!
-//! They are written in the transaction of what they tell of, so that neither is there without the other, and are never
-//! changed; the oldest are forgotten in time. None holds a secret: a session is named by its id, and what somebody typed
-//! for a name is kept only where it is an account's.
+//! They are the audit trail: written in the same transaction as what they record, so that neither exists without the
+//! other, never changed, and pruned when they are too old. None holds a secret: a session is named by its id, and what
+//! somebody typed for a name is stored only where it is an account's.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -68,7 +68,7 @@ impl EventKind {
         Self::Deleted,
     ];
 
-    /// The kind's name, as it is stored and shown.
+    /// As it is stored and shown.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -91,7 +91,7 @@ impl EventKind {
         }
     }
 
-    /// Reads a name, where it is one.
+    /// `None` where the name is no kind's.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
@@ -100,20 +100,18 @@ impl EventKind {
 
 /// An event as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Event {
-    /// Its number: a later event has a greater one.
+    /// A later event has a greater one.
     pub id: i64,
-    /// When it was.
     pub at: Timestamp,
-    /// What happened.
     pub kind: EventKind,
     /// The account's name; empty where no account has the name that was given.
     pub username: String,
     /// Who did it: a name, [`COMMAND_LINE`], or nothing where nobody has shown who they are.
     pub actor: String,
-    /// Where it came from, where that is known.
     pub ip: Option<IpAddr>,
-    /// What else there is to tell: a session's id, a right, a limit.
+    /// A session's id, a right, a limit, or nothing.
     pub detail: String,
 }
 
@@ -148,29 +146,25 @@ impl fmt::Display for EventCursor {
     }
 }
 
-/// Which events are asked for: the newest first.
+/// Which events are asked for: the newest first. `None` filters nothing.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct EventQuery {
-    /// Only those of this account.
     pub username: Option<Username>,
-    /// Only those of this kind.
     pub kind: Option<EventKind>,
     /// Only those older than the last one of a page.
     pub before: Option<EventCursor>,
-    /// At most so many.
     pub limit: u32,
 }
 
 /// An attempt that was refused. It changes nothing, so it is stored a moment later, many at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct FailedAttempt {
-    /// When it was.
     pub at: Timestamp,
-    /// How it was refused.
     pub kind: EventKind,
     /// The name that was given, where one was.
     pub username: Option<Username>,
-    /// Where it came from.
     pub ip: Option<IpAddr>,
     /// Which limit it met.
     pub detail: &'static str,

@@ -9,6 +9,6 @@ use thiserror::Error;
 pub struct InvalidField {
     /// The field's name in the API.
     pub field: &'static str,
-    /// The rule, as the rest of a sentence that starts with the field's name.
+    /// The rule, as the end of a sentence that starts with the field's name.
     pub rule: String,
 }

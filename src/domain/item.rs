@@ -1,4 +1,4 @@
-//! Items: the app's own ids, in the two lists that a user keeps of them.
+//! Items: the app's own ids, in the two lists that each user has.
 
 use crate::domain::field::InvalidField;
 
@@ -10,8 +10,6 @@ impl ItemId {
     /// 2^53 - 1.
     pub const MAX: i64 = 9_007_199_254_740_991;
 
-    /// Takes a number as an id.
-    ///
     /// # Errors
     /// [`InvalidField`] when it is out of range.
     pub fn new(number: i64) -> Result<Self, InvalidField> {
@@ -38,8 +36,8 @@ impl ItemId {
     }
 }
 
-/// How many items a list has under the most generous setting.
-pub const MAX_ITEMS: usize = 100_000;
+/// The highest `[lists] max_items` that can be set.
+pub(crate) const MAX_ITEMS: usize = 100_000;
 
 /// One of the two lists that every user has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

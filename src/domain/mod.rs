@@ -3,6 +3,7 @@
 pub mod event;
 pub mod field;
 pub mod item;
+pub mod profile;
 pub mod rate;
 pub mod rights;
 pub mod session;

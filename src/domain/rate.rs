@@ -1,23 +1,20 @@
-//! How many attempts are let through in a time.
+//! The settings of the throttle: how many attempts are allowed per time.
 
 use std::time::Duration;
 
-/// So many attempts in a time.
+/// A rate with a burst (GCRA): `count` attempts at once, and as many again spread over each `period`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Rate {
-    /// How many at once.
     pub count: u32,
-    /// In which time as many come again.
     pub period: Duration,
 }
 
-/// The configured limits.
+/// The configured limits of each address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct LimitsPolicy {
-    /// Whether there are any.
     pub enabled: bool,
-    /// How many registrations an address may try.
     pub register: Rate,
-    /// How many logins an address may try.
     pub login: Rate,
 }

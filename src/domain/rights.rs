@@ -2,8 +2,8 @@
 //!
 //! Staff (`is_staff`) see every account and its events; they deactivate, reset and log out accounts that have no rights
 //! themselves. Superusers (`is_superuser`) do that to every account, and also give and take rights and delete. Nobody
-//! does any of it to themselves, so nobody lifts themselves; the last active superuser stays. The operator at the
-//! server's own command line is bound only by the last of these.
+//! does any of it to themselves, so nobody raises their own rights; the last active superuser stays. The operator at
+//! the server's own command line is bound only by the last of these.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::domain::event::COMMAND_LINE;
 use crate::domain::session::Caller;
 use crate::domain::user::{PasswordHash, User, UserId, Username};
 
-/// In whose name something is asked for. A session's rights are looked up in the very transaction that uses them.
+/// In whose name something is asked for. A session's rights are read in the same transaction that relies on them.
 #[derive(Clone, Copy)]
 pub enum Actor {
     /// Whoever holds a token.
@@ -37,31 +37,28 @@ impl Actor {
 
 /// An actor whose rights are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub enum Acting {
     /// Staff, or a superuser.
     Staff {
-        /// Whose session it is.
         user_id: UserId,
-        /// The account's name.
         username: String,
-        /// Whether it is a superuser's.
         is_superuser: bool,
     },
-    /// The operator.
     Operator,
 }
 
 /// The rights of an account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
-    /// May see and help others.
+    /// May see all accounts, and manage those without rights.
     pub is_staff: bool,
     /// May do everything.
     pub is_superuser: bool,
 }
 
 impl Rights {
-    /// Whether the account may do anything to others.
+    /// Whether the account has any.
     #[must_use]
     pub fn any(self) -> bool {
         self.is_staff || self.is_superuser
@@ -70,17 +67,15 @@ impl Rights {
 
 /// An account that something is to be done to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Target {
-    /// Which.
     pub user_id: UserId,
-    /// Its rights.
     pub rights: Rights,
-    /// Whether it may be used.
     pub is_active: bool,
 }
 
 impl Acting {
-    /// The name that the events give.
+    /// The actor of an event.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -89,7 +84,7 @@ impl Acting {
         }
     }
 
-    /// Whether there is any account that this may be done to.
+    /// Whether there can be an account that the permission covers.
     #[must_use]
     pub fn may_ever(&self, permission: Permission) -> bool {
         match self {
@@ -98,7 +93,7 @@ impl Acting {
         }
     }
 
-    /// Whether this may be done to the account.
+    /// Whether the permission covers this account.
     #[must_use]
     pub fn may(&self, permission: Permission, target: &Target) -> bool {
         match self {
@@ -111,7 +106,7 @@ impl Acting {
     }
 }
 
-/// What may be done to accounts, beside looking at them.
+/// What may be done to accounts, apart from reading them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// To end its sessions, and change its password and state.
@@ -120,21 +115,20 @@ pub enum Permission {
     AdministerAccount,
 }
 
-/// What is to be different about an account.
+/// What is to be changed about an account.
 #[derive(Clone, Default)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct AccountChange {
-    /// Whether it may be used. Where not, its sessions end.
+    /// `false` ends its sessions.
     pub is_active: Option<bool>,
-    /// Whether it is staff.
     pub is_staff: Option<bool>,
-    /// Whether it is a superuser.
     pub is_superuser: Option<bool>,
     /// The hash of a new password. Every session ends.
     pub password_hash: Option<PasswordHash>,
 }
 
 impl AccountChange {
-    /// What it does to an account: to give or take a right is more than all else.
+    /// What it takes to make the change.
     #[must_use]
     pub fn permission(&self) -> Permission {
         if self.is_staff.is_some() || self.is_superuser.is_some() {
@@ -173,22 +167,19 @@ impl fmt::Display for AccountCursor {
     }
 }
 
-/// Which accounts are asked for, in the order of their names without regard to case.
+/// Which accounts are asked for, in the order of their folded names. `None` filters nothing.
 #[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct UserQuery {
-    /// Only those with this text in a name or the address of mail.
+    /// Only those with this text in a name or the email address.
     pub search: Option<SearchText>,
-    /// Only those that may be used, or only those that may not.
     pub is_active: Option<bool>,
-    /// Only staff, or only others.
     pub is_staff: Option<bool>,
-    /// Only superusers, or only others.
     pub is_superuser: Option<bool>,
     /// Only those behind the last one of a page.
     pub after: Option<AccountCursor>,
-    /// At most so many.
     pub limit: u32,
-    /// No more behind those whose lists together come to so many items, where it is said.
+    /// The page ends once the lists of its accounts together have so many items.
     pub enough_items: Option<usize>,
 }
 
@@ -197,22 +188,21 @@ pub struct UserQuery {
 pub struct SearchText(String);
 
 impl SearchText {
-    /// To search for this text.
+    /// Folds the text.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(fold(text))
     }
 
-    /// The text with its case folded.
     #[must_use]
-    pub fn as_folded(&self) -> &str {
+    pub(crate) fn as_folded(&self) -> &str {
         &self.0
     }
 }
 
-/// Whether a folded text stands in a text that is not.
+/// Whether a folded text is in a text that is not folded.
 #[must_use]
-pub fn is_folded_in(folded: &str, text: &str) -> bool {
+pub(crate) fn is_folded_in(folded: &str, text: &str) -> bool {
     let Some(first) = folded.bytes().next() else { return true };
     if !text.is_ascii() {
         return fold(text).contains(folded);
@@ -223,8 +213,8 @@ pub fn is_folded_in(folded: &str, text: &str) -> bool {
 }
 
 /// Full case folding, near enough to Unicode's own: what differs in case alone comes to the same text, and `ß` to what
-/// `SS` does. All of the Turkish letters I, dotted or not, are one. An accent may be part of its letter or stand
-/// behind it (NFC).
+/// `SS` does. All of the Turkish letters I, dotted or not, are one. An accent may be part of its letter or follow
+/// it (NFC).
 fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for c in text.chars() {
@@ -232,7 +222,7 @@ fn fold(text: &str) -> String {
             folded.push(c.to_ascii_lowercase());
             continue;
         }
-        // To and fro, for letters with several small or several large forms: ς and σ, ẞ and ß. Letter by letter, for
+        // To upper case and back, for letters with several forms of a case: ς and σ, ẞ and ß. Letter by letter, because
         // the form that str::to_lowercase gives a sigma depends on where a word ends.
         for c in c.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase) {
             let is_dot_of_i = c == '\u{307}' && folded.ends_with('i');
@@ -248,7 +238,7 @@ fn fold(text: &str) -> String {
 }
 
 impl UserQuery {
-    /// Whether these are as many accounts as may be answered; there may be more behind them.
+    /// Whether these accounts fill a page; there may be more behind them.
     #[must_use]
     pub fn is_full(&self, users: &[User]) -> bool {
         let items = || users.iter().map(|user| user.cellar.len() + user.wants.len()).sum::<usize>();

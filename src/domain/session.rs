@@ -1,4 +1,4 @@
-//! Sessions: how long one lives, and what is told of it.
+//! Sessions: how long one lives, and what is shown of it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,22 +14,21 @@ pub struct SessionPolicy {
     pub lifetime: Option<Duration>,
     /// How long from its last use; `None` is for ever.
     pub idle_timeout: Option<Duration>,
-    /// How many an account has at once; the one that was used least recently makes room.
+    /// How many an account has at once; the next login ends the least recently used one.
     pub max_per_user: u32,
 }
 
 impl SessionPolicy {
-    /// How high [`SessionPolicy::max_per_user`] may be set.
-    pub const HIGHEST_MAX_PER_USER: usize = 10_000;
+    pub(crate) const HIGHEST_MAX_PER_USER: u32 = 10_000;
 
     /// How old the stored time of a session's last use may be.
-    pub const USE_IS_STORED_EVERY: Duration = Duration::from_secs(60);
+    pub(crate) const USE_IS_STORED_EVERY: Duration = Duration::from_secs(60);
 
     /// What a session must satisfy to be live at `now`.
     #[must_use]
     pub fn cutoffs_at(&self, now: Timestamp) -> SessionCutoffs {
         let since = |time: Option<Duration>| time.map_or(Timestamp::MIN, |time| now.minus(time));
-        // The store may not know of the last minute's use: nobody is to lose a session for that.
+        // The stored last use may be a minute old: nobody is to lose a session for that.
         let idle_timeout = self.idle_timeout.map(|time| time + Self::USE_IS_STORED_EVERY);
         SessionCutoffs { created_after: since(self.lifetime), used_after: since(idle_timeout) }
     }
@@ -43,35 +42,31 @@ impl SessionPolicy {
     }
 }
 
-/// What a session must satisfy to be live: made after the one moment and used after the other.
+/// What a session must satisfy to be live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionCutoffs {
-    /// A session made at this moment or before has ended by its age.
+    /// A session made at this moment or before has ended by its lifetime.
     pub created_after: Timestamp,
-    /// A session last used at this moment or before has ended by its rest.
+    /// A session last used at this moment or before has ended by its idle timeout.
     pub used_after: Timestamp,
 }
 
-/// Who asks: the token that a request presents, and what its session must satisfy. The store looks at it again in the
-/// very transaction that serves the request, so that nothing is done for a session that has just ended.
+/// Who asks: the token that a request presents, and what its session must satisfy. The store checks it again in the
+/// same transaction that serves the request, so that nothing is done for a session that has just ended.
 #[derive(Clone, Copy)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Caller {
-    /// The digest of the presented token.
     pub digest: TokenDigest,
-    /// What its session must satisfy.
     pub cutoffs: SessionCutoffs,
-    /// Where the request comes from, where that is known.
     pub ip: Option<IpAddr>,
 }
 
 /// A session to be opened: the digest of its token, and where the login came from.
 #[derive(Clone)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct NewSession {
-    /// The digest of the new token.
     pub digest: TokenDigest,
-    /// What the client says it is.
     pub user_agent: UserAgent,
-    /// The client's address, where it is known.
     pub ip: Option<IpAddr>,
 }
 
@@ -80,22 +75,21 @@ pub struct NewSession {
 pub struct UserAgent(String);
 
 impl UserAgent {
-    /// How many characters are kept.
-    pub const MAX_CHARS: usize = 256;
+    const MAX_CHARS: usize = 256;
 
-    /// Keeps what may be kept of the header's text.
+    /// Drops control characters, and what is longer than may be stored.
     #[must_use]
     pub fn from_header(text: &str) -> Self {
         Self(text.chars().filter(|c| !c.is_control()).take(Self::MAX_CHARS).collect())
     }
 
-    /// Takes the text back from a store.
+    /// As it was stored.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
         Self(text)
     }
 
-    /// The text that is kept.
+    /// As it is stored.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -104,49 +98,45 @@ impl UserAgent {
 
 /// A live session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Session {
-    /// Whose it is.
     pub user_id: UserId,
-    /// When it was last seen in use; up to a minute ago where it is in constant use.
+    /// Up to a minute old where the session is in constant use.
     pub last_used: Timestamp,
 }
 
-/// A session as its owner sees it.
+/// A session as its owner sees it. Client and address are those of its login.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct SessionDetails {
-    /// Its name among its owner's.
     pub id: SessionId,
-    /// When its login was.
     pub created: Timestamp,
-    /// When it was last seen in use.
     pub last_used: Timestamp,
-    /// What the client said it was.
     pub user_agent: UserAgent,
-    /// Where the login came from.
     pub ip: Option<IpAddr>,
 }
 
-/// A session's name among its owner's: the first 16 hex digits of its token's digest. It opens nothing.
+/// Identifies a session among its owner's: the first 16 hex digits of its token's digest. Nobody can log in with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionId(String);
 
 impl SessionId {
     const DIGITS: usize = 16;
 
-    /// The name of a token's session.
+    /// Of the token's session.
     #[must_use]
     pub fn of(digest: &TokenDigest) -> Self {
         Self(crate::domain::token::hex(&digest.as_bytes()[..Self::DIGITS / 2]))
     }
 
-    /// Reads a name, where it is one.
+    /// `None` where the text is no id.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_id = text.len() == Self::DIGITS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         is_id.then(|| Self(text.to_owned()))
     }
 
-    /// The name.
+    /// The 16 digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

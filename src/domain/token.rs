@@ -1,4 +1,4 @@
-//! Tokens: what a client holds, and the digest that the service keeps of it.
+//! Tokens: what a client holds, and the digest that the service stores of it.
 //!
 //! A token is 160 bits from the operating system's generator, written as 40 lowercase hex digits. It exists in clear
 //! only on its way to the client and in a request's header; everything stored or compared is a [`TokenDigest`].
@@ -15,13 +15,12 @@ use sha2::{Digest as _, Sha256};
 pub struct PlainToken([u8; PlainToken::LENGTH]);
 
 impl PlainToken {
-    /// How many characters a token has.
-    pub const LENGTH: usize = 40;
+    pub(crate) const LENGTH: usize = 40;
 
     /// A new token from the operating system's generator.
     ///
     /// # Panics
-    /// When the operating system has no random numbers to give: no token made then could be trusted.
+    /// When the operating system has no random numbers: no token made then could be trusted.
     #[must_use]
     pub fn generate() -> Self {
         let mut bytes = [0_u8; Self::LENGTH / 2];
@@ -44,7 +43,7 @@ impl PlainToken {
         TokenDigest(Sha256::digest(self.0).into())
     }
 
-    /// The token in clear, for the one answer that hands it to its client.
+    /// The token in clear, for the one answer that gives it to its client.
     #[must_use]
     pub fn reveal(&self) -> &str {
         // Nothing else is ever in it.
@@ -57,13 +56,13 @@ impl PlainToken {
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
-    /// Takes a digest back from a store.
+    /// As it was stored.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The digest's bytes, as a store keeps them.
+    /// As it is stored.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -79,12 +78,12 @@ impl Hash for TokenDigest {
     }
 }
 
-/// What is known of digests.
-pub type DigestMap<V> = HashMap<TokenDigest, V, BuildHasherDefault<DigestHasher>>;
+/// A map by digest, without another hash.
+pub(crate) type DigestMap<V> = HashMap<TokenDigest, V, BuildHasherDefault<DigestHasher>>;
 
 /// A digest is as random as any hash of it, and nobody can choose it without as much work as for any other.
 #[derive(Default)]
-pub struct DigestHasher(u64);
+pub(crate) struct DigestHasher(u64);
 
 impl Hasher for DigestHasher {
     fn write(&mut self, _: &[u8]) {
@@ -102,7 +101,7 @@ impl Hasher for DigestHasher {
 
 /// Lowercase hex of `bytes`.
 #[must_use]
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |number: u8| char::from(b"0123456789abcdef"[usize::from(number)]);
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {

@@ -12,6 +12,9 @@ use actix_web::{HttpResponse, ResponseError};
 use bytesize::ByteSize;
 use serde::Serialize;
 
+use crate::accounts::administer::AdministerError;
+use crate::accounts::throttle::Throttled;
+use crate::accounts::{ReauthenticationError, RegisterError, SessionError, SignInError};
 use crate::domain::field::InvalidField;
 use crate::http::json::{self, Malformed};
 use crate::passwords::PasswordError;
@@ -91,6 +94,22 @@ impl ApiError {
             Self::NotFound | Self::BodyTimeout | Self::Framework(_) | Self::Internal(_) => {
                 sentence_for(self.status_code()).to_owned()
             }
+        }
+    }
+
+    /// The name that was asked for belongs to another account, in the words of the source.
+    fn taken() -> Self {
+        Self::InvalidData("column username is not unique".to_owned())
+    }
+
+    /// Why the password that was sent in `field` did not do. Not a 401: the session is as good as before, and a client must
+    /// not take it for lost.
+    pub(crate) fn of_reauthentication(error: ReauthenticationError, field: &'static str) -> Self {
+        match error {
+            ReauthenticationError::WrongPassword => Self::InvalidData(format!("{field} is wrong")),
+            ReauthenticationError::Throttled(error) => error.into(),
+            ReauthenticationError::Password(error) => error.into(),
+            ReauthenticationError::Repository(error) => error.into(),
         }
     }
 
@@ -181,9 +200,7 @@ impl From<Malformed> for ApiError {
 impl From<RepositoryError> for ApiError {
     fn from(error: RepositoryError) -> Self {
         match error {
-            RepositoryError::Conflict(UniqueField::Username) => {
-                Self::InvalidData("column username is not unique".to_owned())
-            }
+            RepositoryError::Conflict(UniqueField::Username) => Self::taken(),
             RepositoryError::NoSession => Self::Unauthorized,
             RepositoryError::Forbidden => Self::Forbidden,
             RepositoryError::LastSuperuser => Self::LastSuperuser,
@@ -207,6 +224,55 @@ impl From<PasswordError> for ApiError {
             PasswordError::Hashing(HashingError::Failed) | PasswordError::MalformedHash(_) => {
                 Self::Internal(Box::new(error))
             }
+        }
+    }
+}
+
+impl From<Throttled> for ApiError {
+    fn from(Throttled { retry_after }: Throttled) -> Self {
+        Self::TooManyRequests { retry_after }
+    }
+}
+
+impl From<RegisterError> for ApiError {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::Taken => Self::taken(),
+            RegisterError::Password(error) => error.into(),
+            RegisterError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<SignInError> for ApiError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Refused => Self::LoginFailed,
+            SignInError::Throttled(error) => error.into(),
+            SignInError::Password(error) => error.into(),
+            SignInError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<SessionError> for ApiError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::NotFound => Self::NotFound,
+            SessionError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<AdministerError> for ApiError {
+    fn from(error: AdministerError) -> Self {
+        match error {
+            AdministerError::NoAccount | AdministerError::NoSession => Self::NotFound,
+            AdministerError::Taken => Self::taken(),
+            AdministerError::LastSuperuser => Self::LastSuperuser,
+            AdministerError::Throttled(error) => error.into(),
+            AdministerError::Password(error) => error.into(),
+            AdministerError::Repository(error) => error.into(),
         }
     }
 }

@@ -152,7 +152,7 @@ impl Job for NoticeResets {
         // First from where to look: a password that is set while the failures are read is noticed afterwards.
         let looked = self.run().await;
         let restored = self.restore_failures().await;
-        restored.map_err(JobError::because("failed attempts before this start could not be remembered"))?;
+        restored.map_err(JobError::because("failed attempts before this start could not be read"))?;
         looked
     }
 

@@ -41,7 +41,7 @@ impl Pruning {
         let sessions = prune_sessions(self.repository.as_ref(), self.policy.cutoffs_at(now)).await?;
         let events = prune_events(self.repository.as_ref(), self.events, now).await?;
         if (sessions, events) != (0, 0) {
-            log::info!("forgot {sessions} sessions that had ended and {events} old events");
+            log::info!("pruned {sessions} sessions that had ended and {events} old events");
         }
         Ok(())
     }
@@ -59,7 +59,7 @@ impl Pruning {
             clamped += count;
         }
         if clamped > 0 {
-            log::warn!("the clock was ahead: {clamped} sessions and failures from the future are now of now");
+            log::warn!("the clock was ahead: the times of {clamped} sessions and failures were set to now");
         }
         Ok(())
     }
@@ -79,14 +79,14 @@ impl Job for Pruning {
         let now = Reading::of(&self.clock);
         let last = std::mem::replace(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner), now);
         if now.was_set_since(last) {
-            log::warn!("the clock was set: nothing is forgotten until it has gone an hour without that");
+            log::warn!("the clock was set: nothing is pruned until it has gone an hour without that");
             return Ok(());
         }
         // The one is done whatever becomes of the other.
         let pruned = self.prune().await;
         let clamped = self.clamp_times().await;
-        pruned.map_err(JobError::because("ended sessions and old events could not be forgotten"))?;
-        clamped.map_err(JobError::because("whether anything is stored from the future could not be found out"))
+        pruned.map_err(JobError::because("ended sessions and old events could not be pruned"))?;
+        clamped.map_err(JobError::because("stored times in the future could not be looked for"))
     }
 }
 

@@ -5,8 +5,9 @@ use bytes::Bytes;
 
 use crate::domain::event::Event;
 use crate::domain::item::ItemId;
+use crate::domain::profile::ProfileChanges;
 use crate::domain::session::{Caller, NewSession, Session, SessionDetails};
-use crate::domain::user::{Credentials, NewUser, PasswordHash, ProfileChanges, User, Username};
+use crate::domain::user::{Credentials, NewUser, PasswordHash, User, Username};
 use crate::repository::error::{Cause, RepositoryError};
 use crate::system::clock::Timestamp;
 

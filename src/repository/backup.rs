@@ -60,7 +60,7 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// No file can be renamed to it.
-    #[error("{path} is a mount point, which no file can take the place of: mount its folder instead")]
+    #[error("{path} is a mount point, which no file can replace: mount its folder instead")]
     MountPoint {
         /// The name.
         path: PathBuf,

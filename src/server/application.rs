@@ -22,19 +22,19 @@ use actix_web::dev::AppConfig;
 use actix_web::{App, web};
 use thiserror::Error;
 
+use crate::accounts::Accounts;
 use crate::accounts::activity::LastUsed;
+use crate::accounts::throttle::LoginThrottle;
 use crate::accounts::throttle::failed_attempts::FailedAttempts;
 use crate::accounts::throttle::limits::Limits;
 use crate::config::{Config, CorsConfig, ServerConfig};
-use crate::domain::session::SessionPolicy;
-use crate::http::api::{MaxItems, Readiness};
-use crate::http::extract::body::{BodyBudget, BodyLimits};
-use crate::http::extract::caller::Authenticator;
+use crate::http::body_limits::{BodyBudget, BodyLimits};
 use crate::http::extract::proxy::TrustedProxies;
-use crate::http::login_throttle::LoginThrottle;
-use crate::http::routes;
+use crate::http::readiness::Readiness;
+use crate::http::state::{AppState, Description, State};
+use crate::http::{openapi, routes};
 use crate::jobs::activity::{NoticeResets, StoreFailedAttempts, StoreLastUsed};
-use crate::jobs::backups::{BackupSettings, BackupStatus, Backups};
+use crate::jobs::backups::{BackupSettings, Backups};
 use crate::jobs::pruning::Pruning;
 use crate::jobs::{JobRegistry, Jobs};
 use crate::passwords::{PasswordPolicy, Passwords};
@@ -146,30 +146,28 @@ impl Application {
             ))
         });
         allow_open_files(config.server.max_connections);
-        let state = State {
-            repository: web::Data::from(Arc::clone(&repository)),
-            passwords: web::Data::new(passwords),
-            password_policy: web::Data::new(PasswordPolicy {
-                min_length: config.password.min_length,
-                reject_common: config.password.reject_common,
-            }),
-            session_policy: web::Data::new(config.tokens),
-            authenticator: web::Data::new(Authenticator {
+        let state = web::Data::new(AppState {
+            accounts: Accounts {
                 repository: Arc::clone(&repository),
-                policy: config.tokens,
-                clock: clock.clone(),
+                passwords,
+                password_policy: PasswordPolicy {
+                    min_length: config.password.min_length,
+                    reject_common: config.password.reject_common,
+                },
+                session_policy: config.tokens,
+                throttle: LoginThrottle {
+                    limits: Arc::clone(&limits),
+                    failed_attempts: Arc::clone(&failed_attempts),
+                    repository: Arc::clone(&repository),
+                    metrics: metrics.clone(),
+                    clock: clock.clone(),
+                },
                 last_used: Arc::clone(&last_used),
-            }),
-            throttle: web::Data::new(LoginThrottle {
-                limits: Arc::clone(&limits),
-                failed_attempts: Arc::clone(&failed_attempts),
-                repository: Arc::clone(&repository),
-                metrics: metrics.clone(),
                 clock: clock.clone(),
-            }),
-            max_items: web::Data::new(MaxItems(config.lists.max_items)),
-            proxies: web::Data::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
-            limits: web::Data::new(BodyLimits {
+            },
+            max_items: config.lists.max_items,
+            proxies: Arc::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
+            body_limits: BodyLimits {
                 size: config.server.body_limit,
                 size_with_password: config.server.password_body_limit,
                 time: config.server.body_timeout,
@@ -177,11 +175,11 @@ impl Application {
                     config.server.body_budget.max(config.server.body_limit * 2_u64),
                     metrics.clone(),
                 )),
-            }),
-            readiness: web::Data::new(Readiness::default()),
-            backups: web::Data::new(backups.as_ref().map(Backups::status)),
-            clock: web::Data::new(clock.clone()),
-        };
+            },
+            readiness: Readiness::default(),
+            backups: backups.as_ref().map(Backups::status),
+            description: Description::new(openapi::document),
+        });
         let server = serve(listener, config, state, metrics)?;
         let metrics = metrics_listener.zip(exposition).map(|(listener, exposition)| {
             let address = listener.local_addr()?;
@@ -189,7 +187,7 @@ impl Application {
         });
         let metrics = metrics.transpose().map_err(ServeError::Threads)?;
         let (version, cache) = (env!("CARGO_PKG_VERSION"), config.database.cache);
-        log::info!("started: version {version}, listening on {address}, keeping up to {cache} of sessions at hand");
+        log::info!("started: version {version}, listening on {address}, session cache of up to {cache}");
         if let Some((address, _)) = &metrics {
             log::info!("metrics at http://{address}/metrics");
         }
@@ -287,8 +285,8 @@ impl Application {
         match tokio::time::timeout(left.max(CLOSE_WITHIN), closing).await {
             Ok(Ok(())) => log::info!("stopped"),
             // What was acknowledged is in the log beside the file, and the next start reads it.
-            Ok(Err(error)) => log::warn!("stopped, and the log is not moved into the file: {}", Chain(&error)),
-            Err(_) => log::warn!("stopped, and the log is not moved into the file: something holds the file"),
+            Ok(Err(error)) => log::warn!("stopped, but the WAL was not checkpointed: {}", Chain(&error)),
+            Err(_) => log::warn!("stopped, but the WAL was not checkpointed: something holds the file"),
         }
         outcome.map_err(ServeError::Server)?;
         failure.take().map_or(Ok(()), Err)
@@ -304,23 +302,6 @@ async fn end_of(server: Option<JoinHandle<io::Result<()>>>) -> ThreadEnded {
         }
         None => std::future::pending().await,
     }
-}
-
-/// What the handlers are given. Clones share all of it.
-#[derive(Clone)]
-struct State {
-    repository: web::Data<dyn Repository>,
-    passwords: web::Data<Passwords>,
-    password_policy: web::Data<PasswordPolicy>,
-    session_policy: web::Data<SessionPolicy>,
-    authenticator: web::Data<Authenticator>,
-    throttle: web::Data<LoginThrottle>,
-    max_items: web::Data<MaxItems>,
-    proxies: web::Data<TrustedProxies>,
-    limits: web::Data<BodyLimits>,
-    readiness: web::Data<Readiness>,
-    backups: web::Data<Option<BackupStatus>>,
-    clock: web::Data<Clock>,
 }
 
 fn start_backups(
@@ -369,23 +350,9 @@ fn serve(
     builder
         .listen("authtokens", listener, move || {
             let state = state.clone();
-            let proxies = state.proxies.clone().into_inner();
+            let proxies = Arc::clone(&state.proxies);
             let layer = Rc::new(RequestLayer { any_origin, proxies, metrics: metrics.clone() });
-            let app = App::new()
-                .app_data(state.repository)
-                .app_data(state.passwords)
-                .app_data(state.password_policy)
-                .app_data(state.session_policy)
-                .app_data(state.authenticator)
-                .app_data(state.throttle)
-                .app_data(state.max_items)
-                .app_data(state.proxies)
-                .app_data(state.limits)
-                .app_data(state.readiness)
-                .app_data(state.backups)
-                .app_data(state.clock)
-                .wrap(cross_origin(&cors))
-                .configure(routes::table);
+            let app = App::new().app_data(state).wrap(cross_origin(&cors)).configure(routes::table);
             let handler = apply_fn_factory(map_config(app.into_factory(), |()| AppConfig::default()), {
                 let layer = Rc::clone(&layer);
                 move |request: Request, application| Rc::clone(&layer).handle(request, application)

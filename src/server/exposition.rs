@@ -113,7 +113,7 @@ impl Exposition {
         page.gauge("authtokens_users", "Accounts.", None, counts.map(|counts| counts.users))?;
         page.gauge(
             "authtokens_tokens",
-            "Tokens that are live, or ended by their age or rest within the last hour.",
+            "Tokens that are live, or ended by their lifetime or idle timeout within the last hour.",
             None,
             counts.map(|counts| counts.sessions),
         )?;

@@ -1,9 +1,8 @@
-//! What every request and response have in common, whatever they are about.
+//! The middleware: what every request and response have in common.
 //!
-//! This is the outermost layer around the application: it sees each request first and each response last. It gives the
-//! exchange an id, adds the headers that every response carries, turns whatever is not yet one of our errors into one
-//! (the framework's refusals, a handler's panic), counts it where metrics are wanted, and writes the request's line to
-//! the log.
+//! This is the outermost layer around the application: it sees each request first and each response last. It gives each
+//! request an id, adds the headers that every response has, turns errors that are not ours into ones that are (the
+//! framework's refusals, a handler's panic), counts the request where metrics are on, and writes its line to the log.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -32,52 +31,60 @@ use crate::domain::token::hex;
 use crate::http::error::{self, ApiError};
 use crate::http::extract::caller::client_behind;
 use crate::http::extract::proxy::TrustedProxies;
-use crate::http::routes::Matched;
+use crate::http::routes::{Matched, Scope};
 use crate::system::error_chain::Chain;
 use crate::telemetry::metrics::Metrics;
 use crate::transport::connection::{ConnectionState, Refusal, Serving};
 
-/// Every origin may read the answers.
+/// The value of `Access-Control-Allow-Origin` for every origin.
 static ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
-/// What a page of another origin may send.
+/// The headers that a page of another origin may send.
 static ALLOW_HEADERS: HeaderValue = HeaderValue::from_static("Content-Type, Authorization");
-/// What a page of another origin may ask for.
+/// The methods that a page of another origin may use.
 static ALLOW_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-/// What a page of another origin may read beside the body.
+/// The headers that a page of another origin may read.
 static EXPOSE_HEADERS: HeaderValue =
     HeaderValue::from_static("Allow, Link, Retry-After, WWW-Authenticate, X-Request-Id");
-/// A type is what it is said to be.
+/// No browser guesses another type (MIME sniffing).
 static NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-/// No answer is kept on its way.
+/// No cache stores an answer.
 static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-/// What an answer is where its handler says nothing else.
+/// The type of an answer whose handler sets none.
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// How many characters of a method and of a path the log shows: nobody may fill the disk with a few long ones.
+/// What a page may do (Content-Security-Policy): load its own files and ask its own server. Swagger UI has inline
+/// styles, and pictures in `data:` URLs.
+static PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
+     base-uri 'self'; form-action 'none'; frame-ancestors 'none'",
+);
+/// No page tells other servers where a link was.
+static NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+/// How many characters of a method and of a path are logged: a few long ones must not fill the disk.
 const METHOD_IN_LOG: usize = 16;
 const PATH_IN_LOG: usize = 256;
-/// How much of an answer is written at once.
+/// How much of an answer is given to the framework at once.
 const PIECE: usize = 16 * 1024;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What the layer must know of the configuration.
+/// The layer, with what it needs of the configuration.
 pub struct RequestLayer {
     /// Whether every origin may read the answers.
     pub any_origin: bool,
-    /// Whose word is taken on where a request comes from.
+    /// The proxies whose `X-Forwarded-For` is believed.
     pub proxies: Arc<TrustedProxies>,
-    /// Who counts the exchanges, where somebody does.
+    /// `None` where metrics are off.
     pub metrics: Option<Arc<Metrics>>,
 }
 
-/// What is known of a request before anyone looks at it.
+/// What is known of a request before it is handled.
 struct Incoming {
     id: String,
-    /// Whether a page of some origin asks. Other clients have no use for the longest of the headers.
+    /// Whether it comes from a page in a browser. Other clients have no use for the longest of the headers.
     is_from_page: bool,
     method: Method,
     uri: Uri,
     peer: Option<Rc<str>>,
-    /// Who is behind the peer, where that is a proxy.
+    /// The client, where the peer is a trusted proxy.
     client: Option<IpAddr>,
     started: Instant,
 }
@@ -86,7 +93,7 @@ impl RequestLayer {
     /// Passes a request to the application and finishes its response.
     ///
     /// # Errors
-    /// None: whatever happens becomes a response. The framework wants a `Result` here.
+    /// None: every error becomes a response. The framework asks for a `Result`.
     pub fn handle<S, B>(
         self: Rc<Self>,
         mut request: Request,
@@ -106,7 +113,7 @@ impl RequestLayer {
             started: Instant::now(),
         };
         let has_body = has_body(&request);
-        // What follows a CONNECT is no request.
+        // What follows a CONNECT is not a request.
         let is_last = request.head().connection_type() == ConnectionType::Close || *request.method() == Method::CONNECT;
         let serving = request.conn_data::<Rc<ConnectionState>>().map(ConnectionState::serve);
         let answer = if matches!(serving, Some(None)) {
@@ -116,13 +123,13 @@ impl RequestLayer {
             Some(AssertUnwindSafe(application.call(request)).catch_unwind())
         };
         async move {
-            let mut route = None;
+            let mut matched = None;
             let mut response = match answer {
-                // The connection closes in a moment; an answer would stand behind one that was said to be the last.
+                // The connection closes in a moment; an answer would follow one with `Connection: close`.
                 None => std::future::pending().await,
                 Some(answer) => match answer.await {
                     Ok(Ok(response)) => {
-                        route = response.request().app_data::<Matched>().map(|matched| matched.0);
+                        matched = response.request().app_data::<Matched>().copied();
                         as_ours(response.into_parts().1.map_into_boxed_body())
                     }
                     Ok(Err(error)) => as_ours(HttpResponse::from_error(error)),
@@ -132,15 +139,26 @@ impl RequestLayer {
             incoming.log(&response);
             if let Some(metrics) = &self.metrics {
                 let took = Some(incoming.started.elapsed());
-                metrics.answered(route, incoming.method.as_str(), response.status().as_u16(), took);
+                metrics.answered(
+                    matched.map(|matched| matched.route),
+                    incoming.method.as_str(),
+                    response.status().as_u16(),
+                    took,
+                );
             }
-            self.add_headers(HeaderValue::try_from(incoming.id).ok(), incoming.is_from_page, response.headers_mut());
+            let scope = matched.map_or(Scope::Api, |matched| matched.scope);
+            self.add_headers(
+                scope,
+                HeaderValue::try_from(incoming.id).ok(),
+                incoming.is_from_page,
+                response.headers_mut(),
+            );
             let head = response.head_mut();
             head.set_camel_case_headers(true);
             head.reason = reason(head.status);
             let mut serving = serving.flatten();
             if let Some(serving) = &mut serving
-                // What is left of a body cannot be told from the next request.
+                // The unread end of a body cannot be told from the next request.
                 && (is_last || (has_body && !serving.body_was_read()))
             {
                 head.set_connection_type(ConnectionType::Close);
@@ -171,7 +189,7 @@ impl RequestLayer {
         }
         let body = error::body_for(error::sentence_for(status));
         let mut headers = HeaderMap::new();
-        self.add_headers(HeaderValue::try_from(id).ok(), true, &mut headers);
+        self.add_headers(Scope::Api, HeaderValue::try_from(id).ok(), true, &mut headers);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let reason = reason(status).unwrap_or_default();
@@ -187,9 +205,9 @@ impl RequestLayer {
         response
     }
 
-    /// The headers that every response carries. Where origins are narrowed, the CORS layer within has decided already
-    /// whether this one may read.
-    fn add_headers(&self, request_id: Option<HeaderValue>, is_from_page: bool, headers: &mut HeaderMap) {
+    /// The headers that every response has, and those of its scope. Where origins are restricted, the CORS middleware
+    /// within has decided already whether this one may read.
+    fn add_headers(&self, scope: Scope, request_id: Option<HeaderValue>, is_from_page: bool, headers: &mut HeaderMap) {
         if self.any_origin {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN.clone());
         }
@@ -201,12 +219,16 @@ impl RequestLayer {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS.clone());
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF.clone());
-        // Only the pages at /docs say otherwise: they are the same for everyone.
+        // Only the pages at /docs set their own: they are the same for everyone.
         if !headers.contains_key(header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
         }
         if !headers.contains_key(header::CONTENT_TYPE) {
             headers.insert(header::CONTENT_TYPE, JSON.clone());
+        }
+        if scope == Scope::Page {
+            headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY.clone());
+            headers.insert(header::REFERRER_POLICY, NO_REFERRER.clone());
         }
         if let Some(id) = request_id {
             headers.insert(X_REQUEST_ID, id);
@@ -214,11 +236,11 @@ impl RequestLayer {
     }
 }
 
-/// Where the request lines go; `RUST_LOG=authtokens::access=off` silences them alone.
+/// The target of the request lines; `RUST_LOG=authtokens::access=off` silences only them.
 const ACCESS_LOG: &str = "authtokens::access";
 
 impl Incoming {
-    /// The request's line, and, where the service itself is at fault, why.
+    /// Logs the request's line and, where the service itself is at fault, the cause.
     fn log(&self, response: &HttpResponse) {
         if let Some(cause) = response.error().and_then(|error| error.as_error::<ApiError>()).and_then(ApiError::cause) {
             log::error!("request {}: {}", self.id, Chain(cause));
@@ -226,7 +248,7 @@ impl Incoming {
         if !log::log_enabled!(target: ACCESS_LOG, log::Level::Info) {
             return;
         }
-        // Piece by piece: one format string with as many places took a twentieth of the time of a token check.
+        // Piece by piece: one format string with as many arguments took a twentieth of the time of a token check.
         let mut line = String::with_capacity(192);
         line.push_str("method=");
         line.push_str(start_of(self.method.as_str(), METHOD_IN_LOG));
@@ -285,8 +307,8 @@ fn as_ours(response: HttpResponse) -> HttpResponse {
     if is_foreign { HttpResponse::from_error(ApiError::Framework(response.status())) } else { response }
 }
 
-/// A large answer goes out piece by piece: what a client has no room for yet is not copied for it. The request is served
-/// until its last piece is handed over.
+/// A large answer is written piece by piece: what a client has no room for yet is not copied into a buffer. The request
+/// is being served until its last piece is handed over.
 fn in_pieces(response: Response<BoxBody>, serving: Option<Serving>) -> Response<BoxBody> {
     if !matches!(response.body().size(), BodySize::Sized(size) if size > PIECE as u64) {
         return response;
@@ -299,7 +321,7 @@ fn in_pieces(response: Response<BoxBody>, serving: Option<Serving>) -> Response<
 
 struct Pieces {
     rest: Bytes,
-    /// Let go with the last piece; where there is none to hand over, as of an answer to HEAD, with all of it.
+    /// Dropped with the last piece; where no piece is handed over, as in an answer to HEAD, with the whole body.
     serving: Option<Serving>,
 }
 
@@ -320,7 +342,7 @@ impl MessageBody for Pieces {
     }
 }
 
-/// The reason phrase in capitals, as the source writes it.
+/// The reason phrase in capitals, as the API specification has it.
 fn reason(status: StatusCode) -> Option<&'static str> {
     Some(match status {
         StatusCode::CREATED => "CREATED",

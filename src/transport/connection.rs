@@ -1,14 +1,16 @@
-//! A client's connection, with the bounds and the last words that the framework leaves out.
+//! A client's connection, with the deadlines, limits and error bodies that the framework lacks.
 //!
 //! actix-web times only the first head of a connection, and neither a client that stops in the middle of a chunked body
-//! nor one that never reads its answers. It reads on while a request is being served, as far as its buffer goes, and
-//! then spins. It buffers whatever requests a client sends ahead, parses heads that its own types cannot hold, and takes
-//! an offer to change protocols for a body without an end. It answers what it cannot parse with an empty body, which no
-//! layer above sees. And it keeps to itself that a client has gone away. This wrapper around the socket mends all of it:
+//! nor one that never reads its answers. It reads on while a request is being served, until its buffer is full, and
+//! then spins. It buffers whatever requests a client sends ahead (pipelining), parses heads that its own types cannot
+//! hold, and takes an offer to change protocols (`Upgrade`) for a body without an end. It answers what it cannot parse
+//! with an empty body, which no layer above sees. And it does not tell when a client has disconnected. This wrapper
+//! around the socket mends all of it:
 //!
-//! - a connection is always in one phase (resting, reading a head, serving, …), and each has its deadline;
-//! - one request at a time is handed over: its head when that is whole and within its limit (`framing.rs`), its body when
-//!   somebody reads it, and the next request when this one is answered;
+//! - a connection is always in one phase (idle, reading a head, serving, …), and each in which the client is awaited
+//!   has a deadline;
+//! - one request at a time is handed to the framework: its head when that is complete and within its limit
+//!   (`framing.rs`), its body when a handler reads it, and the next request when this one is answered;
 //! - the framework's own answers get a JSON body;
 //! - [`ConnectionState::client_gone`] watches the socket itself.
 
@@ -29,81 +31,82 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::transport::framing::{Body, Head, MAX_HEAD, MalformedChunk};
 
-/// How much of a body is handed over before the framework must look at it. A quarter of what its buffer takes.
+/// How much is handed over before the framework must process it: a quarter of its buffer.
 const BURST: usize = 32 * 1024;
 
-/// How much of an answer the system keeps that the client has no room for. More than that waits with us, once.
+/// How much of an answer the system buffers beyond what the client has room for (`TCP_NOTSENT_LOWAT`). What is more is
+/// buffered once, by us.
 const UNSENT: u32 = 64 * 1024;
 
-/// How much memory an empty inbox keeps.
+/// The capacity that an empty inbox may keep.
 const KEPT: usize = 4 * 1024;
 
-/// How long a connection that is to be closed may take to hear of it.
+/// How long a client may take to close after its last answer.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// How much of what a client still sends is thrown away before the connection is closed on it.
+/// How much of what a client still sends is discarded before the connection is reset.
 const MAX_DISCARDED: usize = 4 * 1024 * 1024;
 
-/// How often a client is looked at that has sent more than is being read.
+/// How often a client that has sent more than is being read is checked for having disconnected.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What every connection of a server has in common.
 pub struct ConnectionSettings {
     /// How long a request's head may take, from its first byte; and how long a new connection may stay silent.
     pub header_timeout: Duration,
-    /// How long a connection may rest between two requests.
+    /// The idle timeout: how long a connection may be idle between two requests.
     pub keep_alive: Duration,
     /// How long a client may take to read an answer.
     pub write_timeout: Duration,
-    /// Writes the whole response to a request that never reached a handler.
+    /// Makes the whole response to a request that never reached a handler.
     pub refuse: Box<dyn Fn(Refusal) -> Vec<u8>>,
 }
 
 /// A request that ended before any handler saw it.
 pub struct Refusal {
-    /// The status that it is answered with.
+    /// The status of its answer.
     pub status: u16,
-    /// Who sent it, or `-` where the system did not say.
+    /// The client's address, or `-` where it is not known.
     pub peer: Rc<str>,
 }
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing of the next request has come; it must begin by then.
-    Resting(Instant),
-    /// A request's head is coming; it must be whole by then. Most are whole at once, and nobody needs to look at the time.
+    /// Nothing of the next request has arrived; it must begin by then.
+    Idle(Instant),
+    /// A request's head is arriving; it must be complete by then. Most are complete at once, and need no deadline.
     Head(Option<Instant>),
     /// A request is being served from the last byte of its head on, and none of what the client sends is read.
     Serving,
-    /// A request is being served, and its body is read. Whoever reads it keeps the time.
+    /// A request is being served, and its body is read. The deadline is the reader's.
     Receiving,
-    /// The last answer is given. What the client still sends is thrown away until it has closed, or until then.
+    /// The last answer is given. What the client still sends is discarded until it has closed, or until then.
     Closing(Instant),
 }
 
 /// The side of a connection that the layers above see.
 pub struct ConnectionState {
     writer: Rc<OwnedWriteHalf>,
-    /// Who is at the other end, as the log tells it of each request.
+    /// The client's address, as it is logged.
     peer: Rc<str>,
     phase: Cell<Phase>,
     body_was_read: Cell<bool>,
-    /// Whether the client sends its body when it is asked for it.
+    /// Whether the client awaits `100 Continue` before it sends its body.
     client_waits: Cell<bool>,
     keep_alive: Duration,
-    /// The connection's task, where it asked to read in a phase that reads nothing.
+    /// The connection's task, where it asked to read in a phase that does not read.
     waiting: RefCell<Option<Waker>>,
 }
 
 impl ConnectionState {
-    /// Who is at the other end, or `-` where the system did not say.
+    /// The client's address, or `-` where it is not known.
     #[must_use]
     pub fn peer(&self) -> Rc<str> {
         Rc::clone(&self.peer)
     }
 
-    /// Begins to serve a request. `None` when the last answer has been given: nobody reads another.
+    /// Begins to serve a request. `None` when the last answer has been given: the client reads no other.
     #[must_use]
     pub fn serve(self: &Rc<Self>) -> Option<Serving> {
         if matches!(self.phase.get(), Phase::Closing(_)) {
@@ -143,7 +146,8 @@ impl ConnectionState {
         if matches!(self.phase.get(), Phase::Serving | Phase::Receiving) {
             return false;
         }
-        // Wakes the connection's task, which meets the end. Fails where the client has closed already, which is as good.
+        // Wakes the connection's task, which meets the end. Fails where the client has closed already, which is as
+        // good.
         let stream: &TcpStream = (*self.writer).as_ref();
         let _ = SockRef::from(stream).shutdown(Shutdown::Both);
         true
@@ -186,7 +190,7 @@ impl Drop for Serving {
         if self.is_last {
             self.connection.enter(Phase::Closing(Instant::now() + CLOSING));
         } else if !matches!(self.connection.phase.get(), Phase::Closing(_)) {
-            self.connection.enter(Phase::Resting(Instant::now() + self.connection.keep_alive));
+            self.connection.enter(Phase::Idle(Instant::now() + self.connection.keep_alive));
         }
     }
 }
@@ -207,7 +211,7 @@ impl Drop for Receiving {
     }
 }
 
-/// A socket that keeps the bounds.
+/// A socket with deadlines and limits.
 pub struct Connection {
     reader: OwnedReadHalf,
     writer: Rc<OwnedWriteHalf>,
@@ -220,7 +224,7 @@ pub struct Connection {
     write_alarm: Alarm,
     /// When the answers that are waiting must have been read; `None` while none is.
     write_deadline: Option<Instant>,
-    /// What has come and is not handed over yet: at most a head, and what was read together with it.
+    /// What has arrived and is not handed over yet: at most a head, and what was read together with it.
     inbox: BytesMut,
     /// How much of the inbox has been searched for the end of a head.
     searched: usize,
@@ -228,26 +232,26 @@ pub struct Connection {
     /// How much has been handed over since the socket last had nothing.
     burst: usize,
     ended_sending: bool,
-    /// How much has been thrown away.
+    /// How much has been discarded.
     discarded: usize,
     refusal: Option<PendingRefusal>,
 }
 
 /// What is to be handed over next.
 enum Incoming {
-    /// A head, of which the end has not come.
+    /// A head whose end has not arrived.
     Head,
     /// So many bytes of a head, and then its body.
     Request { head: usize, body: Body },
-    /// Whatever comes: the framework refuses it.
+    /// Whatever arrives: the framework refuses it.
     Malformed,
 }
 
-/// Our response on its way out in the place of the framework's.
+/// Our response, which is sent instead of the framework's.
 struct PendingRefusal {
     bytes: Vec<u8>,
     sent: usize,
-    /// How many of the framework's bytes it stands for.
+    /// How many of the framework's bytes it replaces.
     replaces: usize,
 }
 
@@ -256,8 +260,8 @@ struct PendingRefusal {
 struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    /// Ready when `at` has come; until then the task is woken by then. The moment is put off with every request, and the
-    /// alarm is not: it goes off too early at times, and is then set anew.
+    /// Ready when `at` has come; until then the task will be woken at that time. Each request puts the deadline off,
+    /// but not the timer: it may fire too early, and is then set again.
     fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let alarm = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if alarm.deadline() > at {
@@ -278,14 +282,14 @@ impl Connection {
     #[must_use]
     pub fn new(stream: TcpStream, settings: Rc<ConnectionSettings>) -> Self {
         let peer = stream.peer_addr().ok();
-        // An optimisation of memory alone: as good without it.
+        // Saves memory only: a failure does no harm.
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let (reader, writer) = stream.into_split();
         let writer = Rc::new(writer);
         let state = Rc::new(ConnectionState {
             writer: Rc::clone(&writer),
             peer: peer.map_or_else(|| "-".into(), |peer| peer.to_string().into()),
-            phase: Cell::new(Phase::Resting(Instant::now() + settings.header_timeout)),
+            phase: Cell::new(Phase::Idle(Instant::now() + settings.header_timeout)),
             body_was_read: Cell::new(false),
             client_waits: Cell::new(false),
             keep_alive: settings.keep_alive,
@@ -310,13 +314,13 @@ impl Connection {
         }
     }
 
-    /// Who is at the other end.
+    /// The client's address, where it is known.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
-    /// The side of it that the layers above see.
+    /// See [`ConnectionState`].
     #[must_use]
     pub fn state(&self) -> Rc<ConnectionState> {
         Rc::clone(&self.state)
@@ -333,7 +337,7 @@ impl Connection {
         self.reader.as_ref()
     }
 
-    /// Writes what the socket takes. A client that takes nothing for too long is given up.
+    /// Writes what the socket accepts. A client that accepts nothing for too long is disconnected.
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             if self.socket().poll_write_ready(cx)?.is_pending() {
@@ -349,7 +353,7 @@ impl Connection {
         }
     }
 
-    /// Tells the client that nothing more will come.
+    /// Closes our half: tells the client that nothing more will come.
     fn end_sending(&mut self) {
         if !self.ended_sending {
             self.ended_sending = true;
@@ -372,7 +376,8 @@ impl Connection {
     fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Incoming::Request { head: 0, body } = &self.incoming {
             if !body.is_over() {
-                // The framework has seen another end of it than we. Nothing behind it may be taken for a request.
+                // The framework has found another end of it than we have (request smuggling): nothing behind it may be
+                // taken for a request.
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             self.incoming = Incoming::Head;
@@ -399,12 +404,12 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Looks for the end of a head in the inbox. How large the head is, as far as it has come.
+    /// Looks for the end of a head in the inbox. Returns the size of the head, as far as it has arrived.
     fn find_head(&mut self) -> usize {
-        let is_resting = matches!(self.state.phase.get(), Phase::Resting(_));
+        let is_idle = matches!(self.state.phase.get(), Phase::Idle(_));
         let new = &self.inbox[self.searched..];
         // Heads end with a line, and a client that sends one byte at a time is not to have each of them read again.
-        if new.is_empty() || !(is_resting || new.contains(&b'\n')) {
+        if new.is_empty() || !(is_idle || new.contains(&b'\n')) {
             return self.inbox.len();
         }
         self.searched = self.inbox.len();
@@ -419,13 +424,13 @@ impl Connection {
                 self.incoming = Incoming::Request { head, body };
             }
         }
-        if is_resting {
+        if is_idle {
             self.state.phase.set(Phase::Head(None));
         }
         length
     }
 
-    /// Hands over what has come of a request, and keeps what has come of the next one.
+    /// Hands over what has arrived of a request, and keeps what has arrived of the next one.
     fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let is_from_inbox = !self.inbox.is_empty();
@@ -461,11 +466,11 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Nothing has come of what should. Ends the connection when it is too late.
+    /// Nothing has arrived. Ends the connection once its deadline has passed.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.burst = 0;
         match self.state.phase.get() {
-            Phase::Resting(until) => ready!(self.read_alarm.poll(until, cx)),
+            Phase::Idle(until) => ready!(self.read_alarm.poll(until, cx)),
             Phase::Head(until) => {
                 let until = until.unwrap_or_else(|| Instant::now() + self.settings.header_timeout);
                 self.state.phase.set(Phase::Head(Some(until)));
@@ -478,7 +483,8 @@ impl Connection {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// A head is too large. It is answered here, before the framework sees any of it: every answer before this one is out.
+    /// A head is too large. It is answered here, before the framework sees any of it: every answer before this one is
+    /// out.
     fn poll_refuse_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let _ = self.writer.try_write(&self.refuse(431));
         let until = Instant::now() + CLOSING;
@@ -493,7 +499,7 @@ impl Connection {
         Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
     }
 
-    /// Throws away what comes, until the client has closed or its time is over.
+    /// Discards what arrives, until the client has closed or its time is over.
     fn poll_discard(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
         let mut scratch = [0; 4096];
         for _ in 0..BURST / scratch.len() {
@@ -527,7 +533,7 @@ impl AsyncRead for Connection {
         }
         match (phase, &this.incoming) {
             (Phase::Closing(until), _) => this.poll_closing(cx, until),
-            (Phase::Resting(_) | Phase::Head(_), _) => this.poll_head(cx, buf),
+            (Phase::Idle(_) | Phase::Head(_), _) => this.poll_head(cx, buf),
             (Phase::Receiving, Incoming::Request { body, .. }) if !body.is_over() => {
                 let result = this.poll_request(cx, buf);
                 if result.is_pending() {
@@ -563,8 +569,8 @@ impl AsyncWrite for Connection {
                 }
             }
         }
-        // The framework drops the socket as soon as this is written, and what the client has sent and nobody has read
-        // would turn that into a reset.
+        // The framework drops the socket as soon as this is written. If the client has sent something that nobody has
+        // read, that would be a reset, which can destroy the answer.
         this.end_sending();
         if let Phase::Closing(until) = this.state.phase.get()
             && this.poll_discard(cx, until).is_pending()
@@ -581,12 +587,12 @@ impl AsyncWrite for Connection {
         if this.write_deadline.take().is_some() {
             this.state.wake();
         }
-        // An answer may have begun a phase whose end nothing else would notice.
+        // An answer may have begun a phase whose deadline nothing else would wake for.
         let phase = this.state.phase.get();
         if matches!(phase, Phase::Closing(_)) {
             this.end_sending();
         }
-        if let Phase::Resting(until) | Phase::Closing(until) = phase
+        if let Phase::Idle(until) | Phase::Closing(until) = phase
             && this.read_alarm.poll(until, cx).is_ready()
         {
             cx.waker().wake_by_ref();

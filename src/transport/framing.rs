@@ -1,17 +1,17 @@
-//! Where one request ends and the next begins in the bytes of a connection.
+//! Request framing: where one request ends and the next begins in the bytes of a connection.
 //!
 //! The framework parses requests, and this module does not do it again: it finds the end of a head with the parser that
-//! the framework uses, and the end of a body by the rules that the framework follows. With that, a connection hands over
-//! one request at a time, a head only when it is whole and within its limit, and nothing in it that would have the
-//! framework change protocols.
+//! the framework uses, and the end of a body by the rules that the framework follows. With that, a connection hands
+//! over one request at a time, a head only when it is complete and within its limit, and without any offer to change
+//! protocols.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// How large a request's head may be. The framework would take 128 KiB, of which no client of ours needs a tenth.
+/// How large a request's head may be. The framework would accept 128 KiB, of which no client of ours needs a tenth.
 pub const MAX_HEAD: usize = 32 * 1024;
 
-/// How many headers the framework takes.
+/// How many headers the framework accepts.
 const MAX_HEADERS: usize = 96;
 
 /// What the bytes of a connection begin with.
@@ -21,16 +21,17 @@ pub enum Head {
     Nothing,
     /// The beginning of a head.
     Partial,
-    /// A head of so many bytes, what its body is like, and whether the client waits to be asked for it.
+    /// A head of so many bytes, the framing of its body, and whether the client awaits `100 Continue` before it sends
+    /// it.
     Whole(usize, Body, bool),
     /// Bytes that the framework refuses.
     Malformed,
 }
 
 impl Head {
-    /// Looks for a head. In one that is whole, every offer to change protocols is overwritten with spaces: a server may
-    /// ignore it (RFC 9110, 7.8), and the framework does not. So is `Expect: 100-continue` (10.1.1): the framework would
-    /// ask for a body before anybody knows whether it is wanted.
+    /// Looks for a head. In a complete one, every offer to change protocols is overwritten with spaces: a server may
+    /// ignore it (RFC 9110, 7.8), and the framework does not. So is `Expect: 100-continue` (10.1.1): the framework
+    /// would ask for a body before anybody knows whether it is wanted.
     pub fn find(bytes: &mut [u8]) -> Self {
         let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut []);
@@ -51,14 +52,14 @@ impl Head {
             } else if header.name.eq_ignore_ascii_case("upgrade") {
                 offers.push(start..start + value.len());
             } else if header.name.eq_ignore_ascii_case("expect") && value.eq_ignore_ascii_case(b"100-continue") {
-                // Of HTTP/1.0 it is ignored.
+                // From HTTP/1.0 it is ignored.
                 waits = request.version == Some(1);
                 offers.push(start..start + value.len());
             } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-                body = Body(Rest::Chunked(Chunk::Size(0)));
+                body = Body(Remaining::Chunked(Chunk::Size(0)));
             } else if header.name.eq_ignore_ascii_case("content-length") && body.is_over() {
                 let length = std::str::from_utf8(value).ok().and_then(|length| length.trim().parse().ok());
-                body = Body(Rest::Length(length.unwrap_or(0)));
+                body = Body(Remaining::Length(length.unwrap_or(0)));
             }
         }
         for offer in offers {
@@ -68,7 +69,7 @@ impl Head {
     }
 }
 
-/// Where in a `Connection` header the option `upgrade` stands.
+/// Where the option `upgrade` is in a `Connection` header.
 fn upgrade_options(value: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut next = 0;
     value.split(|byte| *byte == b',').filter_map(move |option| {
@@ -78,39 +79,39 @@ fn upgrade_options(value: &[u8]) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// What has not come yet of a request's body.
+/// What has not arrived yet of a request's body.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Body(Rest);
+pub struct Body(Remaining);
 
 #[derive(Debug, PartialEq, Eq)]
-enum Rest {
+enum Remaining {
     Length(u64),
     Chunked(Chunk),
 }
 
-impl Default for Rest {
+impl Default for Remaining {
     fn default() -> Self {
         Self::Length(0)
     }
 }
 
-/// Where in a chunked body the next byte stands.
+/// What the next byte of a chunked body is: the parser's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chunk {
-    /// In the size, of which so much is known.
+    /// Part of a chunk's size, which is so much up to here.
     Size(u64),
-    /// Behind the size, which the line may tell more of.
+    /// Part of the chunk extension, behind the size.
     Extension(u64),
-    /// Before the end of the size's line.
+    /// The LF of the size's line.
     SizeLf(u64),
-    /// So many bytes before the end of the chunk.
+    /// Data, with so many bytes to the end of the chunk.
     Data(u64),
-    /// Behind a chunk.
+    /// The CR behind a chunk.
     DataCr,
     DataLf,
-    /// At the beginning of a line behind the last chunk.
+    /// The first of a line behind the last chunk: a trailer, or the end.
     LineOrEnd,
-    /// In a line behind the last chunk.
+    /// Part of a trailer.
     Trailer,
     TrailerLf,
     EndLf,
@@ -122,20 +123,20 @@ enum Chunk {
 pub struct MalformedChunk;
 
 impl Body {
-    /// Whether all of it has come.
+    /// Whether all of it has arrived.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.0, Rest::Length(0) | Rest::Chunked(Chunk::End))
+        matches!(self.0, Remaining::Length(0) | Remaining::Chunked(Chunk::End))
     }
 
-    /// How many of these bytes belong to it, as they come next.
+    /// How many of these bytes, which arrive next, belong to it.
     ///
     /// # Errors
-    /// [`MalformedChunk`] where the chunks are not as they must be.
+    /// [`MalformedChunk`] where the chunked encoding is malformed.
     pub fn take(&mut self, bytes: &[u8]) -> Result<usize, MalformedChunk> {
         match &mut self.0 {
-            Rest::Length(left) => Ok(take_up_to(left, bytes.len())),
-            Rest::Chunked(chunk) => {
+            Remaining::Length(left) => Ok(take_up_to(left, bytes.len())),
+            Remaining::Chunked(chunk) => {
                 let mut taken = 0;
                 while *chunk != Chunk::End && taken < bytes.len() {
                     if let Chunk::Data(left) = chunk {
@@ -161,7 +162,7 @@ fn take_up_to(left: &mut u64, available: usize) -> usize {
 }
 
 impl Chunk {
-    /// Where the byte behind this one stands. Takes at least what the framework takes: where that refuses nothing, the two
+    /// The state behind this byte. Accepts at least what the framework accepts: where that refuses nothing, the two
     /// agree on the end.
     fn after(self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
@@ -259,9 +260,12 @@ mod tests {
             ("Content-Length: 18446744073709551615\r\n", u64::MAX),
         ] {
             let (found, _) = find(&format!("POST / HTTP/1.1\r\n{headers}\r\n"));
-            assert!(matches!(found, Head::Whole(_, body, false) if body == Body(Rest::Length(length))), "{headers}");
+            assert!(
+                matches!(found, Head::Whole(_, body, false) if body == Body(Remaining::Length(length))),
+                "{headers}"
+            );
         }
-        let mut body = Body(Rest::Length(7));
+        let mut body = Body(Remaining::Length(7));
         assert_eq!((body.take(b"1234"), body.is_over()), (Ok(4), false));
         assert_eq!((body.take(b"567GET /"), body.is_over()), (Ok(3), true));
         assert_eq!(body.take(b"GET /"), Ok(0));

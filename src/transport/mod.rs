@@ -1,4 +1,4 @@
-//! A connection under HTTP: its deadlines, and where a request ends in its bytes.
+//! A connection under HTTP: its deadlines and the framing of its requests.
 
 pub mod connection;
 pub mod framing;

@@ -25,17 +25,17 @@ const ENDS: &str = "A_THREAD_THAT_ENDS";
 
 /// The test's own name, by which it is run in that process.
 const TEST: &str = "background::\
-    a_thread_that_ends_ends_the_process_with_1_once_what_was_accepted_is_answered_and_the_file_is_closed";
+    a_thread_that_ends_ends_the_process_with_1_once_what_was_accepted_is_answered_and_the_store_is_closed";
 
 /// The file that the thread waits for before it ends.
 const END: &str = "end";
 
 #[test]
-fn a_thread_that_ends_ends_the_process_with_1_once_what_was_accepted_is_answered_and_the_file_is_closed() {
+fn a_thread_that_ends_ends_the_process_with_1_once_what_was_accepted_is_answered_and_the_store_is_closed() {
     if let Ok(how) = std::env::var(ENDS) {
         let served = Cli::try_parse_from(["authtokens", "--listen", "127.0.0.1:0"]).unwrap();
         let code =
-            served.run(|config| serve_beside_thread(config, how == "panics")).map_or_else(|e| e.exit_code(), |()| 0);
+            served.run(|config, _| serve_beside_thread(config, how == "panics")).map_or_else(|e| e.exit_code(), |()| 0);
         std::process::exit(code.into());
     }
     for how in ["panics", "returns"] {
@@ -47,9 +47,7 @@ fn a_thread_that_ends_ends_the_process_with_1_once_what_was_accepted_is_answered
             own.stdout(Stdio::null()).stderr(fs::File::create(folder.path().join("stderr.log")).unwrap());
             *command = own;
         });
-        let log = server.log();
-        let address = log.split("listens on http://").nth(1).unwrap().split_whitespace().next().unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
+        let mut stream = TcpStream::connect(server.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let body = json!({"username": "AzureDiamond", "password": "hunter2"}).to_string();
         let request = post_bytes("/api/register", &format!("{JSON}Expect: 100-continue\r\n"), &body);
@@ -68,8 +66,7 @@ fn a_thread_that_ends_ends_the_process_with_1_once_what_was_accepted_is_answered
         stream.write_all(body.as_bytes()).unwrap();
         assert_eq!(RawResponse::read_from(&mut stream).status(), 201, "{how}");
         assert_eq!(server.wait().code(), Some(1), "{how}: {}", server.log());
-        let wal = fs::metadata(folder.path().join("data/authtokens.db-wal"));
-        assert_eq!(wal.map_or(0, |wal| wal.len()), 0, "the file is closed");
+        assert!(server.log().trim_end().ends_with("stopped"), "the store is closed: {}", server.log());
     }
 }
 

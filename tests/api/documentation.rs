@@ -132,7 +132,7 @@ async fn with_the_examples_account() -> (TestApp, String, String) {
     let app = TestApp::spawn();
     let admin = app.new_user("Admin").await;
     let token = app.new_user("AzureDiamond").await;
-    app.set("Admin", "is_superuser = 1");
+    app.make_superuser("Admin");
     (app, token, admin)
 }
 
@@ -152,7 +152,7 @@ async fn every_example_of_a_body_is_taken_as_it_stands_and_gives_nobody_a_right_
             assert_eq!(gone.status(), 200);
         }
         let is_of_staff = path.starts_with("/api/users");
-        let before = app.rows("SELECT password_hash, is_active, is_staff, is_superuser FROM users ORDER BY username");
+        let before = app.store.accounts();
         let response = app
             .ask(
                 method.clone(),
@@ -163,9 +163,7 @@ async fn every_example_of_a_body_is_taken_as_it_stands_and_gives_nobody_a_right_
             .await;
         assert!(response.status().is_success(), "{method} {path} {body}: {}", response.text().await.unwrap());
         if is_of_staff {
-            let after =
-                app.rows("SELECT password_hash, is_active, is_staff, is_superuser FROM users ORDER BY username");
-            assert_eq!(after, before, "{method} {path} {body}");
+            assert_eq!(app.store.accounts(), before, "{method} {path} {body}");
         }
         tried += 1;
     }
@@ -332,4 +330,104 @@ fn inflated(gzip: &[u8]) -> Vec<u8> {
     let file = folder.path().join("file.gz");
     std::fs::write(&file, gzip).unwrap();
     std::process::Command::new("gzip").arg("-dc").arg(&file).output().unwrap().stdout
+}
+
+#[tokio::test]
+async fn a_page_for_browsers_runs_nothing_but_its_own_scripts_and_stands_in_no_frame() {
+    let app = TestApp::spawn();
+    let header = async |path: &str, name: &str| {
+        let response = app.client.get(app.url(path)).send().await.unwrap();
+        response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    };
+    for path in ["/docs", "/docs/page.js", "/docs/none.js"] {
+        let policy = header(path, "content-security-policy").await.unwrap();
+        for rule in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"] {
+            assert!(policy.split("; ").any(|given| given == rule), "{path}: {policy}");
+        }
+        assert_eq!(header(path, "referrer-policy").await.as_deref(), Some("no-referrer"), "{path}");
+    }
+    for path in ["/", "/api/openapi.json", "/api/user", "/nothing"] {
+        assert_eq!(header(path, "content-security-policy").await, None, "{path}");
+    }
+}
+
+/// The schema of a body, followed to where it is written.
+fn schema_of<'a>(document: &'a Value, operation: &'a Value) -> Option<&'a Value> {
+    let schema = operation["requestBody"]["content"]["application/json"].get("schema")?;
+    schema["$ref"].as_str().map_or(Some(schema), |name| document.pointer(&name[1..]))
+}
+
+/// What a body of this schema is refused with, property by property: a body, and the beginning of its sentence.
+fn refused_bodies(schema: &Value, example: &Value) -> Vec<(Value, String)> {
+    let with = |name: &str, value: Value| {
+        let mut body = example.clone();
+        body[name] = value;
+        body
+    };
+    let mut refused = Vec::new();
+    for name in schema["required"].as_array().into_iter().flatten() {
+        let name = name.as_str().unwrap();
+        let mut body = example.clone();
+        body.as_object_mut().unwrap().remove(name);
+        refused.push((body, format!("{name} is required")));
+    }
+    for (name, property) in schema["properties"].as_object().unwrap() {
+        if property["readOnly"] == true {
+            refused.push((with(name, json!("changed")), format!("{name} ")));
+            continue;
+        }
+        if property["type"] == "array" {
+            refused.push((with(name, json!([4711])), format!("{name} cannot be set here")));
+            continue;
+        }
+        refused.push((with(name, json!(null)), format!("{name} must be ")));
+        refused.push((with(name, json!([])), format!("{name} must be ")));
+        if let Some(most) = property["maxLength"].as_u64() {
+            refused
+                .push((with(name, json!("a".repeat(usize::try_from(most).unwrap() + 1))), format!("{name} must be ")));
+        }
+        if property["minLength"] == 1 {
+            refused.push((with(name, json!("")), format!("{name} must ")));
+        }
+    }
+    refused
+}
+
+#[tokio::test]
+async fn a_body_is_taken_within_what_is_documented_of_it_and_refused_beyond() {
+    let document = document(&TestApp::spawn()).await;
+    let (mut accepted, mut refused) = (0, 0);
+    for (method, path, operation) in operations(&document) {
+        let Some(schema) = schema_of(&document, &operation).filter(|schema| schema["type"] == "object") else {
+            continue;
+        };
+        let example = example_of(&document, &operation["requestBody"]["content"]["application/json"]);
+        let (app, token, admin) = with_the_examples_account().await;
+        let token = if path.starts_with("/api/users") { admin } else { token };
+        let path = path.replace("{username}", "AzureDiamond");
+        for (body, sentence) in refused_bodies(schema, &example) {
+            let before = app.dump();
+            let response = app.ask(method.clone(), &path, &token, Some(&body)).await;
+            let error = error_of(response, 400).await;
+            let told =
+                error.strip_prefix("Invalid Data: ").unwrap_or_else(|| panic!("{method} {path} {body}: {error}"));
+            assert!(told.starts_with(&sentence), "{method} {path} {body}: {error}");
+            assert_eq!(app.dump(), before, "{method} {path} {body}");
+            refused += 1;
+        }
+        for (name, property) in schema["properties"].as_object().unwrap() {
+            let Some(most) = property["maxLength"].as_u64() else { continue };
+            let mut body = example.clone();
+            let longest = "a".repeat(usize::try_from(most).unwrap());
+            body[name] = json!(if name == "email" { "a@b.example".to_owned() } else { longest.clone() });
+            if path == "/api/register" && name != "username" {
+                body["username"] = json!(name);
+            }
+            let status = app.ask(method.clone(), &path, &token, Some(&body)).await.status().as_u16();
+            assert_ne!(status, 400, "{method} {path} {body}");
+            accepted += 1;
+        }
+    }
+    // Of the profile in two calls eight fields each, and two names; the rest has no longest.
+    assert_eq!((accepted, refused > 60), (18, true), "{refused}");
 }

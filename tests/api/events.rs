@@ -1,6 +1,5 @@
 //! What is written down of what happened, and what must never be.
 
-use std::fs;
 use std::time::Duration;
 
 use authtokens::config::Config;
@@ -8,10 +7,14 @@ use authtokens::domain::event::EventKind;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::helpers::test_config;
 use crate::helpers::{HOUR, Response, TestApp, session_of, until};
+use crate::store::{self, StoredEvent};
 
 const OWNER: &str = "192.0.2.1";
+
 const STAFF: &str = "192.0.2.7";
+
 const STRANGER: &str = "203.0.113.9";
 
 fn behind_a_proxy(config: &mut Config) {
@@ -44,10 +47,12 @@ async fn id_of(app: &TestApp, token: &str) -> String {
 
 /// The events behind the first `seen`, as `kind|username|actor|ip|detail`.
 fn news(app: &TestApp, seen: &mut usize) -> Vec<String> {
-    let all = app.rows("SELECT kind, username, actor, ip, detail FROM events ORDER BY id");
-    let news = all[*seen..].to_vec();
-    *seen = all.len();
-    news
+    let all = app.store.events();
+    let news = &all[std::mem::replace(seen, all.len())..];
+    let shown = |StoredEvent { kind, username, actor, ip, detail, .. }: &StoredEvent| {
+        [kind, username, actor, ip, detail].map(String::as_str).join("|")
+    };
+    news.iter().map(shown).collect()
 }
 
 /// Those that are stored a moment later.
@@ -72,7 +77,7 @@ async fn each_kind_is_written_once_by_the_call_that_causes_it_with_who_and_where
     let none = Value::Null;
 
     let (root, _) = session_of(ask(&app, STAFF, "POST /api/register", "", &credentials("Root", "p")).await).await;
-    app.set("Root", "is_superuser = 1");
+    app.make_superuser("Root");
     let (first, _) = session_of(ask(&app, OWNER, "POST /api/register", "", &credentials("Azure", "p")).await).await;
     let (root_id, first_id) = (id_of(&app, &root).await, id_of(&app, &first).await);
     told(
@@ -171,9 +176,9 @@ async fn each_kind_is_written_once_by_the_call_that_causes_it_with_who_and_where
 async fn a_call_that_fails_writes_no_event_of_a_success() {
     let app = TestApp::spawn_with(behind_a_proxy);
     let root = app.new_user("root").await;
-    app.set("root", "is_superuser = 1");
+    app.make_superuser("root");
     let token = app.new_user("AzureDiamond").await;
-    let before = app.rows("SELECT * FROM events");
+    let before = app.store.events();
     let id = id_of(&app, &root).await;
     for (call, token, body, status) in [
         ("POST /api/register", "", credentials("azurediamond", "p"), 400),
@@ -194,7 +199,7 @@ async fn a_call_that_fails_writes_no_event_of_a_success() {
         (&format!("DELETE /api/users/azurediamond/tokens/{id}"), &root, Value::Null, 404),
     ] {
         assert_eq!(ask(&app, OWNER, call, token, &body).await.status(), status, "{call} {body}");
-        assert_eq!(app.rows("SELECT * FROM events"), before, "{call} {body}");
+        assert_eq!(app.store.events(), before, "{call} {body}");
     }
 }
 
@@ -202,7 +207,7 @@ async fn a_call_that_fails_writes_no_event_of_a_success() {
 async fn an_owner_is_told_what_staff_did_and_staff_are_told_who_did_it() {
     let app = TestApp::spawn_with(behind_a_proxy);
     let (root, _) = session_of(ask(&app, STAFF, "POST /api/register", "", &credentials("root", "p")).await).await;
-    app.set("root", "is_superuser = 1");
+    app.make_superuser("root");
     ask(&app, OWNER, "POST /api/register", "", &credentials("Azure", "p")).await;
     ask(&app, STRANGER, "POST /api/login", "", &credentials("azure", "wrong")).await;
     until("storing", || app.count("events") == 3).await;
@@ -252,15 +257,9 @@ async fn an_owner_is_told_what_staff_did_and_staff_are_told_who_did_it() {
 async fn events_are_given_in_pages_newest_first() {
     let app = TestApp::spawn();
     let token = app.new_user("root").await;
-    app.set("root", "is_staff = 1");
-    app.sqlite()
-        .execute(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 119) \
-             INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
-             SELECT i, iif(i % 2, 'logged_in', 'login_failed'), 1, 'root', '', '', '' FROM n",
-            [],
-        )
-        .unwrap();
+    app.make_staff("root");
+    let kinds: Vec<_> = (0..119).map(|number| if number % 2 == 0 { "logged_in" } else { "login_failed" }).collect();
+    app.store.add_events("root", &kinds);
     for (first, sizes) in [
         ("/api/events", [50, 50, 20].as_slice()),
         ("/api/events?username=root&limit=60", &[60, 60, 0]),
@@ -287,6 +286,11 @@ async fn events_are_given_in_pages_newest_first() {
     }
 }
 
+/// Whose events are stored, oldest first.
+fn whose_events(app: &TestApp) -> Vec<String> {
+    app.store.events().into_iter().map(|event| event.username).collect()
+}
+
 #[tokio::test]
 async fn old_events_and_those_beyond_the_most_are_forgotten() {
     let app = TestApp::spawn();
@@ -297,23 +301,22 @@ async fn old_events_and_those_beyond_the_most_are_forgotten() {
     let app = app.restart_with(|_| {});
     app.clock.advance(HOUR);
     until("forgetting", || app.count("events") == 1).await;
-    assert_eq!(app.rows("SELECT username FROM events"), ["second"]);
+    assert_eq!(whose_events(&app), ["second"]);
     for name in ["a", "b", "c"] {
         app.new_user(name).await;
     }
     let app = app.restart_with(|config| config.events.max = 2);
     app.clock.advance(HOUR);
     until("forgetting", || app.count("events") == 2).await;
-    assert_eq!(app.rows("SELECT username FROM events ORDER BY id"), ["b", "c"]);
-    assert_eq!(app.rows("SELECT max(id) FROM events"), ["5"]);
+    assert_eq!(whose_events(&app), ["b", "c"]);
+    assert_eq!(app.store.events().last().unwrap().id, 5);
 }
 
 #[tokio::test]
 async fn an_event_from_the_future_is_kept_no_longer_than_what_happened_after_it() {
     let app = TestApp::spawn();
     let from_the_future = |name| {
-        let set = "UPDATE events SET at = at + 500000000000 WHERE username = ?1";
-        assert_eq!(app.sqlite().execute(set, [name]).unwrap(), 1);
+        app.store.change_events(&|event| event.at += if event.username == name { 500_000_000_000 } else { 0 });
     };
     app.new_user("first").await;
     app.new_user("second").await;
@@ -325,20 +328,20 @@ async fn an_event_from_the_future_is_kept_no_longer_than_what_happened_after_it(
     app.clock.advance((90 * 24 - 2) * HOUR);
     let app = app.restart_with(|_| {});
     app.clock.advance(HOUR);
-    until("forgetting", || app.rows("SELECT username FROM events ORDER BY id") == ["third", "fourth"]).await;
+    until("forgetting", || whose_events(&app) == ["third", "fourth"]).await;
     // There is room for one, and the future has no right to it.
     let app = app.restart_with(|config| config.events.max = 1);
     app.clock.advance(HOUR / 2);
     app.new_user("fifth").await;
     app.clock.advance(HOUR / 2);
-    until("forgetting", || app.rows("SELECT username FROM events") == ["fifth"]).await;
+    until("forgetting", || whose_events(&app) == ["fifth"]).await;
 }
 
 #[tokio::test]
-async fn neither_the_file_nor_its_log_nor_a_backup_nor_an_event_holds_a_secret_or_a_name_that_nobody_has() {
+async fn neither_the_store_nor_a_copy_of_it_nor_an_event_holds_a_secret_or_a_name_that_nobody_has() {
     let app = TestApp::spawn();
     let root = app.new_user("root").await;
-    app.set("root", "is_superuser = 1");
+    app.make_superuser("root");
     let (password, wrong, reset) = ("pa55-4711-UNIQUE", "wr0ng-4711-UNIQUE", "r3set-4711-UNIQUE");
     let typed = "MyPa55word-4711";
     let (first, _) = session_of(app.register("AzureDiamond", password).await).await;
@@ -356,35 +359,33 @@ async fn neither_the_file_nor_its_log_nor_a_backup_nor_an_event_holds_a_secret_o
     app.ask(Method::DELETE, &format!("/api/users/{typed}"), &root, None).await;
     app.get(Method::PATCH, "/api/users/azurediamond", &root, Some(&json!({"password": reset}))).await;
     let (third, _) = session_of(app.log_in("AzureDiamond", reset).await).await;
-    until("storing", || app.rows("SELECT count(*) FROM events WHERE kind LIKE '%failed'") == ["5"]).await;
+    until("storing", || app.count_events("login_failed") + app.count_events("reauthentication_failed") == 5).await;
 
     let secrets = [password, wrong, reset, typed, &typed.to_lowercase(), &first, &second, &third, &root];
-    let check = |what: &str, bytes: &[u8]| {
+    let check = |what: &str, holds: &dyn Fn(&[u8]) -> bool| {
         for secret in &secrets {
             let unhexed = (secret.len() == 40).then(|| {
                 (0..40).step_by(2).map(|at| u8::from_str_radix(&secret[at..at + 2], 16).unwrap()).collect::<Vec<_>>()
             });
             for form in std::iter::once(secret.as_bytes().to_vec()).chain(unhexed) {
-                assert!(!bytes.windows(form.len()).any(|window| window == form), "{secret} is in {what}");
+                assert!(!holds(&form), "{secret} is in {what}");
             }
         }
     };
-    let mut files = 0;
-    for entry in fs::read_dir(app.database.parent().unwrap()).unwrap() {
-        let path = entry.unwrap().path();
-        check(&path.display().to_string(), &fs::read(&path).unwrap());
-        files += 1;
+    let folder = tempfile::tempdir().unwrap();
+    let config = test_config(&folder);
+    app.store.copy_to(&config);
+    let copy = store::of(&config);
+    for (what, store) in [("the store", &app.store), ("a copy of it", &copy)] {
+        assert!(store.contains(b"AzureDiamond"), "{what} is one");
+        check(what, &|bytes| store.contains(bytes));
     }
-    assert_eq!(files, 5, "the file, its log, its index and its two locks");
-    let (_folder, copy) = app.copy_database();
-    let copied = fs::read(copy).unwrap();
-    assert!(copied.windows(12).any(|window| window == b"AzureDiamond"), "the copy is one");
-    check("a backup", &copied);
+    let holds = |text: String| move |bytes: &[u8]| text.as_bytes().windows(bytes.len()).any(|window| window == bytes);
     for path in ["/api/events?limit=100", "/api/user/events"] {
-        check(path, app.ask(Method::GET, path, &root, None).await.text().await.unwrap().as_bytes());
+        check(path, &holds(app.ask(Method::GET, path, &root, None).await.text().await.unwrap()));
     }
     for path in ["/api/user/events", "/api/user/export"] {
-        check(path, app.ask(Method::GET, path, &third, None).await.text().await.unwrap().as_bytes());
+        check(path, &holds(app.ask(Method::GET, path, &third, None).await.text().await.unwrap()));
     }
 }
 
@@ -392,7 +393,7 @@ async fn neither_the_file_nor_its_log_nor_a_backup_nor_an_event_holds_a_secret_o
 async fn staff_find_the_events_of_whoever_had_a_name_before() {
     let app = TestApp::spawn();
     let root = app.new_user("root").await;
-    app.set("root", "is_staff = 1");
+    app.make_staff("root");
     let token = app.new_user("mallory").await;
     app.get(Method::DELETE, "/api/user", &token, Some(&json!({"password": "hunter2"}))).await;
     app.new_user("MALLORY").await;

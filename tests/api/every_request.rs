@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::helpers::{JSON, TestApp, UNKNOWN_TOKEN, assert_sentence, post_bytes, session_of};
 
-/// Every path of the service that answers JSON, with something in the place of its parameters, and its `Allow`.
+/// Every path of the service that answers JSON, with something for each of its parameters, and its `Allow`.
 fn paths() -> impl Iterator<Item = (String, &'static str)> {
     PATHS
         .into_iter()
@@ -225,8 +225,7 @@ async fn healthz_is_200_while_the_process_serves_and_readyz_while_the_store_read
     };
     let (token, _) = session_of(app.register("AzureDiamond", "hunter2").await).await;
 
-    let other = app.sqlite();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = app.store.lock();
     let response = app.client.get(app.url("/readyz")).send().await.unwrap();
     assert_eq!(response.status(), 503);
     assert!(response.headers()["retry-after"].to_str().unwrap().parse::<u32>().unwrap() >= 1);
@@ -237,7 +236,7 @@ async fn healthz_is_200_while_the_process_serves_and_readyz_while_the_store_read
     let refused = app.log_out(&token).await;
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
-    other.execute_batch("ROLLBACK").unwrap();
+    drop(lock);
 
     // An answer of the store is believed for a second.
     while status("/readyz").await != 200 {

@@ -1,5 +1,6 @@
 //! What the tests stand on: a real server on a port of its own over a real file, and a client that speaks raw bytes.
 
+use std::cell::Cell;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -8,13 +9,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use authtokens::config::{Config, Settings};
-use authtokens::repository::sqlite::MAX_STALENESS;
 use authtokens::server::application::Application;
 use authtokens::system::clock::{Clock, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+
+use crate::store::{self, StoredAccount, TestStore};
 
 /// 2015-01-04T22:51:35.144Z, the source's own moment: where every test's clock stands at first.
 pub const START_MILLIS: i64 = 1_420_411_895_144;
@@ -34,7 +36,9 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 pub struct TestApp {
     pub address: SocketAddr,
     pub metrics_address: Option<SocketAddr>,
+    /// What the configuration says of where the store is.
     pub database: PathBuf,
+    pub store: Box<dyn TestStore>,
     pub clock: Clock,
     pub client: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
@@ -70,12 +74,19 @@ impl TestApp {
         Self::spawn_in(folder, clock, configure)
     }
 
+    /// Starts another server on a copy of what the store of this one holds now, by a clock of its own.
+    pub fn spawn_copy_with(&self, configure: impl FnOnce(&mut Config)) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        self.store.copy_to(&test_config(&folder));
+        Self::spawn_in(folder, Clock::held_at(Timestamp::from_millis(START_MILLIS).unwrap()), configure)
+    }
+
     fn spawn_in(folder: Arc<TempDir>, clock: Clock, configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = test_config(&folder);
         configure(&mut config);
         let (stop, stopped) = oneshot::channel();
         let (started, has_started) = std::sync::mpsc::channel();
-        let database = config.database.path.clone();
+        let (database, store) = (config.database.path.clone(), store::of(&config));
         let serving = thread::spawn({
             let clock = clock.clone();
             move || {
@@ -94,6 +105,7 @@ impl TestApp {
             address,
             metrics_address,
             database,
+            store,
             clock,
             client: reqwest::Client::new(),
             stop: Some(stop),
@@ -157,46 +169,51 @@ impl TestApp {
         stream
     }
 
-    /// The database as another program sees it.
-    pub fn sqlite(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(&self.database).unwrap()
-    }
-
-    /// A copy of the database for another server, and the folder that it lives as long as.
-    pub fn copy_database(&self) -> (TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let copy = folder.path().join("copy.db");
-        self.sqlite().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
-        (folder, copy)
-    }
-
     pub fn count(&self, table: &str) -> i64 {
-        self.sqlite().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+        self.store.count(table)
+    }
+
+    /// All that the store holds.
+    pub fn dump(&self) -> Vec<String> {
+        self.store.dump()
+    }
+
+    pub fn count_events(&self, kind: &str) -> usize {
+        self.store.events().iter().filter(|event| event.kind == kind).count()
+    }
+
+    /// The names of all accounts.
+    pub fn usernames(&self) -> Vec<String> {
+        self.store.accounts().into_iter().map(|account| account.username).collect()
+    }
+
+    pub fn stored_hash(&self, username: &str) -> String {
+        let mut accounts = self.store.accounts().into_iter();
+        accounts.find(|account| account.username == username).unwrap().password_hash
+    }
+
+    /// Changes an account behind the service's back.
+    pub fn set(&self, username: &str, change: impl Fn(&mut StoredAccount)) {
+        let is_found = Cell::new(false);
+        self.store.change_accounts(&|account| {
+            if account.username == username {
+                is_found.set(true);
+                change(account);
+            }
+        });
+        assert!(is_found.get(), "there is no {username}");
+    }
+
+    pub fn make_staff(&self, username: &str) {
+        self.set(username, |account| account.is_staff = true);
+    }
+
+    pub fn make_superuser(&self, username: &str) {
+        self.set(username, |account| account.is_superuser = true);
     }
 
     pub fn deactivate(&self, username: &str) {
-        self.set(username, "is_active = 0");
-    }
-
-    /// Changes an account's row behind the service's back, and waits until the service must have noticed.
-    pub fn set(&self, username: &str, columns: &str) {
-        let change = format!("UPDATE users SET {columns} WHERE username = ?1");
-        assert_eq!(self.sqlite().execute(&change, [username]).unwrap(), 1);
-        thread::sleep(MAX_STALENESS);
-    }
-
-    /// All that the database holds, but for what moves by itself.
-    pub fn dump(&self) -> Vec<String> {
-        let connection = self.sqlite();
-        ["users", "cellar", "wants", "tokens", "events", "login_failures"]
-            .iter()
-            .flat_map(|table| rows(&connection, &format!("SELECT * FROM {table}")))
-            .collect()
-    }
-
-    /// What one statement answers, a line a row.
-    pub fn rows(&self, statement: &str) -> Vec<String> {
-        rows(&self.sqlite(), statement)
+        self.set(username, |account| account.is_active = false);
     }
 }
 
@@ -205,31 +222,8 @@ impl Drop for TestApp {
         drop(self.stop.take());
         let _ = self.serving.take().map(JoinHandle::join);
         // A worker's thread may hold the store for a moment longer than the server runs.
-        let lock = std::fs::File::open(format!("{}.lock", self.database.display()));
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while lock.as_ref().is_ok_and(|lock| lock.try_lock().is_err()) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(1));
-        }
-        // Not only closed: a process that another test starts at this moment would have it a moment longer.
-        let _ = lock.map(|lock| lock.unlock());
+        self.store.wait_until_free();
     }
-}
-
-fn rows(connection: &rusqlite::Connection, statement: &str) -> Vec<String> {
-    let mut statement = connection.prepare(statement).unwrap();
-    let columns = statement.column_count();
-    let row_as_text = |row: &rusqlite::Row<'_>| {
-        let values = (0..columns).map(|column| match row.get_ref(column).unwrap() {
-            rusqlite::types::ValueRef::Null => "-".to_owned(),
-            rusqlite::types::ValueRef::Integer(number) => number.to_string(),
-            rusqlite::types::ValueRef::Real(number) => number.to_string(),
-            rusqlite::types::ValueRef::Text(text) | rusqlite::types::ValueRef::Blob(text) => {
-                String::from_utf8_lossy(text).into_owned()
-            }
-        });
-        Ok(values.collect::<Vec<_>>().join("|"))
-    };
-    statement.query_map([], row_as_text).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 /// Says that a test is left out, since something is missing here. Where nothing may be, as in CI, the test fails.

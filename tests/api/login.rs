@@ -118,9 +118,7 @@ async fn a_password_is_verified_exactly_as_received() {
 async fn a_password_policy_is_never_asked_at_login() {
     let app = TestApp::spawn();
     app.register("AzureDiamond", "1").await;
-    let (_folder, copy) = app.copy_database();
-    let strict = TestApp::spawn_with(|config| {
-        config.database.path = copy;
+    let strict = app.spawn_copy_with(|config| {
         config.password.min_length = 12;
         config.password.reject_common = true;
     });
@@ -131,14 +129,8 @@ async fn a_password_policy_is_never_asked_at_login() {
 async fn a_login_whose_stored_cost_differs_stores_a_new_hash_and_the_password_still_opens() {
     let app = TestApp::spawn();
     app.register("AzureDiamond", "hunter2").await;
-    let (_folder, copy) = app.copy_database();
-    let costlier = TestApp::spawn_with(|config| {
-        config.database.path = copy;
-        config.password.bcrypt_cost = 5;
-    });
-    let stored = |app: &TestApp| -> String {
-        app.sqlite().query_row("SELECT password_hash FROM users", [], |row| row.get(0)).unwrap()
-    };
+    let costlier = app.spawn_copy_with(|config| config.password.bcrypt_cost = 5);
+    let stored = |app: &TestApp| app.stored_hash("AzureDiamond");
     assert!(stored(&costlier).starts_with("$bcrypt-sha256$v=2,t=2b,r=4$"));
     assert_eq!(costlier.log_in("AzureDiamond", "hunter3").await.status(), 401);
     assert!(stored(&costlier).starts_with("$bcrypt-sha256$v=2,t=2b,r=4$"), "only a match makes a new hash");
@@ -153,11 +145,7 @@ async fn a_login_whose_stored_cost_differs_stores_a_new_hash_and_the_password_st
 async fn of_many_right_logins_at_once_after_a_change_of_cost_every_one_succeeds() {
     let app = TestApp::spawn();
     app.register("AzureDiamond", "hunter2").await;
-    let (_folder, copy) = app.copy_database();
-    let costlier = std::sync::Arc::new(TestApp::spawn_with(|config| {
-        config.database.path = copy;
-        config.password.bcrypt_cost = 6;
-    }));
+    let costlier = std::sync::Arc::new(app.spawn_copy_with(|config| config.password.bcrypt_cost = 6));
     let attempts: Vec<_> = (0..12)
         .map(|_| {
             let app = std::sync::Arc::clone(&costlier);
@@ -175,7 +163,7 @@ async fn a_malformed_stored_hash_is_a_500_for_that_request_alone() {
     app.register("broken", "hunter2").await;
     app.register("whole", "hunter2").await;
     for hash in ["", "$2b$12$short", "$bcrypt-sha256$v=2,t=2b,r=99$x$y", "not a hash \u{fc}"] {
-        app.sqlite().execute("UPDATE users SET password_hash = ?1 WHERE username = 'broken'", [hash]).unwrap();
+        app.set("broken", |account| hash.clone_into(&mut account.password_hash));
         let error = error_of(app.log_in("broken", "hunter2").await, 500).await;
         assert!(!error.contains("hash"), "{error}");
         assert_eq!(app.log_in("whole", "hunter2").await.status(), 200);
@@ -193,8 +181,7 @@ async fn a_session_remembers_where_the_login_came_from() {
         .header("X-Forwarded-For", "203.0.113.9")
         .json(&json!({"username": "a", "password": "p"}));
     assert_eq!(request.send().await.unwrap().status(), 201);
-    let (kept, ip): (String, String) =
-        app.sqlite().query_row("SELECT user_agent, ip FROM tokens", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-    assert_eq!(kept, agent.chars().take(256).collect::<String>());
-    assert_eq!(ip, "127.0.0.1", "a forwarded address is not believed");
+    let session = app.store.sessions().remove(0);
+    assert_eq!(session.user_agent, agent.chars().take(256).collect::<String>());
+    assert_eq!(session.ip, "127.0.0.1", "a forwarded address is not believed");
 }

@@ -1,12 +1,11 @@
-//! The API as its clients meet it: HTTP to a real server over a real file. Each test's name is a sentence of the
+//! The API as its clients meet it: HTTP to a real server over a real store. Each test's name is a sentence of the
 //! contract.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod altered_files;
 mod background;
-mod backups;
 mod commands;
+mod configuration;
 mod connections;
 mod documentation;
 mod events;
@@ -26,5 +25,7 @@ mod revocation;
 mod roles;
 mod seed;
 mod sessions;
+mod sqlite;
 mod staff;
+mod store;
 mod user;

@@ -101,7 +101,7 @@ async fn a_call_with_a_password_takes_16_kib_and_more_where_it_is_configured() {
         });
         app.register("root", "hunter2").await;
         app.register("AzureDiamond", "hunter2").await;
-        app.set("root", "is_superuser = 1");
+        app.make_superuser("root");
         for request in longest(&app) {
             app.raw(request(limit + 1)).assert_error(413);
             assert_ne!(app.raw(request(limit)).status(), 413);

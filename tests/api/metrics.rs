@@ -29,7 +29,7 @@ fn ask(app: &TestApp, head: &str) -> io::Result<String> {
 }
 
 /// The metrics' text.
-fn scrape(app: &TestApp) -> String {
+fn read_metrics(app: &TestApp) -> String {
     let answer = ask(app, "GET /metrics HTTP/1.1").unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
@@ -55,7 +55,7 @@ fn names(text: &str) -> Vec<&str> {
 fn wait_for(app: &TestApp, series: &str, expected: f64) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let text = scrape(app);
+        let text = read_metrics(app);
         if value(&text, series) >= Some(expected) {
             return text;
         }
@@ -183,14 +183,14 @@ async fn whatever_clients_make_up_creates_no_series() {
     app.raw("MADEUP0 / HTTP/1.1\r\nHost: a\r\n\r\n").assert_error(405);
     app.client.delete(app.url("/api/user/tokens/0")).send().await.unwrap();
     app.client.get(app.url("/docs/0")).send().await.unwrap();
-    let series = names(&scrape(&app)).len();
+    let series = names(&read_metrics(&app)).len();
     for number in 1..50 {
         app.client.get(app.url(&format!("/nothing/{number}"))).send().await.unwrap();
         app.raw(format!("MADEUP{number} / HTTP/1.1\r\nHost: a\r\n\r\n")).assert_error(405);
         app.client.delete(app.url(&format!("/api/user/tokens/{number}/"))).send().await.unwrap();
         app.client.get(app.url(&format!("/docs/{number}"))).send().await.unwrap();
     }
-    let text = scrape(&app);
+    let text = read_metrics(&app);
     assert_eq!(names(&text).len(), series, "{text}");
     assert_eq!(requests(&text, "GET", "other", 404), Some(50.0));
     assert_eq!(requests(&text, "other", "/", 405), Some(50.0));
@@ -206,8 +206,8 @@ async fn no_name_no_secret_and_no_address_appears_in_it() {
     app.client.get(app.url("/AzureDiamond/hunter2")).send().await.unwrap();
     app.client.get(app.url(&format!("/api/user/tokens/{token}"))).send().await.unwrap();
     app.ask(Method::PUT, "/api/user/cellar/987654321", &token, None).await;
-    let text = scrape(&app);
-    let digest: String = app.sqlite().query_row("SELECT lower(hex(digest)) FROM tokens", [], |row| row.get(0)).unwrap();
+    let text = read_metrics(&app);
+    let digest = app.store.sessions().remove(0).digest;
     for secret in ["AzureDiamond", "azurediamond", "hunter", &token, &digest[..16], "987654321", "127.0.0.1", "test.db"]
     {
         assert!(!text.contains(secret), "{secret}: {text}");
@@ -230,7 +230,7 @@ fn what_the_hashing_queue_refuses_is_counted() {
     let refused = flood.iter_mut().map(RawResponse::read_from).filter(|response| response.status() == 503).count();
     assert!(refused >= 1);
     let expected = f64::from(u32::try_from(refused).unwrap());
-    let text = scrape(&app);
+    let text = read_metrics(&app);
     assert_eq!(value(&text, "authtokens_rejected_total{reason=\"hash_queue_full\"}"), Some(expected));
     assert_eq!(requests(&text, "POST", "/api/login", 503), Some(expected));
     assert_eq!(value(&text, "authtokens_logins_total{outcome=\"failure\"}"), Some(8.0 - expected));
@@ -267,7 +267,7 @@ async fn scrapers_that_say_nothing_or_never_read_are_not_felt_by_the_api() {
         .collect();
     assert_eq!(app.register("AzureDiamond", "hunter2").await.status(), 201);
     drop(hostile);
-    assert_eq!(requests(&scrape(&app), "POST", "/api/register", 201), Some(1.0));
+    assert_eq!(requests(&read_metrics(&app), "POST", "/api/register", 201), Some(1.0));
 }
 
 #[tokio::test]
@@ -286,7 +286,7 @@ async fn hundreds_of_connections_that_say_nothing_or_never_read_keep_no_scraper_
         })
         .collect();
     let began = std::time::Instant::now();
-    assert_eq!(requests(&scrape(&app), "POST", "/api/register", 201), Some(1.0));
+    assert_eq!(requests(&read_metrics(&app), "POST", "/api/register", 201), Some(1.0));
     // A silent one may stay for 5 s, and 600 of them are many times as many as may be open.
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     drop(hostile);
@@ -319,7 +319,7 @@ async fn every_expression_of_the_dashboard_names_metrics_that_there_are() {
     app.register("AzureDiamond", "hunter2").await;
     let deadline = Instant::now() + PATIENCE;
     let text = loop {
-        let text = scrape(&app);
+        let text = read_metrics(&app);
         // The first backup is made at the start, and is there a moment later.
         if text.contains("authtokens_last_backup_timestamp_seconds 1") || Instant::now() > deadline {
             break text;

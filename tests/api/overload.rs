@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::helpers::{JSON, PATIENCE, RawResponse, TestApp, UNKNOWN_TOKEN, post_bytes, session_of};
 
-/// One hashing thread with one place before it, and hashes that take a while even in a release build.
+/// One hashing thread with one slot in its queue, and hashes that take a while even in a release build.
 fn narrow_app() -> TestApp {
     TestApp::spawn_with(|config| {
         config.password.hash_threads = NonZeroUsize::MIN;
@@ -102,10 +102,10 @@ async fn every_other_request_in_a_flood_of_logins_is_answered_before_half_of_the
 #[test]
 fn a_client_that_has_gone_away_does_not_leave_its_hash_in_the_queue() {
     let app = narrow_app();
-    // One is being hashed for a good while, one waits in the only place; both clients go away.
+    // One is being hashed for a good while, one waits in the only slot; both clients go away.
     drop(flood(&app, 2));
     std::thread::sleep(Duration::from_millis(250));
-    // The place is free again while the first hash still runs: nobody is refused.
+    // The slot is free again while the first hash still runs: nobody is refused.
     app.raw(login_bytes()).assert_error(401);
 }
 

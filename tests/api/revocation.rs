@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use authtokens::repository::sqlite::MAX_STALENESS;
 use serde_json::{Value, json};
 
 use crate::helpers::{JSON, RawResponse, TestApp, post_bytes};
@@ -111,7 +110,7 @@ fn no_answer_outlives_a_change_of_password_or_the_end_of_the_account() {
 fn no_answer_outlives_what_staff_did() {
     let app = TestApp::spawn();
     let staff = session(&app, "/api/register", "staff");
-    app.sqlite().execute("UPDATE users SET is_superuser = 1 WHERE username = 'staff'", []).unwrap();
+    app.make_superuser("staff");
     let change = |username: &str, change: &Value| {
         done(&app.raw(request("PATCH", &format!("/api/users/{username}"), &staff, Some(change))));
     };
@@ -127,7 +126,8 @@ fn no_answer_outlives_what_a_command_did() {
     let app = TestApp::spawn();
     let run = |arguments: &[&str]| {
         let mut command = program(env!("CARGO_BIN_EXE_authtokens"));
-        let done = command.args(arguments).arg("--database").arg(&app.database).output().unwrap();
+        app.store.point(command.args(arguments));
+        let done = command.output().unwrap();
         assert!(done.status.success(), "{done:?}");
     };
     ends_at_once(&app, |username, _| run(&["user", "deactivate", username]));
@@ -139,13 +139,7 @@ fn no_answer_outlives_what_a_command_did() {
 fn an_answer_outlives_what_another_process_wrote_by_a_stated_time_at_most() {
     let app = TestApp::spawn();
     ends_at_once(&app, |username, _| app.deactivate(username));
-    ends_at_once(&app, |username, _| {
-        let deleted = app
-            .sqlite()
-            .execute("DELETE FROM tokens WHERE user_id = (SELECT id FROM users WHERE username = ?1)", [username]);
-        assert_eq!(deleted.unwrap(), 1);
-        thread::sleep(MAX_STALENESS);
-    });
+    ends_at_once(&app, |username, _| app.store.delete_sessions(username));
 }
 
 #[test]

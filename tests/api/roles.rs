@@ -34,7 +34,7 @@ fn guarded_calls() -> Vec<(Method, String, Option<Value>)> {
             calls.push((method.parse().unwrap(), path, body));
         }
     }
-    assert_eq!(calls.len(), 18, "every guarded call of the issue's table: {calls:?}");
+    assert_eq!(calls.len(), 18, "every guarded call of the table: {calls:?}");
     calls
 }
 
@@ -42,25 +42,14 @@ fn guarded_calls() -> Vec<(Method, String, Option<Value>)> {
 async fn without_a_live_session_every_guarded_call_is_401_and_does_nothing() {
     let app = TestApp::spawn();
     let expired = app.new_user("expired").await;
-    app.sqlite().execute("UPDATE tokens SET last_used = last_used - 31 * 86400000", []).unwrap();
+    app.store.change_sessions(&|session| session.last_used -= 31 * 86_400_000);
     let revoked = app.new_user("revoked").await;
     app.log_out(&revoked).await;
     let deactivated = app.new_user("deactivated").await;
     app.deactivate("deactivated");
     let live = app.new_user("live").await;
     let id = app.get(Method::GET, "/api/user/tokens", &live, None).await[0]["id"].as_str().unwrap().to_owned();
-    let dump = || -> String {
-        app.sqlite()
-            .query_row(
-                "SELECT json_group_array(json_array(username, password_hash, city, modified, is_active, last_login)) \
-                 || (SELECT json_group_array(json_array(hex(digest), user_id)) FROM tokens) \
-                 || (SELECT count(*) FROM cellar) || (SELECT count(*) FROM wants) FROM users",
-                [],
-                |row| row.get(0),
-            )
-            .unwrap()
-    };
-    let before = dump();
+    let before = app.dump();
     let states = [
         ("no token", None),
         ("bad token", Some("Token x".to_owned())),
@@ -83,7 +72,7 @@ async fn without_a_live_session_every_guarded_call_is_401_and_does_nothing() {
             assert_eq!(response.status(), 401, "{state}: {method} {path}");
             assert_eq!(response.headers()["www-authenticate"], "Token", "{state}: {method} {path}");
             assert_eq!(error_of(response, 401).await, "A valid token is required.", "{state}: {method} {path}");
-            assert_eq!(dump(), before, "{state}: {method} {path}");
+            assert_eq!(app.dump(), before, "{state}: {method} {path}");
         }
     }
 }
@@ -134,9 +123,9 @@ enum Kind {
     /// Staff, on any account.
     View,
     /// Staff on accounts without rights, superusers on any but their own.
-    Manage,
+    ManageAccount,
     /// Superusers, on any but their own.
-    Govern,
+    AdministerAccount,
     /// The same, and staff are not told whether there is such an account.
     Delete,
 }
@@ -159,22 +148,25 @@ fn all_calls() -> Vec<(Kind, Method, &'static str, Option<Value>)> {
                 ("GET" | "HEAD", "/api/users" | "/api/events") => vec![(Kind::All, None)],
                 ("GET" | "HEAD", "/api/users/{username}" | "/api/users/{username}/tokens") => vec![(Kind::View, None)],
                 ("DELETE", "/api/users/{username}/tokens" | "/api/users/{username}/tokens/{id}") => {
-                    vec![(Kind::Manage, None)]
+                    vec![(Kind::ManageAccount, None)]
                 }
                 ("DELETE", "/api/users/{username}") => vec![(Kind::Delete, None)],
                 ("PATCH", "/api/users/{username}") => vec![
-                    (Kind::Manage, Some(json!({}))),
-                    (Kind::Manage, Some(json!({"is_active": true}))),
-                    (Kind::Manage, Some(json!({"is_active": false}))),
-                    (Kind::Manage, Some(json!({"password": "hunter3"}))),
-                    (Kind::Govern, Some(json!({"is_staff": true}))),
-                    (Kind::Govern, Some(json!({"is_staff": false}))),
-                    (Kind::Govern, Some(json!({"is_superuser": true}))),
-                    (Kind::Govern, Some(json!({"is_superuser": false}))),
-                    (Kind::Govern, Some(json!({"password": "hunter3", "is_active": false, "is_staff": true}))),
+                    (Kind::ManageAccount, Some(json!({}))),
+                    (Kind::ManageAccount, Some(json!({"is_active": true}))),
+                    (Kind::ManageAccount, Some(json!({"is_active": false}))),
+                    (Kind::ManageAccount, Some(json!({"password": "hunter3"}))),
+                    (Kind::AdministerAccount, Some(json!({"is_staff": true}))),
+                    (Kind::AdministerAccount, Some(json!({"is_staff": false}))),
+                    (Kind::AdministerAccount, Some(json!({"is_superuser": true}))),
+                    (Kind::AdministerAccount, Some(json!({"is_superuser": false}))),
+                    (
+                        Kind::AdministerAccount,
+                        Some(json!({"password": "hunter3", "is_active": false, "is_staff": true})),
+                    ),
                 ],
                 (_, path) if path.starts_with("/api/users") || !path.starts_with("/api/") => {
-                    unreachable!("{method} {path} has no place in this table yet")
+                    unreachable!("{method} {path} is not in this table yet")
                 }
                 (method, path) => vec![(Kind::Own, own_body(method, path))],
             };
@@ -198,36 +190,14 @@ fn expected(kind: Kind, role: &str, target: &str) -> u16 {
     let is_there = !["unknown", "malformed"].contains(&target);
     match kind {
         // No account has such a name, which shows nothing.
-        Kind::Govern if target == "malformed" => 404,
-        Kind::Delete | Kind::Govern if !is_super => 403,
+        Kind::AdministerAccount if target == "malformed" => 404,
+        Kind::Delete | Kind::AdministerAccount if !is_super => 403,
         _ if !is_there => 404,
         Kind::View => 200,
         _ if target == role => 403,
-        Kind::Manage if is_super || target == "plain" => 200,
-        Kind::Govern | Kind::Delete if is_super => 200,
+        Kind::ManageAccount if is_super || target == "plain" => 200,
+        Kind::AdministerAccount | Kind::Delete if is_super => 200,
         _ => 403,
-    }
-}
-
-/// The file as it was, to be put back after a call that did its work.
-struct Saved(rusqlite::Connection);
-
-impl Saved {
-    const TABLES: [&str; 6] = ["users", "cellar", "wants", "tokens", "events", "login_failures"];
-
-    fn of(app: &TestApp) -> Self {
-        let connection = app.sqlite();
-        connection.execute_batch("ATTACH ':memory:' AS saved").unwrap();
-        for table in Self::TABLES {
-            connection.execute_batch(&format!("CREATE TABLE saved.{table} AS SELECT * FROM main.{table}")).unwrap();
-        }
-        Self(connection)
-    }
-
-    fn put_back(&self) {
-        let tables = Self::TABLES
-            .map(|table| format!("DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM saved.{table};"));
-        self.0.execute_batch(&format!("BEGIN IMMEDIATE; {} COMMIT", tables.concat())).unwrap();
     }
 }
 
@@ -244,18 +214,15 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
         ids.insert(name, other["id"].as_str().unwrap().to_owned());
         tokens.insert(name, token);
     }
-    for (name, columns) in [
-        ("staff", "is_staff = 1"),
-        ("superuser", "is_superuser = 1"),
-        ("deactivated", "is_staff = 1, is_active = 0"),
-        ("demoted", "is_staff = 1"),
-        ("other-staff", "is_staff = 1"),
-        ("other-superuser", "is_superuser = 1"),
-    ] {
-        app.set(name, columns);
+    for name in ["staff", "deactivated", "demoted", "other-staff"] {
+        app.make_staff(name);
     }
+    for name in ["superuser", "other-superuser"] {
+        app.make_superuser(name);
+    }
+    app.deactivate("deactivated");
     assert_eq!(app.ask(Method::GET, "/api/users", &tokens["demoted"], None).await.status(), 200);
-    app.set("demoted", "is_staff = 0");
+    app.set("demoted", |account| account.is_staff = false);
 
     let long = "x".repeat(31);
     let targets = [
@@ -271,7 +238,7 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
         ("malformed", "%ff%00"),
         ("malformed", long.as_str()),
     ];
-    let saved = Saved::of(&app);
+    let put_back = app.store.save();
     let before = app.dump();
     let mut answers = std::collections::BTreeSet::new();
     for (kind, method, template, body) in all_calls() {
@@ -300,7 +267,7 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
                 if status >= 400 || [Method::GET, Method::HEAD].contains(&method) {
                     assert_eq!(app.dump(), before, "{call}");
                 } else {
-                    saved.put_back();
+                    put_back();
                 }
             }
         }

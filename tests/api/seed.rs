@@ -1,6 +1,7 @@
 //! The source document's three conversations: its requests as bytes, its answers as it prints them.
 
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::helpers::{RawResponse, TestApp};
 
@@ -116,17 +117,16 @@ fn the_sources_conversations_are_answered_as_it_prints_them_over_http_1_1() {
     converse("HTTP/1.1");
 }
 
-#[test]
-fn lists_and_texts_are_printed_as_the_source_prints_them() {
+#[tokio::test]
+async fn lists_and_texts_are_printed_as_the_source_prints_them() {
     let app = TestApp::spawn();
     let token = assert_session(&app.raw(credentials_request("/api/register/", "HTTP/1.1"))).0;
-    app.sqlite()
-        .execute_batch(
-            "UPDATE users SET address = '123 N Main St.', address2 = '#100', city = 'Chicago', state = 'IL', \
-             zipcode = '60647'; \
-             INSERT INTO cellar VALUES (1, 3, 0), (1, 1, 0), (1, 2, 0); INSERT INTO wants VALUES (1, 5, 0), (1, 4, 0)",
-        )
-        .unwrap();
+    let profile = json!({
+        "address": "123 N Main St.", "address2": "#100", "city": "Chicago", "state": "IL", "zipcode": "60647"
+    });
+    app.get(Method::PATCH, "/api/user", &token, Some(&profile)).await;
+    app.get(Method::PUT, "/api/user/cellar", &token, Some(&json!([3, 1, 2]))).await;
+    app.get(Method::PUT, "/api/user/wants", &token, Some(&json!([5, 4]))).await;
     let body = app.raw(credentials_request("/api/login/", "HTTP/1.1")).body;
     assert!(
         body.contains(

@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::helpers::{HOUR, TestApp, error_of, session_of};
+use crate::store::StoredSession;
 
 /// A year after the release: what a clock may say that is right.
 static RIGHT: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::BEFORE_THIS_RELEASE.plus(DAY * 400));
@@ -182,10 +183,9 @@ async fn the_least_recently_used_session_makes_room() {
 async fn dead_sessions_are_forgotten_in_the_background() {
     let app = TestApp::spawn();
     let token = app.new_user("AzureDiamond").await;
-    app.sqlite().execute("UPDATE tokens SET created = created - 366 * 86400000", []).unwrap();
+    app.store.change_sessions(&|session| session.created -= 366 * 86_400_000);
     app.new_user("other").await;
-    let (_folder, copy) = app.copy_database();
-    let restarted = TestApp::spawn_with(|config| config.database.path = copy);
+    let restarted = app.spawn_copy_with(|_| {});
     restarted.clock.advance(HOUR);
     for _ in 0..200 {
         if restarted.count("tokens") == 1 {
@@ -227,11 +227,15 @@ async fn a_token_that_was_made_while_the_clock_was_ahead_lives_no_longer_than_ot
     for token in [&before, &ahead, &used_ahead] {
         assert_eq!(status(&app, token).await, 200);
     }
-    let created = || app.rows("SELECT max(created), max(last_used) FROM tokens").remove(0);
-    let as_it_was = created();
-    hours_until(&app, "putting right", || created() != as_it_was).await;
+    let latest = || {
+        let sessions = app.store.sessions();
+        let latest = |time: fn(&StoredSession) -> i64| sessions.iter().map(time).max().unwrap();
+        [latest(|session| session.created), latest(|session| session.last_used)]
+    };
+    let as_it_was = latest();
+    hours_until(&app, "putting right", || latest() != as_it_was).await;
     let now = app.clock.now().as_millis();
-    assert_eq!(created(), format!("{now}|{now}"));
+    assert_eq!(latest(), [now, now]);
     assert_eq!(sessions(&app, &ahead).await[0]["expires"], app.clock.now().plus(DAY * 365).to_string());
     assert_eq!(status(&app, &before).await, 200);
     app.clock.advance(just_under(365));

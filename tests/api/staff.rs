@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::helpers::{TestApp, error_of, session_of};
+use crate::store::StoredAccount;
 
 const USERS: &str = "/api/users";
 
@@ -13,7 +14,7 @@ const USERS: &str = "/api/users";
 async fn app_with_superuser() -> (TestApp, String) {
     let app = TestApp::spawn();
     let token = app.new_user("root").await;
-    app.set("root", "is_superuser = 1");
+    app.make_superuser("root");
     (app, token)
 }
 
@@ -82,11 +83,13 @@ async fn superusers_who_depose_each_other_at_once_leave_one() {
     let app = Arc::new(app);
     let everyone = ["a", "b", "c", "d"];
     for round in 0..10 {
-        app.sqlite().execute("DELETE FROM users", []).unwrap();
+        for account in app.store.accounts() {
+            app.store.delete_account(&account.username);
+        }
         let mut tokens = Vec::new();
         for name in everyone {
             tokens.push(app.new_user(name).await);
-            app.set(name, "is_superuser = 1");
+            app.make_superuser(name);
         }
         let mut attempts = Vec::new();
         for (me, token) in everyone.into_iter().zip(&tokens) {
@@ -112,8 +115,8 @@ async fn superusers_who_depose_each_other_at_once_leave_one() {
             let status = attempt.await.unwrap();
             assert!([200, 401, 403, 404].contains(&status), "{status}");
         }
-        let left = app.rows("SELECT count(*) FROM users WHERE is_superuser = 1 AND is_active = 1");
-        assert_eq!(left, ["1"], "round {round}");
+        let left = app.store.accounts().into_iter().filter(|account| account.is_superuser && account.is_active);
+        assert_eq!(left.count(), 1, "round {round}");
     }
 }
 
@@ -142,7 +145,7 @@ async fn a_password_that_staff_set_ends_every_token_and_the_old_password() {
 async fn a_change_is_all_or_nothing_and_says_what_is_wrong_with_it() {
     let app = TestApp::spawn_with(|config| config.password.min_length = 7);
     let root = app.new_user("root").await;
-    app.set("root", "is_superuser = 1");
+    app.make_superuser("root");
     app.new_user("AzureDiamond").await;
     let before = app.dump();
     let only = "Invalid Data: only is_active, is_staff, is_superuser and password can be set here";
@@ -168,16 +171,13 @@ async fn a_change_is_all_or_nothing_and_says_what_is_wrong_with_it() {
 async fn a_list_is_given_in_pages_that_hold_everyone_once_in_the_order_of_their_names() {
     let (app, root) = app_with_superuser().await;
     // Made behind the service's back: a hash each would take long.
-    app.sqlite()
-        .execute(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 249) \
-             INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login, \
-             is_active, is_staff) \
-             SELECT iif(i % 2, 'U', 'u') || i, 'u' || i, '', 0, 0, 0, 0, i % 3 > 0, i % 50 = 0 FROM n",
-            [],
-        )
-        .unwrap();
-    let mut everyone = app.rows("SELECT username FROM users");
+    let others = (1..250).map(|number| StoredAccount {
+        is_active: number % 3 > 0,
+        is_staff: number % 50 == 0,
+        ..StoredAccount::named(format!("{}{number}", if number % 2 == 1 { 'U' } else { 'u' }))
+    });
+    app.store.add_accounts(&others.collect::<Vec<_>>());
+    let mut everyone = app.usernames();
     everyone.sort_by_key(|name| name.to_ascii_lowercase());
     for (path, sizes) in [
         ("/api/users", [50, 50, 50, 50, 50, 0].as_slice()),
@@ -191,8 +191,10 @@ async fn a_list_is_given_in_pages_that_hold_everyone_once_in_the_order_of_their_
     }
     // The filters stay in the links.
     let active = pages(&app, &root, "/api/users?is_active=true&search=U1&limit=10").await;
-    let expected =
-        app.rows("SELECT username FROM users WHERE is_active AND username_key LIKE '%u1%' ORDER BY username_key");
+    let mut expected = app.store.accounts();
+    expected.retain(|account| account.is_active && account.username.to_ascii_lowercase().contains("u1"));
+    let mut expected: Vec<_> = expected.into_iter().map(|account| account.username).collect();
+    expected.sort_by_key(|name| name.to_ascii_lowercase());
     assert_eq!(active.iter().flat_map(names).collect::<Vec<_>>(), expected);
     assert!(active.len() > 3);
     assert_eq!(
@@ -202,29 +204,22 @@ async fn a_list_is_given_in_pages_that_hold_everyone_once_in_the_order_of_their_
     assert_eq!(names(&app.get(Method::GET, "/api/users?is_superuser=true", &root, None).await), ["root"]);
     assert_eq!(names(&app.get(Method::GET, "/api/users?after=U98&limit=1", &root, None).await), ["U99"]);
     // Someone who goes between two pages takes nobody along.
-    app.sqlite().execute("DELETE FROM users WHERE username_key = 'u98'", []).unwrap();
+    app.store.delete_account("u98");
     assert_eq!(names(&app.get(Method::GET, "/api/users?after=u98&limit=1", &root, None).await), ["U99"]);
 }
 
 #[tokio::test]
 async fn a_page_of_accounts_with_long_lists_ends_sooner_and_the_pages_hold_everyone_once() {
     let (app, root) = app_with_superuser().await;
-    let full = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)";
-    app.sqlite()
-        .execute_batch(&format!(
-            "BEGIN; {full} \
-             INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login) \
-             SELECT 'u' || (i + 100), 'u' || (i + 100), '', 0, 0, 0, 0 FROM n WHERE i <= 20; \
-             {full} INSERT INTO cellar (user_id, item_id, added) SELECT id, 9007199254740991 - i, 0 FROM n, users; \
-             {full} INSERT INTO wants (user_id, item_id, added) SELECT id, 9007199254740991 - i, 0 FROM n, users; COMMIT"
-        ))
-        .unwrap();
+    let others: Vec<_> = (101..=120).map(|number| StoredAccount::named(format!("u{number}"))).collect();
+    app.store.add_accounts(&others);
+    app.store.fill_lists(10_000);
     let pages = pages(&app, &root, "/api/users?limit=100").await;
     for page in &pages {
         assert!(page.to_string().len() < 2_000_000, "{}", page.to_string().len());
     }
     assert_eq!(pages.iter().map(|page| page.as_array().unwrap().len()).collect::<Vec<_>>(), [4, 4, 4, 4, 4, 1]);
-    let mut everyone = app.rows("SELECT username FROM users");
+    let mut everyone = app.usernames();
     everyone.sort_unstable();
     assert_eq!(pages.iter().flat_map(names).collect::<Vec<_>>(), everyone);
 }
@@ -345,7 +340,7 @@ async fn staff_see_and_end_the_sessions_of_an_account_by_their_ids() {
 async fn to_end_the_sessions_of_an_account_called_dot_never_deletes_another_one() {
     let app = TestApp::spawn();
     let root = app.new_user("root").await;
-    app.set("root", "is_superuser = 1");
+    app.make_superuser("root");
     app.new_user(".").await;
     let token = app.new_user("tokens").await;
     // What a client makes of DELETE /api/users/./tokens.
@@ -368,7 +363,7 @@ async fn whoever_has_no_right_is_told_so_before_the_body_is_read() {
     let app = TestApp::spawn();
     let token = app.new_user("plain").await;
     app.new_user("staff").await;
-    app.set("staff", "is_staff = 1");
+    app.make_staff("staff");
     for target in ["plain", "staff", "nobody", "no%20name"] {
         let path = format!("/api/users/{target}");
         for (content_type, body) in [
@@ -398,7 +393,7 @@ async fn whoever_has_no_right_is_told_so_before_a_password_is_looked_at_and_for_
         config.password.min_length = 7;
     });
     let token = app.new_user("staff").await;
-    app.set("staff", "is_staff = 1");
+    app.make_staff("staff");
     app.new_user("plain").await;
     app.new_user("tokens").await;
     for (field, value) in [("is_staff", json!(true)), ("is_superuser", json!(false)), ("is_staff", json!("x"))] {

@@ -1,7 +1,7 @@
 """The contestants and the limits: how each is filled, started and asked."""
 
 from ..load import Lines, Request
-from ..places import WORK
+from ..paths import WORK
 from ..process import Process, free_port
 
 

@@ -4,7 +4,7 @@ import subprocess
 
 from . import Server, token_request
 from ..load import Lines, Request
-from ..places import EXAMPLES, PASSWORD, RELEASE
+from ..paths import EXAMPLES, PASSWORD, RELEASE
 
 
 class Authtokens(Server):

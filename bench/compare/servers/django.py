@@ -5,7 +5,7 @@ import subprocess
 
 from . import Server, token_request
 from ..load import Request
-from ..places import BENCH, PASSWORD, VENV
+from ..paths import BENCH, PASSWORD, VENV
 
 PROJECT = BENCH / "django"
 WORKERS = 2 * os.cpu_count() + 1

@@ -5,7 +5,7 @@ import subprocess
 
 from . import Server, token_request
 from ..load import Lines, Request
-from ..places import EXAMPLES, WORK
+from ..paths import EXAMPLES, WORK
 
 
 class Bare(Server):

@@ -16,7 +16,7 @@ import urllib.request
 
 from . import Server
 from ..load import Lines, Request
-from ..places import PASSWORD, VENV
+from ..paths import PASSWORD, VENV
 from ..process import Process, free_port
 
 PROGRAM = VENV / "bin" / "pocketbase"
@@ -32,8 +32,8 @@ class PocketBase(Server):
         "The published binary at its defaults: bcrypt of cost 10, request log on, rate limits off, SQLite in WAL mode "
         "with `synchronous=NORMAL`, which does not flush at each commit and is not safe from a power cut. The `users` "
         "collection with its own rules (`id = @request.auth.id`) and, beyond its own fields, those of the user object, "
-        "the lists as JSON. The token check is the read of one's own record. Its tokens are JWTs that no row stands "
-        "for, so a login writes nothing, and nothing can end one token: there is no logout to compare. A registration "
+        "the lists as JSON. The token check is the read of one's own record. Its tokens are JWTs without a stored row, "
+        "so a login writes nothing, and nothing can end one token: there is no logout to compare. A registration "
         "answers the record without a token. Adding an item is an update of the record with the whole list of six, for "
         "a JSON field has nothing else."
     )

@@ -1,8 +1,6 @@
 //! `GET /api/events` and `GET /api/user/events`: what happened, for staff and for the account's owner.
 
-use actix_web::{HttpResponse, web};
-use serde::Serialize;
-use utoipa::ToSchema;
+use actix_web::HttpResponse;
 
 use crate::domain::event::{Event, EventCursor, EventKind, EventQuery};
 use crate::domain::rights::{Actor, Permission};
@@ -10,50 +8,10 @@ use crate::domain::user::Username;
 use crate::http::error::ApiError;
 use crate::http::extract::caller::Authenticated;
 use crate::http::extract::query::{Query, UnreadQuery};
-use crate::http::routes::respond;
-use crate::http::views::ErrorResponse;
-use crate::repository::{Page, Repository};
-
-/// A security event.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Event)]
-pub struct EventResponse {
-    /// Its number; a later event has a greater one.
-    #[schema(example = 4711)]
-    id: i64,
-    #[schema(example = "2015-01-04T22:51:35.144Z", format = DateTime)]
-    at: String,
-    /// What happened.
-    #[schema(example = "logged_in")]
-    kind: &'static str,
-    /// The account's name; `null` where no account has the name that was given.
-    #[schema(example = "AzureDiamond", required)]
-    username: Option<String>,
-    /// Who did it; `null` where nobody has shown who they are.
-    #[schema(example = "AzureDiamond", required)]
-    actor: Option<String>,
-    /// Where it came from; `null` where that is not known or not told.
-    #[schema(example = "203.0.113.9", required)]
-    ip: Option<String>,
-    /// A session's id, a right, a limit, or nothing.
-    #[schema(example = "5f0c1d3a9b7e2468")]
-    detail: String,
-}
-
-impl From<Event> for EventResponse {
-    fn from(event: Event) -> Self {
-        let named = |name: String| Some(name).filter(|name| !name.is_empty());
-        Self {
-            id: event.id,
-            at: event.at.to_string(),
-            kind: event.kind.name(),
-            username: named(event.username),
-            actor: named(event.actor),
-            ip: event.ip.map(|ip| ip.to_string()),
-            detail: event.detail,
-        }
-    }
-}
+use crate::http::state::State;
+use crate::http::views::event::EventResponse;
+use crate::http::views::{ErrorResponse, respond};
+use crate::repository::Page;
 
 /// The caller's own events, newest first
 #[utoipa::path(
@@ -73,11 +31,11 @@ impl From<Event> for EventResponse {
 pub(crate) async fn list_own(
     Authenticated(caller): Authenticated,
     query: UnreadQuery,
-    repository: web::Data<dyn Repository>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = query.read()?;
     let asked = read(&mut query, None)?;
-    respond_page(&query, repository.list_own_events(&caller, asked).await?)
+    respond_page(&query, state.accounts.repository.list_own_events(&caller, asked).await?)
 }
 
 /// Everyone's events, newest first
@@ -100,13 +58,14 @@ pub(crate) async fn list_own(
 pub(crate) async fn list(
     Authenticated(caller): Authenticated,
     query: UnreadQuery,
-    repository: web::Data<dyn Repository>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    repository.check_rights(&Actor::Session(caller), Permission::ManageAccount, None).await?;
+    let administration = state.accounts.administration(Actor::Session(caller));
+    administration.authorize(Permission::ManageAccount, None).await?;
     let mut query = query.read()?;
     let username = query.take("username", "a name", |text| Username::parse(text).ok())?;
     let asked = read(&mut query, username)?;
-    respond_page(&query, repository.list_events(&Actor::Session(caller), asked).await?)
+    respond_page(&query, administration.list_events(asked).await?)
 }
 
 fn read(query: &mut Query, username: Option<Username>) -> Result<EventQuery, ApiError> {
@@ -121,8 +80,8 @@ fn read(query: &mut Query, username: Option<Username>) -> Result<EventQuery, Api
 }
 
 fn respond_page(query: &Query, page: Page<Event, EventCursor>) -> Result<HttpResponse, ApiError> {
-    let shapes: Vec<_> = page.rows.into_iter().map(EventResponse::from).collect();
-    let mut response = respond(HttpResponse::Ok(), &shapes)?;
+    let events: Vec<_> = page.rows.into_iter().map(EventResponse::from).collect();
+    let mut response = respond(HttpResponse::Ok(), &events)?;
     if let Some(next) = page.next {
         query.link_next(&mut response, "before", &next.to_string());
     }

@@ -1,43 +1,13 @@
 //! `GET /healthz` and `GET /readyz`: for whoever watches over the process.
 
-use std::time::{Duration, Instant};
-
-use actix_web::{HttpResponse, web};
+use actix_web::HttpResponse;
 use serde::Serialize;
-use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
-use crate::http::routes::respond;
-use crate::http::views::ErrorResponse;
-use crate::jobs::backups::BackupStatus;
-use crate::repository::Repository;
+use crate::http::state::State;
+use crate::http::views::{ErrorResponse, respond};
 use crate::system::clock::Timestamp;
-
-/// How long an answer of the store is believed, so that nobody can make it write at will.
-const BELIEVED_FOR: Duration = Duration::from_secs(1);
-
-/// When the store was last asked, and whether it could read and write. Locked while it is asked: one question at a time.
-#[derive(Default)]
-pub struct Readiness(Mutex<Option<(Instant, bool)>>);
-
-impl Readiness {
-    /// Whether the store can read and write.
-    async fn check(&self, repository: &dyn Repository) -> Result<(), ApiError> {
-        let mut last = self.0.lock().await;
-        match *last {
-            Some((at, true)) if at.elapsed() < BELIEVED_FOR => Ok(()),
-            Some((at, false)) if at.elapsed() < BELIEVED_FOR => {
-                Err(ApiError::Unavailable { retry_after: 1, cause: None })
-            }
-            _ => {
-                let checked = repository.check_ready().await;
-                *last = Some((Instant::now(), checked.is_ok()));
-                checked.map_err(|error| ApiError::Unavailable { retry_after: 1, cause: Some(Box::new(error)) })
-            }
-        }
-    }
-}
 
 /// How it is.
 #[derive(Serialize, ToSchema)]
@@ -75,12 +45,8 @@ pub(crate) async fn alive() -> Result<HttpResponse, ApiError> {
         (status = 503, description = "It cannot, now; `Retry-After` says when to look again", body = ErrorResponse),
     ),
 )]
-pub(crate) async fn ready(
-    repository: web::Data<dyn Repository>,
-    readiness: web::Data<Readiness>,
-    backups: web::Data<Option<BackupStatus>>,
-) -> Result<HttpResponse, ApiError> {
-    readiness.check(repository.get_ref()).await?;
-    let last_backup = backups.as_ref().as_ref().map(|backups| backups.figures().last_good);
+pub(crate) async fn ready(state: State) -> Result<HttpResponse, ApiError> {
+    state.readiness.check(state.accounts.repository.as_ref()).await?;
+    let last_backup = state.backups.as_ref().map(|backups| backups.figures().last_good);
     respond(HttpResponse::Ok(), &ReadyResponse { status: "ready", last_backup })
 }

@@ -1,15 +1,14 @@
 //! `GET /`: what this is, for a person or a program that finds it.
 
-use std::sync::LazyLock;
-
 use actix_web::HttpResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::path::Operation;
 
 use crate::http::error::ApiError;
-use crate::http::openapi::document;
-use crate::http::routes::respond;
+use crate::http::state::State;
+use crate::http::views::respond;
 
 /// What answers here.
 #[derive(Serialize, ToSchema)]
@@ -36,19 +35,10 @@ pub(crate) struct CallResponse {
     does: String,
 }
 
-static INDEX: LazyLock<IndexResponse> = LazyLock::new(|| IndexResponse {
-    name: env!("CARGO_PKG_NAME"),
-    version: env!("CARGO_PKG_VERSION"),
-    description: env!("CARGO_PKG_DESCRIPTION"),
-    documentation: "/docs",
-    openapi: "/api/openapi.json",
-    calls: calls(),
-});
-
 /// The calls, as the document has them.
-fn calls() -> Vec<CallResponse> {
+fn calls(document: &Document) -> Vec<CallResponse> {
     let mut calls = Vec::new();
-    for (path, item) in &document().paths.paths {
+    for (path, item) in &document.paths.paths {
         let methods = [
             ("GET", &item.get),
             ("POST", &item.post),
@@ -70,6 +60,14 @@ fn calls() -> Vec<CallResponse> {
     get, path = "/", operation_id = "find_calls", tag = "service",
     responses((status = 200, description = "The service and its calls", body = IndexResponse)),
 )]
-pub(crate) async fn show() -> Result<HttpResponse, ApiError> {
-    respond(HttpResponse::Ok(), &*INDEX)
+pub(crate) async fn show(state: State) -> Result<HttpResponse, ApiError> {
+    let index = IndexResponse {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        description: env!("CARGO_PKG_DESCRIPTION"),
+        documentation: "/docs",
+        openapi: "/api/openapi.json",
+        calls: calls(state.description.document()),
+    };
+    respond(HttpResponse::Ok(), &index)
 }

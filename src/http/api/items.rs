@@ -7,24 +7,19 @@ use std::collections::BTreeSet;
 
 use actix_web::{HttpResponse, web};
 
+use crate::accounts::Accounts;
 use crate::domain::field::InvalidField;
 use crate::domain::item::{ItemId, List};
 use crate::http::error::ApiError;
 use crate::http::extract::body::UnreadBody;
 use crate::http::extract::caller::Authenticated;
-use crate::http::routes::respond;
-use crate::http::views::{ErrorResponse, ItemIds, numbers};
-use crate::repository::{Repository, RepositoryError};
-use crate::system::clock::Clock;
+use crate::http::state::State;
+use crate::http::views::user::{ItemIds, numbers};
+use crate::http::views::{ErrorResponse, respond};
+use crate::repository::RepositoryError;
 
-/// How many items a list may hold.
-#[derive(Clone, Copy, Debug)]
-pub struct MaxItems(pub usize);
-
-type Store = web::Data<dyn Repository>;
-
-async fn list(list: List, Authenticated(caller): Authenticated, store: Store) -> Result<HttpResponse, ApiError> {
-    answer(store.list_items(&caller, list).await)
+async fn list(list: List, Authenticated(caller): Authenticated, state: State) -> Result<HttpResponse, ApiError> {
+    answer(state.accounts.repository.list_items(&caller, list).await)
 }
 
 /// A list as it was sent.
@@ -39,11 +34,9 @@ async fn replace(
     list: List,
     Authenticated(caller): Authenticated,
     body: UnreadBody,
-    store: Store,
-    max: web::Data<MaxItems>,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    let max = max.0;
+    let max = state.max_items;
     let Items { items, refused } = body
         .read_numbers(move |list: &mut Items, number| match ItemId::new(number.unwrap_or_default()) {
             // One too many tells that there are; what comes behind it is not kept.
@@ -58,28 +51,28 @@ async fn replace(
     if items.len() > max {
         return answer(Err(RepositoryError::ListFull));
     }
-    answer(store.replace_items(&caller, list, items, clock.now()).await)
+    let Accounts { repository, clock, .. } = &state.accounts;
+    answer(repository.replace_items(&caller, list, items, clock.now()).await)
 }
 
 async fn add(
     list: List,
     Authenticated(caller): Authenticated,
     item: web::Path<String>,
-    store: Store,
-    max: web::Data<MaxItems>,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    answer(store.add_item(&caller, list, ItemId::parse(&item)?, max.0, clock.now()).await)
+    let Accounts { repository, clock, .. } = &state.accounts;
+    answer(repository.add_item(&caller, list, ItemId::parse(&item)?, state.max_items, clock.now()).await)
 }
 
 async fn remove(
     list: List,
     Authenticated(caller): Authenticated,
     item: web::Path<String>,
-    store: Store,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    answer(store.remove_item(&caller, list, ItemId::parse(&item)?, clock.now()).await)
+    let Accounts { repository, clock, .. } = &state.accounts;
+    answer(repository.remove_item(&caller, list, ItemId::parse(&item)?, clock.now()).await)
 }
 
 /// Every call answers the list as it is by then.
@@ -95,8 +88,8 @@ fn answer(items: Result<Vec<ItemId>, RepositoryError>) -> Result<HttpResponse, A
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
-pub(crate) async fn list_cellar(who: Authenticated, store: Store) -> Result<HttpResponse, ApiError> {
-    list(List::Cellar, who, store).await
+pub(crate) async fn list_cellar(who: Authenticated, state: State) -> Result<HttpResponse, ApiError> {
+    list(List::Cellar, who, state).await
 }
 
 /// Replace the whole list of what the user has
@@ -113,11 +106,9 @@ pub(crate) async fn list_cellar(who: Authenticated, store: Store) -> Result<Http
 pub(crate) async fn replace_cellar(
     who: Authenticated,
     body: UnreadBody,
-    store: Store,
-    max: web::Data<MaxItems>,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    replace(List::Cellar, who, body, store, max, clock).await
+    replace(List::Cellar, who, body, state).await
 }
 
 /// Add one item to what the user has, where it is not there yet
@@ -134,11 +125,9 @@ pub(crate) async fn replace_cellar(
 pub(crate) async fn add_to_cellar(
     who: Authenticated,
     item: web::Path<String>,
-    store: Store,
-    max: web::Data<MaxItems>,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    add(List::Cellar, who, item, store, max, clock).await
+    add(List::Cellar, who, item, state).await
 }
 
 /// Remove one item from what the user has, where it is there
@@ -155,10 +144,9 @@ pub(crate) async fn add_to_cellar(
 pub(crate) async fn remove_from_cellar(
     who: Authenticated,
     item: web::Path<String>,
-    store: Store,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    remove(List::Cellar, who, item, store, clock).await
+    remove(List::Cellar, who, item, state).await
 }
 
 /// The ids of what the user wishes for, ascending
@@ -169,8 +157,8 @@ pub(crate) async fn remove_from_cellar(
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
-pub(crate) async fn list_wants(who: Authenticated, store: Store) -> Result<HttpResponse, ApiError> {
-    list(List::Wants, who, store).await
+pub(crate) async fn list_wants(who: Authenticated, state: State) -> Result<HttpResponse, ApiError> {
+    list(List::Wants, who, state).await
 }
 
 /// Replace the whole list of what the user wishes for
@@ -187,11 +175,9 @@ pub(crate) async fn list_wants(who: Authenticated, store: Store) -> Result<HttpR
 pub(crate) async fn replace_wants(
     who: Authenticated,
     body: UnreadBody,
-    store: Store,
-    max: web::Data<MaxItems>,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    replace(List::Wants, who, body, store, max, clock).await
+    replace(List::Wants, who, body, state).await
 }
 
 /// Add one item to what the user wishes for, where it is not there yet
@@ -208,11 +194,9 @@ pub(crate) async fn replace_wants(
 pub(crate) async fn add_to_wants(
     who: Authenticated,
     item: web::Path<String>,
-    store: Store,
-    max: web::Data<MaxItems>,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    add(List::Wants, who, item, store, max, clock).await
+    add(List::Wants, who, item, state).await
 }
 
 /// Remove one item from what the user wishes for, where it is there
@@ -229,8 +213,7 @@ pub(crate) async fn add_to_wants(
 pub(crate) async fn remove_from_wants(
     who: Authenticated,
     item: web::Path<String>,
-    store: Store,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    remove(List::Wants, who, item, store, clock).await
+    remove(List::Wants, who, item, state).await
 }

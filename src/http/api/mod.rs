@@ -8,6 +8,3 @@ pub(crate) mod items;
 pub(crate) mod sessions;
 pub(crate) mod staff;
 pub(crate) mod user;
-
-pub use health::Readiness;
-pub use items::MaxItems;

@@ -1,59 +1,13 @@
 //! `/api/user/tokens` and `/api/logoutall`: the caller's sessions, to be seen and ended one by one or all at once.
 
 use actix_web::{HttpResponse, web};
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use crate::domain::session::{Caller, SessionDetails, SessionId, SessionPolicy};
+use crate::domain::session::SessionId;
 use crate::http::error::ApiError;
 use crate::http::extract::caller::Authenticated;
-use crate::http::routes::respond;
-use crate::http::views::{ErrorResponse, StatusResponse};
-use crate::repository::Repository;
-use crate::system::clock::Clock;
-
-/// A session, without its token.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Session)]
-pub struct SessionDetailsResponse {
-    /// Its name among the caller's sessions.
-    #[schema(example = "5f0c1d3a9b7e2468")]
-    id: String,
-    /// When its login was.
-    #[schema(example = "2015-01-04T22:51:35.144Z", format = DateTime)]
-    created: String,
-    /// When it was last seen in use, to the minute.
-    #[schema(example = "2015-01-04T22:51:35.144Z", format = DateTime)]
-    last_used: String,
-    /// When it ends by itself if it is not used again; `null` is never.
-    #[schema(example = "2015-02-03T22:51:35.144Z", format = DateTime, required)]
-    expires: Option<String>,
-    /// What the client said it was at the login.
-    #[schema(example = "Cellar/1.0 (iPhone)")]
-    user_agent: String,
-    /// Where the login came from; `null` where that is not known.
-    #[schema(example = "203.0.113.9", required)]
-    ip: Option<String>,
-    /// Whether it is the session that asks.
-    #[schema(example = true)]
-    current: bool,
-}
-
-impl SessionDetailsResponse {
-    /// The session as it is shown to `caller`, or to the operator.
-    #[must_use]
-    pub fn new(session: &SessionDetails, caller: Option<&Caller>, policy: &SessionPolicy) -> Self {
-        Self {
-            id: session.id.as_str().to_owned(),
-            created: session.created.to_string(),
-            last_used: session.last_used.to_string(),
-            expires: policy.expires(session.created, session.last_used).map(|end| end.to_string()),
-            user_agent: session.user_agent.as_str().to_owned(),
-            ip: session.ip.map(|ip| ip.to_string()),
-            current: caller.is_some_and(|caller| session.id == SessionId::of(&caller.digest)),
-        }
-    }
-}
+use crate::http::state::State;
+use crate::http::views::session::SessionDetailsResponse;
+use crate::http::views::{ErrorResponse, StatusResponse, respond};
 
 /// The caller's sessions, newest first
 #[utoipa::path(
@@ -63,14 +17,10 @@ impl SessionDetailsResponse {
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
-pub(crate) async fn list(
-    Authenticated(caller): Authenticated,
-    repository: web::Data<dyn Repository>,
-    policy: web::Data<SessionPolicy>,
-) -> Result<HttpResponse, ApiError> {
-    let sessions = repository.list_sessions(&caller).await?;
-    let sessions: Vec<_> =
-        sessions.iter().map(|session| SessionDetailsResponse::new(session, Some(&caller), &policy)).collect();
+pub(crate) async fn list(Authenticated(caller): Authenticated, state: State) -> Result<HttpResponse, ApiError> {
+    let sessions = state.accounts.repository.list_sessions(&caller).await?;
+    let show = |session| SessionDetailsResponse::new(session, Some(&caller), &state.accounts.session_policy);
+    let sessions: Vec<_> = sessions.iter().map(show).collect();
     respond(HttpResponse::Ok(), &sessions)
 }
 
@@ -87,13 +37,10 @@ pub(crate) async fn list(
 pub(crate) async fn end(
     Authenticated(caller): Authenticated,
     id: web::Path<String>,
-    repository: web::Data<dyn Repository>,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
     let id = SessionId::parse(&id).ok_or(ApiError::NotFound)?;
-    if !repository.revoke_session(&caller, id, clock.now()).await? {
-        return Err(ApiError::NotFound);
-    }
+    state.accounts.revoke_session(&caller, id).await?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }
 
@@ -105,11 +52,7 @@ pub(crate) async fn end(
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
-pub(crate) async fn end_all(
-    Authenticated(caller): Authenticated,
-    repository: web::Data<dyn Repository>,
-    clock: web::Data<Clock>,
-) -> Result<HttpResponse, ApiError> {
-    repository.revoke_all_sessions(&caller, clock.now()).await?;
+pub(crate) async fn end_all(Authenticated(caller): Authenticated, state: State) -> Result<HttpResponse, ApiError> {
+    state.accounts.sign_out_everywhere(&caller).await?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }

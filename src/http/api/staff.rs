@@ -5,23 +5,22 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::accounts::throttle::limits::Call;
-use crate::domain::rights::{AccountChange, AccountCursor, Actor, Permission, SearchText, UserQuery};
-use crate::domain::session::{SessionId, SessionPolicy};
+use crate::accounts::NewPassword;
+use crate::accounts::administer::{Administration, Ended, RequestedChange};
+use crate::domain::rights::{AccountCursor, Actor, Permission, SearchText, UserQuery};
+use crate::domain::session::SessionId;
 use crate::domain::user::Username;
-use crate::http::api::sessions::SessionDetailsResponse;
 use crate::http::error::ApiError;
 use crate::http::extract::body::UnreadBody;
 use crate::http::extract::caller::Authenticated;
-use crate::http::extract::client::Client;
+use crate::http::extract::client::HttpClient;
 use crate::http::extract::query::UnreadQuery;
 use crate::http::json::{Request, Value};
-use crate::http::login_throttle::LoginThrottle;
-use crate::http::routes::respond;
-use crate::http::views::{ErrorResponse, StatusResponse, UserResponse};
-use crate::passwords::{PasswordPolicy, Passwords, PlainPassword};
-use crate::repository::Repository;
-use crate::system::clock::Clock;
+use crate::http::state::State;
+use crate::http::views::session::SessionDetailsResponse;
+use crate::http::views::user::UserResponse;
+use crate::http::views::{ErrorResponse, StatusResponse, respond};
+use crate::passwords::PlainPassword;
 
 /// Clients drop a segment `.` from a path. To end the sessions of an account called `.` must not delete this one.
 const AMBIGUOUS: &str = "tokens";
@@ -55,9 +54,10 @@ const ENOUGH_ITEMS: usize = 64 * 1024;
 pub(crate) async fn list(
     Authenticated(caller): Authenticated,
     query: UnreadQuery,
-    repository: web::Data<dyn Repository>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    repository.check_rights(&Actor::Session(caller), Permission::ManageAccount, None).await?;
+    let administration = state.accounts.administration(Actor::Session(caller));
+    administration.authorize(Permission::ManageAccount, None).await?;
     let mut query = query.read()?;
     // No name and no address has a control character, and a store may take one for the text's end.
     let is_text = |text: &str| (1..=MAX_SEARCH).contains(&text.chars().count()) && !text.contains(char::is_control);
@@ -73,9 +73,9 @@ pub(crate) async fn list(
         enough_items: Some(ENOUGH_ITEMS),
     };
     query.refuse_the_rest()?;
-    let page = repository.list_accounts(&Actor::Session(caller), asked).await?;
-    let shapes: Vec<_> = page.rows.into_iter().map(UserResponse::from).collect();
-    let mut response = respond(HttpResponse::Ok(), &shapes)?;
+    let page = administration.list_accounts(asked).await?;
+    let users: Vec<_> = page.rows.into_iter().map(UserResponse::from).collect();
+    let mut response = respond(HttpResponse::Ok(), &users)?;
     if let Some(next) = page.next {
         query.link_next(&mut response, "after", &next.to_string());
     }
@@ -96,11 +96,11 @@ pub(crate) async fn list(
 pub(crate) async fn show(
     Authenticated(caller): Authenticated,
     username: web::Path<String>,
-    repository: web::Data<dyn Repository>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    let actor = Actor::Session(caller);
-    let username = parse(&username, &actor, &repository).await?;
-    let user = repository.find_account(&actor, &username).await?.ok_or(ApiError::NotFound)?;
+    let administration = state.accounts.administration(Actor::Session(caller));
+    let username = parse(&username, &administration).await?;
+    let user = administration.find_account(&username).await?;
     respond(HttpResponse::Ok(), &UserResponse::from(user))
 }
 
@@ -143,49 +143,40 @@ impl Request for AccountRequest {
         (status = 429, description = "Too many passwords from this address; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
-#[expect(clippy::too_many_arguments, reason = "the framework hands a handler its parts one by one")]
 pub(crate) async fn change(
     Authenticated(caller): Authenticated,
     username: web::Path<String>,
     body: UnreadBody,
-    client: Client,
-    repository: web::Data<dyn Repository>,
-    passwords: web::Data<Passwords>,
-    policy: web::Data<PasswordPolicy>,
-    throttle: web::Data<LoginThrottle>,
-    clock: web::Data<Clock>,
+    client: HttpClient,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
     let actor = Actor::Session(caller);
-    let username = parse(&username, &actor, &repository).await?;
+    let administration = state.accounts.administration(actor);
+    let username = parse(&username, &administration).await?;
     // Before the body is read, and what it asks for before its values are looked at or a password is hashed.
-    let is_there = repository.check_rights(&actor, Permission::ManageAccount, Some(&username)).await?;
+    let is_there = administration.authorize(Permission::ManageAccount, Some(&username)).await?;
     let body: AccountRequest = body.read_with_password().await?;
     if body.is_staff.is_some() || body.is_superuser.is_some() {
-        repository.check_rights(&actor, Permission::AdministerAccount, Some(&username)).await?;
+        administration.authorize(Permission::AdministerAccount, Some(&username)).await?;
     }
     let boolean = |value: Option<Value>, field| value.map(|value| value.boolean(field)).transpose();
-    let mut change = AccountChange {
+    let mut requested = RequestedChange {
         is_active: boolean(body.is_active, "is_active")?,
         is_staff: boolean(body.is_staff, "is_staff")?,
         is_superuser: boolean(body.is_superuser, "is_superuser")?,
-        password_hash: None,
+        password: None,
     };
     let password = body.password.map(|password| password.string("password")).transpose()?;
     let password = password.map(|text| PlainPassword::parse("password", text)).transpose()?;
     if !is_there {
         return Err(ApiError::NotFound);
     }
-    let is_reset = password.is_some();
     if let Some(password) = password {
-        policy.check("password", &password)?;
-        throttle.admit(Call::LogIn, client.ip)?.spend();
-        change.password_hash = Some(passwords.hash(password, client.gone()).await?);
+        let policy = &state.accounts.password_policy;
+        requested.password = Some(NewPassword::accept(policy, "password", password)?);
     }
-    let changed = repository.change_account(&actor, &username, change, clock.now()).await?;
-    if is_reset {
-        throttle.forget(&username);
-    }
-    respond(HttpResponse::Ok(), &UserResponse::from(changed.ok_or(ApiError::NotFound)?))
+    let user = state.accounts.change_account(actor, &username, requested, &client).await?;
+    respond(HttpResponse::Ok(), &UserResponse::from(user))
 }
 
 /// Delete an account, its lists and its tokens
@@ -205,19 +196,16 @@ pub(crate) async fn change(
 pub(crate) async fn delete(
     Authenticated(caller): Authenticated,
     username: web::Path<String>,
-    repository: web::Data<dyn Repository>,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    let actor = Actor::Session(caller);
+    let administration = state.accounts.administration(Actor::Session(caller));
     // Whether there is such an account, or could be, is not shown to whoever may delete none.
-    repository.check_rights(&actor, Permission::AdministerAccount, None).await?;
-    let username = parse(&username, &actor, &repository).await?;
+    administration.authorize(Permission::AdministerAccount, None).await?;
+    let username = parse(&username, &administration).await?;
     if username.key() == AMBIGUOUS {
         return Err(ApiError::InvalidData("an account of this name is deleted at the command line".to_owned()));
     }
-    if !repository.delete_account(&actor, &username, clock.now()).await? {
-        return Err(ApiError::NotFound);
-    }
+    administration.delete_account(&username).await?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }
 
@@ -235,15 +223,13 @@ pub(crate) async fn delete(
 pub(crate) async fn list_sessions(
     Authenticated(caller): Authenticated,
     username: web::Path<String>,
-    repository: web::Data<dyn Repository>,
-    policy: web::Data<SessionPolicy>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    let actor = Actor::Session(caller);
-    let username = parse(&username, &actor, &repository).await?;
-    let sessions =
-        repository.list_account_sessions(&actor, &username, caller.cutoffs).await?.ok_or(ApiError::NotFound)?;
-    let sessions: Vec<_> =
-        sessions.iter().map(|session| SessionDetailsResponse::new(session, Some(&caller), &policy)).collect();
+    let administration = state.accounts.administration(Actor::Session(caller));
+    let username = parse(&username, &administration).await?;
+    let sessions = administration.list_sessions(&username, caller.cutoffs).await?;
+    let show = |session| SessionDetailsResponse::new(session, Some(&caller), &state.accounts.session_policy);
+    let sessions: Vec<_> = sessions.iter().map(show).collect();
     respond(HttpResponse::Ok(), &sessions)
 }
 
@@ -261,13 +247,11 @@ pub(crate) async fn list_sessions(
 pub(crate) async fn end_sessions(
     Authenticated(caller): Authenticated,
     username: web::Path<String>,
-    repository: web::Data<dyn Repository>,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    let actor = Actor::Session(caller);
-    let username = parse(&username, &actor, &repository).await?;
-    let ended = repository.revoke_account_sessions(&actor, &username, None, caller.cutoffs, clock.now()).await?;
-    ended.ok_or(ApiError::NotFound)?;
+    let administration = state.accounts.administration(Actor::Session(caller));
+    let username = parse(&username, &administration).await?;
+    administration.revoke_sessions(&username, Ended::All, caller.cutoffs).await?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }
 
@@ -288,28 +272,24 @@ pub(crate) async fn end_sessions(
 pub(crate) async fn end_session(
     Authenticated(caller): Authenticated,
     path: web::Path<(String, String)>,
-    repository: web::Data<dyn Repository>,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
     let (username, id) = path.into_inner();
-    let actor = Actor::Session(caller);
-    let username = parse(&username, &actor, &repository).await?;
+    let administration = state.accounts.administration(Actor::Session(caller));
+    let username = parse(&username, &administration).await?;
     let Some(id) = SessionId::parse(&id) else {
-        repository.check_rights(&actor, Permission::ManageAccount, Some(&username)).await?;
+        administration.authorize(Permission::ManageAccount, Some(&username)).await?;
         return Err(ApiError::NotFound);
     };
-    let ended = repository.revoke_account_sessions(&actor, &username, Some(id), caller.cutoffs, clock.now()).await?;
-    if ended.unwrap_or_default() == 0 {
-        return Err(ApiError::NotFound);
-    }
+    administration.revoke_sessions(&username, Ended::One(id), caller.cutoffs).await?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }
 
 /// The name in a path. Whoever has no right over others is told so whatever the name.
-async fn parse(text: &str, actor: &Actor, repository: &web::Data<dyn Repository>) -> Result<Username, ApiError> {
+async fn parse(text: &str, administration: &Administration<'_>) -> Result<Username, ApiError> {
     if let Ok(username) = Username::parse(text) {
         return Ok(username);
     }
-    repository.check_rights(actor, Permission::ManageAccount, None).await?;
+    administration.authorize(Permission::ManageAccount, None).await?;
     Err(ApiError::NotFound)
 }

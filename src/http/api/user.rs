@@ -1,34 +1,31 @@
 //! `/api/user`: the account itself, its profile, its password, its export and its end.
 
-use std::future::{Ready, ready};
 use std::sync::Arc;
 
-use actix_web::dev::Payload;
+use actix_web::HttpResponse;
 use actix_web::web::Bytes;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::accounts::throttle::limits::Call;
-use crate::domain::event::EventKind;
-use crate::domain::field::InvalidField;
+use crate::accounts::{Client as _, NewPassword, PasswordChange};
 use crate::domain::item::ItemId;
-use crate::domain::session::{Caller, SessionPolicy};
-use crate::domain::user::{PasswordHash, ProfileChanges, ProfileField, User};
-use crate::http::api::account::ATTEMPTS;
-use crate::http::api::events::EventResponse;
-use crate::http::api::sessions::SessionDetailsResponse;
+use crate::domain::profile::ProfileField;
+use crate::domain::user::User;
 use crate::http::error::ApiError;
 use crate::http::extract::body::UnreadBody;
-use crate::http::extract::caller::{Authenticated, Authenticator};
-use crate::http::extract::client::Client;
+use crate::http::extract::caller::{Authenticated, PresentedToken};
+use crate::http::extract::client::HttpClient;
+use crate::http::extract::profile::request_with_profile;
 use crate::http::json::{self, Request, Value};
-use crate::http::login_throttle::LoginThrottle;
-use crate::http::routes::respond;
-use crate::http::views::{ErrorResponse, StatusResponse, UserResponse, profile_changes, unchanged_item_ids};
-use crate::passwords::{PasswordPolicy, Passwords, PlainPassword};
-use crate::repository::{Cause, Repository};
-use crate::system::clock::{Clock, Timestamp};
+use crate::http::state::State;
+use crate::http::views::event::EventResponse;
+use crate::http::views::session::SessionDetailsResponse;
+use crate::http::views::user::{UserResponse, unchanged_item_ids};
+use crate::http::views::{ErrorResponse, StatusResponse, respond};
+use crate::passwords::PlainPassword;
+use crate::repository::Cause;
+use crate::system::clock::Timestamp;
 
 /// The user object
 #[utoipa::path(
@@ -38,13 +35,9 @@ use crate::system::clock::{Clock, Timestamp};
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
-pub(crate) async fn show(
-    caller: Caller,
-    repository: web::Data<dyn Repository>,
-    authenticator: web::Data<Authenticator>,
-) -> Result<HttpResponse, ApiError> {
-    let (session, user) = repository.find_rendered_user(&caller, render).await?;
-    authenticator.note_use(&caller, &session);
+pub(crate) async fn show(PresentedToken(caller): PresentedToken, state: State) -> Result<HttpResponse, ApiError> {
+    let (session, user) = state.accounts.repository.find_rendered_user(&caller, render).await?;
+    state.accounts.note_use(&caller, &session);
     Ok(HttpResponse::Ok().body(user))
 }
 
@@ -54,46 +47,30 @@ fn render(user: User) -> Result<Bytes, Cause> {
     Ok(text.into_boxed_slice().into())
 }
 
-/// The profile's fields, of which any may be given.
-#[derive(Deserialize, ToSchema)]
-pub(crate) struct ProfileRequest {
-    #[schema(nullable = false, max_length = 150)]
-    first_name: Option<String>,
-    #[schema(nullable = false, max_length = 150)]
-    last_name: Option<String>,
-    /// Empty or an address.
-    #[schema(nullable = false, max_length = 254)]
-    email: Option<String>,
-    #[schema(nullable = false, max_length = 255, example = "123 N Main St.")]
-    address: Option<String>,
-    #[schema(nullable = false, max_length = 255, example = "#100")]
-    address2: Option<String>,
-    #[schema(nullable = false, max_length = 100, example = "Chicago")]
-    city: Option<String>,
-    #[schema(nullable = false, max_length = 100, example = "IL")]
-    state: Option<String>,
-    #[schema(nullable = false, max_length = 20, example = "60647")]
-    zipcode: Option<String>,
-    #[schema(value_type = Option<String>, nullable = false, read_only)]
-    username: Option<Value>,
-    #[schema(value_type = Option<bool>, nullable = false, read_only)]
-    is_active: Option<Value>,
-    #[schema(value_type = Option<bool>, nullable = false, read_only)]
-    is_superuser: Option<Value>,
-    #[schema(value_type = Option<bool>, nullable = false, read_only)]
-    is_staff: Option<Value>,
-    #[schema(value_type = Option<String>, nullable = false, read_only)]
-    last_login: Option<Value>,
-    #[schema(schema_with = unchanged_item_ids, required = false)]
-    cellar: Option<Value>,
-    #[schema(schema_with = unchanged_item_ids, required = false)]
-    wants: Option<Value>,
-    #[schema(value_type = Option<String>, nullable = false, read_only)]
-    created: Option<Value>,
-    #[schema(value_type = Option<String>, nullable = false, read_only)]
-    modified: Option<Value>,
-    #[schema(value_type = Option<String>, nullable = false, read_only)]
-    date_joined: Option<Value>,
+request_with_profile! {
+    /// The profile's fields, of which any may be given.
+    pub(crate) struct ProfileRequest {
+        #[schema(value_type = Option<String>, nullable = false, read_only)]
+        username: Option<Value>,
+        #[schema(value_type = Option<bool>, nullable = false, read_only)]
+        is_active: Option<Value>,
+        #[schema(value_type = Option<bool>, nullable = false, read_only)]
+        is_superuser: Option<Value>,
+        #[schema(value_type = Option<bool>, nullable = false, read_only)]
+        is_staff: Option<Value>,
+        #[schema(value_type = Option<String>, nullable = false, read_only)]
+        last_login: Option<Value>,
+        #[schema(schema_with = unchanged_item_ids, required = false)]
+        cellar: Option<Value>,
+        #[schema(schema_with = unchanged_item_ids, required = false)]
+        wants: Option<Value>,
+        #[schema(value_type = Option<String>, nullable = false, read_only)]
+        created: Option<Value>,
+        #[schema(value_type = Option<String>, nullable = false, read_only)]
+        modified: Option<Value>,
+        #[schema(value_type = Option<String>, nullable = false, read_only)]
+        date_joined: Option<Value>,
+    }
 }
 
 impl Request for ProfileRequest {
@@ -111,18 +88,8 @@ fn cannot_be_set(field: &str) -> String {
 }
 
 impl ProfileRequest {
-    /// What is to be changed, and the rest of a user object that was sent back with it.
-    fn into_parts(self) -> Result<(ProfileChanges, Rest), InvalidField> {
-        let changes = profile_changes([
-            self.first_name,
-            self.last_name,
-            self.email,
-            self.address,
-            self.address2,
-            self.city,
-            self.state,
-            self.zipcode,
-        ])?;
+    /// Fields of the user object that no client sets. An unchanged one does no harm: a form may send back all that it got.
+    fn take_the_rest(self) -> Rest {
         let rest = [
             ("username", self.username),
             ("is_active", self.is_active),
@@ -135,11 +102,11 @@ impl ProfileRequest {
             ("modified", self.modified),
             ("date_joined", self.date_joined),
         ];
-        Ok((changes, rest.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()))
+        rest.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
-/// Fields of the user object that no client sets. An unchanged one does no harm: a form may send back all that it got.
+/// Fields that are not to be changed, and what was sent for each.
 type Rest = Vec<(&'static str, Value)>;
 
 /// Refuses the first that is not as the user object has it.
@@ -176,15 +143,17 @@ fn refuse_changes(rest: &Rest, user: UserResponse) -> Result<(), ApiError> {
 pub(crate) async fn update(
     Authenticated(caller): Authenticated,
     body: UnreadBody,
-    repository: web::Data<dyn Repository>,
-    clock: web::Data<Clock>,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    let (changes, rest) = body.read::<ProfileRequest>().await?.into_parts()?;
+    let mut body: ProfileRequest = body.read().await?;
+    let changes = body.take_profile()?;
+    let rest = body.take_the_rest();
+    let repository = &state.accounts.repository;
     if !rest.is_empty() {
         let (_, user) = repository.find_user(&caller).await?;
         refuse_changes(&rest, user.into())?;
     }
-    let user = repository.update_profile(&caller, changes, clock.now()).await?;
+    let user = repository.update_profile(&caller, changes, state.accounts.clock.now()).await?;
     respond(HttpResponse::Ok(), &UserResponse::from(user))
 }
 
@@ -213,22 +182,15 @@ impl Request for DeleteRequest {}
 pub(crate) async fn delete(
     Authenticated(caller): Authenticated,
     body: UnreadBody,
-    client: Client,
-    repository: web::Data<dyn Repository>,
-    own: OwnPassword,
-    clock: web::Data<Clock>,
+    client: HttpClient,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    let admission = own.throttle.admit(Call::LogIn, client.ip)?;
+    let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
     let body: DeleteRequest = body.read_with_password().await?;
     let password = PlainPassword::parse("password", body.password)?;
-    admission.spend();
-    for _ in 0..ATTEMPTS {
-        let stored = own.verify(&caller, "password", &password, &client).await?;
-        if repository.delete_user(&caller, stored, clock.now()).await? {
-            return respond(HttpResponse::Ok(), &StatusResponse::SUCCESS);
-        }
-    }
-    Err(wrong("password"))
+    let deleted = state.accounts.delete(admission, &caller, password, &client).await;
+    deleted.map_err(|error| ApiError::of_reauthentication(error, "password"))?;
+    respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }
 
 /// The password that the account has and the one that it is to have.
@@ -257,75 +219,17 @@ impl Request for PasswordRequest {}
 pub(crate) async fn change_password(
     Authenticated(caller): Authenticated,
     body: UnreadBody,
-    client: Client,
-    repository: web::Data<dyn Repository>,
-    policy: web::Data<PasswordPolicy>,
-    own: OwnPassword,
-    clock: web::Data<Clock>,
+    client: HttpClient,
+    state: State,
 ) -> Result<HttpResponse, ApiError> {
-    let admission = own.throttle.admit(Call::LogIn, client.ip)?;
+    let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
     let body: PasswordRequest = body.read_with_password().await?;
     let current = PlainPassword::parse("current_password", body.current_password)?;
     let new = PlainPassword::parse("new_password", body.new_password)?;
-    policy.check("new_password", &new)?;
-    admission.spend();
-    for _ in 0..ATTEMPTS {
-        let stored = own.verify(&caller, "current_password", &current, &client).await?;
-        let new_hash = own.passwords.hash(new.clone(), client.gone()).await?;
-        if repository.change_password(&caller, stored, new_hash, clock.now()).await? {
-            return respond(HttpResponse::Ok(), &StatusResponse::SUCCESS);
-        }
-    }
-    Err(wrong("current_password"))
-}
-
-/// What it takes to check the caller's own password.
-pub(crate) struct OwnPassword {
-    repository: web::Data<dyn Repository>,
-    passwords: web::Data<Passwords>,
-    throttle: web::Data<LoginThrottle>,
-}
-
-impl FromRequest for OwnPassword {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let parts = || {
-            Some(Self {
-                repository: request.app_data::<web::Data<dyn Repository>>()?.clone(),
-                passwords: request.app_data::<web::Data<Passwords>>()?.clone(),
-                throttle: request.app_data::<web::Data<LoginThrottle>>()?.clone(),
-            })
-        };
-        ready(parts().ok_or_else(|| ApiError::Internal("no passwords are configured".into())))
-    }
-}
-
-impl OwnPassword {
-    /// Checks it; the hash that it was verified against. Whoever holds a token may not guess without end either.
-    async fn verify(
-        &self,
-        caller: &Caller,
-        field: &'static str,
-        password: &PlainPassword,
-        client: &Client,
-    ) -> Result<PasswordHash, ApiError> {
-        let credentials = self.repository.find_own_credentials(caller).await?;
-        let attempt = self.throttle.begin_reauthentication(&credentials.username, client.ip)?;
-        let verification = self.passwords.verify(password.clone(), Some(&credentials), client.gone()).await?;
-        if verification.matches {
-            attempt.succeeded();
-            return Ok(credentials.password_hash);
-        }
-        self.throttle.refuse(attempt, EventKind::ReauthenticationFailed, credentials.username, client.ip);
-        Err(wrong(field))
-    }
-}
-
-/// Not a 401: the session is as good as before, and a client must not take it for lost.
-fn wrong(field: &'static str) -> ApiError {
-    ApiError::InvalidData(format!("{field} is wrong"))
+    let new = NewPassword::accept(&state.accounts.password_policy, "new_password", new)?;
+    let changed = state.accounts.change_password(admission, &caller, PasswordChange { current, new }, &client).await;
+    changed.map_err(|error| ApiError::of_reauthentication(error, "current_password"))?;
+    respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }
 
 /// Everything that is stored about the caller, secrets excepted.
@@ -362,19 +266,14 @@ fn exported(items: Vec<(ItemId, Timestamp)>) -> Vec<ExportedItem> {
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
-pub(crate) async fn export(
-    Authenticated(caller): Authenticated,
-    repository: web::Data<dyn Repository>,
-    policy: web::Data<SessionPolicy>,
-    clock: web::Data<Clock>,
-) -> Result<HttpResponse, ApiError> {
-    let export = repository.export_user(&caller).await?;
-    let sessions =
-        export.sessions.iter().map(|session| SessionDetailsResponse::new(session, Some(&caller), &policy)).collect();
+pub(crate) async fn export(Authenticated(caller): Authenticated, state: State) -> Result<HttpResponse, ApiError> {
+    let export = state.accounts.repository.export_user(&caller).await?;
+    let show = |session| SessionDetailsResponse::new(session, Some(&caller), &state.accounts.session_policy);
+    let sessions = export.sessions.iter().map(show).collect();
     respond(
         HttpResponse::Ok(),
         &ExportResponse {
-            exported: clock.now().to_string(),
+            exported: state.accounts.clock.now().to_string(),
             user: export.user.into(),
             cellar: exported(export.cellar),
             wants: exported(export.wants),

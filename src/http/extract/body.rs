@@ -1,76 +1,29 @@
 //! Reading a request's body: JSON within its size, its time, and what all bodies together may take.
 //!
-//! No extractor reads a body. A handler does, with [`UnreadBody::read`] and its like, once it knows who asks and that
+//! No extractor reads a body. A handler does, with `UnreadBody::read` and its like, once it knows who asks and that
 //! they may ask; whoever is refused before that has cost no memory. The text is gone when the struct has been made of it.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest};
 use bytesize::ByteSize;
 use futures_util::StreamExt as _;
 
+use crate::http::body_limits::{BodyBudget, BodyLimits};
 use crate::http::error::ApiError;
 use crate::http::json::{self, Malformed, Request};
+use crate::http::state::{NO_STATE, State};
 use crate::system::blocking;
-use crate::telemetry::metrics::{Metrics, Reason};
 use crate::transport::connection::ConnectionState;
 
 /// The longest body that is parsed where it was read: well under a millisecond's work. A longer one is parsed on a
 /// blocking thread, so that no other request waits for it.
 const PARSED_IN_PLACE: usize = 32 * 1024;
-
-/// How large a body may be and how long it may take.
-#[derive(Clone)]
-pub struct BodyLimits {
-    /// The size.
-    pub size: ByteSize,
-    /// The size of one with a password in it.
-    pub size_with_password: ByteSize,
-    /// The time from the request's head to the body's last byte.
-    pub time: Duration,
-    /// What all bodies together may take.
-    pub budget: Arc<BodyBudget>,
-}
-
-/// The memory that bodies in flight share. Bytes are taken as they arrive, and given back when the body has been read.
-pub struct BodyBudget {
-    size: usize,
-    taken: AtomicUsize,
-    /// Where it is counted that one did not fit, where anyone counts.
-    metrics: Option<Arc<Metrics>>,
-}
-
-impl BodyBudget {
-    /// A body that is longer may not have the last quarter: a few callers with long lists leave room for logins.
-    const SHORT: usize = 16 * 1024;
-
-    /// So much for all of them.
-    #[must_use]
-    pub fn new(size: ByteSize, metrics: Option<Arc<Metrics>>) -> Self {
-        Self { size: usize::try_from(size.as_u64()).unwrap_or(usize::MAX), taken: AtomicUsize::new(0), metrics }
-    }
-
-    /// Takes `more` for a body that has `already`.
-    fn take(&self, already: usize, more: usize) -> Result<(), ApiError> {
-        let size = if already + more > Self::SHORT { self.size - self.size / 4 } else { self.size };
-        let taken = self.taken.fetch_add(more, Ordering::Relaxed);
-        if taken + more > size {
-            self.taken.fetch_sub(more, Ordering::Relaxed);
-            if let Some(metrics) = &self.metrics {
-                metrics.rejected(Reason::BodyBudget);
-            }
-            return Err(ApiError::Unavailable { retry_after: 1, cause: None });
-        }
-        Ok(())
-    }
-}
 
 /// A body's text, with what it has taken of the budget.
 struct Text {
@@ -88,13 +41,13 @@ impl Text {
 
 impl Drop for Text {
     fn drop(&mut self) {
-        self.budget.taken.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.budget.give_back(self.bytes.len());
     }
 }
 
 /// A body that nobody has read.
 pub(crate) struct UnreadBody {
-    limits: Option<web::Data<BodyLimits>>,
+    state: Option<State>,
     headers: Result<(), ApiError>,
     announced: Option<usize>,
     payload: Payload,
@@ -107,7 +60,7 @@ impl FromRequest for UnreadBody {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         ready(Ok(Self {
-            limits: request.app_data::<web::Data<BodyLimits>>().cloned(),
+            state: request.app_data::<State>().cloned(),
             headers: check_headers(request.headers()),
             announced: content_length(request.headers()),
             payload: payload.take(),
@@ -153,9 +106,10 @@ impl UnreadBody {
     }
 
     async fn receive(self, limit: impl FnOnce(&BodyLimits) -> ByteSize) -> Result<Text, ApiError> {
-        let limits = self.limits.ok_or_else(|| ApiError::Internal("no body limits are configured".into()))?;
+        let state = self.state.ok_or_else(|| ApiError::Internal(NO_STATE.into()))?;
+        let limits = &state.body_limits;
         self.headers?;
-        let limit = limit(&limits);
+        let limit = limit(limits);
         let size = usize::try_from(limit.as_u64()).unwrap_or(usize::MAX);
         if self.announced.is_some_and(|length| length > size) {
             return Err(ApiError::BodyTooLarge { limit });

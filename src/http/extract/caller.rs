@@ -9,53 +9,27 @@ use std::net::IpAddr;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 
-use crate::accounts::activity::LastUsed;
-use crate::domain::session::{Caller, Session, SessionPolicy};
+use crate::accounts::SessionError;
+use crate::domain::session::Caller;
 use crate::domain::token::PlainToken;
 use crate::http::error::ApiError;
 use crate::http::extract::proxy::TrustedProxies;
-use crate::repository::Repository;
-use crate::system::clock::Clock;
+use crate::http::state::{NO_STATE, State};
 
 /// The source's other name for the header.
 const AUTHENTICATION: HeaderName = HeaderName::from_static("authentication");
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// What the extractors need of the service.
-#[derive(Clone)]
-pub struct Authenticator {
-    /// Where the sessions are.
-    pub repository: std::sync::Arc<dyn Repository>,
-    /// How long they live.
-    pub policy: SessionPolicy,
-    /// What time it is.
-    pub clock: Clock,
-    /// Where their use is noted.
-    pub last_used: std::sync::Arc<LastUsed>,
-}
-
-impl Authenticator {
-    /// Notes that the caller's session is in use.
-    pub fn note_use(&self, caller: &Caller, session: &Session) {
-        self.last_used.note(caller.digest, session, self.clock.now());
-    }
-}
-
-fn authenticator(request: &HttpRequest) -> Result<web::Data<Authenticator>, ApiError> {
-    let authenticator = request.app_data::<web::Data<Authenticator>>().cloned();
-    authenticator.ok_or_else(|| ApiError::Internal("no authenticator is configured".into()))
-}
-
 /// The client's own address, as far as the peer and the proxies that are trusted tell it.
 #[must_use]
 pub fn client_ip(request: &HttpRequest) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip();
-    let proxies = request.app_data::<web::Data<TrustedProxies>>();
-    Some(proxies.map_or(peer, |proxies| client_behind(proxies, peer, request.headers())))
+    let state = request.app_data::<State>();
+    Some(state.map_or(peer, |state| client_behind(&state.proxies, peer, request.headers())))
 }
 
 /// The same for whoever knows the proxies and the peer.
@@ -67,35 +41,46 @@ pub fn client_behind(proxies: &TrustedProxies, peer: IpAddr, headers: &HeaderMap
     proxies.client(peer, forwarded.iter().map(AsRef::as_ref))
 }
 
+fn state_of(request: &HttpRequest) -> Result<State, ApiError> {
+    request.app_data::<State>().cloned().ok_or_else(|| ApiError::Internal(NO_STATE.into()))
+}
+
 /// A token of the right form, of which nothing else is known yet: for a handler whose one call to the store looks the
 /// session up anyway.
-impl FromRequest for Caller {
+pub(crate) struct PresentedToken(pub(crate) Caller);
+
+impl PresentedToken {
+    fn read(request: &HttpRequest, state: &State) -> Result<Caller, ApiError> {
+        let token = presented_token(request.headers()).ok_or(ApiError::Unauthorized)?;
+        let cutoffs = state.accounts.session_policy.cutoffs_at(state.accounts.clock.now());
+        Ok(Caller { digest: token.digest(), cutoffs, ip: client_ip(request) })
+    }
+}
+
+impl FromRequest for PresentedToken {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(authenticator(request).and_then(|authenticator| {
-            let token = presented_token(request.headers()).ok_or(ApiError::Unauthorized)?;
-            let cutoffs = authenticator.policy.cutoffs_at(authenticator.clock.now());
-            Ok(Self { digest: token.digest(), cutoffs, ip: client_ip(request) })
-        }))
+        ready(state_of(request).and_then(|state| Self::read(request, &state)).map(Self))
     }
 }
 
 /// A caller whose session was live a moment ago, found before anything else of the request was looked at.
-pub struct Authenticated(pub Caller);
+pub(crate) struct Authenticated(pub(crate) Caller);
 
 impl FromRequest for Authenticated {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let caller = Caller::from_request(request, payload).into_inner();
-        let authenticator = authenticator(request);
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let presented = state_of(request).and_then(|state| Ok((PresentedToken::read(request, &state)?, state)));
         Box::pin(async move {
-            let (caller, authenticator) = (caller?, authenticator?);
-            let session = authenticator.repository.find_session(&caller).await?.ok_or(ApiError::Unauthorized)?;
-            authenticator.note_use(&caller, &session);
+            let (caller, state) = presented?;
+            state.accounts.authenticate(&caller).await.map_err(|error| match error {
+                SessionError::NotFound => ApiError::Unauthorized,
+                SessionError::Repository(error) => error.into(),
+            })?;
             Ok(Self(caller))
         })
     }

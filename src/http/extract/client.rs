@@ -9,27 +9,29 @@ use actix_web::dev::Payload;
 use actix_web::http::header::USER_AGENT;
 use actix_web::{FromRequest, HttpRequest};
 
-use crate::domain::session::{NewSession, UserAgent};
-use crate::domain::token::TokenDigest;
+use crate::accounts::Client;
+use crate::domain::session::UserAgent;
 use crate::http::extract::caller::client_ip;
 use crate::transport::connection::ConnectionState;
 
-/// The client at the other end.
-pub(crate) struct Client {
+/// The client at the other end of the connection.
+pub(crate) struct HttpClient {
     user_agent: UserAgent,
-    /// Where it is, where that is known.
-    pub(crate) ip: Option<IpAddr>,
+    ip: Option<IpAddr>,
     connection: Option<Rc<ConnectionState>>,
 }
 
-impl Client {
-    /// A session for this client under a token's digest.
-    pub(crate) fn session(&self, digest: TokenDigest) -> NewSession {
-        NewSession { digest, user_agent: self.user_agent.clone(), ip: self.ip }
+impl Client for HttpClient {
+    fn ip(&self) -> Option<IpAddr> {
+        self.ip
     }
 
-    /// Resolves when the client has closed its side, and so waits for nothing any more.
-    pub(crate) async fn gone(&self) {
+    fn user_agent(&self) -> &UserAgent {
+        &self.user_agent
+    }
+
+    /// Resolves when the client has closed its side.
+    async fn gone(&self) {
         match &self.connection {
             Some(connection) => connection.client_gone().await,
             None => std::future::pending().await,
@@ -37,7 +39,7 @@ impl Client {
     }
 }
 
-impl FromRequest for Client {
+impl FromRequest for HttpClient {
     type Error = Infallible;
     type Future = Ready<Result<Self, Infallible>>;
 

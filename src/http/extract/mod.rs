@@ -3,5 +3,6 @@
 pub mod body;
 pub mod caller;
 pub mod client;
+pub mod profile;
 pub mod proxy;
 pub mod query;

@@ -8,6 +8,8 @@ use std::sync::Once;
 
 use ipnet::IpNet;
 
+use crate::system::address::is_close;
+
 /// The proxies whose word is taken.
 #[derive(Debug)]
 pub struct TrustedProxies {
@@ -27,6 +29,7 @@ impl TrustedProxies {
     pub fn client<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
         let mut client = peer.to_canonical();
         let mut forwarded = forwarded.rev().peekable();
+        // Anyone further away may send the header, and is not to be warned of.
         if forwarded.peek().is_some() && is_close(client) && !self.trusts(client) {
             self.warned.call_once(|| {
                 log::warn!(
@@ -71,15 +74,6 @@ fn address(entry: &str) -> Option<IpAddr> {
     match host.split_once('%') {
         Some((host, _zone)) => host.parse().ok().map(IpAddr::V6),
         None => host.parse().ok(),
-    }
-}
-
-/// Whether an address is of this machine or of a private network, where proxies are. Anyone else may send the header, and
-/// is not to be warned of.
-fn is_close(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 

@@ -120,7 +120,7 @@ impl Schedule {
                 Ok(_) => return Some((time, path)),
                 Err(BackupError::Stopped) => break,
                 Err(error) => {
-                    log::error!("a backup is no good: {}", Chain(&error));
+                    log::error!("a backup did not pass its check: {}", Chain(&error));
                     self.folder.set_aside(path, &error);
                 }
             }

@@ -12,8 +12,9 @@ use super::sessions::{id_of, insert_token, list_sessions};
 use super::{SqliteRepository, events, sql};
 use crate::domain::event::EventKind;
 use crate::domain::item::List;
+use crate::domain::profile::{Profile, ProfileChanges};
 use crate::domain::session::{Caller, NewSession, Session};
-use crate::domain::user::{Credentials, NewUser, PasswordHash, Profile, ProfileChanges, User, UserId, Username};
+use crate::domain::user::{Credentials, NewUser, PasswordHash, User, UserId, Username};
 use crate::repository::{Accounts, Export, MAX_EXPORTED_EVENTS, Render, RepositoryError, UniqueField};
 use crate::system::clock::Timestamp;
 

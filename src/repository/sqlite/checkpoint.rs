@@ -117,7 +117,7 @@ impl Checkpoints {
             let (copied, state) = (Arc::clone(&copied), state.clone());
             move || match open() {
                 Ok(connection) => serve(&connection, &asked, &copied, &state, &wal, pace.truncated_every),
-                Err(error) => log::warn!("the writer itself must move the log into the file: {}", Chain(&error)),
+                Err(error) => log::warn!("the writer itself must checkpoint the WAL: {}", Chain(&error)),
             }
         })?;
         Ok(Self { ask, thread, copied, asked: false, state, patience, pace, due_at: pace.long, pages: 0 })
@@ -253,7 +253,7 @@ fn copy(connection: &Connection, how: &str, state: &FileState) {
         return;
     }
     if let Err(error) = connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(())) {
-        log::warn!("the log cannot be moved into the file now: {}", Chain(&error));
+        log::warn!("the WAL cannot be checkpointed now: {}", Chain(&error));
     }
 }
 

@@ -67,13 +67,13 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// Whoever wrote it was killed in the middle of a change, and that is undone only by the user whose file it is.
-    #[error("{path} was left in the middle of a change: run this as the user who has it, or start the server once")]
+    #[error("{path} has a hot journal, of an interrupted change: run this as its owner, or start the server once")]
     HotJournal {
         /// The file.
         path: PathBuf,
     },
     /// Whoever wrote it was killed in the middle of a change, and reading alone cannot undo that.
-    #[error("{path} was left in the middle of a change that {path}-journal undoes: open it once with what wrote it")]
+    #[error("{path} has a hot journal ({path}-journal), of an interrupted change: open it once with what wrote it")]
     HotJournalOfBackup {
         /// The file.
         path: PathBuf,

@@ -156,7 +156,7 @@ impl Maintenance for SqliteRepository {
             ("authtokens_store_bytes", "Size of the database file, in bytes.", size.map(Gauge)),
             (
                 "authtokens_store_wal_bytes",
-                "Size of the write-ahead log beside the database file, in bytes.",
+                "Size of the WAL (write-ahead log) beside the database file, in bytes.",
                 wal_size.map(Gauge),
             ),
             ("authtokens_store_reads_total", "Reads that the store was asked for.", Some(Counter(count(&reads.asked)))),

@@ -13,9 +13,10 @@ use thiserror::Error;
 use super::sql;
 use crate::domain::event::{COMMAND_LINE, Event, EventKind};
 use crate::domain::item::{ItemId, MAX_ITEMS};
+use crate::domain::profile::{Profile, ProfileField, ProfileText};
 use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{Credentials, PasswordHash, Profile, ProfileField, ProfileText, User, UserId, Username};
+use crate::domain::user::{Credentials, PasswordHash, User, UserId, Username};
 use crate::repository::{Rules, StoredFailures};
 use crate::system::clock::Timestamp;
 
@@ -221,7 +222,12 @@ fn check_user(row: &Row<'_>, is_hash: fn(&PasswordHash) -> bool) -> rusqlite::Re
         require_at_most(row, column, items.len(), MAX_ITEMS)?;
     }
     let tokens: i64 = row.get("tokens")?;
-    require_at_most(row, "tokens", usize::try_from(tokens).unwrap_or(usize::MAX), SessionPolicy::HIGHEST_MAX_PER_USER)?;
+    require_at_most(
+        row,
+        "tokens",
+        usize::try_from(tokens).unwrap_or(usize::MAX),
+        SessionPolicy::HIGHEST_MAX_PER_USER as usize,
+    )?;
     for field in ProfileField::ALL {
         let text = ProfileText::parse(field, row.get(field.name())?);
         text.map_err(|broken| invalid_row(row, field.name(), broken.rule))?;

@@ -9,9 +9,10 @@ use tokio::sync::oneshot;
 
 use super::error::Failure;
 use super::{SqliteRepository, SqliteSettings, blocking_threads};
+use crate::domain::profile::Profile;
 use crate::domain::session::{NewSession, UserAgent};
 use crate::domain::token::PlainToken;
-use crate::domain::user::{NewUser, PasswordHash, Profile, Username};
+use crate::domain::user::{NewUser, PasswordHash, Username};
 
 pub(super) fn open_in(folder: &Path) -> SqliteRepository {
     let settings = SqliteSettings {

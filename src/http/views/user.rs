@@ -1,13 +1,12 @@
-//! The JSON that several calls take or answer with.
+//! The user object, and the parts of it that are sent back.
 
 use serde::Serialize;
 use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::field::InvalidField;
 use crate::domain::item::ItemId;
-use crate::domain::user::{ProfileChanges, ProfileField, ProfileText, User};
+use crate::domain::user::User;
 
 /// The user, as its owner sees it: eighteen keys in the order of the API's source.
 #[derive(PartialEq, Serialize, ToSchema)]
@@ -83,12 +82,6 @@ impl From<User> for UserResponse {
     }
 }
 
-/// Of the profile's fields, in their order, those that are given: each a text that it can hold.
-pub(crate) fn profile_changes(fields: [Option<String>; 8]) -> Result<ProfileChanges, InvalidField> {
-    let given = ProfileField::ALL.into_iter().zip(fields).filter_map(|(field, text)| Some((field, text?)));
-    given.map(|(field, text)| ProfileText::parse(field, text)).collect()
-}
-
 /// The ids as numbers.
 pub(crate) fn numbers(items: &[ItemId]) -> Vec<i64> {
     items.iter().map(|item| item.get()).collect()
@@ -117,21 +110,4 @@ fn item_ids() -> ArrayBuilder {
         .minimum(Some(1))
         .maximum(Some(ItemId::MAX));
     ArrayBuilder::new().items(item)
-}
-
-/// That it was done.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct StatusResponse {
-    #[schema(example = "success")]
-    status: &'static str,
-}
-
-impl StatusResponse {
-    pub(crate) const SUCCESS: Self = Self { status: "success" };
-}
-
-/// How every error is answered: a sentence for a person.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct ErrorResponse {
-    error: String,
 }

@@ -1,4 +1,4 @@
-"""Where things are, and what all the servers have in common."""
+"""Paths, and what all the servers have in common."""
 
 from pathlib import Path
 

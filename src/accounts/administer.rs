@@ -1,0 +1,220 @@
+//! Administering: what staff and the operator do to accounts that are not theirs.
+//!
+//! Who may do what is decided by the store, in the transaction that does it. What is asked here beforehand spares a hash,
+//! and keeps whoever may do nothing from learning which accounts there are.
+
+use thiserror::Error;
+
+use super::service::{Accounts, Client, NewPassword};
+use super::throttle::Throttled;
+use super::throttle::limits::Call;
+use crate::domain::event::{Event, EventCursor, EventQuery};
+use crate::domain::rights::{AccountChange, AccountCursor, Actor, Permission, Rights, UserQuery};
+use crate::domain::session::{SessionCutoffs, SessionDetails, SessionId};
+use crate::domain::user::{NewUser, User, Username};
+use crate::passwords::PasswordError;
+use crate::repository::{Page, Repository, RepositoryError, UniqueField};
+use crate::system::clock::Clock;
+
+/// Why nothing was done to an account.
+#[derive(Debug, Error)]
+pub enum AdministerError {
+    /// There is none of this name.
+    #[error("there is no such account")]
+    NoAccount,
+    /// The account has no session of this name.
+    #[error("the account has no such session")]
+    NoSession,
+    /// Another account has the name.
+    #[error("the username is taken")]
+    Taken,
+    /// It would leave no superuser who could undo it.
+    #[error("it is the last superuser")]
+    LastSuperuser,
+    /// Too many passwords came from this address.
+    #[error(transparent)]
+    Throttled(#[from] Throttled),
+    /// The new password was not hashed.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The store failed, or the actor may not do it.
+    #[error(transparent)]
+    Repository(RepositoryError),
+}
+
+impl From<RepositoryError> for AdministerError {
+    fn from(error: RepositoryError) -> Self {
+        match error {
+            RepositoryError::Conflict(UniqueField::Username) => Self::Taken,
+            RepositoryError::LastSuperuser => Self::LastSuperuser,
+            other => Self::Repository(other),
+        }
+    }
+}
+
+/// Which of an account's sessions are to end.
+pub enum Ended {
+    /// This one.
+    One(SessionId),
+    /// All of them.
+    All,
+}
+
+/// What is to be different about an account, its new password not yet hashed.
+#[derive(Default)]
+pub struct RequestedChange {
+    /// Whether it may be used.
+    pub is_active: Option<bool>,
+    /// Whether it is staff.
+    pub is_staff: Option<bool>,
+    /// Whether it is a superuser.
+    pub is_superuser: Option<bool>,
+    /// A new password.
+    pub password: Option<NewPassword>,
+}
+
+/// What an actor does to accounts.
+pub struct Administration<'a> {
+    repository: &'a dyn Repository,
+    clock: &'a Clock,
+    actor: Actor,
+}
+
+impl<'a> Administration<'a> {
+    /// In the name of an actor.
+    #[must_use]
+    pub fn new(repository: &'a dyn Repository, clock: &'a Clock, actor: Actor) -> Self {
+        Self { repository, clock, actor }
+    }
+
+    /// Whether there is an account of this name, for an actor who may do this to it; where none is named, to any.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Forbidden`] for any other.
+    pub async fn authorize(
+        &self,
+        permission: Permission,
+        username: Option<&Username>,
+    ) -> Result<bool, RepositoryError> {
+        self.repository.check_rights(&self.actor, permission, username).await
+    }
+
+    /// Accounts in the order of their names.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    pub async fn list_accounts(&self, query: UserQuery) -> Result<Page<User, AccountCursor>, RepositoryError> {
+        self.repository.list_accounts(&self.actor, query).await
+    }
+
+    /// An account.
+    ///
+    /// # Errors
+    /// See [`AdministerError`].
+    pub async fn find_account(&self, username: &Username) -> Result<User, AdministerError> {
+        self.repository.find_account(&self.actor, username).await?.ok_or(AdministerError::NoAccount)
+    }
+
+    /// Makes an account, without a session.
+    ///
+    /// # Errors
+    /// See [`AdministerError`].
+    pub async fn create_account(&self, user: NewUser, rights: Rights) -> Result<User, AdministerError> {
+        Ok(self.repository.create_account(user, rights, self.clock.now()).await?)
+    }
+
+    /// Changes an account, whole or not at all.
+    ///
+    /// # Errors
+    /// See [`AdministerError`].
+    pub async fn change_account(&self, username: &Username, change: AccountChange) -> Result<User, AdministerError> {
+        let changed = self.repository.change_account(&self.actor, username, change, self.clock.now()).await?;
+        changed.ok_or(AdministerError::NoAccount)
+    }
+
+    /// Deletes an account with its lists and its sessions.
+    ///
+    /// # Errors
+    /// See [`AdministerError`].
+    pub async fn delete_account(&self, username: &Username) -> Result<(), AdministerError> {
+        let is_deleted = self.repository.delete_account(&self.actor, username, self.clock.now()).await?;
+        if is_deleted { Ok(()) } else { Err(AdministerError::NoAccount) }
+    }
+
+    /// An account's live sessions, newest first.
+    ///
+    /// # Errors
+    /// See [`AdministerError`].
+    pub async fn list_sessions(
+        &self,
+        username: &Username,
+        cutoffs: SessionCutoffs,
+    ) -> Result<Vec<SessionDetails>, AdministerError> {
+        let sessions = self.repository.list_account_sessions(&self.actor, username, cutoffs).await?;
+        sessions.ok_or(AdministerError::NoAccount)
+    }
+
+    /// Ends one of an account's sessions, or all of them; says how many.
+    ///
+    /// # Errors
+    /// See [`AdministerError`].
+    pub async fn revoke_sessions(
+        &self,
+        username: &Username,
+        which: Ended,
+        cutoffs: SessionCutoffs,
+    ) -> Result<usize, AdministerError> {
+        let id = match which {
+            Ended::One(id) => Some(id),
+            Ended::All => None,
+        };
+        let is_one = id.is_some();
+        let now = self.clock.now();
+        let ended = self.repository.revoke_account_sessions(&self.actor, username, id, cutoffs, now).await?;
+        match ended.ok_or(AdministerError::NoAccount)? {
+            0 if is_one => Err(AdministerError::NoSession),
+            count => Ok(count),
+        }
+    }
+
+    /// Events, newest first.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    pub async fn list_events(&self, query: EventQuery) -> Result<Page<Event, EventCursor>, RepositoryError> {
+        self.repository.list_events(&self.actor, query).await
+    }
+}
+
+impl Accounts {
+    /// What an actor does to accounts.
+    #[must_use]
+    pub fn administration(&self, actor: Actor) -> Administration<'_> {
+        Administration::new(self.repository.as_ref(), &self.clock, actor)
+    }
+
+    /// Changes an account for a client. A new password is hashed here, and counts like a login.
+    ///
+    /// # Errors
+    /// See [`AdministerError`].
+    pub async fn change_account(
+        &self,
+        actor: Actor,
+        username: &Username,
+        requested: RequestedChange,
+        client: &impl Client,
+    ) -> Result<User, AdministerError> {
+        let RequestedChange { is_active, is_staff, is_superuser, password } = requested;
+        let mut change = AccountChange { is_active, is_staff, is_superuser, password_hash: None };
+        let is_reset = password.is_some();
+        if let Some(password) = password {
+            self.throttle.admit(Call::LogIn, client.ip())?.spend();
+            change.password_hash = Some(self.passwords.hash(password.0, client.gone()).await?);
+        }
+        let changed = self.administration(actor).change_account(username, change).await;
+        if is_reset && changed.is_ok() {
+            self.throttle.forget(username);
+        }
+        changed
+    }
+}

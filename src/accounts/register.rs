@@ -1,0 +1,67 @@
+//! Registering: an account and its first session.
+
+use thiserror::Error;
+
+use super::service::{Accounts, Client, NewPassword};
+use super::sign_in::{OpenedSession, Verified};
+use super::throttle::Admission;
+use crate::domain::profile::Profile;
+use crate::domain::user::{NewUser, Username};
+use crate::passwords::PasswordError;
+use crate::repository::{RepositoryError, UniqueField};
+
+/// Who wants an account.
+pub struct Registration {
+    /// Its name.
+    pub username: Username,
+    /// Its password.
+    pub password: NewPassword,
+    /// What its owner tells of themselves.
+    pub profile: Profile,
+}
+
+/// Why there is no new account.
+#[derive(Debug, Error)]
+pub enum RegisterError {
+    /// Another account has the name.
+    #[error("the username is taken")]
+    Taken,
+    /// The password was not hashed.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The store failed.
+    #[error(transparent)]
+    Repository(RepositoryError),
+}
+
+impl From<RepositoryError> for RegisterError {
+    fn from(error: RepositoryError) -> Self {
+        match error {
+            RepositoryError::Conflict(UniqueField::Username) => Self::Taken,
+            other => Self::Repository(other),
+        }
+    }
+}
+
+impl Accounts {
+    /// Makes an account and opens its first session.
+    ///
+    /// # Errors
+    /// See [`RegisterError`].
+    pub async fn register(
+        &self,
+        admission: Admission<'_>,
+        registration: Registration,
+        client: &impl Client,
+    ) -> Result<OpenedSession, RegisterError> {
+        let Registration { username, password, profile } = registration;
+        admission.spend();
+        // Only to spare a taken name its hash; who is first is decided by the store.
+        if self.repository.find_credentials(&username).await?.is_some() {
+            return Err(RegisterError::Taken);
+        }
+        let password_hash = self.passwords.hash(password.0, client.gone()).await?;
+        let user = NewUser { username, password_hash, profile };
+        self.open_session(Verified::Registration(user), client).await?.ok_or(RegisterError::Taken)
+    }
+}

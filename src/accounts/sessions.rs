@@ -1,0 +1,60 @@
+//! The caller's sessions: found, noted in use, ended.
+
+use thiserror::Error;
+
+use super::service::Accounts;
+use crate::domain::session::{Caller, Session, SessionId};
+use crate::repository::RepositoryError;
+
+/// Why a session was not found or not ended.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// There is none of this name among the caller's.
+    #[error("there is no such session")]
+    NotFound,
+    /// The store failed, or the caller's own session is over.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+}
+
+impl Accounts {
+    /// Finds the caller's session, and notes that it is in use.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`] where it is over, or never was.
+    pub async fn authenticate(&self, caller: &Caller) -> Result<Session, SessionError> {
+        let session = self.repository.find_session(caller).await?.ok_or(SessionError::NotFound)?;
+        self.note_use(caller, &session);
+        Ok(session)
+    }
+
+    /// Notes that the caller's session is in use.
+    pub fn note_use(&self, caller: &Caller, session: &Session) {
+        self.last_used.note(caller.digest, session, self.clock.now());
+    }
+
+    /// Ends the session that asks, for good.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoSession`] where another call has.
+    pub async fn sign_out(&self, caller: &Caller) -> Result<(), RepositoryError> {
+        self.repository.revoke_own_session(caller, self.clock.now()).await
+    }
+
+    /// Ends all of the caller's sessions, the one that asks too.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    pub async fn sign_out_everywhere(&self, caller: &Caller) -> Result<(), RepositoryError> {
+        self.repository.revoke_all_sessions(caller, self.clock.now()).await
+    }
+
+    /// Ends one of the caller's sessions.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`] where the caller has none of this name.
+    pub async fn revoke_session(&self, caller: &Caller, id: SessionId) -> Result<(), SessionError> {
+        let is_ended = self.repository.revoke_session(caller, id, self.clock.now()).await?;
+        if is_ended { Ok(()) } else { Err(SessionError::NotFound) }
+    }
+}

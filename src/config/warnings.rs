@@ -1,0 +1,176 @@
+//! What is legal and unwise: told when the server has started and by `config show`. The defaults are not warned of.
+
+use std::time::Duration;
+
+use crate::config::{Config, Origin, Setting};
+use crate::system::address::is_close;
+
+/// From which cost on a login takes longer than people wait.
+const SLOW_COST: u32 = 15;
+
+/// Below which cost a stolen file is cheap to search; OWASP's least for bcrypt.
+const CHEAP_COST: u32 = 10;
+
+impl Config {
+    /// What its owner should know of it, each a sentence that names the setting and says what to do. The settings are those
+    /// that were told with it.
+    #[must_use]
+    pub fn warnings(&self, settings: &[Setting]) -> Vec<String> {
+        let checks = [self.of_the_cost(), self.of_plain_http(), self.of_proxies(), self.of_limits(), self.of_tokens()];
+        checks.into_iter().flatten().chain(settings.iter().filter_map(of_an_open_file)).collect()
+    }
+
+    fn of_the_cost(&self) -> Option<String> {
+        let cost = self.password.bcrypt_cost;
+        let why = if cost >= SLOW_COST {
+            // A quarter of a second at 12, and twice that with each one more.
+            let time = Duration::from_millis(250) * (1 << (cost - 12));
+            format!("a login hashes for about {} s; 12 to 14 is usual", time.as_secs())
+        } else if cost < CHEAP_COST {
+            format!("whoever steals the file tries passwords fast; give it at least {CHEAP_COST}")
+        } else {
+            return None;
+        };
+        Some(format!("password.bcrypt_cost is {cost}: {why}"))
+    }
+
+    fn of_plain_http(&self) -> Option<String> {
+        let address = self.server.listen.ip();
+        (self.server.trusted_proxies.is_empty() && !is_close(address.to_canonical())).then(|| {
+            format!(
+                "server.listen is {}, where passwords and tokens come as plain HTTP: put a proxy that speaks TLS in front, \
+                 and name it in server.trusted_proxies",
+                self.server.listen
+            )
+        })
+    }
+
+    fn of_proxies(&self) -> Option<String> {
+        let everybody = self.server.trusted_proxies.iter().find(|network| network.prefix_len() == 0)?;
+        Some(format!(
+            "server.trusted_proxies has {everybody}: any client can claim to be at any address, and gets past the limits; \
+             name your proxies alone"
+        ))
+    }
+
+    fn of_limits(&self) -> Option<String> {
+        (!self.rate_limit.enabled).then(|| {
+            "rate_limit.enabled is false: passwords can be guessed without end; set it to true unless something in front \
+             limits attempts"
+                .to_owned()
+        })
+    }
+
+    fn of_tokens(&self) -> Option<String> {
+        (self.tokens.lifetime.is_none() && self.tokens.idle_timeout.is_none()).then(|| {
+            "tokens.lifetime and tokens.idle_timeout are \"never\": a token that is lost or stolen is good for ever; give one \
+             of them a time"
+                .to_owned()
+        })
+    }
+}
+
+fn of_an_open_file(setting: &Setting) -> Option<String> {
+    let Some(Origin::SecretFile { path, is_open_to_all: true, .. }) = &setting.origin else { return None };
+    let (name, path) = (setting.name(), path.display());
+    Some(format!("{name} is in {path}, which every user of this machine can read: take that away with chmod o-r"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Settings;
+
+    fn warnings(text: &str) -> Vec<String> {
+        let mut settings = Settings::default();
+        settings.add_file(Path::new("config.toml"), text).unwrap();
+        let (config, settings) = Config::explain(settings).unwrap();
+        config.warnings(&settings)
+    }
+
+    #[test]
+    fn what_is_legal_and_unwise_is_one_sentence_that_names_the_setting() {
+        for (text, sentence) in [
+            (
+                "[password]\nbcrypt_cost = 16",
+                "password.bcrypt_cost is 16: a login hashes for about 4 s; 12 to 14 is usual",
+            ),
+            (
+                "[password]\nbcrypt_cost = 15",
+                "password.bcrypt_cost is 15: a login hashes for about 2 s; 12 to 14 is usual",
+            ),
+            (
+                "[password]\nbcrypt_cost = 9",
+                "password.bcrypt_cost is 9: whoever steals the file tries passwords fast; give it at least 10",
+            ),
+            (
+                "[server]\nlisten = \"0.0.0.0:80\"",
+                "server.listen is 0.0.0.0:80, where passwords and tokens come as plain ",
+            ),
+            ("[server]\nlisten = \"[::]:80\"", "server.listen is [::]:80, where passwords and tokens come as plain "),
+            (
+                "[server]\nlisten = \"203.0.113.1:80\"",
+                "server.listen is 203.0.113.1:80, where passwords and tokens come ",
+            ),
+            (
+                "[server]\ntrusted_proxies = [\"0.0.0.0/0\"]",
+                "server.trusted_proxies has 0.0.0.0/0: any client can claim ",
+            ),
+            (
+                "[server]\ntrusted_proxies = [\"10.0.0.1\", \"::/0\"]",
+                "server.trusted_proxies has ::/0: any client can claim ",
+            ),
+            ("[rate_limit]\nenabled = false", "rate_limit.enabled is false: passwords can be guessed without end; "),
+            (
+                "[tokens]\nlifetime = \"never\"\nidle_timeout = \"never\"",
+                "tokens.lifetime and tokens.idle_timeout are \"never\": a token that is lost or stolen is good for ever; ",
+            ),
+        ] {
+            let told = warnings(text);
+            assert!(told.len() == 1 && told[0].starts_with(sentence), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_and_what_is_usual_are_not_warned_of() {
+        for text in [
+            "",
+            "[password]\nbcrypt_cost = 10",
+            "[password]\nbcrypt_cost = 14",
+            "[server]\nlisten = \"10.0.0.1:80\"",
+            "[server]\nlisten = \"[::1]:80\"",
+            "[server]\nlisten = \"0.0.0.0:80\"\ntrusted_proxies = [\"172.17.0.1\"]",
+            "[tokens]\nlifetime = \"never\"",
+            include_str!("../../config.toml"),
+            include_str!("../../deploy/config.toml"),
+        ] {
+            assert_eq!(warnings(text), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_a_secret_that_every_user_can_read_is_warned_of() {
+        let origin = |is_open_to_all| Origin::SecretFile {
+            path: "/run/secret".into(),
+            named: Box::new(Origin::Variable("X".to_owned())),
+            is_open_to_all,
+        };
+        let setting = |is_open_to_all| Setting {
+            section: "mail.smtp",
+            entry: None,
+            key: "password",
+            value: "********".into(),
+            is_secret: true,
+            origin: Some(origin(is_open_to_all)),
+        };
+        let (config, _) = Config::explain(Settings::default()).unwrap();
+        assert_eq!(
+            config.warnings(&[setting(true), setting(false)]),
+            [
+                "mail.smtp.password is in /run/secret, which every user of this machine can read: take that away with chmod o-r"
+            ]
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! Every JSON shape that is answered, a file a resource. The command line prints the same.
+
+pub mod event;
+pub mod session;
+pub mod user;
+
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::error::ApiError;
+use crate::http::json;
+
+/// A response with a JSON body. The middleware says that it is one.
+pub(crate) fn respond<T: Serialize>(mut response: HttpResponseBuilder, body: &T) -> Result<HttpResponse, ApiError> {
+    match json::to_vec(body) {
+        Ok(body) => Ok(response.body(body)),
+        Err(error) => Err(ApiError::Internal(Box::new(error))),
+    }
+}
+
+/// That it was done.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StatusResponse {
+    #[schema(example = "success")]
+    status: &'static str,
+}
+
+impl StatusResponse {
+    pub(crate) const SUCCESS: Self = Self { status: "success" };
+}
+
+/// How every error is answered: a sentence for a person.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorResponse {
+    error: String,
+}

@@ -1,0 +1,11 @@
+//! What an address tells of who is behind it.
+
+use std::net::IpAddr;
+
+/// Whether an address is of this machine or of a private network, where proxies are.
+pub(crate) fn is_close(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}

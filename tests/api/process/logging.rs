@@ -1,0 +1,180 @@
+//! What it logs, and what it never does.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{Server, credentials, logout, store_in, token_of, until};
+use crate::helpers::{JSON, PATIENCE, RawResponse, UNKNOWN_TOKEN, post_bytes};
+
+#[test]
+fn what_the_background_work_cannot_do_is_logged_with_its_causes() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("AUTHTOKENS__DATABASE__BUSY_TIMEOUT", "50ms");
+    });
+    assert_eq!(server.ask(&credentials("/api/register", "a")).status(), 201);
+    let _lock = store_in(folder.path()).lock();
+    let wrong = post_bytes("/api/login", JSON, json!({"username": "a", "password": "wrong"}).to_string());
+    server.ask(&wrong).assert_error(401);
+    let what = "1 refused attempts could not be stored: the store cannot do this now: ";
+    // And behind it what the backend said.
+    until(|| server.log().split_once(what).is_some_and(|(_, cause)| cause.contains("lock") && cause.contains('\n')));
+}
+
+#[test]
+fn the_line_of_a_request_behind_a_trusted_proxy_names_the_client_and_the_peer() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("AUTHTOKENS__SERVER__TRUSTED_PROXIES", "127.0.0.1");
+    });
+    let forwarded = "X-Forwarded-For: 198.51.100.1, [2001:db8::5]\r\n";
+    let head = |line: &str| format!("{line} HTTP/1.1\r\nHost: a\r\n{forwarded}\r\n").into_bytes();
+    let large = format!("{JSON}{forwarded}Content-Length: 999999999\r\n\r\n");
+    let wrong = json!({"username": "a", "password": "wrong"}).to_string();
+    for (request, status) in [
+        (head("GET /healthz"), 200),
+        (head("GET /api/user"), 401),
+        (post_bytes("/api/login", &format!("{JSON}{forwarded}"), &wrong), 401),
+        (head("GET /nothing"), 404),
+        (head("GET /api/login"), 405),
+        (format!("POST /api/login HTTP/1.1\r\nHost: a\r\n{large}").into_bytes(), 413),
+        (post_bytes("/api/login", forwarded, "{}"), 415),
+    ] {
+        let answer = server.ask(&request);
+        assert_eq!(answer.status(), status);
+        let id = format!("request_id={}", answer.header("X-Request-Id").unwrap());
+        until(|| server.log().contains(&id));
+        let log = server.log();
+        let line = log.lines().find(|line| line.ends_with(&id)).unwrap();
+        assert!(
+            line.contains(&format!(" status={status} ")) && line.contains(" client=2001:db8::5 peer=127.0.0.1:"),
+            "{line}"
+        );
+    }
+    // Nobody is behind a peer that says nothing of it.
+    let answer = server.ask(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    let id = format!("request_id={}", answer.header("X-Request-Id").unwrap());
+    until(|| server.log().contains(&id));
+    assert!(!server.log().lines().find(|line| line.ends_with(&id)).unwrap().contains("client="));
+    let store = store_in(folder.path());
+    until(|| !store.events().is_empty());
+    assert!(store.events().iter().all(|event| event.ip == "2001:db8::5"));
+}
+
+#[test]
+fn a_request_is_one_line_with_method_path_status_latency_peer_and_the_id_that_the_client_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |_| {});
+    let response = server.ask(b"GET /no%0d%0athing?secret=4711 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let refused = server.ask(b"\x1b[31mGARBAGE\r\n\r\n");
+    let line_of = |response: &RawResponse| {
+        let id = response.header("X-Request-Id").unwrap().to_owned();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = server.log();
+            if let Some(line) = log.lines().find(|line| line.ends_with(&format!("request_id={id}"))) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "{id} in {log}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let line = line_of(&response);
+    for part in [" INFO ", "method=GET ", "path=/no%0d%0athing ", "status=404 ", "latency_ms=", "peer=127.0.0.1:"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    assert!(!line.contains("4711"), "a query is not logged: {line}");
+    assert!(line_of(&refused).contains("status=400 "));
+    assert!(server.log().chars().all(|c| c == '\n' || !c.is_control()), "{}", server.log());
+}
+
+#[test]
+fn no_level_logs_a_token_a_password_a_body_or_an_authorization_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("RUST_LOG", "trace");
+    });
+    let secret = "correct-horse-battery";
+    let body = json!({"username": "azure", "password": secret, "city": "BODY-4711"}).to_string();
+    let token = token_of(&server.ask(&post_bytes("/api/register", JSON, &body)));
+    server.ask(&post_bytes("/api/login", JSON, &body));
+    server.ask(&post_bytes("/api/login", JSON, &body[..body.len() - 1]));
+    server.ask(&logout(&token));
+    server.ask(&logout(UNKNOWN_TOKEN));
+    server.ask(&post_bytes("/api/logout", "Authorization: Basic QkFTSUMtNDcxMQ==\r\n", ""));
+    server.ask(format!("GET /api/{token} HTTP/1.1\r\nHost: a\r\nContent-Length: {token}\r\n\r\n").as_bytes());
+    server.ask(format!("GET /api/{token}?token={token} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    let log = server.log();
+    assert!(log.contains(" TRACE ") || log.contains(" DEBUG "), "the log is at its most talkative");
+    for word in [secret, "BODY-4711", &token, UNKNOWN_TOKEN, "QkFTSUMtNDcxMQ", "bcrypt-sha256", "uthorization"] {
+        assert!(!log.contains(word), "{word} is in the log");
+    }
+}
+
+#[test]
+fn whatever_a_client_writes_a_line_of_the_log_stays_one_line_and_quotes_no_name_and_no_search() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("RUST_LOG", "trace,authtokens=trace");
+        command.env("AUTHTOKENS__SERVER__TRUSTED_PROXIES", "127.0.0.1");
+    });
+    let token = token_of(&server.ask(&credentials("/api/register", "root")));
+    let store = store_in(folder.path());
+    store.change_accounts(&|account| account.is_superuser = true);
+    let forged = "2026-01-01T00:00:00.000Z INFO  authtokens::access FORGED-4711";
+    let authorization = format!("Authorization: Token {token}\r\n");
+    let encoded = "%0d%0aFORGED-4711%1b[31m";
+    let mut requests: Vec<Vec<u8>> = vec![
+        // In a name, an agent, a path, a method, a header and a query.
+        credentials("/api/login", &format!("a\r\n{forged}")),
+        credentials("/api/login", &format!("a\u{2028}{forged}\u{85}\u{1b}[2J")),
+        credentials("/api/login", "FORGED-4711"),
+        format!("GET /api/users?search={encoded} HTTP/1.1\r\nHost: a\r\n{authorization}\r\n").into_bytes(),
+        format!("GET /api/users?search=FORGED-4711 HTTP/1.1\r\nHost: a\r\n{authorization}\r\n").into_bytes(),
+        format!("GET /api/events?username={encoded} HTTP/1.1\r\nHost: a\r\n{authorization}\r\n").into_bytes(),
+        b"GET /api/users/a\x1b[31m\x07 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        "GET /api/users/\u{2028}\u{85} HTTP/1.1\r\nHost: a\r\n\r\n".as_bytes().to_vec(),
+        b"GE\x1bT / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(5_000)).into_bytes(),
+        format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "p".repeat(20_000)).into_bytes(),
+    ];
+    for header in
+        ["User-Agent", "X-Forwarded-For", "Host", "Referer", "X-Request-Id", "Authorization", "Cookie", "Origin"]
+    {
+        for value in
+            [format!("\x1b[31m{forged}"), format!("a\n {forged}"), format!("\u{85}\u{2028}{forged}"), forged.to_owned()]
+        {
+            let body = json!({"username": "root", "password": "hunter2"}).to_string();
+            requests.push(post_bytes("/api/login", &format!("{JSON}{header}: {value}\r\n"), body));
+        }
+    }
+    let mut ids = Vec::new();
+    for request in &requests {
+        let response = server.ask(request);
+        ids.push(response.header("X-Request-Id").unwrap().to_owned());
+        if let Some(token) = response.json()["token"].as_str() {
+            assert_eq!(server.ask(&logout(token)).status(), 200);
+        }
+    }
+    until(|| ids.iter().all(|id| server.log().contains(id)));
+    let log = server.log();
+    assert!(log.chars().all(|c| c == '\n' || !(c.is_control() || ['\u{2028}', '\u{2029}'].contains(&c))));
+    assert!(log.lines().all(|line| line.len() < 2_000), "nobody fills the disk with one line");
+    let access: Vec<&str> = log.lines().filter(|line| line.contains("authtokens::access")).collect();
+    for id in &ids {
+        assert_eq!(access.iter().filter(|line| line.ends_with(&format!("request_id={id}"))).count(), 1, "{id}");
+    }
+    for line in access {
+        assert!(!line.contains("FORGED"), "{line}");
+    }
+    // What is kept of an agent and of an address is no more than text, and an address is one.
+    let (sessions, events) = (store.sessions(), store.events());
+    let of_sessions = sessions.iter().flat_map(|session| [&session.user_agent, &session.ip]);
+    let of_events = events.iter().flat_map(|event| [&event.ip, &event.detail, &event.username, &event.actor]);
+    for text in of_sessions.chain(of_events) {
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
+    assert!(events.iter().all(|event| ["127.0.0.1", ""].contains(&event.ip.as_str())));
+}

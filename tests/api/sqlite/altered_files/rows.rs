@@ -1,0 +1,249 @@
+//! Rows that the service never wrote.
+
+use std::fs;
+use std::time::Duration;
+
+use reqwest::Method;
+use rusqlite::Connection;
+
+use super::{alter, changes, password};
+use crate::helpers::{TestApp, until};
+use crate::process::{Server, credentials, refusal, run};
+use crate::sqlite::backups::{Stopped, back_up, bytes, check, command, restore, sentence, serves_the_account, stopped};
+
+/// Each change makes a file with rows that are refused for the reason beside it.
+async fn are_refused(cases: &[(String, String)]) {
+    let Stopped { database, backup, folder: _folder } = stopped().await;
+    let whole = bytes(&backup);
+    let before = bytes(&database);
+    for (statements, reason) in cases {
+        fs::write(&backup, &whole).unwrap();
+        alter(&backup, statements);
+        assert!(changes(&whole, &backup), "{statements}");
+        let said = check(&backup).expect_err(statements).to_string();
+        assert!(said.contains("backup.db is ") && said.contains(reason), "{reason}: {said}");
+        assert_eq!(sentence(restore(&backup, &database)), said);
+        assert!(bytes(&database) == before);
+    }
+    fs::write(&backup, &whole).unwrap();
+    restore(&backup, &database).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the_check_and_the_restore() {
+    let user = "the account AzureDiamond (id 1), ";
+    let mallory = "INSERT INTO users (username, username_key, password_hash, is_superuser, date_joined, created, modified, \
+         last_login) SELECT 'Mallory', 'Mallory', password_hash, 1, created, created, created, created FROM users";
+    let hash = |cost: &str| {
+        format!(
+            "UPDATE users SET password_hash = '$bcrypt-sha256$v=2,t=2b,r={cost}$QexDYaiSw.PMflDlGeyERe$\
+             0JhXa2JmpMTbORvBDFxYcs2.SN09JvW'"
+        )
+    };
+    let far = 260_000_000_000_000_i64; // behind the year 9999
+    are_refused(&[
+        (mallory.to_owned(), "the account Mallory (id 2), username_key: it is not the folded name".to_owned()),
+        (hash("31"), format!("{user}password_hash: it is not a hash that this service makes")),
+        (hash("04"), format!("{user}password_hash: it is not a hash that this service makes")),
+        (hash("17"), format!("{user}password_hash: it is not a hash that this service makes")),
+        ("UPDATE users SET email = 'nobody'".to_owned(), format!("{user}email: must be empty or an e-mail address")),
+        ("UPDATE users SET zipcode = hex(zeroblob(11))".to_owned(), format!("{user}zipcode: must be at most 20 char")),
+        ("UPDATE users SET city = char(27)".to_owned(), format!("{user}city: must not have control characters")),
+        (format!("UPDATE users SET modified = {far}"), format!("{user}modified: a time is out of range")),
+        (
+            "UPDATE users SET last_login = -1".to_owned(),
+            format!("{user}last_login: 1969-12-31T23:59:59.999Z is before"),
+        ),
+        (
+            "UPDATE users SET date_joined = 0".to_owned(),
+            format!("{user}date_joined: it is not when the account was made"),
+        ),
+        ("UPDATE users SET is_superuser = 2".to_owned(), format!("{user}is_superuser: it is neither 0 nor 1")),
+        ("UPDATE users SET is_active = -1".to_owned(), format!("{user}is_active: it is neither 0 nor 1")),
+        ("UPDATE tokens SET digest = x'00'".to_owned(), "a token of AzureDiamond (id 1), digest: ".to_owned()),
+        (
+            "DELETE FROM events; DELETE FROM tokens; UPDATE users SET id = -4".to_owned(),
+            "the account AzureDiamond (id -4), user_id: -4 is out of range".to_owned(),
+        ),
+        (
+            format!("UPDATE tokens SET created = {far}, last_used = {far}"),
+            "a token of AzureDiamond (id 1), created: a time is out of range".to_owned(),
+        ),
+        (
+            format!("UPDATE tokens SET last_used = {far}"),
+            "a token of AzureDiamond (id 1), last_used: a time is".to_owned(),
+        ),
+        ("UPDATE tokens SET last_used = created - 1".to_owned(), "last_used: it is before the login".to_owned()),
+        (
+            "UPDATE tokens SET ip = 'here'".to_owned(),
+            "a token of AzureDiamond (id 1), ip: it is not an address".to_owned(),
+        ),
+        ("UPDATE tokens SET user_agent = char(7)".to_owned(), "user_agent: it is not as it is kept".to_owned()),
+        (
+            "UPDATE tokens SET user_id = 9".to_owned(),
+            "a row of tokens belongs to a row of users that is missing".to_owned(),
+        ),
+        ("INSERT INTO cellar VALUES (1, 0, 0)".to_owned(), "the cellar of AzureDiamond (id 1), ".to_owned()),
+        (
+            format!("INSERT INTO wants VALUES (1, 5, {far})"),
+            "the wish list of AzureDiamond (id 1), added: a time is".to_owned(),
+        ),
+        ("INSERT INTO login_failures VALUES (1, 0, 0)".to_owned(), "failures: there are none".to_owned()),
+        (format!("INSERT INTO login_failures VALUES (1, 3, {far})"), "last_failed: a time is".to_owned()),
+        (format!("UPDATE events SET at = {far}"), "an event of AzureDiamond (id 1), at: a time is".to_owned()),
+        ("UPDATE events SET user_id = 7".to_owned(), "user_id: 7 is nobody's number yet".to_owned()),
+        ("UPDATE events SET user_id = NULL".to_owned(), "username: it has no account".to_owned()),
+        ("UPDATE events SET username = ''".to_owned(), "username: it is not a name".to_owned()),
+        ("UPDATE events SET actor = 'nobody at all'".to_owned(), "actor: it is not a name".to_owned()),
+        ("UPDATE events SET detail = 'Come here'".to_owned(), "detail: it is not what an event tells".to_owned()),
+        ("UPDATE events SET ip = '010.0.0.1'".to_owned(), "ip: it is not an address".to_owned()),
+        (
+            format!("UPDATE sqlite_sequence SET seq = {} WHERE name = 'users'", i64::MAX),
+            "the sequence of users is out of range".to_owned(),
+        ),
+        (
+            format!("UPDATE sqlite_sequence SET seq = {} WHERE name = 'events'", i64::MAX - 5),
+            "the sequence of events is out of range".to_owned(),
+        ),
+        (
+            "UPDATE sqlite_sequence SET seq = 'x' WHERE name = 'users'; DELETE FROM events".to_owned(),
+            "the sequence of users is out of range".to_owned(),
+        ),
+        (
+            "DELETE FROM events; DELETE FROM sqlite_sequence".to_owned(),
+            "the sequence of users is out of range".to_owned(),
+        ),
+        (
+            "INSERT INTO sqlite_sequence VALUES ('tokens', 1)".to_owned(),
+            "there is a sequence of a table that".to_owned(),
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_with_more_than_any_setting_allows_or_with_what_is_told_of_another_account_is_refused() {
+    let user = "the account AzureDiamond (id 1), ";
+    let many = |list, count| {
+        format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+             INSERT INTO {list} SELECT 1, i, 0 FROM n"
+        )
+    };
+    are_refused(&[
+        (many("cellar", 100_001), format!("{user}cellar: there are 100001, and 100000 at most under any setting")),
+        (many("wants", 100_001), format!("{user}wants: there are 100001, and 100000 at most under any setting")),
+        (
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT INTO tokens \
+             SELECT randomblob(32), user_id, created, last_used, user_agent, ip FROM n, tokens"
+                .to_owned(),
+            format!("{user}tokens: there are 10001, and 10000 at most under any setting"),
+        ),
+        ("UPDATE events SET username = 'alice'".to_owned(), "username: it is not the name of that account".to_owned()),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_service_wrote_while_its_clock_was_ahead_is_checked_and_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = TestApp::spawn();
+    app.clock.set(app.clock.now().plus(Duration::from_secs(3 * 86_400)));
+    let token = app.new_user("AzureDiamond").await;
+    assert_eq!(app.ask(Method::PUT, "/api/user/cellar/42", &token, None).await.status(), 200);
+    assert_eq!(app.log_in("AzureDiamond", "wrong").await.status(), 401);
+    until("the failure is stored", || app.count("login_failures") == 1).await;
+    let backup = folder.path().join("backup.db");
+    back_up(&app.database, &backup).unwrap();
+    // By the clock of the rules, which is right.
+    check(&app.database).unwrap();
+    check(&backup).unwrap();
+    restore(&backup, &folder.path().join("data/authtokens.db")).unwrap();
+    serves_the_account(&folder.path().join("data/authtokens.db")).await;
+    alter(&backup, "UPDATE users SET created = 250000000000000, date_joined = 250000000000000");
+    check(&backup).unwrap();
+    alter(&backup, "UPDATE users SET created = 260000000000000, date_joined = 260000000000000");
+    assert!(sentence(check(&backup)).ends_with("created: a time is out of range"), "no clock has a year 10000");
+}
+
+#[tokio::test]
+async fn a_superuser_that_cannot_be_found_by_its_own_name_keeps_the_server_from_starting() {
+    let Stopped { folder, backup, database } = stopped().await;
+    fs::copy(&backup, &database).unwrap();
+    for (statements, reason) in [
+        ("UPDATE users SET is_superuser = 1, username_key = 'zz'", "username_key: it is not the folded name"),
+        ("UPDATE users SET username_key = 'azurediamond', is_active = 2", "is_active: it is neither 0 nor 1"),
+    ] {
+        alter(&database, statements);
+        let before = bytes(&database);
+        let said = refusal(&mut command(folder.path(), "serve --listen 127.0.0.1:0 --database data/authtokens.db"));
+        let finding = format!("the account AzureDiamond (id 1), {reason}");
+        let expected = format!("data/authtokens.db holds what the service never wrote: {finding}: restore a backup");
+        assert_eq!(said, (1, expected));
+        assert!(bytes(&database) == before);
+    }
+    // What a command can mend keeps nobody from starting.
+    alter(&database, "UPDATE users SET is_active = 1, password_hash = 'none'");
+    let server = Server::start(folder.path(), |command| {
+        command.args(["--database", "data/authtokens.db"]);
+    });
+    drop(server);
+}
+
+#[tokio::test]
+async fn an_account_whose_hash_has_a_cost_that_is_not_used_any_more_is_mended_as_the_log_and_the_check_say() {
+    let Stopped { folder, backup, database } = stopped().await;
+    fs::copy(&backup, &database).unwrap();
+    alter(&database, "UPDATE users SET password_hash = replace(password_hash, 'r=4$', 'r=17$')");
+    let said = sentence(check(&database));
+    assert!(said.ends_with("password_hash: it is not a hash that this service makes; `user set-password` sets one"));
+    let file = "--database data/authtokens.db";
+    let server = Server::start(folder.path(), |command| {
+        command.args(file.split(' '));
+    });
+    let log_in = || server.ask(&credentials("/api/login", "AzureDiamond")).status();
+    assert_eq!(log_in(), 500);
+    let told = "of the account with id 1 is malformed, or of a cost that is not used any more: `user set-password`";
+    until("the log tells what to do", || server.log().contains(told)).await;
+    run(command(folder.path(), &format!("user set-password AzureDiamond {file}")).stdin(password()));
+    assert_eq!(log_in(), 200);
+    check(&database).unwrap();
+}
+
+#[tokio::test]
+async fn nobody_logs_in_under_a_name_that_is_not_the_accounts() {
+    let app = TestApp::spawn();
+    app.new_user("carol").await;
+    app.new_user("other").await;
+    alter(&app.database, "UPDATE users SET username_key = 'zz' WHERE username = 'carol'");
+    assert_eq!(app.log_in("zz", "hunter2").await.status(), 500);
+    assert_eq!(app.log_in("carol", "hunter2").await.status(), 401);
+    assert_eq!(app.log_in("other", "hunter2").await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_older_files_rows_are_held_against_the_same_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = folder.path().join("old.db");
+    let first = Connection::open(&old).unwrap();
+    first.execute_batch(include_str!("../../../../src/repository/sqlite/schema_v1.sql")).unwrap();
+    first.execute_batch("PRAGMA application_id = 0x4175546b; PRAGMA user_version = 1").unwrap();
+    first
+        .execute_batch(
+            "INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login) \
+             VALUES ('Mallory', 'Mallory', '$bcrypt-sha256$v=2,t=2b,r=4$QexDYaiSw.PMflDlGeyERe$\
+             0JhXa2JmpMTbORvBDFxYcs2.SN09JvW', 0, 0, 0, 0)",
+        )
+        .unwrap();
+    drop(first);
+    let said = sentence(restore(&old, &folder.path().join("data/authtokens.db")));
+    assert!(said.ends_with("the account Mallory (id 1), username_key: it is not the folded name"), "{said}");
+    alter(&old, "UPDATE users SET username_key = 'mallory'");
+    check(&old).unwrap();
+    alter(&old, "CREATE TRIGGER promote AFTER UPDATE ON users BEGIN DELETE FROM tokens; END");
+    let said = refusal(&mut command(folder.path(), "serve --listen 127.0.0.1:0 --database old.db"));
+    assert_eq!(
+        said.1, "cannot use old.db: its schema is not that of version 1: the trigger promote is not part of it",
+        "an upgrade carries nothing along"
+    );
+}

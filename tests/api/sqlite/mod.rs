@@ -1,0 +1,45 @@
+//! What is about SQLite's files: the only tests that name it. A store of another kind joins by `store.rs` alone, and has
+//! a folder like this one for what is its own.
+
+pub mod altered_files;
+pub mod backups;
+mod commands;
+mod disk;
+mod files;
+pub mod store;
+mod wal;
+
+use std::process::Command;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::helpers::TestApp;
+
+/// The database of a server, opened as another program does.
+pub fn connect(app: &TestApp) -> Connection {
+    Connection::open(&app.database).unwrap()
+}
+
+/// What one statement answers, a line a row.
+pub fn rows(app: &TestApp, statement: &str) -> Vec<String> {
+    store::rows(&connect(app), statement)
+}
+
+/// A file system of so many MiB, where one may be mounted; gone when it goes out of scope.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount(size: u32) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}m"), "tmpfs"]).arg(folder.path());
+        mount.output().is_ok_and(|output| output.status.success()).then(|| Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l"]).arg(self.0.path()).output();
+    }
+}

@@ -1,0 +1,45 @@
+//! Several at once: tasks that a barrier releases together, in one process or in two.
+
+use std::sync::Arc;
+
+use authtokens::repository::Repository;
+use tokio::sync::Barrier;
+
+use crate::fixture::Fixture;
+
+/// How often a race is run. One round proves nothing: the two must meet at every point where a store could be caught.
+pub const ROUNDS: usize = 160;
+
+/// Whom each of two contenders asks: the same process in every other round, else each a process of its own.
+pub fn handles(fixture: &Fixture, round: usize) -> [Arc<dyn Repository>; 2] {
+    let other = if round.is_multiple_of(2) { &fixture.repository } else { &fixture.second };
+    [Arc::clone(&fixture.repository), Arc::clone(other)]
+}
+
+/// What two contenders come to, begun at the same moment.
+pub async fn both<A: Send + 'static, B: Send + 'static>(
+    first: impl Future<Output = A> + Send + 'static,
+    second: impl Future<Output = B> + Send + 'static,
+) -> (A, B) {
+    let barrier = Arc::new(Barrier::new(2));
+    let first = tokio::spawn(behind(Arc::clone(&barrier), first));
+    let second = tokio::spawn(behind(barrier, second));
+    (first.await.unwrap(), second.await.unwrap())
+}
+
+/// What many contenders come to, begun at the same moment.
+pub async fn all<T: Send + 'static>(contenders: Vec<impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+    let barrier = Arc::new(Barrier::new(contenders.len()));
+    let begun: Vec<_> =
+        contenders.into_iter().map(|contender| tokio::spawn(behind(Arc::clone(&barrier), contender))).collect();
+    let mut outcomes = Vec::new();
+    for contender in begun {
+        outcomes.push(contender.await.unwrap());
+    }
+    outcomes
+}
+
+async fn behind<T>(barrier: Arc<Barrier>, contender: impl Future<Output = T>) -> T {
+    barrier.wait().await;
+    contender.await
+}

@@ -1,0 +1,72 @@
+//! What keeps a store in order, and what it tells of itself.
+
+use authtokens::domain::event::EventKind;
+use authtokens::domain::session::{Caller, SessionCutoffs};
+use authtokens::repository::{FigureValue, RepositoryError, StoreCounts, VerifiedLogin};
+use authtokens::system::clock::Timestamp;
+
+use crate::fixture::Fixture;
+use crate::words::{HASH, at, caller, hash, new_session, new_user, refused, register};
+
+pub async fn a_store_that_can_work_says_so(fixture: &Fixture) {
+    fixture.repository.check_ready().await.unwrap();
+}
+
+pub async fn a_store_tells_how_much_it_did_and_holds(fixture: &Fixture) {
+    let before = fixture.repository.statistics().await;
+    assert_eq!(fixture.repository.count().await.unwrap(), StoreCounts { users: 0, sessions: 0 });
+    let (user_id, _) = register(fixture, "AzureDiamond").await;
+    register(fixture, "other").await;
+    let login = VerifiedLogin { user_id, verified_against: hash(HASH), rehashed: None };
+    fixture.repository.open_session(login, new_session(), 100, at(2_000)).await.unwrap().unwrap();
+    assert_eq!(fixture.repository.count().await.unwrap(), StoreCounts { users: 2, sessions: 3 });
+    let after = fixture.repository.statistics().await;
+    let names: Vec<_> = after.figures.iter().map(|figure| figure.name).collect();
+    assert_eq!(
+        names,
+        before.figures.iter().map(|figure| figure.name).collect::<Vec<_>>(),
+        "the same in the same order"
+    );
+    assert!(names.iter().all(|name| name.starts_with("authtokens_store_")), "{names:?}");
+    let mut steps =
+        before.figures.iter().zip(&after.figures).filter_map(|(before, after)| match (before.value, after.value) {
+            (FigureValue::Counter(before), FigureValue::Counter(after)) => Some(after.checked_sub(before).unwrap()),
+            _ => None,
+        });
+    assert!(steps.any(|step| step >= 3), "three writes are told: {after:?}");
+    assert!(after.refused.iter().all(|(_, count)| *count == 0), "{after:?}");
+}
+
+pub async fn a_closed_store_takes_no_more_writes(fixture: &Fixture) {
+    register(fixture, "AzureDiamond").await;
+    fixture.repository.close().await.unwrap();
+    let refused = fixture.repository.register_user(new_user("late"), new_session(), at(2_000)).await;
+    assert!(matches!(refused, Err(RepositoryError::Unavailable(_))), "{refused:?}");
+}
+
+pub async fn what_is_stored_from_the_future_is_set_to_now_and_nothing_else_is(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    // Made at 1,000, and one of them used later.
+    let (_, used) = register(fixture, "AzureDiamond").await;
+    let (_, other) = register(fixture, "other").await;
+    repository.record_use(vec![(used, at(900_000))]).await.unwrap();
+    repository
+        .record_failed_attempts(vec![refused(EventKind::LoginFailed, "other", 900_000)], at(900_000))
+        .await
+        .unwrap();
+    let used_after = async |digest, millis| {
+        let cutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: at(millis) };
+        repository.find_session(&Caller { digest, cutoffs, ip: None }).await.unwrap().is_some()
+    };
+    for _ in 0..50 {
+        assert!(used_after(used, 899_999).await, "remembered as well as it ever is");
+    }
+    assert_eq!(repository.clamp_times(at(840_000)).await.unwrap(), 0, "a minute is nothing");
+    assert_eq!(repository.clamp_times(at(500_000)).await.unwrap(), 2);
+    assert_eq!(repository.clamp_times(at(500_000)).await.unwrap(), 0);
+    assert!(used_after(used, 499_999).await && !used_after(used, 500_000).await);
+    assert!(used_after(other, 999).await && !used_after(other, 1_000).await);
+    assert_eq!(repository.list_failures(1).await.unwrap()[0].last, at(500_000));
+    let sessions = repository.list_sessions(&caller(used)).await.unwrap();
+    assert_eq!((sessions[0].created, sessions[0].last_used), (at(1_000), at(500_000)));
+}

@@ -1,0 +1,191 @@
+//! Sessions: what opens one, how long it lives, what ends it.
+
+use std::collections::BTreeSet;
+
+use authtokens::domain::item::{ItemId, List};
+use authtokens::domain::profile::ProfileField;
+use authtokens::domain::session::{Caller, SessionCutoffs, SessionId, UserAgent};
+use authtokens::repository::{Repository, RepositoryError};
+use authtokens::system::clock::Timestamp;
+use bytes::Bytes;
+
+use crate::fixture::Fixture;
+use crate::words::{HASH, at, caller, hash, is_live, login, name, new_session, open, register, text};
+
+pub async fn the_first_session_is_live_with_the_registration(fixture: &Fixture) {
+    let (user_id, digest) = register(fixture, "AzureDiamond").await;
+    assert_eq!(fixture.repository.find_session(&caller(digest)).await.unwrap().unwrap().user_id, user_id);
+}
+
+pub async fn a_verified_login_opens_a_session_and_moves_last_login_alone(fixture: &Fixture) {
+    let (user_id, first) = register(fixture, "AzureDiamond").await;
+    let (user, second) = open(fixture, user_id, HASH).await;
+    let user = user.unwrap();
+    assert_eq!(user.last_login, at(2_000));
+    assert_eq!((user.created, user.modified, user.date_joined), (at(1_000), at(1_000), at(1_000)));
+    for digest in [first, second] {
+        assert_eq!(fixture.repository.find_session(&caller(digest)).await.unwrap().unwrap().user_id, user_id);
+    }
+}
+
+pub async fn a_login_against_a_hash_that_is_no_longer_stored_opens_nothing(fixture: &Fixture) {
+    let (user_id, _) = register(fixture, "AzureDiamond").await;
+    let (user, digest) = open(fixture, user_id, "$bcrypt-sha256$v=2,t=2b,r=4$older").await;
+    assert!(user.is_none());
+    assert!(!is_live(fixture, digest).await);
+}
+
+pub async fn an_account_that_may_not_be_used_has_no_live_session_and_opens_none(fixture: &Fixture) {
+    let (user_id, digest) = register(fixture, "AzureDiamond").await;
+    (fixture.deactivate)("AzureDiamond");
+    assert!(!is_live(fixture, digest).await);
+    assert!(open(fixture, user_id, HASH).await.0.is_none());
+    let credentials = fixture.repository.find_credentials(&name("AzureDiamond")).await.unwrap().unwrap();
+    assert!(!credentials.is_active);
+}
+
+pub async fn a_revoked_session_is_gone_and_the_others_stay(fixture: &Fixture) {
+    let (user_id, first) = register(fixture, "AzureDiamond").await;
+    let (_, second) = open(fixture, user_id, HASH).await;
+    let (_, others) = register(fixture, "other").await;
+    fixture.repository.revoke_own_session(&caller(first), at(5_000)).await.unwrap();
+    let again = fixture.repository.revoke_own_session(&caller(first), at(5_000)).await;
+    assert!(matches!(again, Err(RepositoryError::NoSession)));
+    assert!(!is_live(fixture, first).await);
+    assert!(is_live(fixture, second).await);
+    assert!(is_live(fixture, others).await);
+}
+
+pub async fn a_session_ends_by_its_age_and_by_its_idle_time(fixture: &Fixture) {
+    let (_, digest) = register(fixture, "AzureDiamond").await;
+    let cutoffs = |created_after, used_after| Caller {
+        digest,
+        cutoffs: SessionCutoffs { created_after: at(created_after), used_after: at(used_after) },
+        ip: None,
+    };
+    for (created_after, used_after, expected) in
+        [(999, 999, true), (1_000, 999, false), (999, 1_000, false), (5_000, 5_000, false)]
+    {
+        let found = fixture.repository.find_session(&cutoffs(created_after, used_after)).await.unwrap();
+        assert_eq!(found.is_some(), expected, "created after {created_after}, used after {used_after}");
+    }
+    fixture.repository.record_use(vec![(digest, at(3_000))]).await.unwrap();
+    fixture.repository.record_use(vec![(digest, at(2_000))]).await.unwrap();
+    let session = fixture.repository.find_session(&cutoffs(999, 2_999)).await.unwrap().unwrap();
+    assert_eq!(session.last_used, at(3_000), "the later use stands");
+}
+
+pub async fn dead_sessions_are_forgotten_and_live_ones_are_not(fixture: &Fixture) {
+    let (user_id, old) = register(fixture, "AzureDiamond").await;
+    let (_, newer) = open(fixture, user_id, HASH).await;
+    let cutoffs = SessionCutoffs { created_after: at(1_000), used_after: Timestamp::MIN };
+    assert_eq!(fixture.repository.prune_sessions(cutoffs).await.unwrap(), 1);
+    assert_eq!(fixture.repository.prune_sessions(cutoffs).await.unwrap(), 0);
+    assert!(!is_live(fixture, old).await);
+    assert!(is_live(fixture, newer).await);
+}
+
+pub async fn a_session_that_was_forgotten_is_known_to_nobody_whatever_the_clock_says_next(fixture: &Fixture) {
+    let (_, digest) = register(fixture, "AzureDiamond").await;
+    let caller = caller(digest);
+    let found = async || fixture.repository.find_rendered_user(&caller, |_| Ok(Bytes::from_static(b"{}"))).await;
+    // Asked for until it is remembered as well as it ever is.
+    for _ in 0..50 {
+        assert!(found().await.is_ok());
+    }
+    let later = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MAX };
+    assert_eq!(fixture.repository.prune_sessions(later).await.unwrap(), 1);
+    assert!(matches!(found().await, Err(RepositoryError::NoSession)));
+    // A use of it that was on its way.
+    fixture.repository.record_use(vec![(digest, at(1_500))]).await.unwrap();
+    assert!(matches!(found().await, Err(RepositoryError::NoSession)));
+}
+
+pub async fn the_session_that_was_used_least_recently_makes_room(fixture: &Fixture) {
+    let (user_id, first) = register(fixture, "AzureDiamond").await;
+    let (_, second) = open(fixture, user_id, HASH).await;
+    fixture.repository.record_use(vec![(first, at(9_000))]).await.unwrap();
+    let session = new_session();
+    let third = session.digest;
+    fixture.repository.open_session(login(user_id, HASH), session, 2, at(3_000)).await.unwrap().unwrap();
+    assert!(is_live(fixture, first).await, "used later than the second");
+    assert!(!is_live(fixture, second).await);
+    assert!(is_live(fixture, third).await);
+}
+
+pub async fn sessions_are_listed_newest_first_and_ended_by_their_owner_only(fixture: &Fixture) {
+    let (user_id, first) = register(fixture, "AzureDiamond").await;
+    let (_, second) = open(fixture, user_id, HASH).await;
+    let (_, others) = register(fixture, "other").await;
+    let listed = fixture.repository.list_sessions(&caller(first)).await.unwrap();
+    assert_eq!(listed.iter().map(|session| session.created).collect::<Vec<_>>(), [at(2_000), at(1_000)]);
+    assert_eq!(listed[0].id, SessionId::of(&second));
+    assert_eq!(listed[0].user_agent, UserAgent::from_header("Cellar/1.0"));
+    assert_eq!(listed[0].ip, Some("2001:db8::1".parse().unwrap()));
+    assert!(!fixture.repository.revoke_session(&caller(others), SessionId::of(&second), at(5_000)).await.unwrap());
+    assert!(fixture.repository.revoke_session(&caller(first), SessionId::of(&second), at(5_000)).await.unwrap());
+    assert!(!fixture.repository.revoke_session(&caller(first), SessionId::of(&second), at(5_000)).await.unwrap());
+    fixture.repository.revoke_all_sessions(&caller(first), at(5_000)).await.unwrap();
+    assert!(!is_live(fixture, first).await);
+    assert!(is_live(fixture, others).await);
+}
+
+pub async fn nothing_is_done_for_a_session_that_is_over(fixture: &Fixture) {
+    let repository: &dyn Repository = fixture.repository.as_ref();
+    let (_, digest) = register(fixture, "AzureDiamond").await;
+    let over = caller(digest);
+    repository.revoke_own_session(&over, at(5_000)).await.unwrap();
+    let city = vec![text(ProfileField::City, "Springfield")];
+    let item = ItemId::new(1).unwrap();
+    macro_rules! refused {
+        ($($call:expr),* $(,)?) => { $(assert!(matches!($call.await, Err(RepositoryError::NoSession)));)* };
+    }
+    refused!(
+        repository.find_user(&over),
+        repository.export_user(&over),
+        repository.update_profile(&over, city, at(2_000)),
+        repository.find_own_credentials(&over),
+        repository.change_password(&over, hash(HASH), hash("$new"), at(5_000)),
+        repository.delete_user(&over, hash(HASH), at(5_000)),
+        repository.list_sessions(&over),
+        repository.revoke_own_session(&over, at(5_000)),
+        repository.revoke_session(&over, SessionId::of(&digest), at(5_000)),
+        repository.revoke_all_sessions(&over, at(5_000)),
+        repository.list_items(&over, List::Cellar),
+        repository.replace_items(&over, List::Cellar, BTreeSet::from([item]), at(2_000)),
+        repository.add_item(&over, List::Cellar, item, 10, at(2_000)),
+        repository.remove_item(&over, List::Cellar, item, at(2_000)),
+    );
+    let credentials = repository.find_credentials(&name("AzureDiamond")).await.unwrap().unwrap();
+    assert!(credentials.password_hash.as_stored() == HASH);
+}
+
+pub async fn what_queues_behind_the_end_of_its_session_is_not_done(fixture: &Fixture) {
+    let repository: &dyn Repository = fixture.repository.as_ref();
+    let now = at(3_000);
+    for number in 0..60 {
+        let (user_id, ended) = register(fixture, &format!("user{number}")).await;
+        let (_, other) = open(fixture, user_id, HASH).await;
+        // A store may know both from now on, without a look.
+        assert!(is_live(fixture, ended).await && is_live(fixture, other).await);
+        let (caller, other) = (caller(ended), caller(other));
+        let add = |number| repository.add_item(&caller, List::Cellar, ItemId::new(number).unwrap(), 10, now);
+        let end = async {
+            match number % 6 {
+                0 => repository.revoke_own_session(&caller, now).await.unwrap(),
+                1 => repository.revoke_all_sessions(&other, now).await.unwrap(),
+                2 => assert!(repository.revoke_session(&other, SessionId::of(&ended), now).await.unwrap()),
+                3 => assert!(repository.change_password(&other, hash(HASH), hash("$new"), now).await.unwrap()),
+                4 => assert!(repository.delete_user(&other, hash(HASH), now).await.unwrap()),
+                _ => {
+                    let opened = repository.open_session(login(user_id, HASH), new_session(), 1, now).await.unwrap();
+                    assert!(opened.is_some(), "the others made room");
+                }
+            }
+        };
+        // In this order, and as likely as not in one commit.
+        let (before, (), behind) = tokio::join!(biased; add(1), end, add(2));
+        before.unwrap();
+        assert!(matches!(behind, Err(RepositoryError::NoSession)), "{number}: {behind:?}");
+    }
+}

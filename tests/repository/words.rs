@@ -1,0 +1,110 @@
+//! What the cases are written in: short names for values, and accounts that are ready.
+
+use std::net::IpAddr;
+
+use authtokens::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
+use authtokens::domain::profile::{Profile, ProfileField, ProfileText};
+use authtokens::domain::rights::{Actor, Rights};
+use authtokens::domain::session::{Caller, NewSession, SessionCutoffs, SessionId, UserAgent};
+use authtokens::domain::token::{PlainToken, TokenDigest};
+use authtokens::domain::user::{NewUser, PasswordHash, User, UserId, Username};
+use authtokens::repository::VerifiedLogin;
+use authtokens::system::clock::Timestamp;
+
+use crate::fixture::Fixture;
+
+pub const HASH: &str = "$bcrypt-sha256$v=2,t=2b,r=4$first";
+
+/// Live at whatever age and idle time.
+pub const EVER: SessionCutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
+
+pub fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis).unwrap()
+}
+
+pub fn name(text: &str) -> Username {
+    Username::parse(text).unwrap()
+}
+
+pub fn hash(text: &str) -> PasswordHash {
+    PasswordHash::from_stored(text.to_owned())
+}
+
+pub fn text(field: ProfileField, text: &str) -> ProfileText {
+    ProfileText::parse(field, text.to_owned()).unwrap()
+}
+
+/// A caller whose session is live at whatever age and idle time.
+pub fn caller(digest: TokenDigest) -> Caller {
+    Caller { digest, cutoffs: EVER, ip: None }
+}
+
+pub async fn is_live(fixture: &Fixture, digest: TokenDigest) -> bool {
+    fixture.repository.find_session(&caller(digest)).await.unwrap().is_some()
+}
+
+pub fn new_user(username: &str) -> NewUser {
+    let mut profile = Profile::default();
+    profile.set(text(ProfileField::City, "Chicago"));
+    NewUser { username: name(username), password_hash: hash(HASH), profile }
+}
+
+pub fn new_session() -> NewSession {
+    let ip: IpAddr = "2001:db8::1".parse().unwrap();
+    NewSession {
+        digest: PlainToken::generate().digest(),
+        user_agent: UserAgent::from_header("Cellar/1.0"),
+        ip: Some(ip),
+    }
+}
+
+/// Registers a user at 1,000 ms; its id and the digest of its first session.
+pub async fn register(fixture: &Fixture, username: &str) -> (UserId, TokenDigest) {
+    register_at(fixture, username, at(1_000)).await
+}
+
+pub async fn register_at(fixture: &Fixture, username: &str, now: Timestamp) -> (UserId, TokenDigest) {
+    let session = new_session();
+    let digest = session.digest;
+    fixture.repository.register_user(new_user(username), session, now).await.unwrap();
+    let credentials = fixture.repository.find_credentials(&name(username)).await.unwrap().unwrap();
+    (credentials.user_id, digest)
+}
+
+pub fn login(user_id: UserId, verified_against: &str) -> VerifiedLogin {
+    VerifiedLogin { user_id, verified_against: hash(verified_against), rehashed: None }
+}
+
+/// Opens a session at 2,000 ms for a login verified against `verified_against`.
+pub async fn open(fixture: &Fixture, user_id: UserId, verified_against: &str) -> (Option<User>, TokenDigest) {
+    let session = new_session();
+    let digest = session.digest;
+    let login = login(user_id, verified_against);
+    (fixture.repository.open_session(login, session, 100, at(2_000)).await.unwrap(), digest)
+}
+
+/// Makes an account by a command, with these rights; a session of it.
+pub async fn create(fixture: &Fixture, username: &str, is_staff: bool, is_superuser: bool) -> Actor {
+    let rights = Rights { is_staff, is_superuser };
+    fixture.repository.create_account(new_user(username), rights, at(1_000)).await.unwrap();
+    let credentials = fixture.repository.find_credentials(&name(username)).await.unwrap().unwrap();
+    Actor::Session(caller(open(fixture, credentials.user_id, HASH).await.1))
+}
+
+/// Which events there are, oldest first, as `kind username actor detail`.
+pub async fn events(fixture: &Fixture) -> Vec<String> {
+    let query = EventQuery { username: None, kind: None, before: None, limit: 100 };
+    let events = fixture.repository.list_events(&Actor::CommandLine, query).await.unwrap().rows;
+    let shown = |event: &Event| format!("{} {} {} {}", event.kind.name(), event.username, event.actor, event.detail);
+    events.iter().rev().map(shown).collect()
+}
+
+pub fn refused(kind: EventKind, username: &str, millis: i64) -> FailedAttempt {
+    FailedAttempt { at: at(millis), kind, username: Some(name(username)), ip: None, detail: "" }
+}
+
+/// Which sessions an account has, newest first.
+pub async fn list_session_ids(fixture: &Fixture, username: &str) -> Vec<SessionId> {
+    let listed = fixture.repository.list_account_sessions(&Actor::CommandLine, &name(username), EVER).await.unwrap();
+    listed.unwrap_or_default().into_iter().map(|session| session.id).collect()
+}
