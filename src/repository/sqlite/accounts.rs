@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::types::ToSqlOutput;
+use rusqlite::{Connection, OptionalExtension as _, Params, ToSql, params, params_from_iter};
 
 use super::lists::list_items;
 use super::lookup::{begin_change, find_user, keep_a_superuser, live, require_session, target_of};
@@ -192,37 +193,25 @@ pub(super) fn insert_user(connection: &Connection, user: &NewUser, now: Timestam
     connection
         .prepare_cached(sql::INSERT_USER)?
         .query_row(
-            params![
-                user.username.as_str(),
-                user.username.key(),
-                user.password_hash.as_stored(),
-                user.profile.first_name,
-                user.profile.last_name,
-                user.profile.email,
-                user.profile.address,
-                user.profile.address2,
-                user.profile.city,
-                user.profile.state,
-                user.profile.zipcode,
-                now.as_millis(),
-            ],
+            with_profile(
+                params![user.username.as_str(), user.username.key(), user.password_hash.as_stored(), now.as_millis(),],
+                &user.profile,
+            )?,
             |row| Ok(UserId(row.get(0)?)),
         )
         .optional()
 }
 
 fn update_profile(connection: &Connection, user_id: UserId, profile: &Profile, now: Timestamp) -> rusqlite::Result<()> {
-    connection.prepare_cached(sql::UPDATE_PROFILE)?.execute(params![
-        user_id.0,
-        profile.first_name,
-        profile.last_name,
-        profile.email,
-        profile.address,
-        profile.address2,
-        profile.city,
-        profile.state,
-        profile.zipcode,
-        now.as_millis(),
-    ])?;
+    connection
+        .prepare_cached(sql::UPDATE_PROFILE)?
+        .execute(with_profile(params![user_id.0, now.as_millis()], profile)?)?;
     Ok(())
+}
+
+/// A statement's parameters with the profile's texts behind them.
+fn with_profile<'a>(parameters: &'a [&'a dyn ToSql], profile: &'a Profile) -> rusqlite::Result<impl Params + 'a> {
+    let texts = profile.texts().map(ToSqlOutput::from);
+    let values = parameters.iter().map(|parameter| parameter.to_sql()).chain(texts.into_iter().map(Ok));
+    Ok(params_from_iter(values.collect::<Result<Vec<_>, _>>()?))
 }

@@ -80,27 +80,22 @@ pub(super) fn read_item(row: &Row<'_>) -> rusqlite::Result<ItemId> {
 /// A user whose columns begin at `first`, in the order in which the statements have them: to look for each by its name
 /// takes longer than to find the row.
 pub(super) fn read_user(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
+    let mut profile = Profile::default();
+    for (column, field) in (first + 10..).zip(ProfileField::ALL) {
+        profile.set_stored(field, row.get(column)?);
+    }
     Ok(User {
         username: read_username(row, first)?,
-        profile: Profile {
-            first_name: row.get(first + 1)?,
-            last_name: row.get(first + 2)?,
-            email: row.get(first + 3)?,
-            address: row.get(first + 4)?,
-            address2: row.get(first + 5)?,
-            city: row.get(first + 6)?,
-            state: row.get(first + 7)?,
-            zipcode: row.get(first + 8)?,
-        },
-        is_active: read_truth(row, first + 9)?,
-        is_superuser: read_truth(row, first + 10)?,
-        is_staff: read_truth(row, first + 11)?,
-        last_login: read_time(row, first + 12)?,
-        created: read_time(row, first + 13)?,
-        modified: read_time(row, first + 14)?,
-        date_joined: read_time(row, first + 15)?,
-        cellar: read_items(row, first + 16)?,
-        wants: read_items(row, first + 17)?,
+        profile,
+        is_active: read_truth(row, first + 1)?,
+        is_superuser: read_truth(row, first + 2)?,
+        is_staff: read_truth(row, first + 3)?,
+        last_login: read_time(row, first + 4)?,
+        created: read_time(row, first + 5)?,
+        modified: read_time(row, first + 6)?,
+        date_joined: read_time(row, first + 7)?,
+        cellar: read_items(row, first + 8)?,
+        wants: read_items(row, first + 9)?,
     })
 }
 

@@ -14,10 +14,24 @@ pub const FIND_SESSION: &str = "SELECT tokens.user_id, tokens.last_used, tokens.
      FROM tokens JOIN users ON users.id = tokens.user_id \
      WHERE tokens.digest = ?1 AND tokens.created > ?2 AND tokens.last_used > ?3 AND users.is_active = 1";
 
-pub const INSERT_USER: &str = "INSERT INTO users (username, username_key, password_hash, first_name, last_name, \
-     email, address, address2, city, state, zipcode, date_joined, created, modified, last_login) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?12, ?12) \
-     ON CONFLICT (username_key) DO NOTHING RETURNING id";
+/// The profile's columns, in the order of [`ProfileField::ALL`](crate::domain::profile::ProfileField::ALL).
+macro_rules! profile {
+    (columns) => {
+        "first_name, last_name, email, address, address2, city, state, zipcode"
+    };
+    // Each takes the number behind the greatest before it.
+    (parameters) => {
+        "?, ?, ?, ?, ?, ?, ?, ?"
+    };
+}
+
+pub const INSERT_USER: &str = concat!(
+    "INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login, ",
+    profile!(columns),
+    ") VALUES (?1, ?2, ?3, ?4, ?4, ?4, ?4, ",
+    profile!(parameters),
+    ") ON CONFLICT (username_key) DO NOTHING RETURNING id"
+);
 
 pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip) \
      VALUES (?1, ?2, ?3, ?3, ?4, ?5)";
@@ -36,15 +50,15 @@ pub const SHORT_LIST: usize = 100;
 macro_rules! user_columns {
     ($limit:literal) => {
         concat!(
-            "users.username, users.first_name, users.last_name, users.email, users.address, users.address2, \
-             users.city, users.state, users.zipcode, users.is_active, users.is_superuser, users.is_staff, \
+            "users.username, users.is_active, users.is_superuser, users.is_staff, \
              users.last_login, users.created, users.modified, users.date_joined, \
              (SELECT group_concat(item_id) FROM (SELECT item_id FROM cellar WHERE user_id = users.id ORDER BY item_id",
             $limit,
             ")) AS cellar, \
              (SELECT group_concat(item_id) FROM (SELECT item_id FROM wants WHERE user_id = users.id ORDER BY item_id",
             $limit,
-            ")) AS wants"
+            ")) AS wants, ",
+            profile!(columns)
         )
     };
 }
@@ -68,8 +82,8 @@ pub const FIND_CALLER: &str = find_caller!(" LIMIT 101");
 
 pub const FIND_CALLER_WITH_LONG_LISTS: &str = find_caller!("");
 
-pub const UPDATE_PROFILE: &str = "UPDATE users SET first_name = ?2, last_name = ?3, email = ?4, address = ?5, \
-     address2 = ?6, city = ?7, state = ?8, zipcode = ?9, modified = ?10 WHERE id = ?1";
+pub const UPDATE_PROFILE: &str =
+    concat!("UPDATE users SET modified = ?2, (", profile!(columns), ") = (", profile!(parameters), ") WHERE id = ?1");
 
 pub const TOUCH_USER: &str = "UPDATE users SET modified = ?2 WHERE id = ?1";
 
