@@ -50,6 +50,7 @@ use self::guard::FileGuard;
 use self::inline::Inline;
 pub use self::pool::blocking_threads;
 use self::pool::{Readers, Reads};
+pub use self::schema::VERSION as SCHEMA_VERSION;
 pub use self::session_cache::MAX_STALENESS;
 use self::session_cache::SessionCache;
 use self::threads::Threads;

@@ -122,8 +122,11 @@ impl SqliteRepository {
         // Through a connection that cannot write: what is refused stays as it was, byte for byte.
         let check = || {
             let reader = open_connection(file, settings.busy_timeout, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            let is_new = schema::check(&reader)? == 0;
-            let invalid = if is_new { None } else { rows::find_invalid_superuser(&reader)? };
+            let version = schema::check(&reader)?;
+            if (1..schema::VERSION).contains(&version) {
+                schema::show_added_columns(&reader)?;
+            }
+            let invalid = if version == 0 { None } else { rows::find_invalid_superuser(&reader)? };
             Ok((reader, invalid))
         };
         let checked = match check() {

@@ -7,6 +7,9 @@
 //! release which wrote it, statement for statement. Compared are the tokens of each statement and not its text: an index
 //! may have been made by `schema.sql` or by an upgrade, whose white space and comments differ.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, TransactionBehavior};
 use thiserror::Error;
@@ -167,6 +170,37 @@ pub fn check(connection: &Connection) -> Result<i32, SchemaError> {
     Ok(version)
 }
 
+/// Shows an older file's tables, through a connection that only reads, with the columns that later releases have added to
+/// them, each at its default. So one set of statements reads the rows of every version.
+pub fn show_added_columns(connection: &Connection) -> rusqlite::Result<()> {
+    show_columns_of(SCHEMA, connection)
+}
+
+fn show_columns_of(schema: &str, connection: &Connection) -> rusqlite::Result<()> {
+    const COLUMNS: &str = "SELECT m.name, t.name, coalesce(t.dflt_value, 'NULL') FROM main.sqlite_schema AS m, \
+         pragma_table_info(m.name, 'main') AS t WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+    let columns = |connection: &Connection| {
+        let mut statement = connection.prepare(COLUMNS)?;
+        let columns = statement.query_map([], |row| <(String, String, String)>::try_from(row))?;
+        columns.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    let made = Connection::open_in_memory()?;
+    made.execute_batch(schema)?;
+    let found = columns(connection)?;
+    let mut added = BTreeMap::<String, String>::new();
+    for (table, column, default) in columns(&made)? {
+        let is_of_table = |(of, name, _): &&(String, String, String)| *of == table && *name == column;
+        if found.iter().any(|(of, ..)| *of == table) && found.iter().find(is_of_table).is_none() {
+            let _ = write!(added.entry(table).or_default(), ", {default} AS {column}");
+        }
+    }
+    for (table, columns) in added {
+        // What is temporary is found before what is in the file.
+        connection.execute_batch(&format!("CREATE TEMP VIEW {table} AS SELECT *{columns} FROM main.{table}"))?;
+    }
+    Ok(())
+}
+
 /// The first differences between what a file has and what the release of this version made.
 fn differences(mut found: Vec<Object>, version: i32) -> Result<Vec<String>, SchemaError> {
     let mut differences = Vec::new();
@@ -282,6 +316,9 @@ pub fn create_or_upgrade(connection: &mut Connection) -> Result<i32, SchemaError
 mod tests {
     use std::thread;
 
+    use rusqlite::OpenFlags;
+    use rusqlite::config::DbConfig;
+
     use super::*;
 
     #[test]
@@ -311,6 +348,25 @@ mod tests {
             assert_eq!(differences(made(release), version).unwrap(), Vec::<String>::new(), "{version}: new");
             history += UPGRADES.get(usize::try_from(version).unwrap() - 1).copied().unwrap_or_default();
         }
+    }
+
+    #[test]
+    fn an_older_files_rows_are_read_with_the_columns_that_were_added_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.db");
+        let old = "CREATE TABLE a (id INTEGER PRIMARY KEY, x TEXT) STRICT; CREATE TABLE b (id INTEGER PRIMARY KEY) STRICT; \
+             INSERT INTO a VALUES (1, 'one'); INSERT INTO b VALUES (2);";
+        Connection::open(&path).unwrap().execute_batch(old).unwrap();
+        let reader = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        reader.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false).unwrap();
+        let current = "CREATE TABLE a (id INTEGER PRIMARY KEY, x TEXT, y TEXT NOT NULL DEFAULT 'it''s', z INTEGER, \
+             n INTEGER NOT NULL DEFAULT 7) STRICT; CREATE TABLE b (id INTEGER PRIMARY KEY) STRICT; \
+             CREATE TABLE c (id INTEGER PRIMARY KEY) STRICT;";
+        show_columns_of(current, &reader).unwrap();
+        let row = |row: &rusqlite::Row<'_>| <(i64, String, String, Option<i64>, i64)>::try_from(row);
+        let read = reader.query_row("SELECT a.id, x, y, z, n FROM a JOIN b ON b.id = a.id + 1", [], row).unwrap();
+        assert_eq!(read, (1, "one".to_owned(), "it's".to_owned(), None, 7));
+        assert!(!reader.table_exists(None, "c").unwrap(), "what is not there is not shown");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A server and the SQLite file that it is given.
 
+use authtokens::repository::sqlite::SCHEMA_VERSION;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::helpers::{PATIENCE, RawResponse, UNKNOWN_TOKEN};
 use crate::process::{Server, authtokens, contents, credentials, logout, refusal, token_of};
+use crate::sqlite::OLDER_SCHEMAS;
 
 #[test]
 fn the_database_its_wal_and_its_index_are_readable_by_their_owner_only() {
@@ -153,7 +155,7 @@ fn a_file_of_the_first_schema_is_upgraded_with_all_that_is_in_it_also_when_kille
     let path = folder.path().join("test.db");
     let old = rusqlite::Connection::open(&path).unwrap();
     old.pragma_update(None, "journal_mode", "WAL").unwrap();
-    old.execute_batch(include_str!("../../../src/repository/sqlite/schema_v1.sql")).unwrap();
+    old.execute_batch(OLDER_SCHEMAS[0]).unwrap();
     // AuTk, and the first version.
     old.execute_batch("PRAGMA application_id = 0x4175546b; PRAGMA user_version = 1").unwrap();
     let digest = authtokens::domain::token::PlainToken::parse(UNKNOWN_TOKEN).unwrap().digest();
@@ -179,17 +181,17 @@ fn a_file_of_the_first_schema_is_upgraded_with_all_that_is_in_it_also_when_kille
     .unwrap();
     drop(old);
 
-    let version = || -> i64 {
+    let version = || -> i32 {
         let connection = rusqlite::Connection::open(&path).unwrap();
         let index: String = connection
             .query_row("SELECT sql FROM sqlite_schema WHERE name = 'tokens_by_user'", [], |row| row.get(0))
             .unwrap();
-        let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        let version: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         let has_events: bool = connection
             .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'events'", [], |row| row.get(0))
             .unwrap();
-        assert_eq!(index.contains("created"), version == 3, "all of the upgrades or none of them");
-        assert_eq!(has_events, version == 3, "all of the upgrades or none of them");
+        assert_eq!(index.contains("created"), version == SCHEMA_VERSION, "all of the upgrades or none of them");
+        assert_eq!(has_events, version == SCHEMA_VERSION, "all of the upgrades or none of them");
         version
     };
     let mut killed_before = 0;
@@ -202,7 +204,7 @@ fn a_file_of_the_first_schema_is_upgraded_with_all_that_is_in_it_also_when_kille
         thread::sleep(Duration::from_micros(micros));
         child.kill().unwrap();
         child.wait().unwrap();
-        if version() == 3 {
+        if version() == SCHEMA_VERSION {
             break;
         }
         killed_before += 1;

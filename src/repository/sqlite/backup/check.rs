@@ -72,6 +72,9 @@ pub(super) fn inspect(
         return Err(BackupError::Damaged { path: path.to_owned(), findings: findings.join("; ") });
     }
     if let Some(rules) = rules {
+        if schema_version < schema::VERSION {
+            schema::show_added_columns(connection).map_err(sqlite_error)?;
+        }
         let invalid = find_invalid_rows(connection, rules, FINDINGS).map_err(sqlite_error)?;
         if invalid.count > 0 {
             let others = invalid.count - invalid.told.len() as u64;

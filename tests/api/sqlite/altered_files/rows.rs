@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use super::{alter, changes, password};
 use crate::helpers::{TestApp, until};
 use crate::process::{Server, credentials, refusal, run};
+use crate::sqlite::OLDER_SCHEMAS;
 use crate::sqlite::backups::{Stopped, back_up, bytes, check, command, restore, sentence, serves_the_account, stopped};
 
 /// Each change makes a file with rows that are refused for the reason beside it.
@@ -226,7 +227,7 @@ async fn an_older_files_rows_are_held_against_the_same_rules() {
     let folder = tempfile::tempdir().unwrap();
     let old = folder.path().join("old.db");
     let first = Connection::open(&old).unwrap();
-    first.execute_batch(include_str!("../../../../src/repository/sqlite/schema_v1.sql")).unwrap();
+    first.execute_batch(OLDER_SCHEMAS[0]).unwrap();
     first.execute_batch("PRAGMA application_id = 0x4175546b; PRAGMA user_version = 1").unwrap();
     first
         .execute_batch(

@@ -7,8 +7,10 @@ use rusqlite::Connection;
 use super::{alter, changes, rewrite};
 use crate::helpers::{TestApp, until};
 use crate::process::{Server, refusal, run};
+use crate::sqlite::OLDER_SCHEMAS;
 use crate::sqlite::backups::{Stopped, back_up, bytes, check, command, restore, sentence, stopped};
 use crate::sqlite::connect;
+use authtokens::repository::sqlite::SCHEMA_VERSION;
 
 #[tokio::test]
 async fn a_file_whose_schema_another_hand_has_changed_is_refused_by_the_check_the_restore_the_start_and_every_command()
@@ -71,7 +73,8 @@ async fn a_file_whose_schema_another_hand_has_changed_is_refused_by_the_check_th
         alter(&backup, &statements);
         assert!(changes(&whole, &backup), "{statements}");
         let said = sentence(check(&backup));
-        assert!(said.contains("its schema is not that of version 3: ") && said.contains(difference), "{said}");
+        let refused = format!("its schema is not that of version {SCHEMA_VERSION}: ");
+        assert!(said.contains(&refused) && said.contains(difference), "{said}");
         assert_eq!(sentence(restore(&backup, &database)), said);
 
         let placed = folder.path().join("placed/authtokens.db");
@@ -95,7 +98,8 @@ async fn a_file_whose_text_is_not_utf_8_is_refused() {
     let file = Connection::open(&other).unwrap();
     file.pragma_update(None, "encoding", "UTF-16").unwrap();
     file.execute_batch(include_str!("../../../../schema.sql")).unwrap();
-    file.execute_batch("PRAGMA application_id = 0x4175546b; PRAGMA user_version = 3").unwrap();
+    file.execute_batch("PRAGMA application_id = 0x4175546b").unwrap();
+    file.pragma_update(None, "user_version", SCHEMA_VERSION).unwrap();
     drop(file);
     let said = sentence(check(&other));
     assert!(said.ends_with("its text is encoded as UTF-16le and not as UTF-8"), "{said}");
@@ -147,11 +151,8 @@ async fn a_trigger_that_is_put_into_a_file_in_use_does_not_run() {
 #[tokio::test]
 async fn an_upgrade_of_the_schema_is_told_by_the_command_or_the_server_that_does_it() {
     let folder = tempfile::tempdir().unwrap();
-    for (version, schema) in [
-        (1, include_str!("../../../../src/repository/sqlite/schema_v1.sql")),
-        (2, include_str!("../../../fixtures/schema_v2.sql")),
-    ] {
-        let told = format!("the schema of old.db was brought up to date, from version {version} to 3");
+    for (version, schema) in (1..).zip(OLDER_SCHEMAS) {
+        let told = format!("the schema of old.db was brought up to date, from version {version} to {SCHEMA_VERSION}");
         let old = folder.path().join("old.db");
         let make = || {
             let _ = fs::remove_file(&old);

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use authtokens::repository::sqlite::SCHEMA_VERSION;
 use authtokens::repository::sqlite::backup;
 use authtokens::repository::{Existing, Stop};
 use rusqlite::Connection;
@@ -16,6 +17,7 @@ use rusqlite::config::DbConfig;
 use super::{Stopped, check, command, mode, names, restore, rows, sentence, stopped};
 use crate::helpers::{PATIENCE, TestApp, left_out};
 use crate::process::{Server, credentials, program, refusal, run};
+use crate::sqlite::OLDER_SCHEMAS;
 use crate::sqlite::SmallDisk;
 use crate::sqlite::connect;
 
@@ -85,11 +87,7 @@ async fn a_database_on_a_disk_that_cannot_be_written_is_read_or_the_sentence_say
 #[tokio::test]
 async fn a_backup_of_an_older_schema_that_lacks_a_part_is_not_called_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let schemas = [
-        include_str!("../../../../src/repository/sqlite/schema_v1.sql"),
-        include_str!("../../../fixtures/schema_v2.sql"),
-    ];
-    for (version, schema) in (1..).zip(schemas) {
+    for (version, schema) in (1..).zip(OLDER_SCHEMAS) {
         for (spoil, finding) in [
             ("", None),
             ("DROP TABLE wants", Some("the table wants is missing")),
@@ -183,7 +181,7 @@ async fn a_database_behind_a_link_is_closed_to_others_with_all_that_is_beside_it
     fs::write(folder.path().join("link.db.lock"), "").unwrap();
     let killed = Connection::open(&database).unwrap();
     killed.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
-    killed.execute_batch("PRAGMA user_version = 3").unwrap();
+    killed.pragma_update(None, "user_version", SCHEMA_VERSION).unwrap();
     for suffix in ["", "-wal", "-shm"] {
         fs::set_permissions(beside(suffix), fs::Permissions::from_mode(0o644)).unwrap();
     }

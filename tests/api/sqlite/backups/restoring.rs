@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use authtokens::repository::sqlite::SCHEMA_VERSION;
 use authtokens::repository::sqlite::backup;
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
 use authtokens::repository::{BackupError, Existing, Progress, Stop};
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::helpers::{TestApp, left_out};
 use crate::process::{Server, refusal, run};
+use crate::sqlite::OLDER_SCHEMAS;
 
 #[tokio::test]
 async fn a_restore_is_refused_while_a_server_has_the_database() {
@@ -150,7 +152,7 @@ async fn a_backup_that_is_damaged_foreign_newer_or_empty_is_refused_and_the_data
     );
     refused(
         &sql("ALTER TABLE users RENAME COLUMN zipcode TO zipcoda"),
-        "not that of version 3: the table users differs",
+        &format!("not that of version {SCHEMA_VERSION}: the table users differs"),
     );
     assert!(matches!(restore(folder.path(), &database), Err(BackupError::NotADatabase { .. })));
     // What is good is still good.
@@ -163,7 +165,7 @@ async fn a_backup_of_an_older_release_is_restored_and_brought_up_to_date_by_the_
     let folder = tempfile::tempdir().unwrap();
     let (old, database) = (folder.path().join("old.db"), folder.path().join("data/authtokens.db"));
     let first = Connection::open(&old).unwrap();
-    first.execute_batch(include_str!("../../../../src/repository/sqlite/schema_v1.sql")).unwrap();
+    first.execute_batch(OLDER_SCHEMAS[0]).unwrap();
     // AuTk, and the first version.
     first.execute_batch("PRAGMA application_id = 0x4175546b; PRAGMA user_version = 1").unwrap();
     drop(first);
