@@ -21,7 +21,7 @@ pub const VERSION: i32 = 3;
 const FIRST: &str = include_str!("schema_v1.sql");
 
 /// What brings a file from each version to the next, the first from 1 to 2. A new file needs none of them.
-const UPGRADES: [&str; 2] = [
+const UPGRADES: &[&str] = &[
     // Sessions are listed newest first.
     "DROP INDEX tokens_by_user; CREATE INDEX tokens_by_user ON tokens (user_id, created);",
     // Security events, failures that outlive a restart, and a way to the superusers.

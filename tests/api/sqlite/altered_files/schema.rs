@@ -151,7 +151,7 @@ async fn a_trigger_that_is_put_into_a_file_in_use_does_not_run() {
 #[tokio::test]
 async fn an_upgrade_of_the_schema_is_told_by_the_command_or_the_server_that_does_it() {
     let folder = tempfile::tempdir().unwrap();
-    for (version, schema) in (1..).zip(OLDER_SCHEMAS) {
+    for (version, schema) in (1..).zip(OLDER_SCHEMAS.iter().copied()) {
         let told = format!("the schema of old.db was brought up to date, from version {version} to {SCHEMA_VERSION}");
         let old = folder.path().join("old.db");
         let make = || {

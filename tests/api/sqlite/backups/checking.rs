@@ -87,7 +87,7 @@ async fn a_database_on_a_disk_that_cannot_be_written_is_read_or_the_sentence_say
 #[tokio::test]
 async fn a_backup_of_an_older_schema_that_lacks_a_part_is_not_called_whole() {
     let folder = tempfile::tempdir().unwrap();
-    for (version, schema) in (1..).zip(OLDER_SCHEMAS) {
+    for (version, schema) in (1..).zip(OLDER_SCHEMAS.iter().copied()) {
         for (spoil, finding) in [
             ("", None),
             ("DROP TABLE wants", Some("the table wants is missing")),
