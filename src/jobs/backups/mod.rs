@@ -9,7 +9,7 @@ mod schedule;
 mod status;
 
 use std::io;
-use std::thread::Thread;
+use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
@@ -30,7 +30,7 @@ const NICENESS: i32 = 15;
 pub struct Backups {
     status: BackupStatus,
     stop: Stop,
-    thread: Thread,
+    thread: JoinHandle<()>,
     /// Its other end goes away with the thread.
     ended: watch::Receiver<()>,
 }
@@ -67,7 +67,7 @@ impl Backups {
     /// Tells the thread to stop. A backup that is being made is given up.
     pub fn tell_to_stop(&self) {
         self.stop.ask();
-        self.thread.unpark();
+        self.thread.thread().unpark();
     }
 
     /// Tells the thread to stop and waits until it has.

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::guard::FileGuard;
-use super::threads::Threads;
 use crate::system::error_chain::Chain;
+use crate::system::watched::WatchedThreads;
 
 /// When it is time.
 #[derive(Clone, Copy)]
@@ -104,7 +104,7 @@ impl Checkpoints {
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn start(
-        threads: &Threads,
+        threads: &WatchedThreads,
         open: impl FnOnce() -> rusqlite::Result<Connection> + Send + 'static,
         wal: PathBuf,
         pace: Pace,
@@ -113,7 +113,7 @@ impl Checkpoints {
     ) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
         let copied = Arc::new(Copied::default());
-        let thread = threads.spawn("authtokens checkpoint", {
+        let thread = threads.spawn_that_may_return("authtokens checkpoint", {
             let (copied, state) = (Arc::clone(&copied), state.clone());
             move || match open() {
                 Ok(connection) => serve(&connection, &asked, &copied, &state, &wal, pace.truncated_every),
@@ -277,7 +277,7 @@ mod tests {
         let guard = Arc::new(FileGuard::of(file.to_owned(), 4096).unwrap());
         let state = FileState { damaged: Arc::default(), guard };
         let checkpoints = Checkpoints::start(
-            &Threads::default(),
+            &WatchedThreads::default(),
             move || Ok(open(&thread)),
             wal.to_owned(),
             pace,
@@ -311,11 +311,11 @@ mod tests {
         let writer = open(&file);
         writer.execute_batch("CREATE TABLE texts (text BLOB)").unwrap();
         let state = FileState { damaged: Arc::default(), guard: Arc::new(FileGuard::of(file.clone(), 4096).unwrap()) };
-        let threads = Threads::default();
+        let threads = WatchedThreads::default();
         let open = || panic!("on purpose");
         let _checkpoints = Checkpoints::start(&threads, open, file, PACE, Duration::ZERO, state).unwrap();
-        let told = tokio::time::timeout(Duration::from_secs(60), threads.wait_for_failure()).await.unwrap();
-        assert_eq!(told.to_string(), "the thread \"authtokens checkpoint\" has ended by itself");
+        let ended = tokio::time::timeout(Duration::from_secs(60), threads.failure()).await.unwrap();
+        assert_eq!(ended.0, "authtokens checkpoint");
     }
 
     #[test]

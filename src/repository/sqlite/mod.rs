@@ -28,7 +28,6 @@ mod sessions;
 mod sql;
 #[cfg(test)]
 mod test_store;
-mod threads;
 mod transaction;
 mod watcher;
 mod work;
@@ -52,11 +51,11 @@ pub use self::pool::blocking_threads;
 use self::pool::{Readers, Reads};
 pub use self::session_cache::MAX_STALENESS;
 use self::session_cache::SessionCache;
-use self::threads::Threads;
 use self::transaction::Transaction;
 use self::writer::Writer;
 use crate::repository::{Maintenance, RepositoryError};
 use crate::system::blocking;
+use crate::system::watched::WatchedThreads;
 
 /// After how many of SQLite's steps a read that may be given up looks at the time.
 const SCAN_STEPS: i32 = 10_000;
@@ -89,7 +88,7 @@ pub struct SqliteRepository {
     inline: Inline,
     reads: Reads,
     writer: Writer,
-    threads: Threads,
+    threads: WatchedThreads,
     guard: Option<Arc<FileGuard>>,
     /// Whether it is being proven that changes can be made.
     proving: Arc<AtomicBool>,

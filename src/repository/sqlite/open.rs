@@ -20,10 +20,10 @@ use super::pool::{Readers, Reads, cores, open_readers, scanners};
 use super::rows;
 use super::schema::{self, SchemaError};
 use super::session_cache::SessionCache;
-use super::threads::Threads;
 use super::watcher::Role;
 use super::writer::Writer;
 use super::{SqliteRepository, SqliteSettings};
+use crate::system::watched::WatchedThreads;
 
 /// How long a read may take whose work grows with the store, where a client waits for it.
 const SCAN_WITHIN: Duration = Duration::from_secs(10);
@@ -162,7 +162,7 @@ impl SqliteRepository {
         let damaged = Arc::new(AtomicBool::new(false));
         // A command that runs beside the server asks little, and only once.
         let cache = Arc::new(SessionCache::new(if lock.is_some() { settings.cache } else { 0 }));
-        let threads = Threads::default();
+        let threads = WatchedThreads::default();
         let start_error = |source| OpenError::Start { path: path.clone(), source };
         let guarded = guard_files(&writer, file.clone()).map(Arc::new);
         let guard = guarded.as_ref().ok().cloned();
@@ -247,7 +247,7 @@ fn guard_files(writer: &Connection, file: PathBuf) -> io::Result<FileGuard> {
 }
 
 fn start_checkpoints(
-    threads: &Threads,
+    threads: &WatchedThreads,
     settings: &SqliteSettings,
     file: &Path,
     state: FileState,
