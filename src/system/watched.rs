@@ -1,8 +1,8 @@
 //! Background threads whose unexpected end is reported.
 //!
-//! A process in which a background thread has died looks alive and does half of its work. So whoever starts a long-lived
-//! thread starts it here. Whoever runs the process waits for [`WatchedThreads::failure`] for as long as the threads are
-//! needed, and stops the process then: a supervisor starts it again.
+//! A process in which a background thread has died looks alive and does half of its work. So whoever starts a
+//! long-lived thread starts it here. Whoever runs the process waits for [`WatchedThreads::failure`] for as long as the
+//! threads are needed, and stops the process then: a supervisor starts it again.
 
 use std::io;
 use std::thread::{self, JoinHandle};

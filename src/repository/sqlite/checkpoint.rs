@@ -1,12 +1,12 @@
 //! Checkpoints the WAL beside the writer: moves what it holds into the file.
 //!
-//! By itself SQLite leaves that to the commit that makes the WAL long, and every change that has queued waits for it. Here
-//! a thread with a connection of its own copies what the WAL holds while the writer goes on. The writer stops only for what
-//! is left: the WAL begins again where all of it is in the file, and that takes a moment without a change.
+//! By itself SQLite leaves that to the commit that makes the WAL long, and every change that has queued waits for it.
+//! Here a thread with a connection of its own copies what the WAL holds while the writer goes on. The writer stops only
+//! for what is left: the WAL begins again where all of it is in the file, and that takes a moment without a change.
 //!
-//! Where nothing makes the WAL long, it is truncated all the same before long: what was deleted is not to stay in it. The
-//! writer does that itself when the thread has copied all of it. Done by another connection it would look to the writer
-//! like a change by another process.
+//! Where nothing makes the WAL long, it is truncated all the same before long: what was deleted is not to stay in it.
+//! The writer does that itself when the thread has copied all of it. Done by another connection it would look to the
+//! writer like a change by another process.
 //!
 //! The WAL of a file that was found damaged stays as it is: it may be what the file can be mended from.
 
@@ -30,7 +30,8 @@ use crate::system::watched::WatchedThreads;
 pub(super) struct Pace {
     /// How many pages the WAL may have.
     long: i32,
-    /// How many more it may have before the next try, where a reader has kept the last one from beginning the WAL again.
+    /// How many more it may have before the next try, where a reader has kept the last one from beginning the WAL
+    /// again.
     step: i32,
     /// How long a WAL may be idle before the thread copies it, and again before the writer truncates it.
     truncated_every: Duration,
@@ -289,8 +290,8 @@ mod tests {
         (writer, checkpoints)
     }
 
-    /// How long the WAL gets, in pages, by so many changes of `size` bytes. Where the thread was asked it is waited for, so
-    /// that the figure does not hang on the machine.
+    /// How long the WAL gets, in pages, by so many changes of `size` bytes. Where the thread was asked it is waited
+    /// for, so that the figure does not hang on the machine.
     fn longest(writer: &Connection, checkpoints: &mut Checkpoints, changes: u32, size: u32) -> i32 {
         (0..changes).fold(0, |longest, _| {
             writer.execute("INSERT INTO texts VALUES (zeroblob(?1))", [size]).unwrap();

@@ -1,8 +1,8 @@
 //! The store in one SQLite file: a pool of readers, the one writer, and all of the SQL.
 //!
 //! The file is in WAL mode, so readers never wait for the writer, nor it for them. `synchronous = FULL` makes a COMMIT
-//! survive a power cut. The file, its WAL and its WAL index are readable by their owner only, and a lock file beside them
-//! keeps a second server away.
+//! survive a power cut. The file, its WAL and its WAL index are readable by their owner only, and a lock file beside
+//! them keeps a second server away.
 //!
 //! Here is how a piece of work gets to the file. What the work is stands in one file a trait.
 

@@ -88,7 +88,8 @@ impl SqliteRepository {
         })
     }
 
-    /// Prepares the file where it has not this release's schema yet; the version that it had, where that was an older one.
+    /// Prepares the file where it has not this release's schema yet; the version that it had, where that was an older
+    /// one.
     fn make_current(settings: &SqliteSettings, file: &Path) -> Result<Option<i32>, OpenError> {
         let path = &settings.path;
         let is_current = || match open_connection(file, settings.busy_timeout, OpenFlags::SQLITE_OPEN_READ_ONLY)
@@ -139,7 +140,8 @@ impl SqliteRepository {
         }
         make_private(file)?;
         let mut writer = open_writer(settings, file)?;
-        // Not before: whoever closes a file last takes its WAL and its WAL index away, and the next one makes them again.
+        // Not before: whoever closes a file last takes its WAL and its WAL index away, and the next one makes them
+        // again.
         drop(reader);
         let version = schema::create_or_upgrade(&mut writer).map_err(|error| schema_error(path, error))?;
         let upgraded_from = (1..schema::VERSION).contains(&version).then_some(version);
@@ -211,8 +213,8 @@ impl SqliteRepository {
         })
     }
 
-    /// The version that the schema had before it was brought up to date, and the one that it has now; `None` where it was
-    /// up to date.
+    /// The version that the schema had before it was brought up to date, and the one that it has now; `None` where it
+    /// was up to date.
     #[must_use]
     pub fn upgraded(&self) -> Option<(i32, i32)> {
         self.upgraded_from.map(|version| (version, schema::VERSION))

@@ -2,8 +2,8 @@
 //!
 //! SQLite lets one transaction write at a time. A single thread behind a bounded queue makes that a rule instead of a
 //! contest for the lock, and lets it commit what has queued up meanwhile in one transaction: each piece of work runs in
-//! a savepoint of its own, so that one may fail alone, and each is answered only after the COMMIT that makes it durable.
-//! That is so of a refusal too: what a piece of work has seen of the others' changes may never come to be.
+//! a savepoint of its own, so that one may fail alone, and each is answered only after the COMMIT that makes it
+//! durable. That is so of a refusal too: what a piece of work has seen of the others' changes may never come to be.
 
 use std::cell::{Cell, RefCell};
 use std::mem;
