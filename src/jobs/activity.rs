@@ -1,4 +1,5 @@
-//! Brings to the store what requests only noted, and notices what other processes did to the limits.
+//! Write-behind jobs: they store what requests only noted in memory, and apply to the limits what other processes have
+//! stored.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,22 +13,22 @@ use crate::jobs::{Job, JobError};
 use crate::repository::{Repository, RepositoryError, ResetCursor};
 use crate::system::clock::Clock;
 
-/// How often each of these jobs is done.
+/// How often each of these jobs runs.
 const STORE_EVERY: Duration = Duration::from_secs(1);
 
-/// How many accounts' failures are remembered over a restart.
-const REMEMBERED: u32 = 65_536;
+/// How many accounts' failed attempts are read back at a start.
+const MAX_RESTORED: u32 = 65_536;
 
 /// Stores when sessions were last used.
+#[expect(missing_docs, reason = "the names say it")]
 pub struct StoreLastUsed {
-    /// Where it is stored.
     pub repository: Arc<dyn Repository>,
-    /// Where it is noted.
     pub last_used: Arc<LastUsed>,
 }
 
 impl StoreLastUsed {
-    /// Stores some uses; `false` where there are none. Where it fails, a later use of the session is noted again.
+    /// Stores one batch of uses; `false` where there are none. A batch that cannot be stored is dropped: the next use
+    /// of the session is noted again.
     async fn store_some(&self) -> Result<bool, JobError> {
         let uses = self.last_used.take();
         if uses.is_empty() {
@@ -67,13 +68,11 @@ impl Job for StoreLastUsed {
     }
 }
 
-/// Stores which attempts were refused.
+/// Stores the failed attempts.
+#[expect(missing_docs, reason = "the names say it")]
 pub struct StoreFailedAttempts {
-    /// Where they are stored.
     pub repository: Arc<dyn Repository>,
-    /// Where they are noted.
     pub failed_attempts: Arc<FailedAttempts>,
-    /// What time it is.
     pub clock: Clock,
 }
 
@@ -95,7 +94,7 @@ impl Job for StoreFailedAttempts {
         let stored = self.repository.record_failed_attempts(attempts.clone(), self.clock.now()).await;
         let Err(error) = stored else { return Ok(()) };
         let what = format!("{} refused attempts could not be stored", attempts.len());
-        // Where it may have happened after all, once is better than twice.
+        // Only what is known not to be stored is tried again: an attempt must not count twice.
         if matches!(error, RepositoryError::Unavailable(_)) {
             self.failed_attempts.put_back(attempts);
         }
@@ -107,30 +106,32 @@ impl Job for StoreFailedAttempts {
     }
 }
 
-/// Keeps the limits as strict as the store's own count of failures, and no stricter: failures outlive a restart, and a
-/// password that was set by another process, such as a command, makes its account's forgotten here too.
+/// Keeps the limits in step with the store's own count of failures. At a start the stored failures are restored, so
+/// that they outlive a restart. From then on an account's failures are reset where another process, such as a command,
+/// has set its password.
 pub struct NoticeResets {
     repository: Arc<dyn Repository>,
     limits: Arc<Limits>,
     clock: Clock,
-    /// Up to where resets were looked at, once it is known.
+    /// Behind which event to look for the next password resets; `None` before the first run.
     looked_at: Mutex<Option<ResetCursor>>,
 }
 
 impl NoticeResets {
-    /// Has looked at nothing yet.
+    /// A job that has read nothing yet.
     #[must_use]
     pub fn new(repository: Arc<dyn Repository>, limits: Arc<Limits>, clock: Clock) -> Self {
         Self { repository, limits, clock, looked_at: Mutex::default() }
     }
 
-    /// Puts back the failures that an earlier process counted. Without them an attacker would gain by a restart.
+    /// Restores the failures that an earlier process counted. Without them a restart would give an attacker new tries.
     async fn restore_failures(&self) -> Result<(), RepositoryError> {
-        let stored = self.repository.list_failures(REMEMBERED).await?;
+        let stored = self.repository.list_failures(MAX_RESTORED).await?;
         let (now, time) = (self.clock.monotonic(), self.clock.now());
-        // The most come first, and stay where there is no room for all.
+        // Those with the most failures come first in the list. They are restored last, so that they are the last to be
+        // evicted.
         for failures in stored.iter().rev() {
-            // What lies in the future counts as of now.
+            // A time in the future counts as now.
             let last = now.minus(time.since(failures.last));
             self.limits.restore(&failures.username, failures.count, last);
         }
@@ -149,7 +150,8 @@ impl Job for NoticeResets {
     }
 
     async fn start(&self) -> Result<(), JobError> {
-        // First from where to look: a password that is set while the failures are read is noticed afterwards.
+        // The cursor comes first, so that a password that is set while the failures are read is noticed by the next
+        // run.
         let looked = self.run().await;
         let restored = self.restore_failures().await;
         restored.map_err(JobError::because("failed attempts before this start could not be read"))?;
@@ -158,7 +160,7 @@ impl Job for NoticeResets {
 
     async fn run(&self) -> Result<(), JobError> {
         let looked_at = *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
-        // The first time there is nothing to notice yet, only where to look from.
+        // The first run only gets the cursor.
         let resets = self.repository.list_resets(looked_at).await;
         let resets = resets.map_err(JobError::because("whether passwords were set anew could not be read"))?;
         resets.usernames.iter().for_each(|username| self.limits.forget(username));

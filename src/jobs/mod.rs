@@ -1,10 +1,10 @@
-//! Background jobs: what the service does by itself, beside answering.
+//! Background jobs: the work that the service does by itself, beside answering requests.
 //!
-//! [`Jobs`] runs each [`Job`] again and again, one run of it at a time and beside all others. A run that fails, or panics,
-//! is logged with its causes and tried again: after the job's interval, and ever later while it keeps failing. How each
-//! job is doing is told by its [`JobStatus`], which the metrics show.
+//! [`Jobs`] runs each [`Job`] at its interval. Jobs run beside each other, but a job never beside itself. A run that
+//! fails, or panics, is logged with its causes and tried again after the interval, with exponential backoff while it
+//! keeps failing. A [`JobStatus`] counts each job's runs for the metrics.
 //!
-//! To add a job: a type that implements [`Job`] in a file of its own, and a line where the application adds its jobs.
+//! To add a job: implement [`Job`] in a file of its own, and add it where the application adds its jobs.
 
 pub mod activity;
 pub mod backups;
@@ -25,30 +25,30 @@ use tokio::time::sleep;
 use crate::system::clock::{Clock, Monotonic, Timestamp};
 use crate::system::error_chain::Chain;
 
-/// How often it is looked whether a job is due: a sleep of an hour would miss a machine that is suspended.
+/// How often the clock is read. One long sleep until a job is due would not count the time of a suspended machine.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The longest wait for a job that keeps failing, where its interval is not longer anyway.
+/// The longest backoff of a job that keeps failing. A job with a longer interval waits for its interval.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// One kind of work that is done again and again.
+/// Work that is done again and again.
 #[async_trait]
 pub trait Job: Send + Sync {
     /// Its name in the metrics.
     fn name(&self) -> &'static str;
 
-    /// How long it waits from one run to the next, and from the start to the first.
+    /// The time from the beginning of one run to the next, and from the start to the first.
     fn interval(&self) -> Duration;
 
-    /// What must be done before the service answers anyone.
+    /// What must be done before the service answers the first request.
     async fn start(&self) -> Result<(), JobError> {
         Ok(())
     }
 
-    /// Does the work once.
+    /// One run.
     async fn run(&self) -> Result<(), JobError>;
 
-    /// What must be done once the service answers nobody any more.
+    /// What must be done after the service has answered its last request.
     async fn finish(&self) -> Result<(), JobError> {
         Ok(())
     }
@@ -63,53 +63,53 @@ pub struct JobError {
 }
 
 impl JobError {
-    /// For `map_err`: adds what could not be done to the reason.
+    /// For `map_err`: says what could not be done; the error becomes the cause.
     pub fn because<E: Into<Box<dyn Error + Send + Sync>>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
         |source| Self { what: what.into(), source: source.into() }
     }
 }
 
-/// How a job is doing. Clones show the same.
+/// Counts a job's runs. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct JobStatus(Arc<Mutex<JobFigures>>);
 
-/// How a job is doing as of one moment.
+/// A job's runs as of one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JobFigures {
-    /// When a run of it last succeeded.
+    /// When a run last succeeded.
     pub last_success: Option<Timestamp>,
     /// How many runs succeeded since the start.
     pub succeeded: u64,
-    /// How many failed.
+    /// How many runs failed since the start.
     pub failed: u64,
 }
 
 impl JobStatus {
-    /// As of now.
+    /// The figures as of now.
     #[must_use]
     pub fn figures(&self) -> JobFigures {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A run has succeeded at this moment.
+    /// Counts a run that has succeeded.
     pub fn succeeded(&self, at: Timestamp) {
         let mut figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         figures.last_success = Some(at);
         figures.succeeded += 1;
     }
 
-    /// A run has failed.
+    /// Counts a run that has failed.
     pub fn failed(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).failed += 1;
     }
 }
 
-/// The status of every job, by its name: of those that [`Jobs`] runs, and of those that have a thread of their own.
+/// The status of every job by its name, whether [`Jobs`] runs it or it has a thread of its own.
 #[derive(Clone, Debug, Default)]
 pub struct JobRegistry(Arc<Mutex<Vec<(&'static str, JobStatus)>>>);
 
 impl JobRegistry {
-    /// A new job's status.
+    /// Adds a job; answers its status.
     #[must_use]
     pub fn register(&self, name: &'static str) -> JobStatus {
         let status = JobStatus::default();
@@ -117,7 +117,7 @@ impl JobRegistry {
         status
     }
 
-    /// How all of them are doing, in the order in which they were registered.
+    /// The figures of all jobs, in the order in which they were registered.
     #[must_use]
     pub fn figures(&self) -> Vec<(&'static str, JobFigures)> {
         let jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,24 +125,24 @@ impl JobRegistry {
     }
 }
 
-/// Has a job run before its interval is over. Clones wake the same job.
+/// Wakes a job before its interval is over. Clones wake the same job.
 #[derive(Clone, Debug, Default)]
 pub struct JobWaker(Arc<Notify>);
 
 impl JobWaker {
-    /// The job runs as soon as it can: after the run that is being done, if there is one. A job that keeps failing is not
-    /// woken before it is tried again.
+    /// Has the job run at once, or again after the run that is under way. A job that has failed is not woken: it is
+    /// tried again when its backoff is over.
     pub fn wake(&self) {
         self.0.notify_one();
     }
 }
 
-/// Runs jobs.
+/// The scheduler of the jobs.
 pub struct Jobs {
     scheduled: Vec<Scheduled>,
     registry: JobRegistry,
     clock: Clock,
-    /// From when on the first interval counts.
+    /// When the first interval begins.
     started: Monotonic,
     stop: watch::Sender<bool>,
 }
@@ -154,7 +154,7 @@ struct Scheduled {
 }
 
 impl Jobs {
-    /// Runs nothing yet.
+    /// A scheduler without jobs.
     #[must_use]
     pub fn new(registry: JobRegistry, clock: Clock) -> Self {
         Self { scheduled: Vec::new(), registry, started: clock.monotonic(), clock, stop: watch::Sender::new(false) }
@@ -167,19 +167,19 @@ impl Jobs {
         waker
     }
 
-    /// Does what must be done before the service answers anyone.
+    /// Calls each job's [`Job::start`], one after another.
     pub async fn start(&self) {
         for scheduled in &self.scheduled {
             scheduled.attempt(scheduled.job.start()).await;
         }
     }
 
-    /// Runs all jobs until [`Jobs::stop`]; then lets each finish.
+    /// Runs all jobs until [`Jobs::stop`], then calls each job's [`Job::finish`].
     pub async fn run(&self) {
         join_all(self.scheduled.iter().map(|scheduled| self.keep_running(scheduled))).await;
     }
 
-    /// Has no more runs begun.
+    /// Lets no more runs begin.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -205,7 +205,7 @@ impl Jobs {
         scheduled.attempt(scheduled.job.finish()).await;
     }
 
-    /// Waits until the interval since the last run, or the wait after a failure, is over by the monotonic clock.
+    /// Waits until the job's interval, or its backoff after a failure, is over by the monotonic clock.
     async fn until_due(&self, scheduled: &Scheduled, began: Monotonic, failures: u32) {
         let wait = wait_after(failures, scheduled.job.interval());
         let step = LOOK_EVERY.min(wait);
@@ -216,15 +216,15 @@ impl Jobs {
                 () = scheduled.waker.0.notified(), if failures == 0 => return,
             }
             let now = self.clock.monotonic();
-            // At least the sleep is over, also where a test holds the clock.
+            // At least the sleep has passed, also where a test holds the clock.
             waited += now.since(last).max(step);
             last = now;
         }
     }
 }
 
-/// How long a job waits after so many failures in a row: its interval after none and after one, then twice as long each
-/// time. Up to a quarter is added to that by chance, so that what has failed together does not come back together.
+/// The exponential backoff after so many failures in a row: the interval after none and after one, then twice as long
+/// each time. A random jitter of up to a quarter is added, so that jobs that failed together do not come back together.
 fn wait_after(failures: u32, interval: Duration) -> Duration {
     if failures < 2 {
         return interval;
@@ -234,7 +234,7 @@ fn wait_after(failures: u32, interval: Duration) -> Duration {
 }
 
 impl Scheduled {
-    /// Whether it is done. Why not is logged.
+    /// Whether the work succeeded. A failure is logged.
     async fn attempt(&self, work: impl Future<Output = Result<(), JobError>>) -> bool {
         match AssertUnwindSafe(work).catch_unwind().await {
             Ok(Ok(())) => return true,
@@ -254,7 +254,7 @@ mod tests {
 
     use super::*;
 
-    /// A job that tells of each run, and does what it is given to do.
+    /// A job that reports each run, and runs a closure.
     struct TestJob<F> {
         interval: Duration,
         ran: mpsc::UnboundedSender<&'static str>,
@@ -303,7 +303,7 @@ mod tests {
         JobError::because("it could not be done")(std::io::Error::other("on purpose"))
     }
 
-    /// Has the jobs run beside `work`, and then finish.
+    /// Runs the jobs beside `work`, then stops them.
     async fn beside(jobs: &Jobs, work: impl Future<Output = ()>) {
         let work = async {
             work.await;

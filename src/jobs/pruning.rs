@@ -1,4 +1,4 @@
-//! Forgets dead sessions and old events, and puts right what was stored while the clock was ahead.
+//! The pruning job: it deletes dead sessions and old events, and clamps stored times that are in the future.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::jobs::{Job, JobError};
 use crate::repository::{Repository, RepositoryError};
 use crate::system::clock::{Clock, Monotonic, Timestamp};
 
-/// How often it is done, and how long after the start for the first time. The clock must not have been set meanwhile:
-/// what is forgotten for a wrong clock does not come back when it is put right.
+/// How often the job runs; the first time so long after the start. A run is skipped where the clock was set meanwhile:
+/// what is pruned because of a wrong clock does not come back when the clock is corrected.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// How far the two sides of the clock may go apart in that time before the wall clock has been set. One that is only
-/// put right bit by bit goes a few seconds faster or slower.
-const SET_BEYOND: Duration = Duration::from_secs(60);
+/// How far the wall clock may drift from the monotonic clock in that time; beyond it the wall clock was set. A clock
+/// that is slewed drifts by a few seconds.
+const MAX_DRIFT: Duration = Duration::from_secs(60);
 
 /// The job.
 pub struct Pruning {
@@ -25,12 +25,12 @@ pub struct Pruning {
     policy: SessionPolicy,
     events: EventsConfig,
     clock: Clock,
-    /// What the clock said at the last run, or at the start.
+    /// What the clocks said at the last run, or at the start.
     last: Mutex<Reading>,
 }
 
 impl Pruning {
-    /// Prunes by these rules; the first hour begins now.
+    /// A job that prunes by these rules. Its first interval begins now.
     #[must_use]
     pub fn new(repository: Arc<dyn Repository>, policy: SessionPolicy, events: EventsConfig, clock: Clock) -> Self {
         Self { repository, policy, events, last: Mutex::new(Reading::of(&clock)), clock }
@@ -46,8 +46,8 @@ impl Pruning {
         Ok(())
     }
 
-    /// Puts right what was stored while the clock was ahead, unless it is the clock that is behind: it would end every
-    /// session as soon as it is put right.
+    /// Clamps times that were stored while the clock was ahead. Not while the clock itself is known to be behind: it
+    /// would make every session so old that it ends as soon as the clock is corrected.
     async fn clamp_times(&self) -> Result<(), RepositoryError> {
         let mut clamped = 0;
         loop {
@@ -82,7 +82,7 @@ impl Job for Pruning {
             log::warn!("the clock was set: nothing is pruned until it has gone an hour without that");
             return Ok(());
         }
-        // The one is done whatever becomes of the other.
+        // Each is tried, whether or not the other fails.
         let pruned = self.prune().await;
         let clamped = self.clamp_times().await;
         pruned.map_err(JobError::because("ended sessions and old events could not be pruned"))?;
@@ -90,7 +90,7 @@ impl Job for Pruning {
     }
 }
 
-/// What both sides of the clock say at one moment.
+/// What the wall clock and the monotonic clock say at one moment.
 #[derive(Clone, Copy)]
 struct Reading {
     wall: Timestamp,
@@ -102,14 +102,14 @@ impl Reading {
         Self { wall: clock.now(), monotonic: clock.monotonic() }
     }
 
-    /// Whether the wall clock was set between the two, or at least was not put back to what it would say without that.
+    /// Whether the wall clock was set between the two readings. Not where it was set back to the right time by then.
     fn was_set_since(self, last: Self) -> bool {
         let (wall, time) = (self.wall.since(last.wall), self.monotonic.since(last.monotonic));
-        wall.abs_diff(time) > SET_BEYOND
+        wall.abs_diff(time) > MAX_DRIFT
     }
 }
 
-/// Forgets every session that has ended by itself; says how many.
+/// Deletes every session that has ended by its age or its idle timeout; says how many.
 ///
 /// # Errors
 /// See [`RepositoryError`].
@@ -123,7 +123,7 @@ pub async fn prune_sessions(repository: &dyn Repository, cutoffs: SessionCutoffs
     }
 }
 
-/// Forgets every event that is too old, or one too many; says how many.
+/// Deletes every event that is too old, and the oldest beyond the most that are kept; says how many.
 ///
 /// # Errors
 /// See [`RepositoryError`].

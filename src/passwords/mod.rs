@@ -1,7 +1,7 @@
 //! Passwords: how they are checked, hashed and verified.
 //!
-//! What a new password must satisfy is in [`policy`], who does the work in [`threads`], and how a hash is made, stored and
-//! read in `schemes`.
+//! [`policy`] says what a new password must satisfy. [`threads`] are the threads that hash. `schemes` are the formats
+//! in which hashes are stored.
 
 mod plain;
 pub mod policy;
@@ -24,10 +24,10 @@ use crate::system::watched::WatchedThreads;
 /// Why a password was neither hashed nor verified.
 #[derive(Debug, Error)]
 pub enum PasswordError {
-    /// The hashing threads did not do it.
+    /// The hashing threads gave no result.
     #[error(transparent)]
     Hashing(#[from] HashingError),
-    /// The hash that is stored for this account is not one of ours.
+    /// The stored hash of this account is of no known scheme.
     #[error(
         "the stored password hash of the account with id {} is malformed, or of a cost that is not used any more: \
          `user set-password` makes a new one", .0.0
@@ -35,7 +35,7 @@ pub enum PasswordError {
     MalformedHash(UserId),
 }
 
-/// Hashes and verifies passwords at one cost on the hashing threads.
+/// Hashes and verifies passwords on the hashing threads, at one cost.
 #[derive(Clone)]
 pub struct Passwords {
     threads: HashingThreads,
@@ -43,8 +43,7 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// Starts `threads` hashing threads, which `watched` watches over, with `queue` slots before them, for hashes at
-    /// `cost`.
+    /// Starts `threads` hashing threads, watched by `watched`, with a queue of `queue` slots. New hashes have `cost`.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -53,13 +52,13 @@ impl Passwords {
         Ok(Self { threads, cost: cost.clamp(*COSTS.start(), *COSTS.end()) })
     }
 
-    /// The threads that do the work.
+    /// The hashing threads, for their load.
     #[must_use]
     pub fn threads(&self) -> &HashingThreads {
         &self.threads
     }
 
-    /// Hashes a new password under a new salt. `gone` resolves when nobody waits for it any more.
+    /// Hashes a new password under a new salt. `gone` resolves when nobody waits for the hash any more.
     ///
     /// # Errors
     /// See [`PasswordError`].
@@ -72,8 +71,8 @@ impl Passwords {
         Ok(self.threads.run(move || schemes::hash(&password, cost), gone).await?)
     }
 
-    /// Verifies a password against an account's stored hash, or against none: for one that does not exist or may not be
-    /// used. Every answer but a match costs the same, so that time tells nobody which accounts there are.
+    /// Verifies a password against an account's stored hash, or against none where the account does not exist or is not
+    /// active. Every answer but a match takes the same work, so that response times do not tell which accounts exist.
     ///
     /// # Errors
     /// See [`PasswordError`].

@@ -1,4 +1,4 @@
-//! What a new password must satisfy.
+//! The password policy: what a new password must satisfy.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -10,17 +10,17 @@ use crate::passwords::plain::PlainPassword;
 static COMMON: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
 
-/// What a new password must satisfy. By default: nothing.
+/// What a new password must satisfy. By default it need only not be empty.
 #[derive(Clone, Debug)]
 pub struct PasswordPolicy {
-    /// How many characters it must have at least.
+    /// How many characters a password must have at least.
     pub min_length: usize,
     /// Whether the most common passwords are refused.
     pub reject_common: bool,
 }
 
 impl PasswordPolicy {
-    /// Says whether a new password, sent in `field`, will do. Never asked at login: a policy is for the next password, not for the last.
+    /// Checks a new password that was sent in `field`. Never used at login: a policy is for new passwords alone.
     ///
     /// # Errors
     /// [`InvalidField`] naming the rule that it breaks.

@@ -1,8 +1,9 @@
-//! The threads that hash passwords, and the door in front of them.
+//! The threads that hash passwords, and the bounded queue in front of them.
 //!
-//! One hash at cost 12 takes a core for about a quarter of a second: it is the service's whole cost, and what a flood of
-//! logins would take from everyone else. So it has a fixed number of threads of its own at low priority, and a bounded
-//! queue. What does not fit is refused at once; what nobody waits for any more leaves the queue at once.
+//! One hash at cost 12 takes a core for about a quarter of a second. Nothing else that the service does costs as much,
+//! so a flood of logins would slow down all other requests. So hashing has a fixed number of threads of its own at low
+//! priority, and a bounded queue (load shedding): where the queue is full, work is refused at once. Work that nobody
+//! waits for any more leaves the queue at once.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,8 +19,8 @@ use tokio::sync::oneshot;
 use crate::system::priority::lower_priority;
 use crate::system::watched::WatchedThreads;
 
-/// How long a client that has closed its side may still wait for a thread. A client may send its request, close its
-/// sending half and read on; where a thread is free, its work starts well within this time.
+/// How long the work of a client that has closed its sending half stays in the queue. Such a client may have gone away,
+/// or may still read. Where a thread is free, the work starts well within this time.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// Why there is no result.
@@ -31,7 +32,7 @@ pub enum HashingError {
         /// When a slot may be free, in seconds.
         retry_after: u64,
     },
-    /// The client went away before a thread was free.
+    /// The client disconnected before a thread was free.
     #[error("the client went away")]
     Abandoned,
     /// The work panicked.
@@ -39,10 +40,10 @@ pub enum HashingError {
     Failed,
 }
 
-/// How much the threads have to do.
+/// The load of the threads and their queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashingLoad {
-    /// How many threads are at work.
+    /// How many threads are busy.
     pub running: usize,
     /// How many pieces of work wait for a thread.
     pub waiting: usize,
@@ -50,7 +51,7 @@ pub struct HashingLoad {
     pub refused: u64,
 }
 
-/// The hashing threads. Clones share them; they end when the last clone is dropped.
+/// A handle on the hashing threads. They end when its last clone is dropped.
 #[derive(Clone)]
 pub struct HashingThreads {
     shared: Arc<Shared>,
@@ -61,12 +62,12 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     threads: NonZeroUsize,
-    /// How many may wait.
+    /// The queue's capacity.
     slots: usize,
     /// How long the last piece of work took, in milliseconds.
     last_took: AtomicU64,
     refused: AtomicU64,
-    /// Is told how long each piece of work took.
+    /// Called with the duration of each piece of work.
     observer: OnceLock<Box<dyn Fn(Duration) + Send + Sync>>,
 }
 
@@ -85,7 +86,7 @@ impl Shared {
     }
 }
 
-/// Ends the threads when the last handle goes.
+/// Ends the threads when the last handle is dropped.
 struct Running(Arc<Shared>);
 
 impl Drop for Running {
@@ -95,14 +96,14 @@ impl Drop for Running {
     }
 }
 
-/// A slot in the queue, given up when whoever waits for it is dropped.
+/// A slot in the queue, freed when the future that waits for it is dropped.
 struct QueueSlot<'a> {
     shared: &'a Shared,
     number: u64,
 }
 
 impl QueueSlot<'_> {
-    /// Gives the slot up; `false` when a thread has taken the work already.
+    /// Frees the slot; `false` when a thread has taken the work already.
     fn leave(&self) -> bool {
         self.shared.lock().waiting.remove(&self.number).is_some()
     }
@@ -115,7 +116,7 @@ impl Drop for QueueSlot<'_> {
 }
 
 impl HashingThreads {
-    /// Starts `threads` threads, which `watched` watches over, and in front of which `slots` pieces of work may wait.
+    /// Starts `threads` threads, watched by `watched`, with a queue of `slots`.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -137,7 +138,7 @@ impl HashingThreads {
         Ok(Self { shared, _running: running })
     }
 
-    /// How much they have to do at this moment.
+    /// The load at this moment.
     #[must_use]
     pub fn load(&self) -> HashingLoad {
         let queue = self.shared.lock();
@@ -148,13 +149,13 @@ impl HashingThreads {
         }
     }
 
-    /// From now on `observer` is told how long each piece of work took. There can be one.
+    /// Has `observer` called with the duration of each piece of work from now on. There can be one.
     pub fn observe(&self, observer: impl Fn(Duration) + Send + Sync + 'static) {
         let _ = self.shared.observer.set(Box::new(observer));
     }
 
-    /// Runs `work` on one of the threads. `gone` resolves when nobody waits for the result any more: work that no thread
-    /// has taken by then, and a moment later, is dropped.
+    /// Runs `work` on one of the threads. `gone` resolves when nobody waits for the result any more: work that no
+    /// thread has taken a moment later is dropped.
     ///
     /// # Errors
     /// See [`HashingError`].
@@ -165,7 +166,7 @@ impl HashingThreads {
     ) -> Result<T, HashingError> {
         let (reply, mut result) = oneshot::channel();
         let slot = self.shared.queue_up(Box::new(move || {
-            // Whoever waited may be gone.
+            // Nobody may be waiting any more.
             let _ = reply.send(work());
         }))?;
         let gone_for_good = async {
@@ -200,7 +201,7 @@ impl Shared {
         Ok(QueueSlot { shared: self, number })
     }
 
-    /// How long the queue takes to empty at the pace of the last hash, in whole seconds, at least one.
+    /// How long the queue will take to drain at the pace of the last hash, in whole seconds, at least one.
     fn retry_after(&self, waiting: usize) -> u64 {
         let rounds = u64::try_from(waiting.div_ceil(self.threads.get())).unwrap_or(u64::MAX);
         self.last_took.load(Ordering::Relaxed).saturating_mul(rounds).div_ceil(1_000).max(1)
@@ -233,9 +234,10 @@ fn serve(shared: &Shared, number: usize) {
     }
 }
 
-/// How far a thread steps aside. Against a thread of normal priority that wants the same core all the time, Linux gives
-/// it a fifteenth of that core. Measured beside 4 to 16: the higher it is, the less the token checks feel of a flood of
-/// logins, and the fewer logins a flood of token checks leaves. At 12, four fifths of the ones and a seventh of the others.
+/// The niceness of the threads. Against a thread of normal priority that wants the same core all the time, Linux gives
+/// one of this niceness a fifteenth of that core. Niceness 4 to 16 was measured: the higher it is, the less a flood of
+/// logins slows down token checks, and the fewer logins get through beside a flood of token checks. At 12, four fifths
+/// of the token checks and a seventh of the logins are left.
 const NICENESS: i32 = 12;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! An account, as its owner has it: made, read, changed and deleted.
+//! The trait [`Accounts`]: an account as its owner uses it, from registration to deletion.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,19 +11,19 @@ use crate::domain::user::{Credentials, NewUser, PasswordHash, User, Username};
 use crate::repository::error::{Cause, RepositoryError};
 use crate::system::clock::Timestamp;
 
-/// Writes a user as an answer shows it.
+/// Renders a user as a response shows it.
 pub type Render = fn(User) -> Result<Bytes, Cause>;
 
-/// How many events an export has. The others are in the list of events.
+/// How many events an export has at most. Older ones are found in the list of events.
 pub const MAX_EXPORTED_EVENTS: u32 = 10_000;
 
 /// Everything that is stored about a user but secrets.
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Export {
-    /// The account with its lists.
     pub user: User,
-    /// What is in the cellar, and since when.
+    /// The items, and when each was added.
     pub cellar: Vec<(ItemId, Timestamp)>,
-    /// What is on the wish list, and since when.
+    /// The items, and when each was added.
     pub wants: Vec<(ItemId, Timestamp)>,
     /// The live sessions, newest first.
     pub sessions: Vec<SessionDetails>,
@@ -31,16 +31,16 @@ pub struct Export {
     pub events: Vec<Event>,
 }
 
-/// An account, as its owner has it: made, read, changed and deleted.
+/// An account as its owner uses it: registered, read, changed, deleted.
 #[async_trait]
 pub trait Accounts: Send + Sync {
-    /// Makes an account and its first session.
+    /// Creates an account and its first session.
     ///
     /// # Errors
-    /// [`RepositoryError::Conflict`] when the name is taken, whoever took it a moment ago.
+    /// [`RepositoryError::Conflict`] when the name is taken, also by somebody who took it a moment ago.
     async fn register_user(&self, user: NewUser, session: NewSession, now: Timestamp) -> Result<User, RepositoryError>;
 
-    /// What a login under this name is checked against.
+    /// The credentials that a login under this name is verified against.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -52,8 +52,8 @@ pub trait Accounts: Send + Sync {
     /// [`RepositoryError::NoSession`], as in every method that takes a caller.
     async fn find_user(&self, caller: &Caller) -> Result<(Session, User), RepositoryError>;
 
-    /// The same, with the user as `render` writes it. It is always the same `render`: a store may keep what it has
-    /// written, and must not answer with it once the user or the session has changed.
+    /// The same, with the user rendered by `render`, which must be the same function in every call: a store may cache
+    /// what it renders. It must not answer from the cache once the user or the session has changed.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -65,8 +65,8 @@ pub trait Accounts: Send + Sync {
     /// See [`RepositoryError`].
     async fn export_user(&self, caller: &Caller) -> Result<Export, RepositoryError>;
 
-    /// Sets the profile's fields that are given and leaves the others as they are by then. `modified` moves when one of
-    /// them was different.
+    /// Sets the given fields of the profile and leaves the others as they are. `modified` is set to `now` where the
+    /// value of one of them changes.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -77,14 +77,14 @@ pub trait Accounts: Send + Sync {
         now: Timestamp,
     ) -> Result<User, RepositoryError>;
 
-    /// What the caller's password is checked against.
+    /// The credentials that the caller's password is verified against.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn find_own_credentials(&self, caller: &Caller) -> Result<Credentials, RepositoryError>;
 
-    /// Stores a new password hash and ends the account's other sessions. `false` when the account has another password
-    /// by now than the one that was verified.
+    /// Stores a new password hash and ends the account's other sessions. `false`, and no change, when the stored hash
+    /// is no longer the one that the old password was verified against.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -96,11 +96,11 @@ pub trait Accounts: Send + Sync {
         now: Timestamp,
     ) -> Result<bool, RepositoryError>;
 
-    /// Deletes the account with its lists and its sessions. `false` when the account has another password by now than
-    /// the one that was verified.
+    /// Deletes the account with its lists and its sessions. `false`, and no change, when the stored hash is no longer
+    /// the one that the password was verified against.
     ///
     /// # Errors
-    /// [`RepositoryError::LastSuperuser`] when no other active account is one.
+    /// [`RepositoryError::LastSuperuser`] when no other active account is a superuser.
     async fn delete_user(
         &self,
         caller: &Caller,

@@ -1,4 +1,4 @@
-//! Other people's accounts: what staff and the operator do to them.
+//! The trait [`Administration`]: what staff and the operator do to other people's accounts.
 
 use async_trait::async_trait;
 
@@ -9,22 +9,22 @@ use crate::repository::error::RepositoryError;
 use crate::repository::page::Page;
 use crate::system::clock::Timestamp;
 
-/// Other people's accounts: what staff and the operator do to them.
+/// What staff and the operator do to other people's accounts.
 #[async_trait]
 pub trait Administration: Send + Sync {
-    /// Makes an account without a session: the operator's way to the first one with rights.
+    /// Creates an account without a session. The operator makes the first superuser so.
     ///
     /// # Errors
     /// [`RepositoryError::Conflict`] when the name is taken.
     async fn create_account(&self, user: NewUser, rights: Rights, now: Timestamp) -> Result<User, RepositoryError>;
 
-    /// Whether the actor may do this to the account that is named, or to any where none is: before anything else is
-    /// looked at, and anything is hashed. Whoever may do anything to others may look at all. What is then done looks
-    /// again. `false` when there is no account of this name.
+    /// Checks whether the actor has this permission for the named account, or for some account where none is named. It
+    /// is for an early refusal, before a request is validated and a password is hashed; the method that then does the
+    /// work checks again. Staff may look at every account. `false` when there is no account of this name.
     ///
-    /// # Errors
-    /// [`RepositoryError::Forbidden`], as in every method that takes an actor, when it has no right to this. For an
-    /// actor who may do nothing to others, whether there is such an account is not looked at.
+    /// # Errors [`RepositoryError::Forbidden`], as in every method that takes an actor, when it lacks the permission.
+    /// An actor who could never have it is refused before the account is looked up, so that it does not learn which
+    /// accounts exist.
     async fn check_rights(
         &self,
         actor: &Actor,
@@ -32,7 +32,7 @@ pub trait Administration: Send + Sync {
         username: Option<&Username>,
     ) -> Result<bool, RepositoryError>;
 
-    /// Accounts, in the order of their folded names, until they are as many as [`UserQuery::is_full`] says.
+    /// A page of accounts, in the order of their folded names. The page ends where [`UserQuery::is_full`] says so.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -42,17 +42,17 @@ pub trait Administration: Send + Sync {
         query: UserQuery,
     ) -> Result<Page<User, AccountCursor>, RepositoryError>;
 
-    /// An account.
+    /// The account of this name.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn find_account(&self, actor: &Actor, username: &Username) -> Result<Option<User>, RepositoryError>;
 
-    /// Changes an account, whole or not at all. A new password and a deactivation end its sessions. `None` when there is
-    /// none of this name.
+    /// Changes an account, all or nothing. A new password and a deactivation end its sessions. `None` when there is no
+    /// account of this name.
     ///
     /// # Errors
-    /// [`RepositoryError::LastSuperuser`] when no other active account would be one.
+    /// [`RepositoryError::LastSuperuser`] when no active superuser would be left.
     async fn change_account(
         &self,
         actor: &Actor,
@@ -61,10 +61,10 @@ pub trait Administration: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<User>, RepositoryError>;
 
-    /// Deletes an account with its lists and its sessions. `false` when there is none of this name.
+    /// Deletes an account with its lists and its sessions. `false` when there is no account of this name.
     ///
     /// # Errors
-    /// [`RepositoryError::LastSuperuser`] when no other active account is one.
+    /// [`RepositoryError::LastSuperuser`] when no other active account is a superuser.
     async fn delete_account(&self, actor: &Actor, username: &Username, now: Timestamp)
     -> Result<bool, RepositoryError>;
 
@@ -79,8 +79,8 @@ pub trait Administration: Send + Sync {
         cutoffs: SessionCutoffs,
     ) -> Result<Option<Vec<SessionDetails>>, RepositoryError>;
 
-    /// Ends one of an account's live sessions, or all of its sessions where none is named. `None` when there is no
-    /// account of this name, else how many it ended.
+    /// Ends one of an account's live sessions, or all of its sessions where no `id` is given. Says how many it ended;
+    /// `None` when there is no account of this name.
     ///
     /// # Errors
     /// See [`RepositoryError`].

@@ -1,4 +1,4 @@
-//! What is told of a backup, whichever store makes it: what is asked for, how far it is, what came of it and why not.
+//! The types of backups, checks and restores, the same for every store: options, progress, reports and errors.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,145 +12,73 @@ use crate::domain::user::PasswordHash;
 use crate::repository::error::{Cause, OpenError};
 use crate::system::clock::Timestamp;
 
-/// Why there is no backup, no restored database, or no good word for a file. Each is one sentence for a person.
+/// Why a backup, a restore or a check failed. Each message is one sentence for a person.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum BackupError {
-    /// The file that is to be read is missing or cannot be read.
     #[error("cannot read {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the store or the system said.
-        source: Cause,
-    },
-    /// The file, or its folder, cannot be written.
+    Read { path: PathBuf, source: Cause },
     #[error("cannot write {path}: {source}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Something went wrong between the two.
+    Write { path: PathBuf, source: io::Error },
     #[error("cannot copy {from} to {to}: {source}")]
-    Copy {
-        /// What was read.
-        from: PathBuf,
-        /// What was written.
-        to: PathBuf,
-        /// What the store said.
-        source: Cause,
-    },
-    /// Something has this name already.
+    Copy { from: PathBuf, to: PathBuf, source: Cause },
     #[error("{path} exists already")]
-    Exists {
-        /// The name.
-        path: PathBuf,
-    },
-    /// Something has this name already, and it is not a file that could be replaced.
+    Exists { path: PathBuf },
     #[error("{path} exists already and is not a plain file")]
-    NotAFile {
-        /// The name.
-        path: PathBuf,
-    },
-    /// The copy would take the place of what is copied.
+    NotAFile { path: PathBuf },
+    /// The copy would replace what is copied.
     #[error("{path} belongs to the database itself")]
-    SameFile {
-        /// The name.
-        path: PathBuf,
-    },
-    /// No file can be renamed to it.
+    SameFile { path: PathBuf },
     #[error("{path} is a mount point, which no file can replace: mount its folder instead")]
-    MountPoint {
-        /// The name.
-        path: PathBuf,
-    },
-    /// Another hand was at work in the folder.
+    MountPoint { path: PathBuf },
+    /// Another process was at work in the folder of what is written.
     #[error("what was made for {path} was moved or replaced by another program meanwhile")]
-    Replaced {
-        /// The name that it was made for.
-        path: PathBuf,
-    },
-    /// Another hand was at work in the folder of what is read.
+    Replaced { path: PathBuf },
+    /// Another process was at work in the folder of what is read.
     #[error("{path} was moved or replaced by another program meanwhile")]
-    Swapped {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Whoever can change the link would be given what it leads to.
+    Swapped { path: PathBuf },
+    /// Whoever can change the link could get at a file that is not theirs.
     #[error("{path} is reached through a symbolic link that another user can change: name the file itself")]
-    BehindLink {
-        /// The backup.
-        path: PathBuf,
-    },
-    /// Whoever has the database would be given what another has.
+    BehindLink { path: PathBuf },
+    /// The database's owner could get at another user's file.
     #[error(
         "{path} belongs neither to this user nor to the one who has the database, who would be given what it holds: \
          copy it first"
     )]
-    NotTheirs {
-        /// The backup.
-        path: PathBuf,
-    },
-    /// This file would be read as a part of the one that is to be written.
+    NotTheirs { path: PathBuf },
+    /// A WAL or a journal that SQLite would read as a part of the file that is to be written.
     #[error("{path} is in the way: it belongs to a database of that name, which may be in use")]
-    InTheWay {
-        /// The file.
-        path: PathBuf,
-    },
-    /// There is nothing in it.
+    InTheWay { path: PathBuf },
     #[error("{path} is an empty database")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is there, and is no database.
+    Empty { path: PathBuf },
     #[error("{path} is not a SQLite database")]
-    NotADatabase {
-        /// The file.
-        path: PathBuf,
-    },
-    /// What it holds contradicts itself.
+    NotADatabase { path: PathBuf },
+    /// The database contradicts itself. `findings` are the first contradictions.
     #[error("{path} is damaged: {findings}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The first things that were found.
-        findings: String,
-    },
-    /// It is whole, and holds what the service never wrote.
+    Damaged { path: PathBuf, findings: String },
+    /// `findings` are the first invalid rows.
     #[error("{path} is whole, but holds what the service never wrote: {findings}")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The first rows that break a rule.
-        findings: String,
-    },
-    /// Another program is at work in it.
+    Invalid { path: PathBuf, findings: String },
     #[error("another program has {path} open")]
-    Busy {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It was told to stop.
+    Busy { path: PathBuf },
     #[error("it was stopped before its end")]
     Stopped,
-    /// The database may not be used: a server has it, or it is not ours, or a newer release wrote it.
+    /// The database may not be used: a server uses it, it is another program's, or a newer release wrote it.
     #[error(transparent)]
     Database(#[from] OpenError),
 }
 
-/// Asks for an early end. Clones ask for the same one.
+/// A cancellation flag. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Asks for it.
+    /// Asks for an early end.
     pub fn ask(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether someone has.
+    /// Whether somebody has asked for it.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -161,84 +89,77 @@ impl Stop {
     }
 }
 
-/// How far it is.
+/// How far a backup, a restore or a check is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Pages are being copied.
-    Copying {
-        /// How many are.
-        done: u64,
-        /// How many there are.
-        of: u64,
-    },
+    /// `done` pages are copied, of so many.
+    #[expect(missing_docs, reason = "the names say it")]
+    Copying { done: u64, of: u64 },
     /// The file is being checked.
     Checking,
 }
 
-/// What becomes of a file that has the backup's name already.
+/// What to do with a file that has the backup's name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// It stays, and there is no backup.
+    /// It is kept, and the backup fails.
     Refuse,
-    /// The backup takes its place in one step.
+    /// The backup replaces it atomically.
     Replace,
 }
 
-/// What a good file holds.
+/// What a good database file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckReport {
-    /// The version of its schema. An older one than this release's is brought up to date by the next start.
+    /// The version of its schema. An older one is upgraded by the next start.
     pub schema_version: i32,
-    /// How many pages it has.
+    /// The number of pages.
     pub pages: u64,
-    /// How large a page is, in bytes.
+    /// The size of a page, in bytes.
     pub page_size: u64,
-    /// Its tables by name.
+    /// Its tables, ordered by name.
     pub tables: Vec<TableReport>,
 }
 
 impl CheckReport {
-    /// Its size in bytes, as of the moment at which it was checked.
+    /// Its size in bytes when it was checked.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.pages * self.page_size
     }
 }
 
-/// One table.
+/// A table, and how many rows it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct TableReport {
-    /// Its name.
     pub name: String,
-    /// How many rows it has.
     pub rows: u64,
 }
 
 /// A backup that was made.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct BackupReport {
-    /// What it holds.
     pub check: CheckReport,
-    /// How long it took.
     pub took: Duration,
 }
 
-/// A backup that was put back.
+/// A backup that was restored.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct RestoreReport {
-    /// What the database holds now.
     pub check: CheckReport,
-    /// Where the database is that was there before; `None` where there was none.
+    /// Under which name the old database is kept; `None` where there was none.
     pub kept: Option<PathBuf>,
-    /// How long it took.
     pub took: Duration,
 }
 
-/// What rows are held against that they do not say themselves.
+/// What a check of every row must be told.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// The time, which a restore names what it keeps after.
+    /// The time. A restore names the old database after it.
     pub now: Timestamp,
-    /// Whether a login may be checked against a hash.
+    /// Whether a stored hash is one that a login can be verified against.
     pub is_hash: fn(&PasswordHash) -> bool,
 }

@@ -1,4 +1,4 @@
-//! Security events, and the failed attempts that throttle an account.
+//! The trait [`Events`]: security events, and the failed logins that throttle an account.
 
 use std::net::IpAddr;
 
@@ -12,33 +12,31 @@ use crate::repository::error::RepositoryError;
 use crate::repository::page::Page;
 use crate::system::clock::Timestamp;
 
-/// An account's failures in a row, as they were stored.
+/// An account's failed logins in a row, as they are stored, and the time of the last one.
+#[expect(missing_docs, reason = "the names say it")]
 pub struct StoredFailures {
-    /// Whose.
     pub username: Username,
-    /// How many.
     pub count: u32,
-    /// When the last one was.
     pub last: Timestamp,
 }
 
-/// How far new passwords were looked for. What is in it is the store's own: events may become visible in another order
+/// A cursor into the password resets. It is opaque, and each store's own: events may become visible in another order
 /// than that of their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResetCursor(pub(super) i64);
 
-/// Which accounts were given a new password since one asked last.
+/// The accounts that got a new password since the last call.
 pub struct Resets {
-    /// What to ask behind next time.
+    /// The cursor for the next call.
     pub next: ResetCursor,
-    /// The accounts.
+    /// Their names.
     pub usernames: Vec<Username>,
 }
 
-/// Security events, and the failed attempts that throttle an account.
+/// Security events, and the failed logins that throttle an account.
 #[async_trait]
 pub trait Events: Send + Sync {
-    /// The caller's own events. What others did shows that they did it, and not who they are or where they sat.
+    /// The caller's own events, newest first. Of what others did, neither who they are nor their address is shown.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -54,28 +52,29 @@ pub trait Events: Send + Sync {
     /// See [`RepositoryError`].
     async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Page<Event, EventCursor>, RepositoryError>;
 
-    /// Stores refused attempts as events, and counts a failed login at the account that it was for, unless a success or
-    /// a new password has followed it by now. What is stored under a later time than that did not follow it.
+    /// Stores failed attempts as events, and counts each failed login at its account: but not where a login or a new
+    /// password has followed it by now. A login or a new password with a time after `now` did not follow it: the clock
+    /// was ahead then.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn record_failed_attempts(&self, attempts: Vec<FailedAttempt>, now: Timestamp)
     -> Result<(), RepositoryError>;
 
-    /// The networks from which an account has logged in of late; none where there is no such account.
+    /// The addresses from which an account has logged in lately; none where there is no such account.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn list_familiar_addresses(&self, username: &Username) -> Result<Vec<IpAddr>, RepositoryError>;
 
-    /// The accounts at which logins have failed since the last success, those with the most failures first.
+    /// The accounts with failed logins since their last success, those with the most failures first.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn list_failures(&self, limit: u32) -> Result<Vec<StoredFailures>, RepositoryError>;
 
-    /// Which accounts were given a new password by staff or the operator since the cursor was made, whichever process did
-    /// it; without one none, only a cursor.
+    /// The accounts that staff or the operator gave a new password since the cursor was made, by whichever process.
+    /// Without a cursor: no accounts, only a cursor.
     ///
     /// # Errors
     /// See [`RepositoryError`].

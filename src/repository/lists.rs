@@ -1,4 +1,4 @@
-//! An account's two lists of items.
+//! The trait [`Lists`]: an account's two lists of items.
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,14 @@ use crate::system::clock::Timestamp;
 /// An account's two lists of items.
 #[async_trait]
 pub trait Lists: Send + Sync {
-    /// One of the caller's lists, ascending.
+    /// One of the caller's lists, in ascending order.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn list_items(&self, caller: &Caller, list: List) -> Result<Vec<ItemId>, RepositoryError>;
 
-    /// Makes one of the caller's lists hold these items and no others; answers it. `modified` moves when that changed
-    /// anything.
+    /// Replaces one of the caller's lists by these items; answers the list. `modified` is set to `now` where the list
+    /// changes.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -31,10 +31,10 @@ pub trait Lists: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<ItemId>, RepositoryError>;
 
-    /// Adds an item where it is not there yet; answers the list.
+    /// Adds an item, unless it is in the list; answers the list.
     ///
     /// # Errors
-    /// [`RepositoryError::ListFull`] when the list would hold more than `max_items`.
+    /// [`RepositoryError::ListFull`] when the list would have more than `max_items`.
     async fn add_item(
         &self,
         caller: &Caller,
@@ -44,7 +44,7 @@ pub trait Lists: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<ItemId>, RepositoryError>;
 
-    /// Removes an item where it is there; answers the list.
+    /// Removes an item, if it is in the list; answers the list.
     ///
     /// # Errors
     /// See [`RepositoryError`].

@@ -1,4 +1,4 @@
-//! What keeps a store in order, and tells how it is.
+//! The trait [`Maintenance`]: pruning, readiness, statistics, closing.
 
 use std::time::Duration;
 
@@ -8,97 +8,97 @@ use crate::domain::session::SessionCutoffs;
 use crate::repository::error::{Cause, RepositoryError};
 use crate::system::clock::Timestamp;
 
-/// How busy the store is, for whoever watches over the process. What there is to tell is each store's own; whoever shows
-/// it knows none of it. Counters start at 0 with the store.
+/// How busy the store is, for the metrics. Each store names figures of its own, and the metrics show them without
+/// knowing any of them. Counters start at 0 when the store is opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStatistics {
-    /// What is shown, in this order.
+    /// The figures, in the order in which they are shown.
     pub figures: Vec<Figure>,
-    /// How many reads and writes were refused before they were begun, by the reason.
+    /// How many reads and writes were refused before they began, by the reason.
     pub refused: Vec<(&'static str, u64)>,
 }
 
-/// A number with a name, as a metric of the service.
+/// A metric of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Figure {
-    /// The metric's name, `authtokens_store_` and what it is.
+    /// Its name, which begins with `authtokens_store_`.
     pub name: &'static str,
-    /// What it tells, in a sentence.
+    /// What it counts or measures, in a sentence.
     pub help: &'static str,
-    /// The number.
+    /// Its value.
     pub value: FigureValue,
 }
 
-/// The number of a figure, and what may become of it.
+/// The type and the value of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FigureValue {
     /// It goes up and down.
     Gauge(u64),
-    /// It goes up alone.
+    /// It only goes up.
     Counter(u64),
-    /// A time that goes up alone.
+    /// A duration that only goes up.
     Seconds(Duration),
 }
 
 /// How much the store holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct StoreCounts {
-    /// Accounts.
     pub users: u64,
-    /// Sessions; one that ended by its age or its idle timeout counts until it is forgotten.
+    /// A session that has ended by its age or its idle timeout counts until it is pruned.
     pub sessions: u64,
 }
 
-/// What keeps a store in order, and tells how it is.
+/// Keeps a store in order, and tells how it is doing.
 #[async_trait]
 pub trait Maintenance: Send + Sync {
-    /// Forgets sessions that are no longer live, a bounded number at a time, and says how many. None are left when it
-    /// answers 0.
+    /// Deletes sessions that are no longer live, a bounded number at a time, and says how many. When it answers 0, none
+    /// are left.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn prune_sessions(&self, cutoffs: SessionCutoffs) -> Result<usize, RepositoryError>;
 
-    /// Forgets events that are no younger than `before`, and the oldest beyond `keep` of them, a bounded number at a
-    /// time, and says how many. None are left when it answers 0. One from after `now` is as old as the next one behind
-    /// it.
+    /// Deletes events that are no younger than `before`, and the oldest beyond `keep` of them, a bounded number at a
+    /// time, and says how many. When it answers 0, none are left. An event with a time after `now` counts as old as the
+    /// next one behind it.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn prune_events(&self, before: Timestamp, keep: u64, now: Timestamp) -> Result<usize, RepositoryError>;
 
-    /// Sets every time of a session or a failure that is more than a minute later than `now` to `now`, so that it
-    /// begins to age: the clock was ahead when it was stored. A bounded number at a time; says how many. None are left
-    /// when it answers 0.
+    /// Clamps every time of a session or a failure that is more than a minute later than `now` to `now`, so that it
+    /// begins to age: the clock was ahead when it was stored. A bounded number at a time; says how many. When it
+    /// answers 0, none are left.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn clamp_times(&self, now: Timestamp) -> Result<usize, RepositoryError>;
 
-    /// Reads, and changes nothing by a write, which reaches the disk where it is not known that writes do: whether the store
-    /// can do its work.
+    /// The readiness probe: whether the store can read and write. It reads, and it writes something that leaves no
+    /// trace. That write reaches the disk unless another has done so lately.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn check_ready(&self) -> Result<(), RepositoryError>;
 
-    /// How busy the store is. Costs the store nothing.
+    /// How busy the store is. It reads counters only, and takes no connection.
     async fn statistics(&self) -> StoreStatistics;
 
-    /// How much the store holds. The more it is the longer it takes: not for every request.
+    /// How much the store holds. It takes longer the more there is: not for every request.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn count(&self) -> Result<StoreCounts, RepositoryError>;
 
-    /// Whether what is stored was found damaged. Nothing but a look at it should be done then.
+    /// Whether the stored data was found damaged. The store then refuses to read and to write it.
     fn is_damaged(&self) -> bool;
 
-    /// Resolves when a background thread of the store has ended without being told to, and says which. The store cannot do
-    /// its work any more from then on, and only a new process mends that.
+    /// Resolves when a background thread of the store has ended without being told to, and says which. The store cannot
+    /// work from then on, and only a restart of the process repairs that.
     async fn wait_for_failure(&self) -> Cause;
 
-    /// Finishes what was accepted and leaves the store tidy. Nothing may be asked of it afterwards.
+    /// Finishes the work that was accepted, and closes the store. It cannot be used afterwards.
     ///
     /// # Errors
     /// See [`RepositoryError`].

@@ -1,10 +1,10 @@
-//! What the service asks of a store, and what every store must keep.
+//! The repository: what the service asks of a store, as traits that every store implements.
 //!
-//! There is a trait a concern, narrow on purpose: a method is one thing that the service means, done whole or not at all,
-//! and not a table. Each is atomic and, when it answers `Ok` to a change, the change is durable. "Not there" is `None` or
-//! `false`, never an error. Time, digests and hashes are arguments, so a store needs neither a clock nor a generator. No
-//! driver's type crosses this door: a second store has only these pages and the contract suite in `tests/repository` to
-//! satisfy. [`open`] says which store there is.
+//! There is a trait a concern. A method is one atomic unit of work, named for what the service means and not for a
+//! table. Where it answers `Ok` to a change, the change is durable. "Not found" is `None` or `false`, never an error.
+//! Time, digests and hashes are arguments, so a store needs neither a clock nor a random number generator. No driver's
+//! type appears in a trait: a second store has to implement these traits and to pass the contract suite in
+//! `tests/repository`. [`open`] chooses the store.
 
 mod accounts;
 mod administration;
@@ -30,7 +30,7 @@ pub use self::maintenance::{Figure, FigureValue, Maintenance, StoreCounts, Store
 pub use self::page::Page;
 pub use self::sessions::{Sessions, VerifiedLogin};
 
-/// A whole store: all of the concerns. The service holds it as `Arc<dyn Repository>`.
+/// A whole store: all of the traits. The service holds it as `Arc<dyn Repository>`.
 pub trait Repository: Accounts + Sessions + Lists + Administration + Events + Maintenance {}
 
 impl<T: Accounts + Sessions + Lists + Administration + Events + Maintenance> Repository for T {}

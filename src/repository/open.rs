@@ -1,6 +1,6 @@
-//! Which store there is, by the configuration: the only file that names a backend.
+//! Chooses and opens the store that the configuration names: the only file that names a backend.
 //!
-//! What is done to a store from outside, such as a backup, is dispatched here too. All of it blocks; it is for the start,
+//! What works on a store from outside, such as a backup, is dispatched here too. All of it blocks: it is for the start,
 //! for a thread of its own, or for the command line.
 
 use std::path::Path;
@@ -13,23 +13,22 @@ use crate::repository::{
 };
 
 /// A store that was opened for a command.
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Opened {
-    /// The store.
     pub repository: Arc<dyn Repository>,
-    /// What opening it has brought up to date.
+    /// `None` where the schema was up to date.
     pub upgrade: Option<Upgrade>,
 }
 
-/// A schema that was brought up to date.
+/// An upgrade of the schema, from one version to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Upgrade {
-    /// The version that it had.
     pub from: i32,
-    /// The version that it has now.
     pub to: i32,
 }
 
-/// Opens the store for the server, and makes it where there is none.
+/// Opens the store for the server, and creates it where there is none.
 ///
 /// # Errors
 /// [`OpenError`]. A store that is refused is not changed.
@@ -43,15 +42,14 @@ pub fn open(config: &DatabaseConfig) -> Result<Arc<dyn Repository>, OpenError> {
     Ok(Arc::new(SqliteRepository::open(&settings)?))
 }
 
-/// Opens the store beside a server that has it, or where there is none, for as long as a command takes; makes it only
-/// where `make` says so.
+/// Opens the store for a command, whether or not a server has it open. Creates it only where `make` says so.
 ///
 /// # Errors
 /// [`OpenError`]. A store that is refused is not changed.
 pub fn open_shared(config: &DatabaseConfig, make: bool) -> Result<Opened, OpenError> {
     let settings = SqliteSettings {
         path: config.path.clone(),
-        // A command does one thing after another.
+        // A command makes one request at a time.
         readers: 1,
         busy_timeout: config.busy_timeout,
         cache: 0,
@@ -61,7 +59,7 @@ pub fn open_shared(config: &DatabaseConfig, make: bool) -> Result<Opened, OpenEr
     Ok(Opened { repository: Arc::new(repository), upgrade })
 }
 
-/// Whether there is a store already.
+/// Whether the store exists.
 ///
 /// # Errors
 /// [`OpenError`] where that cannot be found out.
@@ -69,7 +67,7 @@ pub fn exists(config: &DatabaseConfig) -> Result<bool, OpenError> {
     Ok(SqliteRepository::exists(&config.path)?)
 }
 
-/// How many blocking threads the store's work takes at most.
+/// How many blocking threads the store uses at most.
 #[must_use]
 pub fn blocking_threads(config: &DatabaseConfig) -> usize {
     sqlite::blocking_threads(config.readers)
@@ -78,7 +76,7 @@ pub fn blocking_threads(config: &DatabaseConfig) -> usize {
 /// Copies the store, which a server may be using, to the file `target`.
 ///
 /// # Errors
-/// [`BackupError`]. Whatever had the target's name before is then still there, and nothing new is.
+/// [`BackupError`]. The target is then as it was before.
 pub fn back_up(
     config: &DatabaseConfig,
     target: &Path,
@@ -89,10 +87,10 @@ pub fn back_up(
     sqlite::backup::back_up(&config.path, target, existing, stop, progress)
 }
 
-/// Puts a backup in the place of the store, which no server may be using. What was there is kept.
+/// Restores a backup: it replaces the store, which no server may be using. The old data is kept.
 ///
 /// # Errors
-/// [`BackupError`]. The store is then what it was.
+/// [`BackupError`]. The store is then as it was before.
 pub fn restore(
     config: &DatabaseConfig,
     backup: &Path,
@@ -103,12 +101,11 @@ pub fn restore(
     sqlite::backup::restore(backup, &config.path, rules, stop, progress)
 }
 
-/// Reads all of the backup `file`, or of the store where none is given, and tells what it holds. With `rules`, every row
-/// is held against what the service itself keeps. A server may be using the store.
+/// Reads all of the backup `file`, or of the store where none is given, and tells what it holds. With `rules`, every
+/// row is checked against the rules by which the service writes. A server may be using the store.
 ///
-/// # Errors
-/// [`BackupError::Damaged`] where it contradicts itself, [`BackupError::Invalid`] where a row breaks a rule, or another
-/// where it cannot be read or is not ours.
+/// # Errors [`BackupError::Damaged`] where the database contradicts itself, [`BackupError::Invalid`] where a row breaks
+/// a rule, or another where it cannot be read or is not ours.
 pub fn check(
     config: &DatabaseConfig,
     file: Option<&Path>,

@@ -1,10 +1,10 @@
-//! A list that is read a page at a time.
+//! Pagination by cursor: a list that is read a page at a time.
 
-/// Some rows of a list, and where it goes on.
+/// A page of a list, and the cursor of the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T, C> {
     /// The rows.
     pub rows: Vec<T>,
-    /// What to ask for next, where there may be more: made by the store, and given back as it is.
+    /// The cursor to ask behind next, where there may be more rows. It is opaque: the store makes it and gets it back.
     pub next: Option<C>,
 }

@@ -1,4 +1,4 @@
-//! Sessions: opened, looked up by their token, listed, revoked.
+//! The trait [`Sessions`]: sessions are opened, looked up by their token, listed, revoked.
 
 use async_trait::async_trait;
 
@@ -8,22 +8,22 @@ use crate::domain::user::{PasswordHash, User, UserId};
 use crate::repository::error::RepositoryError;
 use crate::system::clock::Timestamp;
 
-/// A login that has been verified, about to become a session.
+/// A login whose password has been verified, and that is to open a session.
 pub struct VerifiedLogin {
-    /// Whose it is.
+    /// The account.
     pub user_id: UserId,
-    /// The hash that the password was verified against. Where the account has another by now, there is no session.
+    /// The hash that the password was verified against. Where the account has another by now, no session is opened.
     pub verified_against: PasswordHash,
-    /// A hash of the same password at the configured cost, where the stored one has another cost.
+    /// A new hash of the password, where the stored one is of another scheme or cost than is configured.
     pub rehashed: Option<PasswordHash>,
 }
 
 /// Sessions: opened, looked up by their token, listed, revoked.
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// Opens a session for a verified login, moves `last_login`, and stores the new hash where there is one. Where the
-    /// account has `max_sessions` already, the one that was used least recently makes room. `None` when the account is
-    /// gone, may not be used, or has another password by now.
+    /// Opens a session for a verified login, sets `last_login`, and stores the new hash where there is one. Where the
+    /// account has `max_sessions` already, the least recently used are evicted. `None` when the account is gone, is not
+    /// active, or has another password by now.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -35,7 +35,7 @@ pub trait Sessions: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<User>, RepositoryError>;
 
-    /// The caller's session, where it is live and its account may be used.
+    /// The caller's session, where it is live and its account is active.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -47,25 +47,25 @@ pub trait Sessions: Send + Sync {
     /// See [`RepositoryError`].
     async fn list_sessions(&self, caller: &Caller) -> Result<Vec<SessionDetails>, RepositoryError>;
 
-    /// Ends the session that asks, for good. Of two at once one ends it.
+    /// Ends the caller's own session. Of two calls at once, one succeeds.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn revoke_own_session(&self, caller: &Caller, now: Timestamp) -> Result<(), RepositoryError>;
 
-    /// Ends one of the caller's live sessions. `false` when the caller has none of this name.
+    /// Ends one of the caller's live sessions. `false` when the caller has none of this id.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn revoke_session(&self, caller: &Caller, id: SessionId, now: Timestamp) -> Result<bool, RepositoryError>;
 
-    /// Ends all of the caller's sessions, the one that asks too.
+    /// Ends all of the caller's sessions, its own too.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn revoke_all_sessions(&self, caller: &Caller, now: Timestamp) -> Result<(), RepositoryError>;
 
-    /// Notes when sessions were last used. Those that are gone, or were used later, stay as they are.
+    /// Stores when sessions were last used. Sessions that have ended, or have a later use stored, are not changed.
     ///
     /// # Errors
     /// See [`RepositoryError`].

@@ -1,8 +1,8 @@
-//! What an address tells of who is behind it.
+//! IP addresses: which are of this machine or of a private network.
 
 use std::net::IpAddr;
 
-/// Whether an address is of this machine or of a private network, where proxies are.
+/// Whether an address is of this machine or of a private network, as a reverse proxy's is.
 pub(crate) fn is_close(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),

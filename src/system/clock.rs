@@ -1,13 +1,12 @@
-//! The time of day and how it is written, and a clock that nobody sets.
+//! The wall clock, the monotonic clock, and how a time is written.
 //!
-//! Nothing else in the service asks the system for the date: whoever needs it is given a [`Clock`], so that a test can
-//! hold time still and move it. It has two sides, and their types keep them apart:
+//! Nothing else in the service asks the system for the time of day. Whoever needs it is given a [`Clock`], so that a
+//! test can hold time still and move it. A [`Clock`] has two sides, and their types keep them apart:
 //!
-//! - [`Timestamp`], of the wall clock, is the one form in which a moment is stored, compared with what is stored, and
-//!   shown. The wall clock may be wrong, and may be set at any time, back as well.
-//! - [`Monotonic`] is for waits: what is counted in memory and what is done every so often. It only goes forward, and
-//!   while the machine is suspended too (`CLOCK_BOOTTIME`), as the time does of whoever was told to wait so many
-//!   seconds.
+//! - [`Timestamp`], of the wall clock, is how a time is stored, compared with stored times, and shown. The wall clock
+//!   may be wrong, and may be set at any time, back as well.
+//! - [`Monotonic`], of the monotonic clock, is for intervals and timeouts. It only goes forward, also while the machine
+//!   is suspended (`CLOCK_BOOTTIME`): time passes then, too, for a client that was told to wait so many seconds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,8 +20,7 @@ use serde::{Serialize, Serializer};
 /// How a moment is written in the name of a file.
 const COMPACT: &str = "%Y%m%dT%H%M%SZ";
 
-/// A moment to the millisecond, in the years 0000 to 9999 that RFC 3339 can write: the milliseconds since 1970, which are
-/// all that comparing needs.
+/// A time to the millisecond, in the years 0000 to 9999 that RFC 3339 can write. It is held as milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -43,7 +41,7 @@ impl Timestamp {
     /// 9999-12-31T23:59:59.999Z.
     pub const MAX: Self = Self(Self::MAX_MILLIS);
 
-    /// 2026-01-01T00:00:00.000Z. A wall clock that says an earlier time is wrong: this release was not there yet.
+    /// 2026-01-01T00:00:00.000Z. A wall clock that says an earlier time is wrong: this release did not exist yet.
     pub const BEFORE_THIS_RELEASE: Self = Self(1_767_225_600_000);
 
     /// That much later, or the last moment there is.
@@ -75,7 +73,7 @@ impl Timestamp {
     /// Reads what [`Timestamp::compact`] writes, and nothing else.
     #[must_use]
     pub fn from_compact(text: &str) -> Option<Self> {
-        // By way of the milliseconds, which know no leap seconds.
+        // Milliseconds since 1970 have no leap seconds, so a second 60 does not read back as itself.
         let read = NaiveDateTime::parse_from_str(text, COMPACT).ok()?.and_utc().timestamp_millis();
         let read = Self::from_millis(read)?;
         (read.compact() == text).then_some(read)
@@ -96,15 +94,15 @@ impl Timestamp {
     /// RFC 3339 in UTC with exactly three fraction digits, all of it ASCII: `2015-01-04T22:51:35.144Z`.
     #[must_use]
     pub fn text(self) -> [u8; 24] {
-        // Digit by digit: every line of the log and every user object has some of these, and chrono's own way takes
+        // Digit by digit: every line of the log and every user object has some of these, and chrono's formatting takes
         // several times as long.
         let moment = self.date_time();
         let (date, time) = (moment.date_naive(), moment.time());
         let year = date.year().unsigned_abs();
         let mut text = *b"0000-00-00T00:00:00.000Z";
         let mut put = |end: usize, digits: usize, mut number: u32| {
-            for place in (end - digits..end).rev() {
-                text[place] += u8::try_from(number % 10).unwrap_or_default();
+            for index in (end - digits..end).rev() {
+                text[index] += u8::try_from(number % 10).unwrap_or_default();
                 number /= 10;
             }
         };
@@ -132,7 +130,7 @@ impl Serialize for Timestamp {
     }
 }
 
-/// A moment of the monotonic clock: nanoseconds since some beginning. It means nothing to another boot of the machine.
+/// A time of the monotonic clock, in nanoseconds since some start. It has no meaning after a reboot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Monotonic(i64);
 
@@ -160,7 +158,7 @@ fn nanos(time: Duration) -> i64 {
     i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Where the time comes from. Clones of a held clock move together.
+/// The source of the time. Clones of a held clock move together.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -224,7 +222,7 @@ impl Clock {
 
     /// The time of day.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the room that may ask the system")]
+    #[expect(clippy::disallowed_methods, reason = "the one module that may ask the system")]
     pub fn now(&self) -> Timestamp {
         let millis = match &self.0 {
             Source::System => SystemTime::now()
@@ -243,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_written_as_the_source_writes_it() {
+    fn a_time_is_written_as_the_api_specification_writes_it() {
         let moment = Timestamp::from_millis(1_420_411_895_144).unwrap();
         assert_eq!(moment.to_string(), "2015-01-04T22:51:35.144Z");
     }

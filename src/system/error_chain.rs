@@ -1,9 +1,10 @@
-//! An error with all of its causes, in one line for the log.
+//! An error with all of its causes, on one line for the log.
 
 use std::error::Error;
 use std::fmt;
 
-/// An error as a chain of sentences. A cause that the one before it ends with is not told twice.
+/// Displays an error and its causes, separated by colons. Where an error's message already ends with that of its cause,
+/// the cause is not repeated.
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {

@@ -1,15 +1,15 @@
-//! How much memory there is to use: the machine's, or less where the system gives this process less.
+//! How much memory the process may use: the machine's, or its control group's limit where that is less.
 
 use std::fs;
 use std::path::Path;
 
-/// Where control groups of version 2 and, beside or before them, of version 1 tell a process's limit: what stands before
-/// its group in `/proc/self/cgroup`, the folder of all groups, and the file in each.
+/// Where control groups (cgroups) tell a process's limit, first those of version 2 and then those of version 1: the
+/// mark before the process's group in `/proc/self/cgroup`, the folder of all groups, and the name of the file in each.
 const LIMITS: [(&str, &str, &str); 2] =
     [("0::/", "/sys/fs/cgroup", "memory.max"), (":memory:/", "/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
 
-/// The machine's memory in bytes, or the smallest limit of the control groups that the process is in, as a container or
-/// a systemd unit sets it. `None` where the system does not say, as outside Linux.
+/// The machine's memory in bytes, or the smallest limit of the control groups that the process is in: a container or a
+/// systemd unit sets one. `None` where the system does not say, as outside Linux.
 #[must_use]
 pub fn available() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -17,7 +17,7 @@ pub fn available() -> Option<u64> {
     machine().into_iter().chain(limits).min()
 }
 
-/// Asked of the kernel and not of `/proc/meminfo`, which a sandboxed unit does not see.
+/// By a system call and not from `/proc/meminfo`, which a sandboxed unit does not see.
 #[cfg(target_os = "linux")]
 fn machine() -> Option<u64> {
     let info = rustix::system::sysinfo();
@@ -30,8 +30,8 @@ fn machine() -> Option<u64> {
     None
 }
 
-/// Of the group behind the mark, and of those around it. The outermost that a container sees has its limit too; one
-/// without a limit says `max`, or a number that no machine has.
+/// The smallest limit of the group behind the mark and of its ancestors, up to the outermost that a container sees. A
+/// group without a limit says `max`, or a number that no machine has.
 fn smallest_limit(groups: &str, mark: &str, root: &Path, file: &str) -> Option<u64> {
     let (_, group) = groups.lines().find_map(|line| line.split_once(mark))?;
     let limit = |group: &Path| fs::read_to_string(root.join(group).join(file)).ok()?.trim().parse().ok();

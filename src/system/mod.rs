@@ -1,4 +1,4 @@
-//! What the service needs of the machine, and knows nothing about accounts.
+//! The machine beneath the service: time, threads, memory, text. Nothing here knows about accounts.
 
 pub mod address;
 pub mod blocking;

@@ -1,13 +1,13 @@
 //! Which characters a person sees as they are, and how wide a terminal shows them.
 //!
-//! What is stored was typed by strangers, and what is logged was sent by them. A character that a terminal obeys, or does
-//! not show, could make one text look like another.
+//! Strangers typed what is stored, and sent what is logged. A control character, or one that is not shown, could make
+//! one text look like another in a terminal.
 
 use icu_properties::props::{DefaultIgnorableCodePoint, EastAsianWidth, GeneralCategory};
 use icu_properties::{CodePointMapData, CodePointSetData};
 
-/// Whether the character would be obeyed, not be seen at all, or look like a space without being one. What is for private
-/// use looks like anything.
+/// Whether a character is a control character, is invisible, or looks like a space without being one. One for private
+/// use may look like anything, and counts as unseen.
 #[must_use]
 pub fn is_unseen(c: char) -> bool {
     use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator, PrivateUse, SpaceSeparator};
@@ -18,24 +18,25 @@ pub fn is_unseen(c: char) -> bool {
         CodePointMapData::<GeneralCategory>::new().get(c),
         Control | Format | LineSeparator | ParagraphSeparator | PrivateUse | SpaceSeparator
     ) || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
-        // A pattern of no dots.
+        // The Braille pattern without dots.
         || c == '\u{2800}'
 }
 
-/// How many columns of a terminal a text takes of which every character is seen.
+/// How many columns of a terminal a text takes, where none of its characters is unseen.
 #[must_use]
 pub fn columns(text: &str) -> usize {
     text.chars().map(width).sum()
 }
 
-/// How many columns a character takes: two where it is as wide as a Chinese one, none where it stands on the one before it.
+/// How many columns a character takes: two for a wide one, such as Chinese; none for one that combines with the one
+/// before it.
 #[must_use]
 pub fn width(c: char) -> usize {
     use GeneralCategory::{EnclosingMark, NonspacingMark};
     if c.is_ascii() {
         return 1;
     }
-    // The later parts of a Korean syllable that is written in parts.
+    // The vowels and finals of a Korean syllable that is written in parts (conjoining jamo).
     let is_part = matches!(c, '\u{1160}'..='\u{11ff}' | '\u{d7b0}'..='\u{d7ff}');
     if is_part || matches!(CodePointMapData::<GeneralCategory>::new().get(c), NonspacingMark | EnclosingMark) {
         return 0;

@@ -1,12 +1,11 @@
-//! Threads that must not end unnoticed.
+//! Background threads whose unexpected end is reported.
 //!
-//! A background thread that has died leaves a process that looks alive and does half of its work. So whoever starts one
-//! for good starts it here, and whoever runs the process waits for [`WatchedThreads::failure`] for as long as it wants the
-//! threads to go on: it is better to end, and to be started again.
+//! A process in which a background thread has died looks alive and does half of its work. So whoever starts a
+//! long-lived thread starts it here. Whoever runs the process waits for [`WatchedThreads::failure`] for as long as the
+//! threads are needed, and stops the process then: a supervisor starts it again.
 
 use std::io;
-use std::sync::Arc;
-use std::thread::{self, Thread};
+use std::thread::{self, JoinHandle};
 
 use thiserror::Error;
 use tokio::sync::watch;
@@ -16,28 +15,43 @@ use tokio::sync::watch;
 #[error("the thread \"{0}\" has ended, and the service cannot do without it")]
 pub struct ThreadEnded(pub String);
 
-/// The threads of one process. Clones watch over the same ones.
+/// A group of watched threads, of the process or of the store. Clones watch over the same ones.
 #[derive(Clone, Default)]
 pub struct WatchedThreads {
     /// The first that ended.
-    ended: Arc<watch::Sender<Option<ThreadEnded>>>,
+    ended: watch::Sender<Option<ThreadEnded>>,
 }
 
 impl WatchedThreads {
-    /// Starts a thread.
+    /// Starts a thread that must neither return nor panic.
     ///
     /// # Errors
     /// When the system gives none.
-    pub fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
-        let (own_name, threads) = (name.to_owned(), self.clone());
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let _end = EndOfThread { name: own_name, threads };
-            work();
-        })?;
-        Ok(thread.thread().clone())
+    pub fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+        self.start(name, false, work)
     }
 
-    /// Resolves when a thread has ended, whether it returned or panicked.
+    /// Starts a thread that may return, as when it is told to, and must not panic.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn spawn_that_may_return(
+        &self,
+        name: &str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        self.start(name, true, work)
+    }
+
+    fn start(&self, name: &str, may_return: bool, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+        let end = EndOfThread { name: name.to_owned(), may_return, threads: self.clone() };
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _end = end;
+            work();
+        })
+    }
+
+    /// Resolves when a thread has ended that should have gone on.
     pub async fn failure(&self) -> ThreadEnded {
         match self.ended.subscribe().wait_for(Option::is_some).await.as_deref() {
             Ok(Some(ended)) => ended.clone(),
@@ -54,12 +68,15 @@ impl WatchedThreads {
 /// Dropped when the thread's work returns, and when it panics.
 struct EndOfThread {
     name: String,
+    may_return: bool,
     threads: WatchedThreads,
 }
 
 impl Drop for EndOfThread {
     fn drop(&mut self) {
-        self.threads.report_end(&self.name);
+        if thread::panicking() || !self.may_return {
+            self.threads.report_end(&self.name);
+        }
     }
 }
 
@@ -86,5 +103,20 @@ mod tests {
             threads.report_end("ends later");
             assert_eq!(threads.failure().now_or_never(), Some(ended), "the first, for whoever asks later too");
         }
+    }
+
+    #[tokio::test]
+    async fn of_threads_that_may_return_one_that_panics_is_a_failure_and_one_that_returns_is_none() {
+        let threads = WatchedThreads::default();
+        threads.spawn_that_may_return("returns", || {}).unwrap().join().unwrap();
+        assert!(threads.failure().now_or_never().is_none());
+        let waiting = tokio::spawn({
+            let threads = threads.clone();
+            async move { threads.failure().await }
+        });
+        assert!(threads.spawn_that_may_return("panics", || panic!("on purpose")).unwrap().join().is_err());
+        let ended = tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
+        assert_eq!(ended, ThreadEnded("panics".to_owned()));
+        assert_eq!(threads.failure().now_or_never(), Some(ended), "whoever asks later is told too");
     }
 }

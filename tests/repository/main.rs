@@ -1,7 +1,7 @@
 //! What every store must keep: one suite, run unchanged against each backend.
 //!
-//! A backend joins by a function in `fixture.rs`, and by one line at the end: `contract!(its_name)`. A case joins by its
-//! name in the list below; one that is not there is a warning, for nothing calls it.
+//! A backend joins by a function in `fixture.rs`, and by one line at the end: `contract!(its_name)`. A case joins by
+//! its name in the list below; one that is not there is a warning, for nothing calls it.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

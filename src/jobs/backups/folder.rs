@@ -1,4 +1,4 @@
-//! The folder of the backups by the clock: which there are, which are no good, and which make room.
+//! The folder of the scheduled backups: which backups it holds, which of them are bad, and which are deleted.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -14,13 +14,13 @@ use crate::system::error_chain::Chain;
 /// What the name of a backup begins and ends with, around its time.
 const NAME: (&str, &str) = ("authtokens-", ".db");
 
-/// What is put behind the name of a backup that was found to be damaged.
+/// What is appended to the name of a backup that was found to be damaged.
 const DAMAGED: &str = ".damaged";
 
-/// What stands beside a database that is or was in use, and never beside a backup.
+/// The suffixes of the files beside a database that is or was in use. A backup has none of them.
 const IN_USE: [&str; 2] = ["-wal", ".lock"];
 
-/// Why no backup can be put into the folder.
+/// Why no backup can be written to the folder.
 #[derive(Debug, Error)]
 pub(super) enum FolderError {
     #[error("cannot make the folder {path}: {source}")]
@@ -29,14 +29,14 @@ pub(super) enum FolderError {
     Unmounted { path: PathBuf },
 }
 
-/// The folder.
+/// The folder, and what is known of the backups in it.
 pub(super) struct Folder {
     path: PathBuf,
     /// The database itself, which may be in there too.
     database: PathBuf,
-    /// Where the disk is mounted that the last backup was made on, where that is not the one of the whole system.
+    /// The mount point of the disk that the last backup was written to; `None` for the root file system.
     mounted_at: Option<PathBuf>,
-    /// The backups that are known to be no good and have kept their names. A person may still want them.
+    /// The backups that are known to be bad and have kept their names. A person may still want them.
     bad: Vec<PathBuf>,
 }
 
@@ -45,9 +45,10 @@ impl Folder {
         Self { mounted_at: mount_point_of(&path), path, database, bad: Vec::new() }
     }
 
-    /// Where a backup of this moment goes. The folder is made where it is missing.
+    /// The path of a backup of this moment. The folder is made where it is missing.
     pub(super) fn path_for(&self, now: Timestamp) -> Result<PathBuf, FolderError> {
-        // A backup in the folder over which a disk is soon mounted again would fill the wrong disk, and nobody would see it.
+        // Without its disk the folder is one of the root file system. A backup there would fill the wrong disk, and
+        // would be hidden once the disk is mounted again.
         if let Some(path) = self.mounted_at.as_ref().filter(|path| !is_mount_point(path)) {
             return Err(FolderError::Unmounted { path: path.clone() });
         }
@@ -56,15 +57,15 @@ impl Folder {
         Ok(self.path.join(format!("{}{}{}", NAME.0, now.compact(), NAME.1)))
     }
 
-    /// The backups that may be good, newest first. A name from the future tells of a clock that was wrong, and not when
-    /// the backup was made.
+    /// The backups that may be good, newest first. Those with a name from the future are left out: the clock was wrong
+    /// when they were made.
     pub(super) fn candidates(&self, now: Timestamp) -> Vec<(Timestamp, PathBuf)> {
         let found = self.list().unwrap_or_default().into_iter().rev();
         found.filter(|(time, path)| *time <= now && !self.bad.contains(path)).collect()
     }
 
-    /// Keeps a backup that is no good out of the way: by another name where it will never be good, so that no later start
-    /// takes it for one that may be deleted.
+    /// Takes a bad backup out of the rotation. One that is damaged for good is renamed, so that no later start counts
+    /// it, or deletes it.
     pub(super) fn set_aside(&mut self, path: PathBuf, error: &BackupError) {
         let is_damaged =
             matches!(error, BackupError::Damaged { .. } | BackupError::Empty { .. } | BackupError::NotADatabase { .. });
@@ -77,9 +78,9 @@ impl Folder {
         }
     }
 
-    /// Deletes the oldest beyond `keep`, and never the one that was just `made`. What is no good, and what has a name
-    /// from the future, takes nobody's room.
-    pub(super) fn make_room(&self, now: Timestamp, made: &Path, keep: usize) {
+    /// Retention: deletes the oldest backups beyond `keep`, and never the one that was just `made`. Bad backups, and
+    /// those with a name from the future, neither count nor are deleted.
+    pub(super) fn prune(&self, now: Timestamp, made: &Path, keep: usize) {
         let found = match self.list() {
             Ok(found) => found,
             Err(error) => {
@@ -99,13 +100,13 @@ impl Folder {
         }
     }
 
-    /// Remembers which disk the folder is on, now that a backup was made there.
+    /// Remembers which disk the folder is on, after a backup was made there.
     pub(super) fn remember_disk(&mut self) {
         self.mounted_at = mount_point_of(&self.path);
     }
 
-    /// The backups in the folder, oldest first: plain files with a backup's name, but for the database itself and
-    /// whatever else is served under such a name.
+    /// The backups in the folder, oldest first: plain files with a backup's name. The database itself, and any other
+    /// database that is in use, is left out.
     fn list(&self) -> io::Result<Vec<(Timestamp, PathBuf)>> {
         let database = fs::metadata(&self.database).ok().map(|found| (found.dev(), found.ino()));
         let mut found = Vec::new();
@@ -119,7 +120,8 @@ impl Folder {
             let is_in_use = database == Some((file.dev(), file.ino()))
                 || IN_USE.iter().any(|suffix| {
                     let beside = entry.path().with_file_name(format!("{name}{suffix}"));
-                    // What cannot be looked at may be there, and what may be in use is not deleted.
+                    // A file that cannot be looked at may be there, and a database that may be in use must not be
+                    // deleted.
                     beside.try_exists().unwrap_or(true)
                 });
             if file.is_file() && !is_in_use {
@@ -131,14 +133,13 @@ impl Folder {
     }
 }
 
-/// The folder at which the disk of this one is mounted; `None` for the disk of the whole system, and for a folder that is
-/// not there yet.
+/// The mount point of the disk that a folder is on; `None` for the root file system, and for a folder that is missing.
 fn mount_point_of(folder: &Path) -> Option<PathBuf> {
     let folder = fs::canonicalize(folder).ok()?;
     folder.ancestors().find(|part| is_mount_point(part)).map(Path::to_owned)
 }
 
-/// Whether a folder is on another disk than the one above it.
+/// Whether a folder is on another disk than its parent.
 fn is_mount_point(folder: &Path) -> bool {
     let device = |folder: &Path| fs::metadata(folder).map(|found| found.dev()).ok();
     folder.parent().is_some_and(|above| device(folder) != device(above))

@@ -1,15 +1,15 @@
-//! Backups by the clock: one is made when it is due, tried, and the oldest ones make room.
+//! Scheduled backups: one is made when it is due, checked, and the oldest are deleted.
 //!
-//! When the first one is due follows from the newest good one in the folder, so a restart neither skips one nor makes
-//! one too many. From then on the monotonic clock counts, and setting the wall clock neither stops nor hurries them.
-//! The work is done by a thread of its own that steps aside for whatever else there is to do.
+//! The first one is due one interval after the newest good backup in the folder, so a restart neither skips one nor
+//! makes one too many. From then on the interval is measured by the monotonic clock: setting the wall clock neither
+//! stops nor hurries the backups. A thread of its own does the work, at low priority.
 
 mod folder;
 mod schedule;
 mod status;
 
 use std::io;
-use std::thread::Thread;
+use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
@@ -23,15 +23,15 @@ use crate::system::clock::Clock;
 use crate::system::priority::lower_priority;
 use crate::system::watched::WatchedThreads;
 
-/// How far a backup steps aside: it is in no hurry.
+/// The niceness of the backup thread: a backup is in no hurry.
 const NICENESS: i32 = 15;
 
-/// The thread that makes them. It is told to stop when this is dropped.
+/// The backup thread. It is told to stop when this is dropped.
 pub struct Backups {
     status: BackupStatus,
     stop: Stop,
-    thread: Thread,
-    /// Its other end goes away with the thread.
+    thread: JoinHandle<()>,
+    /// Closed when the thread ends.
     ended: watch::Receiver<()>,
 }
 
@@ -58,16 +58,16 @@ impl Backups {
         Ok(Self { status, stop, thread, ended })
     }
 
-    /// How they are doing.
+    /// The status, for the metrics.
     #[must_use]
     pub fn status(&self) -> BackupStatus {
         self.status.clone()
     }
 
-    /// Tells the thread to stop. A backup that is being made is given up.
+    /// Tells the thread to stop. A backup that is under way is given up.
     pub fn tell_to_stop(&self) {
         self.stop.ask();
-        self.thread.unpark();
+        self.thread.thread().unpark();
     }
 
     /// Tells the thread to stop and waits until it has.

@@ -1,4 +1,4 @@
-//! When a backup is due, and what is done then.
+//! The schedule of the backups: when one is due, and what is done then.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,25 +15,25 @@ use crate::repository::{BackupError, BackupReport, Existing, Stop, open};
 use crate::system::clock::{Clock, Monotonic, Timestamp};
 use crate::system::error_chain::Chain;
 
-/// How often the clock is asked. Sleeping until the next backup would miss a machine that was suspended.
+/// How often the clock is read. One long sleep until the next backup would not count the time of a suspended machine.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How far the clock may be set back behind the newest backup before its name is no time to tell of.
-const PUT_RIGHT_WITHIN: Duration = Duration::from_secs(60);
+/// How far the clock may be behind the newest backup's time. Beyond it that time is taken for wrong.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
-/// How soon a backup that failed is tried again, at the latest.
+/// How long to wait, at most, before a failed backup is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// What is backed up, where to and how often.
 #[derive(Clone, Debug)]
 pub struct BackupSettings {
-    /// The database.
+    /// The database to back up.
     pub database: DatabaseConfig,
-    /// Where the backups are; made where it is missing.
+    /// Where the backups go; made where it is missing.
     pub folder: PathBuf,
     /// How long after a backup the next one is due.
     pub every: Duration,
-    /// How many are kept.
+    /// How many backups are kept.
     pub keep: usize,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Schedule {
     clock: Clock,
     stop: Stop,
     status: BackupStatus,
-    /// The newest good backup, and the moment that it holds.
+    /// The newest good backup, and the time of its snapshot.
     newest: Option<(Timestamp, PathBuf)>,
 }
 
@@ -65,17 +65,17 @@ impl Schedule {
         Self { settings, folder, clock, stop, status, newest: None }
     }
 
-    /// Until it is told to stop.
+    /// Runs until it is told to stop.
     pub(super) fn keep_backing_up(&mut self) {
         let mut due = self.due_by_the_newest();
         while !self.stop.is_asked() {
             let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
-            // Somebody may have deleted it.
+            // Somebody may have deleted the newest backup.
             let is_gone = self.newest.as_ref().is_some_and(|(_, path)| !path.is_file());
             // The clock may have been set back behind it.
-            let is_from_the_future = self.newest.as_ref().is_some_and(|(time, _)| *time > now.plus(PUT_RIGHT_WITHIN));
+            let is_from_the_future = self.newest.as_ref().is_some_and(|(time, _)| *time > now.plus(CLOCK_TOLERANCE));
             if is_gone || is_from_the_future {
-                // It takes its time to read the one before it.
+                // To check the one before it may take minutes. Until then no good backup is known.
                 self.status.update(|figures| figures.last_good = None);
                 let due_by_the_newest = self.due_by_the_newest();
                 if is_gone {
@@ -103,7 +103,8 @@ impl Schedule {
         }
     }
 
-    /// When the next one is due by the newest good one in the folder: at once where there is none.
+    /// When the next backup is due: one interval after the newest good one in the folder, or at once where there is
+    /// none.
     fn due_by_the_newest(&mut self) -> Monotonic {
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
         let newest = guarded(|| Ok(self.find_newest(now))).unwrap_or_default();
@@ -132,10 +133,10 @@ impl Schedule {
         let BackupSettings { database, keep, .. } = &self.settings;
         let path = self.folder.path_for(now)?;
         let BackupReport { check, took } = open::back_up(database, &path, Existing::Refuse, &self.stop, &mut |_| {})?;
-        // Once more, under its own name and as whoever restores it finds it.
+        // A second check, under its own name: the file as a restore finds it.
         match open::check(&self.settings.database, Some(&path), None, &self.stop, &mut |_| {}) {
             Ok(_) => {}
-            // It was checked before it took its name, and the next start tries it again.
+            // The file stays: it was checked before it got its name, and the next start checks it again.
             Err(BackupError::Stopped) => return Err(BackupError::Stopped.into()),
             Err(error) => {
                 let _ = fs::remove_file(&path);
@@ -145,14 +146,14 @@ impl Schedule {
         log::info!("backed up to {}: {} bytes in {} ms", path.display(), check.size(), took.as_millis());
         self.status.update(|figures| *figures = BackupFigures { last_good: Some(now), size: check.size() });
         self.status.runs().succeeded(now);
-        self.folder.make_room(now, &path, *keep);
+        self.folder.prune(now, &path, *keep);
         self.folder.remember_disk();
         self.newest = Some((now, path));
         Ok(())
     }
 }
 
-/// A panic fails the backup that it meets and not those to come.
+/// Turns a panic into an error, so that it fails this backup and not those to come.
 fn guarded<T>(work: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(RunError::Panicked))
 }

@@ -1,23 +1,23 @@
-//! How the backups are doing, for whoever asks.
+//! The status of the scheduled backups, for the metrics.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::jobs::JobStatus;
 use crate::system::clock::Timestamp;
 
-/// How the backups are doing. Clones show the same.
+/// The status of the backups. Clones show the same.
 #[derive(Clone, Debug)]
 pub struct BackupStatus {
     runs: JobStatus,
     figures: Arc<Mutex<BackupFigures>>,
 }
 
-/// What there is as of one moment.
+/// The figures as of one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BackupFigures {
-    /// The moment that the newest good backup holds.
+    /// The time of the newest good backup's snapshot.
     pub last_good: Option<Timestamp>,
-    /// How large the last backup that this process made is, in bytes.
+    /// The size in bytes of the last backup that this process made.
     pub size: u64,
 }
 
@@ -26,13 +26,13 @@ impl BackupStatus {
         Self { runs, figures: Arc::default() }
     }
 
-    /// As of now.
+    /// The figures as of now.
     #[must_use]
     pub fn figures(&self) -> BackupFigures {
         *self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The backups that this process made, and those that failed.
+    /// How many backups this process has made, and how many failed.
     #[must_use]
     pub fn runs(&self) -> &JobStatus {
         &self.runs

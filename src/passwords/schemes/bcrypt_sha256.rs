@@ -1,8 +1,8 @@
-//! `bcrypt_sha256`: the scheme that the service writes.
+//! `bcrypt_sha256`: the scheme of every hash that the service writes.
 //!
-//! bcrypt alone reads 72 bytes and repeats its key around NULs, so that different passwords can open one account. It is
-//! therefore given a digest: HMAC-SHA-256 of the password's exact UTF-8 bytes, keyed with the salt. The key keeps the
-//! digest from being compared with unsalted digests stolen elsewhere (password shucking). The result is stored in the
+//! bcrypt alone reads only 72 bytes and repeats its key around NULs, so that different passwords could match one hash.
+//! It is therefore given a digest: HMAC-SHA-256 of the password's exact UTF-8 bytes, keyed with the salt. The key
+//! prevents password shucking: comparing with unsalted digests that were stolen elsewhere. The result is stored in the
 //! format that passlib publishes as `bcrypt_sha256` version 2:
 //!
 //! ```text
@@ -23,7 +23,7 @@ use crate::domain::user::{COSTS, PasswordHash};
 use crate::passwords::plain::PlainPassword;
 use crate::passwords::schemes::scheme::{Scheme, StoredHash};
 
-/// The scheme's entry in the list.
+/// The scheme's entry in the list of schemes.
 pub(super) const SCHEME: Scheme = Scheme {
     parse: |text| Some(Box::new(BcryptSha256::parse(text)?)),
     #[cfg(test)]
@@ -38,7 +38,7 @@ pub(super) struct BcryptSha256 {
 }
 
 impl BcryptSha256 {
-    /// bcrypt makes 24 bytes and everyone keeps 23.
+    /// bcrypt makes 24 bytes, of which every implementation stores 23.
     const DIGEST: usize = 23;
     const PREFIX: &str = "$bcrypt-sha256$v=2,t=2b,r=";
 
@@ -48,7 +48,7 @@ impl BcryptSha256 {
         Self { cost, salt, digest: Self::digest(password, cost, &salt) }
     }
 
-    /// Does the work of one hash and learns nothing from it.
+    /// Does the work of one hash and discards the result.
     pub(super) fn burn(password: &PlainPassword, cost: u32) {
         std::hint::black_box(Self::digest(password, cost, &[0; 16]));
     }
@@ -82,7 +82,7 @@ impl BcryptSha256 {
 
 impl StoredHash for BcryptSha256 {
     fn verify(&self, password: &PlainPassword) -> bool {
-        // Which digests differ where tells nothing: they are of a secret key and not what a client sends.
+        // It need not take constant time: a client cannot choose the digests that are compared.
         Self::digest(password, self.cost, &self.salt) == self.digest
     }
 
@@ -113,7 +113,7 @@ mod tests {
         PlainPassword::parse("password", text.to_owned()).unwrap()
     }
 
-    fn opens(stored: &str, password: &str) -> bool {
+    fn matches(stored: &str, password: &str) -> bool {
         BcryptSha256::parse(stored).unwrap().verify(&plain(password))
     }
 
@@ -131,7 +131,7 @@ mod tests {
     const OURS: &str = "$bcrypt-sha256$v=2,t=2b,r=12$2XIYz5MSFVYmgOa6AohoCO$pEYmhucvUFN6RvqJ1lzdcDnzYzDNlEC";
 
     #[test]
-    fn hashes_made_by_passlib_open_with_their_passwords() {
+    fn hashes_made_by_passlib_match_their_passwords() {
         for (password, hash) in PASSLIB {
             let password = if password == "72" {
                 "a".repeat(72)
@@ -140,14 +140,14 @@ mod tests {
             } else {
                 password.to_owned()
             };
-            assert!(opens(hash, &password), "{hash}");
-            assert!(!opens(hash, &format!("{password}x")), "{hash}");
+            assert!(matches(hash, &password), "{hash}");
+            assert!(!matches(hash, &format!("{password}x")), "{hash}");
         }
     }
 
     #[test]
-    fn a_hash_made_here_that_passlib_verifies_still_opens() {
-        assert!(opens(OURS, "hunter2"));
+    fn a_hash_made_here_that_passlib_verifies_still_matches() {
+        assert!(matches(OURS, "hunter2"));
         assert_eq!(BcryptSha256::parse(OURS).unwrap().encode().as_stored(), OURS);
     }
 
@@ -190,7 +190,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn any_password_but_the_empty_one_opens_its_own_hash_and_no_other(password in ".{1,90}", other in ".{1,90}") {
+        fn any_password_but_the_empty_one_matches_its_own_hash_and_no_other(password in ".{1,90}", other in ".{1,90}") {
             let hash = BcryptSha256::parse(BcryptSha256::new(&plain(&password), 4).encode().as_stored()).unwrap();
             prop_assert!(hash.verify(&plain(&password)));
             prop_assert_eq!(hash.verify(&plain(&other)), password == other);

@@ -1,11 +1,11 @@
-//! The schemes in which password hashes are stored: which one is written, and which are verified.
+//! The schemes in which password hashes are stored: one is written, and all in the list are verified.
 //!
-//! To add one: a file that implements [`StoredHash`], and a line in [`SCHEMES`]. A password that matches a hash of another
-//! scheme, or of another cost, is hashed anew as the service writes it.
+//! To add one: a file that implements [`StoredHash`], and a line in [`SCHEMES`]. A password that matches a hash of
+//! another scheme, or of another cost, is rehashed as the service writes hashes now.
 //!
-//! **The equal-work rule**: whatever is refused takes the work of one hash at the configured cost, so that time does not
-//! tell whether an account exists, may be used, or in which scheme or at which cost its password is stored. Only a stored
-//! hash that is itself more work than that takes longer.
+//! **The equal-work rule**: every refused verification takes the work of one hash at the configured cost. So response
+//! times do not tell whether an account exists or is active, nor the scheme or the cost of its hash. Only a stored hash
+//! of a higher cost takes longer.
 
 mod bcrypt_sha256;
 mod scheme;
@@ -15,14 +15,14 @@ use crate::passwords::plain::PlainPassword;
 use crate::passwords::schemes::bcrypt_sha256::BcryptSha256;
 use crate::passwords::schemes::scheme::{Scheme, StoredHash};
 
-/// All of them. A stored text is read by the first that knows its form.
+/// All schemes. A stored text is read by the first that knows its format.
 const SCHEMES: &[Scheme] = &[bcrypt_sha256::SCHEME];
 
-/// What became of a verification.
+/// The outcome of a verification.
 pub struct Verification {
     /// Whether the password is the one that was hashed.
     pub matches: bool,
-    /// The same password at the configured cost, where it matches and the stored cost is another.
+    /// A new hash of the password, where it matches and the stored hash is of another scheme or cost.
     pub rehashed: Option<PasswordHash>,
 }
 
@@ -31,14 +31,14 @@ pub(super) fn parse(stored: &str) -> Option<Box<dyn StoredHash>> {
     SCHEMES.iter().find_map(|scheme| (scheme.parse)(stored))
 }
 
-/// Whether a stored hash is one of ours, as we write it.
+/// Whether a stored hash is of a known scheme, in its canonical form.
 #[must_use]
 pub fn is_well_formed(hash: &PasswordHash) -> bool {
-    // One hash can be written in several ways, of which the service uses one.
+    // One hash can be encoded in several ways, of which the service uses one.
     parse(hash.as_stored()).is_some_and(|parsed| parsed.encode() == *hash)
 }
 
-/// A new hash, as the service writes it.
+/// A new hash, in the scheme that the service writes.
 pub(super) fn hash(password: &PlainPassword, cost: u32) -> PasswordHash {
     BcryptSha256::new(password, cost).encode()
 }
@@ -58,8 +58,9 @@ pub(super) fn verify(password: &PlainPassword, stored: Option<&dyn StoredHash>, 
     }
 }
 
-/// Does so many rounds of bcrypt, and learns nothing from them: a hash at each cost that the number is the sum of. After one
-/// at cost 10, of the 2^12 of cost 12, 2^10 + 2^11 are left. Less than the lowest cost's is let go.
+/// Does so many rounds of bcrypt and discards the results. One hash at cost c takes 2^c rounds, so there is one hash
+/// for each bit that is set. Example: after a hash at cost 10, 2^10 + 2^11 of the 2^12 rounds of cost 12 are left.
+/// Fewer rounds than those of the lowest cost are skipped.
 fn burn_equal_work(password: &PlainPassword, rounds: u64) {
     for cost in COSTS.filter(|cost| rounds & (1 << cost) != 0) {
         BcryptSha256::burn(password, cost);
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_scheme_knows_is_refused() {
+    fn a_hash_of_no_known_scheme_is_refused() {
         for stored in ["", "hunter2", "$2b$12$EVDQ2hbGph0i.0Gx58OM.e4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe", "!"] {
             assert!(parse(stored).is_none(), "{stored}");
         }

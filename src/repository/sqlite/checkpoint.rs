@@ -1,12 +1,12 @@
 //! Checkpoints the WAL beside the writer: moves what it holds into the file.
 //!
-//! By itself SQLite leaves that to the commit that makes the WAL long, and every change that has queued waits for it. Here
-//! a thread with a connection of its own copies what the WAL holds while the writer goes on. The writer stops only for what
-//! is left: the WAL begins again where all of it is in the file, and that takes a moment without a change.
+//! By itself SQLite leaves that to the commit that makes the WAL long, and every change that has queued waits for it.
+//! Here a thread with a connection of its own copies what the WAL holds while the writer goes on. The writer stops only
+//! for what is left: the WAL begins again where all of it is in the file, and that takes a moment without a change.
 //!
-//! Where nothing makes the WAL long, it is truncated all the same before long: what was deleted is not to stay in it. The
-//! writer does that itself when the thread has copied all of it. Done by another connection it would look to the writer
-//! like a change by another process.
+//! Where nothing makes the WAL long, it is truncated all the same before long: what was deleted is not to stay in it.
+//! The writer does that itself when the thread has copied all of it. Done by another connection it would look to the
+//! writer like a change by another process.
 //!
 //! The WAL of a file that was found damaged stays as it is: it may be what the file can be mended from.
 
@@ -22,15 +22,16 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::guard::FileGuard;
-use super::threads::Threads;
 use crate::system::error_chain::Chain;
+use crate::system::watched::WatchedThreads;
 
 /// When it is time.
 #[derive(Clone, Copy)]
 pub(super) struct Pace {
     /// How many pages the WAL may have.
     long: i32,
-    /// How many more it may have before the next try, where a reader has kept the last one from beginning the WAL again.
+    /// How many more it may have before the next try, where a reader has kept the last one from beginning the WAL
+    /// again.
     step: i32,
     /// How long a WAL may be idle before the thread copies it, and again before the writer truncates it.
     truncated_every: Duration,
@@ -104,7 +105,7 @@ impl Checkpoints {
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn start(
-        threads: &Threads,
+        threads: &WatchedThreads,
         open: impl FnOnce() -> rusqlite::Result<Connection> + Send + 'static,
         wal: PathBuf,
         pace: Pace,
@@ -113,7 +114,7 @@ impl Checkpoints {
     ) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
         let copied = Arc::new(Copied::default());
-        let thread = threads.spawn("authtokens checkpoint", {
+        let thread = threads.spawn_that_may_return("authtokens checkpoint", {
             let (copied, state) = (Arc::clone(&copied), state.clone());
             move || match open() {
                 Ok(connection) => serve(&connection, &asked, &copied, &state, &wal, pace.truncated_every),
@@ -277,7 +278,7 @@ mod tests {
         let guard = Arc::new(FileGuard::of(file.to_owned(), 4096).unwrap());
         let state = FileState { damaged: Arc::default(), guard };
         let checkpoints = Checkpoints::start(
-            &Threads::default(),
+            &WatchedThreads::default(),
             move || Ok(open(&thread)),
             wal.to_owned(),
             pace,
@@ -289,8 +290,8 @@ mod tests {
         (writer, checkpoints)
     }
 
-    /// How long the WAL gets, in pages, by so many changes of `size` bytes. Where the thread was asked it is waited for, so
-    /// that the figure does not hang on the machine.
+    /// How long the WAL gets, in pages, by so many changes of `size` bytes. Where the thread was asked it is waited
+    /// for, so that the figure does not hang on the machine.
     fn longest(writer: &Connection, checkpoints: &mut Checkpoints, changes: u32, size: u32) -> i32 {
         (0..changes).fold(0, |longest, _| {
             writer.execute("INSERT INTO texts VALUES (zeroblob(?1))", [size]).unwrap();
@@ -311,11 +312,11 @@ mod tests {
         let writer = open(&file);
         writer.execute_batch("CREATE TABLE texts (text BLOB)").unwrap();
         let state = FileState { damaged: Arc::default(), guard: Arc::new(FileGuard::of(file.clone(), 4096).unwrap()) };
-        let threads = Threads::default();
+        let threads = WatchedThreads::default();
         let open = || panic!("on purpose");
         let _checkpoints = Checkpoints::start(&threads, open, file, PACE, Duration::ZERO, state).unwrap();
-        let told = tokio::time::timeout(Duration::from_secs(60), threads.wait_for_failure()).await.unwrap();
-        assert_eq!(told.to_string(), "the thread \"authtokens checkpoint\" has ended by itself");
+        let ended = tokio::time::timeout(Duration::from_secs(60), threads.failure()).await.unwrap();
+        assert_eq!(ended.0, "authtokens checkpoint");
     }
 
     #[test]

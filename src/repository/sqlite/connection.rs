@@ -40,15 +40,16 @@ pub(super) fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
     }
     // What is deleted is overwritten, not only let go: an address does not outlive its account in the file.
     connection.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
-    // For a command that has the file to itself: a server's WAL is checkpointed by `checkpoint.rs`, and is seldom as long.
+    // For a command that has the file to itself: a server's WAL is checkpointed by `checkpoint.rs`, and is seldom as
+    // long.
     connection.pragma_update(None, "wal_autocheckpoint", 32_000)?;
     // What a piece of work may still have to undo is kept in memory: it is a few pages.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "synchronous", "FULL")
 }
 
-/// Opens the WAL, too, by its name: SQLite does so with the first read. Whatever the name means later, it is the one that
-/// the writer has. Where the file is locked just now, that read is the first one.
+/// Opens the WAL, too, by its name: SQLite does so with the first read. Whatever the name means later, it is the one
+/// that the writer has. Where the file is locked just now, that read is the first one.
 pub(super) fn open_wal(connection: &Connection) {
     let _ = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
 }

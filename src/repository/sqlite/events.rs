@@ -132,8 +132,8 @@ fn record_refusal(
         return Ok(());
     };
     let user_id = account.user_id.0;
-    // A new password makes forgotten what failed before it, also what is stored only now. And what a token's holder fails
-    // at is counted apart, and not over a restart.
+    // A new password makes forgotten what failed before it, also what is stored only now. And what a token's holder
+    // fails at is counted apart, and not over a restart.
     let is_forgotten = new_passwords.get(&user_id).is_some_and(|set| *set >= at);
     if attempt.kind == EventKind::LoginFailed && !is_forgotten {
         connection.prepare_cached(sql::COUNT_FAILURE)?.execute(params![user_id, at, now.as_millis()])?;
@@ -200,8 +200,8 @@ fn list_of(
     list.query_map(params![before, kind.map(EventKind::name), user_id.0, limit], read_event)?.collect()
 }
 
-/// The first events that may be forgotten now. All are looked at: the clock may have been wrong for a while, and one event
-/// from the future must not keep those behind it for good.
+/// The first events that may be forgotten now. All are looked at: the clock may have been wrong for a while, and one
+/// event from the future must not keep those behind it for good.
 pub(super) fn find_old(
     connection: &Connection,
     before: Timestamp,

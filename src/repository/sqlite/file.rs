@@ -273,8 +273,8 @@ pub(super) fn refuse_foreign_head(path: &Path) -> Result<(), OpenError> {
     Err(OpenError::Schema { path: path.to_owned(), source })
 }
 
-/// Refuses a database that is empty or missing and has a WAL that is not: SQLite would delete the WAL. The service itself
-/// never leaves it so, for the first page is in the file before there is a WAL.
+/// Refuses a database that is empty or missing and has a WAL that is not: SQLite would delete the WAL. The service
+/// itself never leaves it so, for the first page is in the file before there is a WAL.
 pub(super) fn refuse_emptied(own_name: &Path, path: &Path) -> Result<(), OpenError> {
     let length = |name: &Path| match fs::metadata(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -286,8 +286,9 @@ pub(super) fn refuse_emptied(own_name: &Path, path: &Path) -> Result<(), OpenErr
     Ok(())
 }
 
-/// Rolls back the hot journal that [`super::error::has_hot_journal`] tells of, in a database that is ours. SQLite does it with the first read of a
-/// connection that may write. `path` is what the sentences speak of. See [`head_of`] for when it may be asked.
+/// Rolls back the hot journal that [`super::error::has_hot_journal`] tells of, in a database that is ours. SQLite does
+/// it with the first read of a connection that may write. `path` is what the sentences speak of. See [`head_of`] for
+/// when it may be asked.
 pub(super) fn roll_back_hot_journal(own_name: &Path, path: &Path, busy_timeout: Duration) -> Result<(), OpenError> {
     refuse_foreign_head(path)?;
     let found = fs::metadata(own_name).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
@@ -302,21 +303,22 @@ pub(super) fn roll_back_hot_journal(own_name: &Path, path: &Path, busy_timeout: 
     undo().map_err(|error| schema_error(path, error.into()))
 }
 
-/// Whether a file belongs to the user that this process runs as. Root does not undo another user's half-made change: what
-/// is undone may name a file that SQLite then deletes.
+/// Whether a file belongs to the user that this process runs as. Root does not undo another user's half-made change:
+/// what is undone may name a file that SQLite then deletes.
 pub(super) fn is_own(found: &Metadata) -> bool {
     found.uid() == rustix::process::geteuid().as_raw()
 }
 
-/// Opens a database by its own name. Nothing else opens one: SQLite would take some names for more than a path, and would
-/// run what a file's schema has of triggers and views.
+/// Opens a database by its own name. Nothing else opens one: SQLite would take some names for more than a path, and
+/// would run what a file's schema has of triggers and views.
 pub(super) fn open(own_name: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(own_name, flags | OPEN_FLAGS)?;
     distrust(&connection)?;
     Ok(connection)
 }
 
-/// What every connection is opened with. The name is absolute, and so neither `:memory:` nor a URI, and has no link in it.
+/// What every connection is opened with. The name is absolute, and so neither `:memory:` nor a URI, and has no link in
+/// it.
 pub(super) const OPEN_FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
 
 /// Keeps the schema of a file from running anything on its own, and from being written to. Comes before the first read.
@@ -338,8 +340,8 @@ pub(super) fn is_on_read_only_disk(path: &Path) -> bool {
     opened.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
 }
 
-/// Opens, to read it, a file that nobody writes and beside which SQLite can keep no index, as on a read-only file system,
-/// or is not to; `None` where a WAL or a journal beside the file has to be read, too.
+/// Opens, to read it, a file that nobody writes and beside which SQLite can keep no index, as on a read-only file
+/// system, or is not to; `None` where a WAL or a journal beside the file has to be read, too.
 pub(super) fn open_without_index(own_name: &Path) -> Option<rusqlite::Result<Connection>> {
     let has_content = |suffix| fs::metadata(with_suffix(own_name, suffix)).is_ok_and(|found| found.len() > 0);
     if has_content("-wal") || has_content("-journal") {

@@ -1,12 +1,12 @@
 //! Whether the files that SQLite has open are still those that are found at their names, and hold what was committed.
 //!
-//! SQLite goes on with a database, a WAL or a WAL index that was deleted, moved or replaced, and whoever opens the database
-//! next finds nothing of what it wrote. It also goes on with a database that another program has emptied or shortened, and
-//! behind the end of such a WAL. So the writer looks before each transaction, and again after each COMMIT before anyone is
-//! told that it succeeded.
+//! SQLite goes on with a database, a WAL or a WAL index that was deleted, moved or replaced, and whoever opens the
+//! database next finds nothing of what it wrote. It also goes on with a database that another program has emptied or
+//! shortened, and behind the end of such a WAL. So the writer looks before each transaction, and again after each
+//! COMMIT before anyone is told that it succeeded.
 //!
-//! What must be in the WAL is what the header of the WAL index says, whoever has written last: how many frames there are,
-//! and the checksum of the last one. A frame before the last is not looked at again once the next commit has been.
+//! What must be in the WAL is what the header of the WAL index says, whoever has written last: how many frames there
+//! are, and the checksum of the last one. A frame before the last is not looked at again once the next commit has been.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -84,8 +84,8 @@ impl FileIdentity {
         Ok(Self { device: found.dev(), inode: found.ino(), name })
     }
 
-    /// What is at the name; an error says that the file is not. Nothing is said where that cannot be found out: whatever
-    /// else keeps it from being looked at, it may be there.
+    /// What is at the name; an error says that the file is not. Nothing is said where that cannot be found out:
+    /// whatever else keeps it from being looked at, it may be there.
     fn look(&self) -> Result<Option<Metadata>, ()> {
         match fs::metadata(&self.name) {
             Ok(found) if (found.dev(), found.ino()) == (self.device, self.inode) => Ok(Some(found)),
@@ -95,8 +95,8 @@ impl FileIdentity {
     }
 }
 
-/// The header of the WAL index, as the last commit has left it, whoever's it was. SQLite documents it as part of the "WAL-mode
-/// File Format".
+/// The header of the WAL index, as the last commit has left it, whoever's it was. SQLite documents it as part of the
+/// "WAL-mode File Format".
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct IndexHeader([u8; INDEX_HEADER]);
 
@@ -140,8 +140,8 @@ pub(super) struct FileGuard {
     index: FileIdentity,
     /// To read the WAL. SQLite has no lock on this file that closing it could take away.
     wal_file: File,
-    /// To read the header of the WAL index. Closing it takes SQLite's locks on it away from this process, so it stays open
-    /// for as long as the database does.
+    /// To read the header of the WAL index. Closing it takes SQLite's locks on it away from this process, so it stays
+    /// open for as long as the database does.
     index_file: File,
     page_size: u64,
     /// How long the database must be at least.
@@ -178,8 +178,8 @@ impl FileGuard {
         self.check_files(|index| self.begins_with(index) && self.ends_with(index)).map(drop)
     }
 
-    /// The same but for the beginning of the WAL, for which [`FileGuard::confirm`] comes early enough. What that needs to
-    /// know of the time before the transaction; `None` where it cannot be read.
+    /// The same but for the beginning of the WAL, for which [`FileGuard::confirm`] comes early enough. What that needs
+    /// to know of the time before the transaction; `None` where it cannot be read.
     pub(super) fn check_before(&self) -> Result<Option<IndexHeader>, Lost> {
         self.check_files(|index| self.ends_with(index))
     }

@@ -1,8 +1,8 @@
 //! Whether short reads are done on the async threads.
 //!
-//! While the pages are in memory, a short read takes less time than the hop to another thread. Where it has to wait for the
-//! disk it holds up every connection of its thread. Such a read sends those that follow to the blocking threads for a
-//! while, and then one of them tries again.
+//! While the pages are in memory, a short read takes less time than the hop to another thread. Where it has to wait for
+//! the disk it holds up every connection of its thread. Such a read sends those that follow to the blocking threads for
+//! a while, and then one of them tries again.
 
 use std::cell::Cell;
 use std::fs;

@@ -20,6 +20,7 @@ use crate::repository::FigureValue::{Counter, Gauge, Seconds};
 use crate::repository::{Cause, Figure, Maintenance, RepositoryError, StoreCounts, StoreStatistics};
 use crate::system::blocking;
 use crate::system::clock::Timestamp;
+use crate::system::watched::ThreadEnded;
 
 /// How long readiness waits for the proof that changes can be made.
 const PROOF_WITHIN: Duration = Duration::from_secs(2);
@@ -200,7 +201,7 @@ impl Maintenance for SqliteRepository {
     }
 
     async fn wait_for_failure(&self) -> Cause {
-        self.threads.wait_for_failure().await
+        Arc::new(EndedByItself(self.threads.failure().await))
     }
 
     async fn close(&self) -> Result<(), RepositoryError> {
@@ -213,6 +214,10 @@ impl Maintenance for SqliteRepository {
 #[derive(Debug, Error)]
 #[error("a change that changes nothing has taken more than {} s", PROOF_WITHIN.as_secs())]
 struct LateProof;
+
+#[derive(Debug, Error)]
+#[error("the thread \"{}\" has ended by itself", .0.0)]
+struct EndedByItself(ThreadEnded);
 
 /// Set for as long as it is being proven that changes can be made.
 struct Proving(Arc<AtomicBool>);

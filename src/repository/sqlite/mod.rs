@@ -1,8 +1,8 @@
 //! The store in one SQLite file: a pool of readers, the one writer, and all of the SQL.
 //!
 //! The file is in WAL mode, so readers never wait for the writer, nor it for them. `synchronous = FULL` makes a COMMIT
-//! survive a power cut. The file, its WAL and its WAL index are readable by their owner only, and a lock file beside them
-//! keeps a second server away.
+//! survive a power cut. The file, its WAL and its WAL index are readable by their owner only, and a lock file beside
+//! them keeps a second server away.
 //!
 //! Here is how a piece of work gets to the file. What the work is stands in one file a trait.
 
@@ -28,7 +28,6 @@ mod sessions;
 mod sql;
 #[cfg(test)]
 mod test_store;
-mod threads;
 mod transaction;
 mod watcher;
 mod work;
@@ -53,11 +52,11 @@ use self::pool::{Readers, Reads};
 pub use self::schema::VERSION as SCHEMA_VERSION;
 pub use self::session_cache::MAX_STALENESS;
 use self::session_cache::SessionCache;
-use self::threads::Threads;
 use self::transaction::Transaction;
 use self::writer::Writer;
 use crate::repository::{Maintenance, RepositoryError};
 use crate::system::blocking;
+use crate::system::watched::WatchedThreads;
 
 /// After how many of SQLite's steps a read that may be given up looks at the time.
 const SCAN_STEPS: i32 = 10_000;
@@ -90,7 +89,7 @@ pub struct SqliteRepository {
     inline: Inline,
     reads: Reads,
     writer: Writer,
-    threads: Threads,
+    threads: WatchedThreads,
     guard: Option<Arc<FileGuard>>,
     /// Whether it is being proven that changes can be made.
     proving: Arc<AtomicBool>,

@@ -20,10 +20,10 @@ use super::pool::{Readers, Reads, cores, open_readers, scanners};
 use super::rows;
 use super::schema::{self, SchemaError};
 use super::session_cache::SessionCache;
-use super::threads::Threads;
 use super::watcher::Role;
 use super::writer::Writer;
 use super::{SqliteRepository, SqliteSettings};
+use crate::system::watched::WatchedThreads;
 
 /// How long a read may take whose work grows with the store, where a client waits for it.
 const SCAN_WITHIN: Duration = Duration::from_secs(10);
@@ -88,7 +88,8 @@ impl SqliteRepository {
         })
     }
 
-    /// Prepares the file where it has not this release's schema yet; the version that it had, where that was an older one.
+    /// Prepares the file where it has not this release's schema yet; the version that it had, where that was an older
+    /// one.
     fn make_current(settings: &SqliteSettings, file: &Path) -> Result<Option<i32>, OpenError> {
         let path = &settings.path;
         let is_current = || match open_connection(file, settings.busy_timeout, OpenFlags::SQLITE_OPEN_READ_ONLY)
@@ -142,7 +143,8 @@ impl SqliteRepository {
         }
         make_private(file)?;
         let mut writer = open_writer(settings, file)?;
-        // Not before: whoever closes a file last takes its WAL and its WAL index away, and the next one makes them again.
+        // Not before: whoever closes a file last takes its WAL and its WAL index away, and the next one makes them
+        // again.
         drop(reader);
         let version = schema::create_or_upgrade(&mut writer).map_err(|error| schema_error(path, error))?;
         let upgraded_from = (1..schema::VERSION).contains(&version).then_some(version);
@@ -165,7 +167,7 @@ impl SqliteRepository {
         let damaged = Arc::new(AtomicBool::new(false));
         // A command that runs beside the server asks little, and only once.
         let cache = Arc::new(SessionCache::new(if lock.is_some() { settings.cache } else { 0 }));
-        let threads = Threads::default();
+        let threads = WatchedThreads::default();
         let start_error = |source| OpenError::Start { path: path.clone(), source };
         let guarded = guard_files(&writer, file.clone()).map(Arc::new);
         let guard = guarded.as_ref().ok().cloned();
@@ -214,8 +216,8 @@ impl SqliteRepository {
         })
     }
 
-    /// The version that the schema had before it was brought up to date, and the one that it has now; `None` where it was
-    /// up to date.
+    /// The version that the schema had before it was brought up to date, and the one that it has now; `None` where it
+    /// was up to date.
     #[must_use]
     pub fn upgraded(&self) -> Option<(i32, i32)> {
         self.upgraded_from.map(|version| (version, schema::VERSION))
@@ -250,7 +252,7 @@ fn guard_files(writer: &Connection, file: PathBuf) -> io::Result<FileGuard> {
 }
 
 fn start_checkpoints(
-    threads: &Threads,
+    threads: &WatchedThreads,
     settings: &SqliteSettings,
     file: &Path,
     state: FileState,

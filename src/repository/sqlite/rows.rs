@@ -163,8 +163,9 @@ pub(super) struct InvalidRows {
     pub(super) count: u64,
 }
 
-/// Reads every row of a file as the service does, one after another, and holds it against the rules by which the service
-/// writes, the schema's CHECKs among them: a connection that only reads does not know of those. Tells of at most `most` of those that break one.
+/// Reads every row of a file as the service does, one after another, and holds it against the rules by which the
+/// service writes, the schema's CHECKs among them: a connection that only reads does not know of those. Tells of at
+/// most `most` of those that break one.
 pub(super) fn find_invalid_rows(connection: &Connection, rules: &Rules, most: usize) -> rusqlite::Result<InvalidRows> {
     let mut invalid = InvalidRows { told: Vec::new(), count: 0 };
     let mut read = |statement, whose: &str, read: &dyn Fn(&Row<'_>) -> rusqlite::Result<()>| {
@@ -242,8 +243,8 @@ fn check_rights(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(user)
 }
 
-/// What is wrong with the first superuser, of whom there are a few, that the service cannot have written. The hash is not
-/// looked at: a command can set another.
+/// What is wrong with the first superuser, of whom there are a few, that the service cannot have written. The hash is
+/// not looked at: a command can set another.
 pub(super) fn find_invalid_superuser(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let mut statement = connection.prepare(sql::READ_SUPERUSERS)?;
     let mut rows = statement.query([])?;
@@ -299,8 +300,8 @@ fn check_event(row: &Row<'_>, last_user: i64) -> rusqlite::Result<()> {
     check_ip(row)
 }
 
-/// A time that a clock may have shown. One in the future is none that the service cannot have written: its clock may have
-/// been ahead by any amount.
+/// A time that a clock may have shown. One in the future is none that the service cannot have written: its clock may
+/// have been ahead by any amount.
 fn check_time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     let time = read_time(row, column)?;
     require(row, column, time.as_millis() >= 0, || format!("{time} is before 1970"))?;

@@ -1,11 +1,11 @@
 //! Makes a new database, brings an older one up to date, and refuses one that is not ours.
 //!
-//! `PRAGMA user_version` numbers the schema and `PRAGMA application_id` says whose file it is. Everything that one start
-//! has to do happens in one transaction: a process killed half-way leaves the file as it was.
+//! `PRAGMA user_version` numbers the schema and `PRAGMA application_id` says whose file it is. Everything that one
+//! start has to do happens in one transaction: a process killed half-way leaves the file as it was.
 //!
 //! A schema is code: triggers, views, CHECKs, the expressions of indexes. So a file's own is held against that of the
-//! release which wrote it, statement for statement. Compared are the tokens of each statement and not its text: an index
-//! may have been made by `schema.sql` or by an upgrade, whose white space and comments differ.
+//! release which wrote it, statement for statement. Compared are the tokens of each statement and not its text: an
+//! index may have been made by `schema.sql` or by an upgrade, whose white space and comments differ.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -148,8 +148,8 @@ pub(crate) fn version(connection: &Connection) -> Result<i32, SchemaError> {
     read(connection).map(|found| found.version)
 }
 
-/// Says whether the file may be used, changing nothing, and which version its schema has: 0 where it has none yet. Reads
-/// no row but those of the schema itself.
+/// Says whether the file may be used, changing nothing, and which version its schema has: 0 where it has none yet.
+/// Reads no row but those of the schema itself.
 ///
 /// # Errors
 /// [`SchemaError`] when it may not.

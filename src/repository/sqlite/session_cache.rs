@@ -2,9 +2,9 @@
 //! needs, without the file.
 //!
 //! Nothing here outlives what ended it. A change to a user is known here after its COMMIT and before anyone is told of
-//! it, and whatever was read before that is not believed any more. A change by another process is noticed by the writer,
-//! which looks for one whenever it begins a transaction and, while the cache is in use, every few milliseconds; without a
-//! look that is younger than [`MAX_STALENESS`] nothing here is believed at all.
+//! it, and whatever was read before that is not believed any more. A change by another process is noticed by the
+//! writer, which looks for one whenever it begins a transaction and, while the cache is in use, every few milliseconds;
+//! without a look that is younger than [`MAX_STALENESS`] nothing here is believed at all.
 //!
 //! Changes are numbered. An entry remembers how many there had been before it was read, and a table remembers the last
 //! change of each user, or rather of the users that share a bucket of it: to read once more than needed does no harm.
@@ -209,7 +209,8 @@ impl SessionCache {
         self.last_change_to_all.fetch_max(number, Ordering::SeqCst);
     }
 
-    /// Whether the writer must be asked to look for other processes' changes. It is asked by one, and goes on by itself.
+    /// Whether the writer must be asked to look for other processes' changes. It is asked by one, and goes on by
+    /// itself.
     pub(super) fn needs_poller(&self) -> bool {
         self.shard_size > 0 && !self.is_current() && !self.watched.swap(true, Ordering::SeqCst)
     }

@@ -1,4 +1,5 @@
-//! Every statement, and the function that one of them calls. A test asks SQLite for the plan of each, and holds it to the number of rows that it may visit.
+//! Every statement, and the function that one of them calls. A test asks SQLite for the plan of each, and holds it to
+//! the number of rows that it may visit.
 
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
@@ -379,8 +380,8 @@ mod tests {
             // Of superusers there are a few, and a list within a list was found by its key.
             let is_short =
                 |step: &str| step == "SCAN users USING INDEX superusers" || step.starts_with("SCAN (subquery");
-            // Without a key that it is equal to, a search begins somewhere and goes on to the end; without any key it looks
-            // at the first row or the last.
+            // Without a key that it is equal to, a search begins somewhere and goes on to the end; without any key it
+            // looks at the first row or the last.
             let is_walk = |step: &&String| {
                 (step.starts_with("SCAN ") && !is_short(step))
                     || (step.starts_with("SEARCH ") && step.contains('(') && !step.contains("=?"))

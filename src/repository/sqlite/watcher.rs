@@ -22,8 +22,8 @@ pub(super) enum Role {
         /// Tells whether the files are still there.
         guard: Arc<FileGuard>,
     },
-    /// A command beside it, which waits for its turn that long, and then until a server has noticed what it did. It leaves
-    /// the WAL to the server.
+    /// A command beside it, which waits for its turn that long, and then until a server has noticed what it did. It
+    /// leaves the WAL to the server.
     Command {
         /// How long.
         patience: Duration,

@@ -1,4 +1,5 @@
-//! A piece of work for the writer: begun once, or given up, and answered once it is known what became of its transaction.
+//! A piece of work for the writer: begun once, or given up, and answered once it is known what became of its
+//! transaction.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -91,7 +92,8 @@ where
     fn answer(self: Box<Self>, transaction: Result<(), RepositoryError>) {
         let answer = match (self.outcome, transaction) {
             (Some(outcome), Ok(())) => outcome,
-            // It changed nothing, and what it was refused for is so: it was there before the transaction, or is a fault.
+            // It changed nothing, and what it was refused for is so: it was there before the transaction, or is a
+            // fault.
             (Some(Err(error)), Err(_)) if !self.sees_uncommitted || is_fault(&error) => Err(error),
             (_, Err(error)) => Err(error),
             (None, Ok(())) => Err(RepositoryError::Unavailable(WriterError::Stopped.into())),

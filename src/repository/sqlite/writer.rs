@@ -2,8 +2,8 @@
 //!
 //! SQLite lets one transaction write at a time. A single thread behind a bounded queue makes that a rule instead of a
 //! contest for the lock, and lets it commit what has queued up meanwhile in one transaction: each piece of work runs in
-//! a savepoint of its own, so that one may fail alone, and each is answered only after the COMMIT that makes it durable.
-//! That is so of a refusal too: what a piece of work has seen of the others' changes may never come to be.
+//! a savepoint of its own, so that one may fail alone, and each is answered only after the COMMIT that makes it
+//! durable. That is so of a refusal too: what a piece of work has seen of the others' changes may never come to be.
 
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -20,12 +20,12 @@ use super::checkpoint::{Checkpoints, take_written};
 use super::error::is_busy;
 use super::guard::{IndexHeader, Lost};
 use super::session_cache::{MAX_STALENESS, SessionCache};
-use super::threads::Threads;
 use super::transaction::Transaction;
 use super::watcher::{Role, Watcher};
 use super::work::{QUEUE, QUEUED_FOR, Ran, Task, Work, WriterError};
 use crate::repository::RepositoryError;
 use crate::system::error_chain::Chain;
+use crate::system::watched::WatchedThreads;
 
 /// How many pieces of work share one commit at most, so that the first of them does not wait for ever.
 const BATCH: usize = 256;
@@ -92,14 +92,14 @@ enum Message {
 impl Writer {
     /// Starts the thread. `map_error` is the backend's reading of SQLite's errors.
     pub(super) fn start(
-        threads: &Threads,
+        threads: &WatchedThreads,
         connection: Connection,
         role: Role,
         map_error: impl Fn(rusqlite::Error) -> RepositoryError + Send + 'static,
     ) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
         let tally = Arc::new(Tally::default());
-        threads.spawn("authtokens writer", {
+        threads.spawn_that_may_return("authtokens writer", {
             let tally = Arc::clone(&tally);
             move || serve(connection, messages, role, &tally, &map_error)
         })?;

@@ -20,8 +20,8 @@ const INSTRUCTIONS_A_LOOK: i32 = 1_000;
 const FINDINGS: usize = 3;
 
 /// Reads all of a database, or of a backup, and tells what it holds. Nothing is written; a server may be using it. With
-/// `rules`, every row is held against what the service itself keeps. A backup does not ask for as much: better a copy of
-/// a row that nobody can read than no copy.
+/// `rules`, every row is held against what the service itself keeps. A backup does not ask for as much: better a copy
+/// of a row that nobody can read than no copy.
 ///
 /// # Errors
 /// [`BackupError::Damaged`] where it contradicts itself, [`BackupError::Invalid`] where a row breaks a rule, or another
@@ -95,8 +95,8 @@ pub(super) fn inspect(
     })
 }
 
-/// Refuses what is not a database of ours as a release made it, or is of a newer release, or is empty; tells its schema's
-/// version.
+/// Refuses what is not a database of ours as a release made it, or is of a newer release, or is empty; tells its
+/// schema's version.
 pub(super) fn require_ours(connection: &Connection, path: &Path) -> Result<i32, BackupError> {
     match schema::check(connection) {
         Ok(0) => Err(BackupError::Empty { path: path.to_owned() }),

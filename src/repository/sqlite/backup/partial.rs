@@ -64,8 +64,9 @@ impl Partial {
         Ok(partial)
     }
 
-    /// Has SQLite open it, by `open` and its name, as it must. Whoever has the folder can put another file there, so that
-    /// what root copies would overwrite it: nothing is read or written before SQLite is known to have this very file.
+    /// Has SQLite open it, by `open` and its name, as it must. Whoever has the folder can put another file there, so
+    /// that what root copies would overwrite it: nothing is read or written before SQLite is known to have this very
+    /// file.
     pub(super) fn open(
         &self,
         open: impl FnOnce(&Path) -> rusqlite::Result<Connection>,

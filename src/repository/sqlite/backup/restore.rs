@@ -40,14 +40,14 @@ pub fn restore(
     // next one begins:
     //
     // 1. The backup is copied to a name of its own and checked. Nothing else has changed.
-    // 2. The old database checkpoints its WAL, and has none from then on. This is a change of SQLite's own and is undone
-    //    or completed by whoever opens the file next. The old database is in its place and whole.
+    // 2. The old database checkpoints its WAL, and has none from then on. This is a change of SQLite's own and is
+    //    undone or completed by whoever opens the file next. The old database is in its place and whole.
     // 3. The old database is copied to the name under which it is kept. It is still in its place. It is neither renamed
     //    nor linked: without a file in its place the next start would make an empty one, and a file with two names
     //    would be refused.
-    // 4. What is left of its WAL or journal goes. There is something left only where step 2 met damage, and step 3 has kept it. A
-    //    WAL goes before the new file comes, and never the other way round: SQLite would take the WAL of the old file
-    //    for that of the new one.
+    // 4. What is left of its WAL or journal goes. There is something left only where step 2 met damage, and step 3 has
+    //    kept it. A WAL goes before the new file comes, and never the other way round: SQLite would take the WAL of the
+    //    old file for that of the new one.
     // 5. The copy of step 1 takes the database's name in one step.
     //
     // Nobody else opens the database meanwhile, and nobody has it open who did so before: not the server, and no
@@ -142,8 +142,8 @@ fn take_in_wal(database: &Path, old: &Metadata) -> Result<(), BackupError> {
     }
 }
 
-/// Copies the old database, and a WAL or journal that it could not take in, to the names under which they are kept. The database
-/// comes last: where it is, the others are. A WAL may be there without a database.
+/// Copies the old database, and a WAL or journal that it could not take in, to the names under which they are kept. The
+/// database comes last: where it is, the others are. A WAL may be there without a database.
 fn keep(database: &Path, kept: &Path, owner: Owner, is_there: bool) -> Result<(), BackupError> {
     for suffix in JOURNALS.into_iter().chain([""]) {
         let from = with_suffix(database, suffix);
@@ -172,8 +172,8 @@ fn remove(path: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// The backup `path`, from which `owner` is given what it holds. What root can read and the owner cannot is no backup of
-/// theirs: whoever has the folder could have put a link to it there.
+/// The backup `path`, from which `owner` is given what it holds. What root can read and the owner cannot is no backup
+/// of theirs: whoever has the folder could have put a link to it there.
 fn backup_for(owner: Owner, path: &Path) -> Result<Metadata, BackupError> {
     let error = |source| read_error(path, source);
     if owner.is_this_user() {

@@ -45,9 +45,9 @@ pub(super) fn is_wal_elsewhere(found: &Metadata, file: &Path) -> Result<bool, Op
     Ok(found.is_file() && found.nlink() > 1 && !file::exists(&with_suffix(file, "-wal"))?)
 }
 
-/// Opens a file that was looked at, to read it, and tells whether it is known to be the same: whoever has its folder can
-/// put another in its place, or a link to one. A process that has the file open already may use a handle again, and then
-/// it is not known.
+/// Opens a file that was looked at, to read it, and tells whether it is known to be the same: whoever has its folder
+/// can put another in its place, or a link to one. A process that has the file open already may use a handle again, and
+/// then it is not known.
 pub(super) fn open_found(path: &Path, found: &Metadata, kind: Kind) -> Result<(Connection, bool), BackupError> {
     let count = || count_handles(found).map_err(|error| read_error(path, error));
     let before = count()?;
@@ -73,9 +73,9 @@ pub(super) fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupE
         reader.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(reader)
     };
-    // SQLite would make a WAL and an index of it for a file that says that it has a WAL, also to read it, and leave them: a
-    // copy of the database's file alone would look like a database in use from then on. Whoever has such a file open
-    // has a WAL beside it.
+    // SQLite would make a WAL and an index of it for a file that says that it has a WAL, also to read it, and leave
+    // them: a copy of the database's file alone would look like a database in use from then on. Whoever has such a file
+    // open has a WAL beside it.
     let has_lost_its_wal =
         || Ok::<_, io::Error>(!with_suffix(&own_name, "-wal").try_exists()? && file::is_in_wal_mode(&own_name)?);
     if matches!(kind, Kind::Backup)
