@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(from_text(shipped).unwrap(), from_text("").unwrap());
 
         // A setting without a default stands behind a `#` alone: what is given there is an example.
-        let is_example = |rest: &&str| rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase());
+        let is_example = |after: &&str| after.starts_with(|c: char| c == '[' || c.is_ascii_lowercase());
         let uncomment = |line| str::strip_prefix(line, "#").filter(is_example).unwrap_or(line);
         let whole = shipped.lines().map(uncomment).collect::<Vec<_>>().join("\n");
         let mut listed = Vec::new();

@@ -352,7 +352,7 @@ fn node(value: &DeValue<'_>, origin: &impl Fn(usize) -> Origin) -> Node {
 /// Whether it is what Kubernetes sets by itself in every container where there is a service by the name of `authtokens`,
 /// or `authtokens-metrics`: `…_SERVICE_HOST`, `…_SERVICE_PORT_HTTP`, `…_PORT_9100_TCP_ADDR`, and `…_PORT` with a URL.
 fn is_from_kubernetes(name: &str, value: &OsStr) -> bool {
-    let is_of_port = |(_, rest): (&str, &str)| rest.starts_with(|c: char| c.is_ascii_digit());
+    let is_of_port = |(_, after): (&str, &str)| after.starts_with(|c: char| c.is_ascii_digit());
     let is_url = || value.to_str().is_some_and(|value| value.contains("://"));
     !name.contains("__")
         && (name.ends_with("_SERVICE_HOST")

@@ -309,7 +309,7 @@ pub fn address(port: u16) -> Kind<SocketAddr> {
 
 /// An address and a port. A port alone, and one of `localhost`, is on the IPv4 loopback address.
 fn parse_address(text: &str) -> Option<SocketAddr> {
-    let behind_name = text.strip_prefix("localhost").filter(|rest| rest.starts_with(':')).unwrap_or(text);
+    let behind_name = text.strip_prefix("localhost").filter(|after| after.starts_with(':')).unwrap_or(text);
     match behind_name.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit())) {
         Some(port) => Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?))),
         None => text.parse().ok(),

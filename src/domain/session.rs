@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_ends_by_its_age_or_by_its_rest_whichever_comes_first() {
+    fn a_session_ends_by_its_lifetime_or_its_idle_timeout_whichever_comes_first() {
         let policy = SessionPolicy { lifetime: Some(DAY * 365), idle_timeout: Some(DAY * 30), max_per_user: 100 };
         let created = at(0);
         assert_eq!(policy.expires(created, created), Some(created.plus(DAY * 30)));

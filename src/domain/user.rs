@@ -130,9 +130,9 @@ mod tests {
 
         #[test]
         fn a_username_with_any_other_character_is_refused(
-            before in "[A-Za-z0-9_@+.-]{0,10}", odd in "[^A-Za-z0-9_@+.-]", after in "[A-Za-z0-9_@+.-]{0,10}",
+            before in "[A-Za-z0-9_@+.-]{0,10}", other in "[^A-Za-z0-9_@+.-]", after in "[A-Za-z0-9_@+.-]{0,10}",
         ) {
-            let text = format!("{before}{odd}{after}");
+            let text = format!("{before}{other}{after}");
             prop_assert!(Username::parse(&text).is_err());
         }
 

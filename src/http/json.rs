@@ -132,7 +132,7 @@ impl Reading {
         if text.starts_with(&Malformed::DuplicateKey.to_string()) {
             return Malformed::DuplicateKey;
         }
-        let name = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        let name = text.strip_prefix("missing field `").and_then(|after| after.split('`').next());
         let missing = name.and_then(|name| self.fields.get().iter().find(|field| **field == name));
         missing.map_or(Malformed::NotJson, |field| Malformed::Missing(field))
     }
@@ -321,7 +321,7 @@ impl Keys {
             return Err(reading.fail(Malformed::DuplicateKey));
         }
         match self.first.get_mut(self.count) {
-            Some(place) => *place = digest,
+            Some(slot) => *slot = digest,
             None => drop(self.others.insert(digest)),
         }
         self.count += 1;
@@ -541,7 +541,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_has_the_sources_spacing() {
+    fn an_answer_has_the_specifications_spacing() {
         let answer = serde_json::json!({"status": "success", "list": [1, 2, 3], "none": {}});
         assert_eq!(
             String::from_utf8(to_vec(&answer).unwrap()).unwrap(),

@@ -375,7 +375,7 @@ fn serve(
                 header_timeout,
                 keep_alive,
                 write_timeout: body_timeout,
-                refuse: Box::new(move |refusal| layer.refuse(&refusal)),
+                refuse: Box::new(move |refused| layer.refuse(&refused)),
             });
             fn_service(move |stream: TcpStream| {
                 let connection = Connection::new(stream, Rc::clone(&settings));

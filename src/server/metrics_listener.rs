@@ -55,7 +55,7 @@ pub fn serve(listener: TcpListener, exposition: &Arc<Exposition>) -> io::Result<
         "authtokens metrics",
         listener,
         move || {
-            let scrapes = Rc::new(Scrapes { exposition: Arc::clone(&exposition), shown: Mutex::default() });
+            let endpoint = Rc::new(MetricsEndpoint { exposition: Arc::clone(&exposition), shown: Mutex::default() });
             let http = HttpService::build()
                 .keep_alive(KeepAlive::Disabled)
                 // The connection itself keeps the time.
@@ -65,15 +65,15 @@ pub fn serve(listener: TcpListener, exposition: &Arc<Exposition>) -> io::Result<
                     extensions.insert(connection.state());
                 })
                 .h1(fn_service(move |request: Request| {
-                    let scrapes = Rc::clone(&scrapes);
-                    async move { Ok::<_, actix_web::Error>(scrapes.answer(&request).await) }
+                    let endpoint = Rc::clone(&endpoint);
+                    async move { Ok::<_, actix_web::Error>(endpoint.answer(&request).await) }
                 }));
             let settings = Rc::new(ConnectionSettings {
                 header_timeout: PATIENCE,
                 keep_alive: PATIENCE,
                 write_timeout: PATIENCE,
-                refuse: Box::new(|refusal| {
-                    let status = refusal.status;
+                refuse: Box::new(|refused| {
+                    let status = refused.status;
                     format!("HTTP/1.1 {status} \r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into_bytes()
                 }),
             });
@@ -104,7 +104,7 @@ fn make_room(open: &mut VecDeque<Weak<ConnectionState>>) {
     });
 }
 
-struct Scrapes {
+struct MetricsEndpoint {
     exposition: Arc<Exposition>,
     shown: Mutex<Option<Shown>>,
 }
@@ -116,7 +116,7 @@ struct Shown {
     metrics: Option<Bytes>,
 }
 
-impl Scrapes {
+impl MetricsEndpoint {
     async fn answer(&self, request: &Request) -> Response<BoxBody> {
         let serving = request.conn_data::<Rc<ConnectionState>>().map(ConnectionState::serve);
         let is_asked_for = request.path() == PATH && [Method::GET, Method::HEAD].contains(request.method());

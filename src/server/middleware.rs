@@ -34,7 +34,7 @@ use crate::http::extract::proxy::TrustedProxies;
 use crate::http::routes::{Matched, Scope};
 use crate::system::error_chain::Chain;
 use crate::telemetry::metrics::Metrics;
-use crate::transport::connection::{ConnectionState, Refusal, Serving};
+use crate::transport::connection::{ConnectionState, RefusedRequest, Serving};
 
 /// The value of `Access-Control-Allow-Origin` for every origin.
 static ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
@@ -175,17 +175,17 @@ impl RequestLayer {
 
     /// The whole response to a request that the framework refused before the application saw it.
     #[must_use]
-    pub fn refuse(&self, refusal: &Refusal) -> Vec<u8> {
-        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+    pub fn refuse(&self, refused: &RefusedRequest) -> Vec<u8> {
+        let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST);
         let id = new_request_id();
         log::info!(
             target: ACCESS_LOG,
             "method=- path=- status={} latency_ms=0 peer={} request_id={id}",
-            refusal.status,
-            refusal.peer,
+            refused.status,
+            refused.peer,
         );
         if let Some(metrics) = &self.metrics {
-            metrics.answered(None, "", refusal.status, None);
+            metrics.answered(None, "", refused.status, None);
         }
         let body = error::body_for(error::sentence_for(status));
         let mut headers = HeaderMap::new();
@@ -193,7 +193,7 @@ impl RequestLayer {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let reason = reason(status).unwrap_or_default();
-        let mut response = format!("HTTP/1.1 {} {reason}\r\n", refusal.status).into_bytes();
+        let mut response = format!("HTTP/1.1 {} {reason}\r\n", refused.status).into_bytes();
         for (name, value) in &headers {
             response.extend_from_slice(camel_case(name.as_str()).as_bytes());
             response.extend_from_slice(b": ");
@@ -314,13 +314,13 @@ fn in_pieces(response: Response<BoxBody>, serving: Option<Serving>) -> Response<
         return response;
     }
     response.map_body(|_, body| match body.try_into_bytes() {
-        Ok(rest) => BoxBody::new(Pieces { rest, serving }),
+        Ok(remaining) => BoxBody::new(Pieces { remaining, serving }),
         Err(body) => body,
     })
 }
 
 struct Pieces {
-    rest: Bytes,
+    remaining: Bytes,
     /// Dropped with the last piece; where no piece is handed over, as in an answer to HEAD, with the whole body.
     serving: Option<Serving>,
 }
@@ -329,13 +329,13 @@ impl MessageBody for Pieces {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
-        BodySize::Sized(self.rest.len() as u64)
+        BodySize::Sized(self.remaining.len() as u64)
     }
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
         let this = self.get_mut();
-        let piece = this.rest.split_to(this.rest.len().min(PIECE));
-        if this.rest.is_empty() {
+        let piece = this.remaining.split_to(this.remaining.len().min(PIECE));
+        if this.remaining.is_empty() {
             this.serving = None;
         }
         Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))

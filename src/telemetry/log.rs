@@ -246,8 +246,8 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let message = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref().copied());
     let message: String = message.unwrap_or("no message").chars().take(PANIC_IN_LOG).collect();
-    let place = panic.location().map_or_else(String::new, |location| format!(" at {location}"));
-    log::error!("a thread panicked{place}: {message}");
+    let location = panic.location().map_or_else(String::new, |location| format!(" at {location}"));
+    log::error!("a thread panicked{location}: {message}");
 }
 
 /// The text with the characters escaped that nobody sees, and with everything that could be a token masked.
@@ -256,17 +256,17 @@ fn printable(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let (digits, length) = hex_digits(rest);
+    let mut remaining = text;
+    while let Some(c) = remaining.chars().next() {
+        let (digits, length) = hex_digits(remaining);
         if digits > 0 {
-            out.push_str(if digits >= MASKED { "[masked]" } else { &rest[..length] });
+            out.push_str(if digits >= MASKED { "[masked]" } else { &remaining[..length] });
         } else if is_unseen(c) {
             let _ = write!(out, "{}", c.escape_default());
         } else {
             out.push(c);
         }
-        rest = &rest[if digits > 0 { length } else { c.len_utf8() }..];
+        remaining = &remaining[if digits > 0 { length } else { c.len_utf8() }..];
     }
     Cow::Owned(out)
 }
@@ -288,14 +288,14 @@ fn hex_digits(text: &str) -> (usize, usize) {
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     // Without a branch, so that many bytes are looked at at once.
-    let odd = bytes.iter().map(|byte| u32::from(*byte == b'%') + u32::from(!(b' '..=b'~').contains(byte)));
-    let is_odd = odd.sum::<u32>() > 0;
+    let unusual = bytes.iter().map(|byte| u32::from(*byte == b'%') + u32::from(!(b' '..=b'~').contains(byte)));
+    let is_usual = unusual.sum::<u32>() == 0;
     // Of a run of so many digits, one stands at a multiple of as many: the others need not be looked at.
     let is_digit = |byte: &&u8| byte.is_ascii_hexdigit();
     let run_around = |at: usize| {
         bytes[..at].iter().rev().take_while(is_digit).count() + bytes[at..].iter().take_while(is_digit).count()
     };
-    !is_odd
+    is_usual
         && (MASKED - 1..bytes.len()).step_by(MASKED).all(|at| !bytes[at].is_ascii_hexdigit() || run_around(at) < MASKED)
 }
 
@@ -318,8 +318,12 @@ mod tests {
         ] {
             let has_level =
                 ["info", "OFF", "warn,authtokens=debug", " info , authtokens::access = off ", "info/status=5"];
-            let rest = if has_level.contains(&good) { String::new() } else { format!("{DEFAULT_FILTER},") };
-            assert_eq!(choose_filter(Some(good)).as_deref(), Ok(&*(rest + good)), "what is not named is as by default");
+            let before = if has_level.contains(&good) { String::new() } else { format!("{DEFAULT_FILTER},") };
+            assert_eq!(
+                choose_filter(Some(good)).as_deref(),
+                Ok(&*(before + good)),
+                "what is not named is as by default"
+            );
         }
         for unset in [None, Some(""), Some(" "), Some(","), Some("/x")] {
             assert_eq!(choose_filter(unset).as_deref(), Ok(DEFAULT_FILTER), "{unset:?}");

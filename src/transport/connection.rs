@@ -59,11 +59,11 @@ pub struct ConnectionSettings {
     /// How long a client may take to read an answer.
     pub write_timeout: Duration,
     /// Makes the whole response to a request that never reached a handler.
-    pub refuse: Box<dyn Fn(Refusal) -> Vec<u8>>,
+    pub refuse: Box<dyn Fn(RefusedRequest) -> Vec<u8>>,
 }
 
 /// A request that ended before any handler saw it.
-pub struct Refusal {
+pub struct RefusedRequest {
     /// The status of its answer.
     pub status: u16,
     /// The client's address, or `-` where it is not known.
@@ -234,7 +234,7 @@ pub struct Connection {
     ended_sending: bool,
     /// How much has been discarded.
     discarded: usize,
-    refusal: Option<PendingRefusal>,
+    replacement: Option<Replacement>,
 }
 
 /// What is to be handed over next.
@@ -248,7 +248,7 @@ enum Incoming {
 }
 
 /// Our response, which is sent instead of the framework's.
-struct PendingRefusal {
+struct Replacement {
     bytes: Vec<u8>,
     sent: usize,
     /// How many of the framework's bytes it replaces.
@@ -310,7 +310,7 @@ impl Connection {
             burst: 0,
             ended_sending: false,
             discarded: 0,
-            refusal: None,
+            replacement: None,
         }
     }
 
@@ -514,7 +514,7 @@ impl Connection {
     }
 
     fn refuse(&self, status: u16) -> Vec<u8> {
-        (self.settings.refuse)(Refusal { status, peer: self.state.peer() })
+        (self.settings.refuse)(RefusedRequest { status, peer: self.state.peer() })
     }
 }
 
@@ -549,22 +549,22 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.refusal.is_none()
+        if this.replacement.is_none()
             && let Some((start, status)) = bare_answer(buf)
         {
             if start > 0 {
                 return this.poll_send(cx, &buf[..start]);
             }
-            this.refusal = Some(PendingRefusal { bytes: this.refuse(status), sent: 0, replaces: buf.len() });
+            this.replacement = Some(Replacement { bytes: this.refuse(status), sent: 0, replaces: buf.len() });
             this.state.enter(Phase::Closing(Instant::now() + CLOSING));
         }
-        let Some(mut refusal) = this.refusal.take() else { return this.poll_send(cx, buf) };
-        while refusal.sent < refusal.bytes.len() {
-            match this.poll_send(cx, &refusal.bytes[refusal.sent..]) {
-                Poll::Ready(Ok(sent)) if sent > 0 => refusal.sent += sent,
+        let Some(mut replacement) = this.replacement.take() else { return this.poll_send(cx, buf) };
+        while replacement.sent < replacement.bytes.len() {
+            match this.poll_send(cx, &replacement.bytes[replacement.sent..]) {
+                Poll::Ready(Ok(sent)) if sent > 0 => replacement.sent += sent,
                 Poll::Ready(end) => return Poll::Ready(end),
                 Poll::Pending => {
-                    this.refusal = Some(refusal);
+                    this.replacement = Some(replacement);
                     return Poll::Pending;
                 }
             }
@@ -575,10 +575,10 @@ impl AsyncWrite for Connection {
         if let Phase::Closing(until) = this.state.phase.get()
             && this.poll_discard(cx, until).is_pending()
         {
-            this.refusal = Some(refusal);
+            this.replacement = Some(replacement);
             return Poll::Pending;
         }
-        Poll::Ready(Ok(refusal.replaces))
+        Poll::Ready(Ok(replacement.replaces))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -205,11 +205,11 @@ mod tests {
     /// How many bytes a body has by our rules, where it is over.
     fn end_by_us(body: &[u8], pieces: usize) -> Option<usize> {
         let (found, _) = find("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let Head::Whole(_, mut rest, _) = found else { panic!("{found:?}") };
+        let Head::Whole(_, mut body_left, _) = found else { panic!("{found:?}") };
         let mut taken = 0;
         for piece in body.chunks(pieces) {
-            taken += rest.take(piece).ok()?;
-            if rest.is_over() {
+            taken += body_left.take(piece).ok()?;
+            if body_left.is_over() {
                 return Some(taken);
             }
         }

@@ -13,12 +13,12 @@ const SHORT: Duration = Duration::from_millis(300);
 
 /// What comes until the server closes.
 fn read_to_close(stream: &mut TcpStream) -> Vec<u8> {
-    let mut rest = Vec::new();
-    match stream.read_to_end(&mut rest) {
+    let mut received = Vec::new();
+    match stream.read_to_end(&mut received) {
         Ok(_) => {}
         Err(error) => panic!("the server keeps the connection open, or resets it: {error}"),
     }
-    rest
+    received
 }
 
 #[test]

@@ -69,7 +69,7 @@ async fn a_name_that_cannot_be_deleted_by_a_client_is_documented() {
 }
 
 #[tokio::test]
-async fn the_examples_are_the_sources() {
+async fn the_examples_are_the_specifications() {
     let app = TestApp::spawn();
     let text = document(&app).await.to_string();
     for example in ["AzureDiamond", "hunter2", "d96163b8bc9127d8c5d5839018580123c64a324b", "123 N Main St.", "60647"] {

@@ -292,7 +292,7 @@ fn whose_events(app: &TestApp) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn old_events_and_those_beyond_the_most_are_forgotten() {
+async fn old_events_and_those_beyond_the_most_are_pruned() {
     let app = TestApp::spawn();
     app.new_user("first").await;
     app.clock.advance(2 * HOUR);
@@ -300,14 +300,14 @@ async fn old_events_and_those_beyond_the_most_are_forgotten() {
     app.clock.advance((90 * 24 - 2) * HOUR);
     let app = app.restart_with(|_| {});
     app.clock.advance(HOUR);
-    until("forgetting", || app.count("events") == 1).await;
+    until("pruning", || app.count("events") == 1).await;
     assert_eq!(whose_events(&app), ["second"]);
     for name in ["a", "b", "c"] {
         app.new_user(name).await;
     }
     let app = app.restart_with(|config| config.events.max = 2);
     app.clock.advance(HOUR);
-    until("forgetting", || app.count("events") == 2).await;
+    until("pruning", || app.count("events") == 2).await;
     assert_eq!(whose_events(&app), ["b", "c"]);
     assert_eq!(app.store.events().last().unwrap().id, 5);
 }
@@ -328,13 +328,13 @@ async fn an_event_from_the_future_is_kept_no_longer_than_what_happened_after_it(
     app.clock.advance((90 * 24 - 2) * HOUR);
     let app = app.restart_with(|_| {});
     app.clock.advance(HOUR);
-    until("forgetting", || whose_events(&app) == ["third", "fourth"]).await;
+    until("pruning", || whose_events(&app) == ["third", "fourth"]).await;
     // There is room for one, and the future has no right to it.
     let app = app.restart_with(|config| config.events.max = 1);
     app.clock.advance(HOUR / 2);
     app.new_user("fifth").await;
     app.clock.advance(HOUR / 2);
-    until("forgetting", || whose_events(&app) == ["fifth"]).await;
+    until("pruning", || whose_events(&app) == ["fifth"]).await;
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ async fn refused_attempts_that_could_not_be_stored_are_stored_when_they_can_be()
 }
 
 #[tokio::test]
-async fn a_lock_that_is_held_for_ten_seconds_refuses_writes_lets_reads_go_on_and_is_forgotten() {
+async fn a_lock_that_is_held_for_ten_seconds_refuses_writes_until_it_is_released_and_lets_reads_go_on() {
     let app = TestApp::spawn();
     let root = app.new_user("root").await;
     app.make_superuser("root");

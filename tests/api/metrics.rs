@@ -254,7 +254,7 @@ fn the_listener_answers_get_and_head_of_one_path_in_the_text_format_and_closes()
 }
 
 #[tokio::test]
-async fn scrapers_that_say_nothing_or_never_read_are_not_felt_by_the_api() {
+async fn scrapers_that_say_nothing_or_never_read_do_not_slow_the_api() {
     let app = watched_app();
     let hostile: Vec<TcpStream> = (0..40)
         .map(|number| {

@@ -57,10 +57,10 @@ fn assert_session(response: &RawResponse) -> (String, Value) {
         "modified",
         "date_joined",
     ];
-    let mut rest = response.body.as_str();
+    let mut after = response.body.as_str();
     for key in ["token", "user"].iter().chain(&KEYS) {
-        let at = rest.find(&format!("\"{key}\": ")).unwrap_or_else(|| panic!("{key} in order in {}", response.body));
-        rest = &rest[at..];
+        let at = after.find(&format!("\"{key}\": ")).unwrap_or_else(|| panic!("{key} in order in {}", response.body));
+        after = &after[at..];
     }
     let body = response.json();
     assert_eq!(body.as_object().unwrap().len(), 2);
@@ -108,17 +108,17 @@ fn converse(version: &str) {
 }
 
 #[test]
-fn the_sources_conversations_are_answered_as_it_prints_them_over_http_1_0() {
+fn the_specifications_conversations_are_answered_as_it_prints_them_over_http_1_0() {
     converse("HTTP/1.0");
 }
 
 #[test]
-fn the_sources_conversations_are_answered_as_it_prints_them_over_http_1_1() {
+fn the_specifications_conversations_are_answered_as_it_prints_them_over_http_1_1() {
     converse("HTTP/1.1");
 }
 
 #[tokio::test]
-async fn lists_and_texts_are_printed_as_the_source_prints_them() {
+async fn lists_and_texts_are_printed_as_the_specification_prints_them() {
     let app = TestApp::spawn();
     let token = assert_session(&app.raw(credentials_request("/api/register/", "HTTP/1.1"))).0;
     let profile = json!({

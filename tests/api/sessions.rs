@@ -180,7 +180,7 @@ async fn the_least_recently_used_session_makes_room() {
 }
 
 #[tokio::test]
-async fn dead_sessions_are_forgotten_in_the_background() {
+async fn ended_sessions_are_pruned_in_the_background() {
     let app = TestApp::spawn();
     let token = app.new_user("AzureDiamond").await;
     app.store.change_sessions(&|session| session.created -= 366 * 86_400_000);

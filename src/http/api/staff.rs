@@ -72,7 +72,7 @@ pub(crate) async fn list(
         limit: query.take_limit()?,
         enough_items: Some(ENOUGH_ITEMS),
     };
-    query.refuse_the_rest()?;
+    query.refuse_unknown()?;
     let page = administration.list_accounts(asked).await?;
     let users: Vec<_> = page.rows.into_iter().map(UserResponse::from).collect();
     let mut response = respond(HttpResponse::Ok(), &users)?;

@@ -64,7 +64,7 @@ impl TrustedProxies {
 fn address(entry: &str) -> Option<IpAddr> {
     let entry = entry.trim().trim_matches('"');
     let (host, port) = match entry.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
+        Some(inside) => inside.split_once(']')?,
         // With more than one colon it is all address.
         None => entry.find(':').filter(|at| entry.rfind(':') == Some(*at)).map_or((entry, ""), |at| entry.split_at(at)),
     };

@@ -81,7 +81,7 @@ impl Query {
     }
 
     /// Refuses what was not taken.
-    pub(crate) fn refuse_the_rest(&self) -> Result<(), ApiError> {
+    pub(crate) fn refuse_unknown(&self) -> Result<(), ApiError> {
         if self.left.is_empty() {
             Ok(())
         } else {

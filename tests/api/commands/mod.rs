@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::helpers::{JSON, left_out, post_bytes};
-use crate::process::{Server, authtokens, program, refusal, run, store_in};
+use crate::process::{Server, authtokens, failure_of, program, run, store_in};
 use crate::store::TestStore;
 
 /// A folder in which commands are given.
@@ -73,7 +73,7 @@ impl Machine {
     /// The sentence of a command that fails, with its exit code.
     pub fn refused(&self, arguments: &str) -> (i32, String) {
         let mut command = self.command(arguments);
-        let (code, sentence) = refusal(&mut command);
+        let (code, sentence) = failure_of(&mut command);
         assert_eq!(run(&mut command).stdout, b"", "{arguments}");
         (code, sentence)
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Machine, log_in, names, run_with, status_of};
 use crate::helpers::left_out;
-use crate::process::{Server, credentials, program, refusal, token_of};
+use crate::process::{Server, credentials, failure_of, program, token_of};
 
 #[test]
 fn a_password_that_is_set_ends_the_tokens_and_the_old_password() {
@@ -108,7 +108,7 @@ fn what_was_done_and_cannot_be_told_is_said_to_be_done() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.starts_with("authtokens: it was done, but standard output cannot be written: "), "{said}");
     assert_eq!(names(&machine.json("user list")), ["a"]);
-    let (code, sentence) = refusal(machine.command("user list").stdout(full()));
+    let (code, sentence) = failure_of(machine.command("user list").stdout(full()));
     assert!(code == 1 && sentence.starts_with("cannot write to standard output: "), "{sentence}");
 }
 

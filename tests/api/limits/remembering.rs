@@ -14,7 +14,7 @@ use super::{OWNER, STRANGER, accounts_alone, lock_out, lock_out_from, log_in_fro
 use crate::helpers::{JSON, PATIENCE, RawResponse, START_MILLIS, TestApp, post_bytes, session_of, test_config, until};
 
 #[tokio::test]
-async fn a_restart_does_not_forget_the_failures_at_an_account() {
+async fn failures_at_an_account_survive_a_restart() {
     let app = TestApp::spawn_with(accounts_alone);
     new_owner(&app).await;
     lock_out(&app, "AzureDiamond").await;
@@ -64,7 +64,7 @@ async fn until_let_in(app: &TestApp, ip: &str) {
 }
 
 #[tokio::test]
-async fn a_password_that_staff_or_a_command_set_makes_the_failures_forgotten() {
+async fn a_password_that_staff_or_a_command_set_clears_the_failures() {
     let app = TestApp::spawn_with(accounts_alone);
     new_owner(&app).await;
     let (root, _) = session_of(post_from(&app, OWNER, "/api/register", "root", "hunter2").await).await;
@@ -105,7 +105,7 @@ async fn failures_right_before_a_new_password_do_not_come_back_with_the_next_res
 }
 
 #[tokio::test]
-async fn a_password_that_a_command_sets_right_after_a_start_makes_the_failures_forgotten() {
+async fn a_password_that_a_command_sets_right_after_a_start_clears_the_failures() {
     let app = TestApp::spawn_with(accounts_alone);
     new_owner(&app).await;
     lock_out(&app, "AzureDiamond").await;

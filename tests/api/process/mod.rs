@@ -48,7 +48,7 @@ pub fn run(command: &mut Command) -> Output {
 }
 
 /// Runs what must fail before it serves: its exit code and its one sentence.
-pub fn refusal(command: &mut Command) -> (i32, String) {
+pub fn failure_of(command: &mut Command) -> (i32, String) {
     let output = run(command);
     let said = String::from_utf8(output.stderr).unwrap();
     let sentence = said.lines().last().unwrap_or_default();
@@ -79,7 +79,7 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = fs::read_to_string(&log).unwrap();
-            let address = said.split("listens on http://").nth(1).and_then(|rest| rest.split_whitespace().next());
+            let address = said.split("listens on http://").nth(1).and_then(|after| after.split_whitespace().next());
             if let Some(address) = address.and_then(|address| address.parse().ok()) {
                 return Self { child, address, log };
             }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::{Server, authtokens, credentials, program, refusal};
+use super::{Server, authtokens, credentials, failure_of, program};
 use crate::helpers::{PATIENCE, RawResponse};
 
 #[test]
@@ -93,7 +93,7 @@ fn a_socket_that_is_no_tcp_port_is_one_sentence_and_nothing_is_touched() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = authtokens(folder.path());
     pass_socket(&mut command, UnixDatagram::unbound().unwrap());
-    let (code, sentence) = refusal(&mut command);
+    let (code, sentence) = failure_of(&mut command);
     assert_eq!(code, 1);
     assert!(sentence.starts_with("cannot use the socket that systemd passes: "), "{sentence}");
     assert!(!folder.path().join("data").exists());

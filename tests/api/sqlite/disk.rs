@@ -10,7 +10,7 @@ use crate::helpers::{TestApp, error_of, left_out, session_of, until};
 use crate::sqlite::SmallDisk;
 
 #[tokio::test]
-async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when_there_is_room_again() {
+async fn a_full_disk_refuses_whole_writes_and_no_reads_and_takes_writes_again_once_there_is_room() {
     let Some(disk) = SmallDisk::mount(2) else {
         left_out("no file system can be mounted here");
         return;

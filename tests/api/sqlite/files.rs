@@ -12,7 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::helpers::{PATIENCE, RawResponse, UNKNOWN_TOKEN};
-use crate::process::{Server, authtokens, contents, credentials, logout, refusal, token_of};
+use crate::process::{Server, authtokens, contents, credentials, failure_of, logout, token_of};
 
 #[test]
 fn the_database_its_wal_and_its_index_are_readable_by_their_owner_only() {
@@ -48,7 +48,7 @@ enum NewBeside {
 fn assert_refused_untouched(folder: &TempDir, reason: &str, is_new_beside: NewBeside) {
     let before = contents(folder.path());
     let (code, sentence) =
-        refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "test.db"]));
+        failure_of(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "test.db"]));
     assert_eq!(code, 1);
     assert!(sentence.contains("test.db") && sentence.contains(reason), "{sentence}");
     let after = contents(folder.path());
@@ -102,17 +102,17 @@ fn a_database_of_a_newer_schema_is_refused_untouched() {
 fn a_second_server_on_the_same_file_is_refused_and_the_first_serves_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = Server::start(folder.path(), |_| {});
-    let (code, sentence) = refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0"]));
+    let (code, sentence) = failure_of(authtokens(folder.path()).args(["--listen", "127.0.0.1:0"]));
     assert_eq!((code, sentence.as_str()), (1, "data/authtokens.db is in use by another authtokens server"));
     assert_eq!(first.ask(&credentials("/api/register", "a")).status(), 201);
     std::os::unix::fs::symlink("data/authtokens.db", folder.path().join("alias.db")).unwrap();
     let (code, sentence) =
-        refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "alias.db"]));
+        failure_of(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "alias.db"]));
     assert_eq!(code, 1);
     assert!(sentence.ends_with("is in use by another authtokens server"), "{sentence}");
     fs::hard_link(folder.path().join("data/authtokens.db"), folder.path().join("twin.db")).unwrap();
     let (code, sentence) =
-        refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "twin.db"]));
+        failure_of(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "twin.db"]));
     assert_eq!((code, sentence.contains("hard link")), (1, true), "{sentence}");
     fs::remove_file(folder.path().join("twin.db")).unwrap();
     assert_eq!(first.ask(&credentials("/api/register", "b")).status(), 201);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::helpers::{RawResponse, TestApp};
-use crate::process::{Server, authtokens, credentials, refusal, run};
+use crate::process::{Server, authtokens, credentials, failure_of, run};
 use crate::sqlite::connect;
 
 fn ready(server: &Server) -> u16 {
@@ -184,7 +184,7 @@ fn a_database_that_was_emptied_or_shortened_takes_no_more_changes() {
 }
 
 #[test]
-fn a_stop_moves_no_wal_into_a_database_that_was_emptied_and_no_shortened_wal_into_one() {
+fn a_stop_checkpoints_no_wal_into_a_database_that_was_emptied_and_no_shortened_wal_into_one() {
     for suffix in ["", "-wal"] {
         let folder = tempfile::tempdir().unwrap();
         let mut server = written(folder.path(), false);
@@ -241,7 +241,7 @@ fn a_wal_beside_an_empty_or_missing_database_is_deleted_by_nobody() {
         let commands: [&[&str]; 5] =
             [&["check"], &["backup", "other.db"], &["user", "list"], &["user", "promote", "before"], &[]];
         for arguments in commands {
-            let (code, sentence) = refusal(authtokens(folder.path()).args(arguments));
+            let (code, sentence) = failure_of(authtokens(folder.path()).args(arguments));
             assert_eq!(code, 1, "{arguments:?}");
             // A command that makes no database says that there is none.
             let is_told = sentence.contains("restore a backup") || (is_missing && sentence.contains("no database"));
