@@ -81,8 +81,8 @@ impl Hash for TokenDigest {
 /// A map by digest that uses part of the digest as the hash.
 pub(crate) type DigestMap<V> = HashMap<TokenDigest, V, BuildHasherDefault<DigestHasher>>;
 
-/// Takes part of a digest as its hash. A digest is random already, and nobody can choose tokens whose digests collide
-/// without trying.
+/// Takes part of a digest as its hash: a SHA-256 digest is random already, and a client can choose one only by trying
+/// tokens.
 #[derive(Default)]
 pub(crate) struct DigestHasher(u64);
 

@@ -43,7 +43,7 @@ pub(crate) async fn show(PresentedToken(caller): PresentedToken, state: State) -
 
 fn render(user: User) -> Result<Bytes, Cause> {
     let text = json::to_vec(&UserResponse::from(user)).map_err(|error| Arc::new(error) as Cause)?;
-    // It may be kept, and then without the room that it was given to grow.
+    // The session cache may keep it, so it keeps no spare capacity.
     Ok(text.into_boxed_slice().into())
 }
 
@@ -88,7 +88,8 @@ fn cannot_be_set(field: &str) -> String {
 }
 
 impl ProfileRequest {
-    /// Fields of the user object that no client sets. An unchanged one does no harm: a form may send back all that it got.
+    /// Takes the fields of the user object that no client sets. An unchanged one is accepted: a form may send back all
+    /// that it got.
     fn take_fixed_fields(self) -> FixedFields {
         let fixed = [
             ("username", self.username),
@@ -106,10 +107,10 @@ impl ProfileRequest {
     }
 }
 
-/// Fields that are not to be changed, and what was sent for each.
+/// Fields that cannot be set, and what was sent for each.
 type FixedFields = Vec<(&'static str, Value)>;
 
-/// Refuses the first that is not as the user object has it.
+/// Refuses the first field that differs from the user object.
 fn refuse_changes(fixed: &FixedFields, user: UserResponse) -> Result<(), ApiError> {
     let stored = [
         ("username", Value::String(user.username)),
