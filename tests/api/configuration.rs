@@ -1,4 +1,4 @@
-//! What a person is told of the configuration beside what is in it.
+//! What the program says of its configuration: errors and warnings.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What no client should send: each gets its clear 4xx, and the server lives on.
+//! Malformed requests: each gets its 4xx, and the server goes on.
 
 use std::io::Write as _;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the configuration says, and where each value comes from.
+//! `config show`: what the configuration says, and where each value comes from.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -77,7 +77,7 @@ fn a_folder_in_which_nobody_can_look_for_a_file_is_named() {
     let machine = Machine::new();
     let locked = machine.path().join("locked");
     fs::create_dir(&locked).unwrap();
-    // Root may look everywhere: it becomes somebody else, for whom the program and the way to the folder are open.
+    // Root may read every folder, so the command runs as another user, who can reach the program and the folder.
     fs::set_permissions(machine.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::hard_link(env!("CARGO_BIN_EXE_authtokens"), machine.path().join("authtokens"))
         .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_authtokens"), machine.path().join("authtokens")).map(|_| ()))

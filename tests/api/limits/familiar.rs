@@ -1,4 +1,4 @@
-//! Whom an account knows: familiar networks, and holders of tokens.
+//! Who is let in while an account is locked out for others: familiar networks, and holders of tokens.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn while_strangers_are_refused_a_familiar_address_and_a_live_token_let_the
     for _ in 0..10 {
         assert_eq!(log_in_from(&app, other, "AzureDiamond", "wrong").await, 401);
     }
-    // A familiar address may not guess without end either.
+    // A familiar address has a limit too.
     for _ in 0..10 {
         assert_eq!(log_in_from(&app, OWNER, "AzureDiamond", "wrong").await, 401);
     }

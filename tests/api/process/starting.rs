@@ -1,4 +1,4 @@
-//! How it starts, and what keeps it from starting.
+//! How the server starts, and what keeps it from starting.
 
 use std::fs;
 use std::net::TcpListener;

@@ -132,7 +132,7 @@ async fn a_disk_with_room_for_a_page_and_not_for_a_login_is_not_ready_until_ther
     }
     for _ in 0..3 {
         assert_eq!(ready().await, 503);
-        // For longer than an answer is believed.
+        // For longer than readiness reuses an answer.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
     }
     fs::remove_file(&ballast).unwrap();

@@ -36,7 +36,7 @@ fn the_database_its_wal_and_its_index_are_readable_by_their_owner_only() {
     }
 }
 
-/// What a refusal may leave beside the file.
+/// What a refused start may leave beside the file.
 #[derive(Clone, Copy, PartialEq)]
 enum NewBeside {
     Nothing,

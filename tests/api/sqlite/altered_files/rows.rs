@@ -182,7 +182,7 @@ async fn a_superuser_that_cannot_be_found_by_its_own_name_keeps_the_server_from_
         assert_eq!(said, (1, expected));
         assert!(bytes(&database) == before);
     }
-    // What a command can mend keeps nobody from starting.
+    // What a command can repair does not keep the server from starting.
     alter(&database, "UPDATE users SET is_active = 1, password_hash = 'none'");
     let server = Server::start(folder.path(), |command| {
         command.args(["--database", "data/authtokens.db"]);
