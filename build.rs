@@ -1,5 +1,5 @@
-//! Takes out of Swagger UI's archive what the pages under /docs need: each file as it is, and as gzip
-//! where the archive has compressed it.
+//! Unpacks from Swagger UI's archive the files that the pages under /docs need: each one as it is, and as gzip where
+//! the archive has compressed it.
 
 use std::error::Error;
 use std::fs;

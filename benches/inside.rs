@@ -1,5 +1,5 @@
-//! What the parts of a request cost by themselves, without a socket: reading a token and taking its digest, finding a
-//! session and a user, writing the user object, opening a session, hashing at each cost.
+//! Benchmarks of the parts of a request, without a socket: parsing a token and taking its digest, finding a session and
+//! a user, writing the user object, opening a session, hashing at each cost.
 //!
 //! `just inside` runs all of it, `just inside find_session` one.
 

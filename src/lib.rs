@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //!
-//! Folders are layers: each imports only those below it, which `tests/house.rs` holds.
+//! Folders are layers: each imports only those below it, as `tests/house.rs` checks.
 //!
 //! | folder | what it is for |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! The binary: reads the command line and hands over.
+//! The binary: parses the command line and runs the command, or the server.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config, warnings: &[String]) -> Result<(), Box<dyn Error>> {
-    // Its last lines are written before an error is told.
+    // Dropped before an error is printed, so that its last lines come first.
     let threads = WatchedThreads::default();
     let log = log::start(Clock::system(), &threads)?;
     actix_rt::System::new().block_on(serve_until_stopped(config, warnings, &log, threads))

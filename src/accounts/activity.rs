@@ -1,12 +1,12 @@
-//! When sessions were last used, on its way to the store.
+//! The last uses of sessions, kept in memory until a background job stores them.
 //!
-//! A request must not wait for this, nor fail with it, so it is only noted here; once a second what has been noted goes
-//! to the store in one write. A session is noted at most once a minute. What a crash loses is a minute of a time that
-//! nobody was promised.
+//! A request must neither wait for that write nor fail with it, so it only notes the use here. Once a second the job
+//! stores what has been noted, in one write. A session is noted at most once a minute. A crash loses at most the last
+//! minute of a time that nobody was promised.
 //!
-//! Where very many sessions are used for the first time in a minute, storing that would cost more than answering them. So
-//! a write takes a bounded number, those whose digests begin alike, and the next one goes on from there: neighbours in
-//! the store are written together, and everyone's turn comes.
+//! When very many sessions are used in the same minute, storing their uses would cost more than answering their
+//! requests. So each write is bounded. It takes buckets of sessions whose digests share a first byte, which are
+//! neighbours in the store, and the next write goes on with the next bucket: in time every session is stored.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,33 +15,33 @@ use crate::domain::session::{Session, SessionPolicy};
 use crate::domain::token::{DigestMap, TokenDigest};
 use crate::system::clock::Timestamp;
 
-/// How many sessions are noted at once. Beyond it some are noted at a later use.
+/// How many sessions may be noted at a time. Any beyond that are noted at a later use.
 const MAX_NOTED: usize = 100_000;
 
-/// How many go to the store in one write, but for the rest of those that begin like the last.
+/// From how many uses on a write takes no further bucket. The last bucket is always taken whole.
 const MAX_STORED: usize = 2_000;
 
-/// One part for each first byte of a digest, with a lock of its own.
-const PARTS: usize = 256;
+/// One bucket for each first byte of a digest, with a lock of its own.
+const BUCKETS: usize = 256;
 
 /// Uses that the store does not know yet.
 pub struct LastUsed {
-    parts: Vec<Mutex<DigestMap<Use>>>,
+    buckets: Vec<Mutex<DigestMap<Use>>>,
     noted: AtomicUsize,
-    /// The part whose turn it is.
+    /// The bucket whose turn it is.
     next: AtomicUsize,
 }
 
 struct Use {
     at: Timestamp,
-    /// On its way: the store does not know it yet, and it needs no second note.
+    /// Taken by a write that has not ended: the store does not know of it yet, and it is not noted a second time.
     leaving: bool,
 }
 
 impl Default for LastUsed {
     fn default() -> Self {
         Self {
-            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
+            buckets: (0..BUCKETS).map(|_| Mutex::default()).collect(),
             noted: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
         }
@@ -49,7 +49,7 @@ impl Default for LastUsed {
 }
 
 impl LastUsed {
-    /// Notes that a session is in use now, where the store's own note of it is old.
+    /// Notes that a session is in use now, unless its stored last use is less than a minute old.
     pub fn note(&self, digest: TokenDigest, session: &Session, now: Timestamp) {
         if session.last_used.plus(SessionPolicy::USE_IS_STORED_EVERY) > now {
             return;
@@ -57,45 +57,45 @@ impl LastUsed {
         if self.noted.load(Ordering::Relaxed) >= MAX_NOTED {
             return;
         }
-        let mut uses = self.part(usize::from(digest.as_bytes()[0]));
+        let mut uses = self.bucket(usize::from(digest.as_bytes()[0]));
         uses.entry(digest).or_insert_with(|| {
             self.noted.fetch_add(1, Ordering::Relaxed);
             Use { at: now, leaving: false }
         });
     }
 
-    /// Takes some of what has been noted. [`LastUsed::stored`] must follow.
+    /// Takes the next buckets. [`LastUsed::stored`] must follow.
     pub fn take(&self) -> Vec<(TokenDigest, Timestamp)> {
         let mut taken = Vec::new();
         let first = self.next.load(Ordering::Relaxed);
-        for number in first..first + PARTS {
+        for number in first..first + BUCKETS {
             if taken.len() >= MAX_STORED {
                 break;
             }
-            for (digest, noted) in self.part(number).iter_mut() {
+            for (digest, noted) in self.bucket(number).iter_mut() {
                 noted.leaving = true;
                 taken.push((*digest, noted.at));
             }
-            self.next.store((number + 1) % PARTS, Ordering::Relaxed);
+            self.next.store((number + 1) % BUCKETS, Ordering::Relaxed);
         }
-        // The store's own order.
+        // In the order of the store's index.
         taken.sort_unstable_by_key(|(digest, _)| *digest.as_bytes());
         taken
     }
 
-    /// What was taken is stored, or lost.
+    /// Drops what was taken: it is stored, or could not be.
     pub fn stored(&self) {
-        for number in 0..PARTS {
-            let mut uses = self.part(number);
+        for number in 0..BUCKETS {
+            let mut uses = self.bucket(number);
             let before = uses.len();
             uses.retain(|_, noted| !noted.leaving);
             self.noted.fetch_sub(before - uses.len(), Ordering::Relaxed);
         }
     }
 
-    fn part(&self, number: usize) -> MutexGuard<'_, DigestMap<Use>> {
+    fn bucket(&self, number: usize) -> MutexGuard<'_, DigestMap<Use>> {
         // Nothing that can panic runs under this lock.
-        self.parts[number % PARTS].lock().unwrap_or_else(PoisonError::into_inner)
+        self.buckets[number % BUCKETS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
             let some = last_used.take();
             last_used.note(some[0].0, &session(0), now);
             last_used.stored();
-            // One that comes again does not hold up those behind it.
+            // A session that is noted again does not hold up those behind it.
             last_used.note(some[1].0, &session(0), now);
             taken.extend(some.into_iter().map(|(digest, _)| *digest.as_bytes()));
         }

@@ -1,7 +1,7 @@
 //! Administering: what staff and the operator do to accounts that are not theirs.
 //!
-//! Who may do what is decided by the store, in the transaction that does it. What is asked here beforehand spares a hash,
-//! and keeps whoever may do nothing from learning which accounts there are.
+//! Who may do what is decided by the store, in the transaction that does it. The checks here come earlier for two
+//! reasons: a refused change costs no hash, and a caller without rights does not learn which accounts exist.
 
 use thiserror::Error;
 
@@ -19,16 +19,16 @@ use crate::system::clock::Clock;
 /// Why nothing was done to an account.
 #[derive(Debug, Error)]
 pub enum AdministerError {
-    /// There is none of this name.
+    /// No account has this name.
     #[error("there is no such account")]
     NoAccount,
-    /// The account has no session of this name.
+    /// The account has no session with this id.
     #[error("the account has no such session")]
     NoSession,
     /// Another account has the name.
     #[error("the username is taken")]
     Taken,
-    /// It would leave no superuser who could undo it.
+    /// It would leave no active superuser.
     #[error("it is the last superuser")]
     LastSuperuser,
     /// Too many passwords came from this address.
@@ -37,7 +37,7 @@ pub enum AdministerError {
     /// The new password was not hashed.
     #[error(transparent)]
     Password(#[from] PasswordError),
-    /// The store failed, or the actor may not do it.
+    /// The store failed, or refused the actor.
     #[error(transparent)]
     Repository(RepositoryError),
 }
@@ -60,16 +60,13 @@ pub enum Ended {
     All,
 }
 
-/// What is to be different about an account, its new password not yet hashed.
+/// What a request changes about an account. The new password is not hashed yet.
 #[derive(Default)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct RequestedChange {
-    /// Whether it may be used.
     pub is_active: Option<bool>,
-    /// Whether it is staff.
     pub is_staff: Option<bool>,
-    /// Whether it is a superuser.
     pub is_superuser: Option<bool>,
-    /// A new password.
     pub password: Option<NewPassword>,
 }
 
@@ -81,16 +78,17 @@ pub struct Administration<'a> {
 }
 
 impl<'a> Administration<'a> {
-    /// In the name of an actor.
+    /// On behalf of an actor.
     #[must_use]
     pub fn new(repository: &'a dyn Repository, clock: &'a Clock, actor: Actor) -> Self {
         Self { repository, clock, actor }
     }
 
-    /// Whether there is an account of this name, for an actor who may do this to it; where none is named, to any.
+    /// Checks that the actor has this permission on the account, or on any account where none is named. Tells whether
+    /// the account exists.
     ///
     /// # Errors
-    /// [`RepositoryError::Forbidden`] for any other.
+    /// [`RepositoryError::Forbidden`] where the actor has not.
     pub async fn authorize(
         &self,
         permission: Permission,
@@ -99,7 +97,7 @@ impl<'a> Administration<'a> {
         self.repository.check_rights(&self.actor, permission, username).await
     }
 
-    /// Accounts in the order of their names.
+    /// Lists accounts in the order of their names.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -107,7 +105,7 @@ impl<'a> Administration<'a> {
         self.repository.list_accounts(&self.actor, query).await
     }
 
-    /// An account.
+    /// Finds an account.
     ///
     /// # Errors
     /// See [`AdministerError`].
@@ -115,7 +113,7 @@ impl<'a> Administration<'a> {
         self.repository.find_account(&self.actor, username).await?.ok_or(AdministerError::NoAccount)
     }
 
-    /// Makes an account, without a session.
+    /// Creates an account, without a session.
     ///
     /// # Errors
     /// See [`AdministerError`].
@@ -141,7 +139,7 @@ impl<'a> Administration<'a> {
         if is_deleted { Ok(()) } else { Err(AdministerError::NoAccount) }
     }
 
-    /// An account's live sessions, newest first.
+    /// Lists an account's live sessions, newest first.
     ///
     /// # Errors
     /// See [`AdministerError`].
@@ -154,7 +152,7 @@ impl<'a> Administration<'a> {
         sessions.ok_or(AdministerError::NoAccount)
     }
 
-    /// Ends one of an account's sessions, or all of them; says how many.
+    /// Ends one of an account's sessions, or all of them. Returns how many ended.
     ///
     /// # Errors
     /// See [`AdministerError`].
@@ -177,7 +175,7 @@ impl<'a> Administration<'a> {
         }
     }
 
-    /// Events, newest first.
+    /// Lists events, newest first.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -193,7 +191,7 @@ impl Accounts {
         Administration::new(self.repository.as_ref(), &self.clock, actor)
     }
 
-    /// Changes an account for a client. A new password is hashed here, and counts like a login.
+    /// Changes an account for a client. A new password is hashed here, and counts as a login of the client's address.
     ///
     /// # Errors
     /// See [`AdministerError`].
@@ -208,12 +206,12 @@ impl Accounts {
         let mut change = AccountChange { is_active, is_staff, is_superuser, password_hash: None };
         let is_reset = password.is_some();
         if let Some(password) = password {
-            self.throttle.admit(Call::LogIn, client.ip())?.spend();
+            self.throttle.admit(Call::LogIn, client.ip())?.confirm();
             change.password_hash = Some(self.passwords.hash(password.0, client.gone()).await?);
         }
         let changed = self.administration(actor).change_account(username, change).await;
         if is_reset && changed.is_ok() {
-            self.throttle.forget(username);
+            self.throttle.clear_failures(username);
         }
         changed
     }

@@ -6,16 +6,16 @@ use super::throttle::Admission;
 use crate::domain::session::Caller;
 use crate::passwords::PlainPassword;
 
-/// One password for another.
+/// A request for another password.
 pub struct PasswordChange {
-    /// The account's password, they say.
+    /// What the caller says the account's password is.
     pub current: PlainPassword,
-    /// What it is to be.
+    /// The password that the account is to have.
     pub new: NewPassword,
 }
 
 impl Accounts {
-    /// Gives the caller's account another password, which ends its other sessions.
+    /// Changes the password of the caller's account, which ends its other sessions.
     ///
     /// # Errors
     /// See [`ReauthenticationError`].
@@ -26,7 +26,7 @@ impl Accounts {
         PasswordChange { current, new }: PasswordChange,
         client: &impl Client,
     ) -> Result<(), ReauthenticationError> {
-        admission.spend();
+        admission.confirm();
         let change = async |verified_against| {
             let new_hash = self.passwords.hash(new.0.clone(), client.gone()).await?;
             Ok(self.repository.change_password(caller, verified_against, new_hash, self.clock.now()).await?)

@@ -18,7 +18,7 @@ impl Accounts {
         password: PlainPassword,
         client: &impl Client,
     ) -> Result<(), ReauthenticationError> {
-        admission.spend();
+        admission.confirm();
         let delete = async |verified_against| {
             Ok(self.repository.delete_user(caller, verified_against, self.clock.now()).await?)
         };

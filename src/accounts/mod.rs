@@ -1,7 +1,7 @@
 //! The use cases: what the service does for whoever asks, with neither actix nor SQL.
 //!
-//! A use case is a method of [`Accounts`], in a file of its own, with an error of its own. HTTP and the command line are
-//! doors to them: they read what was asked, call one, and tell what came of it. None of them repeats a step.
+//! A use case is a method of [`Accounts`], in a file of its own, with an error of its own. HTTP and the command line
+//! read what was asked, call a use case, and show its outcome. Neither repeats its steps.
 
 pub mod activity;
 pub mod administer;

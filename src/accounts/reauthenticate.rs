@@ -1,4 +1,5 @@
-//! Reauthenticating: whoever holds a token shows once more that the account is theirs.
+//! Reauthenticating: the holder of a token gives the account's password again, before a change that a stolen token must
+//! not make.
 
 use thiserror::Error;
 
@@ -10,26 +11,27 @@ use crate::domain::user::PasswordHash;
 use crate::passwords::{PasswordError, PlainPassword};
 use crate::repository::RepositoryError;
 
-/// Why what needs the account's password was not done.
+/// Why a change that needs the account's password was not made.
 #[derive(Debug, Error)]
 pub enum ReauthenticationError {
-    /// The password is not the account's. The session is as good as before.
+    /// The password is not the account's. The session stays live.
     #[error("the password is wrong")]
     WrongPassword,
-    /// Too many passwords were wrong.
+    /// Too many attempts at the account have failed.
     #[error(transparent)]
     Throttled(#[from] Throttled),
     /// The password was not verified, or the new one not hashed.
     #[error(transparent)]
     Password(#[from] PasswordError),
-    /// The store failed, or would not do it.
+    /// The store failed, or refused the change.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
 }
 
 impl Accounts {
-    /// Does `work` for a caller who knows the account's password. It is given the hash that the password was verified
-    /// against, and answers `false` where the account has another by then: so what is verified is verified anew.
+    /// Does `work` for a caller who knows the account's password. `work` is given the hash that the password was
+    /// verified against. It answers `false` where the account has another hash by then; the password is then verified
+    /// once more.
     pub(super) async fn reauthenticated(
         &self,
         caller: &Caller,
@@ -46,8 +48,8 @@ impl Accounts {
         Err(ReauthenticationError::WrongPassword)
     }
 
-    /// Verifies the caller's password; the hash that it was verified against. Whoever holds a token may not guess without
-    /// end either.
+    /// Verifies the caller's password, and returns the hash that it was verified against. Guesses with a live token are
+    /// throttled too.
     async fn verify_own_password(
         &self,
         caller: &Caller,

@@ -10,13 +10,11 @@ use crate::domain::user::{NewUser, Username};
 use crate::passwords::PasswordError;
 use crate::repository::{RepositoryError, UniqueField};
 
-/// Who wants an account.
+/// A request for an account.
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Registration {
-    /// Its name.
     pub username: Username,
-    /// Its password.
     pub password: NewPassword,
-    /// What its owner tells of themselves.
     pub profile: Profile,
 }
 
@@ -55,8 +53,8 @@ impl Accounts {
         client: &impl Client,
     ) -> Result<OpenedSession, RegisterError> {
         let Registration { username, password, profile } = registration;
-        admission.spend();
-        // Only to spare a taken name its hash; who is first is decided by the store.
+        admission.confirm();
+        // Saves the hash for a name that is taken. The store alone decides who is first.
         if self.repository.find_credentials(&username).await?.is_some() {
             return Err(RegisterError::Taken);
         }

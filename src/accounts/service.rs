@@ -1,4 +1,4 @@
-//! What the use cases work with, and who asks for them.
+//! [`Accounts`], whose methods are the use cases, and [`Client`], who waits for their answers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,42 +11,40 @@ use crate::passwords::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::Repository;
 use crate::system::clock::Clock;
 
-/// What the use cases work with.
+/// The parts that the use cases need. Each use case is a method, in a file of its own.
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Accounts {
-    /// The store.
     pub repository: Arc<dyn Repository>,
-    /// What hashes and verifies.
+    /// Hashes and verifies passwords.
     pub passwords: Passwords,
-    /// What a new password must satisfy.
     pub password_policy: PasswordPolicy,
     /// How long sessions live, and how many an account has.
     pub session_policy: SessionPolicy,
-    /// What counts attempts.
+    /// Limits attempts at passwords.
     pub throttle: LoginThrottle,
-    /// Where the use of sessions is noted.
+    /// Notes the last uses of sessions.
     pub last_used: Arc<LastUsed>,
-    /// What time it is.
     pub clock: Clock,
 }
 
-/// Whoever waits for an answer.
+/// Whoever waits for an answer, as far as the use cases know them.
 pub trait Client {
-    /// Where they are, where that is known.
+    /// Their address, where it is known.
     fn ip(&self) -> Option<IpAddr>;
 
-    /// What their program says it is.
+    /// What their program calls itself.
     fn user_agent(&self) -> &UserAgent;
 
-    /// Resolves when they wait for nothing any more.
+    /// Resolves when they no longer wait.
     fn gone(&self) -> impl Future<Output = ()>;
 }
 
-/// A password that the policy has accepted. Only such a one is ever hashed for an account.
+/// A password that the policy has accepted. No other is ever hashed for an account.
 #[derive(Clone)]
 pub struct NewPassword(pub(super) PlainPassword);
 
 impl NewPassword {
-    /// Holds a password, sent in `field`, against the policy.
+    /// Checks a password that was sent in `field` against the policy.
     ///
     /// # Errors
     /// [`InvalidField`] naming the rule that it breaks.
@@ -56,6 +54,6 @@ impl NewPassword {
     }
 }
 
-/// How often a password is verified for one request. The stored hash may change in between, and the password be right
-/// all the same: another login has just hashed it anew at another cost.
+/// How often a password is verified for one request. The stored hash may change meanwhile although the password stays
+/// right: another login may have hashed it anew at the configured cost.
 pub(super) const ATTEMPTS: usize = 2;

@@ -9,7 +9,7 @@ use crate::repository::RepositoryError;
 /// Why a session was not found or not ended.
 #[derive(Debug, Error)]
 pub enum SessionError {
-    /// There is none of this name among the caller's.
+    /// The caller has no such session.
     #[error("there is no such session")]
     NotFound,
     /// The store failed, or the caller's own session is over.
@@ -33,15 +33,15 @@ impl Accounts {
         self.last_used.note(caller.digest, session, self.clock.now());
     }
 
-    /// Ends the session that asks, for good.
+    /// Ends the caller's own session, for good.
     ///
     /// # Errors
-    /// [`RepositoryError::NoSession`] where another call has.
+    /// [`RepositoryError::NoSession`] where it has ended already.
     pub async fn sign_out(&self, caller: &Caller) -> Result<(), RepositoryError> {
         self.repository.revoke_own_session(caller, self.clock.now()).await
     }
 
-    /// Ends all of the caller's sessions, the one that asks too.
+    /// Ends all of the caller's sessions, this one too.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -52,7 +52,7 @@ impl Accounts {
     /// Ends one of the caller's sessions.
     ///
     /// # Errors
-    /// [`SessionError::NotFound`] where the caller has none of this name.
+    /// [`SessionError::NotFound`] where the caller has none with this id.
     pub async fn revoke_session(&self, caller: &Caller, id: SessionId) -> Result<(), SessionError> {
         let is_ended = self.repository.revoke_session(caller, id, self.clock.now()).await?;
         if is_ended { Ok(()) } else { Err(SessionError::NotFound) }

@@ -1,4 +1,4 @@
-//! Signing in: a password is verified, and a session opened.
+//! Signing in: verifies a password and opens a session.
 
 use thiserror::Error;
 
@@ -11,15 +11,14 @@ use crate::domain::user::{NewUser, User, Username};
 use crate::passwords::{PasswordError, PlainPassword};
 use crate::repository::{RepositoryError, VerifiedLogin};
 
-/// Who says that an account is theirs.
+/// A name and a password, of which nothing is verified yet.
+#[expect(missing_docs, reason = "the names say it")]
 pub struct SignIn {
-    /// The account's name.
     pub username: Username,
-    /// Its password, they say.
     pub password: PlainPassword,
 }
 
-/// How somebody has shown that an account is theirs.
+/// How somebody has proved that an account is theirs.
 pub enum Verified {
     /// They have just registered it.
     Registration(NewUser),
@@ -27,18 +26,17 @@ pub enum Verified {
     Password(VerifiedLogin),
 }
 
-/// A session that has just been opened: the only time that its token is seen.
+/// A session that has just been opened. Only here is its token known.
+#[expect(missing_docs, reason = "the names say it")]
 pub struct OpenedSession {
-    /// The token.
     pub token: PlainToken,
-    /// Whose it is.
     pub user: User,
 }
 
 /// Why there is no new session.
 #[derive(Debug, Error)]
 pub enum SignInError {
-    /// The name and the password open no account that may be used. Which of the two is wrong is not told.
+    /// The name and the password open no active account. Which of the two is wrong is not told.
     #[error("the username or the password is wrong")]
     Refused,
     /// Too many attempts at the account have failed.
@@ -72,10 +70,10 @@ impl Accounts {
         SignIn { username, password }: SignIn,
         client: &impl Client,
     ) -> Result<OpenedSession, SignInError> {
-        admission.spend();
+        admission.confirm();
         let attempt = self.throttle.begin_login(&username, client.ip()).await?;
         for _ in 0..ATTEMPTS {
-            // An account that may not be used is treated like one that does not exist, from here to the last byte.
+            // An inactive account is treated like one that does not exist, from here to the last byte of the answer.
             let found = self.repository.find_credentials(&username).await?;
             let credentials = found.filter(|credentials| credentials.is_active);
             let verification = self.passwords.verify(password.clone(), credentials.as_ref(), client.gone()).await?;
@@ -95,8 +93,8 @@ impl Accounts {
         Err(SignInError::Refused)
     }
 
-    /// Opens a session for whoever has shown that the account is theirs, however they have. Nothing else opens one. `None`
-    /// where the account is gone, may not be used, or what was verified is not so any more.
+    /// Opens a session for somebody who has proved that the account is theirs. Nothing else opens one. `None` where the
+    /// account is gone, inactive, or has another password hash by now.
     pub(super) async fn open_session(
         &self,
         verified: Verified,

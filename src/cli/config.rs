@@ -1,4 +1,4 @@
-//! The configuration as it is in effect, and where each setting comes from. Secrets are masked.
+//! The command `config show`: the settings in effect, and where each comes from. Secrets are masked.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -10,8 +10,8 @@ use crate::cli::context::CommandError;
 use crate::cli::output::{Output, printable, to_toml};
 use crate::config::{Setting, header};
 
-/// Prints which file was read, and the configuration as a file that reads back as the same, but for its secrets; or both
-/// as JSON. What is unwise goes to standard error.
+/// Prints which file was read, and the configuration as a file that reads back as the same, except for its secrets; or
+/// both as JSON. Warnings go to standard error.
 ///
 /// # Errors
 /// [`CommandError::Output`].
@@ -70,7 +70,7 @@ fn as_json(file: Option<&Path>, settings: &[Setting]) -> Value {
                 if entry == Some(entries.len()) {
                     entries.push(json!({}));
                 }
-                // What is inside of a list is told behind its entry.
+                // A section inside of a list follows the entry that it belongs to.
                 let last = entries.len() - 1;
                 section = &mut entries[last];
             }

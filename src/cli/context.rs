@@ -1,7 +1,7 @@
-//! What every command but `serve` works with, and why one fails.
+//! The context of every command but `serve`, and the errors of commands with their exit codes.
 //!
-//! A command works on the file itself, whether a server runs or not. A running server notices its changes before the
-//! command reports that it is done.
+//! A command works on the database itself, whether a server runs or not. A running server has noticed the change before
+//! the command reports that it is done.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::domain::user::Username;
 /// How many rows are read at once.
 const PAGE: u32 = 500;
 
-/// Why a command did not do what it was asked. Each is one sentence for a person.
+/// Why a command failed. Each is one sentence for a person.
 #[derive(Debug, Error)]
 pub enum CommandError {
     /// The configuration is wrong.
@@ -96,7 +96,7 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            // The reader of the pipe has closed it.
+            // Not a failure: the reader has closed the pipe.
             Self::Output(error) | Self::Untold(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Config(_) | Self::NeedsYes => 2,
             // 128 + SIGINT, as shells have it.
@@ -105,7 +105,7 @@ impl CommandError {
         }
     }
 
-    /// Why nothing was done to the account of this name.
+    /// The error of an administration of the account of this name.
     pub(crate) fn of_account(username: &Username, error: AdministerError) -> Self {
         let name = username.as_str().to_owned();
         match error {
@@ -137,13 +137,13 @@ pub struct Context {
 }
 
 impl Context {
-    /// Prints what has been done.
+    /// Prints what the command has done.
     pub(crate) fn tell<T: Serialize>(&mut self, done: &T, text: impl FnOnce() -> String) -> Result<(), CommandError> {
         self.output.print(done, text).map_err(CommandError::Untold)
     }
 }
 
-/// Opens the database, has `work` done in the operator's name, and closes it, whatever became of it.
+/// Opens the database, does `work` on behalf of the operator, and closes the database whether it failed or not.
 pub(crate) async fn as_operator<T>(
     config: &Config,
     clock: &Clock,
@@ -156,7 +156,7 @@ pub(crate) async fn as_operator<T>(
     outcome
 }
 
-/// Opens the database, beside a server or not; makes it only where `make` says so.
+/// Opens the database, whether a server runs or not. Creates it only if `make` says so.
 pub(crate) fn open(config: &Config, make: bool) -> Result<Arc<dyn Repository>, OpenError> {
     let Opened { repository, upgrade } = open_shared(&config.database, make)?;
     if let Some(Upgrade { from, to }) = upgrade {
@@ -171,13 +171,13 @@ pub(crate) fn open(config: &Config, make: bool) -> Result<Arc<dyn Repository>, O
     Ok(repository)
 }
 
-/// Closes the database behind the work, whatever became of it.
+/// Closes the database. A failure is ignored.
 pub(crate) async fn close(repository: &dyn Repository) {
     // What was acknowledged is in the WAL, and whoever opens the database next reads it.
     let _ = repository.close().await;
 }
 
-/// Prints a list of at most `limit` rows, a page at a time: `page` reads the next so many.
+/// Prints a list of at most `limit` rows, a page at a time: `page` reads the next page of a given size.
 pub(crate) async fn print_pages<T, S: Serialize, const COLUMNS: usize>(
     mut list: List<'_, COLUMNS>,
     limit: u64,
@@ -197,7 +197,7 @@ pub(crate) async fn print_pages<T, S: Serialize, const COLUMNS: usize>(
     }
 }
 
-/// Does a command's work from beginning to end.
+/// Runs a command's work to its end, on a runtime of its own.
 ///
 /// # Errors
 /// The work's own.

@@ -1,4 +1,4 @@
-//! The database as a file: copied, put back, checked, and rid of what is old.
+//! The commands on the database as a whole: `backup`, `restore`, `check` and `prune`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub async fn back_up(context: &mut Context, file: PathBuf, existing: Existing) -
     })
 }
 
-/// Puts a backup in the place of the database; asks first.
+/// Replaces the database by a backup; asks first.
 ///
 /// # Errors
 /// [`CommandError::Backup`], or another.
@@ -51,7 +51,7 @@ pub async fn restore(context: &mut Context, file: PathBuf, yes: bool) -> Result<
     })
 }
 
-/// Reads all of a file, or of the database, and tells what it holds.
+/// Reads all of a backup, or of the database, and reports what it holds.
 ///
 /// # Errors
 /// [`CommandError::Backup`], or another.
@@ -63,12 +63,12 @@ pub async fn check(context: &mut Context, file: Option<PathBuf>) -> Result<(), C
     Ok(context.output.print(&as_json(&shown, &report), || format!("It is whole.\n{}", describe(&shown, &report)))?)
 }
 
-/// What every row is held against.
+/// The rules that every row is checked against.
 fn rules(context: &Context) -> Rules {
     Rules { now: context.clock.now(), is_hash: is_well_formed }
 }
 
-/// Forgets the sessions that have ended by themselves and the events that are too old or too many.
+/// Prunes the sessions that have ended by themselves and the events that are too old or too many.
 ///
 /// # Errors
 /// See [`CommandError`].
@@ -90,8 +90,8 @@ pub async fn prune(context: &mut Context) -> Result<(), CommandError> {
     })
 }
 
-/// Does what takes long on a thread of its own, shows at a terminal how far it is, and has it stop when the process is
-/// told to, so that nothing unfinished is left behind.
+/// Does long work on a thread of its own, with a progress bar at a terminal. When the process is told to stop, it stops
+/// the work, so that nothing unfinished is left behind.
 async fn long<T: Send + 'static>(
     work: impl FnOnce(&Stop, &mut dyn FnMut(Progress)) -> Result<T, BackupError> + Send + 'static,
 ) -> Result<T, CommandError> {
@@ -122,7 +122,7 @@ fn bar_style() -> ProgressStyle {
 fn show(bar: &ProgressBar, progress: Progress) {
     match progress {
         Progress::Copying { done, of } => {
-            // It may have been checked before it is copied.
+            // A new phase has another length: the file may be checked before it is copied.
             if bar.length() != Some(of) {
                 bar.disable_steady_tick();
                 bar.set_style(bar_style());
@@ -155,7 +155,7 @@ fn as_json(file: &Path, report: &CheckReport) -> Map<String, Value> {
     told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The same for people.
+/// What a file holds, for people.
 fn describe(file: &Path, report: &CheckReport) -> String {
     let tables: Vec<String> = report.tables.iter().map(|table| format!("{} {}", table.rows, table.name)).collect();
     pairs(&[

@@ -1,4 +1,4 @@
-//! What happened, newest first.
+//! The command `events`: lists what happened, newest first.
 
 use crate::cli::context::{CommandError, Context, as_operator, print_pages};
 use crate::domain::event::{Event, EventQuery};

@@ -1,4 +1,4 @@
-//! The command line: what can be said there, and who does it.
+//! The command line: its arguments, and which module does each command.
 
 use std::path::{Path, PathBuf};
 
@@ -260,7 +260,7 @@ enum TokenCommand {
         format: Format,
     },
     /// End one of an account's tokens, or all of them
-    // By itself it would name the choice first, which is understood only behind the name.
+    // Written out, because clap would show the choice before the name, where it is not understood.
     #[command(override_usage = "authtokens token revoke [OPTIONS] <NAME> <ID|--all>")]
     Revoke {
         #[command(flatten)]
@@ -321,7 +321,7 @@ fn session_id(text: &str) -> Result<SessionId, &'static str> {
 }
 
 impl Cli {
-    /// Does what was asked; `serve` serves, and logs what is unwise in the configuration.
+    /// Does the command. `serve` is called to serve, with the configuration's warnings.
     ///
     /// # Errors
     /// [`CommandError`], a sentence with an exit code.
@@ -361,7 +361,7 @@ impl Cli {
         }
     }
 
-    /// What the command line, the environment and the file say together.
+    /// Gathers the settings of the file, the environment and the command line.
     fn settings(&self, listen: Option<String>) -> Result<Settings, ConfigError> {
         let flags = [
             listen.map(|value| ("--listen", "server", "listen", value)),
@@ -445,7 +445,7 @@ fn completions(shell: Shell) -> Vec<u8> {
     script
 }
 
-/// What the manual has behind the commands, in its own language.
+/// The manual's sections after the commands, in roff.
 const SECTIONS: &str = r#".SH "EXIT STATUS"
 .TP
 .B 0
@@ -541,7 +541,7 @@ AUTHTOKENS__SERVER__LISTEN=:9000 authtokens
 .RE
 "#;
 
-/// One page for the program and all of its commands.
+/// The manual page for the program and all of its commands.
 fn manual() -> std::io::Result<Vec<u8>> {
     let mut program = Cli::command();
     program.build();
@@ -561,7 +561,7 @@ fn manual() -> std::io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// A command and those below it: what [`Man`] has as a page of its own, one heading deeper.
+/// Adds a command and its subcommands: what [`Man`] renders as a page of its own, one heading deeper.
 fn describe(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
     if command.get_name() == "help" {
         return Ok(());
@@ -578,7 +578,7 @@ fn describe(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> 
     man.render_options_section(&mut sections)?;
     man.render_extra_section(&mut sections)?;
     for line in sections.split_inclusive(|byte| *byte == b'\n') {
-        // A heading would end the list of commands.
+        // Without section headings, which would end the list of commands.
         page.extend(if line.starts_with(b".SH ") { b".PP\n".as_slice() } else { line });
     }
     Ok(())

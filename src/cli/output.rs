@@ -1,7 +1,7 @@
-//! How commands print: for people as lines and aligned columns, for programs as JSON.
+//! Standard output: for people as lines and aligned columns, for programs as JSON.
 //!
 //! What is stored was typed by anybody. Control characters could make a terminal show what is not there (terminal
-//! escape injection), so none is ever printed as it is.
+//! escape injection), so they are always escaped.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -25,15 +25,15 @@ const INDENT: usize = 4;
 /// The width of a terminal that does not tell its own.
 const USUAL_WIDTH: usize = 80;
 
-/// Standard output in one of two forms.
+/// Standard output in one of two forms, for people or for programs.
 pub struct Output {
     out: BufWriter<Stdout>,
     form: Form,
-    /// How wide a line may be; `None` behind a pipe: any width.
+    /// How wide a line may be; `None` is any width, as in a pipe.
     width: Option<usize>,
 }
 
-/// Whom it is for.
+/// The form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// People.
@@ -116,7 +116,7 @@ impl<const COLUMNS: usize> List<'_, COLUMNS> {
                     cells.map(|cell| if cell.is_empty() { "-".to_owned() } else { printable(&cell).into() })
                 })
                 .collect();
-            // Columns never become narrower, so that later rows are aligned with earlier ones where they can be.
+            // Columns never become narrower, so that later rows are aligned with earlier ones if possible.
             for row in &rows {
                 for (width, cell) in self.widths.iter_mut().zip(row) {
                     *width = (*width).max(columns(cell));
@@ -183,16 +183,16 @@ fn break_lines(widths: &[usize], width: Option<usize>) -> Vec<Range<usize>> {
     lines
 }
 
-/// The start of a text where there is no room for all of it.
+/// Cuts a text that is wider than there is room for.
 fn cut(text: &str, room: usize) -> Cow<'_, str> {
     if columns(text) <= room {
         return Cow::Borrowed(text);
     }
     let mut left = room - 1;
     let fits = |c: &char| {
-        let rest = left.checked_sub(width(*c));
-        left = rest.unwrap_or(left);
-        rest.is_some()
+        let room = left.checked_sub(width(*c));
+        left = room.unwrap_or(left);
+        room.is_some()
     };
     Cow::Owned(text.chars().take_while(fits).chain(['…']).collect())
 }

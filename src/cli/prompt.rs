@@ -1,4 +1,4 @@
-//! How commands ask: for a password without echo, and for a confirmation.
+//! Prompts: for a password without echo, and for a confirmation.
 //!
 //! A password comes from a terminal or from standard input, never from an argument or the environment, where the
 //! system's other users and a shell's history would find it.
@@ -39,7 +39,7 @@ pub async fn new_password(config: &Config, username: &Username) -> Result<Passwo
         let password = rules.accept(line(io::stdin().lock(), rules.body_limit).map_err(CommandError::Input)?)?;
         return Ok(start()?.hash(password, std::future::pending()).await?);
     }
-    // Listens before anything is asked: no Ctrl-C is lost between a question and the wait for its answer.
+    // Listens to signals before it asks, so that no Ctrl-C is lost between a question and the wait for its answer.
     let mut stopped = pin!(stop_signal().map_err(CommandError::Start)?);
     let password = typed(&rules, stopped.as_mut()).await?;
     let passwords = start()?;
@@ -60,7 +60,7 @@ struct Rules<'a> {
 impl Rules<'_> {
     fn accept(&self, line: Vec<u8>) -> Result<PlainPassword, CommandError> {
         let fits = |length: usize| ByteSize(length as u64) <= self.body_limit;
-        // What is too long is not decoded: it may be cut in the middle of a character.
+        // A line that is too long is not decoded: it may be cut in the middle of a character.
         let text = if fits(line.len()) { Some(String::from_utf8(line)) } else { None };
         let text = text.transpose().map_err(|error| CommandError::Input(io::Error::other(error)))?;
         let login = |text: &String| json!({"username": self.username.as_str(), "password": text}).to_string();
@@ -93,11 +93,11 @@ async fn typed(
     if ask("The same again: ").await? == first { Ok(password) } else { Err(CommandError::PasswordsDiffer) }
 }
 
-/// The longest line that a terminal of Linux delivers (canonical mode): what is beyond it is dropped silently.
+/// The longest line that a Linux terminal delivers (canonical mode). It drops the remainder silently.
 const LONGEST_TYPED: usize = 4_095;
 
-/// The terminal with echo off, which is on again when this is dropped. Meanwhile no key suspends the command or ends it
-/// with a core dump: the shell would restore the terminal's settings too early, or not at all.
+/// The terminal with echo off; dropping it turns echo on again. Meanwhile no key suspends the command or ends it with a
+/// core dump, because the shell would then restore the terminal's settings too early, or not at all.
 struct Silenced {
     terminal: File,
     before: Termios,
@@ -116,7 +116,7 @@ impl Silenced {
         Ok(Self { terminal, before })
     }
 
-    /// Asks for a line. A read cannot be cancelled: it has a thread, which ends with the process.
+    /// Asks for a line. A read cannot be cancelled, so it has a thread of its own, which ends with the process.
     fn ask(&self, question: &str) -> io::Result<oneshot::Receiver<io::Result<Vec<u8>>>> {
         let mut terminal = self.terminal.try_clone()?;
         terminal.write_all(question.as_bytes())?;
@@ -143,11 +143,12 @@ impl Drop for Silenced {
     }
 }
 
-/// One line without its line ending; of one that is longer than `longest`, one byte more, by which the caller sees it.
+/// Reads one line without its line ending. A line longer than `longest` is cut after one more byte, by which the caller
+/// notices it.
 fn line(input: impl io::BufRead, longest: ByteSize) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     input.take(longest.as_u64().saturating_add(1)).read_until(b'\n', &mut line)?;
-    // One line ending as Unix or Windows writes it. A carriage return alone is a character like any other.
+    // One line ending of Unix or Windows. A carriage return alone is a character like any other.
     if line.pop_if(|last| *last == b'\n').is_some() {
         line.pop_if(|last| *last == b'\r');
     }

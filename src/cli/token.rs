@@ -1,4 +1,4 @@
-//! An account's sessions: seen and ended. A token itself is nowhere to be seen.
+//! The commands of `token`: list and end an account's sessions. The tokens themselves are not known.
 
 use crate::accounts::administer::Ended;
 use crate::cli::context::{CommandError, Context, as_operator};

@@ -1,4 +1,4 @@
-//! Accounts: made, listed, changed and deleted.
+//! The commands of `user`: create, list, change and delete accounts.
 
 use std::path;
 
@@ -18,7 +18,8 @@ use crate::repository::open::exists;
 /// # Errors
 /// [`CommandError::Taken`], or another.
 pub async fn create(context: &mut Context, username: Username, rights: Rights) -> Result<(), CommandError> {
-    // Before a password is typed twice for a name that is taken. A file is made only once there is something to keep.
+    // Checked first, before a password is typed twice for a taken name. A missing file is created only with the
+    // account.
     let database = context.config.database.path.clone();
     let is_new = !exists(&context.config.database)?;
     if !is_new && find(context, &username).await?.is_some() {
@@ -31,7 +32,7 @@ pub async fn create(context: &mut Context, username: Username, rights: Rights) -
         created.map_err(|error| CommandError::of_account(&username, error))
     })
     .await?;
-    // In full: a database is easily made in the wrong folder.
+    // The full path, because a database is easily made in the wrong folder.
     let where_it_is = if is_new {
         format!(" in a new database at {}", path::absolute(&database).unwrap_or_else(|_| database.clone()).display())
     } else {
@@ -43,7 +44,7 @@ pub async fn create(context: &mut Context, username: Username, rights: Rights) -
     })
 }
 
-/// Lists accounts in the order of their names, all of them where `limit` does not say how many.
+/// Lists accounts in the order of their names, at most `limit` where it is given.
 ///
 /// # Errors
 /// See [`CommandError`].
@@ -113,7 +114,7 @@ pub async fn show(context: &mut Context, username: &Username) -> Result<(), Comm
 /// # Errors
 /// [`CommandError::NoAccount`], or another.
 pub async fn set_password(context: &mut Context, username: &Username) -> Result<(), CommandError> {
-    // Before a password is typed twice for nobody.
+    // Checked first, before a password is typed twice for no account.
     find(context, username).await?.ok_or_else(|| no_account(username))?;
     let hash = prompt::new_password(&context.config, username).await?;
     let change = AccountChange { password_hash: Some(hash), ..AccountChange::default() };
@@ -123,7 +124,7 @@ pub async fn set_password(context: &mut Context, username: &Username) -> Result<
     .await
 }
 
-/// Lets an account be used, or not any more, which ends its sessions.
+/// Activates an account, or deactivates it, which ends its sessions.
 ///
 /// # Errors
 /// [`CommandError::LastSuperuser`], [`CommandError::NoAccount`], or another.
@@ -159,7 +160,7 @@ pub async fn set_right(
         Right::Staff => AccountChange { is_staff: Some(given), ..AccountChange::default() },
         Right::Superuser => AccountChange { is_superuser: Some(given), ..AccountChange::default() },
     };
-    // What is left is said too: an account that was both is still something.
+    // The answer says what is left: an account that was both keeps the other right.
     change_account(context, username, change, |user| format!("{} {}.\n", user.username.as_str(), rights_of(user))).await
 }
 
@@ -188,7 +189,7 @@ pub async fn delete(context: &mut Context, username: &Username, yes: bool) -> Re
     close(repository.as_ref()).await;
     let name = match found {
         Ok(user) => user.username,
-        // What the service cannot read can still be deleted.
+        // A row that the service cannot read can still be deleted.
         Err(AdministerError::Repository(RepositoryError::Inconsistent(_))) if !repository.is_damaged() => {
             username.clone()
         }

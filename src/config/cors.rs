@@ -1,4 +1,4 @@
-//! Origins of pages: what one is, and what the owner of a wrong one may have meant.
+//! Origins for CORS: which texts are valid ones, and hints for invalid ones.
 
 use url::Url;
 
@@ -21,14 +21,15 @@ fn are_origins(origins: &[String]) -> bool {
     origins == ["*"] || (!origins.is_empty() && origins.iter().all(|origin| is_origin(origin)))
 }
 
-/// An origin as a browser sends it: a scheme, a host in lower case, perhaps a port, and nothing behind.
+/// Whether a text is an origin as a browser sends it: a scheme, a host in lower case, perhaps a port, and nothing after
+/// it.
 fn is_origin(origin: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     if ["http", "https"].contains(&scheme) {
-        // A browser would send a host with an asterisk too, and there is no such host.
+        // An asterisk would pass as part of a host, but no such host exists.
         return !authority.contains('*') && as_a_browser_writes(origin).is_some_and(|written| written == origin);
     }
-    // The pages of an app: their schemes are the app's own, and so is what follows.
+    // The pages of an app: the scheme is the app's own, and so is what follows.
     let of = |text: &str, others: &[u8]| {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || others.contains(&b))
     };
@@ -39,13 +40,13 @@ fn is_origin(origin: &str) -> bool {
         && port.is_none_or(|port| of(port, b"") && port.parse::<u16>().is_ok())
 }
 
-/// The origin of a page at this address: without the port that is usual, the path and the user, in ASCII and lower case.
+/// The origin of a page at this address: without a default port, path and user, in ASCII and lower case.
 fn as_a_browser_writes(address: &str) -> Option<String> {
     let url = Url::parse(address).ok()?;
     Some(url.origin()).filter(url::Origin::is_tuple).map(|origin| origin.ascii_serialization())
 }
 
-/// What the owner of a wrong origin may have meant.
+/// What an invalid origin may have meant.
 fn hint_at_origin(origin: &str) -> Option<String> {
     if is_origin(origin) || origin == "*" {
         return None;

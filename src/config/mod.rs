@@ -1,18 +1,17 @@
 //! The configuration: a file, over it the environment, over it the command line.
 //!
-//! Every setting has a default, so none of the three must exist. Whatever is given is checked in full before the server
-//! touches anything, and what is wrong is said in one sentence that names where it was said: file and line, variable or
-//! flag.
+//! Every setting has a default, so none of the three needs to exist. All that is given is checked before the server
+//! touches anything. An error is one sentence that names its source: file and line, variable or flag.
 //!
-//! A setting is one line in its section below and one in `config.toml`, which says what it means:
+//! A setting is one line in its section below, and one in `config.toml` that says what it means:
 //!
 //! ```text
 //! retries: u32 = whole(0..=9).default(3),
 //! ```
 //!
-//! [`Settings`] gathers the values ([`source`]), [`table`] makes sections of them, [`value`] knows what each may be,
-//! [`secret`] what nobody is to see. A section is a `section!` and a field of the one that holds it: `nested()` for `[a.b]`,
-//! `list()` for `[[a]]`.
+//! [`source`] gathers the values, [`table`] makes sections of them, [`value`] says what each may be, and [`secret`] is
+//! the kind that is never shown. A section is a `section!` and a field of the section that holds it: `nested()` for
+//! `[a.b]`, `list()` for `[[a]]`.
 
 pub mod cors;
 mod names;
@@ -64,7 +63,7 @@ section! {
 
 section! {
     "server" =>
-    /// The listener and what a connection may cost.
+    /// The listener, and the limits of a connection.
     #[derive(Clone, Debug, PartialEq)]
     pub struct ServerConfig {
         listen: SocketAddr = address(8000).default("127.0.0.1:8000"),
@@ -108,7 +107,7 @@ section! {
 
 section! {
     "tokens" => SessionPolicy {
-        // Less than 5 min and a session in use could end: its last use is stored once a minute.
+        // At least 5 min, because a last use is stored once a minute: a shorter timeout could end a session in use.
         lifetime = time_or("never", "5min"..="36500days", "30d").default("365d"),
         idle_timeout = time_or("never", "5min"..="36500days", "30d").default("30d"),
         max_per_user = whole(1..=SessionPolicy::HIGHEST_MAX_PER_USER).default(100),
@@ -135,7 +134,7 @@ section! {
 
 section! {
     "backup" =>
-    /// Copies of the database.
+    /// Backups that the server makes.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct BackupConfig {
         every: Option<Duration> = time_or("off", "1min"..="365days", "1day").default("off"),
@@ -164,7 +163,7 @@ section! {
 
 section! {
     "metrics" =>
-    /// Where the service shows how it is doing.
+    /// The metrics listener.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct MetricsConfig {
         listen: Option<SocketAddr> = address(9100).or_none("off").default("off"),
@@ -175,12 +174,12 @@ impl Config {
     /// Reads what was gathered.
     ///
     /// # Errors
-    /// [`ConfigError`] for the first value that cannot be, or a name that nothing has.
+    /// [`ConfigError`] for the first value that is invalid, or a name that is unknown.
     pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
         Ok(Self::explain(settings)?.0)
     }
 
-    /// Reads what was gathered, and tells of every setting what it is and where it was given.
+    /// Reads what was gathered, and lists every setting with its value and its origin.
     ///
     /// # Errors
     /// See [`Config::from_settings`].
@@ -190,14 +189,14 @@ impl Config {
 }
 
 impl CorsConfig {
-    /// Whether every origin may call.
+    /// Whether pages of every origin may call.
     #[must_use]
     pub fn any_origin(&self) -> bool {
         self.origins == ["*"]
     }
 }
 
-/// An eighth of the memory there is, from 64 MiB to 1 GiB: from some ninety thousand sessions to more than a million.
+/// An eighth of the machine's memory, from 64 MiB to 1 GiB: enough for ninety thousand to more than a million sessions.
 fn usual_cache() -> ByteSize {
     an_eighth_of(memory::available())
 }
@@ -210,7 +209,7 @@ fn cores() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Half of the cores, and at least one: the others are for the proxy in front, for the writer and for hashing.
+/// Half of the cores, and at least one. The others are for the proxy in front, the writer and the hashing threads.
 fn half_of_the_cores() -> NonZeroUsize {
     NonZeroUsize::new(cores().get() / 2).unwrap_or(NonZeroUsize::MIN)
 }
@@ -246,8 +245,8 @@ mod tests {
         let shipped = include_str!("../../config.toml");
         assert_eq!(from_text(shipped).unwrap(), from_text("").unwrap());
 
-        // A setting without a default stands behind a `#` alone: what is given there is an example.
-        let is_example = |rest: &&str| rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase());
+        // A setting without a default is commented out with a `#` alone: its value is an example.
+        let is_example = |after: &&str| after.starts_with(|c: char| c == '[' || c.is_ascii_lowercase());
         let uncomment = |line| str::strip_prefix(line, "#").filter(is_example).unwrap_or(line);
         let whole = shipped.lines().map(uncomment).collect::<Vec<_>>().join("\n");
         let mut listed = Vec::new();
@@ -259,7 +258,7 @@ mod tests {
         assert_eq!(listed, known);
     }
 
-    /// The names of all settings of a file, and where they are in it.
+    /// Lists the names of all settings of a file, with their positions in it.
     fn list(section: &str, table: &DeTable<'_>, listed: &mut Vec<(usize, String)>) {
         for (key, value) in table {
             let name = format!("{section}{}", key.get_ref());

@@ -1,14 +1,14 @@
-//! Names of settings, and what is said of one that nothing has: which may have been meant, and which there are.
+//! Unknown names: the error says which setting may have been meant, and which there are.
 
 use crate::config::source::{ConfigError, Origin, Setting, Unknown, VARIABLE_PREFIX, VARIABLE_SEPARATOR, join};
 
-/// How many letters a part of a name may differ by from the one that was meant, however long it is.
+/// By how many letters a part of a name may differ from the one that was meant, however long it is.
 const MAX_SLIPS: usize = 2;
 
-/// The sections that there are, and whether each is a list.
+/// All sections, and whether each is a list.
 pub(super) type Sections = Vec<(&'static str, bool)>;
 
-/// The names that there are.
+/// All names.
 pub(super) struct Names<'a> {
     sections: &'a Sections,
     /// Each section and each key by which a setting can be given, once, in their order.
@@ -26,7 +26,7 @@ impl<'a> Names<'a> {
         Self { sections, all }
     }
 
-    /// The sentence on a name that nothing has.
+    /// The error for an unknown name.
     pub(super) fn refuse(&self, Unknown { name, origin }: Unknown) -> ConfigError {
         let meant = match origin {
             Origin::Variable(_) => {
@@ -44,7 +44,7 @@ impl<'a> Names<'a> {
         ConfigError::Unknown { origin, name: name.trim_matches('.').to_owned(), known }
     }
 
-    /// The name that comes nearest: a slip of the pen away, or the same key in another section.
+    /// The nearest name: one that was mistyped, or the same key in another section.
     fn nearest(&self, name: &str, may_be: impl Fn(&str) -> bool) -> Option<String> {
         let settings = self.all.iter().map(|(section, key)| join(section, key));
         let sections = self.sections.iter().map(|(section, _)| (*section).to_owned());
@@ -59,7 +59,7 @@ impl<'a> Names<'a> {
         self.sections.iter().any(|(section, is_list)| *is_list && is_in(section, name))
     }
 
-    /// What there is in the section that a name stands in, as far as there is one: settings, and sections inside of it.
+    /// What the section of a name holds, if there is such a section: settings, and sections inside of it.
     fn contents(&self, name: &str) -> Option<String> {
         let around = self.sections.iter().filter(|(section, _)| is_in(section, name));
         let (section, is_list) = *around.max_by_key(|(section, _)| section.len())?;
@@ -75,12 +75,12 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Whether a name is a section's own, or of something in it.
+/// Whether a name is a section's, or that of something in it.
 fn is_in(section: &str, name: &str) -> bool {
     name.strip_prefix(section).is_some_and(|key| key.is_empty() || key.starts_with('.'))
 }
 
-/// How many slips of the pen make one name of another, where they are few for each of its parts.
+/// The edit distance of two names, where it is small enough for each part.
 fn slips(known: &str, name: &str) -> Option<usize> {
     let (known, name): (Vec<_>, Vec<_>) = (known.split('.').collect(), name.split('.').collect());
     let slips = known.iter().zip(&name).map(|(known, name)| {

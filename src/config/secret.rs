@@ -1,11 +1,12 @@
-//! Secrets: given as a value, by a file of their own, or as a credential of systemd's, and never shown.
+//! Secrets: settings that are given as a value, by a file of their own, or as a systemd credential, and are never
+//! shown.
 //!
 //! A secret named `key` is given in one of three ways:
 //!
 //! - `key = "…"` in the file, or the variable that stands for it, like any setting;
-//! - `key_file = "/run/secrets/key"` in the same two places: the file holds the secret;
-//! - a file `section.key` in `$CREDENTIALS_DIRECTORY` (see `LoadCredential=` in systemd.exec(5)). It counts where neither of
-//!   the others is given: what the configuration says is in effect, and a unit fills in what it leaves open.
+//! - `key_file = "/run/secrets/key"`, also in the file or a variable: that file holds the secret;
+//! - a file `section.key` in `$CREDENTIALS_DIRECTORY` (see `LoadCredential=` in systemd.exec(5)). It is used where
+//!   neither of the others is given: a unit fills in what the configuration leaves open.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -16,22 +17,22 @@ use zeroize::Zeroizing;
 
 use crate::config::value::{Kind, Raw};
 
-/// What is shown in the place of a secret.
+/// What is shown instead of a secret.
 pub const MASK: &str = "********";
 
-/// How large the file of a secret may be.
+/// The largest file of a secret, in bytes.
 const MAX_SIZE: u64 = 64 * 1024;
 
-/// What nobody is to see. It has neither `Debug` nor `Display` nor `Serialize`, so whatever holds it derives none of them
-/// either; [`Secret::expose`] is the only way out.
+/// A secret text. It has neither `Debug` nor `Display` nor `Serialize`, so whatever holds it cannot derive them either;
+/// [`Secret::expose`] is the only way to read it.
 ///
-/// It is overwritten in memory at its end. What `config.toml` or the environment said is beyond that: give a secret by a file of
-/// its own where that matters.
+/// It is overwritten in memory when it is dropped. Copies in `config.toml` and in the environment are not: where that
+/// matters, give a secret by a file of its own.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// The secret itself, for whom it is meant.
+    /// The secret itself.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -44,7 +45,8 @@ impl From<String> for Secret {
     }
 }
 
-/// A secret. What `config show` shows of one is none, so that its output is not taken for a file that reads back.
+/// A secret setting. The mask that `config show` prints is not a valid value, so that nobody uses its output as a
+/// configuration unnoticed.
 #[must_use]
 pub fn secret() -> Kind<Secret> {
     let read = |raw: &Raw| {
@@ -56,19 +58,20 @@ pub fn secret() -> Kind<Secret> {
     Kind { is_secret: true, ..Kind::new(expected, read, |_| MASK.into()) }
 }
 
-/// What is in the file of a secret, without the line ending at its end; and whether every user of the machine can read it.
+/// Reads the file of a secret, without the line ending at its end. Tells also whether every user of the machine can
+/// read it.
 ///
 /// # Errors
-/// The end of a sentence about the file; never anything of what is in it.
+/// The end of a sentence about the file, which never shows any of its content.
 pub(super) fn read_file(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    // Before it is opened: a pipe would have the start wait for whoever writes to it.
+    // Before it is opened: opening a pipe would wait for a writer.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err("is not a file".to_owned());
     }
     let file = File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
-    // As large as it may get, so that no part of it is left behind in memory where it would have to grow.
+    // With its final capacity: growing would leave copies of the secret behind in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_SIZE + 1).unwrap_or_default()));
     file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_SIZE {
@@ -90,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    /// Says of a type whether it has a trait: an inherent constant goes before one of a trait.
+    /// Tells whether a type has a trait: an inherent constant takes precedence over a trait's.
     struct Probe<T>(PhantomData<T>);
 
     trait Lacks {

@@ -1,7 +1,8 @@
-//! Where values come from: a file, over it the environment, over it the command line; and what is wrong with them.
+//! The sources of settings: a file, over it the environment, over it the command line; and the errors of a
+//! configuration.
 //!
-//! [`Settings::gather`] makes one tree of all that was given, each value with its [`Origin`]. What the values mean is for
-//! [`super::table`] to find out.
+//! [`Settings::gather`] makes one tree of all that was given, each value with its [`Origin`]. [`super::table`] then
+//! finds out what the values mean.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -17,19 +18,19 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::value::Raw;
 
-/// Where a file is looked for when none is named: in the working folder, and then where a service has it.
+/// Where a file is looked for when none is named: in the working folder, and then where a service keeps it.
 pub const DEFAULT_FILES: [&str; 2] = ["config.toml", "/etc/authtokens/config.toml"];
 
 /// The environment variable that names the file.
 pub const FILE_VARIABLE: &str = "AUTHTOKENS_CONFIG";
 
-/// What the name of every environment variable that is a setting starts with.
+/// The prefix of every environment variable that is a setting.
 pub(super) const VARIABLE_PREFIX: &str = "AUTHTOKENS__";
 
-/// What the name of a variable starts with that is meant for us, whether it is right or not.
+/// The prefix of every environment variable that is meant for us, valid or not.
 const OUR_PREFIX: &str = "AUTHTOKENS_";
 
-/// What stands between the parts of a variable's name.
+/// The separator of the parts of a variable's name.
 pub(super) const VARIABLE_SEPARATOR: &str = "__";
 
 /// The variable by which systemd names the folder of a service's credentials.
@@ -46,7 +47,7 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
-    /// Nobody can tell whether there is a file in the working folder.
+    /// The working folder cannot be searched for a file.
     #[error(
         "cannot look for {file} in the folder {folder}: {source}; name a file with --config or {FILE_VARIABLE}, or go to \
          another folder"
@@ -59,7 +60,7 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
-    /// The variable has nearly the name of a setting.
+    /// The variable's name begins like a setting's, but cannot be one.
     #[error(
         "environment variable {0}: a setting is given as {VARIABLE_PREFIX}SECTION__KEY, and the file as {FILE_VARIABLE}"
     )]
@@ -72,27 +73,27 @@ pub enum ConfigError {
         /// What the parser said.
         why: String,
     },
-    /// Nothing has this name.
+    /// There is no setting or section of this name.
     #[error("{origin}: there is no setting {name}; {known}")]
     Unknown {
         /// Where.
         origin: Origin,
-        /// The section and the key that were named.
+        /// The name that was given, with its section.
         name: String,
-        /// What may have been meant, and what there is.
+        /// What may have been meant, and which settings there are.
         known: String,
     },
-    /// The value is of another type, or is one that cannot be.
+    /// The value has another type, or is not allowed.
     #[error("{}{name} must be {expected}", behind(.origin.as_ref()))]
     Invalid {
-        /// Where; `None` is the default, which is never wrong.
+        /// Where; `None` is the default, which is always valid.
         origin: Option<Origin>,
         /// The section and the key.
         name: String,
         /// What it must be.
         expected: String,
     },
-    /// A value that must be given is not.
+    /// A required value is missing.
     #[error("{}{name} is missing; it must be {expected}", behind(.origin.as_ref()))]
     Missing {
         /// Where the section is that lacks it; `None` where the section itself is missing.
@@ -149,7 +150,7 @@ pub enum Origin {
         /// Whether every user of the machine can read it.
         is_open_to_all: bool,
     },
-    /// In a credential that systemd passes, by its name.
+    /// In a credential of this name that systemd passes.
     Credential(String),
 }
 
@@ -170,16 +171,16 @@ impl fmt::Display for Origin {
 pub struct Setting {
     /// Its section, in full: `mail.smtp`.
     pub section: &'static str,
-    /// Which one it is where the section is a list's, from 0.
+    /// The index of its section, where the section is in a list.
     pub entry: Option<usize>,
     /// Its key.
     pub key: &'static str,
-    /// Its value, which reads back as the same from a file; null where it is not given and has no default. Of a secret it is
-    /// [`super::secret::MASK`].
+    /// Its value, which reads back as the same from a file; null where it is not given and has no default;
+    /// [`super::secret::MASK`] where it is a secret.
     pub value: Value,
     /// Whether its value is masked.
     pub is_secret: bool,
-    /// Where it was given; `None` is nowhere, so that it is the default.
+    /// Where it was given; `None` where it is the default.
     pub origin: Option<Origin>,
 }
 
@@ -191,12 +192,12 @@ impl Setting {
     }
 }
 
-/// The name of what has this key in a section; the configuration as a whole has no name.
+/// The full name of a key in a section; the configuration as a whole has no name.
 pub(super) fn join(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
-/// An origin in front of a sentence.
+/// An origin as the beginning of a sentence.
 fn behind(origin: Option<&Origin>) -> String {
     origin.map_or_else(String::new, |origin| format!("{origin}: "))
 }
@@ -207,7 +208,7 @@ pub(super) struct Given {
     pub(super) origin: Origin,
 }
 
-/// What can stand under a name.
+/// A node of the tree: a value, a section, or a list of sections.
 pub(super) enum Node {
     Value(Raw),
     Table(Entries),
@@ -217,17 +218,17 @@ pub(super) enum Node {
 
 pub(super) type Entries = BTreeMap<String, Given>;
 
-/// A name that nothing has.
+/// A name that no setting and no section has.
 pub(super) struct Unknown {
     pub(super) name: String,
     pub(super) origin: Origin,
 }
 
-/// Everything that was given; a later source has replaced an earlier one.
+/// Everything that was given. A later source replaces an earlier one.
 #[derive(Default)]
 pub struct Settings {
     pub(super) given: Entries,
-    /// What is no section, and stood where a later source has one.
+    /// Values that an earlier source gave for a name that is a section in a later one.
     pub(super) replaced: Vec<Unknown>,
     /// The file that was read.
     file: Option<PathBuf>,
@@ -252,7 +253,7 @@ impl Settings {
         for (name, value) in variables {
             if let Some(setting) = name.strip_prefix(VARIABLE_PREFIX).filter(|setting| !setting.is_empty()) {
                 let setting = setting.to_ascii_lowercase();
-                // What is not text is no value of any setting.
+                // A value that is not UTF-8 is valid for no setting.
                 let value = value.into_string().map_or(Raw::Other, Raw::Text);
                 given.push((setting, value, Origin::Variable(name)));
             } else if name == FILE_VARIABLE {
@@ -282,7 +283,7 @@ impl Settings {
         self.file.as_deref()
     }
 
-    /// Puts a value at the end of a path, and what is missing of the path.
+    /// Adds a value at the end of a path, with the sections on the way.
     fn add<'a>(&mut self, path: impl Iterator<Item = &'a str>, value: Raw, origin: Origin) {
         let mut entries = &mut self.given;
         let mut path = path.peekable();
@@ -349,10 +350,10 @@ fn node(value: &DeValue<'_>, origin: &impl Fn(usize) -> Origin) -> Node {
     }
 }
 
-/// Whether it is what Kubernetes sets by itself in every container where there is a service by the name of `authtokens`,
-/// or `authtokens-metrics`: `…_SERVICE_HOST`, `…_SERVICE_PORT_HTTP`, `…_PORT_9100_TCP_ADDR`, and `…_PORT` with a URL.
+/// Whether a variable is one that Kubernetes sets by itself, in every container, for a service named `authtokens` or
+/// `authtokens-metrics`: `…_SERVICE_HOST`, `…_SERVICE_PORT_HTTP`, `…_PORT_9100_TCP_ADDR`, and `…_PORT` with a URL.
 fn is_from_kubernetes(name: &str, value: &OsStr) -> bool {
-    let is_of_port = |(_, rest): (&str, &str)| rest.starts_with(|c: char| c.is_ascii_digit());
+    let is_of_port = |(_, after): (&str, &str)| after.starts_with(|c: char| c.is_ascii_digit());
     let is_url = || value.to_str().is_some_and(|value| value.contains("://"));
     !name.contains("__")
         && (name.ends_with("_SERVICE_HOST")
@@ -361,7 +362,7 @@ fn is_from_kubernetes(name: &str, value: &OsStr) -> bool {
             || (name.ends_with("_PORT") && is_url()))
 }
 
-/// Reads the file that is named, or the first of the others that is there.
+/// Reads the named file, or else the first of the others that exists.
 fn read_file<'a>(named: Option<&'a Path>, others: &[&'a Path]) -> Result<Option<(&'a Path, String)>, ConfigError> {
     for path in named.as_slice().iter().chain(others) {
         match fs::read_to_string(path) {
@@ -373,7 +374,7 @@ fn read_file<'a>(named: Option<&'a Path>, others: &[&'a Path]) -> Result<Option<
     Ok(None)
 }
 
-/// What is wrong may be the folder that the program was started in.
+/// The error of a file that cannot be read. The cause may be the folder that the program was started in.
 fn unreadable(path: &Path, source: io::Error) -> ConfigError {
     if path.is_relative()
         && source.kind() == io::ErrorKind::PermissionDenied

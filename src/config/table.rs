@@ -1,10 +1,11 @@
-//! Sections: how the tree of what was given becomes structs, and what is said of a name that nothing has.
+//! Sections: turns the tree of what was given into structs, and finds unknown names.
 //!
-//! The macro `section!` declares a section with its settings, one a line. A setting is a [`Kind`]. Beside settings a section
-//! can hold other sections ([`nested`], written `[a.b]`) and lists of them ([`list`], written `[[a]]`). The configuration as
-//! a whole is the section without a name.
+//! The macro `section!` declares a section with its settings, one a line. A setting is a [`Kind`]. A section can also
+//! hold other sections ([`nested`], written `[a.b]`) and lists of them ([`list`], written `[[a]]`). The configuration
+//! as a whole is the section without a name.
 //!
-//! A section that holds a [`secret::Secret`] cannot derive `Debug`: it writes one of its own, which names itself alone.
+//! A section that holds a [`secret::Secret`] cannot derive `Debug`: it implements it itself, and shows only its own
+//! name.
 
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -24,12 +25,12 @@ pub trait Section: Sized {
     /// Takes its settings out of a table.
     ///
     /// # Errors
-    /// [`ConfigError`] for the first value that cannot be.
+    /// [`ConfigError`] for the first value that is invalid.
     fn read(table: &mut Table<'_>) -> Result<Self, ConfigError>;
 }
 
-/// Declares a section: its name, its struct, and of each setting how it is read. Where the struct is somebody else's, the
-/// types are left out. What a setting means is said in `config.toml`.
+/// Declares a section: its name, its struct, and how each setting is read. Where the struct is declared elsewhere, the
+/// types are left out. `config.toml` says what each setting means.
 macro_rules! section {
     ($name:literal => $(#[$attribute:meta])* pub struct $section:ident { $($field:ident: $type:ty = $how:expr,)* }) => {
         $(#[$attribute])*
@@ -52,16 +53,16 @@ macro_rules! section {
 
 pub(crate) use section;
 
-/// What can be taken out of a table: one setting, a section or a list of sections.
+/// What can be taken out of a table: a setting, a section or a list of sections.
 pub trait Take<T> {
     /// Takes it.
     ///
     /// # Errors
-    /// [`ConfigError`] when it is missing or cannot be.
+    /// [`ConfigError`] when it is missing or invalid.
     fn take(self, table: &mut Table<'_>, key: &'static str) -> Result<T, ConfigError>;
 }
 
-/// A section inside of the section. Its key is the last part of its name.
+/// A section inside of this one. Its key is the last part of its name.
 #[must_use]
 pub fn nested() -> Nested {
     Nested
@@ -91,22 +92,22 @@ pub struct Optional<T>(Kind<T>);
 /// The part of the tree that is one section's.
 pub struct Table<'a> {
     name: &'static str,
-    /// Which one it is of a list.
+    /// Its index, where it is in a list.
     entry: Option<usize>,
-    /// Whether it is of a list, or inside of one that is: then no variable and no credential can be for it.
+    /// Whether it, or a section around it, is in a list: then no variable and no credential can be for it.
     is_in_list: bool,
     /// Where it begins, if anywhere.
     origin: Option<Origin>,
     given: Entries,
-    /// Where the section's own next setting goes: before those of the sections inside of it.
+    /// Where the section's next setting is inserted: before those of the sections inside of it.
     next: usize,
     known: &'a mut Known,
 }
 
-/// What has been found out while the tree is read.
+/// What has been found while the tree is read.
 #[derive(Default)]
 struct Known {
-    /// The settings that there are, in the order in which a file has them.
+    /// All settings, in the order in which a file has them.
     settings: Vec<Setting>,
     sections: Sections,
     unknown: Vec<Unknown>,
@@ -114,10 +115,10 @@ struct Known {
 }
 
 impl Settings {
-    /// Reads what was gathered as a section, and tells of every setting what it is and where it was given.
+    /// Reads what was gathered as a section, and lists every setting with its value and its origin.
     ///
     /// # Errors
-    /// [`ConfigError`] for the first value that cannot be, or a name that nothing has.
+    /// [`ConfigError`] for the first value that is invalid, or a name that is unknown.
     pub fn read<S: Section>(self) -> Result<(S, Vec<Setting>), ConfigError> {
         let mut known = Known { unknown: self.replaced, credentials: self.credentials, ..Known::default() };
         let section = known.read(self.given, None, None, false)?;
@@ -154,7 +155,7 @@ impl<S: Section> Take<S> for Nested {
         let (entries, origin) = match table.given.remove(last_part(S::NAME)) {
             None => (Entries::new(), None),
             Some(Given { node: Node::Table(entries), origin }) => (entries, Some(origin)),
-            // Its name ends too early.
+            // The variable's name ends too early: it names the section itself.
             Some(Given { node: Node::Value(_), origin: origin @ Origin::Variable(_) }) => {
                 table.known.unknown.push(Unknown { name: S::NAME.to_owned(), origin });
                 (Entries::new(), None)
@@ -191,7 +192,7 @@ impl Table<'_> {
         join(self.name, key)
     }
 
-    /// Takes out what was given under a key; of a secret also what a file of its own or a credential holds.
+    /// Takes out what was given under a key. A secret may also come from a file of its own or a credential.
     fn find(&mut self, key: &str, is_secret: bool) -> Result<Option<(Raw, Origin)>, ConfigError> {
         let value = self.find_value(key);
         if !is_secret {
@@ -239,7 +240,7 @@ impl Table<'_> {
         Ok((Raw::String(mem::take(&mut text)), is_open_to_all))
     }
 
-    /// What a setting is that was not given.
+    /// The value of a setting that was not given.
     fn fallback<T>(&self, key: &str, kind: &Kind<T>) -> Result<Raw, ConfigError> {
         match &kind.fallback {
             Fallback::Value(raw) => Ok(raw.clone()),
@@ -256,7 +257,7 @@ impl Table<'_> {
         }
     }
 
-    /// Reads a value, and tells what it is.
+    /// Reads a value, and lists the setting.
     fn interpret<T>(
         &mut self,
         key: &'static str,
@@ -293,7 +294,7 @@ impl Known {
         let next = self.settings.len();
         let mut table = Table { name: S::NAME, entry, is_in_list, origin, given, next, known: self };
         let section = S::read(&mut table)?;
-        // What nobody took has a name that nothing has.
+        // What was not taken has an unknown name.
         for (key, given) in table.given {
             self.add_unknown(join(S::NAME, &key), given);
         }
@@ -393,7 +394,7 @@ mod tests {
         Kind::new("a text", |raw| raw.text().map(str::to_owned), |text| text.as_str().into())
     }
 
-    /// Reads a file of this text, by the name of config.toml, with variables over it.
+    /// Reads this text as config.toml, with variables over it.
     fn read(text: &str, variables: &[(&str, &str)]) -> Result<(Root, Vec<Setting>), String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), text).unwrap();
@@ -541,7 +542,7 @@ mod tests {
             ("[mail.smtp]\npasword_file = \"x\"".to_owned(), "mail.smtp.password_file? [mail.smtp] has port, "),
             (format!("{hook}ulr = \"b\""), "webhook.url? [[webhook]] has url, "),
             (format!("{hook}[[webhok]]\nurl = \"b\""), "webhook.url? The sections are mail, "),
-            // Right, but elsewhere.
+            // A valid name, but in another section.
             (format!("{hook}retries = 1"), "mail.retries? [[webhook]] has url, "),
         ] {
             let said = refused(&text, &[]);
@@ -610,7 +611,7 @@ mod tests {
             assert!(!format!("{settings:?}").contains("s3cret"), "{settings:?}");
         }
 
-        // In a list, by a file of its own; no variable and no credential can be for one of its entries.
+        // In a list, only a file of its own works: no variable and no credential can be for one entry.
         file("webhook.key", "s3cret of a credential\n");
         let hook = format!("[[webhook]]\nurl = \"a\"\nkey_file = {near:?}\n");
         assert_eq!(read(&hook, &[credentials]).unwrap().0.webhook[0].key.expose(), "s3cret of a file");

@@ -1,7 +1,7 @@
-//! What a setting may be: how each kind of value is read, what a wrong one is told, and how it is shown.
+//! Kinds of settings: how each kind of value is read, what an invalid one is answered, and how it is shown.
 //!
-//! A [`Kind`] is all of that for one setting: `whole(1..=64).default(4)` is a number from 1 to 64 that is 4 where nobody
-//! says otherwise. One without a default must be given.
+//! A [`Kind`] says all of that for one setting: `whole(1..=64).default(4)` is a number from 1 to 64, by default 4. A
+//! setting without a default must be given.
 
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -118,13 +118,13 @@ impl<const COUNT: usize> From<[&str; COUNT]> for Raw {
     }
 }
 
-/// What a setting is where nobody has given it.
+/// The value of a setting that is not given.
 pub enum Fallback {
     /// It must be given.
     None,
     /// This, as a file would give it.
     Value(Raw),
-    /// A file or folder of this name, beside the one that another setting names.
+    /// A file or folder of this name, in the same folder as the one that another setting names.
     Beside {
         /// The other setting, such as `database.path`.
         setting: &'static str,
@@ -136,20 +136,20 @@ pub enum Fallback {
 /// One setting: what it may be, and how it is read and shown.
 #[expect(clippy::type_complexity, reason = "each is named and used once")]
 pub struct Kind<T> {
-    /// What it is where nobody has given it.
+    /// The value where it is not given.
     pub fallback: Fallback,
-    /// What a wrong one must be: the end of a sentence.
+    /// What the value must be: the end of the error's sentence.
     pub expected: String,
-    /// What the owner of a wrong one may have meant, added to the sentence.
+    /// What an invalid value may have meant: added to the error's sentence.
     pub hint: fn(&Raw) -> String,
-    /// What a given one is, and how that is written so that it reads back as the same.
+    /// Reads a given value, and writes it so that it reads back as the same.
     pub read: Box<dyn Fn(&Raw) -> Option<(T, Value)>>,
     /// Whether it is never shown, and may be given by a file of its own; see [`super::secret`].
     pub is_secret: bool,
 }
 
 impl<T: 'static> Kind<T> {
-    /// One that must be `expected`, and that is shown by `show`.
+    /// A setting that must be `expected` and is shown by `show`.
     pub fn new(
         expected: impl Into<String>,
         read: impl Fn(&Raw) -> Option<T> + 'static,
@@ -176,25 +176,25 @@ impl<T: 'static> Kind<T> {
         Self::new(expected, read, T::show)
     }
 
-    /// Which value it is where nobody has given it.
+    /// The same with a default.
     #[must_use]
     pub fn default(self, value: impl Into<Raw>) -> Self {
         Self { fallback: Fallback::Value(value.into()), ..self }
     }
 
-    /// That it is `name`, beside what another setting names, where nobody has given it.
+    /// The same with a default: the file or folder `name`, in the same folder as what another setting names.
     #[must_use]
     pub fn default_beside(self, setting: &'static str, name: &'static str) -> Self {
         Self { fallback: Fallback::Beside { setting, name }, ..self }
     }
 
-    /// What the owner of a wrong one is told beside what it must be.
+    /// The same with a hint for an invalid value.
     #[must_use]
     pub fn hint(self, hint: fn(&Raw) -> String) -> Self {
         Self { hint, ..self }
     }
 
-    /// That a word may stand in its place, whose meaning may depend on the machine.
+    /// The same, or a word instead, whose meaning may depend on the machine.
     #[must_use]
     pub fn or(self, word: &'static str, meaning: impl Fn() -> T + 'static) -> Self {
         let read = self.read;
@@ -208,7 +208,7 @@ impl<T: 'static> Kind<T> {
         }
     }
 
-    /// That a word may stand in its place, for none.
+    /// The same, or a word instead that means none.
     #[must_use]
     pub fn or_none(self, word: &'static str) -> Kind<Option<T>> {
         let read = self.read;
@@ -252,14 +252,14 @@ pub fn threads(auto: fn() -> NonZeroUsize) -> Kind<NonZeroUsize> {
     Kind::new(expected, read, |threads| threads.get().into()).or("auto", auto).default("auto")
 }
 
-/// A size, within bounds that are written like one.
+/// A size within bounds.
 #[must_use]
 pub fn size(bounds: RangeInclusive<&str>, such_as: &str) -> Kind<ByteSize> {
     let expected = format!("a size from \"{}\" to \"{}\", such as \"{such_as}\"", bounds.start(), bounds.end());
     Kind::shown(expected, within(&bounds, Raw::size))
 }
 
-/// A time, within bounds that are written like one.
+/// A time within bounds.
 #[must_use]
 pub fn time(bounds: RangeInclusive<&str>, such_as: &str) -> Kind<Duration> {
     let expected = format!("a time from \"{}\" to \"{}\", such as \"{such_as}\"", bounds.start(), bounds.end());
@@ -282,7 +282,7 @@ pub fn seconds(bounds: RangeInclusive<&str>) -> Kind<Duration> {
     Kind::shown(expected, move |raw| read(raw).filter(|time| time.subsec_nanos() == 0))
 }
 
-/// Reads what is within bounds, which are read in the same way.
+/// Reads a value within bounds, which are read in the same way.
 fn within<T: PartialOrd>(
     bounds: &RangeInclusive<&str>,
     read: fn(&Raw) -> Option<T>,
@@ -291,7 +291,7 @@ fn within<T: PartialOrd>(
     move |raw| read(raw).filter(|value| bounds.as_ref().is_some_and(|(least, most)| least <= value && value <= most))
 }
 
-/// So many attempts in a time.
+/// A number of attempts in a time.
 #[must_use]
 pub fn rate() -> Kind<Rate> {
     Kind::shown("a number of attempts and a time, such as \"30 per 1min\"", Raw::rate)
@@ -309,7 +309,7 @@ pub fn address(port: u16) -> Kind<SocketAddr> {
 
 /// An address and a port. A port alone, and one of `localhost`, is on the IPv4 loopback address.
 fn parse_address(text: &str) -> Option<SocketAddr> {
-    let behind_name = text.strip_prefix("localhost").filter(|rest| rest.starts_with(':')).unwrap_or(text);
+    let behind_name = text.strip_prefix("localhost").filter(|after| after.starts_with(':')).unwrap_or(text);
     match behind_name.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit())) {
         Some(port) => Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?))),
         None => text.parse().ok(),
@@ -324,8 +324,9 @@ pub fn networks() -> Kind<Vec<IpNet>> {
     })
 }
 
-/// A network, or an address that is one by itself. One of IPv4 addresses in their IPv6 form is the IPv4 network: peers are
-/// compared in that form. A network that only begins among them could be meant for nobody.
+/// A network, or an address as a network of its own. A network of IPv4-mapped IPv6 addresses becomes the IPv4 network,
+/// because peers are compared in that form. A network that holds more than the mapped addresses is refused: it cannot
+/// be what anybody means.
 fn parse_network(text: &str) -> Option<IpNet> {
     let network: IpNet = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
     match network.addr().to_canonical() {
@@ -342,7 +343,7 @@ pub fn file() -> Kind<PathBuf> {
     Kind::shown("the path of a file", |raw| raw.text().filter(|text| can_be_a_file(text)).map(PathBuf::from))
 }
 
-/// Whether a file can have this path: it names something, and not as a folder.
+/// Whether a file can have this path: it has a name, and is not written as a folder.
 fn can_be_a_file(path: &str) -> bool {
     let is_folder = path.ends_with('/') || path.ends_with("/.") || Path::new(path).file_name().is_none();
     !is_folder && !path.contains('\0')
@@ -415,7 +416,7 @@ impl Show for Rate {
     }
 }
 
-/// As a whole number of the largest unit that goes into it; nothing is of the smallest.
+/// Writes an amount as a whole number of the largest unit that divides it; zero is in the smallest.
 fn in_largest_unit(amount: u128, space: &str, units: &[(&str, u128)]) -> String {
     let unit = units.iter().filter(|_| amount > 0).find(|(_, size)| amount.is_multiple_of(*size));
     let (unit, size) = unit.or(units.last()).copied().unwrap_or(("", 1));

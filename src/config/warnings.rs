@@ -1,19 +1,20 @@
-//! What is legal and unwise: told when the server has started and by `config show`. The defaults are not warned of.
+//! Warnings about settings that are allowed but unwise: logged when the server has started, and printed by `config
+//! show`. The defaults have none.
 
 use std::time::Duration;
 
 use crate::config::{Config, Origin, Setting};
 use crate::system::address::is_close;
 
-/// From which cost on a login takes longer than people wait.
+/// The cost from which on a login takes longer than people wait.
 const SLOW_COST: u32 = 15;
 
-/// Below which cost a stolen file is cheap to search; OWASP's least for bcrypt.
+/// The cost below which the hashes of a stolen file are cheap to guess: OWASP's minimum for bcrypt.
 const CHEAP_COST: u32 = 10;
 
 impl Config {
-    /// What its owner should know of it, each a sentence that names the setting and says what to do. The settings are those
-    /// that were told with it.
+    /// The warnings, each a sentence that names the setting and says what to do. `settings` are those of this
+    /// configuration.
     #[must_use]
     pub fn warnings(&self, settings: &[Setting]) -> Vec<String> {
         let checks = [self.of_the_cost(), self.of_plain_http(), self.of_proxies(), self.of_limits(), self.of_tokens()];
@@ -23,7 +24,7 @@ impl Config {
     fn of_the_cost(&self) -> Option<String> {
         let cost = self.password.bcrypt_cost;
         let why = if cost >= SLOW_COST {
-            // A quarter of a second at 12, and twice that with each one more.
+            // A quarter of a second at 12, doubled with each further step.
             let time = Duration::from_millis(250) * (1 << (cost - 12));
             format!("a login hashes for about {} s; 12 to 14 is usual", time.as_secs())
         } else if cost < CHEAP_COST {

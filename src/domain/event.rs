@@ -1,8 +1,8 @@
 //! Security events: what happened to an account, when, by whom and from where.
 //!
-//! They are the audit trail: written in the same transaction as what they record, so that neither exists without the
-//! other, never changed, and pruned when they are too old. None holds a secret: a session is named by its id, and what
-//! somebody typed for a name is stored only where it is an account's.
+//! They are the audit trail. An event is written in the same transaction as what it records, so that neither exists
+//! without the other. It is never changed, and pruned when it is too old. None holds a secret: a session is named by
+//! its id, and a submitted name is stored only where it is an account's.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,15 +19,15 @@ pub enum EventKind {
     Created,
     /// A session was opened.
     LoggedIn,
-    /// A password was wrong, or there is no such account, or it may not be used.
+    /// A password was wrong, or the account does not exist or is inactive.
     LoginFailed,
     /// The password that a session's holder gave again was wrong.
     ReauthenticationFailed,
     /// An attempt was refused because there had been too many.
     Throttled,
-    /// A session was ended by its own token.
+    /// A session was ended with its own token.
     LoggedOut,
-    /// A session was ended by another of its account, or by staff.
+    /// A session was ended with another token of its account, or by staff.
     SessionRevoked,
     /// All sessions were ended.
     AllSessionsRevoked,
@@ -35,9 +35,9 @@ pub enum EventKind {
     PasswordChanged,
     /// The password was set by staff or the operator.
     PasswordSet,
-    /// The account may be used again.
+    /// The account was activated.
     Activated,
-    /// The account may not be used any more.
+    /// The account was deactivated.
     Deactivated,
     /// The account was given a right.
     Promoted,
@@ -68,7 +68,7 @@ impl EventKind {
         Self::Deleted,
     ];
 
-    /// As it is stored and shown.
+    /// Its name, as stored and shown.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -91,7 +91,7 @@ impl EventKind {
         }
     }
 
-    /// `None` where the name is no kind's.
+    /// The kind of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
@@ -108,32 +108,33 @@ pub struct Event {
     pub kind: EventKind,
     /// The account's name; empty where no account has the name that was given.
     pub username: String,
-    /// Who did it: a name, [`COMMAND_LINE`], or nothing where nobody has shown who they are.
+    /// Who did it: a name, [`COMMAND_LINE`], or empty where nobody was authenticated.
     pub actor: String,
     pub ip: Option<IpAddr>,
     /// A session's id, a right, a limit, or nothing.
     pub detail: String,
 }
 
-/// The actor of what was done by a command on the server itself. No account can have this name: it has a space.
+/// The actor of what a command on the server did. No account can have this name: it has a space.
 pub const COMMAND_LINE: &str = "command line";
 
-/// Where a list of events goes on: made by a store, shown to a client as an event's number, and given back.
+/// A cursor into a list of events. A store makes it, a client sees it as an event's number and gives it back for the
+/// next page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventCursor(i64);
 
 impl EventCursor {
-    /// Behind the event with this number.
+    /// After the event with this number.
     pub(crate) fn behind(id: i64) -> Self {
         Self(id)
     }
 
-    /// The number of the event that it is behind.
+    /// The number of the event that it points after.
     pub(crate) fn id(self) -> i64 {
         self.0
     }
 
-    /// Reads what was shown.
+    /// Reads a cursor that a client gave back.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         text.parse().ok().map(Self)
@@ -146,18 +147,18 @@ impl fmt::Display for EventCursor {
     }
 }
 
-/// Which events are asked for: the newest first. `None` filters nothing.
+/// Which events to list, newest first. `None` filters nothing.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct EventQuery {
     pub username: Option<Username>,
     pub kind: Option<EventKind>,
-    /// Only those older than the last one of a page.
+    /// Only events older than the last one of a page.
     pub before: Option<EventCursor>,
     pub limit: u32,
 }
 
-/// An attempt that was refused. It changes nothing, so it is stored a moment later, many at a time.
+/// An attempt that failed or was throttled. It changes nothing, so it is stored a moment later, many at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct FailedAttempt {
@@ -166,7 +167,7 @@ pub struct FailedAttempt {
     /// The name that was given, where one was.
     pub username: Option<Username>,
     pub ip: Option<IpAddr>,
-    /// Which limit it met.
+    /// Which limit it exceeded, where it was throttled.
     pub detail: &'static str,
 }
 

@@ -1,8 +1,8 @@
-//! What is wrong with a submitted value.
+//! The error for a submitted value that breaks a rule.
 
 use thiserror::Error;
 
-/// Which field a submitted value cannot go into, and the rule it breaks. The value itself is not kept: a password may
+/// The field of a submitted value, and the rule that the value breaks. The value itself is not kept: a password may
 /// have been typed into the wrong field.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{field} {rule}")]

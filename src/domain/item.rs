@@ -1,4 +1,4 @@
-//! Items: the app's own ids, in the two lists that each user has.
+//! Items: ids of the client app's own things, in the two lists that each user has.
 
 use crate::domain::field::InvalidField;
 

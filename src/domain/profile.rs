@@ -1,14 +1,14 @@
-//! What an account has about a person: texts, each with its own rule.
+//! The profile: texts about a person, each with a rule of its own.
 
 use email_address::{EmailAddress, Options};
 
 use crate::domain::field::InvalidField;
 
-/// Makes the profile of its fields, each said once: its name in the API, its variant, and how many characters it may
-/// have.
+/// Makes the profile and its fields from one list: each field's name in the API, its variant, and how many characters
+/// it may have.
 macro_rules! profile {
     ($($name:ident $variant:ident $max_chars:literal,)*) => {
-        /// One of the texts about a person that an account has.
+        /// A field of the profile.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[expect(missing_docs, reason = "each is the API's own name")]
         pub enum ProfileField {
@@ -36,7 +36,7 @@ macro_rules! profile {
             }
         }
 
-        /// What an account has about a person. Every text defaults to `""`.
+        /// The texts about a person that an account has, each `""` by default.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         #[expect(missing_docs, reason = "each is the API's own name")]
         pub struct Profile {
@@ -70,22 +70,22 @@ profile! {
     zipcode Zipcode 20,
 }
 
-/// A text that one profile field can hold.
+/// A text that was checked against its profile field's rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfileText {
     field: ProfileField,
     text: String,
 }
 
-/// Fields to be set, each to a text that it can hold.
+/// The fields to set, each with its new text.
 pub type ProfileChanges = Vec<ProfileText>;
 
 impl ProfileText {
     /// Reads a text for a field.
     ///
     /// # Errors
-    /// [`InvalidField`] when the text is longer than the field, has a control character, or is meant for `email` and is
-    /// neither empty nor an address.
+    /// [`InvalidField`] when the text is longer than the field, has a control character, or is for `email` and neither
+    /// empty nor an address.
     pub fn parse(field: ProfileField, text: String) -> Result<Self, InvalidField> {
         let refuse = |rule: String| Err(InvalidField { field: field.name(), rule });
         if text.chars().count() > field.max_chars() {
@@ -107,7 +107,7 @@ impl Profile {
         *self.text_mut(change.field) = change.text;
     }
 
-    /// Sets one field to what a store kept, which is as it was written.
+    /// Sets one field to a stored text, without checking it again.
     pub fn set_stored(&mut self, field: ProfileField, text: String) {
         *self.text_mut(field) = text;
     }

@@ -1,4 +1,4 @@
-//! The settings of the throttle: how many attempts are allowed per time.
+//! The settings of the throttle: how many attempts are allowed in a time.
 
 use std::time::Duration;
 

@@ -15,17 +15,17 @@ use crate::domain::event::COMMAND_LINE;
 use crate::domain::session::Caller;
 use crate::domain::user::{PasswordHash, User, UserId, Username};
 
-/// In whose name something is asked for. A session's rights are read in the same transaction that relies on them.
+/// On whose behalf a call is made. A session's rights are read in the same transaction that relies on them.
 #[derive(Clone, Copy)]
 pub enum Actor {
-    /// Whoever holds a token.
+    /// The holder of a token.
     Session(Caller),
     /// The operator, by a command on the server itself.
     CommandLine,
 }
 
 impl Actor {
-    /// Where the request comes from, where that is known.
+    /// The address that the request comes from, where it is known.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
@@ -35,7 +35,7 @@ impl Actor {
     }
 }
 
-/// An actor whose rights are known.
+/// An actor whose rights have been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Acting {
@@ -58,14 +58,14 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Whether the account has any.
+    /// Whether the account has any right.
     #[must_use]
     pub fn any(self) -> bool {
         self.is_staff || self.is_superuser
     }
 }
 
-/// An account that something is to be done to.
+/// The account that an actor wants to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Target {
@@ -75,7 +75,7 @@ pub struct Target {
 }
 
 impl Acting {
-    /// The actor of an event.
+    /// The name under which events have this actor.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -84,7 +84,7 @@ impl Acting {
         }
     }
 
-    /// Whether there can be an account that the permission covers.
+    /// Whether there can be an account on which the actor has the permission.
     #[must_use]
     pub fn may_ever(&self, permission: Permission) -> bool {
         match self {
@@ -93,7 +93,7 @@ impl Acting {
         }
     }
 
-    /// Whether the permission covers this account.
+    /// Whether the actor has the permission on this account.
     #[must_use]
     pub fn may(&self, permission: Permission, target: &Target) -> bool {
         match self {
@@ -115,7 +115,7 @@ pub enum Permission {
     AdministerAccount,
 }
 
-/// What is to be changed about an account.
+/// The changes to make to an account.
 #[derive(Clone, Default)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct AccountChange {
@@ -128,7 +128,7 @@ pub struct AccountChange {
 }
 
 impl AccountChange {
-    /// What it takes to make the change.
+    /// The permission that the change needs.
     #[must_use]
     pub fn permission(&self) -> Permission {
         if self.is_staff.is_some() || self.is_superuser.is_some() {
@@ -139,22 +139,23 @@ impl AccountChange {
     }
 }
 
-/// Where a list of accounts goes on: made by a store, shown to a client as a folded name, and given back.
+/// A cursor into a list of accounts. A store makes it, a client sees it as a folded name and gives it back for the next
+/// page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountCursor(String);
 
 impl AccountCursor {
-    /// Behind the account of this name.
+    /// After the account of this name.
     pub(crate) fn behind(username: &Username) -> Self {
         Self(username.key())
     }
 
-    /// The folded name of the account that it is behind.
+    /// The folded name of the account that it points after.
     pub(crate) fn key(&self) -> &str {
         &self.0
     }
 
-    /// Reads what was shown.
+    /// Reads a cursor that a client gave back.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Some(Self::behind(&Username::parse(text).ok()?))
@@ -167,19 +168,19 @@ impl fmt::Display for AccountCursor {
     }
 }
 
-/// Which accounts are asked for, in the order of their folded names. `None` filters nothing.
+/// Which accounts to list, in the order of their folded names. `None` filters nothing.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct UserQuery {
-    /// Only those with this text in a name or the email address.
+    /// Only accounts with this text in a name or the email address.
     pub search: Option<SearchText>,
     pub is_active: Option<bool>,
     pub is_staff: Option<bool>,
     pub is_superuser: Option<bool>,
-    /// Only those behind the last one of a page.
+    /// Only accounts after the last one of a page.
     pub after: Option<AccountCursor>,
     pub limit: u32,
-    /// The page ends once the lists of its accounts together have so many items.
+    /// The page ends early once the lists of its accounts have this many items together.
     pub enough_items: Option<usize>,
 }
 
@@ -207,13 +208,13 @@ pub(crate) fn is_folded_in(folded: &str, text: &str) -> bool {
     if !text.is_ascii() {
         return fold(text).contains(folded);
     }
-    // Nearly every text is, and needs no copy.
+    // Nearly every text is ASCII, and needs no copy.
     let is_here = |part: &[u8]| part[0].to_ascii_lowercase() == first && part.eq_ignore_ascii_case(folded.as_bytes());
     text.as_bytes().windows(folded.len()).any(is_here)
 }
 
-/// Full case folding, near enough to Unicode's own: what differs in case alone comes to the same text, and `ß` to what
-/// `SS` does. All of the Turkish letters I, dotted or not, are one. An accent may be part of its letter or follow
+/// Case folding, close to Unicode's full case folding: texts that differ only in case become the same, and `ß` becomes
+/// what `SS` does. All of the Turkish letters I, dotted or not, are one. An accent may be part of its letter or follow
 /// it (NFC).
 fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
@@ -238,7 +239,7 @@ fn fold(text: &str) -> String {
 }
 
 impl UserQuery {
-    /// Whether these accounts fill a page; there may be more behind them.
+    /// Whether these accounts fill a page; more may follow.
     #[must_use]
     pub fn is_full(&self, users: &[User]) -> bool {
         let items = || users.iter().map(|user| user.cellar.len() + user.wants.len()).sum::<usize>();

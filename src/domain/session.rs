@@ -1,4 +1,4 @@
-//! Sessions: how long one lives, and what is shown of it.
+//! Sessions: the policy that says how long one lives, who the caller is, and what an owner sees.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use crate::system::clock::Timestamp;
 /// How long a session lives and how many an account may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionPolicy {
-    /// How long from its login; `None` is for ever.
+    /// How long after its login it ends; `None` is never.
     pub lifetime: Option<Duration>,
-    /// How long from its last use; `None` is for ever.
+    /// How long after its last use it ends (the idle timeout); `None` is never.
     pub idle_timeout: Option<Duration>,
-    /// How many an account has at once; the next login ends the least recently used one.
+    /// How many live sessions an account may have. A login beyond that evicts the least recently used one.
     pub max_per_user: u32,
 }
 
 impl SessionPolicy {
     pub(crate) const HIGHEST_MAX_PER_USER: u32 = 10_000;
 
-    /// How old the stored time of a session's last use may be.
+    /// How old the stored last use of a session in use may be.
     pub(crate) const USE_IS_STORED_EVERY: Duration = Duration::from_secs(60);
 
     /// What a session must satisfy to be live at `now`.
@@ -51,8 +51,8 @@ pub struct SessionCutoffs {
     pub used_after: Timestamp,
 }
 
-/// Who asks: the token that a request presents, and what its session must satisfy. The store checks it again in the
-/// same transaction that serves the request, so that nothing is done for a session that has just ended.
+/// The caller: the digest of the presented token, and what its session must satisfy. The store checks the session again
+/// in the transaction that serves the request, so that nothing is done for one that has just ended.
 #[derive(Clone, Copy)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Caller {
@@ -77,7 +77,7 @@ pub struct UserAgent(String);
 impl UserAgent {
     const MAX_CHARS: usize = 256;
 
-    /// Drops control characters, and what is longer than may be stored.
+    /// Drops control characters, and cuts what is longer than may be stored.
     #[must_use]
     pub fn from_header(text: &str) -> Self {
         Self(text.chars().filter(|c| !c.is_control()).take(Self::MAX_CHARS).collect())
@@ -105,7 +105,7 @@ pub struct Session {
     pub last_used: Timestamp,
 }
 
-/// A session as its owner sees it. Client and address are those of its login.
+/// A session as its owner sees it. User agent and address are those of its login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct SessionDetails {
@@ -123,13 +123,13 @@ pub struct SessionId(String);
 impl SessionId {
     const DIGITS: usize = 16;
 
-    /// Of the token's session.
+    /// The id of the session of this token.
     #[must_use]
     pub fn of(digest: &TokenDigest) -> Self {
         Self(crate::domain::token::hex(&digest.as_bytes()[..Self::DIGITS / 2]))
     }
 
-    /// `None` where the text is no id.
+    /// Reads an id; `None` where the text is none.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_id = text.len() == Self::DIGITS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_ends_by_its_age_or_by_its_rest_whichever_comes_first() {
+    fn a_session_ends_by_its_lifetime_or_its_idle_timeout_whichever_comes_first() {
         let policy = SessionPolicy { lifetime: Some(DAY * 365), idle_timeout: Some(DAY * 30), max_per_user: 100 };
         let created = at(0);
         assert_eq!(policy.expires(created, created), Some(created.plus(DAY * 30)));

@@ -46,7 +46,7 @@ impl PlainToken {
     /// The token in clear, for the one answer that gives it to its client.
     #[must_use]
     pub fn reveal(&self) -> &str {
-        // Nothing else is ever in it.
+        // It holds nothing but hex digits.
         str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -71,17 +71,18 @@ impl TokenDigest {
 
 impl Hash for TokenDigest {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Neither the first byte nor the last: by those a map may have been chosen.
+        // Not the first or the last byte: the map itself may have been chosen by one of these.
         if let Some(bytes) = self.0[8..].first_chunk() {
             state.write_u64(u64::from_le_bytes(*bytes));
         }
     }
 }
 
-/// A map by digest, without another hash.
+/// A map by digest that uses part of the digest as the hash.
 pub(crate) type DigestMap<V> = HashMap<TokenDigest, V, BuildHasherDefault<DigestHasher>>;
 
-/// A digest is as random as any hash of it, and nobody can choose it without as much work as for any other.
+/// Takes part of a digest as its hash: a SHA-256 digest is random already, and a client can choose one only by trying
+/// tokens.
 #[derive(Default)]
 pub(crate) struct DigestHasher(u64);
 

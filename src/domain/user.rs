@@ -1,15 +1,15 @@
-//! Users, and the types that a bad value cannot enter.
+//! Users: names, password hashes and accounts, in types that cannot hold a bad value.
 //!
-//! A [`Username`] or a [`Profile`] is validated once, where it comes in, and nowhere else. The rules themselves are the
-//! API's: see each type.
+//! A [`Username`] or a [`Profile`] is validated once, where it comes in, and nowhere else. The rules are the API
+//! specification's; each type states its own.
 
 use crate::domain::field::InvalidField;
 use crate::domain::item::ItemId;
 use crate::domain::profile::Profile;
 use crate::system::clock::Timestamp;
 
-/// From bcrypt's lowest cost to the highest that is used. A login takes some seconds at 16. At bcrypt's own highest,
-/// 31, which a hash that somebody else has put into the file could ask for, it takes a day.
+/// The bcrypt costs that are used: from bcrypt's lowest to 16, at which a login takes some seconds. At bcrypt's own
+/// highest, 31, a login would take a day, and a hash that somebody else has put into the file could ask for it.
 pub(crate) const COSTS: std::ops::RangeInclusive<u32> = 4..=16;
 
 /// A name to log in with: 1 to 30 characters of `A-Z a-z 0-9 _ @ + . -`, kept as it was typed.
@@ -43,8 +43,8 @@ impl Username {
         &self.0
     }
 
-    /// The name folded to lower case: what is unique, and what a login finds, so that a phone's capital letter does no
-    /// harm and `Admin` cannot pose as `admin`.
+    /// The name folded to lower case. It is what must be unique and what a login looks up, so that a phone's capital
+    /// letter does no harm and `Admin` cannot pose as `admin`.
     #[must_use]
     pub fn key(&self) -> String {
         self.0.to_ascii_lowercase()
@@ -73,7 +73,7 @@ impl PasswordHash {
     }
 }
 
-/// An account to be registered.
+/// An account to be created.
 #[derive(Clone)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct NewUser {
@@ -130,9 +130,9 @@ mod tests {
 
         #[test]
         fn a_username_with_any_other_character_is_refused(
-            before in "[A-Za-z0-9_@+.-]{0,10}", odd in "[^A-Za-z0-9_@+.-]", after in "[A-Za-z0-9_@+.-]{0,10}",
+            before in "[A-Za-z0-9_@+.-]{0,10}", other in "[^A-Za-z0-9_@+.-]", after in "[A-Za-z0-9_@+.-]{0,10}",
         ) {
-            let text = format!("{before}{odd}{after}");
+            let text = format!("{before}{other}{after}");
             prop_assert!(Username::parse(&text).is_err());
         }
 

@@ -1,4 +1,4 @@
-//! What a request's body may cost: its size, its time, and the memory that all bodies in flight share.
+//! The limits of request bodies: size, time, and the memory that all bodies in flight share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,11 +14,11 @@ use crate::telemetry::metrics::{Metrics, Reason};
 pub struct BodyLimits {
     /// The size.
     pub size: ByteSize,
-    /// The size of one with a password in it.
+    /// The size of a body with a password.
     pub size_with_password: ByteSize,
-    /// The time from the request's head to the body's last byte.
+    /// The deadline of the body's last byte, from the end of the request's head.
     pub time: Duration,
-    /// What all bodies together may take.
+    /// The memory that all bodies together may take.
     pub budget: Arc<BodyBudget>,
 }
 
@@ -26,21 +26,22 @@ pub struct BodyLimits {
 pub struct BodyBudget {
     size: usize,
     taken: AtomicUsize,
-    /// Where it is counted that one did not fit, where anyone counts.
+    /// Where rejected bodies are counted; `None` where metrics are off.
     metrics: Option<Arc<Metrics>>,
 }
 
 impl BodyBudget {
-    /// A body that is longer may not have the last quarter: a few callers with long lists leave room for logins.
+    /// A body longer than this may not use the last quarter of the budget, so that a few callers with long lists leave
+    /// room for logins.
     const SHORT: usize = 16 * 1024;
 
-    /// So much for all of them.
+    /// A budget of this size.
     #[must_use]
     pub fn new(size: ByteSize, metrics: Option<Arc<Metrics>>) -> Self {
         Self { size: usize::try_from(size.as_u64()).unwrap_or(usize::MAX), taken: AtomicUsize::new(0), metrics }
     }
 
-    /// Takes `more` for a body that has `already`.
+    /// Takes `more` bytes for a body that has taken `already`.
     pub(crate) fn take(&self, already: usize, more: usize) -> Result<(), ApiError> {
         let size = if already + more > Self::SHORT { self.size - self.size / 4 } else { self.size };
         let taken = self.taken.fetch_add(more, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Errors as a client sees them: the only mapping from what went wrong to an HTTP response.
 //!
-//! Every body is an object with the single attribute `error`, a sentence for a person. It never repeats what was
-//! submitted and says nothing of the inside; what an operator needs goes to the log, once, under the request's id.
+//! Every body is an object with the single attribute `error`, a sentence for a person. It never echoes what was
+//! submitted and shows nothing of the inside. What an operator needs is logged once, under the request's id.
 
 use std::error::Error;
 use std::fmt;
@@ -21,18 +21,18 @@ use crate::passwords::PasswordError;
 use crate::passwords::threads::HashingError;
 use crate::repository::{RepositoryError, UniqueField};
 
-/// Everything that a request may fail with.
+/// Every way in which a request may fail.
 #[derive(Debug)]
 pub enum ApiError {
-    /// What was submitted cannot be taken. The sentence goes behind `Invalid Data: `.
+    /// What was submitted is invalid. The sentence follows `Invalid Data: `.
     InvalidData(String),
-    /// No live session belongs to what was presented, or nothing was.
+    /// The request presents no token, or one without a live session.
     Unauthorized,
-    /// The name and the password do not open an account; which of the two is wrong is not said.
+    /// The name and the password do not open an account. Which of the two is wrong is not told.
     LoginFailed,
-    /// The session is good, and may not do this.
+    /// The session is live, but has no right to do this.
     Forbidden,
-    /// It would leave no superuser who could undo it.
+    /// It would leave no active superuser.
     LastSuperuser,
     /// There were too many attempts.
     TooManyRequests {
@@ -41,12 +41,12 @@ pub enum ApiError {
     },
     /// There is nothing at this path.
     NotFound,
-    /// Something else can be done at this path.
+    /// The path has other methods.
     MethodNotAllowed {
-        /// What can: the value of `Allow`.
+        /// The methods that it has: the value of `Allow`.
         allow: &'static str,
     },
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     BodyTimeout,
     /// The body is larger than the limit.
     BodyTooLarge {
@@ -64,21 +64,21 @@ pub enum ApiError {
     Unavailable {
         /// When to try again, in seconds.
         retry_after: u64,
-        /// Why, for the log.
+        /// The cause, for the log.
         cause: Option<Box<dyn Error + Send + Sync>>,
     },
     /// A fault of the service. The client is told that there was one, and nothing else.
     Internal(Box<dyn Error + Send + Sync>),
 }
 
-/// How a response says no.
+/// The body of an error response.
 #[derive(Serialize)]
 struct ErrorBody<'a> {
     error: &'a str,
 }
 
 impl ApiError {
-    /// The sentence that the client is given.
+    /// The sentence for the client.
     fn sentence(&self) -> String {
         match self {
             Self::InvalidData(why) => format!("Invalid Data: {why}"),
@@ -97,13 +97,13 @@ impl ApiError {
         }
     }
 
-    /// The name that was asked for belongs to another account, in the words of the source.
+    /// The name belongs to another account. The sentence is the API specification's.
     fn taken() -> Self {
         Self::InvalidData("column username is not unique".to_owned())
     }
 
-    /// Why the password that was sent in `field` did not do. Not a 401: the session is as good as before, and a client must
-    /// not take it for lost.
+    /// The error for the password that was sent in `field`. Not a 401: the session stays live, and a client must not
+    /// take it for ended.
     pub(crate) fn of_reauthentication(error: ReauthenticationError, field: &'static str) -> Self {
         match error {
             ReauthenticationError::WrongPassword => Self::InvalidData(format!("{field} is wrong")),
@@ -113,7 +113,7 @@ impl ApiError {
         }
     }
 
-    /// What the log should say beside the request's line: causes that the client is not told.
+    /// The cause that is logged with the request's line and that the client is not told.
     #[must_use]
     pub fn cause(&self) -> Option<&(dyn Error + 'static)> {
         match self {
@@ -123,7 +123,7 @@ impl ApiError {
     }
 }
 
-/// The sentence for a status that says all there is to say.
+/// The sentence for an error of which only the status is known.
 #[must_use]
 pub fn sentence_for(status: StatusCode) -> &'static str {
     match status {
@@ -219,7 +219,7 @@ impl From<PasswordError> for ApiError {
             PasswordError::Hashing(HashingError::Full { retry_after }) => {
                 Self::Unavailable { retry_after, cause: None }
             }
-            // Read only by a client that closed its sending half and no other.
+            // Only a client that closed just its sending half can read this answer.
             PasswordError::Hashing(HashingError::Abandoned) => Self::Unavailable { retry_after: 1, cause: None },
             PasswordError::Hashing(HashingError::Failed) | PasswordError::MalformedHash(_) => {
                 Self::Internal(Box::new(error))

@@ -1,12 +1,12 @@
-//! JSON as the API speaks it: strict to read, and written with the source's own spacing.
+//! The API's JSON: read strictly, and written with the API specification's spacing.
 //!
-//! Reading: [`read`] makes a request's own struct out of a body, by serde, and is stricter than serde alone. A body must
-//! be one object: serde would also read a struct from an array. No object in it has a key twice, at any depth: serde
-//! would skip what it does not know. An error is one of our sentences: serde's own can echo what was submitted. Nothing
-//! is kept of a key that the struct does not have but, while it is read, eight bytes that tell it from the others. Depth is bounded by
-//! `serde_json`'s own limit of 128.
+//! Reading: [`read`] parses a body into a request's struct with serde, more strictly than serde alone. A body must be
+//! one object: serde would also read a struct from an array. No object in it may have a key twice, at any depth: serde
+//! would not notice that in objects that it skips. An error is one of our sentences: serde's own can echo what was
+//! submitted. Of a key that the struct does not have, only an eight-byte digest is kept, and only while the body is
+//! read. Depth is bounded by `serde_json`'s own limit of 128.
 //!
-//! Writing: one space behind every colon and comma, as the source document prints `{"status": "success"}`.
+//! Writing: one space after every colon and comma, as the API specification prints `{"status": "success"}`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -26,22 +26,22 @@ use serde_json::de::SliceRead;
 use serde_json::ser::Formatter;
 use thiserror::Error as ThisError;
 
-/// Why a body is not what a call takes. Never holds a part of the body.
+/// Why a body is refused. It never holds a part of the body.
 #[derive(Debug, ThisError, PartialEq, Eq)]
 pub enum Malformed {
     /// Not JSON at all, or too deep, or not UTF-8.
     #[error("the body must be valid JSON in UTF-8")]
     NotJson,
-    /// JSON, but an array, a string, a number.
+    /// JSON, but not an object.
     #[error("the body must be a JSON object")]
     NotAnObject,
-    /// JSON, but no array.
+    /// JSON, but not an array.
     #[error("the body must be a list of item ids")]
     NotAList,
     /// Somewhere in it, an object has a key twice.
     #[error("the body must not have a key twice")]
     DuplicateKey,
-    /// A key that must be there is not.
+    /// A required key is missing.
     #[error("{0} is required")]
     Missing(&'static str),
     /// A key's value has another type.
@@ -52,14 +52,14 @@ pub enum Malformed {
         /// What it must be.
         expected: &'static str,
     },
-    /// There is a key that this call does not take.
+    /// It has a key that this call does not take.
     #[error("{0}")]
     Refused(String),
 }
 
 /// A request's body: a struct that derives [`Deserialize`]. Its fields are the keys that are read.
 pub trait Request: DeserializeOwned {
-    /// What is said of a key that is none of its fields; `None` where such keys are ignored.
+    /// The error for a key that is none of its fields; `None` where such keys are ignored.
     #[must_use]
     fn refuse(_key: &str) -> Option<String> {
         None
@@ -69,18 +69,18 @@ pub trait Request: DeserializeOwned {
 /// Reads a body that is an object.
 ///
 /// # Errors
-/// [`Malformed`] says why it is not.
+/// [`Malformed`] says why it is refused.
 pub fn read<T: Request>(body: &[u8]) -> Result<T, Malformed> {
     read_with(body, b'{', Malformed::NotAnObject, |json, reading| {
         T::deserialize(Root { json, reading, refuse: T::refuse })
     })
 }
 
-/// Reads a body that is an array, element by element; `take` is told each number of it, and `None` of what is none. So a
-/// long array need not be kept. `1.0` is a whole number, as JSON Schema has it.
+/// Reads a body that is an array, element by element, so that a long array need not be kept. `take` is given each whole
+/// number, and `None` for anything else. `1.0` is a whole number, as in JSON Schema.
 ///
 /// # Errors
-/// [`Malformed`] says why it is not one.
+/// [`Malformed`] says why it is not an array.
 pub fn read_numbers(body: &[u8], take: &mut dyn FnMut(Option<i64>)) -> Result<(), Malformed> {
     read_with(body, b'[', Malformed::NotAList, |json, reading| json.deserialize_seq(Numbers { reading, take }))
 }
@@ -104,19 +104,19 @@ fn read_with<'de, T>(
     outcome.map_err(|error| reading.explain(&error))
 }
 
-/// What reading a body has met so far.
+/// The state of reading a body.
 #[derive(Default)]
 struct Reading {
-    /// What is wrong with the body, where it is not its syntax.
+    /// The first error that is not one of syntax.
     found: RefCell<Option<Malformed>>,
-    /// The keys that are read.
+    /// The keys that the struct has.
     fields: Cell<&'static [&'static str]>,
-    /// Seeded anew for each body, so that nobody can choose keys that collide.
+    /// Seeded for each body, so that nobody can choose keys that collide.
     hasher: RandomState,
 }
 
 impl Reading {
-    /// Notes what is wrong; the error that ends the reading.
+    /// Notes what is wrong, and returns the error that ends the reading.
     fn fail<E: serde::de::Error>(&self, malformed: Malformed) -> E {
         let error = E::custom(&malformed);
         self.found.borrow_mut().get_or_insert(malformed);
@@ -127,12 +127,12 @@ impl Reading {
         if let Some(found) = self.found.into_inner() {
             return found;
         }
-        // serde's own words for a field of a derived struct that is not there.
+        // serde's message for a missing field of a derived struct.
         let text = error.to_string();
         if text.starts_with(&Malformed::DuplicateKey.to_string()) {
             return Malformed::DuplicateKey;
         }
-        let name = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        let name = text.strip_prefix("missing field `").and_then(|after| after.split('`').next());
         let missing = name.and_then(|name| self.fields.get().iter().find(|field| **field == name));
         missing.map_or(Malformed::NotJson, |field| Malformed::Missing(field))
     }
@@ -188,7 +188,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Object<'_, V> {
     }
 }
 
-/// The outermost object's keys and values, of which the struct sees its own alone.
+/// The outermost object's keys and values. The struct sees only its own.
 struct Fields<'a, A> {
     map: A,
     keys: Keys,
@@ -219,7 +219,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, A> {
     }
 }
 
-/// A field's value, or what is to be read from it: notes which type was wanted where it has another.
+/// A field's value, or its visitor: notes which type was expected where the value has another.
 struct Typed<'a, T> {
     inner: T,
     field: &'static str,
@@ -227,7 +227,7 @@ struct Typed<'a, T> {
 }
 
 impl Typed<'_, ()> {
-    /// `serde_json` stops at the first byte of a value of the wrong type; what is wrong further on is not looked for.
+    /// `serde_json` stops at the first byte of a value of the wrong type, so later errors are not found.
     fn note<V, E: serde::de::Error>(
         reading: &Reading,
         field: &'static str,
@@ -260,7 +260,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Typed<'_, D> {
         Typed::note(self.reading, self.field, "a string", self.inner.deserialize_string(visitor))
     }
 
-    /// `null` is no way to leave a field out.
+    /// `null` does not stand for a missing field: it is a value of the wrong type.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         visitor.visit_some(self)
     }
@@ -271,11 +271,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Typed<'_, D> {
     }
 }
 
-/// A key: its digest, and its field where it is one's name.
+/// Reads a key: its digest, and the field that it names, if any.
 #[derive(Clone, Copy)]
 struct Key<'a> {
     reading: &'a Reading,
-    /// Whether it is the outermost object's, and what is then said of a key that is no field's.
+    /// Given in the outermost object only: the error for a key that names no field.
     refuse: Option<fn(&str) -> Option<String>>,
 }
 
@@ -305,7 +305,7 @@ impl Visitor<'_> for Key<'_> {
     }
 }
 
-/// The keys that an object has had so far, by their digests. Most objects have few.
+/// The keys of an object so far, by their digests. Most objects have few.
 #[derive(Default)]
 struct Keys {
     first: [u64; 8],
@@ -321,7 +321,7 @@ impl Keys {
             return Err(reading.fail(Malformed::DuplicateKey));
         }
         match self.first.get_mut(self.count) {
-            Some(place) => *place = digest,
+            Some(slot) => *slot = digest,
             None => drop(self.others.insert(digest)),
         }
         self.count += 1;
@@ -329,7 +329,7 @@ impl Keys {
     }
 }
 
-/// A value of any type, of which nothing is kept but the number that it is, where it is a whole one.
+/// Reads a value of any type. Nothing of it is kept, unless it is a whole number.
 #[derive(Clone, Copy)]
 struct AnyValue<'a>(&'a Reading);
 
@@ -371,7 +371,7 @@ impl<'de> Visitor<'de> for AnyValue<'_> {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Option<i64>, E> {
-        // Below it, every whole number is one of its own.
+        // Below 2^53, every whole number has a floating-point value of its own.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         #[expect(clippy::cast_possible_truncation, reason = "it is a whole number of at most 53 bits")]
         let whole = (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64);
@@ -412,10 +412,10 @@ impl<'de> Visitor<'de> for Numbers<'_> {
     }
 }
 
-/// How many numbers of an array are kept: more than any list may hold.
+/// How many numbers of an array are kept: as many as a list may ever hold.
 pub const MAX_NUMBERS: usize = 100_000;
 
-/// A value whose type is looked at later: what the caller may do comes first, or what the account has already.
+/// A value whose type is checked later: after the caller's rights, or after a look at the account.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// A string.
@@ -440,7 +440,7 @@ impl Value {
         }
     }
 
-    /// The truth value.
+    /// The boolean.
     ///
     /// # Errors
     /// [`Malformed::Mistyped`] where it is none.
@@ -519,7 +519,7 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Vec<u8>> {
     Ok(body)
 }
 
-/// One space behind each colon and comma, and no other.
+/// A formatter with one space after each colon and comma, and no other.
 struct Spaced;
 
 impl Formatter for Spaced {
@@ -541,7 +541,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_has_the_sources_spacing() {
+    fn an_answer_has_the_specifications_spacing() {
         let answer = serde_json::json!({"status": "success", "list": [1, 2, 3], "none": {}});
         assert_eq!(
             String::from_utf8(to_vec(&answer).unwrap()).unwrap(),

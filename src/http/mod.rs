@@ -1,6 +1,6 @@
-//! The API over HTTP: what a request is taken apart into, the handlers, and what an answer is made of.
+//! The API over HTTP: routes, extractors, handlers, and the shapes of the answers.
 //!
-//! [`routes`] is the contents page. A handler of [`api`] is thin: it extracts, calls a use case, and shows a view.
+//! [`routes`] is the table of contents. A handler of [`api`] is thin: it extracts, calls a use case, and shows a view.
 
 pub mod api;
 pub mod body_limits;

@@ -1,4 +1,4 @@
-//! The API's own description: the OpenAPI document, made from the handlers of the route table.
+//! The OpenAPI document, made from the handlers of the route table.
 
 use bytesize::ByteSize;
 use serde_json::json;
@@ -31,7 +31,7 @@ use crate::http::routes::Calls;
 )]
 struct Api;
 
-/// How a token is presented, in the words of OpenAPI: it knows no scheme `Token`, so its synonym stands there.
+/// How a token is presented. OpenAPI knows no scheme `Token`, so the document names its synonym `Bearer`.
 struct TokenScheme;
 
 impl Modify for TokenScheme {
@@ -46,7 +46,7 @@ impl Modify for TokenScheme {
     }
 }
 
-/// What any call may answer, so that each need tell only what is its own.
+/// Adds the errors that any call may answer, so that a handler documents only its own.
 struct CommonAnswers;
 
 impl Modify for CommonAnswers {
@@ -74,13 +74,13 @@ impl Modify for CommonAnswers {
     }
 }
 
-/// The sentence of each answer that is an error, where the call itself gives none. Those of a 400 are the call's own.
+/// Adds an example sentence to each error that has none. Each 400 has its own.
 struct Sentences;
 
 impl Modify for Sentences {
     fn modify(&self, document: &mut Document) {
         for operation in operations(document, "/") {
-            // Whatever takes a password is throttled.
+            // A call that takes a password is throttled, so it documents a 429.
             let takes_password = operation.responses.responses.contains_key("429");
             for (status, answer) in &mut operation.responses.responses {
                 let Some(error) = usual_error(status) else { continue };

@@ -1,4 +1,4 @@
-//! Whether the store can read and write, asked no more often than it must be.
+//! Readiness: whether the store can read and write, asked at most once a second.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,11 @@ use tokio::sync::Mutex;
 use crate::http::error::ApiError;
 use crate::repository::Repository;
 
-/// How long an answer of the store is believed, so that nobody can make it write at will.
+/// How long an answer of the store is reused, so that nobody can make it write at will.
 const BELIEVED_FOR: Duration = Duration::from_secs(1);
 
-/// When the store was last asked, and whether it could read and write. Locked while it is asked: one question at a time.
+/// When the store was last asked, and whether it could read and write. The lock is held while it is asked, so that
+/// nobody asks at the same time.
 #[derive(Default)]
 pub struct Readiness(Mutex<Option<(Instant, bool)>>);
 

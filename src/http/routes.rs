@@ -1,7 +1,7 @@
-//! The route table, to be read from top to bottom like the API's contents page.
+//! The route table: the table of contents of the API.
 //!
-//! What stands here once is used three times: the application finds its handlers by it, `Allow` and the metrics are made of
-//! it, and the API's description is made of the calls in it.
+//! Each row is written once and used three times: to find the handler, for the header `Allow` and the labels of the
+//! metrics, and for the OpenAPI document.
 
 use actix_web::http::{Method, header};
 use actix_web::web::{self, ServiceConfig};
@@ -11,22 +11,22 @@ use crate::http::api::{account, events, health, index, items, sessions, staff, u
 use crate::http::error::ApiError;
 use crate::http::pages::docs;
 
-/// Makes the table. A path has methods, and each a handler; `get` answers HEAD too. What stands behind `calls` is described
-/// in the API's document, what stands behind `unlisted` is not, and what stands behind `pages` is for browsers.
+/// Declares the table. A path has methods, and each method a handler; `get` answers HEAD too. The rows under `calls`
+/// are in the OpenAPI document, those under `unlisted` are not, and those under `pages` are for browsers.
 macro_rules! routes {
     (
         calls { $($call:literal { $($call_method:ident $call_room:ident::$call_handler:ident,)* })* }
         unlisted { $($other:literal { $($other_method:ident $other_room:ident::$other_handler:ident,)* })* }
         pages { $($page:literal { $($page_method:ident $page_room:ident::$page_handler:ident,)* })* }
     ) => {
-        /// Every path and the methods that it has: the value of its `Allow`.
+        /// Every path with its methods: the value of its `Allow`.
         pub const PATHS: [(&str, &str); [$($call,)* $($other,)* $($page,)*].len()] = [
             $(($call, allow!($($call_method)*)),)*
             $(($other, allow!($($other_method)*)),)*
             $(($page, allow!($($page_method)*)),)*
         ];
 
-        /// What is done for each of them.
+        /// Registers the handlers.
         pub fn table(app: &mut ServiceConfig) {
             app
                 $(.service(with!(at($call, Scope::Api) $(, $call_method $call_room::$call_handler)*)))*
@@ -35,7 +35,7 @@ macro_rules! routes {
                 .default_service(web::to(nothing_here));
         }
 
-        /// What the calls say of themselves.
+        /// The documentation of the calls.
         #[derive(utoipa::OpenApi)]
         #[openapi(paths($($($call_room::$call_handler,)*)*))]
         pub(crate) struct Calls;
@@ -63,7 +63,7 @@ macro_rules! with {
     };
 }
 
-// The framework tries one after another: what is asked most stands first.
+// The framework tries one row after another, so the most frequent ones come first.
 routes! {
     calls {
         "/api/user" { get user::show, patch user::update, delete user::delete, }
@@ -107,23 +107,23 @@ pub enum Scope {
     Page,
 }
 
-/// Which of [`PATHS`] a request met. The request carries it from then on.
+/// Which of [`PATHS`] a request matched. The request carries it from then on.
 #[derive(Clone, Copy, Debug)]
 pub struct Matched {
-    /// Its number there.
+    /// Its index there.
     pub route: usize,
-    /// What it belongs to.
+    /// Which headers its response carries.
     pub scope: Scope,
 }
 
-/// A path; a slash behind it is gone by now. A method that [`PATHS`] does not give it is told so.
+/// A path, without its trailing slash. Methods that it does not have in [`PATHS`] are answered with 405.
 fn at(path: &str, scope: Scope) -> Resource {
     let number = PATHS.iter().position(|(known, _)| *known == path).unwrap_or(PATHS.len());
     let allow = PATHS.get(number).map_or("", |(_, allow)| allow);
     web::resource(path).app_data(Matched { route: number, scope }).default_service(only(allow))
 }
 
-/// What answers the methods that a path has no handler for.
+/// Answers the methods that a path has no handler for.
 fn only(allow: &'static str) -> Route {
     web::to(move |request: HttpRequest| async move {
         if request.method() == Method::OPTIONS {

@@ -1,4 +1,4 @@
-//! What the handlers and the extractors are given.
+//! The application's state, which handlers and extractors are given.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,31 +12,31 @@ use crate::http::extract::proxy::TrustedProxies;
 use crate::http::readiness::Readiness;
 use crate::jobs::backups::BackupStatus;
 
-/// The parts of the service, put together once.
+/// The parts of the service that serve requests, put together once.
 pub struct AppState {
     /// The use cases.
     pub accounts: Accounts,
     /// How many items a list may hold.
     pub max_items: usize,
-    /// Whose word is taken on where a request comes from.
+    /// The proxies whose `X-Forwarded-For` is believed.
     pub proxies: Arc<TrustedProxies>,
-    /// What a body may cost.
+    /// The limits of request bodies.
     pub body_limits: BodyLimits,
     /// Whether the store can do its work.
     pub readiness: Readiness,
-    /// How the backups are doing, where any are made.
+    /// The status of the backups; `None` where none are made.
     pub backups: Option<BackupStatus>,
-    /// The API's description.
+    /// The API's OpenAPI document.
     pub description: Description,
 }
 
-/// What a handler takes to reach [`AppState`].
+/// [`AppState`] as a handler takes it.
 pub type State = web::Data<AppState>;
 
-/// What is wrong where there is none.
+/// The cause of the error where there is no state.
 pub(crate) const NO_STATE: &str = "the application has no state";
 
-/// The API's description, made when it is first asked for.
+/// The API's OpenAPI document, made when it is first asked for.
 pub struct Description {
     make: fn() -> Document,
     document: OnceLock<Document>,
@@ -44,7 +44,7 @@ pub struct Description {
 }
 
 impl Description {
-    /// Will be what `make` makes.
+    /// A document that `make` will make.
     #[must_use]
     pub fn new(make: fn() -> Document) -> Self {
         Self { make, document: OnceLock::new(), json: OnceLock::new() }

@@ -163,7 +163,7 @@ impl Job for NoticeResets {
         // The first run only gets the cursor.
         let resets = self.repository.list_resets(looked_at).await;
         let resets = resets.map_err(JobError::because("whether passwords were set anew could not be read"))?;
-        resets.usernames.iter().for_each(|username| self.limits.forget(username));
+        resets.usernames.iter().for_each(|username| self.limits.clear_failures(username));
         *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(resets.next);
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! Puts the parts together, serves, and stops.
+//! The application: puts the parts of the service together, serves, and stops.
 //!
 //! [`Application::build`] takes everything that can fail: the port, the file, the threads. Once it has returned, the
 //! server can be reached. [`Application::run_until_stopped`] serves until it is told to stop, finishes what was
-//! accepted, and leaves a tidy file behind.
+//! accepted, and closes the file with its WAL checkpointed.
 
 use std::cell::Cell;
 use std::fs;
@@ -52,19 +52,19 @@ use crate::transport::connection::{Connection, ConnectionSettings};
 /// How long a browser may remember the answer to a preflight.
 const PREFLIGHT_MAX_AGE: usize = 86_400;
 
-/// How long a connection that is being closed may take to notice.
+/// How long a client may take to close its side of a connection that is being closed.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long closing the file may take at least, however little is left of the time to stop.
+/// The least time that closing the file has, however little is left of the shutdown timeout.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Files that are open beside the connections: the database's, the log, the runtime's own.
+/// Files that are open besides the connections: the database's, standard error, the runtime's own.
 const OTHER_FILES: u64 = 128;
 
 /// Why the server did not start, or did not stop as it should. Each is one sentence for a person.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// The address is taken, not ours, or not allowed.
+    /// The address is in use, not this machine's, or not allowed.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
@@ -110,8 +110,8 @@ impl Application {
         Self::build_on(None, config, clock, WatchedThreads::default())
     }
 
-    /// The same, on `listener` in the place of the configured address where there is one, and with threads that are
-    /// watched together with those of `threads`.
+    /// The same, on `listener` instead of the configured address where there is one. Its threads are watched together
+    /// with those of `threads`.
     ///
     /// # Errors
     /// [`ServeError`], as above.
@@ -228,23 +228,23 @@ impl Application {
         )
     }
 
-    /// Serves until `stop` resolves, or something has ended that the service cannot do without; then finishes what was
-    /// accepted and closes the file.
+    /// Serves until `stop` resolves, or a part that the service needs has ended; then finishes what was accepted and
+    /// closes the file.
     ///
     /// # Errors
-    /// [`ServeError`] when the server ends by itself, or something that it cannot do without.
+    /// [`ServeError`] when the server ends by itself, or a part that it needs.
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let handle = self.server.handle();
-        // Shown to the end of the stop.
+        // The metrics are shown until the stop is complete.
         let metrics = self.metrics.map(|(_, server)| (server.handle(), actix_rt::spawn(server)));
         let (metrics, serving_metrics) = metrics.unzip();
         let (told_at, failure) = (Cell::new(None), Cell::new(None));
-        // Before the first request can try a password.
+        // Before the first request: the failures that were stored must count before a password can be tried.
         self.jobs.start().await;
         let running_jobs = self.jobs.run();
         tokio::pin!(running_jobs);
         let stopping = async {
-            // What else may end by itself and must not go unnoticed has its line here.
+            // Each part that may end by itself, and must not do so unnoticed, has a line here.
             let ended = tokio::select! {
                 () = stop => None,
                 ended = self.threads.failure() => Some(ServeError::from(ended)),
@@ -276,7 +276,7 @@ impl Application {
         self.jobs.stop();
         let closing = async {
             running_jobs.await;
-            // A backup that is being made holds the log.
+            // A running backup keeps the WAL from being checkpointed.
             if let Some(backups) = &self.backups {
                 backups.stop().await;
             }
@@ -284,7 +284,7 @@ impl Application {
         };
         match tokio::time::timeout(left.max(CLOSE_WITHIN), closing).await {
             Ok(Ok(())) => log::info!("stopped"),
-            // What was acknowledged is in the log beside the file, and the next start reads it.
+            // What was acknowledged is in the WAL, and the next start reads it.
             Ok(Err(error)) => log::warn!("stopped, but the WAL was not checkpointed: {}", Chain(&error)),
             Err(_) => log::warn!("stopped, but the WAL was not checkpointed: something holds the file"),
         }
@@ -293,7 +293,7 @@ impl Application {
     }
 }
 
-/// Resolves when the server of the metrics has ended by itself; never where there is none.
+/// Resolves when the metrics listener has ended by itself; never where there is none.
 async fn end_of(server: Option<JoinHandle<io::Result<()>>>) -> ThreadEnded {
     match server {
         Some(server) => {
@@ -326,8 +326,8 @@ fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     Ok(listener)
 }
 
-/// The framework's own server, put together from its parts so that it serves [`Connection`]s: each is timed and
-/// answered as `connection.rs` says, and each request passes through `middleware.rs` first.
+/// Builds the framework's server from its parts, so that it serves [`Connection`]s, which have deadlines
+/// (`connection.rs`), and so that each request passes through the middleware first (`middleware.rs`).
 fn serve(
     listener: TcpListener,
     config: &Config,
@@ -336,7 +336,7 @@ fn serve(
 ) -> Result<Server, ServeError> {
     let ServerConfig { header_timeout, body_timeout, keep_alive, shutdown_timeout, max_connections, .. } =
         config.server;
-    // Each worker takes its share of the connections, rounded down, and at least one.
+    // Each worker has its share of the connections, rounded down, and at least one.
     let workers = config.server.workers.get().min(max_connections);
     let any_origin = config.cors.any_origin();
     let cors = config.cors.clone();
@@ -363,7 +363,7 @@ fn serve(
                     let stopping = stopping.clone();
                     async move { stopping.notified().await }
                 })
-                // The connection itself keeps the time of heads and of rest.
+                // The connection itself has the deadlines for heads and for idling.
                 .keep_alive(KeepAlive::Os)
                 .client_request_timeout(Duration::ZERO)
                 .client_disconnect_timeout(DISCONNECT_TIMEOUT)
@@ -375,7 +375,7 @@ fn serve(
                 header_timeout,
                 keep_alive,
                 write_timeout: body_timeout,
-                refuse: Box::new(move |refusal| layer.refuse(&refusal)),
+                refuse: Box::new(move |refused| layer.refuse(&refused)),
             });
             fn_service(move |stream: TcpStream| {
                 let connection = Connection::new(stream, Rc::clone(&settings));
@@ -390,7 +390,8 @@ fn serve(
         .map_err(ServeError::Threads)
 }
 
-/// Which pages may read the answers. What they may send and ask for is the same on every response; see `middleware.rs`.
+/// CORS: which origins' pages may read the answers. What they may send and ask for is the same on every response; see
+/// `middleware.rs`.
 fn cross_origin(config: &CorsConfig) -> Cors {
     let cors = Cors::default().allow_any_method().allow_any_header().max_age(PREFLIGHT_MAX_AGE);
     if config.any_origin() {
@@ -400,7 +401,8 @@ fn cross_origin(config: &CorsConfig) -> Cors {
     }
 }
 
-/// A login shell allows 1,024 open files; the system usually allows a server many more, for the asking.
+/// Raises the limit of open files. A login shell allows 1,024; the system usually allows many more to a process that
+/// asks.
 fn allow_open_files(connections: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
@@ -415,13 +417,13 @@ fn allow_open_files(connections: usize) {
     }
 }
 
-/// Has the process outlive signals that would end it without a reason: SIGXFSZ, for a write beyond the largest file that is
-/// allowed fails by itself and is refused like one on a full disk; and those that other services take for a request, such
-/// as to open their log anew.
+/// Has the process outlive signals that would end it without a reason. One is SIGXFSZ: a write beyond the largest
+/// allowed file fails by itself, and is handled like one on a full disk. The others are those that other services take
+/// for a request, such as to reopen their log.
 pub fn outlive_signals() {
     use rustix::process::Signal;
     use tokio::signal::unix::{SignalKind, signal};
-    // Whoever handles a signal once has it handled for good. Where the system does not let us, it is as it always was.
+    // A signal that was handled once stays handled. Where the system refuses, the signal keeps its default.
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
     let _inside = runtime.enter();
     for outlived in [Signal::XFSZ, Signal::USR1, Signal::USR2, Signal::ALARM] {
@@ -429,7 +431,8 @@ pub fn outlive_signals() {
     }
 }
 
-/// Resolves when the process is told to stop: by SIGTERM, by SIGINT from a terminal, or by SIGHUP at the end of it.
+/// Resolves when the process is told to stop: by SIGTERM, by SIGINT from a terminal, or by SIGHUP when the terminal
+/// closes.
 ///
 /// # Errors
 /// When the system does not let us listen to them.
@@ -437,7 +440,7 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // What nohup started lives on.
+    // A process that nohup started outlives its terminal.
     let mut hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
     Ok(async move {
         let hang_up = async {
@@ -454,7 +457,7 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Whether SIGHUP is among the signals that this process was started to ignore, as far as the system tells.
+/// Whether this process was started with SIGHUP ignored, as far as the system tells.
 fn ignores_hang_up() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,4 @@
-//! What is shown to whoever looks at the metrics.
+//! The exposition: gathers all metrics into one page in the text format of Prometheus.
 
 use std::fs;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::system::clock::{Clock, Timestamp};
 use crate::system::error_chain::Chain;
 use crate::telemetry::metrics::{Metrics, Reason};
 
-/// How long the store's counts are believed at least, so that nobody can make it count at will.
+/// The least age at which the store's counts are taken again, so that nobody can make it count at will.
 const COUNTS_BELIEVED_FOR: Duration = Duration::from_secs(30);
 
-/// Of the time, the part that counting may take is one in this many, however much there is to count.
+/// Counting takes at most one part in this many of the time, however much there is to count.
 const COUNTING_SHARE: u32 = 100;
 
-/// Gathers what is shown to whoever looks: what was counted, and what is asked for at that moment.
+/// Gathers the metrics: those that are counted as events happen, and those that are read at that moment.
 pub struct Exposition {
     started: Timestamp,
     metrics: Arc<Metrics>,
@@ -34,15 +34,15 @@ pub struct Exposition {
     counts: Mutex<Option<Counted>>,
 }
 
-/// What the store counted, and until when that is believed.
+/// The store's counts, and until when they are shown.
 struct Counted {
     counts: Option<StoreCounts>,
     until: Instant,
 }
 
 impl Exposition {
-    /// Shows `metrics` beside the state of the store, of the hashing threads, of the backups, where there are any, and of
-    /// the background jobs. The process begins now.
+    /// Shows `metrics` and the state of the store, the hashing threads, the background jobs, and the backups where
+    /// there are any. The process counts as started now.
     #[must_use]
     pub fn new(
         metrics: Arc<Metrics>,
@@ -59,7 +59,7 @@ impl Exposition {
         Self { started: clock.now(), metrics, repository, threads, backups, jobs, counts: Mutex::default() }
     }
 
-    /// All of it, in version 0.0.4 of the text format.
+    /// All metrics, in version 0.0.4 of the text format.
     ///
     /// # Errors
     /// Where a metric has a name that the format does not allow.
@@ -174,7 +174,7 @@ impl Exposition {
         Ok(())
     }
 
-    /// How much the store holds, as of a while ago; `None` where it could not tell.
+    /// How much the store held when it last counted; `None` where it could not count.
     async fn counts(&self) -> Option<StoreCounts> {
         let mut last = self.counts.lock().await;
         if let Some(counted) = last.as_ref().filter(|counted| Instant::now() < counted.until) {
@@ -188,13 +188,13 @@ impl Exposition {
     }
 }
 
-/// What is shown, in the order in which it was added. What is only asked for is counted nowhere else, so its metric is
-/// made for this one page.
+/// The metrics of one page, in the order in which they were added. A value that is only read, not counted, gets a
+/// metric that lives for this page.
 #[derive(Default)]
 struct Page(Vec<MetricFamily>);
 
 impl Page {
-    /// A metric of which there is nothing yet is left out.
+    /// Adds a metric; one without any series yet is left out.
     fn add(&mut self, metric: &dyn Collector) {
         self.0.extend(metric.collect().into_iter().filter(|family| !family.get_metric().is_empty()));
     }

@@ -1,8 +1,8 @@
 //! The listener that shows the metrics: `GET /metrics` on an address of its own, and nothing else.
 //!
-//! It shares no thread and no connection with the API, and whoever asks too often waits: neither a slow nor a greedy
-//! scraper is felt by anyone else. Where many connections are open, a new one takes the place of the oldest that asks for
-//! nothing: those that are silent, or do not read, keep no scraper out.
+//! It shares no thread and no connection with the API, and a client that asks too often waits: neither a slow nor a
+//! greedy scraper (a program that reads metrics) slows anyone else. Where many connections are open, a new one evicts
+//! the oldest that is not being served: clients that are silent, or do not read, keep no scraper out.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -33,19 +33,19 @@ const PATH: &str = "/metrics";
 /// The text format of Prometheus and its version.
 const FORMAT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// How many connections are open at once; a new one takes the place of an old one.
+/// How many connections are open at once. A new one beyond that evicts an old one.
 const CONNECTIONS: usize = 64;
 
-/// How many there may be while those that are to go have not gone yet; more of them wait to be accepted.
+/// How many there may be while evicted ones have not closed yet. Any more wait to be accepted.
 const ACCEPTED: usize = 4 * CONNECTIONS;
 
 /// How long a scraper may take to send its request, and to read the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// From one answer to the next, whoever asks: twenty a second are more than anyone needs.
+/// The least time from one answer to the next, for all clients together: twenty a second are more than anyone needs.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves what `exposition` shows on a thread of its own. The server must be polled, and stops when it is told to.
+/// Serves what `exposition` shows on a thread of its own. The server must be polled, and stops when its handle says so.
 ///
 /// # Errors
 /// When the system gives no thread.
@@ -55,25 +55,25 @@ pub fn serve(listener: TcpListener, exposition: &Arc<Exposition>) -> io::Result<
         "authtokens metrics",
         listener,
         move || {
-            let scrapes = Rc::new(Scrapes { exposition: Arc::clone(&exposition), shown: Mutex::default() });
+            let endpoint = Rc::new(MetricsEndpoint { exposition: Arc::clone(&exposition), shown: Mutex::default() });
             let http = HttpService::build()
                 .keep_alive(KeepAlive::Disabled)
-                // The connection itself keeps the time.
+                // The connection itself has the deadlines.
                 .client_request_timeout(Duration::ZERO)
                 .client_disconnect_timeout(PATIENCE)
                 .on_connect_ext(|connection: &Connection, extensions| {
                     extensions.insert(connection.state());
                 })
                 .h1(fn_service(move |request: Request| {
-                    let scrapes = Rc::clone(&scrapes);
-                    async move { Ok::<_, actix_web::Error>(scrapes.answer(&request).await) }
+                    let endpoint = Rc::clone(&endpoint);
+                    async move { Ok::<_, actix_web::Error>(endpoint.answer(&request).await) }
                 }));
             let settings = Rc::new(ConnectionSettings {
                 header_timeout: PATIENCE,
                 keep_alive: PATIENCE,
                 write_timeout: PATIENCE,
-                refuse: Box::new(|refusal| {
-                    let status = refusal.status;
+                refuse: Box::new(|refused| {
+                    let status = refused.status;
                     format!("HTTP/1.1 {status} \r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into_bytes()
                 }),
             });
@@ -93,7 +93,7 @@ pub fn serve(listener: TcpListener, exposition: &Arc<Exposition>) -> io::Result<
     Ok(server.run())
 }
 
-/// Closes the oldest connections that ask for nothing, until there is room for another one.
+/// Closes the oldest connections that are not being served, until there is room for another one.
 fn make_room(open: &mut VecDeque<Weak<ConnectionState>>) {
     open.retain(|state| state.strong_count() > 0);
     let mut too_many = (open.len() + 1).saturating_sub(CONNECTIONS);
@@ -104,19 +104,19 @@ fn make_room(open: &mut VecDeque<Weak<ConnectionState>>) {
     });
 }
 
-struct Scrapes {
+struct MetricsEndpoint {
     exposition: Arc<Exposition>,
     shown: Mutex<Option<Shown>>,
 }
 
-/// What was shown last.
+/// The page that was shown last.
 struct Shown {
     at: Instant,
-    /// `None` where it could not be.
+    /// `None` where it could not be made.
     metrics: Option<Bytes>,
 }
 
-impl Scrapes {
+impl MetricsEndpoint {
     async fn answer(&self, request: &Request) -> Response<BoxBody> {
         let serving = request.conn_data::<Rc<ConnectionState>>().map(ConnectionState::serve);
         let is_asked_for = request.path() == PATH && [Method::GET, Method::HEAD].contains(request.method());
@@ -129,7 +129,7 @@ impl Scrapes {
             sleep(PAUSE).await;
             text(StatusCode::NOT_FOUND, Bytes::from_static(b"GET /metrics is all there is.\n"))
         };
-        // One answer a connection: no body is read, and nobody rests here.
+        // One answer a connection: no body is read, and no connection is kept alive.
         response.head_mut().set_connection_type(ConnectionType::Close);
         if let Some(mut serving) = serving.flatten() {
             serving.end_connection();
@@ -137,8 +137,8 @@ impl Scrapes {
         response
     }
 
-    /// The metrics as they are now. Everyone who waits for them is shown the same, so that a crowd waits no longer than
-    /// the last of it.
+    /// The metrics as they are now. All clients that wait for them are shown the same page, so that many wait no longer
+    /// than one.
     async fn metrics(&self) -> Option<Bytes> {
         let asked_at = Instant::now();
         let mut shown = self.shown.lock().await;

@@ -1,8 +1,8 @@
 //! The middleware: what every request and response have in common.
 //!
 //! This is the outermost layer around the application: it sees each request first and each response last. It gives each
-//! request an id, adds the headers that every response has, turns errors that are not ours into ones that are (the
-//! framework's refusals, a handler's panic), counts the request where metrics are on, and writes its line to the log.
+//! request an id, adds the headers that every response has, turns other errors (the framework's, a handler's panic)
+//! into the service's own, counts the request where metrics are on, and writes its line to the log.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -34,7 +34,7 @@ use crate::http::extract::proxy::TrustedProxies;
 use crate::http::routes::{Matched, Scope};
 use crate::system::error_chain::Chain;
 use crate::telemetry::metrics::Metrics;
-use crate::transport::connection::{ConnectionState, Refusal, Serving};
+use crate::transport::connection::{ConnectionState, RefusedRequest, Serving};
 
 /// The value of `Access-Control-Allow-Origin` for every origin.
 static ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
@@ -45,9 +45,9 @@ static ALLOW_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, P
 /// The headers that a page of another origin may read.
 static EXPOSE_HEADERS: HeaderValue =
     HeaderValue::from_static("Allow, Link, Retry-After, WWW-Authenticate, X-Request-Id");
-/// No browser guesses another type (MIME sniffing).
+/// Forbids browsers to guess another type (MIME sniffing).
 static NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-/// No cache stores an answer.
+/// Forbids caches to store an answer.
 static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// The type of an answer whose handler sets none.
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -57,16 +57,16 @@ static PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
      base-uri 'self'; form-action 'none'; frame-ancestors 'none'",
 );
-/// No page tells other servers where a link was.
+/// Forbids pages to tell other servers where a link was.
 static NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
-/// How many characters of a method and of a path are logged: a few long ones must not fill the disk.
+/// How many characters of a method and of a path are logged, so that long ones do not fill the disk.
 const METHOD_IN_LOG: usize = 16;
 const PATH_IN_LOG: usize = 256;
 /// How much of an answer is given to the framework at once.
 const PIECE: usize = 16 * 1024;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The layer, with what it needs of the configuration.
+/// The middleware, with what it needs of the configuration.
 pub struct RequestLayer {
     /// Whether every origin may read the answers.
     pub any_origin: bool,
@@ -79,7 +79,7 @@ pub struct RequestLayer {
 /// What is known of a request before it is handled.
 struct Incoming {
     id: String,
-    /// Whether it comes from a page in a browser. Other clients have no use for the longest of the headers.
+    /// Whether it comes from a page in a browser. Other clients have no use for the long CORS headers.
     is_from_page: bool,
     method: Method,
     uri: Uri,
@@ -93,7 +93,7 @@ impl RequestLayer {
     /// Passes a request to the application and finishes its response.
     ///
     /// # Errors
-    /// None: every error becomes a response. The framework asks for a `Result`.
+    /// Never: every error becomes a response. The framework asks for a `Result`.
     pub fn handle<S, B>(
         self: Rc<Self>,
         mut request: Request,
@@ -125,7 +125,7 @@ impl RequestLayer {
         async move {
             let mut matched = None;
             let mut response = match answer {
-                // The connection closes in a moment; an answer would follow one with `Connection: close`.
+                // The connection is closing: its last answer said `Connection: close`, and no other may follow.
                 None => std::future::pending().await,
                 Some(answer) => match answer.await {
                     Ok(Ok(response)) => {
@@ -158,7 +158,7 @@ impl RequestLayer {
             head.reason = reason(head.status);
             let mut serving = serving.flatten();
             if let Some(serving) = &mut serving
-                // The unread end of a body cannot be told from the next request.
+                // The unread remainder of a body cannot be told from the next request.
                 && (is_last || (has_body && !serving.body_was_read()))
             {
                 head.set_connection_type(ConnectionType::Close);
@@ -175,17 +175,17 @@ impl RequestLayer {
 
     /// The whole response to a request that the framework refused before the application saw it.
     #[must_use]
-    pub fn refuse(&self, refusal: &Refusal) -> Vec<u8> {
-        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+    pub fn refuse(&self, refused: &RefusedRequest) -> Vec<u8> {
+        let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST);
         let id = new_request_id();
         log::info!(
             target: ACCESS_LOG,
             "method=- path=- status={} latency_ms=0 peer={} request_id={id}",
-            refusal.status,
-            refusal.peer,
+            refused.status,
+            refused.peer,
         );
         if let Some(metrics) = &self.metrics {
-            metrics.answered(None, "", refusal.status, None);
+            metrics.answered(None, "", refused.status, None);
         }
         let body = error::body_for(error::sentence_for(status));
         let mut headers = HeaderMap::new();
@@ -193,7 +193,7 @@ impl RequestLayer {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let reason = reason(status).unwrap_or_default();
-        let mut response = format!("HTTP/1.1 {} {reason}\r\n", refusal.status).into_bytes();
+        let mut response = format!("HTTP/1.1 {} {reason}\r\n", refused.status).into_bytes();
         for (name, value) in &headers {
             response.extend_from_slice(camel_case(name.as_str()).as_bytes());
             response.extend_from_slice(b": ");
@@ -206,7 +206,7 @@ impl RequestLayer {
     }
 
     /// The headers that every response has, and those of its scope. Where origins are restricted, the CORS middleware
-    /// within has decided already whether this one may read.
+    /// inside of this one has decided already whether the page may read.
     fn add_headers(&self, scope: Scope, request_id: Option<HeaderValue>, is_from_page: bool, headers: &mut HeaderMap) {
         if self.any_origin {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN.clone());
@@ -219,7 +219,7 @@ impl RequestLayer {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS.clone());
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF.clone());
-        // Only the pages at /docs set their own: they are the same for everyone.
+        // Only the pages at /docs set it themselves: they are the same for everyone.
         if !headers.contains_key(header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
         }
@@ -240,7 +240,7 @@ impl RequestLayer {
 const ACCESS_LOG: &str = "authtokens::access";
 
 impl Incoming {
-    /// Logs the request's line and, where the service itself is at fault, the cause.
+    /// Logs the request's line and, where the service itself is at fault, the chain of causes.
     fn log(&self, response: &HttpResponse) {
         if let Some(cause) = response.error().and_then(|error| error.as_error::<ApiError>()).and_then(ApiError::cause) {
             log::error!("request {}: {}", self.id, Chain(cause));
@@ -248,7 +248,7 @@ impl Incoming {
         if !log::log_enabled!(target: ACCESS_LOG, log::Level::Info) {
             return;
         }
-        // Piece by piece: one format string with as many arguments took a twentieth of the time of a token check.
+        // Written piece by piece: one format string took a twentieth of the time of a token check.
         let mut line = String::with_capacity(192);
         line.push_str("method=");
         line.push_str(start_of(self.method.as_str(), METHOD_IN_LOG));
@@ -270,7 +270,7 @@ impl Incoming {
     }
 }
 
-/// The first so many characters of a text.
+/// The first characters of a text.
 fn start_of(text: &str, characters: usize) -> &str {
     if text.len() <= characters {
         return text;
@@ -301,26 +301,26 @@ fn new_request_id() -> String {
     hex(&rand::random::<[u8; 8]>())
 }
 
-/// An error that is not ours, such as the CORS layer's, becomes one of ours with the same status.
+/// Turns an error that is not ours, such as the CORS middleware's, into one of ours with the same status.
 fn as_ours(response: HttpResponse) -> HttpResponse {
     let is_foreign = response.error().is_some_and(|error| error.as_error::<ApiError>().is_none());
     if is_foreign { HttpResponse::from_error(ApiError::Framework(response.status())) } else { response }
 }
 
-/// A large answer is written piece by piece: what a client has no room for yet is not copied into a buffer. The request
-/// is being served until its last piece is handed over.
+/// Writes a large answer piece by piece: what the client has no room for yet is not copied into a buffer. The request
+/// counts as being served until its last piece is handed over.
 fn in_pieces(response: Response<BoxBody>, serving: Option<Serving>) -> Response<BoxBody> {
     if !matches!(response.body().size(), BodySize::Sized(size) if size > PIECE as u64) {
         return response;
     }
     response.map_body(|_, body| match body.try_into_bytes() {
-        Ok(rest) => BoxBody::new(Pieces { rest, serving }),
+        Ok(remaining) => BoxBody::new(Pieces { remaining, serving }),
         Err(body) => body,
     })
 }
 
 struct Pieces {
-    rest: Bytes,
+    remaining: Bytes,
     /// Dropped with the last piece; where no piece is handed over, as in an answer to HEAD, with the whole body.
     serving: Option<Serving>,
 }
@@ -329,13 +329,13 @@ impl MessageBody for Pieces {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
-        BodySize::Sized(self.rest.len() as u64)
+        BodySize::Sized(self.remaining.len() as u64)
     }
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
         let this = self.get_mut();
-        let piece = this.rest.split_to(this.rest.len().min(PIECE));
-        if this.rest.is_empty() {
+        let piece = this.remaining.split_to(this.remaining.len().min(PIECE));
+        if this.remaining.is_empty() {
             this.serving = None;
         }
         Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))

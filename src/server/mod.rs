@@ -1,4 +1,4 @@
-//! The running server: put together, served, stopped.
+//! The running server: puts the parts together, serves, and stops in good order.
 
 pub mod application;
 pub mod exposition;

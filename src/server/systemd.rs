@@ -1,8 +1,9 @@
-//! What the service and systemd have to tell each other, where systemd starts it.
+//! Talks to systemd, where systemd has started the service.
 //!
-//! systemd learns when the service can be reached and when it begins to stop (`Type=notify`), and may pass a port that
-//! it holds open itself (socket activation): then a restart refuses nobody, for connections wait in the port meanwhile.
-//! Started by anyone else, the service finds neither variable in its environment and nothing happens here.
+//! systemd is notified when the service can be reached and when it begins to stop (`Type=notify`). It may pass a
+//! listening socket that it holds open itself (socket activation): then a restart refuses nobody, because connections
+//! wait in the socket meanwhile. Started by anything else, the service finds neither variable in its environment, and
+//! nothing happens here.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,8 +13,8 @@ use sd_notify::NotifyState;
 
 use crate::system::error_chain::Chain;
 
-/// The port that systemd passes, if it does. To be asked once, before any thread is started: it takes the variables out
-/// of the environment, so that they mean nothing to anyone else.
+/// The listening socket that systemd passes, if it does. Call it once, before any thread is started: it removes the
+/// variables from the environment, so that no child process takes them for its own.
 ///
 /// # Errors
 /// When what is passed is not one TCP socket.
@@ -26,12 +27,12 @@ pub fn listener() -> io::Result<Option<TcpListener>> {
     passed.take_tcp_listener(0).map_err(refused)
 }
 
-/// Says that the service can be reached.
+/// Notifies systemd that the service can be reached.
 pub fn ready(address: SocketAddr) {
     tell(&[NotifyState::Ready, NotifyState::Status(&format!("listening on http://{address}"))]);
 }
 
-/// Says that the service has begun to stop.
+/// Notifies systemd that the service has begun to stop.
 pub fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("finishing the requests that were accepted")]);
 }

@@ -1,11 +1,11 @@
-//! The log: one line an event on standard error, filtered by `RUST_LOG`, in which a slip of the pen silences nothing.
+//! The log: one line an event on standard error, filtered by `RUST_LOG`. A mistyped filter silences nothing.
 //!
-//! Whatever a line holds, it stays one line and shows no token: characters that nobody sees are escaped, and a run of hex digits
-//! that could be most of a token is masked, whoever wrote it and however (`%34` is one).
+//! Whatever a line holds, it stays one line and shows no token: invisible characters are escaped, and a run of hex
+//! digits that could be most of a token is masked, even where they are written as in a URL (`%34`).
 //!
-//! A thread of its own writes the lines, many at a time: no request waits for whoever reads them. Where nobody keeps up,
-//! lines are dropped and their number is told. A panic is a line like any other: the thread that has panicked writes
-//! nothing itself.
+//! A thread of its own writes the lines, many at a time, so that no request waits for their reader. Where the reader
+//! does not keep up, lines are dropped and their number is logged. A panic is a line like any other: the thread that
+//! has panicked writes nothing itself.
 
 use std::borrow::Cow;
 use std::env;
@@ -25,17 +25,16 @@ use crate::system::clock::Clock;
 use crate::system::visible::is_unseen;
 use crate::system::watched::WatchedThreads;
 
-/// What is logged where `RUST_LOG` is not set: our own lines, and the framework's only where something is wrong.
+/// What is logged where `RUST_LOG` is not set: our own lines, and other crates' only where something is wrong.
 const DEFAULT_FILTER: &str = "warn,authtokens=info";
 
-/// The crates in the process that log, and that a filter may name beside our own modules.
+/// The crates in the process that log. A filter may name them, as it may our own modules.
 const OTHER_CRATES: [&str; 7] = ["actix_cors", "actix_http", "actix_server", "actix_web", "mio", "r2d2", "tracing"];
 
-/// Threads that the framework starts, that catch no panic, and whose end it does not notice: the one that accepts
-/// connections.
+/// Threads of the framework that catch no panic, and whose end it does not notice: the one that accepts connections.
 const FRAMEWORK_THREADS: [&str; 1] = ["actix-server acceptor"];
 
-/// How many hex digits in a row are masked: more than half a token, so that a token that was cut is no use either.
+/// How many hex digits in a row are masked: more than half a token, so that a token that was cut is masked too.
 const MASKED: usize = PlainToken::LENGTH / 2 + 1;
 
 /// How long a line may wait for others to be written with it.
@@ -44,23 +43,23 @@ const GATHER: Duration = Duration::from_millis(5);
 /// How many bytes of lines may wait for a reader that does not keep up.
 const MAX_WAITING: usize = 1024 * 1024;
 
-/// How long the end may wait for such a reader.
+/// How long the end of the program may wait for such a reader.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
-/// How many characters of a panic's message are told: it may quote what a client sent.
+/// How many characters of a panic's message are logged: it may quote what a client sent.
 const PANIC_IN_LOG: usize = 512;
 
 /// The running log. Dropping it writes what is still waiting.
 pub struct Log(Arc<Lines>);
 
 impl Log {
-    /// Tells a person something, as it is, between the lines.
+    /// Prints a text for a person among the log's lines, as it is.
     pub fn tell(&self, text: &str) {
         self.0.add(format!("{text}\n").as_bytes());
     }
 }
 
-/// Tells a person why the program ends, once the log is over. Whoever does not read it does not hold up the end.
+/// Prints why the program ends, after the log has ended. A reader that does not read it does not delay the end.
 pub fn tell_at_the_end(text: &str) {
     let (written, is_written) = mpsc::channel::<()>();
     let text = format!("{text}\n");
@@ -84,7 +83,7 @@ struct Lines {
 struct Waiting {
     bytes: Vec<u8>,
     dropped: u64,
-    /// Whether the thread is writing what it has taken.
+    /// Whether the thread is writing lines that it has taken.
     writing: bool,
 }
 
@@ -168,7 +167,7 @@ pub fn start(clock: Clock, threads: &WatchedThreads) -> io::Result<Log> {
     Builder::new()
         .parse_filters(filter.as_deref().unwrap_or(DEFAULT_FILTER))
         .format(move |line, record| {
-            // Piece by piece: as one format string it took a tenth of all that a token check does.
+            // Written piece by piece: one format string took a tenth of the time of a token check.
             let message = record.args().to_string();
             line.write_all(&clock.now().text())?;
             line.write_all(match record.level() {
@@ -204,12 +203,11 @@ pub fn start(clock: Clock, threads: &WatchedThreads) -> io::Result<Log> {
     Ok(log)
 }
 
-/// The filter that was asked for, or the default where none was. A directive that names nothing that is here would silence
-/// all the rest without a word: it is told instead.
-/// Where only modules are named, the default stands for the rest.
+/// The requested filter, or the default where there is none. A directive that names nothing known would silence all
+/// other lines without a word, so it is an error. Where a filter names only modules, the default applies to all others.
 fn choose_filter(asked: Option<&str>) -> Result<Cow<'_, str>, &str> {
     let asked = asked.unwrap_or_default();
-    // Behind a slash stands what a line must hold.
+    // After a slash comes a text that a line must hold.
     let directives = asked.split('/').next().unwrap_or_default();
     let mut directives = directives.split(',').map(str::trim).filter(|directive| !directive.is_empty()).peekable();
     if directives.peek().is_none() {
@@ -230,7 +228,7 @@ fn choose_filter(asked: Option<&str>) -> Result<Cow<'_, str>, &str> {
     Ok(if has_level { Cow::Borrowed(asked) } else { Cow::Owned(format!("{DEFAULT_FILTER},{asked}")) })
 }
 
-/// Whether a line may come from there.
+/// Whether a module of this name may log.
 fn names_a_module(name: &str) -> bool {
     let mut path = name.split("::");
     match path.next() {
@@ -246,27 +244,27 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let message = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref().copied());
     let message: String = message.unwrap_or("no message").chars().take(PANIC_IN_LOG).collect();
-    let place = panic.location().map_or_else(String::new, |location| format!(" at {location}"));
-    log::error!("a thread panicked{place}: {message}");
+    let location = panic.location().map_or_else(String::new, |location| format!(" at {location}"));
+    log::error!("a thread panicked{location}: {message}");
 }
 
-/// The text with the characters escaped that nobody sees, and with everything that could be a token masked.
+/// The text with invisible characters escaped, and with everything masked that could be a token.
 fn printable(text: &str) -> Cow<'_, str> {
     if is_plain(text) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let (digits, length) = hex_digits(rest);
+    let mut remaining = text;
+    while let Some(c) = remaining.chars().next() {
+        let (digits, length) = hex_digits(remaining);
         if digits > 0 {
-            out.push_str(if digits >= MASKED { "[masked]" } else { &rest[..length] });
+            out.push_str(if digits >= MASKED { "[masked]" } else { &remaining[..length] });
         } else if is_unseen(c) {
             let _ = write!(out, "{}", c.escape_default());
         } else {
             out.push(c);
         }
-        rest = &rest[if digits > 0 { length } else { c.len_utf8() }..];
+        remaining = &remaining[if digits > 0 { length } else { c.len_utf8() }..];
     }
     Cow::Owned(out)
 }
@@ -284,18 +282,18 @@ fn hex_digits(text: &str) -> (usize, usize) {
     }
 }
 
-/// Whether a line can be written as it is, as nearly every line can.
+/// Whether a line can be written as it is. Nearly every line can.
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
-    // Without a branch, so that many bytes are looked at at once.
-    let odd = bytes.iter().map(|byte| u32::from(*byte == b'%') + u32::from(!(b' '..=b'~').contains(byte)));
-    let is_odd = odd.sum::<u32>() > 0;
-    // Of a run of so many digits, one stands at a multiple of as many: the others need not be looked at.
+    // Without a branch, so that the compiler checks many bytes at once (SIMD).
+    let unusual = bytes.iter().map(|byte| u32::from(*byte == b'%') + u32::from(!(b' '..=b'~').contains(byte)));
+    let is_usual = unusual.sum::<u32>() == 0;
+    // A run of MASKED digits has one at every MASKED-th position, so only those positions are checked.
     let is_digit = |byte: &&u8| byte.is_ascii_hexdigit();
     let run_around = |at: usize| {
         bytes[..at].iter().rev().take_while(is_digit).count() + bytes[at..].iter().take_while(is_digit).count()
     };
-    !is_odd
+    is_usual
         && (MASKED - 1..bytes.len()).step_by(MASKED).all(|at| !bytes[at].is_ascii_hexdigit() || run_around(at) < MASKED)
 }
 
@@ -318,8 +316,12 @@ mod tests {
         ] {
             let has_level =
                 ["info", "OFF", "warn,authtokens=debug", " info , authtokens::access = off ", "info/status=5"];
-            let rest = if has_level.contains(&good) { String::new() } else { format!("{DEFAULT_FILTER},") };
-            assert_eq!(choose_filter(Some(good)).as_deref(), Ok(&*(rest + good)), "what is not named is as by default");
+            let before = if has_level.contains(&good) { String::new() } else { format!("{DEFAULT_FILTER},") };
+            assert_eq!(
+                choose_filter(Some(good)).as_deref(),
+                Ok(&*(before + good)),
+                "what is not named is as by default"
+            );
         }
         for unset in [None, Some(""), Some(" "), Some(","), Some("/x")] {
             assert_eq!(choose_filter(unset).as_deref(), Ok(DEFAULT_FILTER), "{unset:?}");
@@ -342,10 +344,10 @@ mod tests {
         );
     }
 
-    /// Set in a process that is to do what a test tells of: standard error as a server has it, and a panic hook of its own.
+    /// Set in a child process in which a test runs its subject, with a standard error and a panic hook of its own.
     const CHILD: &str = "A_PROCESS_THAT_PANICS";
 
-    /// What a test says on standard error, run in such a process.
+    /// What a test prints on standard error in such a process.
     fn said_by_child(test: &str) -> String {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", &format!("telemetry::log::tests::{test}"), "--nocapture"]);

@@ -1,7 +1,7 @@
-//! What the service counts, in the text format of Prometheus.
+//! The metrics that are counted as events happen, in the types of Prometheus.
 //!
-//! [`Metrics`] is on the way of every request, so it looks no label up that it has met before. No label holds anything
-//! that a client chose: paths are the route table's patterns, methods come from a list, and both have an `other`.
+//! Every request passes [`Metrics`], so it looks up each combination of labels only once. No label holds anything that
+//! a client chose: paths are the route table's patterns, methods come from a list, and both have an `other`.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,23 +10,23 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts};
 
-/// How long the answers to requests may take, in seconds.
+/// The histogram buckets for the times of answers, in seconds.
 const ANSWER_BUCKETS: [f64; 14] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// How long hashes may take, in seconds.
+/// The histogram buckets for the times of hashes, in seconds.
 const HASH_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// What stands for any route and any method that is not in the lists.
+/// The label of any route and any method that is not in the lists.
 const OTHER: &str = "other";
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER];
 const POST: usize = 2;
 
-/// The statuses whose counters are found without a look at their labels. Another one is counted all the same.
+/// The statuses whose counters are kept at hand. Others are counted too, by looking up their labels.
 const STATUSES: [u16; 17] = [200, 201, 204, 304, 400, 401, 403, 404, 405, 408, 413, 415, 429, 431, 500, 501, 503];
 
-/// Why a request was turned away before its work was begun, where nobody below counts it already.
+/// Why a request was rejected before its work began, where no lower layer counts that already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Reason {
@@ -38,15 +38,15 @@ pub enum Reason {
     BodyBudget,
 }
 
-/// What is counted as it happens. There is one an application.
+/// The counters and histograms. There is one an application.
 pub struct Metrics {
-    /// The routes' patterns, and at the end `other`.
+    /// The routes' patterns, and `other` at the end.
     routes: Vec<&'static str>,
     requests: IntCounterVec,
-    /// The counters of `requests` by route, method and status, each found by its labels once.
+    /// The counters of `requests` by route, method and status, each looked up once.
     found: Vec<OnceLock<IntCounter>>,
     durations: HistogramVec,
-    /// Those of `durations` by route.
+    /// The histograms of `durations` by route.
     route_durations: Vec<Histogram>,
     hash_durations: Histogram,
     /// By [`Reason`].
@@ -54,10 +54,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing has happened yet. `routes` are the patterns of the route table.
+    /// Starts with nothing counted. `routes` are the patterns of the route table.
     ///
     /// # Panics
-    /// Never: the names are written below, and whatever text a label may be.
+    /// Never: the names are valid constants, and a label may be any text.
     #[must_use]
     pub fn new(routes: impl IntoIterator<Item = &'static str>) -> Self {
         Self::try_new(routes.into_iter().chain([OTHER]).collect()).expect("the names and labels are valid")
@@ -93,7 +93,7 @@ impl Metrics {
         })
     }
 
-    /// A request was answered. `route` is the number of its pattern among those given at the start, `None` where it met
+    /// Counts a request that was answered. `route` is the index of its pattern in `routes`, `None` where it matched
     /// none; `took` is not known of one that the framework refused.
     pub fn answered(&self, route: Option<usize>, method: &str, status: u16, took: Option<Duration>) {
         let other = self.routes.len() - 1;
@@ -115,35 +115,35 @@ impl Metrics {
         self.requests.with_label_values(&[METHODS[method], self.routes[route], status.to_string().as_str()])
     }
 
-    /// A request was turned away.
+    /// Counts a request that was rejected.
     pub fn rejected(&self, reason: Reason) {
         self.rejected[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many were.
+    /// How many requests were rejected for this reason.
     #[must_use]
     pub fn rejections(&self, reason: Reason) -> u64 {
         self.rejected[reason as usize].load(Ordering::Relaxed)
     }
 
-    /// A password was hashed or verified.
+    /// Counts a password that was hashed or verified.
     pub fn hashed(&self, took: Duration) {
         self.hash_durations.observe(took.as_secs_f64());
     }
 
-    /// What was counted of requests and their answers, to be shown.
+    /// The metrics of requests and their answers.
     #[must_use]
     pub fn of_requests(&self) -> [&dyn Collector; 2] {
         [&self.requests, &self.durations]
     }
 
-    /// How long hashes took, to be shown.
+    /// The metric of how long hashes took.
     #[must_use]
     pub fn of_hashes(&self) -> &dyn Collector {
         &self.hash_durations
     }
 
-    /// How many POSTs to a route had this answer. It makes no series of what has not happened yet.
+    /// How many POSTs to a route had this status. It creates no series for what has not happened yet.
     #[must_use]
     pub fn posts(&self, route: &str, status: u16) -> u64 {
         let route = self.routes.iter().position(|known| *known == route);
@@ -153,7 +153,7 @@ impl Metrics {
     }
 }
 
-/// Where the counter of a route, a method and a status is found, each given by its number.
+/// The index of the counter of a route, a method and a status, each given by its own index.
 fn index_of(route: usize, method: usize, status: usize) -> usize {
     (route * METHODS.len() + method) * STATUSES.len() + status
 }

@@ -1,4 +1,4 @@
-//! What the service tells of itself: its log and its metrics.
+//! What the service reports of itself: its log and its metrics.
 
 pub mod log;
 pub mod metrics;

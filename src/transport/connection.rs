@@ -1,13 +1,13 @@
-//! A client's connection, with the deadlines, limits and error bodies that the framework lacks.
+//! A client's connection: the deadlines, limits and error bodies that actix-web lacks.
 //!
-//! actix-web times only the first head of a connection, and neither a client that stops in the middle of a chunked body
-//! nor one that never reads its answers. It reads on while a request is being served, until its buffer is full, and
-//! then spins. It buffers whatever requests a client sends ahead (pipelining), parses heads that its own types cannot
-//! hold, and takes an offer to change protocols (`Upgrade`) for a body without an end. It answers what it cannot parse
-//! with an empty body, which no layer above sees. And it does not tell when a client has disconnected. This wrapper
-//! around the socket mends all of it:
+//! actix-web has a deadline for the first head of a connection alone: none for a client that stops in the middle of a
+//! chunked body, and none for one that never reads its answers. It reads on while a request is being served, until its
+//! buffer is full, and then spins. It buffers whatever requests a client sends ahead (pipelining), parses heads that
+//! its own types cannot hold, and takes an offer to change protocols (`Upgrade`) for a body without an end. It answers
+//! what it cannot parse with an empty body, which no layer above sees. And it does not tell when a client has
+//! disconnected. This wrapper around the socket solves all of it:
 //!
-//! - a connection is always in one phase (idle, reading a head, serving, …), and each in which the client is awaited
+//! - a connection is always in one phase (idle, reading a head, serving, …), and each phase that waits for the client
 //!   has a deadline;
 //! - one request at a time is handed to the framework: its head when that is complete and within its limit
 //!   (`framing.rs`), its body when a handler reads it, and the next request when this one is answered;
@@ -34,11 +34,11 @@ use crate::transport::framing::{Body, Head, MAX_HEAD, MalformedChunk};
 /// How much is handed over before the framework must process it: a quarter of its buffer.
 const BURST: usize = 32 * 1024;
 
-/// How much of an answer the system buffers beyond what the client has room for (`TCP_NOTSENT_LOWAT`). What is more is
+/// How much of an answer the system buffers beyond what the client has room for (`TCP_NOTSENT_LOWAT`). The remainder is
 /// buffered once, by us.
 const UNSENT: u32 = 64 * 1024;
 
-/// The capacity that an empty inbox may keep.
+/// The capacity that an empty inbox keeps.
 const KEPT: usize = 4 * 1024;
 
 /// How long a client may take to close after its last answer.
@@ -47,7 +47,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// How much of what a client still sends is discarded before the connection is reset.
 const MAX_DISCARDED: usize = 4 * 1024 * 1024;
 
-/// How often a client that has sent more than is being read is checked for having disconnected.
+/// How often a client is checked for having disconnected while it has sent bytes that nobody reads yet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What every connection of a server has in common.
@@ -59,11 +59,11 @@ pub struct ConnectionSettings {
     /// How long a client may take to read an answer.
     pub write_timeout: Duration,
     /// Makes the whole response to a request that never reached a handler.
-    pub refuse: Box<dyn Fn(Refusal) -> Vec<u8>>,
+    pub refuse: Box<dyn Fn(RefusedRequest) -> Vec<u8>>,
 }
 
 /// A request that ended before any handler saw it.
-pub struct Refusal {
+pub struct RefusedRequest {
     /// The status of its answer.
     pub status: u16,
     /// The client's address, or `-` where it is not known.
@@ -73,15 +73,16 @@ pub struct Refusal {
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing of the next request has arrived; it must begin by then.
+    /// Nothing of the next request has arrived. It must begin by this deadline.
     Idle(Instant),
-    /// A request's head is arriving; it must be complete by then. Most are complete at once, and need no deadline.
+    /// A request's head is arriving. It must be complete by this deadline; most heads are complete at once, and need
+    /// none.
     Head(Option<Instant>),
-    /// A request is being served from the last byte of its head on, and none of what the client sends is read.
+    /// A request is being served, from the last byte of its head on. Nothing that the client sends is read.
     Serving,
     /// A request is being served, and its body is read. The deadline is the reader's.
     Receiving,
-    /// The last answer is given. What the client still sends is discarded until it has closed, or until then.
+    /// The last answer is given. What the client still sends is discarded until it closes, or until this deadline.
     Closing(Instant),
 }
 
@@ -95,7 +96,7 @@ pub struct ConnectionState {
     /// Whether the client awaits `100 Continue` before it sends its body.
     client_waits: Cell<bool>,
     keep_alive: Duration,
-    /// The connection's task, where it asked to read in a phase that does not read.
+    /// The connection's task, where it wanted to read in a phase that does not read.
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -121,7 +122,8 @@ impl ConnectionState {
     #[must_use]
     pub fn receive(self: &Rc<Self>) -> Receiving {
         if self.client_waits.take() {
-            // All answers before this one are out. Whoever is not asked sends the body all the same, a moment later.
+            // All earlier answers have been sent. Where this write fails, the client sends the body all the same, a
+            // moment later.
             let _ = self.writer.try_write(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         self.enter(Phase::Receiving);
@@ -141,13 +143,13 @@ impl ConnectionState {
         }
     }
 
-    /// Ends the connection, unless a request is being served. Whether it does.
+    /// Ends the connection, unless a request is being served. Tells whether it does.
     pub fn close_unless_serving(&self) -> bool {
         if matches!(self.phase.get(), Phase::Serving | Phase::Receiving) {
             return false;
         }
-        // Wakes the connection's task, which meets the end. Fails where the client has closed already, which is as
-        // good.
+        // Wakes the connection's task, which then reads the end. It fails where the client has closed already, which is
+        // as good.
         let stream: &TcpStream = (*self.writer).as_ref();
         let _ = SockRef::from(stream).shutdown(Shutdown::Both);
         true
@@ -234,7 +236,7 @@ pub struct Connection {
     ended_sending: bool,
     /// How much has been discarded.
     discarded: usize,
-    refusal: Option<PendingRefusal>,
+    replacement: Option<Replacement>,
 }
 
 /// What is to be handed over next.
@@ -248,7 +250,7 @@ enum Incoming {
 }
 
 /// Our response, which is sent instead of the framework's.
-struct PendingRefusal {
+struct Replacement {
     bytes: Vec<u8>,
     sent: usize,
     /// How many of the framework's bytes it replaces.
@@ -260,7 +262,7 @@ struct PendingRefusal {
 struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    /// Ready when `at` has come; until then the task will be woken at that time. Each request puts the deadline off,
+    /// Ready when `at` has come; until then the task will be woken at that time. Each request postpones the deadline,
     /// but not the timer: it may fire too early, and is then set again.
     fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let alarm = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
@@ -310,7 +312,7 @@ impl Connection {
             burst: 0,
             ended_sending: false,
             discarded: 0,
-            refusal: None,
+            replacement: None,
         }
     }
 
@@ -362,8 +364,8 @@ impl Connection {
         }
     }
 
-    /// Reads nothing. The task is woken when a phase begins that reads, where there is something to read by then; what
-    /// comes later wakes it by itself.
+    /// Reads nothing. If there is something to read already, the next phase that reads wakes the task. What arrives
+    /// later wakes it by itself.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.burst = 0;
         if !self.inbox.is_empty() || self.socket().poll_read_ready(cx).is_ready() {
@@ -376,7 +378,7 @@ impl Connection {
     fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Incoming::Request { head: 0, body } = &self.incoming {
             if !body.is_over() {
-                // The framework has found another end of it than we have (request smuggling): nothing behind it may be
+                // The framework and we disagree on where the body ends (request smuggling). Nothing after it may be
                 // taken for a request.
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
@@ -408,7 +410,8 @@ impl Connection {
     fn find_head(&mut self) -> usize {
         let is_idle = matches!(self.state.phase.get(), Phase::Idle(_));
         let new = &self.inbox[self.searched..];
-        // Heads end with a line, and a client that sends one byte at a time is not to have each of them read again.
+        // A head ends with a line. So it is searched only when a line has ended: a client that sends one byte at a time
+        // does not have the whole head searched for each.
         if new.is_empty() || !(is_idle || new.contains(&b'\n')) {
             return self.inbox.len();
         }
@@ -475,7 +478,7 @@ impl Connection {
                 let until = until.unwrap_or_else(|| Instant::now() + self.settings.header_timeout);
                 self.state.phase.set(Phase::Head(Some(until)));
                 ready!(self.read_alarm.poll(until, cx));
-                // The client may not be reading either: what does not fit at once is not worth waiting for.
+                // The client may not be reading either, so what the socket does not take at once is dropped.
                 let _ = self.writer.try_write(&self.refuse(408));
             }
             Phase::Serving | Phase::Receiving | Phase::Closing(_) => return Poll::Pending,
@@ -483,8 +486,8 @@ impl Connection {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// A head is too large. It is answered here, before the framework sees any of it: every answer before this one is
-    /// out.
+    /// A head is too large. It is answered here, before the framework sees any of it. All earlier answers have been
+    /// sent.
     fn poll_refuse_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let _ = self.writer.try_write(&self.refuse(431));
         let until = Instant::now() + CLOSING;
@@ -514,7 +517,7 @@ impl Connection {
     }
 
     fn refuse(&self, status: u16) -> Vec<u8> {
-        (self.settings.refuse)(Refusal { status, peer: self.state.peer() })
+        (self.settings.refuse)(RefusedRequest { status, peer: self.state.peer() })
     }
 }
 
@@ -549,36 +552,36 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.refusal.is_none()
+        if this.replacement.is_none()
             && let Some((start, status)) = bare_answer(buf)
         {
             if start > 0 {
                 return this.poll_send(cx, &buf[..start]);
             }
-            this.refusal = Some(PendingRefusal { bytes: this.refuse(status), sent: 0, replaces: buf.len() });
+            this.replacement = Some(Replacement { bytes: this.refuse(status), sent: 0, replaces: buf.len() });
             this.state.enter(Phase::Closing(Instant::now() + CLOSING));
         }
-        let Some(mut refusal) = this.refusal.take() else { return this.poll_send(cx, buf) };
-        while refusal.sent < refusal.bytes.len() {
-            match this.poll_send(cx, &refusal.bytes[refusal.sent..]) {
-                Poll::Ready(Ok(sent)) if sent > 0 => refusal.sent += sent,
+        let Some(mut replacement) = this.replacement.take() else { return this.poll_send(cx, buf) };
+        while replacement.sent < replacement.bytes.len() {
+            match this.poll_send(cx, &replacement.bytes[replacement.sent..]) {
+                Poll::Ready(Ok(sent)) if sent > 0 => replacement.sent += sent,
                 Poll::Ready(end) => return Poll::Ready(end),
                 Poll::Pending => {
-                    this.refusal = Some(refusal);
+                    this.replacement = Some(replacement);
                     return Poll::Pending;
                 }
             }
         }
-        // The framework drops the socket as soon as this is written. If the client has sent something that nobody has
-        // read, that would be a reset, which can destroy the answer.
+        // The framework drops the socket as soon as this is written. If the client has sent bytes that nobody has read,
+        // that resets the connection, and a reset can destroy the answer.
         this.end_sending();
         if let Phase::Closing(until) = this.state.phase.get()
             && this.poll_discard(cx, until).is_pending()
         {
-            this.refusal = Some(refusal);
+            this.replacement = Some(replacement);
             return Poll::Pending;
         }
-        Poll::Ready(Ok(refusal.replaces))
+        Poll::Ready(Ok(replacement.replaces))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -587,7 +590,7 @@ impl AsyncWrite for Connection {
         if this.write_deadline.take().is_some() {
             this.state.wake();
         }
-        // An answer may have begun a phase whose deadline nothing else would wake for.
+        // An answer may have begun a phase with a deadline, for which nothing else wakes the task.
         let phase = this.state.phase.get();
         if matches!(phase, Phase::Closing(_)) {
             this.end_sending();
@@ -604,7 +607,7 @@ impl AsyncWrite for Connection {
         let this = self.get_mut();
         this.end_sending();
         if let Phase::Closing(until) = this.state.phase.get() {
-            // To close on a client that is still sending would reset the connection, and the answer with it.
+            // To close while the client is still sending would reset the connection, which can destroy the answer.
             ready!(this.poll_discard(cx, until));
         }
         Poll::Ready(Ok(()))

@@ -1,9 +1,8 @@
 //! Request framing: where one request ends and the next begins in the bytes of a connection.
 //!
-//! The framework parses requests, and this module does not do it again: it finds the end of a head with the parser that
-//! the framework uses, and the end of a body by the rules that the framework follows. With that, a connection hands
-//! over one request at a time, a head only when it is complete and within its limit, and without any offer to change
-//! protocols.
+//! The framework parses requests; this module only finds their ends. It finds the end of a head with the parser that
+//! the framework uses, and the end of a body by the rules that the framework follows. So a connection can hand over one
+//! request at a time, a head only when it is complete and within its limit, and without any offer to change protocols.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -14,15 +13,15 @@ pub const MAX_HEAD: usize = 32 * 1024;
 /// How many headers the framework accepts.
 const MAX_HEADERS: usize = 96;
 
-/// What the bytes of a connection begin with.
+/// What the unread bytes of a connection begin with.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Head {
     /// At most the empty lines that some old clients send between requests.
     Nothing,
     /// The beginning of a head.
     Partial,
-    /// A head of so many bytes, the framing of its body, and whether the client awaits `100 Continue` before it sends
-    /// it.
+    /// A complete head: its length in bytes, the framing of its body, and whether the client awaits `100 Continue`
+    /// before it sends the body.
     Whole(usize, Body, bool),
     /// Bytes that the framework refuses.
     Malformed,
@@ -30,8 +29,8 @@ pub enum Head {
 
 impl Head {
     /// Looks for a head. In a complete one, every offer to change protocols is overwritten with spaces: a server may
-    /// ignore it (RFC 9110, 7.8), and the framework does not. So is `Expect: 100-continue` (10.1.1): the framework
-    /// would ask for a body before anybody knows whether it is wanted.
+    /// ignore it (RFC 9110, 7.8), and the framework does not. `Expect: 100-continue` (10.1.1) is overwritten too: the
+    /// framework would ask for the body before anybody knows whether it is wanted.
     pub fn find(bytes: &mut [u8]) -> Self {
         let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut []);
@@ -52,7 +51,7 @@ impl Head {
             } else if header.name.eq_ignore_ascii_case("upgrade") {
                 offers.push(start..start + value.len());
             } else if header.name.eq_ignore_ascii_case("expect") && value.eq_ignore_ascii_case(b"100-continue") {
-                // From HTTP/1.0 it is ignored.
+                // In HTTP/1.0 it is ignored.
                 waits = request.version == Some(1);
                 offers.push(start..start + value.len());
             } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
@@ -98,18 +97,18 @@ impl Default for Remaining {
 /// What the next byte of a chunked body is: the parser's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chunk {
-    /// Part of a chunk's size, which is so much up to here.
+    /// Part of a chunk's size, with the size up to here.
     Size(u64),
-    /// Part of the chunk extension, behind the size.
+    /// Part of the chunk extension, after the size.
     Extension(u64),
     /// The LF of the size's line.
     SizeLf(u64),
-    /// Data, with so many bytes to the end of the chunk.
+    /// Data, with the number of bytes to the end of the chunk.
     Data(u64),
-    /// The CR behind a chunk.
+    /// The CR after a chunk.
     DataCr,
     DataLf,
-    /// The first of a line behind the last chunk: a trailer, or the end.
+    /// The first of a line after the last chunk: a trailer, or the end.
     LineOrEnd,
     /// Part of a trailer.
     Trailer,
@@ -129,7 +128,7 @@ impl Body {
         matches!(self.0, Remaining::Length(0) | Remaining::Chunked(Chunk::End))
     }
 
-    /// How many of these bytes, which arrive next, belong to it.
+    /// Takes the bytes that arrive next. Returns how many of them belong to the body.
     ///
     /// # Errors
     /// [`MalformedChunk`] where the chunked encoding is malformed.
@@ -162,8 +161,8 @@ fn take_up_to(left: &mut u64, available: usize) -> usize {
 }
 
 impl Chunk {
-    /// The state behind this byte. Accepts at least what the framework accepts: where that refuses nothing, the two
-    /// agree on the end.
+    /// The state after this byte. It accepts at least what the framework accepts: where the framework accepts a body,
+    /// the two agree on its end.
     fn after(self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
             (Self::Size(size), _) if byte.is_ascii_hexdigit() => {
@@ -202,14 +201,14 @@ mod tests {
         (found, String::from_utf8(bytes).unwrap())
     }
 
-    /// How many bytes a body has by our rules, where it is over.
+    /// Where a body ends by our rules, if it has ended.
     fn end_by_us(body: &[u8], pieces: usize) -> Option<usize> {
         let (found, _) = find("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let Head::Whole(_, mut rest, _) = found else { panic!("{found:?}") };
+        let Head::Whole(_, mut body_left, _) = found else { panic!("{found:?}") };
         let mut taken = 0;
         for piece in body.chunks(pieces) {
-            taken += rest.take(piece).ok()?;
-            if rest.is_over() {
+            taken += body_left.take(piece).ok()?;
+            if body_left.is_over() {
                 return Some(taken);
             }
         }

@@ -1,4 +1,4 @@
-//! A connection under HTTP: its deadlines and the framing of its requests.
+//! The connection below HTTP: its deadlines, and the framing of its requests.
 
 pub mod connection;
 pub mod framing;

@@ -1,4 +1,4 @@
-//! The end of a background thread is the end of the service.
+//! A background thread that ends ends the service.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -70,7 +70,7 @@ fn a_thread_that_ends_ends_the_process_with_1_once_what_was_accepted_is_answered
     }
 }
 
-/// Serves as the program does, beside a thread that must not end and does.
+/// Serves as the program does, with a thread that must not end and does.
 fn serve_beside_thread(config: &Config, panics: bool) -> Result<(), Box<dyn std::error::Error>> {
     let threads = WatchedThreads::default();
     let log = log::start(Clock::system(), &threads)?;

@@ -1,8 +1,8 @@
-//! What a person is told of the configuration beside what is in it.
+//! What the program says of its configuration: errors and warnings.
 
 use std::fs;
 
-use crate::process::{Server, authtokens, refusal, run};
+use crate::process::{Server, authtokens, failure_of, run};
 
 #[test]
 fn what_is_unwise_is_told_in_the_log_at_the_start_and_by_config_show_on_standard_error() {
@@ -36,18 +36,18 @@ fn a_mistyped_setting_is_told_the_one_that_was_meant() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
     fs::write(&file, "[server]\nwokers = 2\n").unwrap();
-    let (code, sentence) = refusal(&mut authtokens(folder.path()));
+    let (code, sentence) = failure_of(&mut authtokens(folder.path()));
     assert_eq!(code, 2);
     let expected = "config.toml line 2: there is no setting server.wokers; did you mean server.workers? [server] has ";
     assert!(sentence.starts_with(expected), "{sentence}");
 
     fs::write(&file, "[server]\nbcrypt_cost = 12\n").unwrap();
-    let (_, sentence) = refusal(&mut authtokens(folder.path()));
+    let (_, sentence) = failure_of(&mut authtokens(folder.path()));
     assert!(sentence.contains("server.bcrypt_cost; did you mean password.bcrypt_cost? [server] has "), "{sentence}");
 
     fs::write(&file, "").unwrap();
     let variable = "AUTHTOKENS__PASWORD__BCRYPT_COST";
-    let (code, sentence) = refusal(authtokens(folder.path()).env(variable, "12"));
+    let (code, sentence) = failure_of(authtokens(folder.path()).env(variable, "12"));
     assert_eq!(code, 2);
     let expected = format!(
         "environment variable {variable}: there is no setting pasword.bcrypt_cost; did you mean \

@@ -1,4 +1,4 @@
-//! Connections that are slow, silent, shared or many.
+//! Connections that are slow, silent, reused or many.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,14 +11,14 @@ use crate::helpers::{JSON, RawResponse, TestApp, UNKNOWN_TOKEN, post_bytes};
 
 const SHORT: Duration = Duration::from_millis(300);
 
-/// What comes until the server closes.
+/// All bytes until the server closes.
 fn read_to_close(stream: &mut TcpStream) -> Vec<u8> {
-    let mut rest = Vec::new();
-    match stream.read_to_end(&mut rest) {
+    let mut received = Vec::new();
+    match stream.read_to_end(&mut received) {
         Ok(_) => {}
         Err(error) => panic!("the server keeps the connection open, or resets it: {error}"),
     }
-    rest
+    received
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn what_follows_a_request_that_closes_the_connection_is_not_served() {
         stream.write_all(format!("{first}{alive}").as_bytes()).unwrap();
         let response = RawResponse::read_from(&mut stream);
         assert!([200, 400].contains(&response.status()));
-        // The end of the connection is not kept waiting for the client's own.
+        // The server does not wait for the client to close its side.
         assert_eq!(read_to_close(&mut stream), b"", "{first}");
     }
 }
@@ -337,7 +337,7 @@ fn an_offer_to_change_protocols_is_ignored_and_the_connection_stays() {
     let app = TestApp::spawn();
     let body = json!({"username": "nobody", "password": "p"}).to_string();
     for offer in [
-        // As the JDK's client has it.
+        // As the JDK's client sends it.
         "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n",
         "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
         "Connection: keep-alive, upgrade\r\nUpgrade: TLS/1.2, websocket\r\n",
@@ -422,7 +422,7 @@ async fn an_answer_of_any_length_comes_whole_on_a_connection_that_closes_behind_
         assert!(whole.body.len() > 100_000, "{request}: {}", whole.body.len());
         assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{request}: and then it closes");
     }
-    // What is not sent ends as well.
+    // A client that stops sending is closed as well.
     let mut stream = app.connect();
     let head = format!("HEAD /api/user/cellar HTTP/1.0\r\nHost: x\r\nAuthorization: Token {token}\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();

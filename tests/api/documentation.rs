@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::helpers::{TestApp, UNKNOWN_TOKEN, error_of};
 
-/// What is in the route table and is no call of the API: the documentation itself.
+/// The routes that are no calls of the API: the documentation itself.
 const NOT_CALLS: [&str; 3] = ["/api/openapi.json", "/docs", "/docs/{file}"];
 
 async fn document(app: &TestApp) -> Value {
@@ -70,7 +70,7 @@ async fn a_name_that_cannot_be_deleted_by_a_client_is_documented() {
 }
 
 #[tokio::test]
-async fn the_examples_are_the_sources() {
+async fn the_examples_are_the_specifications() {
     let app = TestApp::spawn();
     let text = document(&app).await.to_string();
     for example in ["AzureDiamond", "hunter2", "d96163b8bc9127d8c5d5839018580123c64a324b", "123 N Main St.", "60647"] {
@@ -89,7 +89,7 @@ fn the_committed_document_is_the_one_that_is_served() {
     assert!(committed == served, "docs/openapi.json is stale: run UPDATE_OPENAPI=1 cargo test the_committed_document");
 }
 
-/// The calls of the document: its method, its path and what is said of it.
+/// The calls of the document: method, path and description.
 fn operations(document: &Value) -> Vec<(Method, String, Value)> {
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -205,7 +205,7 @@ async fn every_error_is_shown_with_the_sentence_that_is_really_answered() {
         ("POST /api/user/password", 413, "/api/user/password", Some(long.clone())),
         ("DELETE /api/user", 413, "/api/user", Some(long.clone())),
         ("PATCH /api/users/{username}", 413, "/api/users/AzureDiamond", Some(long)),
-        // Those that are the same everywhere.
+        // Those that are the same for every call.
         ("GET /api/users", 403, "/api/users", None),
         ("GET /api/users/{username}", 404, "/api/users/nobody", None),
     ];
@@ -325,7 +325,7 @@ async fn the_pages_large_files_are_sent_compressed_to_whoever_takes_that_and_pla
     }
 }
 
-/// What gzip(1) makes of it.
+/// Decompressed by gzip(1).
 fn inflated(gzip: &[u8]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file.gz");
@@ -352,13 +352,13 @@ async fn a_page_for_browsers_runs_nothing_but_its_own_scripts_and_stands_in_no_f
     }
 }
 
-/// The schema of a body, followed to where it is written.
+/// The schema of a body, with its reference resolved.
 fn schema_of<'a>(document: &'a Value, operation: &'a Value) -> Option<&'a Value> {
     let schema = operation["requestBody"]["content"]["application/json"].get("schema")?;
     schema["$ref"].as_str().map_or(Some(schema), |name| document.pointer(&name[1..]))
 }
 
-/// What a body of this schema is refused with, property by property: a body, and the beginning of its sentence.
+/// Bodies that break this schema, one for each property, each with the beginning of its error.
 fn refused_bodies(schema: &Value, example: &Value) -> Vec<(Value, String)> {
     let with = |name: &str, value: Value| {
         let mut body = example.clone();

@@ -1,4 +1,4 @@
-//! What is written down of what happened, and what must never be.
+//! Security events: which are stored, and what they must never hold.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn behind_a_proxy(config: &mut Config) {
     config.server.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
 }
 
-/// A request from an address, in the name of a session where there is a token.
+/// A request from an address, with a token where there is one.
 async fn ask(app: &TestApp, ip: &str, call: &str, token: &str, body: &Value) -> Response {
     let (method, path) = call.split_once(' ').unwrap();
     let mut request = app.client.request(method.parse().unwrap(), app.url(path)).header("X-Forwarded-For", ip);
@@ -38,14 +38,14 @@ fn credentials(username: &str, password: &str) -> Value {
     json!({"username": username, "password": password})
 }
 
-/// The id of a token's own session.
+/// The id of a token's session.
 async fn id_of(app: &TestApp, token: &str) -> String {
     let sessions = app.get(Method::GET, "/api/user/tokens", token, None).await;
     let own = sessions.as_array().unwrap().iter().find(|session| session["current"] == true).unwrap();
     own["id"].as_str().unwrap().to_owned()
 }
 
-/// The events behind the first `seen`, as `kind|username|actor|ip|detail`.
+/// The events after the first `seen`, as `kind|username|actor|ip|detail`.
 fn news(app: &TestApp, seen: &mut usize) -> Vec<String> {
     let all = app.store.events();
     let news = &all[std::mem::replace(seen, all.len())..];
@@ -244,7 +244,7 @@ async fn an_owner_is_told_what_staff_did_and_staff_are_told_who_did_it() {
     assert_eq!(app.get(Method::GET, "/api/events?kind=registered", &root, None).await.as_array().unwrap().len(), 2);
     assert_eq!(app.get(Method::GET, "/api/user/events?kind=promoted", &token, None).await, json!([own[2]]));
     assert_eq!(app.get(Method::GET, "/api/events?username=nobody", &root, None).await, json!([]));
-    // What an account leaves behind is still found under its name, and not by its successor.
+    // The events of a deleted account are still found under its name, but not by the next owner of the name.
     ask(&app, STAFF, "DELETE /api/users/azure", &root, &Value::Null).await;
     let left = app.get(Method::GET, "/api/events?username=azure", &root, None).await;
     assert_eq!(left.as_array().unwrap().len(), 6);
@@ -292,7 +292,7 @@ fn whose_events(app: &TestApp) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn old_events_and_those_beyond_the_most_are_forgotten() {
+async fn old_events_and_those_beyond_the_most_are_pruned() {
     let app = TestApp::spawn();
     app.new_user("first").await;
     app.clock.advance(2 * HOUR);
@@ -300,14 +300,14 @@ async fn old_events_and_those_beyond_the_most_are_forgotten() {
     app.clock.advance((90 * 24 - 2) * HOUR);
     let app = app.restart_with(|_| {});
     app.clock.advance(HOUR);
-    until("forgetting", || app.count("events") == 1).await;
+    until("pruning", || app.count("events") == 1).await;
     assert_eq!(whose_events(&app), ["second"]);
     for name in ["a", "b", "c"] {
         app.new_user(name).await;
     }
     let app = app.restart_with(|config| config.events.max = 2);
     app.clock.advance(HOUR);
-    until("forgetting", || app.count("events") == 2).await;
+    until("pruning", || app.count("events") == 2).await;
     assert_eq!(whose_events(&app), ["b", "c"]);
     assert_eq!(app.store.events().last().unwrap().id, 5);
 }
@@ -328,13 +328,13 @@ async fn an_event_from_the_future_is_kept_no_longer_than_what_happened_after_it(
     app.clock.advance((90 * 24 - 2) * HOUR);
     let app = app.restart_with(|_| {});
     app.clock.advance(HOUR);
-    until("forgetting", || whose_events(&app) == ["third", "fourth"]).await;
-    // There is room for one, and the future has no right to it.
+    until("pruning", || whose_events(&app) == ["third", "fourth"]).await;
+    // There is room for one, and an event from the future does not keep it.
     let app = app.restart_with(|config| config.events.max = 1);
     app.clock.advance(HOUR / 2);
     app.new_user("fifth").await;
     app.clock.advance(HOUR / 2);
-    until("forgetting", || whose_events(&app) == ["fifth"]).await;
+    until("pruning", || whose_events(&app) == ["fifth"]).await;
 }
 
 #[tokio::test]

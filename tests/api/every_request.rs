@@ -1,4 +1,4 @@
-//! What holds for every exchange: headers, paths, methods, types, origins.
+//! What holds for every request and response: headers, paths, methods, types, origins.
 
 use authtokens::http::routes::PATHS;
 use reqwest::Method;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::helpers::{JSON, TestApp, UNKNOWN_TOKEN, assert_sentence, post_bytes, session_of};
 
-/// Every path of the service that answers JSON, with something for each of its parameters, and its `Allow`.
+/// Every path of the service that answers JSON, with a value for each of its parameters, and its `Allow`.
 fn paths() -> impl Iterator<Item = (String, &'static str)> {
     PATHS
         .into_iter()
@@ -197,7 +197,7 @@ async fn a_body_over_the_limit_is_413_whether_or_not_it_says_its_length() {
         body.len()
     );
     app.raw(chunked).assert_error(413);
-    // Only announced: the answer does not wait for what it will not take.
+    // The body is only announced: the answer does not wait for a body that it will not accept.
     app.raw(format!("POST /api/register HTTP/1.1\r\nHost: a\r\n{JSON}Content-Length: 999999999999\r\n\r\n"))
         .assert_error(413);
     assert_eq!(app.register("a", &"x".repeat(4_000)).await.status(), 201);
@@ -238,7 +238,7 @@ async fn healthz_is_200_while_the_process_serves_and_readyz_while_the_store_read
     assert!(refused.headers().contains_key("retry-after"));
     drop(lock);
 
-    // An answer of the store is believed for a second.
+    // Readiness reuses an answer of the store for a second.
     while status("/readyz").await != 200 {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }

@@ -1,4 +1,4 @@
-//! What the service does when what lies under it fails.
+//! What the service does when the store fails.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ async fn refused_attempts_that_could_not_be_stored_are_stored_when_they_can_be()
         assert_eq!(app.log_in("AzureDiamond", "wrong").await.status(), 401, "reads go on");
     }
     assert_eq!(app.log_in("AzureDiamond", "hunter2").await.status(), 503, "a session cannot be written");
-    // For longer than it takes the service to try.
+    // Longer than it takes the service to try.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(app.log_in("nobody", "wrong").await.status(), 401);
     assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 200);
@@ -82,7 +82,7 @@ async fn refused_attempts_that_could_not_be_stored_are_stored_when_they_can_be()
 }
 
 #[tokio::test]
-async fn a_lock_that_is_held_for_ten_seconds_refuses_writes_lets_reads_go_on_and_is_forgotten() {
+async fn a_lock_that_is_held_for_ten_seconds_refuses_writes_until_it_is_released_and_lets_reads_go_on() {
     let app = TestApp::spawn();
     let root = app.new_user("root").await;
     app.make_superuser("root");

@@ -1,4 +1,4 @@
-//! What the tests stand on: a real server on a port of its own over a real file, and a client that speaks raw bytes.
+//! What the tests share: a real server on a port of its own over a real file, and a client that sends raw bytes.
 
 use std::cell::Cell;
 use std::io::{self, Read as _, Write as _};
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::store::{self, StoredAccount, TestStore};
 
-/// 2015-01-04T22:51:35.144Z, the source's own moment: where every test's clock stands at first.
+/// 2015-01-04T22:51:35.144Z, the time in the API specification's examples: every test's clock starts there.
 pub const START_MILLIS: i64 = 1_420_411_895_144;
 
 pub const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -29,14 +29,14 @@ pub const UNKNOWN_TOKEN: &str = "d96163b8bc9127d8c5d5839018580123c64a324b";
 /// The users' own names for a request's outcome.
 pub type Response = reqwest::Response;
 
-/// How long a test waits for what must happen: hashing steps aside for whatever else the machine does.
+/// How long a test waits for what must happen: hashing runs at low priority, and the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running server, stopped and removed when it goes out of scope.
 pub struct TestApp {
     pub address: SocketAddr,
     pub metrics_address: Option<SocketAddr>,
-    /// What the configuration says of where the store is.
+    /// The part of the configuration that says where the store is.
     pub database: PathBuf,
     pub store: Box<dyn TestStore>,
     pub clock: Clock,
@@ -46,7 +46,7 @@ pub struct TestApp {
     folder: Arc<TempDir>,
 }
 
-/// The default configuration, but for a port and a file of its own and hashes at the lowest cost.
+/// The default configuration, except for a port and a file of its own and hashes at the lowest cost.
 pub fn test_config(folder: &TempDir) -> Config {
     let mut config = Config::from_settings(Settings::default()).unwrap();
     config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -74,7 +74,7 @@ impl TestApp {
         Self::spawn_in(folder, clock, configure)
     }
 
-    /// Starts another server on a copy of what the store of this one holds now, by a clock of its own.
+    /// Starts another server on a copy of this one's store as it is now, with a clock of its own.
     pub fn spawn_copy_with(&self, configure: impl FnOnce(&mut Config)) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         self.store.copy_to(&test_config(&folder));
@@ -135,7 +135,7 @@ impl TestApp {
         request.send().await.unwrap()
     }
 
-    /// A request in the name of a session, with a JSON body where there is one.
+    /// A request with a session's token, and with a JSON body where there is one.
     pub async fn ask(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Response {
         let request = self.client.request(method, self.url(path)).header("Authorization", format!("Token {token}"));
         let request = if let Some(body) = body { request.json(body) } else { request };
@@ -157,7 +157,7 @@ impl TestApp {
     /// Sends bytes as they are and reads until the server closes or has answered once.
     pub fn raw(&self, request: impl AsRef<[u8]>) -> RawResponse {
         let mut stream = self.connect();
-        // A server that has heard enough may close before all is written.
+        // A server that refuses the request early may close before all is written.
         let _ = stream.write_all(request.as_ref());
         RawResponse::read_from(&mut stream)
     }
@@ -221,20 +221,21 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         drop(self.stop.take());
         let _ = self.serving.take().map(JoinHandle::join);
-        // A worker's thread may hold the store for a moment longer than the server runs.
+        // A worker's thread may keep the store open for a moment longer than the server runs.
         self.store.wait_until_free();
     }
 }
 
-/// Says that a test is left out, since something is missing here. Where nothing may be, as in CI, the test fails.
+/// Reports that a test is left out because something is missing here. Where no test may be left out, as in CI, it
+/// fails.
 pub fn left_out(reason: &str) {
     let all = std::env::var_os("AUTHTOKENS_TEST_ALL").is_some_and(|all| all == "1");
     assert!(!all, "nothing may be left out: {reason}");
-    // Past the capture of the tests' output: of a test that passes nobody sees it.
+    // Written past the capture of the tests' output, which hides what a passing test prints.
     let _ = writeln!(io::stderr(), "LEFT OUT: {reason}");
 }
 
-/// Waits for what the service does a moment later.
+/// Waits for what the service does in the background.
 pub async fn until(what: &str, happened: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !happened() {
@@ -243,7 +244,7 @@ pub async fn until(what: &str, happened: impl Fn() -> bool) {
     }
 }
 
-/// A response as it stood on the wire.
+/// A response as it came over the wire.
 #[derive(Debug)]
 pub struct RawResponse {
     pub status_line: String,

@@ -56,7 +56,8 @@ async fn an_unknown_user_a_wrong_password_and_an_inactive_user_get_the_same_byte
                 let response = app.raw(post_bytes("/api/login", JSON, body));
                 response.assert_error(401);
                 assert_eq!(response.header("WWW-Authenticate"), Some("Token"));
-                // What differs between any two exchanges: the id, perhaps the second, and the framework's order of headers.
+                // What differs between any two responses: the id, perhaps the second, and the framework's order of
+                // headers.
                 let text = String::from_utf8(response.bytes.clone()).unwrap();
                 let text = text
                     .replace(response.header("X-Request-Id").unwrap(), "-")

@@ -1,4 +1,4 @@
-//! `POST /api/logout`, and how every call knows who is asking.
+//! `POST /api/logout`, and how every call reads the token.
 
 use crate::helpers::{TestApp, UNKNOWN_TOKEN, post_bytes, session_of};
 
@@ -128,7 +128,7 @@ fn a_request_that_fails_here_is_answered_before_its_body_is_read() {
 }
 
 impl TestApp {
-    /// A session of the one user that these tests need.
+    /// Opens a session of the one user that these tests need.
     async fn log_in_or_register(&self) -> crate::helpers::Response {
         let response = self.register("AzureDiamond", "hunter2").await;
         if response.status() == 201 { response } else { self.log_in("AzureDiamond", "hunter2").await }

@@ -1,5 +1,4 @@
-//! The API as its clients meet it: HTTP to a real server over a real store. Each test's name is a sentence of the
-//! contract.
+//! End-to-end tests: HTTP to a real server over a real store. Each test's name is a sentence of the contract.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! What no client should send: each gets its clear 4xx, and the server lives on.
+//! Malformed requests: each gets its 4xx, and the server goes on.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -196,9 +196,9 @@ fn bytes_that_are_not_http_are_400_and_the_connection_closes() {
         let response = crate::helpers::RawResponse::read_from(&mut stream);
         response.assert_error(400);
         assert_eq!(response.header("Connection"), Some("close"));
-        let mut rest = Vec::new();
-        let _ = std::io::Read::read_to_end(&mut stream, &mut rest);
-        assert_eq!(rest, b"", "nothing behind the answer");
+        let mut behind = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut stream, &mut behind);
+        assert_eq!(behind, b"", "nothing behind the answer");
     }
     assert_eq!(app.raw("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200);
 }

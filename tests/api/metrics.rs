@@ -1,4 +1,4 @@
-//! What the service shows to whoever watches over it, and on which address.
+//! The metrics: what the service counts, and the listener that shows it.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,7 @@ fn watched_app() -> TestApp {
     TestApp::spawn_with(|config| config.metrics.listen = Some(ANY_PORT))
 }
 
-/// Sends a request to the metrics' own address and reads until the server closes.
+/// Sends a request to the metrics listener and reads until it closes.
 fn ask(app: &TestApp, head: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(app.metrics_address.unwrap())?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -36,7 +36,7 @@ fn read_metrics(app: &TestApp) -> String {
     body.to_owned()
 }
 
-/// The value of a series, written as it stands in the text; `None` where there is no such series.
+/// The value of a series, named as in the text; `None` where there is no such series.
 fn value(text: &str, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
@@ -153,7 +153,7 @@ async fn each_job_is_shown_from_the_start_with_how_often_it_succeeded_and_failed
         config.metrics.listen = Some(ANY_PORT);
         config.backup.every = Some(Duration::from_secs(60 * 60));
         config.backup.folder = config.database.path.with_file_name("backups");
-        // No folder can be made behind a file.
+        // No folder can be made below a file.
         std::fs::create_dir_all(config.database.path.parent().unwrap()).unwrap();
         std::fs::write(&config.backup.folder, "").unwrap();
     });
@@ -254,7 +254,7 @@ fn the_listener_answers_get_and_head_of_one_path_in_the_text_format_and_closes()
 }
 
 #[tokio::test]
-async fn scrapers_that_say_nothing_or_never_read_are_not_felt_by_the_api() {
+async fn scrapers_that_say_nothing_or_never_read_do_not_slow_the_api() {
     let app = watched_app();
     let hostile: Vec<TcpStream> = (0..40)
         .map(|number| {

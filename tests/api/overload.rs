@@ -55,7 +55,7 @@ fn a_full_hashing_queue_is_503_with_retry_after_and_every_login_is_answered() {
     assert!(statuses.first() == Some(&401) && statuses.last() == Some(&503), "{statuses:?}");
 }
 
-/// How many of the flood's logins have an answer that nobody has read yet.
+/// How many of the flood's logins have been answered, though nobody has read the answer.
 fn answered(flood: &[TcpStream]) -> usize {
     let is_answered = |stream: &TcpStream| {
         stream.set_nonblocking(true).unwrap();
@@ -92,7 +92,7 @@ async fn every_other_request_in_a_flood_of_logins_is_answered_before_half_of_the
     assert_eq!(app.post("/api/login", &invalid).await.status(), 400);
     let before = answered(&flood);
     assert!(before < LOGINS / 2, "the others waited for {before} of {LOGINS} logins");
-    // And the logins were neither refused nor forgotten.
+    // And the logins were neither refused nor dropped.
     for stream in &mut flood[..3] {
         stream.set_nonblocking(false).unwrap();
         RawResponse::read_from(stream).assert_error(401);
@@ -150,7 +150,7 @@ fn a_saturating_load_of_other_requests_still_lets_logins_through() {
                 (response, rounds.load(Ordering::Relaxed) - before)
             })
             .collect();
-        // First of all: a failure below must not leave them asking.
+        // First: a failed assertion below must not leave the clients running.
         done.store(true, Ordering::Relaxed);
         for (response, others) in logins {
             response.assert_error(401);

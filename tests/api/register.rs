@@ -18,7 +18,7 @@ async fn a_registration_answers_201_with_a_token_that_works_at_once() {
 }
 
 #[tokio::test]
-async fn a_taken_name_is_refused_with_the_sources_own_sentence_without_regard_to_case() {
+async fn a_taken_name_is_refused_with_the_specifications_sentence_without_regard_to_case() {
     let app = TestApp::spawn();
     app.register("AzureDiamond", "hunter2").await;
     for name in ["AzureDiamond", "azurediamond", "AZUREDIAMOND"] {

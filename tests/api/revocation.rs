@@ -45,7 +45,7 @@ fn ends_at_once(app: &TestApp, end: impl Fn(&str, &str)) {
                     scope.spawn(|| {
                         let mut stream = app.connect();
                         loop {
-                            // Looked at before the request is sent: what begins behind the end must see it.
+                            // Read before the request is sent: a request that begins after the end must see it.
                             let is_over = ended.load(Ordering::SeqCst);
                             stream.write_all(&request("GET", "/api/user", &token, None)).unwrap();
                             let status = RawResponse::read_from(&mut stream).status();

@@ -116,9 +116,9 @@ async fn a_deactivated_users_tokens_stop_working_on_their_next_request() {
 enum Kind {
     /// Whoever likes; it is answered so.
     Open(u16),
-    /// Whoever has a session, on their own account.
+    /// Anybody with a session, on their own account.
     Own,
-    /// Staff, on everyone at once.
+    /// Staff, on all accounts at once.
     All,
     /// Staff, on any account.
     View,
@@ -126,7 +126,7 @@ enum Kind {
     ManageAccount,
     /// Superusers, on any but their own.
     AdministerAccount,
-    /// The same, and staff are not told whether there is such an account.
+    /// The same, and staff do not learn whether the account exists.
     Delete,
 }
 
@@ -189,7 +189,7 @@ fn expected(kind: Kind, role: &str, target: &str) -> u16 {
     let is_super = role == "superuser";
     let is_there = !["unknown", "malformed"].contains(&target);
     match kind {
-        // No account has such a name, which shows nothing.
+        // No account can have such a name, so the answer shows nothing.
         Kind::AdministerAccount if target == "malformed" => 404,
         Kind::Delete | Kind::AdministerAccount if !is_super => 403,
         _ if !is_there => 404,

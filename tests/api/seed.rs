@@ -1,11 +1,11 @@
-//! The source document's three conversations: its requests as bytes, its answers as it prints them.
+//! The API specification's three conversations: its requests as bytes, its answers as it prints them.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::helpers::{RawResponse, TestApp};
 
-/// The source's request to register, byte for byte but for the length that it leaves out.
+/// The specification's request to register, byte for byte except for the length that it leaves out.
 fn credentials_request(path: &str, version: &str) -> String {
     let body = r#"{"username": "AzureDiamond", "password":"hunter2"}"#;
     format!(
@@ -15,7 +15,7 @@ fn credentials_request(path: &str, version: &str) -> String {
     )
 }
 
-/// The source's request to log out.
+/// The specification's request to log out.
 fn logout_request(token: &str, version: &str) -> String {
     format!(
         "POST /api/logout/ {version}\r\nHost: localhost:8000\r\nContent-Length: 0\r\nAuthorization: Token {token}\r\n\
@@ -23,7 +23,7 @@ fn logout_request(token: &str, version: &str) -> String {
     )
 }
 
-/// The status line and the three headers that the source prints over every answer, with the source's own spelling.
+/// The status line and the three headers that the specification prints above every answer, with its own spelling.
 fn assert_head(response: &RawResponse, version: &str, status: &str) {
     assert_eq!(response.status_line, format!("{version} {status}"));
     for (name, value) in [
@@ -35,7 +35,7 @@ fn assert_head(response: &RawResponse, version: &str, status: &str) {
     }
 }
 
-/// `token` and then the eighteen keys of `user`, in the source's order and of the source's types.
+/// `token` and then the eighteen keys of `user`, in the specification's order and with its types.
 fn assert_session(response: &RawResponse) -> (String, Value) {
     const KEYS: [&str; 18] = [
         "username",
@@ -57,10 +57,10 @@ fn assert_session(response: &RawResponse) -> (String, Value) {
         "modified",
         "date_joined",
     ];
-    let mut rest = response.body.as_str();
+    let mut after = response.body.as_str();
     for key in ["token", "user"].iter().chain(&KEYS) {
-        let at = rest.find(&format!("\"{key}\": ")).unwrap_or_else(|| panic!("{key} in order in {}", response.body));
-        rest = &rest[at..];
+        let at = after.find(&format!("\"{key}\": ")).unwrap_or_else(|| panic!("{key} in order in {}", response.body));
+        after = &after[at..];
     }
     let body = response.json();
     assert_eq!(body.as_object().unwrap().len(), 2);
@@ -108,17 +108,17 @@ fn converse(version: &str) {
 }
 
 #[test]
-fn the_sources_conversations_are_answered_as_it_prints_them_over_http_1_0() {
+fn the_specifications_conversations_are_answered_as_it_prints_them_over_http_1_0() {
     converse("HTTP/1.0");
 }
 
 #[test]
-fn the_sources_conversations_are_answered_as_it_prints_them_over_http_1_1() {
+fn the_specifications_conversations_are_answered_as_it_prints_them_over_http_1_1() {
     converse("HTTP/1.1");
 }
 
 #[tokio::test]
-async fn lists_and_texts_are_printed_as_the_source_prints_them() {
+async fn lists_and_texts_are_printed_as_the_specification_prints_them() {
     let app = TestApp::spawn();
     let token = assert_session(&app.raw(credentials_request("/api/register/", "HTTP/1.1"))).0;
     let profile = json!({

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use crate::helpers::{HOUR, TestApp, error_of, session_of};
 use crate::store::StoredSession;
 
-/// A year after the release: what a clock may say that is right.
+/// A year after the release: a plausible time for a clock that is right.
 static RIGHT: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::BEFORE_THIS_RELEASE.plus(DAY * 400));
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// So many days, but for a millisecond.
+/// So many days, less a millisecond.
 fn just_under(days: u64) -> Duration {
     Duration::from_millis(days * 24 * 60 * 60 * 1_000 - 1)
 }
@@ -24,7 +24,7 @@ async fn sessions(app: &TestApp, token: &str) -> Vec<Value> {
     app.get(Method::GET, "/api/user/tokens", token, None).await.as_array().unwrap().clone()
 }
 
-/// Waits until a use that was noted is stored: a second, and the machine may be busy.
+/// Waits until a noted use is stored: a second, or longer on a busy machine.
 async fn until_stored(app: &TestApp, token: &str, last_used: &str) {
     for _ in 0..200 {
         if sessions(app, token).await.iter().any(|session| session["last_used"] == last_used) {
@@ -114,7 +114,7 @@ async fn a_token_ends_30_days_after_its_last_use_as_if_it_never_was() {
     app.clock.advance(just_under(30));
     assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 200);
     until_stored(&app, &token, "2015-03-05T22:51:35.142Z").await;
-    // The store may not know of a last minute's use, and nobody is to lose a session for that.
+    // The store may not know of a use in the last minute, and nobody may lose a session for that.
     app.clock.advance(DAY * 30 + Duration::from_secs(60));
     let response = app.ask(Method::GET, "/api/user", &token, None).await;
     assert_eq!(error_of(response, 401).await, "A valid token is required.");
@@ -180,7 +180,7 @@ async fn the_least_recently_used_session_makes_room() {
 }
 
 #[tokio::test]
-async fn dead_sessions_are_forgotten_in_the_background() {
+async fn ended_sessions_are_pruned_in_the_background() {
     let app = TestApp::spawn();
     let token = app.new_user("AzureDiamond").await;
     app.store.change_sessions(&|session| session.created -= 366 * 86_400_000);
@@ -197,7 +197,7 @@ async fn dead_sessions_are_forgotten_in_the_background() {
     panic!("the dead session is still stored");
 }
 
-/// Lets hours go by, one after another, until the service has done what it does once an hour.
+/// Sets the clock ahead hour by hour, until the service has done what it does once an hour.
 async fn hours_until(app: &TestApp, what: &str, happened: impl Fn() -> bool) {
     for _ in 0..100 {
         app.clock.advance(HOUR);
@@ -257,7 +257,7 @@ async fn a_clock_that_is_wrong_for_less_than_an_hour_ends_no_session_for_good() 
         app.clock.set(wrong);
         assert_eq!(status(&app, &token).await, if wrong > *RIGHT { 401 } else { 200 });
         app.clock.advance(HOUR);
-        // For as long as it takes to look whether it is time.
+        // Long enough for the job to look at the clock.
         tokio::time::sleep(Duration::from_millis(2_500)).await;
         assert_eq!(stored(), before, "{wrong}");
         app.clock.set(*RIGHT);

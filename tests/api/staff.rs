@@ -1,4 +1,4 @@
-//! What staff do to accounts, beside who may do it: see `roles`.
+//! What staff do to accounts. Who may do it is in `roles`.
 
 use std::sync::Arc;
 
@@ -203,7 +203,7 @@ async fn a_list_is_given_in_pages_that_hold_everyone_once_in_the_order_of_their_
     );
     assert_eq!(names(&app.get(Method::GET, "/api/users?is_superuser=true", &root, None).await), ["root"]);
     assert_eq!(names(&app.get(Method::GET, "/api/users?after=U98&limit=1", &root, None).await), ["U99"]);
-    // Someone who goes between two pages takes nobody along.
+    // An account that is deleted between two pages hides no other.
     app.store.delete_account("u98");
     assert_eq!(names(&app.get(Method::GET, "/api/users?after=u98&limit=1", &root, None).await), ["U99"]);
 }
@@ -403,7 +403,7 @@ async fn whoever_has_no_right_is_told_so_before_a_password_is_looked_at_and_for_
             assert_eq!(response.status(), 403, "{change}");
         }
     }
-    // None of these has cost one of the address's logins.
+    // None of these has used up one of the address's attempts.
     assert_eq!(app.log_in("plain", "hunter2").await.status(), 200);
     for target in ["plain", "nobody", "a%20b", "%ff", "tokens", "TOKENS"] {
         let response = app.ask(Method::DELETE, &format!("/api/users/{target}"), &token, None).await;

@@ -1,7 +1,7 @@
-//! What tests look for in the store, and what they change there behind the service's back, in words of the service.
+//! How tests read the store, and change it behind the service's back, in the service's own terms.
 //!
-//! A backend joins by a [`TestStore`] of its own and a line in [`of`]. What is about one backend alone is in a folder that
-//! is named like it.
+//! A backend needs a [`TestStore`] of its own and a line in [`of`]. Tests of one backend alone are in a folder of its
+//! name.
 
 use std::process::Command;
 
@@ -48,31 +48,31 @@ pub struct StoredEvent {
     pub detail: String,
 }
 
-/// The store of a server or of commands, as another program sees it. A running server knows of a change when its method
-/// returns.
+/// The store of a server or of commands, as another program sees it. When a method that changes it returns, a running
+/// server knows of the change.
 pub trait TestStore: Send + Sync {
-    /// Has a command use this store.
+    /// Makes a command use this store.
     fn point(&self, command: &mut Command);
 
-    /// Copies it, as of one moment, to where this configuration says, where nothing is yet.
+    /// Copies it, as of one moment, to the store that this configuration names, which does not exist yet.
     fn copy_to(&self, config: &Config);
 
-    /// Opens it as a command beside the server does.
+    /// Opens it as a command does while a server runs.
     fn open_beside(&self) -> Box<dyn Repository>;
 
-    /// Waits until no server has it.
+    /// Waits until no server has it open.
     fn wait_until_free(&self);
 
-    /// Keeps every change out of it until the answer is dropped. Reads go on.
+    /// Locks out every change until the returned value is dropped. Reads go on.
     fn lock(&self) -> Box<dyn Send>;
 
-    /// How many `users`, `cellar`, `wants`, `tokens`, `events` or `login_failures` there are.
+    /// Counts the `users`, `cellar`, `wants`, `tokens`, `events` or `login_failures`.
     fn count(&self, table: &str) -> i64;
 
     /// All that it holds, to be compared.
     fn dump(&self) -> Vec<String>;
 
-    /// Remembers all that it holds, and puts it back whenever it is called.
+    /// Saves all that it holds. The returned function restores it.
     fn save(&self) -> Box<dyn Fn()>;
 
     /// Whether the backend itself finds nothing wrong with it.
@@ -90,28 +90,28 @@ pub trait TestStore: Send + Sync {
     /// The events, oldest first.
     fn events(&self) -> Vec<StoredEvent>;
 
-    /// How many logins have failed at each account at which any has.
+    /// The number of failed logins of each account that has any.
     fn failures(&self) -> Vec<i64>;
 
-    /// Changes every account, but for its name, by which it is found.
+    /// Changes every account, except for its name, by which it is found.
     fn change_accounts(&self, change: &dyn Fn(&mut StoredAccount));
 
-    /// Changes every session, but for its digest and whose it is.
+    /// Changes every session, except for its digest and its account.
     fn change_sessions(&self, change: &dyn Fn(&mut StoredSession));
 
-    /// Changes every event, but for its number.
+    /// Changes every event, except for its number.
     fn change_events(&self, change: &dyn Fn(&mut StoredEvent));
 
     /// Makes accounts without a profile, where a hash for each would take too long.
     fn add_accounts(&self, accounts: &[StoredAccount]);
 
-    /// Puts so many items on both lists of every account.
+    /// Adds this many items to both lists of every account.
     fn fill_lists(&self, items: i64);
 
-    /// Adds events of an account, which say nothing but their kind.
+    /// Adds events of an account that hold only their kind.
     fn add_events(&self, username: &str, kinds: &[&str]);
 
-    /// Deletes an account with all that is its own but its events.
+    /// Deletes an account with all that belongs to it, except for its events.
     fn delete_account(&self, username: &str);
 
     /// Deletes an account's sessions.

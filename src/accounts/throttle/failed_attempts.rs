@@ -1,8 +1,8 @@
-//! Refused attempts, on their way to the store as events.
+//! Failed attempts, kept in memory until a background job stores them as events.
 //!
-//! They change nothing that anyone was promised, and whoever makes them may make many. So a request does not wait for
-//! their storing; once a second what was noted goes to the store in one write, and how much is noted is bounded. That a
-//! request pays the same for an account that exists and for one that does not comes with it.
+//! A failed attempt changes nothing that anyone was promised, and an attacker makes many. So no request waits for its
+//! event to be stored: once a second the job stores what was noted, in one write, and how much is noted is bounded. It
+//! also keeps the time of an answer the same, whether or not the account exists.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -14,17 +14,18 @@ use crate::accounts::throttle::limits::network;
 use crate::domain::event::{EventKind, FailedAttempt};
 use crate::system::clock::Monotonic;
 
-/// How many failures are noted between two writes. Each has cost a hash, so it is only met by a store that is stuck.
-const MAX_FAILURES: usize = 10_000;
+/// How many attempts are noted between two writes. Each failure has cost a hash, so only a store that is stuck reaches
+/// it.
+const MAX_ATTEMPTS: usize = 10_000;
 
-/// What one source meets of its limits is noted once in this time.
+/// A throttled account or address is noted once in this time, however often it is refused.
 const SAME_AFTER: Duration = Duration::from_secs(60);
 
-/// How many throttled addresses and how many accounts are noted in that time. Nobody fills the disk by being refused, and
-/// whoever has very many addresses does not keep it from being noted what happens to accounts.
+/// How many throttled accounts are noted in that time, and how many addresses. So refusals cannot fill the disk. The
+/// two are counted apart: an attacker with very many addresses cannot keep throttled accounts from being noted.
 const MAX_THROTTLED: usize = 100;
 
-/// Refused attempts that the store does not know yet.
+/// Failed attempts that the store does not know of yet.
 #[derive(Default)]
 pub struct FailedAttempts(Mutex<Noted>);
 
@@ -37,7 +38,7 @@ struct Noted {
 }
 
 impl FailedAttempts {
-    /// Notes an attempt, which is made now.
+    /// Notes an attempt that was made now.
     pub fn note(&self, attempt: FailedAttempt, now: Monotonic) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if attempt.kind == EventKind::Throttled {
@@ -47,37 +48,37 @@ impl FailedAttempts {
                 noted.throttled_addresses.clear();
                 noted.throttled_since = Some(now);
             }
-            // However the name is spelled and wherever it comes from, it is one account's; else one client's.
+            // By account where a name was given, however it is spelled and wherever it comes from; otherwise by client.
             let is_new = match &attempt.username {
-                Some(username) => note_source(&mut noted.throttled_accounts, username.key()),
-                None => note_source(&mut noted.throttled_addresses, attempt.ip.map(network)),
+                Some(username) => is_first(&mut noted.throttled_accounts, username.key()),
+                None => is_first(&mut noted.throttled_addresses, attempt.ip.map(network)),
             };
             if !is_new {
                 return;
             }
         }
-        if noted.attempts.len() < MAX_FAILURES {
+        if noted.attempts.len() < MAX_ATTEMPTS {
             noted.attempts.push(attempt);
         }
     }
 
-    /// Takes what has been noted, in the order in which it was.
+    /// Takes the attempts in the order in which they were noted.
     pub fn take(&self) -> Vec<FailedAttempt> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).attempts)
     }
 
-    /// Puts back what the store could not take now.
+    /// Puts back attempts that could not be stored.
     pub fn put_back(&self, mut attempts: Vec<FailedAttempt>) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         attempts.append(&mut noted.attempts);
-        attempts.truncate(MAX_FAILURES);
+        attempts.truncate(MAX_ATTEMPTS);
         noted.attempts = attempts;
     }
 }
 
-/// Whether a source is to be noted: it is not yet, and there is room.
-fn note_source<T: Eq + Hash>(sources: &mut HashSet<T>, source: T) -> bool {
-    sources.len() < MAX_THROTTLED && sources.insert(source)
+/// Whether to note a throttled account or address: it is not noted yet, and there is room.
+fn is_first<T: Eq + Hash>(noted: &mut HashSet<T>, throttled: T) -> bool {
+    noted.len() < MAX_THROTTLED && noted.insert(throttled)
 }
 
 #[cfg(test)]
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_source_is_noted_once_a_minute_and_every_failure_each_time() {
+    fn a_throttled_account_or_address_is_noted_once_a_minute_and_every_failure_each_time() {
         let failed_attempts = FailedAttempts::default();
         let after = |millis| Monotonic::default().plus(Duration::from_millis(millis));
         let note = |kind, ip: &str, millis| failed_attempts.note(refused(kind, None, ip), after(millis));
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_many_addresses_does_not_keep_other_throttled_sources_from_being_noted() {
+    fn whoever_has_many_addresses_does_not_keep_throttled_accounts_from_being_noted() {
         let (failed_attempts, now) = (FailedAttempts::default(), Monotonic::default());
         for number in 0..1_000 {
             failed_attempts.note(refused(EventKind::Throttled, None, &format!("2001:db8::{number}")), now);

@@ -1,25 +1,28 @@
-//! How many attempts are let through: per client address, and per account after failures.
+//! The limits of the throttle: how many attempts each client address has, and how an account is locked out after
+//! failures.
 //!
-//! Addresses are limited by the generic cell rate algorithm (GCRA, as ATM and governor have it): so many in a row, and
-//! then one at a time at a steady pace. An IPv6 client counts by its /64, which is what one subscriber has.
+//! Addresses have a rate limit by the generic cell rate algorithm (GCRA): a burst of attempts, and then one at a time
+//! at a steady pace. An IPv6 client counts by its /64, which is what one subscriber has.
 //!
-//! A login that fails is counted at its account, under the folded name and whether or not there is such an account, and
-//! there once more for the neighbourhood and for the block that it came from (an IPv4 /24 and /16, an IPv6 /48 and /32).
-//! Ten failures in a row are free; each further one costs a growing delay, and from [`MAX_FAILURES`] on (NIST SP 800-63B)
-//! a day. A success forgets them. Guessing from a few networks does not lock the owner out, for of three counts any may let a login in:
+//! Accounts have a lockout. A login that fails is counted at its account, under the folded name and whether or not
+//! there is such an account. At the account it is counted once more for the neighbourhood and once for the block that
+//! it came from (an IPv4 /24 and /16, an IPv6 /48 and /32). Ten failures in a row are free; each further one costs a
+//! growing delay, and from [`MAX_FAILURES`] on (NIST SP 800-63B) a day. A success clears the counts. Guessing from a
+//! few networks does not lock the owner out, because a login is let in when any of three counts allows it:
 //!
-//! - the account's, whoever asks;
+//! - the account's, wherever the login comes from;
 //! - a neighbourhood's own, where the account has logged in from there before; once the account has reached
-//!   [`MAX_FAILURES`], that lets one in a day;
-//! - the newcomers': a few attempts a day, for neighbourhoods that have not failed at the account for a day. Half of them
-//!   are kept for blocks that have not: who has many neighbourhoods side by side cannot take them all.
+//!   [`MAX_FAILURES`], it allows one a day;
+//! - the newcomers': a few attempts a day, for neighbourhoods that have not failed at the account for a day. Half of
+//!   them are kept for blocks that have not failed either: an attacker with many neighbourhoods in one block cannot take
+//!   them all.
 //!
-//! Whoever holds a live token has a count apart from all of these.
+//! The holders of live tokens have a count apart from all of these.
 //!
-//! An attempt that is being checked counts as failed until it is known, so that many at once are no way around the count.
-//! Whoever must wait does so by the monotonic clock: no setting of the wall clock makes a wait longer or shorter.
-//! All of it is decided before anything is hashed, and in bounded memory: the counts stand in a table like a processor's
-//! cache, where in a full set the one that is limited least makes room.
+//! An attempt that is being checked counts as failed until its outcome is known, so that many at once are no way around
+//! the count. Waits are measured by the monotonic clock: no setting of the wall clock makes them longer or shorter. All
+//! of it is decided before anything is hashed, and in bounded memory: the counts are in a set-associative table, as in
+//! a processor's cache. In a full set the count that limits least is evicted.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -33,21 +36,21 @@ use crate::system::clock::Monotonic;
 
 /// How many failures in a row cost no delay.
 const FREE_FAILURES: u32 = 10;
-/// The delay behind the first failure that costs one. Each further failure doubles it.
+/// The delay after the first failure that costs one. Each further failure doubles it.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
-/// What it grows to.
+/// The longest delay below [`MAX_FAILURES`].
 const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
-/// How many failures in a row are let through at all at that pace: the most that NIST SP 800-63B allows.
+/// How many failures in a row there may be at that pace: the most that NIST SP 800-63B allows.
 pub const MAX_FAILURES: u32 = 100;
 /// The delay from then on.
 const DELAY_AT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many newcomers have an attempt at an account at which others must wait.
+/// How many attempts newcomers have together, at an account that is locked out for others.
 const NEWCOMERS: Rate = Rate { count: 10, period: Duration::from_secs(24 * 60 * 60) };
-/// How many of them are kept for blocks that have not failed there.
+/// How many of these are kept for blocks that have not failed at the account.
 const KEPT_FOR_BLOCKS: u32 = 5;
 
-/// How many counts share a set of the table.
+/// How many slots a set of the table has.
 const WAYS: usize = 8;
 /// How many sets there are. A full table takes two to three MiB.
 const SETS: usize = 8192;
@@ -69,27 +72,27 @@ pub struct TooMany {
 }
 
 impl TooMany {
-    /// For whoever must wait that long; the seconds are rounded up, so that the next attempt then is let through.
+    /// Unless the wait is over already. The seconds are rounded up, so that an attempt after them is let through.
     fn unless_over(wait: Duration) -> Result<(), Self> {
         let retry_after = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         if wait.is_zero() { Ok(()) } else { Err(Self { retry_after }) }
     }
 }
 
-/// Where an attempt on an account comes from, and so which count decides.
+/// Where an attempt on an account comes from, which says which count decides.
 #[derive(Clone, Copy, Debug)]
 pub enum Origin {
     /// From anywhere: the account's count decides.
     Anywhere(Option<IpAddr>),
     /// From a neighbourhood from which the account has logged in: its own count decides.
     Familiar(IpAddr),
-    /// From one that may not have failed at the account: what newcomers have left decides.
+    /// From a neighbourhood that is new to the account: what newcomers have left decides.
     Newcomer(IpAddr),
-    /// From whoever holds a live token.
+    /// From the holder of a live token: the count of these decides.
     Session,
 }
 
-/// What a count of failures is of.
+/// What a count of failures belongs to.
 #[derive(Hash)]
 enum Counted {
     Account,
@@ -108,10 +111,10 @@ pub struct Limits {
     accounts: Mutex<Table<Failures>>,
 }
 
-/// Failures in a row.
+/// A count of failures in a row.
 #[derive(Clone, Copy, Default)]
 struct Failures {
-    /// At which account, whatever else it is of.
+    /// The account that they were failures at, whatever else the count belongs to.
     account: u64,
     /// When the last one was.
     last: Monotonic,
@@ -121,7 +124,7 @@ struct Failures {
 }
 
 impl Limits {
-    /// Counts that all start at nothing.
+    /// Counts that all start at zero.
     #[must_use]
     pub fn new(policy: LimitsPolicy) -> Self {
         Self {
@@ -146,7 +149,7 @@ impl Limits {
         admit(&mut lock(table), self.address(ip), rate, 0, now)
     }
 
-    /// Takes back an attempt of an address that came to nothing before it cost anything.
+    /// Takes back an attempt of an address that ended before it cost anything.
     pub fn give_back(&self, call: Call, ip: Option<IpAddr>) {
         let (table, rate) = self.counts_of_addresses(call);
         if let Some(arrival) = lock(table).get_mut(self.address(ip)) {
@@ -177,7 +180,7 @@ impl Limits {
         self.hasher.hash_one(ip.map(network))
     }
 
-    /// Begins an attempt on the account of this name. It counts as failed until it is known how it ended.
+    /// Begins an attempt on the account of this name. It counts as failed until its outcome is known.
     ///
     /// # Errors
     /// [`TooMany`] when it may not be let through; it is then not counted.
@@ -208,8 +211,8 @@ impl Limits {
         Ok(Attempt { limits: self, account, counts, is_newcomer: matches!(origin, Origin::Newcomer(_)) })
     }
 
-    /// Puts back what failures at an account a store remembers. Which neighbourhoods they came from it does not: what
-    /// newcomers had counts as used up by then.
+    /// Restores the failures at an account that a store has kept. It has not kept which neighbourhoods they came from,
+    /// so the newcomers' attempts count as used up.
     pub fn restore(&self, username: &Username, count: u32, last: Monotonic) {
         let account = self.account(username);
         let mut table = lock(&self.accounts);
@@ -220,8 +223,8 @@ impl Limits {
         }
     }
 
-    /// Forgets an account's failures, wherever they came from: its password was set anew.
-    pub fn forget(&self, username: &Username) {
+    /// Clears an account's failures, wherever they came from: it has a new password.
+    pub fn clear_failures(&self, username: &Username) {
         let account = self.account(username);
         lock(&self.accounts).for_each(|failures| {
             if failures.account == account {
@@ -254,26 +257,26 @@ impl Limits {
     }
 }
 
-/// The generic cell rate algorithm, for whoever may not take the last `kept` of the rate's count.
+/// The generic cell rate algorithm. The last `kept` attempts of the burst are not given out.
 fn admit(table: &mut Table<Monotonic>, key: u64, rate: Rate, kept: u32, now: Monotonic) -> Result<(), TooMany> {
     let arrival = arrival(table, key, now);
     TooMany::unless_over(wait(arrival, rate, kept, now))?;
-    // What has been paid for needs no place.
+    // A count that has recovered in full holds nothing, so it is evicted first.
     *table.entry(key, |arrival| (*arrival).max(now)) = arrival.plus(interval(rate));
     Ok(())
 }
 
-/// When whoever has this key will have paid for all that it was let through.
+/// The theoretical arrival time of GCRA: when the key's allowance will have recovered in full.
 fn arrival(table: &Table<Monotonic>, key: u64, now: Monotonic) -> Monotonic {
     table.get(key).copied().unwrap_or(now).max(now)
 }
 
-/// How long it is until one more is let through, by when the last will have been paid for.
+/// How long it takes until one more is let through, by the theoretical arrival time.
 fn wait(arrival: Monotonic, rate: Rate, kept: u32, now: Monotonic) -> Duration {
     arrival.plus(interval(rate).saturating_mul(1 + kept)).minus(rate.period).since(now)
 }
 
-/// The time in which one comes again.
+/// The time in which one attempt is regained.
 fn interval(rate: Rate) -> Duration {
     (rate.period / rate.count.max(1)).max(Duration::from_nanos(1))
 }
@@ -284,13 +287,14 @@ pub fn network(ip: IpAddr) -> IpAddr {
     prefix(ip, 32, 64)
 }
 
-/// The network that is familiar where one address of it is: an IPv4 /24 or an IPv6 /48. Phones and homes move within one.
+/// The network that is familiar as soon as one of its addresses is: an IPv4 /24 or an IPv6 /48. Phones and homes change
+/// addresses within one.
 #[must_use]
 pub fn neighbourhood(ip: IpAddr) -> IpAddr {
     prefix(ip, 24, 48)
 }
 
-/// What one owner of many neighbourhoods has them from, more or less: an IPv4 /16 or an IPv6 /32.
+/// The network that the neighbourhoods of one owner are usually in: an IPv4 /16 or an IPv6 /32.
 fn block(ip: IpAddr) -> IpAddr {
     prefix(ip, 16, 32)
 }
@@ -303,28 +307,29 @@ fn prefix(ip: IpAddr, v4_bits: u32, v6_bits: u32) -> IpAddr {
 }
 
 impl Failures {
-    /// How many there are, those included that may become one.
+    /// How many there are, with the attempts that are being checked.
     fn failures(&self) -> u32 {
         self.count.saturating_add(self.pending)
     }
 
-    /// Lets an attempt through once the delay is over that so many failures cost.
+    /// Lets an attempt through once the delay for this many failures is over.
     fn admit(&self, now: Monotonic) -> Result<(), TooMany> {
         self.admit_after(delay(self.failures()), now)
     }
 
-    /// Lets one through where there has been no failure for a day.
+    /// Lets an attempt through where there has been no failure for a day.
     fn admit_rarely(&self, now: Monotonic) -> Result<(), TooMany> {
         self.admit_after(if self.failures() > 0 { DELAY_AT_MAX } else { Duration::ZERO }, now)
     }
 
     fn admit_after(&self, delay: Duration, now: Monotonic) -> Result<(), TooMany> {
-        // Another thread may have looked at the clock a little later than this one.
+        // Another thread may have read the clock a little later than this one.
         let since = if self.pending > 0 { now } else { self.last.min(now) };
         TooMany::unless_over(since.plus(delay).since(now))
     }
 
-    /// What would be lost with it: attempts that are being checked first, then how many failures, then how lately.
+    /// What its eviction would lose: attempts that are being checked first, then how many failures, then how recent
+    /// ones.
     fn eviction_rank(&self) -> (u32, u32, Monotonic) {
         (self.pending, self.count, self.last)
     }
@@ -340,7 +345,7 @@ fn delay(failures: u32) -> Duration {
     }
 }
 
-/// An attempt that is being checked. Dropped without a word, it was never made.
+/// An attempt that is being checked. Dropped without an outcome, it counts as never made.
 pub struct Attempt<'a> {
     limits: &'a Limits,
     account: u64,
@@ -358,7 +363,7 @@ impl Attempt<'_> {
         });
     }
 
-    /// The password was right: the failures before it are forgotten, the account's and the token holders' too.
+    /// The password was right: the counts that it went to are cleared, and the account's and the token holders' too.
     pub fn succeeded(mut self) {
         self.end(|failures| failures.count = 0);
         let mut table = lock(&self.limits.accounts);
@@ -370,7 +375,8 @@ impl Attempt<'_> {
     }
 
     fn end(&mut self, then: impl Fn(&mut Failures)) {
-        // What newcomers have is for those that fail: nobody is to use it up by attempts that are never checked.
+        // A newcomer's attempt is given back unless it failed: nobody can use them up with attempts that are never
+        // checked.
         if std::mem::take(&mut self.is_newcomer)
             && let Some(arrival) = lock(&self.limits.newcomers).get_mut(self.account)
         {
@@ -397,8 +403,8 @@ fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Values under keys that are random already, at most [`SETS`] times [`WAYS`] of them. A set is made when it is first
-/// needed; in a full one a newcomer takes the place of the value of the lowest rank.
+/// A set-associative table of at most [`SETS`] times [`WAYS`] values, whose keys are random already. A set is allocated
+/// when it is first needed. In a full one, a new value evicts the one of the lowest rank.
 struct Table<V>(Vec<Option<Box<Set<V>>>>);
 
 type Set<V> = [Option<(u64, V)>; WAYS];
@@ -425,15 +431,15 @@ impl<V: Copy + Default> Table<V> {
     /// The key's value; a new one where it has none.
     fn entry<W: Ord>(&mut self, key: u64, eviction_rank: impl Fn(&V) -> W) -> &mut V {
         let set = self.0[Self::index(key)].get_or_insert_with(|| Box::new([const { None }; WAYS]));
-        let own = set.iter().position(|place| place.is_some_and(|(known, _)| known == key));
-        let place = own.unwrap_or_else(|| {
-            // `None` comes before every `Some`: an empty place is taken first.
-            let least = (0..WAYS).min_by_key(|place| set[*place].as_ref().map(|(_, value)| eviction_rank(value)));
-            let place = least.unwrap_or_default();
-            set[place] = None;
-            place
+        let own = set.iter().position(|slot| slot.is_some_and(|(known, _)| known == key));
+        let slot = own.unwrap_or_else(|| {
+            // `None` is less than every `Some`: an empty slot is taken first.
+            let least = (0..WAYS).min_by_key(|slot| set[*slot].as_ref().map(|(_, value)| eviction_rank(value)));
+            let slot = least.unwrap_or_default();
+            set[slot] = None;
+            slot
         });
-        &mut set[place].get_or_insert((key, V::default())).1
+        &mut set[slot].get_or_insert((key, V::default())).1
     }
 
     fn for_each(&mut self, then: impl FnMut(&mut V)) {
@@ -556,11 +562,11 @@ mod tests {
         assert!(begin(Origin::Session, 1_000).is_ok(), "a live token is counted apart");
         assert!(begin(home(0), 86_400).is_ok());
         begin(home(11), 1_000).ok().unwrap().succeeded();
-        assert!(begin(ANYWHERE, 1_000).is_ok(), "a success forgets them");
+        assert!(begin(ANYWHERE, 1_000).is_ok(), "a success clears them");
     }
 
     #[test]
-    fn a_live_token_has_a_count_of_its_own_and_a_success_forgets() {
+    fn a_live_token_has_a_count_of_its_own_and_a_success_clears_it() {
         let limits = limits();
         fail(&limits, ANYWHERE, 10, at(0));
         let begin = |origin| limits.begin(&name("azure"), origin, at(0));
@@ -571,7 +577,7 @@ mod tests {
         assert!(begin(home).is_err());
         begin(Origin::Session).ok().unwrap().succeeded();
         assert!(begin(ANYWHERE).is_ok());
-        limits.forget(&name("Azure"));
+        limits.clear_failures(&name("Azure"));
         assert!(begin(home).is_ok());
         fail(&limits, Origin::Session, 10, at(0));
         assert!(begin(Origin::Session).is_err());
@@ -605,7 +611,7 @@ mod tests {
             let limits = limits();
             let begin = |address: &str, now| limits.begin(&name("azure"), Origin::Newcomer(ip(address)), now);
             let mut let_in = 0;
-            // Ten attempts at once and one every 2.4 h are what there is.
+            // There are ten attempts at once, and then one every 2.4 h.
             for number in 0..200 {
                 let address =
                     if mine.contains(':') { format!("{mine}:{number}::1") } else { format!("{mine}.{number}.1") };
@@ -651,9 +657,9 @@ mod tests {
             let _ = limits.admit(Call::LogIn, Some(IpAddr::V4(address.into())), at(0));
         }
         assert!(limits.admit(Call::LogIn, mine, at(0)).is_err());
-        let mut places = 0;
-        lock(&limits.login).for_each(|_| places += 1);
-        assert!(places <= SETS * WAYS, "{places}");
+        let mut slots = 0;
+        lock(&limits.login).for_each(|_| slots += 1);
+        assert!(slots <= SETS * WAYS, "{slots}");
     }
 
     #[test]

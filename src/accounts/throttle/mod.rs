@@ -1,7 +1,7 @@
-//! What stands before every use case that takes a password: who is let through, and what is noted of those who are not.
+//! The throttle: which attempts at passwords are let through, and what is noted of those that are not.
 //!
-//! Whoever asks is counted twice. [`LoginThrottle::admit`] counts their address, before a body is read; the use cases then
-//! count the account. A use case that takes an [`Admission`] cannot be called by a door that forgot the first.
+//! An attempt is counted twice. [`LoginThrottle::admit`] counts the client's address, before a body is read; the use
+//! case then counts the account. A use case takes an [`Admission`], so nobody can call it without the first check.
 
 pub mod failed_attempts;
 pub mod limits;
@@ -20,11 +20,11 @@ use crate::repository::{Repository, RepositoryError};
 use crate::system::clock::Clock;
 use crate::telemetry::metrics::{Metrics, Reason};
 
-/// Whoever tries things out meets a limit soon, and so do all together who come through a proxy that is not named. Both are
-/// told once what to do.
+/// Limits on the loopback address are soon met in two cases: by somebody who tries things out, and by all clients
+/// together behind a proxy that is not configured as trusted. The log says once what to do.
 static LOOPBACK_HINT: Once = Once::new();
 
-/// How long it takes to find out where an account has logged in from, as far as anyone outside can tell.
+/// The least time that the look for familiar addresses takes, so that its length tells nothing.
 const LOOK_TAKES: Duration = Duration::from_millis(10);
 
 /// There were too many attempts from an address or at an account.
@@ -45,35 +45,35 @@ pub(crate) enum NotBegun {
 }
 
 /// Counts attempts at passwords.
+#[expect(missing_docs, reason = "the names say it")]
 pub struct LoginThrottle {
-    /// How many attempts are let through.
+    /// The counts, by address and by account.
     pub limits: Arc<Limits>,
-    /// Where it is noted that one was not, or came to nothing.
+    /// Where throttled and failed attempts are noted.
     pub failed_attempts: Arc<FailedAttempts>,
-    /// Where it stands from where an account has logged in before.
+    /// Knows from which addresses an account has logged in.
     pub repository: Arc<dyn Repository>,
-    /// Where it is counted, where anyone counts.
+    /// Where throttled attempts are counted; `None` where metrics are off.
     pub metrics: Option<Arc<Metrics>>,
-    /// What time it is.
     pub clock: Clock,
 }
 
 impl LoginThrottle {
-    /// Lets an address through, unless it has tried too much. It stands before the body is read, so that whoever is over
-    /// the limit costs neither memory nor parsing, and nobody has more bodies in flight than the limit has attempts.
+    /// Lets an address through, unless it has made too many attempts. It is called before the body is read: a client
+    /// over its limit costs neither memory nor parsing, and no address has more bodies in flight than it has attempts.
     ///
     /// # Errors
-    /// [`Throttled`] where it has.
+    /// [`Throttled`] where there were too many.
     pub fn admit(&self, call: Call, ip: Option<IpAddr>) -> Result<Admission<'_>, Throttled> {
         let admitted = self.limits.admit(call, ip, self.clock.monotonic());
         admitted.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAddress, None, ip))?;
-        Ok(Admission { throttle: self, call, ip, is_spent: false })
+        Ok(Admission { throttle: self, call, ip, is_confirmed: false })
     }
 
     /// Lets a login through to the account of this name, unless too many have failed there.
     pub(crate) async fn begin_login(&self, username: &Username, ip: Option<IpAddr>) -> Result<Attempt<'_>, NotBegun> {
         let now = self.clock.monotonic();
-        // Nearly every login passes here. Only where it does not, it matters where it comes from.
+        // Nearly every login passes here. Where it comes from matters only if it does not.
         let too_many = match self.limits.begin(username, Origin::Anywhere(ip), now) {
             Ok(attempt) => return Ok(attempt),
             Err(too_many) => too_many,
@@ -86,7 +86,7 @@ impl LoginThrottle {
         Ok(attempt.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAccount, Some(username), ip))?)
     }
 
-    /// Lets the holder of a live token show again that the account is theirs.
+    /// Lets the holder of a live token give the account's password, unless too many have failed to.
     pub(crate) fn begin_reauthentication(
         &self,
         username: &Username,
@@ -103,13 +103,14 @@ impl LoginThrottle {
         self.failed_attempts.note(FailedAttempt { at, kind, username: Some(username), ip, detail: "" }, now);
     }
 
-    /// An account's password was set anew: what failed before counts no more.
-    pub(crate) fn forget(&self, username: &Username) {
-        self.limits.forget(username);
+    /// Clears an account's failures: it has a new password.
+    pub(crate) fn clear_failures(&self, username: &Username) {
+        self.limits.clear_failures(username);
     }
 
-    /// Whether the account has logged in from this neighbourhood. The store looks longer the more it knows of the account,
-    /// and a refusal must not tell by its time whether there is one: so it never comes sooner than a look may take.
+    /// Whether the account has logged in from this neighbourhood. The store's look takes longer the more it knows of
+    /// the account, and the time of a refusal must not tell whether the account exists. So it never takes less than
+    /// [`LOOK_TAKES`].
     async fn is_familiar(&self, username: &Username, ip: IpAddr) -> Result<bool, RepositoryError> {
         let neighbourhood = limits::neighbourhood(ip);
         let look = self.repository.list_familiar_addresses(username);
@@ -139,32 +140,33 @@ impl LoginThrottle {
         let username = username.cloned();
         let (at, kind, now) = (self.clock.now(), EventKind::Throttled, self.clock.monotonic());
         self.failed_attempts.note(FailedAttempt { at, kind, username, ip, detail }, now);
-        // The next attempt on the account counts for the address too: it is told when both let it through.
+        // The next attempt on the account counts for the address too, so the wait is the longer of the two.
         let of_the_address = self.limits.check(Call::LogIn, ip, now).err().map(|too_many| too_many.retry_after);
         let of_the_address = of_the_address.filter(|_| reason == Reason::RateLimitAccount);
         Throttled { retry_after: retry_after.max(of_the_address.unwrap_or_default()) }
     }
 }
 
-/// An address that was let through. Dropped unspent, it was never counted: a body that is no good costs no attempt.
+/// An attempt of an address that was let through. Dropped unconfirmed, it is given back: a malformed body costs no
+/// attempt.
 #[must_use]
 pub struct Admission<'a> {
     throttle: &'a LoginThrottle,
     call: Call,
     ip: Option<IpAddr>,
-    is_spent: bool,
+    is_confirmed: bool,
 }
 
 impl Admission<'_> {
-    /// From here on the attempt counts, whatever becomes of it.
-    pub(crate) fn spend(mut self) {
-        self.is_spent = true;
+    /// From here on the attempt counts, whatever its outcome.
+    pub(crate) fn confirm(mut self) {
+        self.is_confirmed = true;
     }
 }
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        if !self.is_spent {
+        if !self.is_confirmed {
             self.throttle.limits.give_back(self.call, self.ip);
         }
     }

@@ -75,7 +75,7 @@ fn read(query: &mut Query, username: Option<Username>) -> Result<EventQuery, Api
         before: query.take("before", "an event's number", EventCursor::parse)?,
         limit: query.take_limit()?,
     };
-    query.refuse_the_rest()?;
+    query.refuse_unknown()?;
     Ok(asked)
 }
 

@@ -1,4 +1,4 @@
-//! `GET /healthz` and `GET /readyz`: for whoever watches over the process.
+//! `GET /healthz` and `GET /readyz`: liveness and readiness, for whoever watches over the process.
 
 use actix_web::HttpResponse;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! `GET /`: what this is, for a person or a program that finds it.
+//! `GET /`: what this service is, for a person or a program that finds it.
 
 use actix_web::HttpResponse;
 use serde::Serialize;
@@ -35,7 +35,7 @@ pub(crate) struct CallResponse {
     does: String,
 }
 
-/// The calls, as the document has them.
+/// The calls, as the OpenAPI document lists them.
 fn calls(document: &Document) -> Vec<CallResponse> {
     let mut calls = Vec::new();
     for (path, item) in &document.paths.paths {

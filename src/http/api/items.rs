@@ -1,7 +1,7 @@
 //! `/api/user/cellar` and `/api/user/wants`: the two lists, whole or item by item.
 //!
-//! Both lists work alike. Each call is written once, for any [`List`]; the functions at the end bind it to a path, which
-//! is also where the documentation hangs.
+//! Both lists work alike. Each call is written once, for any [`List`]; the functions at the end bind it to a path, and
+//! hold the documentation.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ async fn list(list: List, Authenticated(caller): Authenticated, state: State) ->
 #[derive(Default)]
 struct Items {
     items: BTreeSet<ItemId>,
-    /// Why one of them is no item.
+    /// Why one of them is not an item.
     refused: Option<InvalidField>,
 }
 
@@ -39,7 +39,7 @@ async fn replace(
     let max = state.max_items;
     let Items { items, refused } = body
         .read_numbers(move |list: &mut Items, number| match ItemId::new(number.unwrap_or_default()) {
-            // One too many tells that there are; what comes behind it is not kept.
+            // One item too many is enough to know that the list is too long. No further one is kept.
             Ok(item) if list.items.len() <= max => drop(list.items.insert(item)),
             Ok(_) => {}
             Err(refused) => list.refused = Some(refused),
@@ -75,7 +75,7 @@ async fn remove(
     answer(repository.remove_item(&caller, list, ItemId::parse(&item)?, clock.now()).await)
 }
 
-/// Every call answers the list as it is by then.
+/// Every call answers with the list as it is by then.
 fn answer(items: Result<Vec<ItemId>, RepositoryError>) -> Result<HttpResponse, ApiError> {
     respond(HttpResponse::Ok(), &numbers(&items?))
 }

@@ -22,14 +22,15 @@ use crate::http::views::user::UserResponse;
 use crate::http::views::{ErrorResponse, StatusResponse, respond};
 use crate::passwords::PlainPassword;
 
-/// Clients drop a segment `.` from a path. To end the sessions of an account called `.` must not delete this one.
+/// A name that cannot be deleted by path. Clients drop a segment `.` from a path, so ending the sessions of an account
+/// called `.` becomes `DELETE /api/users/tokens`: that must not delete an account called `tokens`.
 const AMBIGUOUS: &str = "tokens";
 
 /// How long a search may be.
 const MAX_SEARCH: usize = 100;
 
-/// After how many list items a page of accounts ends: they come to about a mebibyte. Whoever reads a page holds a
-/// connection to the file meanwhile, and all of it is in memory once.
+/// After how many list items a page of accounts ends: about a mebibyte. A page is in memory as a whole, and its reader
+/// holds a connection to the file meanwhile.
 const ENOUGH_ITEMS: usize = 64 * 1024;
 
 /// Accounts, in the order of their names
@@ -59,7 +60,7 @@ pub(crate) async fn list(
     let administration = state.accounts.administration(Actor::Session(caller));
     administration.authorize(Permission::ManageAccount, None).await?;
     let mut query = query.read()?;
-    // No name and no address has a control character, and a store may take one for the text's end.
+    // No name and no address has a control character, and a store may take a NUL for the text's end.
     let is_text = |text: &str| (1..=MAX_SEARCH).contains(&text.chars().count()) && !text.contains(char::is_control);
     let asked = UserQuery {
         search: query.take("search", &format!("1 to {MAX_SEARCH} printable characters"), |text| {
@@ -72,7 +73,7 @@ pub(crate) async fn list(
         limit: query.take_limit()?,
         enough_items: Some(ENOUGH_ITEMS),
     };
-    query.refuse_the_rest()?;
+    query.refuse_unknown()?;
     let page = administration.list_accounts(asked).await?;
     let users: Vec<_> = page.rows.into_iter().map(UserResponse::from).collect();
     let mut response = respond(HttpResponse::Ok(), &users)?;
@@ -153,7 +154,8 @@ pub(crate) async fn change(
     let actor = Actor::Session(caller);
     let administration = state.accounts.administration(actor);
     let username = parse(&username, &administration).await?;
-    // Before the body is read, and what it asks for before its values are looked at or a password is hashed.
+    // Rights are checked twice: before the body is read, and, for what it asks, before its values are read or a
+    // password is hashed.
     let is_there = administration.authorize(Permission::ManageAccount, Some(&username)).await?;
     let body: AccountRequest = body.read_with_password().await?;
     if body.is_staff.is_some() || body.is_superuser.is_some() {
@@ -199,7 +201,7 @@ pub(crate) async fn delete(
     state: State,
 ) -> Result<HttpResponse, ApiError> {
     let administration = state.accounts.administration(Actor::Session(caller));
-    // Whether there is such an account, or could be, is not shown to whoever may delete none.
+    // Rights first: whoever may delete no account does not learn whether this one exists, or could.
     administration.authorize(Permission::AdministerAccount, None).await?;
     let username = parse(&username, &administration).await?;
     if username.key() == AMBIGUOUS {
@@ -285,7 +287,7 @@ pub(crate) async fn end_session(
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }
 
-/// The name in a path. Whoever has no right over others is told so whatever the name.
+/// Reads the name in a path. A caller without rights gets the same answer, whatever the name.
 async fn parse(text: &str, administration: &Administration<'_>) -> Result<Username, ApiError> {
     if let Ok(username) = Username::parse(text) {
         return Ok(username);

@@ -43,7 +43,7 @@ pub(crate) async fn show(PresentedToken(caller): PresentedToken, state: State) -
 
 fn render(user: User) -> Result<Bytes, Cause> {
     let text = json::to_vec(&UserResponse::from(user)).map_err(|error| Arc::new(error) as Cause)?;
-    // It may be kept, and then without the room that it was given to grow.
+    // The session cache may keep it, so it keeps no spare capacity.
     Ok(text.into_boxed_slice().into())
 }
 
@@ -88,9 +88,10 @@ fn cannot_be_set(field: &str) -> String {
 }
 
 impl ProfileRequest {
-    /// Fields of the user object that no client sets. An unchanged one does no harm: a form may send back all that it got.
-    fn take_the_rest(self) -> Rest {
-        let rest = [
+    /// Takes the fields of the user object that no client sets. An unchanged one is accepted: a form may send back all
+    /// that it got.
+    fn take_fixed_fields(self) -> FixedFields {
+        let fixed = [
             ("username", self.username),
             ("is_active", self.is_active),
             ("is_superuser", self.is_superuser),
@@ -102,15 +103,15 @@ impl ProfileRequest {
             ("modified", self.modified),
             ("date_joined", self.date_joined),
         ];
-        rest.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+        fixed.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
-/// Fields that are not to be changed, and what was sent for each.
-type Rest = Vec<(&'static str, Value)>;
+/// Fields that cannot be set, and what was sent for each.
+type FixedFields = Vec<(&'static str, Value)>;
 
-/// Refuses the first that is not as the user object has it.
-fn refuse_changes(rest: &Rest, user: UserResponse) -> Result<(), ApiError> {
+/// Refuses the first field that differs from the user object.
+fn refuse_changes(fixed: &FixedFields, user: UserResponse) -> Result<(), ApiError> {
     let stored = [
         ("username", Value::String(user.username)),
         ("is_active", Value::Boolean(user.is_active)),
@@ -123,7 +124,7 @@ fn refuse_changes(rest: &Rest, user: UserResponse) -> Result<(), ApiError> {
         ("modified", Value::String(user.modified)),
         ("date_joined", Value::String(user.date_joined)),
     ];
-    match rest.iter().find(|given| !stored.contains(given)) {
+    match fixed.iter().find(|given| !stored.contains(given)) {
         Some((field, _)) => Err(ApiError::InvalidData(cannot_be_set(field))),
         None => Ok(()),
     }
@@ -147,11 +148,11 @@ pub(crate) async fn update(
 ) -> Result<HttpResponse, ApiError> {
     let mut body: ProfileRequest = body.read().await?;
     let changes = body.take_profile()?;
-    let rest = body.take_the_rest();
+    let fixed = body.take_fixed_fields();
     let repository = &state.accounts.repository;
-    if !rest.is_empty() {
+    if !fixed.is_empty() {
         let (_, user) = repository.find_user(&caller).await?;
-        refuse_changes(&rest, user.into())?;
+        refuse_changes(&fixed, user.into())?;
     }
     let user = repository.update_profile(&caller, changes, state.accounts.clock.now()).await?;
     respond(HttpResponse::Ok(), &UserResponse::from(user))

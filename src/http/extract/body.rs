@@ -1,7 +1,7 @@
-//! Reading a request's body: JSON within its size, its time, and what all bodies together may take.
+//! Reads a request's body: JSON, within its limits of size, time and shared memory.
 //!
-//! No extractor reads a body. A handler does, with `UnreadBody::read` and its like, once it knows who asks and that
-//! they may ask; whoever is refused before that has cost no memory. The text is gone when the struct has been made of it.
+//! No extractor reads a body. A handler does, with `UnreadBody::read` and its like, once the caller is authenticated
+//! and authorized: whoever is refused before that has cost no memory. The text is dropped once it has been parsed.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -21,11 +21,11 @@ use crate::http::state::{NO_STATE, State};
 use crate::system::blocking;
 use crate::transport::connection::ConnectionState;
 
-/// The longest body that is parsed where it was read: well under a millisecond's work. A longer one is parsed on a
+/// The longest body that is parsed on the async thread: well under a millisecond's work. A longer one is parsed on a
 /// blocking thread, so that no other request waits for it.
 const PARSED_IN_PLACE: usize = 32 * 1024;
 
-/// A body's text, with what it has taken of the budget.
+/// A body's text, which gives back to the budget what it has taken when it is dropped.
 struct Text {
     bytes: Vec<u8>,
     budget: Arc<BodyBudget>,
@@ -45,7 +45,7 @@ impl Drop for Text {
     }
 }
 
-/// A body that nobody has read.
+/// A body that has not been read.
 pub(crate) struct UnreadBody {
     state: Option<State>,
     headers: Result<(), ApiError>,
@@ -75,12 +75,12 @@ impl UnreadBody {
         self.parse(|limits| limits.size, json::read).await
     }
 
-    /// Reads an object of a call that takes a password.
+    /// Reads an object with a password, for which the limit is lower.
     pub(crate) async fn read_with_password<T: Request + Send + 'static>(self) -> Result<T, ApiError> {
         self.parse(|limits| limits.size_with_password.min(limits.size), json::read).await
     }
 
-    /// Reads an array of numbers: what `take` makes of them, told as [`json::read_numbers`] does.
+    /// Reads an array of numbers. `take` is given them one by one, as [`json::read_numbers`] does.
     pub(crate) async fn read_numbers<T: Default + Send + 'static>(
         self,
         mut take: impl FnMut(&mut T, Option<i64>) + Send + 'static,
@@ -135,10 +135,10 @@ impl UnreadBody {
     }
 }
 
-/// What is said of a body that is not JSON by its content type.
+/// The error of a body whose content type is not JSON.
 pub(crate) const NOT_JSON: &str = "The body must have the Content-Type application/json.";
 
-/// JSON, and not compressed: what is never inflated cannot be a bomb.
+/// Checks that the body is JSON and not compressed: what is never inflated cannot be a decompression bomb.
 fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut types = headers.get_all(CONTENT_TYPE).peekable();
     let is_json = types.peek().is_some() && types.all(|value| value.to_str().is_ok_and(is_json));

@@ -1,8 +1,8 @@
-//! Who is asking: the extractors that read the token and find its session.
+//! Who asks: the extractors that read the token and find its session.
 //!
 //! `Authorization: Token <40 lowercase hex digits>`, with `Bearer` as a synonym for tools that know only RFC 6750. The
-//! API's source once calls the header `Authentication`; that name is read where `Authorization` is absent. A request
-//! that fails here is answered before its body is read.
+//! API specification once calls the header `Authentication`; that name is read where `Authorization` is absent. A
+//! request that fails here is answered before its body is read.
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
@@ -19,12 +19,12 @@ use crate::http::error::ApiError;
 use crate::http::extract::proxy::TrustedProxies;
 use crate::http::state::{NO_STATE, State};
 
-/// The source's other name for the header.
+/// The API specification's other name for the header.
 const AUTHENTICATION: HeaderName = HeaderName::from_static("authentication");
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The client's own address, as far as the peer and the proxies that are trusted tell it.
+/// The client's address, by the peer and the trusted proxies.
 #[must_use]
 pub fn client_ip(request: &HttpRequest) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip();
@@ -32,10 +32,10 @@ pub fn client_ip(request: &HttpRequest) -> Option<IpAddr> {
     Some(state.map_or(peer, |state| client_behind(&state.proxies, peer, request.headers())))
 }
 
-/// The same for whoever knows the proxies and the peer.
+/// The same, where the proxies and the peer are known already.
 #[must_use]
 pub fn client_behind(proxies: &TrustedProxies, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-    // Whatever bytes a client sent, what a proxy wrote behind them stands.
+    // Lossily: a client's malformed bytes must not hide what a proxy has added after them.
     let forwarded = headers.get_all(X_FORWARDED_FOR).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let forwarded: Vec<_> = forwarded.collect();
     proxies.client(peer, forwarded.iter().map(AsRef::as_ref))
@@ -45,8 +45,8 @@ fn state_of(request: &HttpRequest) -> Result<State, ApiError> {
     request.app_data::<State>().cloned().ok_or_else(|| ApiError::Internal(NO_STATE.into()))
 }
 
-/// A token of the right form, of which nothing else is known yet: for a handler whose one call to the store looks the
-/// session up anyway.
+/// A token of the right form, not yet authenticated: for a handler whose one call to the store looks the session up
+/// anyway.
 pub(crate) struct PresentedToken(pub(crate) Caller);
 
 impl PresentedToken {
@@ -66,7 +66,7 @@ impl FromRequest for PresentedToken {
     }
 }
 
-/// A caller whose session was live a moment ago, found before anything else of the request was looked at.
+/// A caller whose session was live a moment ago. It is looked up before anything else of the request is read.
 pub(crate) struct Authenticated(pub(crate) Caller);
 
 impl FromRequest for Authenticated {
@@ -86,7 +86,7 @@ impl FromRequest for Authenticated {
     }
 }
 
-/// The token that the headers present, where they present exactly one. The same token twice is one token.
+/// The token that the headers present, if they present exactly one. The same token twice counts as one.
 fn presented_token(headers: &HeaderMap) -> Option<PlainToken> {
     let mut values = headers.get_all(AUTHORIZATION);
     let mut first = values.next();

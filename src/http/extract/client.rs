@@ -1,4 +1,4 @@
-//! What a handler may know of the client's side of the connection.
+//! The extractor for the client: its address, its user agent, and whether it is still there.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -14,7 +14,7 @@ use crate::domain::session::UserAgent;
 use crate::http::extract::caller::client_ip;
 use crate::transport::connection::ConnectionState;
 
-/// The client at the other end of the connection.
+/// The client at the other end of the connection, for the use cases.
 pub(crate) struct HttpClient {
     user_agent: UserAgent,
     ip: Option<IpAddr>,

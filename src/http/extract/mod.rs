@@ -1,4 +1,4 @@
-//! What a request is taken apart into: who asks, where from, the body, the query.
+//! The extractors: who asks, from where, the body, the query.
 
 pub mod body;
 pub mod caller;

@@ -1,10 +1,10 @@
-//! The profile's fields, as the requests have them that take them.
+//! The profile's fields, for the requests that take them.
 
 use crate::domain::field::InvalidField;
 use crate::domain::profile::{ProfileField, ProfileText};
 
-/// Makes a request that takes the profile's fields, each optional, behind fields of its own. A test holds what is
-/// documented here against what [`ProfileText`] takes.
+/// Declares a request's struct: its own fields, and then the profile's, each optional. A test compares the limits
+/// documented here with those of [`ProfileText`].
 macro_rules! request_with_profile {
     ($(#[$about:meta])* $visibility:vis struct $request:ident { $($own:tt)* }) => {
         $(#[$about])*
@@ -31,7 +31,7 @@ macro_rules! request_with_profile {
         }
 
         impl $request {
-            /// The profile's fields that are given, each a text that it can hold.
+            /// Takes the profile's fields that are given, each checked against its rule.
             fn take_profile(
                 &mut self,
             ) -> Result<Vec<$crate::domain::profile::ProfileText>, $crate::domain::field::InvalidField> {
@@ -52,7 +52,7 @@ macro_rules! request_with_profile {
 
 pub(crate) use request_with_profile;
 
-/// Of all fields, in their order, those that are given.
+/// Of all fields in their order, reads those that are given.
 pub(crate) fn read(fields: [Option<String>; ProfileField::ALL.len()]) -> Result<Vec<ProfileText>, InvalidField> {
     let given = ProfileField::ALL.into_iter().zip(fields).filter_map(|(field, text)| Some((field, text?)));
     given.map(|(field, text)| ProfileText::parse(field, text)).collect()

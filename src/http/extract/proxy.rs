@@ -1,7 +1,8 @@
-//! Where a request comes from, behind proxies or not.
+//! The client's address, behind proxies or not.
 //!
-//! `X-Forwarded-For` can be sent by anyone. It is believed only as far as proxies that the operator named have written
-//! it: from its end, one entry for each of them, to the first address that is none of theirs.
+//! `X-Forwarded-For` can be sent by anyone. It is believed only as far as trusted proxies, those that the operator has
+//! configured, have written it: it is read from its end, one entry for each of them, to the first address that is none
+//! of theirs.
 
 use std::net::IpAddr;
 use std::sync::Once;
@@ -10,11 +11,11 @@ use ipnet::IpNet;
 
 use crate::system::address::is_close;
 
-/// The proxies whose word is taken.
+/// The proxies whose `X-Forwarded-For` is believed.
 #[derive(Debug)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
-    /// Said once: a proxy close by that nobody trusts makes all of its clients one.
+    /// The warning is logged once: all clients of a nearby proxy that is not trusted count as one.
     warned: Once,
 }
 
@@ -25,11 +26,11 @@ impl TrustedProxies {
         Self { networks, warned: Once::new() }
     }
 
-    /// The address of the client, given the peer's and the values of `X-Forwarded-For` in their order.
+    /// The client's address, given the peer's and the values of `X-Forwarded-For` in their order.
     pub fn client<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
         let mut client = peer.to_canonical();
         let mut forwarded = forwarded.rev().peekable();
-        // Anyone further away may send the header, and is not to be warned of.
+        // Only for a nearby peer: anyone further away may send the header.
         if forwarded.peek().is_some() && is_close(client) && !self.trusts(client) {
             self.warned.call_once(|| {
                 log::warn!(
@@ -42,7 +43,7 @@ impl TrustedProxies {
             if !self.trusts(client) {
                 break;
             }
-            // Of a list, RFC 9110 (5.6.1.2) has empty elements ignored.
+            // RFC 9110 (5.6.1.2) has empty elements of a list ignored.
             if entry.trim().is_empty() {
                 continue;
             }
@@ -64,8 +65,8 @@ impl TrustedProxies {
 fn address(entry: &str) -> Option<IpAddr> {
     let entry = entry.trim().trim_matches('"');
     let (host, port) = match entry.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
-        // With more than one colon it is all address.
+        Some(inside) => inside.split_once(']')?,
+        // With more than one colon it is an IPv6 address without a port.
         None => entry.find(':').filter(|at| entry.rfind(':') == Some(*at)).map_or((entry, ""), |at| entry.split_at(at)),
     };
     if !port.is_empty() {

@@ -1,4 +1,4 @@
-//! What stands behind the question mark of a list: filters, and which page.
+//! The query of a list's URL: filters, and which page.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -11,19 +11,19 @@ use form_urlencoded::Serializer;
 
 use crate::http::error::ApiError;
 
-/// How many entries a page has where it is not said.
+/// How many entries a page has by default.
 const DEFAULT_LIMIT: u32 = 50;
-/// How many it may have.
+/// How many entries a page may have.
 const MAX_LIMIT: u32 = 100;
 
-/// The parameters of a query, each given once. They are taken out one by one; what is left has a name that nothing has.
+/// The parameters of a query, each given once. They are taken out one by one; any that is left is unknown.
 pub(crate) struct Query {
     path: String,
     given: BTreeMap<String, String>,
     left: BTreeMap<String, String>,
 }
 
-/// A query that nobody has looked at: who asks, and with what right, comes first.
+/// A query that has not been read: the caller is authenticated and authorized first.
 pub(crate) struct UnreadQuery {
     path: String,
     query: String,
@@ -57,7 +57,7 @@ impl Query {
         Ok(Self { path: path.to_owned(), left: given.clone(), given })
     }
 
-    /// Takes a parameter and reads it, where it is there.
+    /// Takes a parameter and reads it, where it is given.
     pub(crate) fn take<T>(
         &mut self,
         name: &'static str,
@@ -72,7 +72,7 @@ impl Query {
         self.take(name, "true or false", |text| text.parse().ok())
     }
 
-    /// How many entries the page may have.
+    /// Takes the number of entries that the page may have.
     pub(crate) fn take_limit(&mut self) -> Result<u32, ApiError> {
         let rule = format!("a whole number from 1 to {MAX_LIMIT}");
         let limit =
@@ -80,8 +80,8 @@ impl Query {
         Ok(limit.unwrap_or(DEFAULT_LIMIT))
     }
 
-    /// Refuses what was not taken.
-    pub(crate) fn refuse_the_rest(&self) -> Result<(), ApiError> {
+    /// Refuses parameters that were not taken: this list does not know them.
+    pub(crate) fn refuse_unknown(&self) -> Result<(), ApiError> {
         if self.left.is_empty() {
             Ok(())
         } else {
@@ -89,7 +89,7 @@ impl Query {
         }
     }
 
-    /// Tells in a response where the next page is (RFC 8288), where the page is full: the same query behind a key.
+    /// Adds the header `Link` for the next page (RFC 8288): the same query, from a key on.
     pub(crate) fn link_next(&self, response: &mut HttpResponse, key: &str, value: &str) {
         let mut query = Serializer::new(String::new());
         query.extend_pairs(self.given.iter().filter(|(name, _)| *name != key)).append_pair(key, value);

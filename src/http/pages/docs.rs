@@ -1,4 +1,5 @@
-//! The pages that show the API's description: Swagger UI, carried in the binary. Nothing is fetched from anywhere.
+//! The pages at `/docs`: Swagger UI, which shows the OpenAPI document. All of it is in the binary; nothing is fetched
+//! from elsewhere.
 
 use std::sync::LazyLock;
 
@@ -52,8 +53,8 @@ static ASSETS: [Asset; 5] = [
 
 const PAGE: &str = include_str!("docs.html");
 
-/// One tag for the page and all that it needs: they are of one release. The page names its files with it, so that none
-/// is taken for one of another release that a browser has kept.
+/// One ETag for the page and its files, which are of one release. The page names its files with it, so that a browser
+/// does not use a cached one of another release.
 static TAG: LazyLock<String> = LazyLock::new(|| {
     let parts = ASSETS.iter().map(|asset| asset.plain).chain([PAGE.as_bytes()]);
     hex(&parts.fold(Sha256::new(), Sha256::chain_update).finalize()[..8])
@@ -61,7 +62,7 @@ static TAG: LazyLock<String> = LazyLock::new(|| {
 
 static TAGGED_PAGE: LazyLock<String> = LazyLock::new(|| PAGE.replace("VERSION", &TAG));
 
-/// A browser asks each time whether it has changed.
+/// A browser must ask each time whether it has changed.
 const REVALIDATED: &str = "no-cache";
 
 /// A browser asks again after a day.
@@ -96,14 +97,14 @@ pub(crate) async fn file(
     Ok(response)
 }
 
-/// The page or a file of it, or that the client has it already.
+/// The page or one of its files, or 304 where the client has it already.
 fn answer(
     if_none_match: Option<Header<IfNoneMatch>>,
     cache_control: &'static str,
     content_type: &'static str,
     body: &'static [u8],
 ) -> HttpResponse {
-    // Weak: it is the same whether it is compressed or not.
+    // Weak, because it is the same for the compressed and the plain file.
     let tag = EntityTag::new_weak(TAG.clone());
     let is_known = if_none_match.is_some_and(|Header(known)| match known {
         IfNoneMatch::Any => true,

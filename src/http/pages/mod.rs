@@ -1,3 +1,3 @@
-//! Pages for people.
+//! Pages for browsers.
 
 pub(crate) mod docs;

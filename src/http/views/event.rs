@@ -1,4 +1,4 @@
-//! An event as it is shown.
+//! The JSON of an event.
 
 use serde::Serialize;
 use utoipa::ToSchema;

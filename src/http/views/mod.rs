@@ -1,4 +1,4 @@
-//! Every JSON shape that is answered, a file a resource. The command line prints the same.
+//! Views: the JSON of every answer, a file a resource. The command line prints the same.
 
 pub mod event;
 pub mod session;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::http::error::ApiError;
 use crate::http::json;
 
-/// A response with a JSON body. The middleware says that it is one.
+/// A response with a JSON body. The middleware sets its type.
 pub(crate) fn respond<T: Serialize>(mut response: HttpResponseBuilder, body: &T) -> Result<HttpResponse, ApiError> {
     match json::to_vec(body) {
         Ok(body) => Ok(response.body(body)),

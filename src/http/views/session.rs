@@ -1,4 +1,4 @@
-//! A session as it is shown, and a new one with its token.
+//! The JSON of a session, and of a new one with its token.
 
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -1,4 +1,4 @@
-//! The user object, and the parts of it that are sent back.
+//! The JSON of a user, and schemas of its parts.
 
 use serde::Serialize;
 use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
@@ -87,7 +87,7 @@ pub(crate) fn numbers(items: &[ItemId]) -> Vec<i64> {
     items.iter().map(|item| item.get()).collect()
 }
 
-/// A list of item ids as the documentation has it.
+/// The schema of a list of item ids.
 pub(crate) struct ItemIds;
 
 impl PartialSchema for ItemIds {
@@ -98,7 +98,7 @@ impl PartialSchema for ItemIds {
 
 impl ToSchema for ItemIds {}
 
-/// The same in a user object that is sent back. utoipa knows no array that is only read.
+/// The same in a user object that a client sends back. utoipa cannot mark an array read-only.
 pub(crate) fn unchanged_item_ids() -> RefOr<Schema> {
     item_ids().description(Some("Taken only as it is stored; it is set at its own path")).into()
 }

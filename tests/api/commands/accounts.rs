@@ -225,7 +225,7 @@ fn commands_at_the_same_time_all_do_their_work_also_on_a_file_that_is_not_there_
 }
 
 #[test]
-fn pruning_forgets_what_has_ended_and_says_how_much() {
+fn pruning_deletes_what_has_ended_and_says_how_much() {
     let machine = Machine::with_accounts();
     {
         let server = machine.server();

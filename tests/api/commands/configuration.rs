@@ -1,4 +1,4 @@
-//! What the configuration says, and where each value comes from.
+//! `config show`: what the configuration says, and where each value comes from.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::Machine;
-use crate::process::{authtokens, program, refusal, run};
+use crate::process::{authtokens, failure_of, program, run};
 
 #[test]
 fn the_configuration_is_shown_with_where_each_value_comes_from_and_reads_back_as_the_same() {
@@ -42,8 +42,9 @@ fn the_configuration_is_shown_with_where_each_value_comes_from_and_reads_back_as
     fs::write(machine.path().join("effective.toml"), &toml).unwrap();
     let shown_again = machine.json("config show --database x\u{e0041}\u{202e}.db");
     assert_eq!(shown_again["database"]["path"]["value"], "x\u{e0041}\u{202e}.db");
-    fs::write(machine.path().join("odd.toml"), machine.said("config show --database x\u{e0041}\u{202e}.db")).unwrap();
-    let read_back = machine.json("config show --config odd.toml");
+    fs::write(machine.path().join("escaped.toml"), machine.said("config show --database x\u{e0041}\u{202e}.db"))
+        .unwrap();
+    let read_back = machine.json("config show --config escaped.toml");
     assert_eq!(read_back["database"]["path"]["value"], "x\u{e0041}\u{202e}.db", "TOML has an escape of its own for it");
 
     let mut command = authtokens(machine.path());
@@ -76,7 +77,7 @@ fn a_folder_in_which_nobody_can_look_for_a_file_is_named() {
     let machine = Machine::new();
     let locked = machine.path().join("locked");
     fs::create_dir(&locked).unwrap();
-    // Root may look everywhere: it becomes somebody else, for whom the program and the way to the folder are open.
+    // Root may read every folder, so the command runs as another user, who can reach the program and the folder.
     fs::set_permissions(machine.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::hard_link(env!("CARGO_BIN_EXE_authtokens"), machine.path().join("authtokens"))
         .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_authtokens"), machine.path().join("authtokens")).map(|_| ()))
@@ -85,7 +86,7 @@ fn a_folder_in_which_nobody_can_look_for_a_file_is_named() {
         cd locked && chmod 000 . && exec ${drop-} ../authtokens user list";
     let mut command = program("sh");
     command.args(["-c", script]).current_dir(machine.path()).stdin(Stdio::null());
-    let (code, sentence) = refusal(command.env_remove("AUTHTOKENS_CONFIG"));
+    let (code, sentence) = failure_of(command.env_remove("AUTHTOKENS_CONFIG"));
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(code, 2, "{sentence}");
     let folder = locked.canonicalize().unwrap();

@@ -1,4 +1,4 @@
-//! Help, the manual and the completions; what a start tells.
+//! Help, the manual and the completions; what a start prints.
 
 use std::fs;
 
@@ -103,7 +103,7 @@ fn whoever_meets_a_limit_on_this_machine_is_told_once_how_to_lift_it() {
 #[test]
 fn every_command_is_helped_and_stands_in_the_manual_and_the_completions() {
     let machine = Machine::new();
-    // Neither needs a configuration that is right.
+    // Neither needs a valid configuration.
     fs::write(machine.path().join("config.toml"), "nonsense").unwrap();
     let manual = machine.said("manual");
     assert!(manual.contains(".TH authtokens 1"), "{manual}");

@@ -1,4 +1,4 @@
-//! The commands as the operator meets them: the program itself, beside a running server and without one.
+//! The commands as the operator uses them: the program itself, with a running server and without one.
 
 mod accounts;
 mod configuration;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::helpers::{JSON, left_out, post_bytes};
-use crate::process::{Server, authtokens, program, refusal, run, store_in};
+use crate::process::{Server, authtokens, failure_of, program, run, store_in};
 use crate::store::TestStore;
 
 /// A folder in which commands are given.
@@ -41,7 +41,7 @@ impl Machine {
         Server::start(self.path(), |_| {})
     }
 
-    /// The program with these arguments. A command never logs, whatever the log is asked for.
+    /// The program with these arguments. A command never logs, whatever `RUST_LOG` says.
     pub fn command(&self, arguments: &str) -> Command {
         let mut command = authtokens(self.path());
         command
@@ -51,7 +51,7 @@ impl Machine {
         command
     }
 
-    /// What a command prints that does what it is asked.
+    /// What a command prints that succeeds.
     pub fn said(&self, arguments: &str) -> String {
         self.said_to("", arguments)
     }
@@ -59,7 +59,7 @@ impl Machine {
     pub fn said_to(&self, input: &str, arguments: &str) -> String {
         let output = run_with(&mut self.command(arguments), input);
         assert!(output.status.success(), "{arguments}: {output:?}");
-        // `config show` warns of the cost that the tests use.
+        // `config show` warns about the low cost that the tests use.
         let cost = "authtokens: warning: password.bcrypt_cost is 4: ";
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(said.lines().find(|line| !line.starts_with(cost)), None, "{arguments}");
@@ -73,7 +73,7 @@ impl Machine {
     /// The sentence of a command that fails, with its exit code.
     pub fn refused(&self, arguments: &str) -> (i32, String) {
         let mut command = self.command(arguments);
-        let (code, sentence) = refusal(&mut command);
+        let (code, sentence) = failure_of(&mut command);
         assert_eq!(run(&mut command).stdout, b"", "{arguments}");
         (code, sentence)
     }
@@ -130,7 +130,7 @@ const COMMANDS: [&str; 20] = [
     "manual",
 ];
 
-/// What a command prints at a terminal that is so wide.
+/// What a command prints at a terminal of this width.
 pub fn said_at_a_terminal(machine: &Machine, width: usize, arguments: &str) -> Option<String> {
     let inside = format!("stty cols {width} && {} {arguments}", env!("CARGO_BIN_EXE_authtokens"));
     let mut terminal = program("script");

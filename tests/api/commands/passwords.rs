@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Machine, log_in, names, run_with, status_of};
 use crate::helpers::left_out;
-use crate::process::{Server, credentials, program, refusal, token_of};
+use crate::process::{Server, credentials, failure_of, program, token_of};
 
 #[test]
 fn a_password_that_is_set_ends_the_tokens_and_the_old_password() {
@@ -27,7 +27,7 @@ fn a_password_is_exactly_the_first_line_of_standard_input_and_keeps_the_policy()
     machine.said_to(" pä ss\t\nsecond\n", "user create a");
     let server = machine.server();
     assert_eq!(log_in(&server, "a", " pä ss\t").0, 200);
-    // Exactly one line ending is none of it, LF or CRLF.
+    // Exactly one line ending, LF or CRLF, is not part of it.
     for (n, (input, password)) in [
         ("no newline", "no newline"),
         ("windows\r\n", "windows"),
@@ -75,7 +75,7 @@ fn a_password_that_no_login_could_send_is_refused_and_never_cut() {
         let mut command = machine.command("user create a");
         run_with(command.env("AUTHTOKENS__SERVER__BODY_LIMIT", "1 KiB"), input)
     };
-    // What stands around the password in a login.
+    // The JSON around the password in a login.
     let room = 1_024 - json!({"username": "a", "password": ""}).to_string().len();
     for password in ["x".repeat(room + 1), "x".repeat(10_000), "\"".repeat(room), "ü".repeat(600)] {
         for end in ["", "\n", "\nsecond"] {
@@ -108,7 +108,7 @@ fn what_was_done_and_cannot_be_told_is_said_to_be_done() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.starts_with("authtokens: it was done, but standard output cannot be written: "), "{said}");
     assert_eq!(names(&machine.json("user list")), ["a"]);
-    let (code, sentence) = refusal(machine.command("user list").stdout(full()));
+    let (code, sentence) = failure_of(machine.command("user list").stdout(full()));
     assert!(code == 1 && sentence.starts_with("cannot write to standard output: "), "{sentence}");
 }
 
@@ -122,8 +122,9 @@ fn a_password_in_an_argument_is_a_usage_error() {
     assert_eq!(names(&machine.json("user list")), ["Admin", "bob"]);
 }
 
-/// Has a terminal ask for the password of a new account, and does `then` with its keys and the command's process when
-/// it has asked. Gives everything that the terminal showed, with the code and the terminal's modes at the end.
+/// Creates an account at a terminal, and calls `then` with the terminal's keyboard and the command's process id when
+/// the password is asked for. Returns all that the terminal showed, with the exit code and the terminal's modes at the
+/// end.
 fn at_a_terminal(machine: &Machine, then: impl FnOnce(&mut ChildStdin, &str)) -> Option<String> {
     let inside = format!(
         "trap : INT; sh -c 'echo process=$$.; exec {} user create Admin'; echo code=$?; stty -a",

@@ -53,7 +53,7 @@ fn a_list_has_every_account_however_many_there_are_and_minds_a_reader_that_leave
 
     for arguments in ["user list", "user list --json", "events", "manual", "config show", "completions bash"] {
         let mut command = machine.command(arguments);
-        // `config show` warns of the cost that the tests use.
+        // `config show` warns about the low cost that the tests use.
         command.env("AUTHTOKENS__PASSWORD__BCRYPT_COST", "12").stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         drop(child.stdout.take());

@@ -1,4 +1,4 @@
-//! How long an account that was guessed at waits.
+//! The lockout of accounts: how long an attempt waits after failures.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -91,7 +91,7 @@ async fn the_delay_of_an_account_is_as_long_whatever_the_clock_is_set_to_and_ove
             app.clock.advance(Duration::from_secs(wait));
             assert_eq!(guess(&app).await.status(), 401, "{by}");
         }
-        // By the wall clock, which is all that a restart has: a failure from the future counts as one of now.
+        // By the wall clock, because a restart has no other: a failure in the future counts as one of now.
         set_clock_by(&app, -by.abs());
         let app = app.restart_with(accounts_alone);
         assert_eq!(retry_after(guess(&app).await).await, 16, "{by}");
@@ -133,7 +133,7 @@ async fn an_attempt_after_retry_after_is_let_through_by_the_account_and_by_the_a
     for number in 11..30 {
         assert_eq!(retry_after(guess().await).await, 1, "{number}: the account's");
     }
-    // The address has no attempt left, and gets one every two seconds.
+    // The address has no attempt left, and regains one every two seconds.
     assert_eq!(retry_after(guess().await).await, 2, "the account's refusal, and the address's wait");
     app.clock.advance(Duration::from_secs(2));
     assert_eq!(guess().await.status(), 401);
@@ -175,7 +175,7 @@ async fn nothing_is_hashed_for_an_attempt_that_is_refused() {
     });
     new_owner(&app).await;
     lock_out(&app, "AzureDiamond").await;
-    // Whoever verifies against this hash answers 500.
+    // A verification against this hash would answer 500.
     app.set("AzureDiamond", |account| "broken".clone_into(&mut account.password_hash));
     for password in ["wrong", "hunter2"] {
         assert_eq!(log_in_from(&app, "203.0.113.10", "AzureDiamond", password).await, 429, "of the account");

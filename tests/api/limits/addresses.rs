@@ -1,4 +1,4 @@
-//! What an address may do.
+//! The rate limits of addresses.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -78,7 +78,7 @@ async fn an_address_has_thirty_logins_a_minute_and_no_header_of_its_own_gives_it
         let mut answers = Vec::new();
         for number in 0..40 {
             let spoofed = format!("198.51.100.{number}");
-            // What a client wrote stands before what the proxy adds; without a proxy nothing of it is believed.
+            // What a client wrote comes before what the proxy adds; without a trusted proxy none of it is believed.
             let forwarded = match (trusted, number % 4) {
                 (true, 0) => format!("X-Forwarded-For: {spoofed}, {STRANGER}\r\n"),
                 (true, 1) => format!("X-Forwarded-For: {spoofed}\r\nX-Forwarded-For: {STRANGER}\r\n"),
@@ -110,7 +110,7 @@ async fn an_address_has_thirty_logins_a_minute_and_no_header_of_its_own_gives_it
             after.push(log_in_from(&app, STRANGER, "nobody", "p").await);
         }
         assert_eq!(after, [401, 429], "one more every two seconds");
-        // An address of its own has a count of its own, where it is believed.
+        // Where it is believed, another address has another count.
         assert_eq!(log_in_from(&app, "198.51.100.1", "nobody", "p").await, if trusted { 401 } else { 429 });
         app.clock.advance(Duration::from_secs(60));
         assert_eq!(log_in_from(&app, STRANGER, "nobody", "p").await, 401);

@@ -1,4 +1,4 @@
-//! Whom an account knows: familiar networks, and holders of tokens.
+//! Who is let in while an account is locked out for others: familiar networks, and holders of tokens.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ async fn while_strangers_are_refused_a_familiar_address_and_a_live_token_let_the
     assert_eq!(log_in_from(&app, "2001:db8::ffff", "AzureDiamond", "hunter3").await, 200, "of the same network");
     lock_out(&app, "AzureDiamond").await;
     assert_eq!(log_in_from(&app, OWNER, "azurediamond", "hunter3").await, 200);
-    assert_eq!(log_in_from(&app, STRANGER, "AzureDiamond", "hunter3").await, 200, "a success forgets the failures");
+    assert_eq!(log_in_from(&app, STRANGER, "AzureDiamond", "hunter3").await, 200, "a success clears the failures");
     // From here on the stranger is familiar: the account has logged in from there.
     let other = "198.51.100.77";
     for _ in 0..10 {
         assert_eq!(log_in_from(&app, other, "AzureDiamond", "wrong").await, 401);
     }
-    // A familiar address may not guess without end either.
+    // A familiar address has a limit too.
     for _ in 0..10 {
         assert_eq!(log_in_from(&app, OWNER, "AzureDiamond", "wrong").await, 401);
     }
@@ -131,7 +131,7 @@ async fn the_holder_of_a_token_has_ten_guesses_too_and_they_are_counted_apart() 
     app.clock.advance(Duration::from_secs(1));
     assert_eq!(guess("hunter2", 0).await.status(), 200);
     for number in 0..10 {
-        assert_eq!(guess("wrong", number).await.status(), 400, "a success forgets the failures");
+        assert_eq!(guess("wrong", number).await.status(), 400, "a success clears the failures");
     }
 }
 

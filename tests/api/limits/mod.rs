@@ -1,4 +1,4 @@
-//! How many attempts are let through, and the ways round it that must not be.
+//! The throttle: how many attempts are let through, and ways around it that must not exist.
 
 mod accounts;
 mod addresses;
@@ -18,7 +18,7 @@ const OWNER: &str = "192.0.2.1";
 
 const STRANGER: &str = "203.0.113.9";
 
-/// Limits are on, and a proxy on this machine says where requests come from.
+/// Limits are on, and a trusted proxy on this machine says where requests come from.
 fn behind_a_proxy(config: &mut Config) {
     config.rate_limit.enabled = true;
     config.server.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
@@ -40,7 +40,7 @@ async fn log_in_from(app: &TestApp, ip: &str, username: &str, password: &str) ->
     post_from(app, ip, "/api/login", username, password).await.status().as_u16()
 }
 
-/// Registers from the owner's address; the token.
+/// Registers from the owner's address. Returns the token.
 async fn new_owner(app: &TestApp) -> String {
     session_of(post_from(app, OWNER, "/api/register", "AzureDiamond", "hunter2").await).await.0
 }
@@ -64,7 +64,7 @@ async fn retry_after(response: Response) -> u64 {
     seconds
 }
 
-/// Sets the wall clock by so many seconds; no time goes by.
+/// Sets the wall clock by so many seconds; the monotonic clock stays.
 fn set_clock_by(app: &TestApp, seconds: i64) {
     app.clock.set(Timestamp::from_millis(app.clock.now().as_millis() + seconds * 1_000).unwrap());
 }

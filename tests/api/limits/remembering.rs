@@ -1,4 +1,4 @@
-//! What a restart, a new password and another process make of the failures.
+//! What becomes of counted failures after a restart, a new password, or a change by another process.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::{OWNER, STRANGER, accounts_alone, lock_out, lock_out_from, log_in_fro
 use crate::helpers::{JSON, PATIENCE, RawResponse, START_MILLIS, TestApp, post_bytes, session_of, test_config, until};
 
 #[tokio::test]
-async fn a_restart_does_not_forget_the_failures_at_an_account() {
+async fn failures_at_an_account_survive_a_restart() {
     let app = TestApp::spawn_with(accounts_alone);
     new_owner(&app).await;
     lock_out(&app, "AzureDiamond").await;
@@ -40,7 +40,7 @@ async fn a_failure_is_stored_a_moment_later_whatever_becomes_of_the_process() {
     assert_eq!(app.count("login_failures"), 0);
 }
 
-/// Sets a password as a command on the server does: through a store of its own.
+/// Sets a password as a command on the server does: with a store of its own.
 async fn reset_from_another_process(app: &TestApp) {
     let store = app.store.open_beside();
     let hash = PasswordHash::from_stored(app.stored_hash("AzureDiamond"));
@@ -64,7 +64,7 @@ async fn until_let_in(app: &TestApp, ip: &str) {
 }
 
 #[tokio::test]
-async fn a_password_that_staff_or_a_command_set_makes_the_failures_forgotten() {
+async fn a_password_that_staff_or_a_command_set_clears_the_failures() {
     let app = TestApp::spawn_with(accounts_alone);
     new_owner(&app).await;
     let (root, _) = session_of(post_from(&app, OWNER, "/api/register", "root", "hunter2").await).await;
@@ -73,7 +73,7 @@ async fn a_password_that_staff_or_a_command_set_makes_the_failures_forgotten() {
     let reset = json!({"password": "hunter2"});
     app.get(Method::PATCH, "/api/users/AZUREdiamond", &root, Some(&reset)).await;
     assert_eq!(log_in_from(&app, STRANGER, "AzureDiamond", "hunter2").await, 200, "at once");
-    // For as long as the service takes to notice its own reset once more.
+    // Long enough for the service to notice its own reset once more.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let other = "198.51.100.1";
     lock_out_from(&app, other, "AzureDiamond").await;
@@ -105,7 +105,7 @@ async fn failures_right_before_a_new_password_do_not_come_back_with_the_next_res
 }
 
 #[tokio::test]
-async fn a_password_that_a_command_sets_right_after_a_start_makes_the_failures_forgotten() {
+async fn a_password_that_a_command_sets_right_after_a_start_clears_the_failures() {
     let app = TestApp::spawn_with(accounts_alone);
     new_owner(&app).await;
     lock_out(&app, "AzureDiamond").await;

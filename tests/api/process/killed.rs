@@ -1,4 +1,4 @@
-//! What was acknowledged before a kill -9.
+//! Durability: what was acknowledged before a kill -9.
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Server, ask, credentials, logout, store_in, token_of, until};
 use crate::store::StoredAccount;
 
-/// What clients were told before the server died.
+/// What was acknowledged to clients before the server died.
 #[derive(Default)]
 struct Acknowledged {
     /// Users with the token of their registration.
@@ -52,7 +52,7 @@ fn every_acknowledged_registration_and_logout_survives_kill_9() {
                 })
             })
             .collect();
-        // However slow the machine is, the kill comes in the midst of a load.
+        // However slow the machine is, the kill comes during the load.
         until(|| acknowledged.logged_out.lock().unwrap().len() > 2 * (round + 1));
         thread::sleep(Duration::from_millis(37 * (round as u64 % 7)));
         server.child.kill().unwrap();
@@ -136,7 +136,7 @@ fn every_acknowledged_edit_of_a_list_survives_kill_9() {
                 })
             })
             .collect();
-        // However slow the machine is, the kill comes in the midst of a load.
+        // However slow the machine is, the kill comes during the load.
         until(|| acknowledged.load(Ordering::Relaxed) > 2 * tokens.len() * (round + 1));
         thread::sleep(Duration::from_millis(37 * (round as u64 % 7)));
         server.child.kill().unwrap();

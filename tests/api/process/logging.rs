@@ -1,4 +1,4 @@
-//! What it logs, and what it never does.
+//! What the server logs, and what it never logs.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn what_the_background_work_cannot_do_is_logged_with_its_causes() {
     let wrong = post_bytes("/api/login", JSON, json!({"username": "a", "password": "wrong"}).to_string());
     server.ask(&wrong).assert_error(401);
     let what = "1 refused attempts could not be stored: the store cannot do this now: ";
-    // And behind it what the backend said.
+    // And after it, what the backend said.
     until(|| server.log().split_once(what).is_some_and(|(_, cause)| cause.contains("lock") && cause.contains('\n')));
 }
 
@@ -53,7 +53,7 @@ fn the_line_of_a_request_behind_a_trusted_proxy_names_the_client_and_the_peer() 
             "{line}"
         );
     }
-    // Nobody is behind a peer that says nothing of it.
+    // A trusted proxy that adds no header names no client.
     let answer = server.ask(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
     let id = format!("request_id={}", answer.header("X-Request-Id").unwrap());
     until(|| server.log().contains(&id));
@@ -169,7 +169,7 @@ fn whatever_a_client_writes_a_line_of_the_log_stays_one_line_and_quotes_no_name_
     for line in access {
         assert!(!line.contains("FORGED"), "{line}");
     }
-    // What is kept of an agent and of an address is no more than text, and an address is one.
+    // A stored user agent is only text, and a stored address is an address.
     let (sessions, events) = (store.sessions(), store.events());
     let of_sessions = sessions.iter().flat_map(|session| [&session.user_agent, &session.ip]);
     let of_events = events.iter().flat_map(|event| [&event.ip, &event.detail, &event.username, &event.actor]);

@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::helpers::{JSON, PATIENCE, RawResponse, post_bytes};
 use crate::store::{self, TestStore};
 
-/// A program that starts the binary, or is it, with none of our variables set.
+/// The binary, or a program that starts it, with none of our variables set.
 pub fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     for (name, _) in std::env::vars_os() {
@@ -35,20 +35,20 @@ pub fn program(name: &str) -> Command {
 pub fn authtokens(folder: &Path) -> Command {
     let mut command = program(env!("CARGO_BIN_EXE_authtokens"));
     command.current_dir(folder).stdin(Stdio::null());
-    // A service of the machine's own may have a configuration, and its accounts are not to be tried on.
+    // A service that is installed on this machine may have a configuration, and the tests must not touch its accounts.
     if !folder.join("config.toml").exists() {
         command.env("AUTHTOKENS_CONFIG", "/dev/null");
     }
     command
 }
 
-/// Runs it to its end.
+/// Runs a command to its end.
 pub fn run(command: &mut Command) -> Output {
     command.output().unwrap()
 }
 
-/// Runs what must fail before it serves: its exit code and its one sentence.
-pub fn refusal(command: &mut Command) -> (i32, String) {
+/// Runs a command that must fail before it serves. Returns its exit code and its one sentence.
+pub fn failure_of(command: &mut Command) -> (i32, String) {
     let output = run(command);
     let said = String::from_utf8(output.stderr).unwrap();
     let sentence = said.lines().last().unwrap_or_default();
@@ -79,7 +79,7 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = fs::read_to_string(&log).unwrap();
-            let address = said.split("listens on http://").nth(1).and_then(|rest| rest.split_whitespace().next());
+            let address = said.split("listens on http://").nth(1).and_then(|after| after.split_whitespace().next());
             if let Some(address) = address.and_then(|address| address.parse().ok()) {
                 return Self { child, address, log };
             }
@@ -139,7 +139,7 @@ pub fn token_of(response: &RawResponse) -> String {
     response.json()["token"].as_str().unwrap().to_owned()
 }
 
-/// The store of what is started in this folder without being told of another one.
+/// The store of a program that is started in this folder without naming another one.
 pub fn store_in(folder: &Path) -> Box<dyn TestStore> {
     let mut config = Config::from_settings(Settings::default()).unwrap();
     config.database.path = folder.join(&config.database.path);

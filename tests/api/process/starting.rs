@@ -1,11 +1,11 @@
-//! How it starts, and what keeps it from starting.
+//! How the server starts, and what keeps it from starting.
 
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Server, authtokens, contents, refusal, run};
+use super::{Server, authtokens, contents, failure_of, run};
 
 #[test]
 fn without_arguments_or_files_it_serves_on_127_0_0_1_8000_and_keeps_its_data_in_data() {
@@ -53,7 +53,7 @@ fn what_is_wrong_in_the_configuration_is_one_sentence_that_names_its_source_and_
     let refused = |configure: &dyn Fn(&mut Command)| {
         let mut command = authtokens(folder.path());
         configure(&mut command);
-        let (code, sentence) = refusal(&mut command);
+        let (code, sentence) = failure_of(&mut command);
         assert_eq!(code, 2, "{sentence}");
         sentence
     };
@@ -106,7 +106,7 @@ fn a_port_in_use_is_one_sentence_and_nothing_is_touched() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, sentence) = refusal(authtokens(folder.path()).args(["--listen", &address]));
+    let (code, sentence) = failure_of(authtokens(folder.path()).args(["--listen", &address]));
     assert_eq!(code, 1);
     assert!(sentence.starts_with(&format!("cannot listen on {address}: ")), "{sentence}");
     assert!(!folder.path().join("data").exists());
@@ -117,10 +117,11 @@ fn a_folder_that_cannot_be_made_or_written_is_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
     for path in ["file/below/authtokens.db", "/proc/authtokens.db", "/proc/new/authtokens.db"] {
-        let (code, sentence) = refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", path]));
+        let (code, sentence) =
+            failure_of(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", path]));
         assert_eq!(code, 1, "{sentence}");
         assert!(sentence.starts_with("cannot "), "{sentence}");
     }
-    let (code, sentence) = refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "."]));
+    let (code, sentence) = failure_of(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "."]));
     assert_eq!((code, sentence.as_str()), (2, "flag --database: database.path must be the path of a file"));
 }

@@ -1,4 +1,4 @@
-//! How it stops, and what does not stop it.
+//! How the server stops, and what does not stop it.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -108,7 +108,7 @@ fn standard_error_that_is_full_and_unread_holds_up_no_request_and_no_stop() {
         assert!(Instant::now() < deadline, "{error}");
         thread::sleep(Duration::from_millis(5));
     }
-    // A name too long for the framework's own type, and what else is refused or told of.
+    // A name too long for the framework's own type, and other requests that are refused or logged.
     for head in
         [format!("GET / HTTP/1.1\r\nHost: a\r\n{}: x\r\n\r\n", "n".repeat(65_536)), "GARBAGE\r\n\r\n".to_owned()]
     {
@@ -152,7 +152,7 @@ fn clients_that_ask_and_never_read_hold_little_of_the_servers_memory() {
             .map(|_| {
                 let mut stream = TcpStream::connect(server.address).unwrap();
                 stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-                // Until nothing more is taken.
+                // Until the pipe takes nothing more.
                 while stream.write_all(request.repeat(1_000).as_bytes()).is_ok() {}
                 stream
             })

@@ -1,4 +1,4 @@
-//! What it is to systemd.
+//! The service under systemd.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::{Server, authtokens, credentials, program, refusal};
+use super::{Server, authtokens, credentials, failure_of, program};
 use crate::helpers::{PATIENCE, RawResponse};
 
 #[test]
@@ -28,7 +28,7 @@ fn systemd_is_told_when_the_service_can_be_reached_and_when_it_begins_to_stop() 
     });
     assert_eq!(told(), format!("READY=1\nSTATUS=listening on http://{}\n", server.address));
     assert_eq!(server.ask(&credentials("/api/register", "a")).status(), 201);
-    // A request that is not whole yet holds the stop back: it is told at its beginning, not at its end.
+    // An incomplete request delays the end of the stop: systemd is notified at its beginning, not at its end.
     let mut slow = TcpStream::connect(server.address).unwrap();
     let login = credentials("/api/login", "a");
     slow.write_all(&login[..login.len() - 1]).unwrap();
@@ -55,7 +55,7 @@ fn a_service_manager_that_cannot_be_told_stops_nothing() {
     assert!(server.log().contains("systemd could not be told"), "{}", server.log());
 }
 
-/// As systemd starts the binary with a socket: it is number 3, and the variables name the process.
+/// Starts the binary as systemd does with a socket: it is file descriptor 3, and the variables name the process.
 fn pass_socket(command: &mut Command, socket: impl Into<OwnedFd>) {
     let mut shell = program("sh");
     shell.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\" 3<&0 </dev/null", "sh"]);
@@ -93,7 +93,7 @@ fn a_socket_that_is_no_tcp_port_is_one_sentence_and_nothing_is_touched() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = authtokens(folder.path());
     pass_socket(&mut command, UnixDatagram::unbound().unwrap());
-    let (code, sentence) = refusal(&mut command);
+    let (code, sentence) = failure_of(&mut command);
     assert_eq!(code, 1);
     assert!(sentence.starts_with("cannot use the socket that systemd passes: "), "{sentence}");
     assert!(!folder.path().join("data").exists());

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::commands::{Machine, log_in, names};
 use crate::helpers::PATIENCE;
-use crate::process::{program, refusal};
+use crate::process::{failure_of, program};
 
 fn connect(machine: &Machine) -> Connection {
     Connection::open(machine.path().join("data/authtokens.db")).unwrap()
@@ -76,7 +76,7 @@ fn an_account_that_the_service_cannot_read_is_named_by_the_check_the_listing_and
     assert_eq!(machine.refused("check").1, whole("data/authtokens.db") + admin);
     let sqlite = connect(&machine);
     let spoil = "UPDATE users SET username = 'A min'; UPDATE tokens SET last_used = -9223372036854775807; \
-        UPDATE events SET kind = 'odd'; INSERT INTO login_failures VALUES (1, -1, 0); \
+        UPDATE events SET kind = 'unknown'; INSERT INTO login_failures VALUES (1, -1, 0); \
         INSERT INTO wants VALUES (1, 7, 9223372036854775807)";
     sqlite.execute_batch(spoil).unwrap();
     let (_, said) = machine.refused("check");
@@ -130,7 +130,7 @@ fn a_database_that_another_program_has_locked_is_a_sentence_after_the_busy_timeo
     let other = connect(&machine);
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut command = machine.command("user promote bob");
-    let (code, sentence) = refusal(command.env("AUTHTOKENS__DATABASE__BUSY_TIMEOUT", "10ms"));
+    let (code, sentence) = failure_of(command.env("AUTHTOKENS__DATABASE__BUSY_TIMEOUT", "10ms"));
     assert_eq!(code, 1);
     assert!(sentence.contains("locked"), "{sentence}");
     other.execute_batch("ROLLBACK").unwrap();

@@ -10,7 +10,7 @@ use crate::helpers::{TestApp, error_of, left_out, session_of, until};
 use crate::sqlite::SmallDisk;
 
 #[tokio::test]
-async fn a_full_disk_refuses_writes_whole_lets_reads_go_on_and_is_forgotten_when_there_is_room_again() {
+async fn a_full_disk_refuses_whole_writes_and_no_reads_and_takes_writes_again_once_there_is_room() {
     let Some(disk) = SmallDisk::mount(2) else {
         left_out("no file system can be mounted here");
         return;
@@ -132,7 +132,7 @@ async fn a_disk_with_room_for_a_page_and_not_for_a_login_is_not_ready_until_ther
     }
     for _ in 0..3 {
         assert_eq!(ready().await, 503);
-        // For longer than an answer is believed.
+        // For longer than readiness reuses an answer.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
     }
     fs::remove_file(&ballast).unwrap();

@@ -13,7 +13,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::helpers::{PATIENCE, RawResponse, UNKNOWN_TOKEN};
-use crate::process::{Server, authtokens, contents, credentials, logout, refusal, token_of};
+use crate::process::{Server, authtokens, contents, credentials, failure_of, logout, token_of};
 use crate::sqlite::OLDER_SCHEMAS;
 
 #[test]
@@ -38,7 +38,7 @@ fn the_database_its_wal_and_its_index_are_readable_by_their_owner_only() {
     }
 }
 
-/// What a refusal may leave beside the file.
+/// What a refused start may leave beside the file.
 #[derive(Clone, Copy, PartialEq)]
 enum NewBeside {
     Nothing,
@@ -50,7 +50,7 @@ enum NewBeside {
 fn assert_refused_untouched(folder: &TempDir, reason: &str, is_new_beside: NewBeside) {
     let before = contents(folder.path());
     let (code, sentence) =
-        refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "test.db"]));
+        failure_of(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "test.db"]));
     assert_eq!(code, 1);
     assert!(sentence.contains("test.db") && sentence.contains(reason), "{sentence}");
     let after = contents(folder.path());
@@ -104,17 +104,17 @@ fn a_database_of_a_newer_schema_is_refused_untouched() {
 fn a_second_server_on_the_same_file_is_refused_and_the_first_serves_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = Server::start(folder.path(), |_| {});
-    let (code, sentence) = refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0"]));
+    let (code, sentence) = failure_of(authtokens(folder.path()).args(["--listen", "127.0.0.1:0"]));
     assert_eq!((code, sentence.as_str()), (1, "data/authtokens.db is in use by another authtokens server"));
     assert_eq!(first.ask(&credentials("/api/register", "a")).status(), 201);
     std::os::unix::fs::symlink("data/authtokens.db", folder.path().join("alias.db")).unwrap();
     let (code, sentence) =
-        refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "alias.db"]));
+        failure_of(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "alias.db"]));
     assert_eq!(code, 1);
     assert!(sentence.ends_with("is in use by another authtokens server"), "{sentence}");
     fs::hard_link(folder.path().join("data/authtokens.db"), folder.path().join("twin.db")).unwrap();
     let (code, sentence) =
-        refusal(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "twin.db"]));
+        failure_of(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "twin.db"]));
     assert_eq!((code, sentence.contains("hard link")), (1, true), "{sentence}");
     fs::remove_file(folder.path().join("twin.db")).unwrap();
     assert_eq!(first.ask(&credentials("/api/register", "b")).status(), 201);
@@ -214,7 +214,7 @@ fn a_file_of_the_first_schema_is_upgraded_with_all_that_is_in_it_also_when_kille
     let server = Server::start(folder.path(), |command| {
         command.args(["--database", "test.db"]);
     });
-    assert_eq!(version(), 3);
+    assert_eq!(version(), SCHEMA_VERSION);
     let login = server.ask(&credentials("/api/login", "azurediamond"));
     let user = &login.json()["user"];
     assert_eq!((&user["city"], &user["date_joined"]), (&json!("Chicago"), &json!("2015-01-04T22:51:35.144Z")));

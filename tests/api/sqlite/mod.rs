@@ -1,5 +1,5 @@
-//! What is about SQLite's files: the only tests that name it. A store of another kind joins by `store.rs` alone, and has
-//! a folder like this one for what is its own.
+//! Tests of SQLite's files, the only ones that name it. Another backend needs a `store.rs`, and a folder like this one
+//! for tests of its own.
 
 pub mod altered_files;
 pub mod backups;

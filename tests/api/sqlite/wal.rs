@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::helpers::{RawResponse, TestApp};
-use crate::process::{Server, authtokens, credentials, refusal, run};
+use crate::process::{Server, authtokens, credentials, failure_of, run};
 use crate::sqlite::connect;
 
 fn ready(server: &Server) -> u16 {
@@ -46,8 +46,8 @@ fn written(folder: &Path, by_command: bool) -> Server {
     server
 }
 
-/// A server, killed when it has refused changes and told why, because of what was done to the file that is named like its
-/// database and this. A command may have written last.
+/// A server that refused changes and logged why, because of what was done to its database's file with this suffix, and
+/// was killed then. A command may have written last.
 fn refused_after(suffix: &str, folder: &Path, by_command: bool, harm: impl FnOnce(&Path), why: &[&str]) {
     let server = written(folder, by_command);
     harm(&folder.join(format!("data/authtokens.db{suffix}")));
@@ -99,7 +99,7 @@ fn what_a_lost_wal_holds_is_not_saved_over_what_another_program_has_written_to_a
     let folder = tempfile::tempdir().unwrap();
     let server = written(folder.path(), false);
     let database = folder.path().join("data/authtokens.db");
-    // A WAL that is in the database begins again with the next change, whoever makes it.
+    // A WAL that is checkpointed in full begins again with the next change, whoever makes it.
     let open = || rusqlite::Connection::open(&database).unwrap();
     open().query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
     fs::remove_file(folder.path().join("data/authtokens.db-wal")).unwrap();
@@ -164,7 +164,7 @@ fn a_database_that_was_emptied_or_shortened_takes_no_more_changes() {
         let folder = tempfile::tempdir().unwrap();
         let mut server = written(folder.path(), false);
         if in_database {
-            // What is stopped in order leaves nothing in the WAL.
+            // A server that stops in good order leaves nothing in the WAL.
             server.signal("TERM");
             assert!(server.wait().success());
             server = Server::start(folder.path(), |_| {});
@@ -184,7 +184,7 @@ fn a_database_that_was_emptied_or_shortened_takes_no_more_changes() {
 }
 
 #[test]
-fn a_stop_moves_no_wal_into_a_database_that_was_emptied_and_no_shortened_wal_into_one() {
+fn a_stop_checkpoints_no_wal_into_a_database_that_was_emptied_and_no_shortened_wal_into_one() {
     for suffix in ["", "-wal"] {
         let folder = tempfile::tempdir().unwrap();
         let mut server = written(folder.path(), false);
@@ -213,7 +213,7 @@ fn a_database_that_another_program_makes_shorter_by_the_rules_goes_on_taking_cha
     assert_eq!(register(&server, "first").status(), 201);
     let before = length();
     other.execute_batch("DROP TABLE large; VACUUM").unwrap();
-    // The server looks between the two.
+    // The server checks the file between the two.
     assert_eq!(register(&server, "second").status(), 201);
     truncate();
     assert!(length() < before - 900_000);
@@ -241,7 +241,7 @@ fn a_wal_beside_an_empty_or_missing_database_is_deleted_by_nobody() {
         let commands: [&[&str]; 5] =
             [&["check"], &["backup", "other.db"], &["user", "list"], &["user", "promote", "before"], &[]];
         for arguments in commands {
-            let (code, sentence) = refusal(authtokens(folder.path()).args(arguments));
+            let (code, sentence) = failure_of(authtokens(folder.path()).args(arguments));
             assert_eq!(code, 1, "{arguments:?}");
             // A command that makes no database says that there is none.
             let is_told = sentence.contains("restore a backup") || (is_missing && sentence.contains("no database"));
@@ -294,7 +294,7 @@ async fn another_program_that_changes_checkpoints_and_truncates_by_the_rules_doe
         while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
             other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
             other.execute("UPDATE users SET modified = modified + 1", []).unwrap();
-            // Its turn is the server's, too.
+            // The server waits for its turn, too.
             std::thread::sleep(Duration::from_millis(2));
         }
     });

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use super::password;
 use crate::helpers::left_out;
-use crate::process::{Server, refusal, run};
+use crate::process::{Server, failure_of, run};
 use crate::sqlite::backups::{Stopped, bytes, check, command, mode, names, restore, rows, rules, sentence, stopped};
 
 #[tokio::test]
@@ -149,14 +149,14 @@ async fn no_file_behind_a_link_is_closed_locked_or_given_away() {
     for suffix in ["-shm", "-wal"] {
         let _ = fs::remove_file(beside(suffix));
         symlink(&secret, beside(suffix)).unwrap();
-        refusal(command(folder.path(), "serve --listen 127.0.0.1:0 --database").arg(&database));
+        failure_of(command(folder.path(), "serve --listen 127.0.0.1:0 --database").arg(&database));
         assert_eq!(mode(&secret), 0o644, "{suffix}");
         fs::remove_file(beside(suffix)).unwrap();
     }
     for suffix in [".lock", ".restore.lock"] {
         let _ = fs::remove_file(beside(suffix));
         symlink(&secret, beside(suffix)).unwrap();
-        let said = refusal(command(folder.path(), "serve --listen 127.0.0.1:0 --database").arg(&database)).1;
+        let said = failure_of(command(folder.path(), "serve --listen 127.0.0.1:0 --database").arg(&database)).1;
         assert!(said.ends_with(&format!("authtokens.db{suffix}: it is a symbolic link")), "{said}");
         fs::remove_file(beside(suffix)).unwrap();
     }
@@ -196,7 +196,7 @@ async fn a_database_that_cannot_be_looked_at_is_not_said_to_be_missing() {
         for arguments in
             ["user list", "user create bob", "prune", "events", "token list bob", "check", "backup copy.db"]
         {
-            let said = refusal(command(folder.path(), arguments).args(["--database", name])).1;
+            let said = failure_of(command(folder.path(), arguments).args(["--database", name])).1;
             assert!(!said.contains("there is no database") && said.starts_with("cannot "), "{arguments}: {said}");
         }
     }
@@ -215,7 +215,7 @@ async fn a_database_that_cannot_be_looked_at_is_not_said_to_be_missing() {
         return;
     }
     for arguments in ["user list", "prune", "events", "check", "backup copy.db"] {
-        let said = refusal(&mut as_nobody(arguments)).1;
+        let said = failure_of(&mut as_nobody(arguments)).1;
         assert!(said.ends_with("Permission denied (os error 13)"), "{arguments}: {said}");
     }
 }

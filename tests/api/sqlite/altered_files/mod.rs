@@ -1,5 +1,5 @@
-//! Files that another hand has changed: a schema that runs code, rows that the service never wrote, links
-//! instead of files. None is believed.
+//! Files that somebody else has changed: a schema that runs code, rows that the service never wrote, links instead of
+//! files. None is trusted.
 
 mod links;
 mod rows;
@@ -12,7 +12,7 @@ use rusqlite::config::DbConfig;
 
 use crate::sqlite::backups::bytes;
 
-/// Changes a file as its owner can who knows SQLite, with nothing in the way.
+/// Changes a file as an owner who knows SQLite can, with all of SQLite's protections off.
 fn alter(path: &Path, statements: &str) {
     let file = Connection::open(path).unwrap();
     file.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).unwrap();
@@ -20,7 +20,7 @@ fn alter(path: &Path, statements: &str) {
     file.execute_batch(statements).unwrap_or_else(|error| panic!("{statements}: {error}"));
 }
 
-/// Changes what the schema's SQL says, and not what is in the file.
+/// Changes the schema's SQL, and none of the file's data.
 fn rewrite(name: &str, from: &str, to: &str) -> String {
     let quoted = |text: &str| text.replace('\'', "''");
     let (from, to) = (quoted(from), quoted(to));
@@ -31,7 +31,7 @@ fn rewrite(name: &str, from: &str, to: &str) -> String {
     )
 }
 
-/// Whether a change of a file has changed it, so that no case passes for want of one.
+/// Checks that a change has changed the file, so that no case passes without one.
 fn changes(before: &[u8], path: &Path) -> bool {
     bytes(path) != before
 }

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::{alter, changes, password};
 use crate::helpers::{TestApp, until};
-use crate::process::{Server, credentials, refusal, run};
+use crate::process::{Server, credentials, failure_of, run};
 use crate::sqlite::OLDER_SCHEMAS;
 use crate::sqlite::backups::{Stopped, back_up, bytes, check, command, restore, sentence, serves_the_account, stopped};
 
@@ -177,13 +177,13 @@ async fn a_superuser_that_cannot_be_found_by_its_own_name_keeps_the_server_from_
     ] {
         alter(&database, statements);
         let before = bytes(&database);
-        let said = refusal(&mut command(folder.path(), "serve --listen 127.0.0.1:0 --database data/authtokens.db"));
+        let said = failure_of(&mut command(folder.path(), "serve --listen 127.0.0.1:0 --database data/authtokens.db"));
         let finding = format!("the account AzureDiamond (id 1), {reason}");
         let expected = format!("data/authtokens.db holds what the service never wrote: {finding}: restore a backup");
         assert_eq!(said, (1, expected));
         assert!(bytes(&database) == before);
     }
-    // What a command can mend keeps nobody from starting.
+    // What a command can repair does not keep the server from starting.
     alter(&database, "UPDATE users SET is_active = 1, password_hash = 'none'");
     let server = Server::start(folder.path(), |command| {
         command.args(["--database", "data/authtokens.db"]);
@@ -242,7 +242,7 @@ async fn an_older_files_rows_are_held_against_the_same_rules() {
     alter(&old, "UPDATE users SET username_key = 'mallory'");
     check(&old).unwrap();
     alter(&old, "CREATE TRIGGER promote AFTER UPDATE ON users BEGIN DELETE FROM tokens; END");
-    let said = refusal(&mut command(folder.path(), "serve --listen 127.0.0.1:0 --database old.db"));
+    let said = failure_of(&mut command(folder.path(), "serve --listen 127.0.0.1:0 --database old.db"));
     assert_eq!(
         said.1, "cannot use old.db: its schema is not that of version 1: the trigger promote is not part of it",
         "an upgrade carries nothing along"

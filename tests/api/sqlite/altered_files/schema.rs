@@ -2,15 +2,15 @@
 
 use std::fs;
 
+use authtokens::repository::sqlite::SCHEMA_VERSION;
 use rusqlite::Connection;
 
 use super::{alter, changes, rewrite};
 use crate::helpers::{TestApp, until};
-use crate::process::{Server, refusal, run};
+use crate::process::{Server, failure_of, run};
 use crate::sqlite::OLDER_SCHEMAS;
 use crate::sqlite::backups::{Stopped, back_up, bytes, check, command, restore, sentence, stopped};
 use crate::sqlite::connect;
-use authtokens::repository::sqlite::SCHEMA_VERSION;
 
 #[tokio::test]
 async fn a_file_whose_schema_another_hand_has_changed_is_refused_by_the_check_the_restore_the_start_and_every_command()
@@ -82,7 +82,7 @@ async fn a_file_whose_schema_another_hand_has_changed_is_refused_by_the_check_th
         fs::create_dir(placed.parent().unwrap()).unwrap();
         fs::copy(&backup, &placed).unwrap();
         for arguments in ["serve --listen 127.0.0.1:0", "user list", "user promote azurediamond", "check", "prune"] {
-            let said = refusal(&mut command(folder.path(), &format!("{arguments} --database placed/authtokens.db")));
+            let said = failure_of(&mut command(folder.path(), &format!("{arguments} --database placed/authtokens.db")));
             assert!(said.0 == 1 && said.1.contains(difference), "{arguments}: {said:?}");
         }
         assert!(bytes(&placed) == bytes(&backup), "what is refused is not changed");

@@ -16,7 +16,7 @@ use rusqlite::config::DbConfig;
 
 use super::{Stopped, check, command, mode, names, restore, rows, sentence, stopped};
 use crate::helpers::{PATIENCE, TestApp, left_out};
-use crate::process::{Server, credentials, program, refusal, run};
+use crate::process::{Server, credentials, failure_of, program, run};
 use crate::sqlite::OLDER_SCHEMAS;
 use crate::sqlite::SmallDisk;
 use crate::sqlite::connect;
@@ -41,7 +41,7 @@ async fn neither_a_backup_nor_a_check_reads_the_database_by_a_name_without_its_w
     let twin = folder.path().join("twin.db");
     fs::hard_link(folder.path().join("data/authtokens.db"), &twin).unwrap();
     for arguments in ["check twin.db", "backup copy.db --database twin.db", "check --database twin.db"] {
-        let said = refusal(&mut command(folder.path(), arguments));
+        let said = failure_of(&mut command(folder.path(), arguments));
         assert_eq!(said, (1, "twin.db has another name (a hard link): a database must have one".to_owned()));
     }
     assert_eq!(names(folder.path()), ["data", "stderr.log", "twin.db"]);
@@ -68,7 +68,7 @@ async fn a_database_on_a_disk_that_cannot_be_written_is_read_or_the_sentence_say
     remount("remount,ro");
     assert_eq!(rows(&check(&small).unwrap(), "users"), 0);
     assert!(run(command(folder.path(), "backup copy.db --database").arg(name)).status.success());
-    let said = refusal(command(folder.path(), "user list --database").arg(name));
+    let said = failure_of(command(folder.path(), "user list --database").arg(name));
     assert_eq!(said, (1, format!("cannot use {name}: it is on a read-only file system")));
     remount("remount,rw");
     fs::write(format!("{name}-wal"), "a WAL").unwrap();
@@ -81,7 +81,7 @@ async fn a_database_on_a_disk_that_cannot_be_written_is_read_or_the_sentence_say
     while filler.write_all(&[0; 512]).is_ok() {}
     assert_eq!(rows(&check(&small).unwrap(), "users"), 0, "a copy needs no index");
     let expected = format!("cannot use {name}: there is no room for its index beside it");
-    assert_eq!(refusal(command(folder.path(), "user list --database").arg(name)), (1, expected));
+    assert_eq!(failure_of(command(folder.path(), "user list --database").arg(name)), (1, expected));
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn a_check_leaves_nothing_beside_a_copy_that_has_lost_its_wal() {
 #[tokio::test]
 async fn what_cannot_be_opened_leaves_nothing_beside_it() {
     let folder = tempfile::tempdir().unwrap();
-    let said = |arguments: &str| refusal(&mut command(folder.path(), arguments)).1;
+    let said = |arguments: &str| failure_of(&mut command(folder.path(), arguments)).1;
     for arguments in ["check", "backup copy.db"] {
         assert_eq!(said(arguments), "there is no database at data/authtokens.db", "{arguments}");
     }

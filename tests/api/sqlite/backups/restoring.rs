@@ -19,7 +19,7 @@ use super::{
     serves_the_account, stopped,
 };
 use crate::helpers::{TestApp, left_out};
-use crate::process::{Server, refusal, run};
+use crate::process::{Server, failure_of, run};
 use crate::sqlite::OLDER_SCHEMAS;
 
 #[tokio::test]
@@ -246,8 +246,8 @@ async fn nobody_opens_the_database_while_it_is_restored() {
     let mut try_all = |progress| {
         if progress == Progress::Checking {
             let commands = ["user list", "user create new", "check", "backup copy.db", "restore backup.db --yes"];
-            said = commands.map(|arguments| refusal(&mut command(folder.path(), arguments))).to_vec();
-            said.push(refusal(command(folder.path(), "serve").args(["--listen", "127.0.0.1:0"])));
+            said = commands.map(|arguments| failure_of(&mut command(folder.path(), arguments))).to_vec();
+            said.push(failure_of(command(folder.path(), "serve").args(["--listen", "127.0.0.1:0"])));
         }
     };
     backup::restore(&backup, &database, &rules(), &Stop::default(), &mut try_all).unwrap();
