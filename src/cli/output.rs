@@ -190,9 +190,9 @@ fn cut(text: &str, room: usize) -> Cow<'_, str> {
     }
     let mut left = room - 1;
     let fits = |c: &char| {
-        let room = left.checked_sub(width(*c));
-        left = room.unwrap_or(left);
-        room.is_some()
+        let remaining = left.checked_sub(width(*c));
+        left = remaining.unwrap_or(left);
+        remaining.is_some()
     };
     Cow::Owned(text.chars().take_while(fits).chain(['…']).collect())
 }

@@ -13,9 +13,9 @@ use crate::system::clock::Timestamp;
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
-    /// The account was made by its owner.
+    /// The account was created by its owner.
     Registered,
-    /// The account was made by the operator.
+    /// The account was created by the operator.
     Created,
     /// A session was opened.
     LoggedIn,

@@ -422,7 +422,7 @@ async fn an_answer_of_any_length_comes_whole_on_a_connection_that_closes_behind_
         assert!(whole.body.len() > 100_000, "{request}: {}", whole.body.len());
         assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{request}: and then it closes");
     }
-    // A client that stops sending is closed as well.
+    // An answer whose body is not sent, as to HEAD, ends the connection as well.
     let mut stream = app.connect();
     let head = format!("HEAD /api/user/cellar HTTP/1.0\r\nHost: x\r\nAuthorization: Token {token}\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();

@@ -62,7 +62,7 @@ async fn a_damaged_password_hash_is_a_500_for_what_needs_it_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn refused_attempts_that_could_not_be_stored_are_stored_when_they_can_be() {
+async fn failed_attempts_that_could_not_be_stored_are_stored_when_they_can_be() {
     let app = TestApp::spawn_with(|config| config.database.busy_timeout = Duration::from_millis(50));
     let (token, _) = session_of(app.register("AzureDiamond", "hunter2").await).await;
     let lock = app.store.lock();

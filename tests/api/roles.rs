@@ -272,5 +272,5 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
             }
         }
     }
-    assert_eq!(answers.len(), 2, "every refusal has the same bytes, whatever the name: {answers:?}");
+    assert_eq!(answers.len(), 2, "every 401 and every 403 has the same bytes, whatever the name: {answers:?}");
 }

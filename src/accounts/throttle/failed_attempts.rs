@@ -21,8 +21,9 @@ const MAX_ATTEMPTS: usize = 10_000;
 /// A throttled account or address is noted once in this time, however often it is refused.
 const SAME_AFTER: Duration = Duration::from_secs(60);
 
-/// How many throttled accounts are noted in that time, and how many addresses. So refusals cannot fill the disk. The
-/// two are counted apart: an attacker with very many addresses cannot keep throttled accounts from being noted.
+/// How many throttled accounts are noted in that time, and how many addresses. So throttled attempts cannot fill the
+/// disk. The two are counted apart: an attacker with very many addresses cannot keep throttled accounts from being
+/// noted.
 const MAX_THROTTLED: usize = 100;
 
 /// Failed attempts that the store does not know of yet.

@@ -14,8 +14,8 @@
 //! - a neighbourhood's own, where the account has logged in from there before; once the account has reached
 //!   [`MAX_FAILURES`], it allows one a day;
 //! - the newcomers': a few attempts a day, for neighbourhoods that have not failed at the account for a day. Half of
-//!   them are kept for blocks that have not failed either: an attacker with many neighbourhoods in one block cannot take
-//!   them all.
+//!   them are kept for blocks that have not failed either: an attacker with many neighbourhoods in one block cannot
+//!   take them all.
 //!
 //! The holders of live tokens have a count apart from all of these.
 //!

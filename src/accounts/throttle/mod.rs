@@ -109,8 +109,8 @@ impl LoginThrottle {
     }
 
     /// Whether the account has logged in from this neighbourhood. The store's look takes longer the more it knows of
-    /// the account, and the time of a refusal must not tell whether the account exists. So it never takes less than
-    /// [`LOOK_TAKES`].
+    /// the account, and the time that it takes to refuse a login must not tell whether the account exists. So it never
+    /// takes less than [`LOOK_TAKES`].
     async fn is_familiar(&self, username: &Username, ip: IpAddr) -> Result<bool, RepositoryError> {
         let neighbourhood = limits::neighbourhood(ip);
         let look = self.repository.list_familiar_addresses(username);

@@ -53,7 +53,7 @@ static ASSETS: [Asset; 5] = [
 
 const PAGE: &str = include_str!("docs.html");
 
-/// One ETag for the page and its files, which are of one release. The page names its files with it, so that a browser
+/// One `ETag` for the page and its files, which are of one release. The page names its files with it, so that a browser
 /// does not use a cached one of another release.
 static TAG: LazyLock<String> = LazyLock::new(|| {
     let parts = ASSETS.iter().map(|asset| asset.plain).chain([PAGE.as_bytes()]);

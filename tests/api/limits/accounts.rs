@@ -134,7 +134,7 @@ async fn an_attempt_after_retry_after_is_let_through_by_the_account_and_by_the_a
         assert_eq!(retry_after(guess().await).await, 1, "{number}: the account's");
     }
     // The address has no attempt left, and regains one every two seconds.
-    assert_eq!(retry_after(guess().await).await, 2, "the account's refusal, and the address's wait");
+    assert_eq!(retry_after(guess().await).await, 2, "the longer of the two waits, which is the address's");
     app.clock.advance(Duration::from_secs(2));
     assert_eq!(guess().await.status(), 401);
 }

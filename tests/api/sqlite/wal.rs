@@ -294,7 +294,7 @@ async fn another_program_that_changes_checkpoints_and_truncates_by_the_rules_doe
         while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
             other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
             other.execute("UPDATE users SET modified = modified + 1", []).unwrap();
-            // The server waits for its turn, too.
+            // Lets the server have its turn, too.
             std::thread::sleep(Duration::from_millis(2));
         }
     });
