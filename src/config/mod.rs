@@ -353,6 +353,11 @@ mod tests {
         assert_eq!(config.password.min_length, 10);
     }
 
+    /// Whether this is the whole sentence; of one that ends in a list, the beginning.
+    fn is_said(said: &str, sentence: &str) -> bool {
+        said == sentence || (sentence.ends_with(", ") && said.starts_with(sentence))
+    }
+
     #[test]
     fn an_unknown_key_a_wrong_type_or_an_impossible_value_is_one_sentence_that_names_the_source() {
         for (text, sentence) in [
@@ -393,8 +398,7 @@ mod tests {
             ("listen = 1", "config.toml line 1: a setting must stand in a section such as [server]"),
         ] {
             let said = from_text(text).unwrap_err().to_string();
-            let is_cut = sentence.ends_with(", ");
-            assert!(said == sentence || (is_cut && said.starts_with(sentence)), "{said}");
+            assert!(is_said(&said, sentence), "{said}");
         }
         assert!(from_text("[server]\nlisten = ").unwrap_err().to_string().starts_with("config.toml line 2: "));
         for (name, value, sentence) in [
@@ -406,10 +410,11 @@ mod tests {
             (
                 "AUTHTOKENS__SERVER",
                 "x",
-                "environment variable AUTHTOKENS__SERVER: there is no setting server; [server] has listen, workers, body_limit, password_body_limit, body_budget, body_timeout, header_timeout, keep_alive, shutdown_timeout, max_connections, trusted_proxies",
+                "environment variable AUTHTOKENS__SERVER: there is no setting server; [server] has listen, workers, ",
             ),
         ] {
-            assert_eq!(from_variable(name, value).unwrap_err().to_string(), sentence);
+            let said = from_variable(name, value).unwrap_err().to_string();
+            assert!(is_said(&said, sentence), "{said}");
         }
     }
 
