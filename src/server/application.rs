@@ -23,9 +23,7 @@ use actix_web::{App, web};
 use thiserror::Error;
 
 use crate::accounts::Accounts;
-use crate::accounts::activity::LastUsed;
 use crate::accounts::throttle::LoginThrottle;
-use crate::accounts::throttle::failed_attempts::FailedAttempts;
 use crate::accounts::throttle::limits::Limits;
 use crate::config::{Config, CorsConfig, ServerConfig};
 use crate::http::body_limits::{BodyBudget, BodyLimits};
@@ -129,9 +127,6 @@ impl Application {
         let password = &config.password;
         let passwords = Passwords::start(password.bcrypt_cost, password.hash_threads, password.hash_queue, &threads)
             .map_err(ServeError::Threads)?;
-        let last_used = Arc::new(LastUsed::default());
-        let failed_attempts = Arc::new(FailedAttempts::default());
-        let limits = Arc::new(Limits::new(config.rate_limit));
         let registry = JobRegistry::default();
         let backups = start_backups(config, &clock, &registry, &threads).map_err(ServeError::Threads)?;
         let metrics = metrics_listener.is_some().then(|| Arc::new(Metrics::new(routes::PATHS.map(|(path, _)| path))));
@@ -146,25 +141,10 @@ impl Application {
             ))
         });
         allow_open_files(config.server.max_connections);
+        let accounts = accounts(config, &repository, passwords, metrics.clone(), clock);
+        let jobs = jobs(config, &accounts, registry);
         let state = web::Data::new(AppState {
-            accounts: Accounts {
-                repository: Arc::clone(&repository),
-                passwords,
-                password_policy: PasswordPolicy {
-                    min_length: config.password.min_length,
-                    reject_common: config.password.reject_common,
-                },
-                session_policy: config.tokens,
-                throttle: LoginThrottle {
-                    limits: Arc::clone(&limits),
-                    failed_attempts: Arc::clone(&failed_attempts),
-                    repository: Arc::clone(&repository),
-                    metrics: metrics.clone(),
-                    clock: clock.clone(),
-                },
-                last_used: Arc::clone(&last_used),
-                clock: clock.clone(),
-            },
+            accounts,
             max_items: config.lists.max_items,
             proxies: Arc::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
             body_limits: BodyLimits {
@@ -191,13 +171,6 @@ impl Application {
         if let Some((address, _)) = &metrics {
             log::info!("metrics at http://{address}/metrics");
         }
-        let mut jobs = Jobs::new(registry, clock.clone());
-        jobs.add(StoreLastUsed { repository: Arc::clone(&repository), last_used });
-        let attempts =
-            StoreFailedAttempts { repository: Arc::clone(&repository), failed_attempts, clock: clock.clone() };
-        jobs.add(attempts);
-        jobs.add(NoticeResets::new(Arc::clone(&repository), limits, clock.clone()));
-        jobs.add(Pruning::new(Arc::clone(&repository), config.tokens, config.events, clock));
         let shutdown_timeout = config.server.shutdown_timeout;
         Ok(Self { address, server, metrics, repository, jobs, backups, threads, shutdown_timeout })
     }
@@ -302,6 +275,47 @@ async fn end_of(server: Option<JoinHandle<io::Result<()>>>) -> ThreadEnded {
         }
         None => std::future::pending().await,
     }
+}
+
+fn accounts(
+    config: &Config,
+    repository: &Arc<dyn Repository>,
+    passwords: Passwords,
+    metrics: Option<Arc<Metrics>>,
+    clock: Clock,
+) -> Accounts {
+    Accounts {
+        repository: Arc::clone(repository),
+        passwords,
+        password_policy: PasswordPolicy {
+            min_length: config.password.min_length,
+            reject_common: config.password.reject_common,
+        },
+        session_policy: config.tokens,
+        throttle: LoginThrottle {
+            limits: Arc::new(Limits::new(config.rate_limit)),
+            failed_attempts: Arc::default(),
+            repository: Arc::clone(repository),
+            metrics,
+            clock: clock.clone(),
+        },
+        last_used: Arc::default(),
+        clock,
+    }
+}
+
+/// The background jobs, over what the use cases note.
+fn jobs(config: &Config, accounts: &Accounts, registry: JobRegistry) -> Jobs {
+    let repository = || Arc::clone(&accounts.repository);
+    let clock = || accounts.clock.clone();
+    let LoginThrottle { limits, failed_attempts, .. } = &accounts.throttle;
+    let mut jobs = Jobs::new(registry, clock());
+    jobs.add(StoreLastUsed { repository: repository(), last_used: Arc::clone(&accounts.last_used) });
+    let failed_attempts = Arc::clone(failed_attempts);
+    jobs.add(StoreFailedAttempts { repository: repository(), failed_attempts, clock: clock() });
+    jobs.add(NoticeResets::new(repository(), Arc::clone(limits), clock()));
+    jobs.add(Pruning::new(repository(), config.tokens, config.events, clock()));
+    jobs
 }
 
 fn start_backups(
