@@ -1,4 +1,4 @@
-//! [`Accounts`] in the file.
+//! [`Accounts`] in SQLite.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -61,7 +61,7 @@ impl Accounts for SqliteRepository {
 
     async fn export_user(&self, caller: &Caller) -> Result<Export, RepositoryError> {
         let caller = *caller;
-        // It grows with the account and not with the store, and so waits behind nobody's search.
+        // Its work grows with the account and not with the store, so it is not a scan.
         self.read_at_once(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
             Ok(Export {
@@ -153,7 +153,7 @@ impl Accounts for SqliteRepository {
                 return Ok(false);
             }
             keep_a_superuser(connection, &target_of(connection, user_id)?)?;
-            // While it is still there to be named.
+            // Before the deletion: the event copies the account's name.
             events::by_owner(connection, EventKind::Deleted, user_id, caller.ip, "", now)?;
             connection.prepare_cached(sql::DELETE_ACCOUNT)?.execute([user_id.0])?;
             Ok(true)
@@ -177,7 +177,7 @@ impl SqliteRepository {
         if found.user.cellar.len().max(found.user.wants.len()) <= sql::SHORT_LIST {
             return Ok(found);
         }
-        // Long lists take longer than others should wait for.
+        // Reading long lists takes too long for an async thread.
         self.read(move |connection| find(connection, sql::FIND_CALLER_WITH_LONG_LISTS)).await
     }
 }
@@ -209,7 +209,7 @@ fn update_profile(connection: &Connection, user_id: UserId, profile: &Profile, n
     Ok(())
 }
 
-/// A statement's parameters with the profile's texts behind them.
+/// A statement's parameters, followed by the profile's texts.
 fn with_profile<'a>(parameters: &'a [&'a dyn ToSql], profile: &'a Profile) -> rusqlite::Result<impl Params + 'a> {
     let texts = profile.texts().map(ToSqlOutput::from);
     let values = parameters.iter().map(|parameter| parameter.to_sql()).chain(texts.into_iter().map(Ok));

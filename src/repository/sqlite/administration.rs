@@ -1,4 +1,4 @@
-//! [`Administration`] in the file. Each looks at the rights of whoever asks first, in its own transaction.
+//! [`Administration`] in SQLite. Each method checks the actor's rights first, in the transaction that does the work.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
@@ -101,7 +101,7 @@ fn check_rights(
     username: Option<&Username>,
 ) -> Result<bool, Failure> {
     let acting = require_staff(connection, actor)?;
-    // First, so that it is the same whether there is such an account.
+    // Before the lookup, so that a refusal does not tell whether there is such an account.
     allow(acting.may_ever(permission))?;
     let Some(username) = username else { return Ok(true) };
     let Some(target) = target_named(connection, username)? else { return Ok(false) };
@@ -222,12 +222,12 @@ fn delete_account(
     now: Timestamp,
 ) -> Result<bool, Failure> {
     let acting = require_staff(connection, actor)?;
-    // Whether there is such an account is not shown to whoever could not delete it anyway.
+    // Before the lookup, so that a refusal does not tell whether there is such an account.
     allow(acting.may_ever(Permission::AdministerAccount))?;
     let Some(target) = target_named(connection, username)? else { return Ok(false) };
     allow(acting.may(Permission::AdministerAccount, &target))?;
     keep_a_superuser(connection, &target)?;
-    // While it is still there to be named.
+    // Before the deletion: the event copies the account's name.
     events::insert(connection, EventKind::Deleted, target.user_id, Some(acting.name()), actor.ip(), "", now)?;
     connection.changes(target.user_id, Change::Sessions);
     connection.prepare_cached(sql::DELETE_ACCOUNT)?.execute([target.user_id.0])?;

@@ -1,4 +1,4 @@
-//! [`Lists`] in the file.
+//! [`Lists`] in SQLite.
 
 use std::collections::BTreeSet;
 
@@ -94,7 +94,7 @@ impl Lists for SqliteRepository {
     }
 }
 
-/// A list's items and since when they are there, ascending.
+/// A list's items in ascending order, and when each was added.
 pub(super) fn list_items(
     connection: &Connection,
     list: List,
