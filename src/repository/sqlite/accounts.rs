@@ -34,7 +34,7 @@ impl Accounts for SqliteRepository {
 
     async fn find_credentials(&self, username: &Username) -> Result<Option<Credentials>, RepositoryError> {
         let key = username.key();
-        self.read_here(move |connection| {
+        self.read_inline(move |connection| {
             let mut statement = connection.prepare_cached(sql::FIND_CREDENTIALS)?;
             let found = statement.query_row([&key], read_credentials).optional()?;
             found.iter().try_for_each(|found| require_own_key(found, &key))?;
@@ -62,7 +62,7 @@ impl Accounts for SqliteRepository {
     async fn export_user(&self, caller: &Caller) -> Result<Export, RepositoryError> {
         let caller = *caller;
         // Its work grows with the account and not with the store, so it is not a scan.
-        self.read_at_once(move |connection| {
+        self.read_snapshot(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
             Ok(Export {
                 user: find_user(connection, user_id)?,
@@ -103,7 +103,7 @@ impl Accounts for SqliteRepository {
 
     async fn find_own_credentials(&self, caller: &Caller) -> Result<Credentials, RepositoryError> {
         let caller = *caller;
-        self.read_at_once(move |connection| {
+        self.read_snapshot(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
             let mut statement = connection.prepare_cached(sql::FIND_OWN_CREDENTIALS)?;
             Ok(statement.query_row([user_id.0], read_credentials)?)
@@ -173,7 +173,7 @@ impl SqliteRepository {
             });
             found.optional()?.ok_or_else(|| RepositoryError::NoSession.into())
         };
-        let found = self.read_here(move |connection| find(connection, sql::FIND_CALLER)).await?;
+        let found = self.read_inline(move |connection| find(connection, sql::FIND_CALLER)).await?;
         if found.user.cellar.len().max(found.user.wants.len()) <= sql::SHORT_LIST {
             return Ok(found);
         }

@@ -32,7 +32,7 @@ impl Administration for SqliteRepository {
         username: Option<&Username>,
     ) -> Result<bool, RepositoryError> {
         let (actor, username) = (*actor, username.cloned());
-        self.read_at_once(move |connection| check_rights(connection, &actor, permission, username.as_ref())).await
+        self.read_snapshot(move |connection| check_rights(connection, &actor, permission, username.as_ref())).await
     }
 
     async fn list_accounts(
@@ -46,7 +46,7 @@ impl Administration for SqliteRepository {
 
     async fn find_account(&self, actor: &Actor, username: &Username) -> Result<Option<User>, RepositoryError> {
         let (actor, username) = (*actor, username.clone());
-        self.read_at_once(move |connection| find_account(connection, &actor, &username)).await
+        self.read_snapshot(move |connection| find_account(connection, &actor, &username)).await
     }
 
     async fn change_account(
@@ -77,7 +77,7 @@ impl Administration for SqliteRepository {
         cutoffs: SessionCutoffs,
     ) -> Result<Option<Vec<SessionDetails>>, RepositoryError> {
         let (actor, username) = (*actor, username.clone());
-        self.read_at_once(move |connection| list_account_sessions(connection, &actor, &username, cutoffs)).await
+        self.read_snapshot(move |connection| list_account_sessions(connection, &actor, &username, cutoffs)).await
     }
 
     async fn revoke_account_sessions(

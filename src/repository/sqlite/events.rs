@@ -30,7 +30,7 @@ impl Events for SqliteRepository {
         query: EventQuery,
     ) -> Result<Page<Event, EventCursor>, RepositoryError> {
         let caller = *caller;
-        self.read_at_once(move |connection| {
+        self.read_snapshot(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
             let rows = list_own(connection, user_id, query.kind, query.before, query.limit)?;
             Ok(page(rows, query.limit))
@@ -57,16 +57,16 @@ impl Events for SqliteRepository {
 
     async fn list_familiar_addresses(&self, username: &Username) -> Result<Vec<IpAddr>, RepositoryError> {
         let username = username.clone();
-        self.read_at_once(move |connection| Ok(list_familiar(connection, &username)?)).await
+        self.read_snapshot(move |connection| Ok(list_familiar(connection, &username)?)).await
     }
 
     async fn list_failures(&self, limit: u32) -> Result<Vec<StoredFailures>, RepositoryError> {
         // At the start, before the first request: no request waits for it.
-        self.read_here(move |connection| Ok(list_failures(connection, limit)?)).await
+        self.read_inline(move |connection| Ok(list_failures(connection, limit)?)).await
     }
 
     async fn list_resets(&self, behind: Option<ResetCursor>) -> Result<Resets, RepositoryError> {
-        self.read_here(move |connection| {
+        self.read_inline(move |connection| {
             let transaction = connection.unchecked_transaction()?;
             Ok(list_resets(&transaction, behind)?)
         })

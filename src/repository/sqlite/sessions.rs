@@ -55,7 +55,7 @@ impl Sessions for SqliteRepository {
         }
         let caller = *caller;
         let version = self.cache.read_version();
-        let found = self.read_here(move |connection| Ok(find_session(connection, &caller)?)).await?;
+        let found = self.read_inline(move |connection| Ok(find_session(connection, &caller)?)).await?;
         if let Some((session, created)) = found {
             self.cache.keep(version, caller.digest, session, created, None);
         }
@@ -64,7 +64,7 @@ impl Sessions for SqliteRepository {
 
     async fn list_sessions(&self, caller: &Caller) -> Result<Vec<SessionDetails>, RepositoryError> {
         let caller = *caller;
-        self.read_at_once(move |connection| {
+        self.read_snapshot(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
             let sessions = list_sessions(connection, user_id, caller.cutoffs)?;
             Ok(sessions.into_iter().map(|(_, details)| details).collect())

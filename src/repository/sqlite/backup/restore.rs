@@ -63,7 +63,7 @@ pub fn restore(
     }
     make_folder(database)?;
     let own_name = own_name(database)?;
-    let _alone = file::keep_everyone_away(&own_name, database)?;
+    let _exclusive_lock = file::lock_exclusively(&own_name, database)?;
     let _lock = lock_beside(&own_name, database)?;
     let old = match fs::symlink_metadata(&own_name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
