@@ -131,7 +131,7 @@ impl Accounts for SqliteRepository {
             }
             let mut others = connection.prepare_cached(sql::DELETE_OTHER_TOKENS)?;
             others.execute(params![user_id.0, caller.digest.as_bytes()])?;
-            connection.prepare_cached(sql::FORGET_FAILURES)?.execute([user_id.0])?;
+            connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
             events::by_owner(connection, EventKind::PasswordChanged, user_id, caller.ip, "", now)?;
             Ok(true)
         })

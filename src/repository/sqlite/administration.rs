@@ -195,7 +195,7 @@ fn change_account(
         tell(if after.is_active { EventKind::Activated } else { EventKind::Deactivated }, "")?;
     }
     if change.password_hash.is_some() {
-        connection.prepare_cached(sql::FORGET_FAILURES)?.execute([before.user_id.0])?;
+        connection.prepare_cached(sql::RESET_FAILURES)?.execute([before.user_id.0])?;
         tell(EventKind::PasswordSet, "")?;
     }
     if change.password_hash.is_some() || !after.is_active {
