@@ -6,7 +6,7 @@
 //!
 //! Versions: changes are numbered. An entry has the number of the last change before it was read. A table has the last
 //! change of each bucket of users; users who share a bucket are read once more than needed, which does no harm. The
-//! table tells changes to sessions, which are rare, from changes to the rest of a user, which are frequent.
+//! table tells changes to sessions, which are rare, from changes to the lists and the profile, which are frequent.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
