@@ -299,7 +299,7 @@ mod tests {
         (jobs.add(TestJob { interval, ran, run }), runs)
     }
 
-    fn refusal() -> JobError {
+    fn failure() -> JobError {
         JobError::because("it could not be done")(std::io::Error::other("on purpose"))
     }
 
@@ -318,7 +318,7 @@ mod tests {
         let left = AtomicU32::new(2);
         let (_, mut panicking) = add(&mut jobs, SOON, move || match left.fetch_sub(1, Ordering::Relaxed) {
             2 => panic!("on purpose"),
-            1 => Err(refusal()),
+            1 => Err(failure()),
             _ => std::process::abort(),
         });
         let (_, mut others) = add(&mut jobs, SOON, || Ok(()));
@@ -341,7 +341,7 @@ mod tests {
         let fails = Arc::new(AtomicU32::new(0));
         let outcome = Arc::clone(&fails);
         let (waker, mut runs) =
-            add(&mut jobs, NEVER, move || if outcome.load(Ordering::Relaxed) == 0 { Ok(()) } else { Err(refusal()) });
+            add(&mut jobs, NEVER, move || if outcome.load(Ordering::Relaxed) == 0 { Ok(()) } else { Err(failure()) });
         beside(&jobs, async {
             for _ in 0..3 {
                 waker.wake();

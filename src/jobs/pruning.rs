@@ -114,11 +114,11 @@ impl Reading {
 /// # Errors
 /// See [`RepositoryError`].
 pub async fn prune_sessions(repository: &dyn Repository, cutoffs: SessionCutoffs) -> Result<usize, RepositoryError> {
-    let mut forgotten = 0;
+    let mut pruned = 0;
     loop {
         match repository.prune_sessions(cutoffs).await? {
-            0 => return Ok(forgotten),
-            count => forgotten += count,
+            0 => return Ok(pruned),
+            count => pruned += count,
         }
     }
 }
@@ -132,11 +132,11 @@ pub async fn prune_events(
     config: EventsConfig,
     now: Timestamp,
 ) -> Result<usize, RepositoryError> {
-    let mut forgotten = 0;
+    let mut pruned = 0;
     loop {
         match repository.prune_events(now.minus(config.retention), config.max, now).await? {
-            0 => return Ok(forgotten),
-            count => forgotten += count,
+            0 => return Ok(pruned),
+            count => pruned += count,
         }
     }
 }

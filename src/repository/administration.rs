@@ -22,9 +22,10 @@ pub trait Administration: Send + Sync {
     /// is for an early refusal, before a request is validated and a password is hashed; the method that then does the
     /// work checks again. Staff may look at every account. `false` when there is no account of this name.
     ///
-    /// # Errors [`RepositoryError::Forbidden`], as in every method that takes an actor, when it lacks the permission.
-    /// An actor who could never have it is refused before the account is looked up, so that it does not learn which
-    /// accounts exist.
+    /// # Errors
+    /// [`RepositoryError::Forbidden`], as in every method that takes an actor, when it lacks the permission. An actor
+    /// who could never have it is refused before the account is looked up, so that it does not learn which accounts
+    /// exist.
     async fn check_rights(
         &self,
         actor: &Actor,

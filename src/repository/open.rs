@@ -104,8 +104,9 @@ pub fn restore(
 /// Reads all of the backup `file`, or of the store where none is given, and tells what it holds. With `rules`, every
 /// row is checked against the rules by which the service writes. A server may be using the store.
 ///
-/// # Errors [`BackupError::Damaged`] where the database contradicts itself, [`BackupError::Invalid`] where a row breaks
-/// a rule, or another where it cannot be read or is not ours.
+/// # Errors
+/// [`BackupError::Damaged`] where the database contradicts itself, [`BackupError::Invalid`] where a row breaks a rule,
+/// or another where it cannot be read or is not ours.
 pub fn check(
     config: &DatabaseConfig,
     file: Option<&Path>,

@@ -18,7 +18,7 @@ use crate::words::{
     text,
 };
 
-/// What an account's password is checked against.
+/// The stored hash of an account's password.
 async fn stored_hash(fixture: &Fixture, username: &str) -> String {
     let credentials = fixture.repository.find_credentials(&name(username)).await.unwrap().unwrap();
     credentials.password_hash.as_stored().to_owned()

@@ -1,4 +1,4 @@
-//! Several at once: tasks that a barrier releases together, in one process or in two.
+//! Races: tasks that a barrier releases together, on one handle of the store or on two.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use tokio::sync::Barrier;
 
 use crate::fixture::Fixture;
 
-/// How often a race is run. One round proves nothing: the two must meet at every point where a store could be caught.
+/// How often a race is run. One round proves nothing: the two must meet at every point where a store could fail.
 pub const ROUNDS: usize = 160;
 
-/// Whom each of two contenders asks: the same process in every other round, else each a process of its own.
+/// The handles of two contenders: the same one in every other round, else one each, as two processes have.
 pub fn handles(fixture: &Fixture, round: usize) -> [Arc<dyn Repository>; 2] {
     let other = if round.is_multiple_of(2) { &fixture.repository } else { &fixture.second };
     [Arc::clone(&fixture.repository), Arc::clone(other)]
 }
 
-/// What two contenders come to, begun at the same moment.
+/// The outcomes of two contenders that begin at the same moment.
 pub async fn both<A: Send + 'static, B: Send + 'static>(
     first: impl Future<Output = A> + Send + 'static,
     second: impl Future<Output = B> + Send + 'static,
@@ -27,7 +27,7 @@ pub async fn both<A: Send + 'static, B: Send + 'static>(
     (first.await.unwrap(), second.await.unwrap())
 }
 
-/// What many contenders come to, begun at the same moment.
+/// The outcomes of many contenders that begin at the same moment.
 pub async fn all<T: Send + 'static>(contenders: Vec<impl Future<Output = T> + Send + 'static>) -> Vec<T> {
     let barrier = Arc::new(Barrier::new(contenders.len()));
     let begun: Vec<_> =

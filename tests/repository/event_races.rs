@@ -1,4 +1,4 @@
-//! Events that are written by several at once, beside somebody who reads on from the last one known.
+//! Events that several write at once, beside somebody who polls behind a cursor.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;

@@ -64,7 +64,7 @@ pub async fn a_refused_attempt_is_kept_without_a_name_that_is_nobodys(fixture: &
         stored.iter().map(|stored| (stored.username.as_str().to_owned(), stored.count, stored.last)).collect::<Vec<_>>()
     };
     assert_eq!(failures().await, [("AzureDiamond".to_owned(), 1, at(1_500))]);
-    // A success forgets them, and one that was before it counts no more.
+    // A success resets them, and a failure before it does not count.
     open(fixture, user_id, HASH).await.0.unwrap();
     repository
         .record_failed_attempts(vec![refused(EventKind::LoginFailed, "AzureDiamond", 1_999)], at(9_999))
@@ -154,17 +154,17 @@ pub async fn where_an_account_has_logged_in_from_is_known(fixture: &Fixture) {
     assert_eq!(fixture.repository.list_familiar_addresses(&name("nobody")).await.unwrap(), [] as [IpAddr; 0]);
 }
 
-pub async fn old_events_are_forgotten_and_no_number_is_given_twice(fixture: &Fixture) {
+pub async fn old_events_are_pruned_and_no_number_is_given_twice(fixture: &Fixture) {
     let repository = fixture.repository.as_ref();
     register(fixture, "AzureDiamond").await;
     let attempts = (0..2_500).map(|number| refused(EventKind::LoginFailed, "AzureDiamond", 2_000 + number)).collect();
     repository.record_failed_attempts(attempts, at(9_999)).await.unwrap();
     let prune = async |before, keep| {
-        let mut forgotten = 0;
+        let mut pruned = 0;
         loop {
             match fixture.repository.prune_events(at(before), keep, at(1_000_000)).await.unwrap() {
-                0 => return forgotten,
-                count => forgotten += count,
+                0 => return pruned,
+                count => pruned += count,
             }
         }
     };
@@ -182,7 +182,7 @@ pub async fn old_events_are_forgotten_and_no_number_is_given_twice(fixture: &Fix
     assert_eq!(left.iter().map(|event| event.id).collect::<Vec<_>>(), [2_502]);
 }
 
-/// An account's own events as it sees them, as `kind actor ip detail`, and behind which the next ones are.
+/// An account's own events as it sees them, as `kind actor ip detail`, and the cursor of the next page.
 async fn own_events(fixture: &Fixture, caller: &Caller, query: EventQuery) -> (Vec<String>, Option<EventCursor>) {
     let page = fixture.repository.list_own_events(caller, query).await.unwrap();
     let shown = |event: &Event| {

@@ -1,4 +1,4 @@
-//! The stores that the suite is run against: a function a backend, each of an empty store.
+//! The stores that the suite runs against: a function a backend, which makes an empty store.
 
 use std::any::Any;
 use std::path::PathBuf;

@@ -63,10 +63,10 @@ macro_rules! contract {
                 a_login_against_a_hash_that_is_no_longer_stored_opens_nothing
                 an_account_that_may_not_be_used_has_no_live_session_and_opens_none
                 a_revoked_session_is_gone_and_the_others_stay
-                a_session_ends_by_its_age_and_by_its_idle_time
-                dead_sessions_are_forgotten_and_live_ones_are_not
-                a_session_that_was_forgotten_is_known_to_nobody_whatever_the_clock_says_next
-                the_session_that_was_used_least_recently_makes_room
+                a_session_ends_by_its_age_and_by_its_idle_timeout
+                dead_sessions_are_pruned_and_live_ones_are_not
+                a_session_that_was_pruned_is_not_found_whatever_the_clock_says_next
+                the_least_recently_used_session_is_evicted
                 sessions_are_listed_newest_first_and_ended_by_their_owner_only
                 nothing_is_done_for_a_session_that_is_over
                 what_queues_behind_the_end_of_its_session_is_not_done
@@ -77,7 +77,7 @@ macro_rules! contract {
                 once_its_end_is_acknowledged_a_session_that_is_in_use_is_found_no_more
                 an_end_of_a_session_is_not_acknowledged_before_the_other_process_knows_of_it
                 a_use_that_is_noted_beside_the_end_of_its_session_brings_nothing_back
-                a_session_that_is_used_before_it_is_forgotten_stays_and_one_that_is_forgotten_is_not_served
+                a_session_that_is_used_before_it_is_pruned_stays_and_one_that_is_pruned_is_not_served
             }
             lists {
                 a_list_holds_each_item_once_ascending_and_modified_moves_with_a_change
@@ -109,7 +109,7 @@ macro_rules! contract {
                 a_failure_that_a_new_password_has_followed_by_now_is_not_counted
                 a_failure_counts_though_the_clock_was_ahead_at_the_login_and_the_new_password_before_it
                 where_an_account_has_logged_in_from_is_known
-                old_events_are_forgotten_and_no_number_is_given_twice
+                old_events_are_pruned_and_no_number_is_given_twice
                 an_account_sees_its_own_events_and_of_what_others_did_not_who_and_where_from
             }
             event_races {

@@ -1,4 +1,4 @@
-//! Sessions, where one is opened, used, ended or forgotten beside another's doing.
+//! Sessions that are opened, used, ended or pruned by several at once.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ pub async fn once_its_end_is_acknowledged_a_session_that_is_in_use_is_found_no_m
         }
         let (repository, pause) = (Arc::clone(&fixture.repository), round / WAYS);
         contenders.push(Box::pin(async move {
-            // Now before it is remembered, now behind that.
+            // In some rounds before it is cached, in others after that.
             for _ in 0..pause * pause {
                 tokio::task::yield_now().await;
             }
@@ -178,9 +178,7 @@ pub async fn a_use_that_is_noted_beside_the_end_of_its_session_brings_nothing_ba
     }
 }
 
-pub async fn a_session_that_is_used_before_it_is_forgotten_stays_and_one_that_is_forgotten_is_not_served(
-    fixture: &Fixture,
-) {
+pub async fn a_session_that_is_used_before_it_is_pruned_stays_and_one_that_is_pruned_is_not_served(fixture: &Fixture) {
     // Dead by its last use, until it is used once more.
     let cutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: at(1_000) };
     for round in 0..ROUNDS {
@@ -188,13 +186,13 @@ pub async fn a_session_that_is_used_before_it_is_forgotten_stays_and_one_that_is
         let (_, digest) = register(fixture, &username).await;
         let [first, second] = handles(fixture, round);
         let who = Caller { digest, cutoffs, ip: None };
-        let (forgotten, is_served) = both(async move { first.prune_sessions(cutoffs).await.unwrap() }, async move {
+        let (pruned, is_served) = both(async move { first.prune_sessions(cutoffs).await.unwrap() }, async move {
             assert!(second.find_session(&who).await.unwrap().is_none(), "it has ended");
             second.record_use(vec![(digest, at(2_000))]).await.unwrap();
             second.find_session(&who).await.unwrap().is_some()
         })
         .await;
         let is_left = !list_session_ids(fixture, &username).await.is_empty();
-        assert_eq!((is_served, forgotten), (is_left, usize::from(!is_left)), "{round}");
+        assert_eq!((is_served, pruned), (is_left, usize::from(!is_left)), "{round}");
     }
 }

@@ -56,7 +56,7 @@ pub async fn a_revoked_session_is_gone_and_the_others_stay(fixture: &Fixture) {
     assert!(is_live(fixture, others).await);
 }
 
-pub async fn a_session_ends_by_its_age_and_by_its_idle_time(fixture: &Fixture) {
+pub async fn a_session_ends_by_its_age_and_by_its_idle_timeout(fixture: &Fixture) {
     let (_, digest) = register(fixture, "AzureDiamond").await;
     let cutoffs = |created_after, used_after| Caller {
         digest,
@@ -75,7 +75,7 @@ pub async fn a_session_ends_by_its_age_and_by_its_idle_time(fixture: &Fixture) {
     assert_eq!(session.last_used, at(3_000), "the later use stands");
 }
 
-pub async fn dead_sessions_are_forgotten_and_live_ones_are_not(fixture: &Fixture) {
+pub async fn dead_sessions_are_pruned_and_live_ones_are_not(fixture: &Fixture) {
     let (user_id, old) = register(fixture, "AzureDiamond").await;
     let (_, newer) = open(fixture, user_id, HASH).await;
     let cutoffs = SessionCutoffs { created_after: at(1_000), used_after: Timestamp::MIN };
@@ -85,11 +85,11 @@ pub async fn dead_sessions_are_forgotten_and_live_ones_are_not(fixture: &Fixture
     assert!(is_live(fixture, newer).await);
 }
 
-pub async fn a_session_that_was_forgotten_is_known_to_nobody_whatever_the_clock_says_next(fixture: &Fixture) {
+pub async fn a_session_that_was_pruned_is_not_found_whatever_the_clock_says_next(fixture: &Fixture) {
     let (_, digest) = register(fixture, "AzureDiamond").await;
     let caller = caller(digest);
     let found = async || fixture.repository.find_rendered_user(&caller, |_| Ok(Bytes::from_static(b"{}"))).await;
-    // Asked for until it is remembered as well as it ever is.
+    // Until it is surely cached.
     for _ in 0..50 {
         assert!(found().await.is_ok());
     }
@@ -101,7 +101,7 @@ pub async fn a_session_that_was_forgotten_is_known_to_nobody_whatever_the_clock_
     assert!(matches!(found().await, Err(RepositoryError::NoSession)));
 }
 
-pub async fn the_session_that_was_used_least_recently_makes_room(fixture: &Fixture) {
+pub async fn the_least_recently_used_session_is_evicted(fixture: &Fixture) {
     let (user_id, first) = register(fixture, "AzureDiamond").await;
     let (_, second) = open(fixture, user_id, HASH).await;
     fixture.repository.record_use(vec![(first, at(9_000))]).await.unwrap();

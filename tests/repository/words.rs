@@ -15,7 +15,7 @@ use crate::fixture::Fixture;
 
 pub const HASH: &str = "$bcrypt-sha256$v=2,t=2b,r=4$first";
 
-/// Live at whatever age and idle time.
+/// Live whatever its age and last use.
 pub const EVER: SessionCutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
 
 pub fn at(millis: i64) -> Timestamp {
@@ -34,7 +34,7 @@ pub fn text(field: ProfileField, text: &str) -> ProfileText {
     ProfileText::parse(field, text.to_owned()).unwrap()
 }
 
-/// A caller whose session is live at whatever age and idle time.
+/// A caller whose session is live whatever its age and last use.
 pub fn caller(digest: TokenDigest) -> Caller {
     Caller { digest, cutoffs: EVER, ip: None }
 }

@@ -1,4 +1,4 @@
-//! [`Accounts`] in the file.
+//! [`Accounts`] in SQLite.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,7 +34,7 @@ impl Accounts for SqliteRepository {
 
     async fn find_credentials(&self, username: &Username) -> Result<Option<Credentials>, RepositoryError> {
         let key = username.key();
-        self.read_here(move |connection| {
+        self.read_inline(move |connection| {
             let mut statement = connection.prepare_cached(sql::FIND_CREDENTIALS)?;
             let found = statement.query_row([&key], read_credentials).optional()?;
             found.iter().try_for_each(|found| require_own_key(found, &key))?;
@@ -61,8 +61,8 @@ impl Accounts for SqliteRepository {
 
     async fn export_user(&self, caller: &Caller) -> Result<Export, RepositoryError> {
         let caller = *caller;
-        // It grows with the account and not with the store, and so waits behind nobody's search.
-        self.read_at_once(move |connection| {
+        // Its work grows with the account and not with the store, so it is not a scan.
+        self.read_snapshot(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
             Ok(Export {
                 user: find_user(connection, user_id)?,
@@ -103,7 +103,7 @@ impl Accounts for SqliteRepository {
 
     async fn find_own_credentials(&self, caller: &Caller) -> Result<Credentials, RepositoryError> {
         let caller = *caller;
-        self.read_at_once(move |connection| {
+        self.read_snapshot(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
             let mut statement = connection.prepare_cached(sql::FIND_OWN_CREDENTIALS)?;
             Ok(statement.query_row([user_id.0], read_credentials)?)
@@ -131,7 +131,7 @@ impl Accounts for SqliteRepository {
             }
             let mut others = connection.prepare_cached(sql::DELETE_OTHER_TOKENS)?;
             others.execute(params![user_id.0, caller.digest.as_bytes()])?;
-            connection.prepare_cached(sql::FORGET_FAILURES)?.execute([user_id.0])?;
+            connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
             events::by_owner(connection, EventKind::PasswordChanged, user_id, caller.ip, "", now)?;
             Ok(true)
         })
@@ -153,7 +153,7 @@ impl Accounts for SqliteRepository {
                 return Ok(false);
             }
             keep_a_superuser(connection, &target_of(connection, user_id)?)?;
-            // While it is still there to be named.
+            // Before the deletion: the event copies the account's name.
             events::by_owner(connection, EventKind::Deleted, user_id, caller.ip, "", now)?;
             connection.prepare_cached(sql::DELETE_ACCOUNT)?.execute([user_id.0])?;
             Ok(true)
@@ -173,11 +173,11 @@ impl SqliteRepository {
             });
             found.optional()?.ok_or_else(|| RepositoryError::NoSession.into())
         };
-        let found = self.read_here(move |connection| find(connection, sql::FIND_CALLER)).await?;
+        let found = self.read_inline(move |connection| find(connection, sql::FIND_CALLER)).await?;
         if found.user.cellar.len().max(found.user.wants.len()) <= sql::SHORT_LIST {
             return Ok(found);
         }
-        // Long lists take longer than others should wait for.
+        // Reading long lists takes too long for an async thread.
         self.read(move |connection| find(connection, sql::FIND_CALLER_WITH_LONG_LISTS)).await
     }
 }
@@ -209,7 +209,7 @@ fn update_profile(connection: &Connection, user_id: UserId, profile: &Profile, n
     Ok(())
 }
 
-/// A statement's parameters with the profile's texts behind them.
+/// A statement's parameters, followed by the profile's texts.
 fn with_profile<'a>(parameters: &'a [&'a dyn ToSql], profile: &'a Profile) -> rusqlite::Result<impl Params + 'a> {
     let texts = profile.texts().map(ToSqlOutput::from);
     let values = parameters.iter().map(ToSql::to_sql).chain(texts.into_iter().map(Ok));

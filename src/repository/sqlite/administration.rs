@@ -1,4 +1,4 @@
-//! [`Administration`] in the file. Each looks at the rights of whoever asks first, in its own transaction.
+//! [`Administration`] in SQLite. Each method checks the actor's rights first, in the transaction that does the work.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
@@ -32,7 +32,7 @@ impl Administration for SqliteRepository {
         username: Option<&Username>,
     ) -> Result<bool, RepositoryError> {
         let (actor, username) = (*actor, username.cloned());
-        self.read_at_once(move |connection| check_rights(connection, &actor, permission, username.as_ref())).await
+        self.read_snapshot(move |connection| check_rights(connection, &actor, permission, username.as_ref())).await
     }
 
     async fn list_accounts(
@@ -46,7 +46,7 @@ impl Administration for SqliteRepository {
 
     async fn find_account(&self, actor: &Actor, username: &Username) -> Result<Option<User>, RepositoryError> {
         let (actor, username) = (*actor, username.clone());
-        self.read_at_once(move |connection| find_account(connection, &actor, &username)).await
+        self.read_snapshot(move |connection| find_account(connection, &actor, &username)).await
     }
 
     async fn change_account(
@@ -77,7 +77,7 @@ impl Administration for SqliteRepository {
         cutoffs: SessionCutoffs,
     ) -> Result<Option<Vec<SessionDetails>>, RepositoryError> {
         let (actor, username) = (*actor, username.clone());
-        self.read_at_once(move |connection| list_account_sessions(connection, &actor, &username, cutoffs)).await
+        self.read_snapshot(move |connection| list_account_sessions(connection, &actor, &username, cutoffs)).await
     }
 
     async fn revoke_account_sessions(
@@ -101,7 +101,7 @@ fn check_rights(
     username: Option<&Username>,
 ) -> Result<bool, Failure> {
     let acting = require_staff(connection, actor)?;
-    // First, so that it is the same whether there is such an account.
+    // Before the lookup, so that a refusal does not tell whether there is such an account.
     allow(acting.may_ever(permission))?;
     let Some(username) = username else { return Ok(true) };
     let Some(target) = target_named(connection, username)? else { return Ok(false) };
@@ -195,7 +195,7 @@ fn change_account(
         tell(if after.is_active { EventKind::Activated } else { EventKind::Deactivated }, "")?;
     }
     if change.password_hash.is_some() {
-        connection.prepare_cached(sql::FORGET_FAILURES)?.execute([before.user_id.0])?;
+        connection.prepare_cached(sql::RESET_FAILURES)?.execute([before.user_id.0])?;
         tell(EventKind::PasswordSet, "")?;
     }
     if change.password_hash.is_some() || !after.is_active {
@@ -222,12 +222,12 @@ fn delete_account(
     now: Timestamp,
 ) -> Result<bool, Failure> {
     let acting = require_staff(connection, actor)?;
-    // Whether there is such an account is not shown to whoever could not delete it anyway.
+    // Before the lookup, so that a refusal does not tell whether there is such an account.
     allow(acting.may_ever(Permission::AdministerAccount))?;
     let Some(target) = target_named(connection, username)? else { return Ok(false) };
     allow(acting.may(Permission::AdministerAccount, &target))?;
     keep_a_superuser(connection, &target)?;
-    // While it is still there to be named.
+    // Before the deletion: the event copies the account's name.
     events::insert(connection, EventKind::Deleted, target.user_id, Some(acting.name()), actor.ip(), "", now)?;
     connection.changes(target.user_id, Change::Sessions);
     connection.prepare_cached(sql::DELETE_ACCOUNT)?.execute([target.user_id.0])?;

@@ -1,14 +1,14 @@
-//! Checkpoints the WAL beside the writer: moves what it holds into the file.
+//! Checkpoints the WAL beside the writer: copies what it holds into the database file.
 //!
-//! By itself SQLite leaves that to the commit that makes the WAL long, and every change that has queued waits for it.
-//! Here a thread with a connection of its own copies what the WAL holds while the writer goes on. The writer stops only
-//! for what is left: the WAL begins again where all of it is in the file, and that takes a moment without a change.
+//! By default SQLite checkpoints in the commit that makes the WAL long, and every queued change waits for it. Here a
+//! thread with a connection of its own copies while the writer goes on. The writer itself only copies the last part:
+//! SQLite restarts the WAL at its beginning once all of it is checkpointed, and that takes a moment without a change.
 //!
-//! Where nothing makes the WAL long, it is truncated all the same before long: what was deleted is not to stay in it.
-//! The writer does that itself when the thread has copied all of it. Done by another connection it would look to the
-//! writer like a change by another process.
+//! A WAL that stays short is truncated about once a minute, so that deleted data does not stay in it. The writer does
+//! that itself once the thread has copied all of it: done by another connection it would look to the writer like a
+//! change by another process.
 //!
-//! The WAL of a file that was found damaged stays as it is: it may be what the file can be mended from.
+//! The WAL of a damaged database is left as it is: it may be needed to repair the database.
 
 use std::cell::Cell;
 use std::fs;
@@ -25,42 +25,42 @@ use super::guard::FileGuard;
 use crate::system::error_chain::Chain;
 use crate::system::watched::WatchedThreads;
 
-/// When it is time.
+/// When to checkpoint.
 #[derive(Clone, Copy)]
 pub(super) struct Pace {
-    /// How many pages the WAL may have.
+    /// At how many pages of the WAL to checkpoint.
     long: i32,
-    /// How many more it may have before the next try, where a reader has kept the last one from beginning the WAL
-    /// again.
+    /// After how many more pages to try again, where a reader has kept the WAL from being restarted.
     step: i32,
-    /// How long a WAL may be idle before the thread copies it, and again before the writer truncates it.
+    /// How long a WAL may be idle before the thread copies it; so long again until the writer truncates it at the
+    /// latest.
     truncated_every: Duration,
 }
 
-/// 64 MiB, sixteen times SQLite's own number: what changes often is moved once for many changes.
+/// 64 MiB, sixteen times SQLite's default: a page that changes often is copied once for many changes.
 pub(super) const PACE: Pace = Pace { long: 16_000, step: 4_000, truncated_every: Duration::from_secs(60) };
 
-/// How long the end waits for whoever holds the WAL.
-const HELD_AT_THE_END: Duration = Duration::from_millis(100);
+/// How long the last checkpoint waits for readers of the WAL.
+const LAST_BUSY_TIMEOUT: Duration = Duration::from_millis(100);
 
 thread_local! {
     /// How many pages the WAL had after this thread's last commit.
     static PAGES: Cell<i32> = const { Cell::new(0) };
-    /// Whether there was one since that was asked last.
+    /// Whether there was a commit since [`take_written`] was called last.
     static WRITTEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread has written to the WAL since it was asked last.
+/// Whether this thread has written to the WAL since the last call.
 pub(super) fn take_written() -> bool {
     WRITTEN.take()
 }
 
-/// What the thread has done.
+/// What the thread has copied.
 #[derive(Default)]
 struct Copied {
-    /// What it was asked for.
+    /// A WAL that the writer asked it to copy.
     asked: AtomicBool,
-    /// What a WAL held that is to be truncated.
+    /// An idle WAL, which is to be truncated.
     idle: AtomicBool,
 }
 
@@ -69,7 +69,7 @@ struct Copied {
 pub(super) struct FileState {
     /// Whether SQLite has found the file damaged.
     pub(super) damaged: Arc<AtomicBool>,
-    /// Whether the files are still there.
+    /// Whether the files are still at their names.
     pub(super) guard: Arc<FileGuard>,
 }
 
@@ -83,18 +83,18 @@ impl FileState {
     }
 }
 
-/// The writer's side of it.
+/// The writer's handle on the checkpoint thread.
 pub(super) struct Checkpoints {
-    /// To ask the thread; nobody hears where it could not open the file.
+    /// To ask the thread for a checkpoint. Closed where the thread could not open the file.
     ask: SyncSender<()>,
     thread: JoinHandle<()>,
     copied: Arc<Copied>,
     asked: bool,
     state: FileState,
-    /// How long the writer's connection waits for locks.
+    /// The busy timeout of the writer's connection.
     patience: Duration,
     pace: Pace,
-    /// At how many pages to ask again.
+    /// At how many pages of the WAL to ask again.
     due_at: i32,
     pages: i32,
 }
@@ -124,7 +124,7 @@ impl Checkpoints {
         Ok(Self { ask, thread, copied, asked: false, state, patience, pace, due_at: pace.long, pages: 0 })
     }
 
-    /// Takes over from SQLite, on the writer's own thread.
+    /// Turns off SQLite's automatic checkpoints. To be called on the writer's thread.
     pub(super) fn take_over(writer: &Connection) {
         writer.wal_hook(Some(|_, pages| {
             PAGES.set(pages);
@@ -133,11 +133,11 @@ impl Checkpoints {
         }));
     }
 
-    /// Looks after each commit whether something is to be done.
+    /// To be called after each commit: checkpoints, or has the thread do so, where the WAL is long.
     pub(super) fn committed(&mut self, writer: &Connection) {
         let before = std::mem::replace(&mut self.pages, PAGES.get());
         if self.pages < before {
-            // The WAL has begun again, and what the thread was asked for before that is done with.
+            // The WAL was restarted, so what the thread was asked for before that is obsolete.
             self.due_at = self.pace.long;
             self.asked &= !self.copied.asked.swap(false, Ordering::SeqCst);
         }
@@ -165,7 +165,7 @@ impl Checkpoints {
     /// SQLite's.
     pub(super) fn truncate_copied(&self, writer: &Connection) -> rusqlite::Result<()> {
         if self.copied.idle.swap(false, Ordering::SeqCst) {
-            // Whoever reads may go on: there is another time.
+            // It does not wait for readers: it is tried again later.
             writer.busy_timeout(Duration::ZERO)?;
             copy(writer, "TRUNCATE", &self.state);
             writer.busy_timeout(self.patience)?;
@@ -173,12 +173,12 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Whether the WAL may be moved into the file at the end.
+    /// Whether the WAL may be checkpointed at the end.
     pub(super) fn may_be_saved(&self) -> bool {
         self.state.may_be_saved()
     }
 
-    /// Checkpoints what a WAL holds that has lost its name, while it is still open.
+    /// Checkpoints a WAL that was moved or deleted, while it is still open.
     pub(super) fn rescue(&self, writer: &Connection) {
         if !self.may_be_saved() {
             log::error!(
@@ -196,19 +196,19 @@ impl Checkpoints {
         }
     }
 
-    /// Ends the thread, and checkpoints all of the WAL if nobody else holds it: the next start reads the WAL just
-    /// as well.
+    /// Ends the thread, checkpoints all of the WAL and truncates it. Where another process still reads it, the WAL
+    /// stays: the next start reads it.
     ///
     /// # Errors
-    /// SQLite's; busy where somebody holds it.
+    /// SQLite's; busy where another process reads the WAL.
     pub(super) fn finish(self, writer: &Connection) -> rusqlite::Result<()> {
         drop(self.ask);
-        // It could only have panicked, and has told of that.
+        // Where it has panicked, that was reported.
         let _ = self.thread.join();
         if !self.state.may_be_saved() {
             return Ok(());
         }
-        writer.busy_timeout(HELD_AT_THE_END)?;
+        writer.busy_timeout(LAST_BUSY_TIMEOUT)?;
         let is_busy: bool = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if is_busy {
             let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
@@ -228,11 +228,11 @@ fn serve(
 ) {
     let mut looked = Instant::now();
     loop {
-        // However often it is asked: what lies behind the part that is used again and again is not overwritten.
+        // Idle copies go on however often it is asked: in a WAL that is restarted often, the end keeps old pages.
         match asked.recv_timeout(truncated_every.saturating_sub(looked.elapsed())) {
             Ok(()) => {
                 copy(connection, "PASSIVE", state);
-                // What came meanwhile is less, and what comes during this is little.
+                // Once more for the commits meanwhile: now little is left for the writer.
                 copy(connection, "PASSIVE", state);
                 copied.asked.store(true, Ordering::SeqCst);
             }
@@ -248,7 +248,7 @@ fn serve(
     }
 }
 
-/// Copies what can be copied. A reader that holds some of it back is no error.
+/// Runs a checkpoint. It is no error where a reader keeps a part of the WAL from being copied.
 fn copy(connection: &Connection, how: &str, state: &FileState) {
     if !state.may_copy() {
         return;
@@ -290,8 +290,8 @@ mod tests {
         (writer, checkpoints)
     }
 
-    /// How long the WAL gets, in pages, by so many changes of `size` bytes. Where the thread was asked it is waited
-    /// for, so that the figure does not hang on the machine.
+    /// The greatest length of the WAL, in pages, in so many changes of `size` bytes. Where the thread was asked, it is
+    /// waited for, so that the result does not depend on the machine's speed.
     fn longest(writer: &Connection, checkpoints: &mut Checkpoints, changes: u32, size: u32) -> i32 {
         (0..changes).fold(0, |longest, _| {
             writer.execute("INSERT INTO texts VALUES (zeroblob(?1))", [size]).unwrap();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_checkpoint_thread_that_ends_by_itself_is_told_of() {
+    async fn a_checkpoint_thread_that_panics_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("test.db");
         let writer = open(&file);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wal_begins_again_at_its_length_while_changes_go_on_and_nothing_is_left_of_it_at_the_end() {
+    fn the_wal_is_restarted_at_its_length_while_changes_go_on_and_is_truncated_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let (file, wal) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
         let pace = Pace { long: 50, step: 10, truncated_every: Duration::from_secs(3_600) };
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_deleted_leaves_a_wal_that_nothing_makes_long() {
+    fn what_was_deleted_leaves_a_wal_that_stays_short() {
         let folder = tempfile::tempdir().unwrap();
         let (file, wal) = (folder.path().join("test.db"), folder.path().join("test.db-wal"));
         let pace = Pace { truncated_every: Duration::from_millis(50), ..PACE };

@@ -1,4 +1,4 @@
-//! What every connection is set to, and the writer's beside.
+//! The settings of every connection, and those of the writer's.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{file, sql};
 
-/// How many statements a connection keeps prepared: all of [`sql`], with room.
+/// How many prepared statements a connection caches: more than there are in [`sql`].
 const STATEMENT_CACHE: usize = 64;
 
 pub(super) fn open_connection(
@@ -20,7 +20,7 @@ pub(super) fn open_connection(
     Ok(connection)
 }
 
-/// What every connection has, the wait for locks first: the other settings may already need it.
+/// The settings of every connection. The busy timeout comes first: the others may already wait for a lock.
 pub(super) fn prepare_connection(connection: &Connection, busy_timeout: Duration) -> rusqlite::Result<()> {
     connection.busy_timeout(busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
@@ -28,9 +28,9 @@ pub(super) fn prepare_connection(connection: &Connection, busy_timeout: Duration
     sql::add_functions(connection)
 }
 
-/// What only the writer needs, and what would change a file that must not be touched.
+/// The settings of the writer's connection. They change the file, so they come after all checks of it.
 pub(super) fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
-    // A file system that cannot do WAL answers with the mode that is left.
+    // Where the file system does not support WAL, SQLite answers the mode that it keeps.
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
         return Err(rusqlite::Error::SqliteFailure(
@@ -38,18 +38,17 @@ pub(super) fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
             Some(format!("the file system offers journal mode {mode}, not wal")),
         ));
     }
-    // What is deleted is overwritten, not only let go: an address does not outlive its account in the file.
+    // Deleted data is overwritten with zeros: an address does not outlive its account in the file.
     connection.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
-    // For a command that has the file to itself: a server's WAL is checkpointed by `checkpoint.rs`, and is seldom as
-    // long.
+    // For a command without a server. A server's WAL is checkpointed by `checkpoint.rs`, and is seldom as long.
     connection.pragma_update(None, "wal_autocheckpoint", 32_000)?;
-    // What a piece of work may still have to undo is kept in memory: it is a few pages.
+    // Statement journals, of a few pages, are kept in memory.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "synchronous", "FULL")
 }
 
-/// Opens the WAL, too, by its name: SQLite does so with the first read. Whatever the name means later, it is the one
-/// that the writer has. Where the file is locked just now, that read is the first one.
+/// Makes SQLite open the WAL now, which it does at the first read. So the connection has the same WAL as the writer,
+/// even if the file of that name is replaced later. Where the database is locked just now, a later read opens the WAL.
 pub(super) fn open_wal(connection: &Connection) {
     let _ = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
 }

@@ -1,4 +1,4 @@
-//! What SQLite's errors mean, and why a file could not be opened.
+//! Maps SQLite's errors to the repository's, and says why a file could not be opened.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,130 +11,58 @@ use thiserror::Error;
 use super::schema::SchemaError;
 use crate::repository::{self, BackupError, Cause, RepositoryError};
 
-/// Why a file could not be opened. Each is one sentence for a person.
+/// Why a file could not be opened. Each message is one sentence for a person.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum OpenError {
-    /// The folder cannot be made.
     #[error("cannot make the folder {path}: {source}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file, or the lock file beside it, cannot be opened.
+    Folder { path: PathBuf, source: io::Error },
+    /// The database file, or a lock file beside it.
     #[error("cannot open {path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// There is no file, and none is to be made.
+    File { path: PathBuf, source: io::Error },
     #[error("there is no database at {path}")]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// An older release's server has the file.
+    Missing { path: PathBuf },
     #[error("{path} is in use by the server of an older release: stop it first")]
-    InUseByOlder {
-        /// The database file.
-        path: PathBuf,
-    },
-    /// Another server has the file.
+    InUseByOlder { path: PathBuf },
     #[error("{path} is in use by another authtokens server")]
-    InUse {
-        /// The database file.
-        path: PathBuf,
-    },
-    /// A restore is about to put another file in its place.
+    InUse { path: PathBuf },
     #[error("a restore of {path} is running")]
-    Restoring {
-        /// The database file.
-        path: PathBuf,
-    },
-    /// A command has the file, and it cannot be replaced meanwhile.
+    Restoring { path: PathBuf },
+    /// A restore cannot replace the file meanwhile.
     #[error("a command is using {path}: wait until it is done")]
-    InUseByCommand {
-        /// The database file.
-        path: PathBuf,
-    },
-    /// The file has a second name, and through it a second WAL.
+    InUseByCommand { path: PathBuf },
+    /// Beside its other name it could have a second WAL.
     #[error("{path} has another name (a hard link): a database must have one")]
-    HardLink {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Whoever wrote it was killed in the middle of a change, and that is undone only by the user whose file it is.
+    HardLink { path: PathBuf },
+    /// Only the file's owner rolls it back.
     #[error("{path} has a hot journal, of an interrupted change: run this as its owner, or start the server once")]
-    HotJournal {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Whoever wrote it was killed in the middle of a change, and reading alone cannot undo that.
+    HotJournal { path: PathBuf },
+    /// A connection that only reads cannot roll it back.
     #[error("{path} has a hot journal ({path}-journal), of an interrupted change: open it once with what wrote it")]
-    HotJournalOfBackup {
-        /// The file.
-        path: PathBuf,
-    },
-    /// SQLite would delete a WAL beside a database that has nothing in it.
+    HotJournalOfBackup { path: PathBuf },
+    /// SQLite would delete the WAL beside an empty database.
     #[error(
         "{path} is empty or missing, and its WAL ({path}-wal) is not: another program has emptied or moved the database. \
          Put it back, or restore a backup, which keeps the WAL"
     )]
-    Emptied {
-        /// The database file.
-        path: PathBuf,
-    },
-    /// There is something of this name that cannot be a database.
+    Emptied { path: PathBuf },
     #[error("{path} is not a plain file")]
-    NotAFile {
-        /// The name.
-        path: PathBuf,
-    },
-    /// SQLite keeps an index of the WAL beside the file, also to read it.
+    NotAFile { path: PathBuf },
+    /// SQLite keeps the WAL index beside the file, also to read it.
     #[error("cannot use {path}: there is no room for its index beside it")]
-    NoRoom {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file cannot be used where nothing can be written.
+    NoRoom { path: PathBuf },
     #[error("cannot use {path}: it is on a read-only file system")]
-    ReadOnly {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is there, and is not a database.
+    ReadOnly { path: PathBuf },
     #[error("{path} is not a SQLite database")]
-    NotADatabase {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is a database that this release must not touch.
+    NotADatabase { path: PathBuf },
     #[error("cannot use {path}: {source}")]
-    Schema {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: SchemaError,
-    },
-    /// A superuser that the service did not make.
+    Schema { path: PathBuf, source: SchemaError },
+    /// The row of a superuser.
     #[error("{path} holds what the service never wrote: {finding}: restore a backup")]
-    InvalidRow {
-        /// The file.
-        path: PathBuf,
-        /// Which row, and what is wrong with it.
-        finding: String,
-    },
-    /// The readers or the writer could not be started.
+    InvalidRow { path: PathBuf, finding: String },
+    /// The connections or the threads of the store.
     #[error("cannot start reading and writing {path}: {source}")]
-    Start {
-        /// The file.
-        path: PathBuf,
-        /// What failed.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Start { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
 impl From<OpenError> for repository::OpenError {
@@ -156,7 +84,7 @@ impl From<OpenError> for BackupError {
 #[error("SQLite found the file damaged; the server must be stopped and the file restored")]
 pub(super) struct Damaged;
 
-/// What a piece of writing may end with: SQLite's error, or one that already has its meaning.
+/// The error of work on a connection: SQLite's, or one that is mapped already.
 pub(super) enum Failure {
     Sqlite(rusqlite::Error),
     Repository(RepositoryError),
@@ -188,13 +116,13 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed))
 }
 
-/// The one reading of SQLite's errors.
+/// The only mapping of SQLite's errors to the repository's.
 pub(super) fn map_error(error: rusqlite::Error, damaged: &AtomicBool) -> RepositoryError {
     let code = error.sqlite_error_code();
     let is_invalid_value =
         matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..));
     let cause: Cause = match error {
-        // What is wrong with it, without SQLite's number of its column.
+        // Only the reason, without SQLite's column number.
         rusqlite::Error::FromSqlConversionFailure(_, _, why) => Arc::from(why),
         error => Arc::new(error),
     };
@@ -230,12 +158,13 @@ pub(super) fn schema_error(path: &Path, source: SchemaError) -> OpenError {
     }
 }
 
-/// Whether there is a hot journal: a killed process left a change half done, which only a writer can undo.
+/// Whether there is a hot journal: of a transaction that a killed process left unfinished, and that only a writer can
+/// roll back.
 pub(super) fn has_hot_journal(error: &rusqlite::Error) -> bool {
     extended_code(error) == Some(ffi::SQLITE_READONLY_ROLLBACK)
 }
 
-/// Whether the disk has no room for the index that SQLite keeps beside a file with a WAL.
+/// Whether the disk has no room for the WAL index.
 pub(super) fn is_without_index(error: &rusqlite::Error) -> bool {
     extended_code(error).is_some_and(|code| {
         [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMOPEN, ffi::SQLITE_IOERR_SHMMAP].contains(&code)
@@ -246,7 +175,7 @@ fn extended_code(error: &rusqlite::Error) -> Option<i32> {
     error.sqlite_error().map(|error| error.extended_code)
 }
 
-/// Whether SQLite could not open the file, or what belongs beside it.
+/// Whether SQLite could not open the file, or its WAL or WAL index.
 pub(super) fn is_not_opened(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::CannotOpen)
 }

@@ -1,4 +1,4 @@
-//! [`Events`] in the file.
+//! [`Events`] in SQLite.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,10 +16,10 @@ use crate::domain::user::{UserId, Username};
 use crate::repository::{Events, Page, RepositoryError, ResetCursor, Resets, StoredFailures};
 use crate::system::clock::Timestamp;
 
-/// How many events are forgotten in one transaction, so that no other write waits long.
+/// How many events are pruned in one transaction, so that no other write waits long.
 const PRUNED_AT_ONCE: u32 = 1_000;
 
-/// What an account's owner is told of who did something to it.
+/// What an account's owner is shown instead of the name of who did something to it.
 const STAFF: &str = "staff";
 
 #[async_trait]
@@ -30,7 +30,7 @@ impl Events for SqliteRepository {
         query: EventQuery,
     ) -> Result<Page<Event, EventCursor>, RepositoryError> {
         let caller = *caller;
-        self.read_at_once(move |connection| {
+        self.read_snapshot(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
             let rows = list_own(connection, user_id, query.kind, query.before, query.limit)?;
             Ok(page(rows, query.limit))
@@ -57,16 +57,16 @@ impl Events for SqliteRepository {
 
     async fn list_familiar_addresses(&self, username: &Username) -> Result<Vec<IpAddr>, RepositoryError> {
         let username = username.clone();
-        self.read_at_once(move |connection| Ok(list_familiar(connection, &username)?)).await
+        self.read_snapshot(move |connection| Ok(list_familiar(connection, &username)?)).await
     }
 
     async fn list_failures(&self, limit: u32) -> Result<Vec<StoredFailures>, RepositoryError> {
-        // Before the first request, so that nobody waits for this but the start.
-        self.read_here(move |connection| Ok(list_failures(connection, limit)?)).await
+        // At the start, before the first request: no request waits for it.
+        self.read_inline(move |connection| Ok(list_failures(connection, limit)?)).await
     }
 
     async fn list_resets(&self, behind: Option<ResetCursor>) -> Result<Resets, RepositoryError> {
-        self.read_here(move |connection| {
+        self.read_inline(move |connection| {
             let transaction = connection.unchecked_transaction()?;
             Ok(list_resets(&transaction, behind)?)
         })
@@ -74,7 +74,7 @@ impl Events for SqliteRepository {
     }
 }
 
-/// What an account did itself.
+/// Inserts an event of what an account did itself.
 pub(super) fn by_owner(
     connection: &Connection,
     kind: EventKind,
@@ -86,7 +86,7 @@ pub(super) fn by_owner(
     insert(connection, kind, user_id, None, ip, detail, now)
 }
 
-/// What was done to an account; `actor` is who did it, where it was not the account itself.
+/// Inserts an event; `actor` is who did it, where it was not the account itself.
 pub(super) fn insert(
     connection: &Connection,
     kind: EventKind,
@@ -101,7 +101,7 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// Attempts that were refused. A stranger's name is kept only where it is an account's.
+/// Stores failed attempts. The name is stored only where it is an account's: it may be a password that was typed there.
 pub(super) fn record_failed_attempts(
     connection: &Connection,
     attempts: &[FailedAttempt],
@@ -110,12 +110,12 @@ pub(super) fn record_failed_attempts(
     let Some(first) = attempts.iter().map(|attempt| attempt.at).min() else { return Ok(()) };
     let new_passwords = list_new_passwords(connection, first, now)?;
     for attempt in attempts {
-        record_refusal(connection, attempt, &new_passwords, now)?;
+        record_failed_attempt(connection, attempt, &new_passwords, now)?;
     }
     Ok(())
 }
 
-fn record_refusal(
+fn record_failed_attempt(
     connection: &Connection,
     attempt: &FailedAttempt,
     new_passwords: &HashMap<i64, i64>,
@@ -132,18 +132,18 @@ fn record_refusal(
         return Ok(());
     };
     let user_id = account.user_id.0;
-    // A new password makes forgotten what failed before it, also what is stored only now. And what a token's holder
-    // fails at is counted apart, and not over a restart.
-    let is_forgotten = new_passwords.get(&user_id).is_some_and(|set| *set >= at);
-    if attempt.kind == EventKind::LoginFailed && !is_forgotten {
+    // A new password resets the failures before it, also those that are stored only now. Failed reauthentications are
+    // counted elsewhere, and only in memory.
+    let is_reset = new_passwords.get(&user_id).is_some_and(|set| *set >= at);
+    if attempt.kind == EventKind::LoginFailed && !is_reset {
         connection.prepare_cached(sql::COUNT_FAILURE)?.execute(params![user_id, at, now.as_millis()])?;
     }
-    // Whoever holds a session has shown who they are; a stranger has not.
+    // The holder of a session is known to be the account's; anyone else may be a stranger.
     let actor = (attempt.kind != EventKind::ReauthenticationFailed).then_some("");
     insert(connection, attempt.kind, account.user_id, actor, attempt.ip, attempt.detail, attempt.at)
 }
 
-/// When each account that has a new password since then got it.
+/// The accounts with a new password since then, and when each got it.
 fn list_new_passwords(
     connection: &Connection,
     since: Timestamp,
@@ -157,13 +157,13 @@ pub(super) fn list(connection: &Connection, query: &EventQuery) -> rusqlite::Res
     let before = query.before.map_or(i64::MAX, EventCursor::id);
     let kind = query.kind.map(EventKind::name);
     let statement = if query.username.is_some() { sql::LIST_EVENTS_NAMED } else { sql::LIST_EVENTS };
-    // By the name and not by the account: who had the name before is of interest too.
+    // By the name and not by the account's id: events of an earlier account of this name are found, too.
     let name = query.username.as_ref().map(Username::key);
     let mut list = connection.prepare_cached(statement)?;
     list.query_map(params![before, kind, query.limit, name], read_event)?.collect()
 }
 
-/// A page of events, which may go on where it is full.
+/// A page of events. A full page has a cursor: there may be more.
 fn page(rows: Vec<Event>, limit: u32) -> Page<Event, EventCursor> {
     let is_full = rows.len() >= limit as usize;
     let next = rows.last().filter(|_| is_full).map(|last| EventCursor::behind(last.id));
@@ -200,8 +200,8 @@ fn list_of(
     list.query_map(params![before, kind.map(EventKind::name), user_id.0, limit], read_event)?.collect()
 }
 
-/// The first events that may be forgotten now. All are looked at: the clock may have been wrong for a while, and one
-/// event from the future must not keep those behind it for good.
+/// The first events that may be pruned now. It looks at all events, not only at the oldest: the clock may have been
+/// wrong for a while, and an event from the future must not keep those behind it for good.
 pub(super) fn find_old(
     connection: &Connection,
     before: Timestamp,

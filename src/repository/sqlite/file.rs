@@ -1,9 +1,8 @@
-//! The database as a file: whose it is, what its first bytes say, how it is opened, and who is kept away from it while
-//! it is used.
+//! The database as a file: its owner and mode, its header, how it is opened, and its locks.
 //!
-//! Root's commands work in a folder of the service's user, who can put a link in the place of anything there at any
-//! moment. So nothing is changed by its name alone: what was made or opened without following a link is changed through
-//! that handle.
+//! Commands that root runs work in a folder of the service's user, who can replace anything there by a link at any
+//! moment. So nothing is changed by its name alone: a file is created or opened without following a link, and changed
+//! through that handle.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _};
@@ -19,10 +18,10 @@ use rustix::fs::OFlags;
 use super::error::{OpenError, schema_error};
 use super::schema::{self, SchemaError};
 
-/// What the name of the lock ends with that a restore holds alone and everyone else together.
+/// The suffix of the lock file that a restore locks exclusively, and everyone else shared.
 pub(super) const RESTORE_LOCK: &str = ".restore.lock";
 
-/// Whom a file belongs to.
+/// The user and the group that own a file.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Owner {
     user: u32,
@@ -42,7 +41,8 @@ impl Owner {
         self.user == rustix::process::geteuid().as_raw()
     }
 
-    /// Whom a file must belong to that is made for the database of this name: whoever has the database, or its folder.
+    /// The owner of a file that is created beside the database of this name: that of the database, or else of its
+    /// folder.
     fn beside(path: &Path) -> io::Result<Self> {
         fs::metadata(path).or_else(|_| fs::metadata(folder_of(path))).map(|found| Self::of(&found))
     }
@@ -52,8 +52,8 @@ impl Owner {
     }
 }
 
-/// Gives what was just made to whoever has the database of this name, or its folder: what root makes by a command, the
-/// service must be able to open. Only root can give to another; whoever else makes something keeps it.
+/// Gives a new file to the owner of the database of this name, or of its folder: the service must be able to open what
+/// a command of root creates. Only root can change an owner; for other users the file stays their own.
 pub(super) fn give(made: &File, path: &Path) {
     let _ = Owner::beside(path).and_then(|owner| owner.take(made));
 }
@@ -65,7 +65,7 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Makes a new folder, for whoever has the folder that it is in.
+/// Creates a folder, with the owner of its parent.
 fn make_one_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
     let give = || {
@@ -81,7 +81,7 @@ fn flags(flags: OFlags) -> i32 {
     flags.bits().cast_signed()
 }
 
-/// Opens what is there by this very name: no link is followed, and no pipe waited for.
+/// Opens an existing file without following a link (`O_NOFOLLOW`), and without waiting for a pipe.
 pub(super) fn open_unlinked(options: &OpenOptions, path: &Path) -> io::Result<File> {
     options.clone().custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK)).open(path).map_err(|error| {
         if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
@@ -92,23 +92,23 @@ pub(super) fn open_unlinked(options: &OpenOptions, path: &Path) -> io::Result<Fi
     })
 }
 
-/// Whether there is something of this name. Where that cannot be found out, it is not taken for missing.
+/// Whether there is something of this name; an error where that cannot be found out.
 pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
     match path.try_exists() {
-        // Nothing can have a name that is too long.
+        // No file can have a name that is too long.
         Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Ok(false),
         found => found.map_err(|source| OpenError::File { path: path.to_owned(), source }),
     }
 }
 
-/// Takes a file from everyone but its owner, where an earlier hand left it open. What is missing, or is no plain file
-/// with one name, is left alone.
+/// Takes all permissions on a file from everyone but its owner. What is missing, or is not a plain file with one name,
+/// is not changed.
 pub(super) fn close_to_others(path: &Path) -> io::Result<()> {
     let closed_to_others = |found: &Metadata| {
         let is_open = found.is_file() && found.nlink() == 1 && found.mode() & 0o077 != 0;
         is_open.then(|| Permissions::from_mode(found.mode() & 0o700))
     };
-    // A handle that only names the file: to close one that could read it would take SQLite's locks away.
+    // `O_PATH`: closing a handle that could read the file would drop SQLite's locks.
     #[cfg(target_os = "linux")]
     let change = || {
         use std::os::fd::AsRawFd as _;
@@ -127,7 +127,7 @@ pub(super) fn close_to_others(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether something is mounted at this very name, so that no file can be renamed to it.
+/// Whether this name is a mount point: no file can be renamed to it.
 pub(super) fn is_mount_point(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -142,8 +142,8 @@ pub(super) fn is_mount_point(path: &Path) -> bool {
     }
 }
 
-/// Opens a lock file of the database, making it where it is missing. Only what is new is given away: whoever has the
-/// folder could otherwise be given, by root, whatever file a link of this name leads to.
+/// Opens a lock file of the database, and creates it where it is missing. Only a new file changes its owner: a link of
+/// this name could lead to a file that is not the folder owner's.
 pub(super) fn open_lock(own_name: &Path, suffix: &str) -> io::Result<File> {
     let path = with_suffix(own_name, suffix);
     let mut options = OpenOptions::new();
@@ -163,20 +163,21 @@ pub(super) struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing alone leaves the lock to a process that is being started at this moment and has a copy of the handle.
+        // Closing is not enough: a process that is being started at this moment may have inherited a copy of the
+        // handle.
         let _ = self.0.unlock();
     }
 }
 
 impl Lock {
-    /// Holds it alone; `None` where someone has it.
-    pub(super) fn alone(file: File) -> io::Result<Option<Self>> {
+    /// Locks it exclusively; `None` where another process has it locked.
+    pub(super) fn exclusive(file: File) -> io::Result<Option<Self>> {
         let locked = file.try_lock();
         Self::of(file, locked)
     }
 
-    /// Holds it together with others who do; `None` where someone holds it alone.
-    fn together(file: File) -> io::Result<Option<Self>> {
+    /// Locks it shared; `None` where another process has it locked exclusively.
+    fn shared(file: File) -> io::Result<Option<Self>> {
         let locked = file.try_lock_shared();
         Self::of(file, locked)
     }
@@ -190,17 +191,17 @@ impl Lock {
     }
 }
 
-/// Someone who uses the database by its name: while there is one, no restore puts another file in its place. SQLite's
-/// own locks do not do that, for whoever waits for one of them already has the old file.
+/// A shared lock of a process that uses the database by its name: while there is one, no restore replaces the file.
+/// SQLite's own locks are not enough: a process that waits for one of them has the old file open already.
 pub(super) struct SharedLock {
-    /// `None` on a read-only file system that has no such file: nothing is put in place there.
+    /// `None` on a read-only file system without a lock file: nothing can be replaced there.
     _lock: Option<Lock>,
     /// Whether the file system is read-only.
     pub(super) is_read_only: bool,
 }
 
 impl SharedLock {
-    /// Begins to use it, unless it is being restored.
+    /// Takes the lock, unless the database is being restored.
     pub(super) fn begin(own_name: &Path, path: &Path) -> Result<Self, OpenError> {
         let lock_path = with_suffix(own_name, RESTORE_LOCK);
         let (file, is_read_only) = match open_lock(own_name, RESTORE_LOCK) {
@@ -212,7 +213,7 @@ impl SharedLock {
         if is_read_only && file.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return Ok(Self { _lock: None, is_read_only });
         }
-        match file.and_then(Lock::together) {
+        match file.and_then(Lock::shared) {
             Ok(Some(lock)) => Ok(Self { _lock: Some(lock), is_read_only }),
             Ok(None) => Err(OpenError::Restoring { path: path.to_owned() }),
             Err(source) => Err(OpenError::File { path: lock_path, source }),
@@ -220,31 +221,31 @@ impl SharedLock {
     }
 }
 
-/// Keeps everyone away from the database for as long as the lock lives that it answers.
-pub(super) fn keep_everyone_away(own_name: &Path, path: &Path) -> Result<Lock, OpenError> {
-    match open_lock(own_name, RESTORE_LOCK).and_then(Lock::alone) {
+/// Locks the database exclusively, against all other uses, for as long as the lock lives.
+pub(super) fn lock_exclusively(own_name: &Path, path: &Path) -> Result<Lock, OpenError> {
+    match open_lock(own_name, RESTORE_LOCK).and_then(Lock::exclusive) {
         Ok(Some(lock)) => Ok(lock),
-        // A server says so by a lock of its own; another restore holds that one, too.
+        // The lock of a server, or of another restore, explains it; else it is a command.
         Ok(None) => lock_beside(own_name, path).and(Err(OpenError::InUseByCommand { path: path.to_owned() })),
         Err(source) => Err(OpenError::File { path: with_suffix(own_name, RESTORE_LOCK), source }),
     }
 }
 
-/// What a file begins with. Not for one that this process may have open: SQLite would lose its locks with the handle
-/// that is closed here.
+/// The first bytes of a file. Not for one that this process may have open: closing the handle would drop SQLite's locks
+/// (POSIX advisory locks).
 fn head_of(path: &Path) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     File::open(path).and_then(|file| file.take(100).read_to_end(&mut head))?;
     Ok(head)
 }
 
-/// Whether a database says of itself that it is in WAL mode. See [`head_of`] for when it may be asked.
+/// Whether a database's header says WAL mode. The limit of [`head_of`] applies.
 pub(super) fn is_in_wal_mode(path: &Path) -> io::Result<bool> {
     const READ_VERSION: usize = 19;
     Ok(head_of(path)?.get(READ_VERSION) == Some(&2))
 }
 
-/// Refuses, by a look at its first bytes, a file that cannot be ours. See [`head_of`] for when it may be asked.
+/// Refuses, by its header, a file that cannot be ours. The limit of [`head_of`] applies.
 pub(super) fn refuse_foreign_head(path: &Path) -> Result<(), OpenError> {
     const MAGIC: &[u8] = b"SQLite format 3\0";
     const SCHEMA_COOKIE: Range<usize> = 40..44;
@@ -262,7 +263,7 @@ pub(super) fn refuse_foreign_head(path: &Path) -> Result<(), OpenError> {
         return Err(OpenError::NotADatabase { path: path.to_owned() });
     }
     let number = |field| head.get::<Range<usize>>(field)?.try_into().ok().map(i32::from_be_bytes);
-    // A database without a schema may be one of ours whose making is still in its WAL.
+    // A database without a schema may be a new one of ours, whose schema is still in its WAL.
     let is_new = number(APPLICATION_ID) == Some(0) && number(SCHEMA_COOKIE) == Some(0);
     let source = match number(USER_VERSION) {
         _ if is_new => return Ok(()),
@@ -273,8 +274,8 @@ pub(super) fn refuse_foreign_head(path: &Path) -> Result<(), OpenError> {
     Err(OpenError::Schema { path: path.to_owned(), source })
 }
 
-/// Refuses a database that is empty or missing and has a WAL that is not: SQLite would delete the WAL. The service
-/// itself never leaves it so, for the first page is in the file before there is a WAL.
+/// Refuses a database that is empty or missing but has a WAL with content: SQLite would delete the WAL. The service
+/// never leaves that behind, for the first page is in the file before there is a WAL.
 pub(super) fn refuse_emptied(own_name: &Path, path: &Path) -> Result<(), OpenError> {
     let length = |name: &Path| match fs::metadata(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -286,42 +287,41 @@ pub(super) fn refuse_emptied(own_name: &Path, path: &Path) -> Result<(), OpenErr
     Ok(())
 }
 
-/// Rolls back the hot journal that [`super::error::has_hot_journal`] tells of, in a database that is ours. SQLite does
-/// it with the first read of a connection that may write. `path` is what the sentences speak of. See [`head_of`] for
-/// when it may be asked.
+/// Rolls back a hot journal (see [`super::error::has_hot_journal`]) of a database that is ours. SQLite does it at the
+/// first read of a connection that may write. `path` is the name in messages. The limit of [`head_of`] applies.
 pub(super) fn roll_back_hot_journal(own_name: &Path, path: &Path, busy_timeout: Duration) -> Result<(), OpenError> {
     refuse_foreign_head(path)?;
     let found = fs::metadata(own_name).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
     if !is_own(&found) {
         return Err(OpenError::HotJournal { path: path.to_owned() });
     }
-    let undo = || {
+    let roll_back = || {
         let writer = open(own_name, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         writer.busy_timeout(busy_timeout)?;
         writer.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
     };
-    undo().map_err(|error| schema_error(path, error.into()))
+    roll_back().map_err(|error| schema_error(path, error.into()))
 }
 
-/// Whether a file belongs to the user that this process runs as. Root does not undo another user's half-made change:
-/// what is undone may name a file that SQLite then deletes.
+/// Whether a file belongs to the user that this process runs as. Root does not roll back another user's journal: it may
+/// name a file that SQLite then deletes.
 pub(super) fn is_own(found: &Metadata) -> bool {
     found.uid() == rustix::process::geteuid().as_raw()
 }
 
-/// Opens a database by its own name. Nothing else opens one: SQLite would take some names for more than a path, and
-/// would run what a file's schema has of triggers and views.
+/// Opens a database by its name without links. Nothing else in the store opens one: SQLite gives some names a meaning
+/// beyond a path, and would run the triggers and views of a file's schema.
 pub(super) fn open(own_name: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(own_name, flags | OPEN_FLAGS)?;
     distrust(&connection)?;
     Ok(connection)
 }
 
-/// What every connection is opened with. The name is absolute, and so neither `:memory:` nor a URI, and has no link in
-/// it.
+/// The flags of every connection. The name is absolute, so it is neither `:memory:` nor a URI, and has no links.
 pub(super) const OPEN_FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
 
-/// Keeps the schema of a file from running anything on its own, and from being written to. Comes before the first read.
+/// Keeps a file's schema from running code (triggers, views, functions) and from being written to directly. To be
+/// called before the first read.
 pub(super) fn distrust(connection: &Connection) -> rusqlite::Result<()> {
     for (setting, is_on) in [
         (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
@@ -334,14 +334,14 @@ pub(super) fn distrust(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Whether the file system of a file is read-only. See [`head_of`] for when it may be asked.
+/// Whether a file's file system is read-only. The limit of [`head_of`] applies.
 pub(super) fn is_on_read_only_disk(path: &Path) -> bool {
     let opened = OpenOptions::new().write(true).open(path);
     opened.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
 }
 
-/// Opens, to read it, a file that nobody writes and beside which SQLite can keep no index, as on a read-only file
-/// system, or is not to; `None` where a WAL or a journal beside the file has to be read, too.
+/// Opens, to read it, a file that nobody writes, without a WAL index: where SQLite cannot create one, as on a read-only
+/// file system, or must not. `None` where a WAL or a journal beside the file has to be read, too.
 pub(super) fn open_without_index(own_name: &Path) -> Option<rusqlite::Result<Connection>> {
     let has_content = |suffix| fs::metadata(with_suffix(own_name, suffix)).is_ok_and(|found| found.len() > 0);
     if has_content("-wal") || has_content("-journal") {
@@ -350,13 +350,13 @@ pub(super) fn open_without_index(own_name: &Path) -> Option<rusqlite::Result<Con
     Some(open_alone(own_name))
 }
 
-/// Opens, to read it, a file that nobody writes, and nothing that is beside it.
+/// Opens, to read it, a file that nobody writes, and no file beside it (`immutable`).
 pub(super) fn open_alone(own_name: &Path) -> rusqlite::Result<Connection> {
     let name = format!("file:{}?immutable=1", escaped(own_name));
     open(Path::new(&name), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
 }
 
-/// A path as a URI has it.
+/// A path, percent-encoded for a URI.
 fn escaped(path: &Path) -> String {
     use std::fmt::Write as _;
     use std::os::unix::ffi::OsStrExt as _;
@@ -370,14 +370,14 @@ fn escaped(path: &Path) -> String {
     })
 }
 
-/// The name of the database without links, also where there is no database yet.
+/// The database's name without links, also where there is no database yet.
 pub(super) fn own_name(path: &Path) -> Result<PathBuf, OpenError> {
     let file_error = |source| OpenError::File { path: path.to_owned(), source };
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => Err(OpenError::NotAFile { path: path.to_owned() }),
         Ok(found) if found.nlink() > 1 => Err(OpenError::HardLink { path: path.to_owned() }),
         Ok(_) => fs::canonicalize(path).map_err(file_error),
-        // A link to nothing is not a name that a file can be made under.
+        // Nothing can be created under the name of a dangling link.
         Err(source) if source.kind() != io::ErrorKind::NotFound || fs::symlink_metadata(path).is_ok() => {
             Err(file_error(source))
         }
@@ -394,14 +394,14 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes what is missing of the database's folder, for whoever has the folder above.
+/// Creates the database's folder, and its parents, where they are missing. Each gets the owner of its parent.
 pub(super) fn make_folder(path: &Path) -> Result<(), OpenError> {
     let folder = folder_of(path);
     let missing: Vec<_> =
         folder.ancestors().take_while(|part| !part.as_os_str().is_empty() && is_missing(part)).collect();
     for part in missing.into_iter().rev() {
         match make_one_folder(part) {
-            // Another process was faster, or the path goes back up.
+            // Another process was faster, or there is a `..` in the path.
             Err(_) if part.is_dir() => {}
             made => made.map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?,
         }
@@ -409,7 +409,8 @@ pub(super) fn make_folder(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Whether a folder has to be made. One that cannot be looked at is there: what is done in it next tells why not.
+/// Whether a folder has to be created. One that cannot be looked at counts as there: the next step in it fails and says
+/// why.
 fn is_missing(folder: &Path) -> bool {
     match fs::metadata(folder) {
         Ok(found) => !found.is_dir(),
@@ -417,7 +418,7 @@ fn is_missing(folder: &Path) -> bool {
     }
 }
 
-/// Makes the file where it is missing. SQLite gives its WAL and its WAL index the mode and the owner of the file.
+/// Creates the file where it is missing. SQLite gives the WAL and the WAL index its mode and owner.
 pub(super) fn make_file(own_name: &Path, path: &Path) -> Result<(), OpenError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(own_name) {
         Ok(made) => {
@@ -429,7 +430,7 @@ pub(super) fn make_file(own_name: &Path, path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Closes the files to everyone but their owner, where an earlier hand left them open.
+/// Takes all permissions on the files from everyone but their owner.
 pub(super) fn make_private(own_name: &Path) -> Result<(), OpenError> {
     for path in [own_name.to_owned(), with_suffix(own_name, "-wal"), with_suffix(own_name, "-shm")] {
         close_to_others(&path).map_err(|source| OpenError::File { path, source })?;
@@ -437,10 +438,10 @@ pub(super) fn make_private(own_name: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Takes the lock that says "a server has this file". It is on a file of its own: a handle on the database itself would
-/// take SQLite's locks with it when it is closed.
+/// Takes the server's lock. It is on a file of its own: closing a handle of the database itself would drop SQLite's
+/// locks.
 pub(super) fn lock_beside(own_name: &Path, path: &Path) -> Result<Lock, OpenError> {
-    match open_lock(own_name, ".lock").and_then(Lock::alone) {
+    match open_lock(own_name, ".lock").and_then(Lock::exclusive) {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => Err(OpenError::InUse { path: path.to_owned() }),
         Err(source) => Err(OpenError::File { path: with_suffix(own_name, ".lock"), source }),

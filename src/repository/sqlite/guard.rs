@@ -1,12 +1,12 @@
-//! Whether the files that SQLite has open are still those that are found at their names, and hold what was committed.
+//! Guards the files that SQLite has open: they must still be found at their names, and hold what was committed.
 //!
-//! SQLite goes on with a database, a WAL or a WAL index that was deleted, moved or replaced, and whoever opens the
-//! database next finds nothing of what it wrote. It also goes on with a database that another program has emptied or
-//! shortened, and behind the end of such a WAL. So the writer looks before each transaction, and again after each
-//! COMMIT before anyone is told that it succeeded.
+//! SQLite goes on writing to a database, a WAL or a WAL index that was deleted, moved or replaced, and the next process
+//! to open the database finds nothing of that. It also goes on where another program has truncated the database or the
+//! WAL. So the writer checks before each transaction, and again after each COMMIT before anyone is told that it
+//! succeeded.
 //!
-//! What must be in the WAL is what the header of the WAL index says, whoever has written last: how many frames there
-//! are, and the checksum of the last one. A frame before the last is not looked at again once the next commit has been.
+//! The header of the WAL index says what the WAL must hold, whichever process wrote last: the number of frames, and the
+//! checksum of the last one. Once the next commit is confirmed, an earlier frame is not checked again.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -21,20 +21,20 @@ use thiserror::Error;
 use super::file::with_suffix;
 use crate::repository::Cause;
 
-/// The sizes of what a WAL begins with and of what is before each page in it.
+/// The sizes of the WAL's header, and of the header of each frame.
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 
-/// What each WAL begins with, but for its last bit.
+/// The first bytes of every WAL, without the last bit.
 const MAGIC: u32 = 0x377f_0682;
 
-/// The size of the header of the WAL index, which the index begins with, twice.
+/// The size of the header of the WAL index. The index begins with two copies of it.
 const INDEX_HEADER: usize = 48;
 
-/// How often the files are read again where another process has changed them meanwhile.
+/// How often to read the files again where another process changes them meanwhile.
 const TRIES: u32 = 100;
 
-/// What has happened to the files.
+/// What has happened to the files. The messages are for the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Lost {
     #[error(
@@ -71,7 +71,7 @@ impl From<Lost> for Cause {
     }
 }
 
-/// Which file had a name.
+/// Which file a name led to: its device and inode.
 struct FileIdentity {
     name: PathBuf,
     device: u64,
@@ -84,8 +84,8 @@ impl FileIdentity {
         Ok(Self { device: found.dev(), inode: found.ino(), name })
     }
 
-    /// What is at the name; an error says that the file is not. Nothing is said where that cannot be found out:
-    /// whatever else keeps it from being looked at, it may be there.
+    /// The file's metadata; an error where another file, or none, has its name. `None` where the name cannot be looked
+    /// up for another reason: the file may be there.
     fn look(&self) -> Result<Option<Metadata>, ()> {
         match fs::metadata(&self.name) {
             Ok(found) if (found.dev(), found.ino()) == (self.device, self.inode) => Ok(Some(found)),
@@ -95,8 +95,8 @@ impl FileIdentity {
     }
 }
 
-/// The header of the WAL index, as the last commit has left it, whoever's it was. SQLite documents it as part of the
-/// "WAL-mode File Format".
+/// The header of the WAL index after the last commit of any process. SQLite documents it as part of the "WAL-mode File
+/// Format".
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct IndexHeader([u8; INDEX_HEADER]);
 
@@ -106,7 +106,7 @@ impl IndexHeader {
     const CHECKSUM: usize = 24;
     const SALTS: Range<usize> = 32..40;
 
-    /// A number in the machine's own order of bytes.
+    /// A number, in the machine's own byte order.
     fn number(&self, at: usize) -> u32 {
         self.0.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
@@ -116,17 +116,18 @@ impl IndexHeader {
         self.number(Self::FRAMES).into()
     }
 
-    /// How many pages the database has with them; zero where only the database says so.
+    /// How many pages the database has, with those in the WAL; 0 where the index does not say.
     fn pages(&self) -> u64 {
         self.number(Self::PAGES).into()
     }
 
-    /// What the WAL's header has at 16 and each frame at 8. Every beginning of the WAL has its own.
+    /// The salts: at byte 16 of the WAL's header and at byte 8 of each frame. They change whenever the WAL is
+    /// restarted.
     fn salts(&self) -> &[u8] {
         &self.0[Self::SALTS]
     }
 
-    /// What the last frame has at 16.
+    /// The checksum of the last frame, which has it at byte 16.
     fn checksum(&self) -> [u8; 8] {
         let [first, second] = [0, 4].map(|at| u64::from(self.number(Self::CHECKSUM + at)));
         (first << 32 | second).to_be_bytes()
@@ -138,22 +139,22 @@ pub(super) struct FileGuard {
     database: FileIdentity,
     wal: FileIdentity,
     index: FileIdentity,
-    /// To read the WAL. SQLite has no lock on this file that closing it could take away.
+    /// To read the WAL. SQLite holds no locks on this file, so it may be closed at any time.
     wal_file: File,
-    /// To read the header of the WAL index. Closing it takes SQLite's locks on it away from this process, so it stays
-    /// open for as long as the database does.
+    /// To read the header of the WAL index. Closing it would drop SQLite's locks on it (POSIX advisory locks), so it
+    /// stays open for as long as the database does.
     index_file: File,
     page_size: u64,
-    /// How long the database must be at least.
+    /// The least length of the database, in bytes.
     least: Mutex<u64>,
-    /// What happened and cannot be made good while the files are open.
+    /// What has happened and cannot be repaired while the files are open.
     lost: OnceLock<Lost>,
-    told: AtomicBool,
+    is_reported: AtomicBool,
     rescue_begun: AtomicBool,
 }
 
 impl FileGuard {
-    /// Of a database of this name, which is open and has a WAL.
+    /// A guard of the database of this name, which is open and in WAL mode.
     pub(super) fn of(database: PathBuf, page_size: u64) -> io::Result<Self> {
         let (wal, index) = (with_suffix(&database, "-wal"), with_suffix(&database, "-shm"));
         let index_name = index.clone();
@@ -162,33 +163,33 @@ impl FileGuard {
             wal: FileIdentity::of(wal)?,
             index: FileIdentity::of(index)?,
             database: FileIdentity::of(database)?,
-            // Last: a failure after it would close it.
+            // Last: where a later step failed, it would be closed.
             index_file: File::open(index_name)?,
             page_size,
             least: Mutex::default(),
             lost: OnceLock::new(),
-            told: AtomicBool::new(false),
+            is_reported: AtomicBool::new(false),
             rescue_begun: AtomicBool::new(false),
         })
     }
 
-    /// Whether each file still has its name, the database its length, and the WAL its beginning and its end. The log is
-    /// told once of one that does not.
+    /// Checks that each file still has its name, the database its length, and the WAL its header and its last frame. A
+    /// failure is logged once.
     pub(super) fn check(&self) -> Result<(), Lost> {
         self.check_files(|index| self.begins_with(index) && self.ends_with(index)).map(drop)
     }
 
-    /// The same but for the beginning of the WAL, for which [`FileGuard::confirm`] comes early enough. What that needs
-    /// to know of the time before the transaction; `None` where it cannot be read.
+    /// The same, but for the WAL's header: [`FileGuard::confirm`] checks that early enough. Answers the header of the
+    /// WAL index before the transaction, which `confirm` needs; `None` where it cannot be read.
     pub(super) fn check_before(&self) -> Result<Option<IndexHeader>, Lost> {
         self.check_files(|index| self.ends_with(index))
     }
 
-    /// Whether a commit, and the one `before` it, is where the next start looks for it.
+    /// Checks that a commit, and the one `before` it, is where the next start will find it.
     pub(super) fn confirm(&self, before: Option<&IndexHeader>) -> Result<(), Lost> {
         let after = self.check_files(|index| self.begins_with(index) && self.ends_with(index))?;
         match (before, after) {
-            // The same WAL, in which nothing has been overwritten by right.
+            // The WAL was not restarted, so no frame may have been overwritten.
             (Some(before), Some(after)) if before.salts() == after.salts() && !self.ends_with(before) => {
                 Err(self.lose(Lost::WalContent))
             }
@@ -200,15 +201,15 @@ impl FileGuard {
         if let Some(lost) = self.lost() {
             return Err(lost);
         }
-        // Others who look at the same time do so before or after.
+        // One check at a time.
         let mut least = self.least.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(database) = self.database.look() else {
-            if !self.told.swap(true, Ordering::SeqCst) {
+            if !self.is_reported.swap(true, Ordering::SeqCst) {
                 log::error!("{}", Lost::Database);
             }
             return Err(Lost::Database);
         };
-        self.told.store(false, Ordering::SeqCst);
+        self.is_reported.store(false, Ordering::SeqCst);
         if self.index.look().is_err() {
             return Err(self.lose(Lost::WalIndex));
         }
@@ -217,7 +218,8 @@ impl FileGuard {
         }
         let index = self.find(holds).map_err(|()| self.lose(Lost::WalContent))?;
         if let Some(length) = database.map(|found| found.len()) {
-            // A checkpoint makes it as long as its last commit says, and only the commits of others can make that less.
+            // A checkpoint makes the database as long as the last commit says. Only commits of other processes make
+            // that less.
             let most = match index.as_ref().map_or(0, IndexHeader::pages) {
                 0 => u64::MAX,
                 pages => pages * self.page_size,
@@ -230,12 +232,12 @@ impl FileGuard {
         Ok(index)
     }
 
-    /// Others have changed something, and perhaps made the database shorter.
+    /// Another process has committed, and may have made the database shorter.
     pub(super) fn changed_by_others(&self) {
         *self.least.lock().unwrap_or_else(PoisonError::into_inner) = 0;
     }
 
-    /// The files are of no use any more until they are opened anew.
+    /// Records, and logs once, what cannot be repaired until the files are opened anew.
     fn lose(&self, lost: Lost) -> Lost {
         if self.lost.set(lost).is_ok() {
             log::error!("{lost}");
@@ -243,12 +245,12 @@ impl FileGuard {
         *self.lost.get().unwrap_or(&lost)
     }
 
-    /// What has happened and cannot be made good.
+    /// What has happened and cannot be repaired.
     pub(super) fn lost(&self) -> Option<Lost> {
         self.lost.get().copied()
     }
 
-    /// Whether the rescue of the WAL is still to be tried.
+    /// Whether a rescue of the WAL has yet to be tried; `true` once.
     pub(super) fn begin_rescue(&self) -> bool {
         !self.rescue_begun.swap(true, Ordering::SeqCst)
     }
@@ -257,17 +259,17 @@ impl FileGuard {
     pub(super) fn may_be_saved(&self) -> bool {
         match self.lost() {
             None => true,
-            // Whoever has changed something since has done so in another file, of which the index tells.
+            // A process that committed since then did so in another WAL, and the index shows that.
             Some(Lost::Wal) => {
                 matches!(self.find(|index| self.begins_with(index) && self.ends_with(index)), Ok(Some(_)))
             }
-            // Others may have written to the same WAL behind what this process knows of; the next start reads it.
+            // Other processes may have appended to the same WAL what this one does not know; the next start reads it.
             Some(Lost::Database | Lost::DatabaseContent | Lost::WalContent | Lost::WalIndex) => false,
         }
     }
 
-    /// The header of the index, which the WAL holds what it must of; an error where it does not. `None` where the index
-    /// cannot be read. Another process may change both at any time, the index last.
+    /// The header of the index, once `holds` confirms it; an error where it does not. `None` where the index cannot be
+    /// read. Another process may change the WAL and then the index at any time, so a mismatch is read again.
     fn find(&self, holds: impl Fn(&IndexHeader) -> bool) -> Result<Option<IndexHeader>, ()> {
         for _ in 0..TRIES {
             let index = self.read_index();
@@ -280,7 +282,7 @@ impl FileGuard {
         Ok(None)
     }
 
-    /// `None` also where another process is about to change it.
+    /// `None` where it cannot be read, or another process is changing it.
     fn read_index(&self) -> Option<IndexHeader> {
         let mut both = [[0; INDEX_HEADER]; 2];
         self.index_file.read_exact_at(both.as_flattened_mut(), 0).ok()?;
@@ -288,17 +290,17 @@ impl FileGuard {
         (first == second).then_some(IndexHeader(first))
     }
 
-    /// Whether the WAL begins as this index says.
+    /// Whether the WAL's header is as this index says.
     fn begins_with(&self, index: &IndexHeader) -> bool {
         let mut header = [0; HEADER];
-        // A WAL without frames may be empty, or have the frames of the one before.
+        // A WAL without frames may be empty, or still have the frames from before its restart.
         index.frames() == 0
             || (self.wal_file.read_exact_at(&mut header, 0).is_ok()
                 && header.first_chunk().is_some_and(|magic| u32::from_be_bytes(*magic) & !1 == MAGIC)
                 && &header[16..24] == index.salts())
     }
 
-    /// Whether the WAL has what was its last frame by this index.
+    /// Whether the WAL has the frame that was its last by this index.
     fn ends_with(&self, index: &IndexHeader) -> bool {
         let Some(others) = index.frames().checked_sub(1) else { return true };
         let frame_size = FRAME_HEADER as u64 + self.page_size;

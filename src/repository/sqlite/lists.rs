@@ -1,4 +1,4 @@
-//! [`Lists`] in the file.
+//! [`Lists`] in SQLite.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::system::clock::Timestamp;
 impl Lists for SqliteRepository {
     async fn list_items(&self, caller: &Caller, list: List) -> Result<Vec<ItemId>, RepositoryError> {
         let caller = *caller;
-        self.read_at_once(move |connection| {
+        self.read_snapshot(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
             Ok(item_ids(connection, list, user_id)?)
         })
@@ -94,7 +94,7 @@ impl Lists for SqliteRepository {
     }
 }
 
-/// A list's items and since when they are there, ascending.
+/// A list's items in ascending order, and when each was added.
 pub(super) fn list_items(
     connection: &Connection,
     list: List,

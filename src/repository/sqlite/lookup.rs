@@ -1,5 +1,5 @@
-//! What several traits look up first, in the transaction that uses it: the session of whoever asks, their rights, an
-//! account.
+//! Lookups that several traits begin with, in the transaction that uses them: the caller's session, the actor's rights,
+//! an account.
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
@@ -19,12 +19,12 @@ pub(super) fn find_session(connection: &Connection, caller: &Caller) -> rusqlite
     connection.prepare_cached(sql::FIND_SESSION)?.query_row(live(caller), read_session).optional()
 }
 
-/// What a statement that looks for a live session is told.
+/// The parameters of a statement that looks for a live session.
 pub(super) fn live(caller: &Caller) -> impl rusqlite::Params {
     (*caller.digest.as_bytes(), caller.cutoffs.created_after.as_millis(), caller.cutoffs.used_after.as_millis())
 }
 
-/// The session in whose name the rest of the transaction changes something of its user.
+/// The caller's live session, for a transaction that changes its user. The change is noted for the cache.
 pub(super) fn begin_change(transaction: &Transaction<'_>, caller: &Caller, change: Change) -> Result<Session, Failure> {
     let session = match transaction.known_session(caller) {
         Some(session) => session,
@@ -34,7 +34,7 @@ pub(super) fn begin_change(transaction: &Transaction<'_>, caller: &Caller, chang
     Ok(session)
 }
 
-/// The session in whose name the rest of the transaction is done.
+/// The caller's live session, or [`RepositoryError::NoSession`].
 pub(super) fn require_session(connection: &Connection, caller: &Caller) -> Result<Session, Failure> {
     let (session, _) = find_session(connection, caller)?.ok_or(RepositoryError::NoSession)?;
     Ok(session)
@@ -46,7 +46,7 @@ pub(super) fn find_user(connection: &Connection, user_id: UserId) -> rusqlite::R
         .query_row([user_id.0], |row| read_user(row, 0).map_err(|error| invalid_account(row, error)))
 }
 
-/// Whoever asks, where they have any right over others.
+/// The actor, where it has any right over other accounts.
 pub(super) fn require_staff(connection: &Connection, actor: &Actor) -> Result<Acting, Failure> {
     let Actor::Session(caller) = actor else { return Ok(Acting::Operator) };
     let user_id = require_session(connection, caller)?.user_id;
@@ -64,12 +64,12 @@ pub(super) fn allow(allowed: bool) -> Result<(), Failure> {
     if allowed { Ok(()) } else { Err(RepositoryError::Forbidden.into()) }
 }
 
-/// The account of this name, as far as rights are concerned.
+/// The account of this name, with what rights depend on.
 pub(super) fn target_named(connection: &Connection, username: &Username) -> rusqlite::Result<Option<Target>> {
     connection.prepare_cached(sql::FIND_TARGET)?.query_row([username.key()], read_target).optional()
 }
 
-/// An account that is there, as far as rights are concerned.
+/// An account that exists, with what rights depend on.
 pub(super) fn target_of(connection: &Connection, user_id: UserId) -> rusqlite::Result<Target> {
     connection.prepare_cached(sql::FIND_TARGET_BY_ID)?.query_row([user_id.0], read_target)
 }
@@ -82,7 +82,7 @@ fn read_target(row: &Row<'_>) -> rusqlite::Result<Target> {
     })
 }
 
-/// Refuses to lose the last superuser who can log in.
+/// Refuses to lose the last active superuser.
 pub(super) fn keep_a_superuser(connection: &Connection, going: &Target) -> Result<(), Failure> {
     if !going.rights.is_superuser || !going.is_active {
         return Ok(());

@@ -1,4 +1,4 @@
-//! [`Maintenance`] in the file.
+//! [`Maintenance`] in SQLite.
 
 use std::fs;
 use std::path::Path;
@@ -22,13 +22,13 @@ use crate::system::blocking;
 use crate::system::clock::Timestamp;
 use crate::system::watched::ThreadEnded;
 
-/// How long readiness waits for the proof that changes can be made.
+/// How long the readiness probe waits for its write.
 const PROOF_WITHIN: Duration = Duration::from_secs(2);
 
-/// How far in the future a stored time must be before it is set to now. Clocks that are looked after go less wrong.
+/// How far in the future a stored time must be before it is clamped. A clock that is synchronized is off by less.
 const CLAMPED_BEYOND: Duration = Duration::from_secs(60);
 
-/// How many sessions are forgotten or changed in one transaction, so that no other write waits long.
+/// How many sessions are pruned or clamped in one transaction, so that no other write waits long.
 const PRUNED_AT_ONCE: u32 = 500;
 
 #[async_trait]
@@ -119,11 +119,12 @@ impl Maintenance for SqliteRepository {
             Ok(connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?)
         });
         readable.await?;
-        // Otherwise it is a transaction of nothing: it meets locks and a writer that is stuck, and writes nothing.
+        // The write probe. Without need it is an empty transaction: it finds locks and a stuck writer, and writes
+        // nothing.
         let needs_proof = self.writer.tally().needs_proof();
         let late = || RepositoryError::Unavailable(Arc::new(LateProof));
         if self.proving.swap(true, Ordering::SeqCst) {
-            // The last one is still under way, and waits for the disk.
+            // The last probe still waits for the disk.
             return Err(late());
         }
         let proving = Proving(Arc::clone(&self.proving));
@@ -132,7 +133,7 @@ impl Maintenance for SqliteRepository {
                 connection.prepare_cached(sql::INSERT_PROOF)?.execute([])?;
                 connection.prepare_cached(sql::DELETE_PROOF)?.execute([])?;
             }
-            // It ends with the answer, and that comes behind the COMMIT.
+            // It is dropped with the answer, which comes after the COMMIT.
             Ok(proving)
         });
         timeout(PROOF_WITHIN, proof).await.map_err(|_| late())??;
@@ -149,7 +150,7 @@ impl Maintenance for SqliteRepository {
         let (size, wal_size) = sizes.unwrap_or_default();
         let (reads, writes) = (&self.reads, self.writer.tally());
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        // In this order, so that what is taken out in between is not taken for more than was put in.
+        // In this order, so that the difference cannot be negative.
         let begun = count(&writes.begun);
         let waiting = count(&writes.queued).saturating_sub(begun + count(&writes.late));
         let delay = Duration::from_micros(count(&reads.delay));
@@ -205,7 +206,7 @@ impl Maintenance for SqliteRepository {
     }
 
     async fn close(&self) -> Result<(), RepositoryError> {
-        // To checkpoint the WAL into a damaged file could make it worse.
+        // A checkpoint into a damaged file could make it worse.
         self.refuse_when_damaged()?;
         self.writer.close().await
     }
@@ -219,7 +220,7 @@ struct LateProof;
 #[error("the thread \"{}\" has ended by itself", .0.0)]
 struct EndedByItself(ThreadEnded);
 
-/// Set for as long as it is being proven that changes can be made.
+/// Resets the flag of a write probe that is under way.
 struct Proving(Arc<AtomicBool>);
 
 impl Drop for Proving {
@@ -236,7 +237,7 @@ mod tests {
     use crate::repository::sqlite::test_store::{open_in, registration, rows, worker};
 
     #[test]
-    fn that_changes_can_be_made_is_proven_by_one_that_reaches_the_disk_and_leaves_nothing() {
+    fn the_write_probe_reaches_the_disk_and_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let repository = open_in(folder.path());
         let size = || fs::metadata(folder.path().join("test.db-wal")).unwrap().len();
@@ -289,13 +290,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_read_that_fails_has_it_proven_again_that_changes_can_be_made() {
+    async fn a_read_that_fails_has_the_next_write_probe_reach_the_disk() {
         let folder = tempfile::tempdir().unwrap();
         let repository = open_in(folder.path());
         repository.check_ready().await.unwrap();
         assert!(!repository.writer.tally().needs_proof());
         let failure = || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), None);
-        assert!(repository.read_here(move |_| Err::<(), _>(failure().into())).await.is_err());
+        assert!(repository.read_inline(move |_| Err::<(), _>(failure().into())).await.is_err());
         assert!(repository.writer.tally().needs_proof());
         repository.check_ready().await.unwrap();
         assert!(!repository.writer.tally().needs_proof());

@@ -1,10 +1,10 @@
-//! The store in one SQLite file: a pool of readers, the one writer, and all of the SQL.
+//! The store in one SQLite file: pools of readers, one writer, a session cache, and all of the SQL.
 //!
 //! The file is in WAL mode, so readers never wait for the writer, nor it for them. `synchronous = FULL` makes a COMMIT
-//! survive a power cut. The file, its WAL and its WAL index are readable by their owner only, and a lock file beside
-//! them keeps a second server away.
+//! survive a power cut. The file, its WAL and its WAL index have mode 0600, and a lock file beside them keeps a second
+//! server away.
 //!
-//! Here is how a piece of work gets to the file. What the work is stands in one file a trait.
+//! This module hands work to a reader or to the writer. The work itself is in one file a trait.
 
 mod accounts;
 mod administration;
@@ -58,20 +58,19 @@ use crate::repository::{Maintenance, RepositoryError};
 use crate::system::blocking;
 use crate::system::watched::WatchedThreads;
 
-/// After how many of SQLite's steps a read that may be given up looks at the time.
+/// How many of SQLite's instructions a read with a deadline runs between two looks at the time.
 const SCAN_STEPS: i32 = 10_000;
 
-/// Where the file is and how it is used.
+/// The settings of the store.
 #[derive(Clone, Debug)]
 pub struct SqliteSettings {
-    /// The database file; its folder is made where it is missing.
+    /// The database file; its folder is created where it is missing.
     pub path: PathBuf,
-    /// How many connections read at once, beside those of the short reads; half as many more are for reads whose work
-    /// grows with the store.
+    /// How many connections the pool of readers has. Half as many more are for scans, and one a core for short reads.
     pub readers: u32,
     /// How long to wait for a lock that another process holds.
     pub busy_timeout: Duration,
-    /// How many bytes of sessions and users are kept in memory.
+    /// The size of the session cache, in bytes.
     pub cache: usize,
 }
 
@@ -79,26 +78,26 @@ pub struct SqliteSettings {
 pub struct SqliteRepository {
     /// For reads on blocking threads.
     readers: Readers,
-    /// For those whose work grows with the store: nobody else waits behind them.
+    /// For scans, reads whose work grows with the store: no other read waits behind one.
     scanners: Readers,
-    /// How long such a read may take that somebody waits for.
+    /// The deadline of a scan that a client waits for.
     scan_within: Duration,
-    /// For short reads, done where they are asked for.
+    /// For short reads, which run inline on the async threads.
     quick_readers: Pool<SqliteConnectionManager>,
-    /// Whether they are.
+    /// The circuit breaker of these.
     inline: Inline,
     reads: Reads,
     writer: Writer,
     threads: WatchedThreads,
     guard: Option<Arc<FileGuard>>,
-    /// Whether it is being proven that changes can be made.
+    /// Whether a write probe is under way.
     proving: Arc<AtomicBool>,
     cache: Arc<SessionCache>,
     damaged: Arc<AtomicBool>,
     /// The file's name without links: SQLite keeps its WAL beside that.
     file: PathBuf,
     upgraded_from: Option<i32>,
-    /// The server's, held for as long as the store is open.
+    /// The server's lock, held for as long as the store is open.
     _lock: Option<Lock>,
     /// Keeps a restore away, held as long.
     _shared_lock: SharedLock,
@@ -118,12 +117,12 @@ impl SqliteRepository {
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, RepositoryError> {
         self.refuse_when_damaged()?;
-        // Before the hop, so that nobody waits for a thread: that would have no end.
+        // Before the hop: a wait for a blocking thread would have no deadline.
         let permit = self.reads.permit(readers).await?;
         let pool = readers.pool.clone();
         let damaged = Arc::clone(&self.damaged);
         let outcome = blocking::run(move || {
-            // Goes behind the connection.
+            // Dropped after the connection.
             let _permit = permit;
             let connection = pool.get().map_err(|error| RepositoryError::Unavailable(Arc::new(error)))?;
             work(&connection).map_err(|failure| failure.mapped(&damaged))
@@ -133,7 +132,7 @@ impl SqliteRepository {
         self.after_read(outcome)
     }
 
-    /// What cannot be read may be no more what it was: the writer looks.
+    /// After a failed read the writer checks the files: they may have been moved or replaced.
     fn after_read<T>(&self, outcome: Result<T, RepositoryError>) -> Result<T, RepositoryError> {
         if let Err(RepositoryError::Unavailable(_) | RepositoryError::Inconsistent(_)) = outcome {
             self.writer.tally().failed();
@@ -142,8 +141,8 @@ impl SqliteRepository {
         outcome
     }
 
-    /// A read whose work grows with the store, as of one moment. It waits for others of its kind alone, and is given up
-    /// after a while where that is said.
+    /// A scan: a read, in one transaction, whose work grows with the store. It waits for other scans only, and is
+    /// interrupted after `within`.
     async fn scan<T: Send + 'static>(
         &self,
         within: Option<Duration>,
@@ -161,10 +160,10 @@ impl SqliteRepository {
         .await
     }
 
-    /// A short read, by keys alone, done where it is asked for: the hop to another thread would cost several times as
-    /// much as the read. Where the file is locked, the disk must be waited for, or no reader is free, it is done on a
-    /// blocking thread like any other.
-    async fn read_here<T: Send + 'static>(
+    /// A short read, by keys only, that runs inline on the async thread: the hop to another thread would cost several
+    /// times as much as the read. It runs on a blocking thread like any other read where the circuit breaker is open,
+    /// no reader is free, or the file is locked.
+    async fn read_inline<T: Send + 'static>(
         &self,
         work: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, RepositoryError> {
@@ -192,7 +191,7 @@ impl SqliteRepository {
         self.writer.write(move |connection| work(connection).map_err(|failure| failure.mapped(&damaged))).await
     }
 
-    /// The cache, and the writer set to look for other processes' changes for as long as it is in use.
+    /// The cache. The writer polls for other processes' changes for as long as it is in use.
     fn watched_cache(&self) -> Result<&SessionCache, RepositoryError> {
         self.refuse_when_damaged()?;
         if self.cache.needs_poller() && !self.writer.watch() {
@@ -201,8 +200,8 @@ impl SqliteRepository {
         Ok(&self.cache)
     }
 
-    /// Several statements that must see the file as of one moment.
-    async fn read_at_once<T: Send + 'static>(
+    /// Several reads in one transaction, as of one moment.
+    async fn read_snapshot<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, RepositoryError> {
@@ -213,7 +212,7 @@ impl SqliteRepository {
         .await
     }
 
-    /// A damaged file is neither read nor written any more: what it says may be false, and writing may make it worse.
+    /// A damaged file is neither read nor written any more: what it holds may be wrong, and a write may make it worse.
     fn refuse_when_damaged(&self) -> Result<(), RepositoryError> {
         if self.is_damaged() {
             return Err(RepositoryError::Unavailable(Arc::new(Damaged)));

@@ -1,4 +1,4 @@
-//! Opens the file, for a server or for a command beside it.
+//! Opens the store, for a server or for a command beside it.
 
 use std::io;
 use std::panic::resume_unwind;
@@ -25,27 +25,26 @@ use super::writer::Writer;
 use super::{SqliteRepository, SqliteSettings};
 use crate::system::watched::WatchedThreads;
 
-/// How long a read may take whose work grows with the store, where a client waits for it.
+/// The deadline of a scan that a client waits for.
 const SCAN_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a command waits for another one that makes the file or brings it up to date, and how often it looks.
+/// How long a command waits for another one that creates or upgrades the file, and how often it looks.
 const PREPARED_WITHIN: Duration = Duration::from_secs(5);
 
 const PREPARED_LOOK: Duration = Duration::from_millis(20);
 
-/// A file that is ready, in the order in which its parts are to go, where nobody wants them: the lock outlives the
-/// connection.
+/// A file that is ready for use. The fields are dropped in this order: the lock outlives the connection.
 struct Prepared {
-    /// The connection that may write.
+    /// The writer's connection.
     writer: Connection,
-    /// What keeps servers away meanwhile.
+    /// The server's lock.
     lock: Lock,
-    /// The version that its schema had, where that was an older one.
+    /// The version of its schema before the upgrade, if there was one.
     upgraded_from: Option<i32>,
 }
 
 impl SqliteRepository {
-    /// Whether there is something of the database's name.
+    /// Whether the database file exists.
     ///
     /// # Errors
     /// [`OpenError::File`] where that cannot be found out.
@@ -53,7 +52,7 @@ impl SqliteRepository {
         path.try_exists().map_err(|source| OpenError::File { path: path.to_owned(), source })
     }
 
-    /// Opens the file, making it and its schema where they are missing.
+    /// Opens the store for a server. Creates the file and its schema where they are missing.
     ///
     /// # Errors
     /// [`OpenError`], each a sentence for the person who starts the server. A file that is refused is not changed.
@@ -63,8 +62,7 @@ impl SqliteRepository {
         Ok(Self { upgraded_from, ..Self::start(settings, file, writer, Some(lock), shared_lock)? })
     }
 
-    /// Opens the file beside a server that has it, or where there is none, for as long as a command takes. The file is
-    /// made only where `make` says so.
+    /// Opens the store for a command, whether or not a server has it open. Creates the file only where `make` says so.
     ///
     /// # Errors
     /// See [`SqliteRepository::open`].
@@ -88,8 +86,8 @@ impl SqliteRepository {
         })
     }
 
-    /// Prepares the file where it has not this release's schema yet; the version that it had, where that was an older
-    /// one.
+    /// Creates or upgrades the file where it does not have this release's schema; answers the version before an
+    /// upgrade.
     fn make_current(settings: &SqliteSettings, file: &Path) -> Result<Option<i32>, OpenError> {
         let path = &settings.path;
         let is_current = || match open_connection(file, settings.busy_timeout, OpenFlags::SQLITE_OPEN_READ_ONLY)
@@ -103,9 +101,9 @@ impl SqliteRepository {
         while !file::exists(path)? || !is_current()? {
             match Self::prepare(settings, file) {
                 Ok(Prepared { upgraded_from, .. }) => return Ok(upgraded_from),
-                // Another command may be at it, and is soon done; a server of an older release would have the file on.
+                // Another command may be doing it and is soon done. A server of an older release would keep the lock.
                 Err(OpenError::InUse { .. }) if started.elapsed() < PREPARED_WITHIN => thread::sleep(PREPARED_LOOK),
-                // It has a file that is not at its name any more.
+                // The lock's holder has a file that was moved or deleted.
                 Err(OpenError::InUse { path }) if !file::exists(&path)? => return Err(OpenError::InUse { path }),
                 Err(OpenError::InUse { path }) => return Err(OpenError::InUseByOlder { path }),
                 Err(other) => return Err(other),
@@ -114,13 +112,13 @@ impl SqliteRepository {
         Ok(None)
     }
 
-    /// Makes the file and its schema, or brings them up to date. `file` is the file's own name: one file has one lock,
-    /// whatever it is called.
+    /// Creates or upgrades the file, under the server's lock. `file` is its name without links: one file has one lock,
+    /// by whatever name it is opened.
     fn prepare(settings: &SqliteSettings, file: &Path) -> Result<Prepared, OpenError> {
         let path = &settings.path;
         let lock = lock_beside(file, path)?;
         make_file(file, path)?;
-        // Through a connection that cannot write: what is refused stays as it was, byte for byte.
+        // By a read-only connection, so that a file that is refused stays as it was, byte for byte.
         let check = || {
             let reader = open_connection(file, settings.busy_timeout, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             let version = schema::check(&reader)?;
@@ -143,8 +141,8 @@ impl SqliteRepository {
         }
         make_private(file)?;
         let mut writer = open_writer(settings, file)?;
-        // Not before: whoever closes a file last takes its WAL and its WAL index away, and the next one makes them
-        // again.
+        // Not before the writer is open: the last connection to be closed deletes the WAL and the WAL index, and the
+        // next one would create them again.
         drop(reader);
         let version = schema::create_or_upgrade(&mut writer).map_err(|error| schema_error(path, error))?;
         let upgraded_from = (1..schema::VERSION).contains(&version).then_some(version);
@@ -165,7 +163,7 @@ impl SqliteRepository {
     ) -> Result<Self, OpenError> {
         let path = &settings.path;
         let damaged = Arc::new(AtomicBool::new(false));
-        // A command that runs beside the server asks little, and only once.
+        // A command makes few requests, and none twice.
         let cache = Arc::new(SessionCache::new(if lock.is_some() { settings.cache } else { 0 }));
         let threads = WatchedThreads::default();
         let start_error = |source| OpenError::Start { path: path.clone(), source };
@@ -178,11 +176,11 @@ impl SqliteRepository {
                 Ok(Role::Server { cache: Arc::clone(&cache), checkpoints, guard })
             })
         } else {
-            // Where nothing can be written there may be no WAL.
+            // On a read-only file system there may be no WAL to guard.
             Ok(Role::Command { patience: settings.busy_timeout, guard: guard.clone() })
         };
         let role = role.map_err(|error| start_error(Box::new(error)))?;
-        // Beside each other: a start is soon over, and opening files is a good part of it.
+        // In parallel: opening connections is a good part of the start's time.
         let (readers, scanners, quick_readers) = thread::scope(|scope| {
             let readers = scope.spawn(|| open_readers(&file, settings.readers, settings.busy_timeout));
             let scanners = scope.spawn(|| open_readers(&file, scanners(settings.readers), settings.busy_timeout));
@@ -216,21 +214,20 @@ impl SqliteRepository {
         })
     }
 
-    /// The version that the schema had before it was brought up to date, and the one that it has now; `None` where it
-    /// was up to date.
+    /// The versions of the schema before and after the upgrade at the opening; `None` where it was up to date.
     #[must_use]
     pub fn upgraded(&self) -> Option<(i32, i32)> {
         self.upgraded_from.map(|version| (version, schema::VERSION))
     }
 }
 
-/// What comes before anything is made beside the file: its own name, a look at whose it is, and the word to a restore
-/// that it is in use from now on.
+/// The first steps, before anything is created beside the file: finds its name without links, refuses a file that is
+/// not ours, and takes the shared lock against restores.
 fn claim_for_use(path: &Path) -> Result<(PathBuf, SharedLock), OpenError> {
     make_folder(path)?;
     let file = own_name(path)?;
-    // Not while a lock file is there: a server may have the file, and if it is this very process, then SQLite would
-    // lose its locks with the handle that is closed there.
+    // Not where there is a lock file: a server may have the file open. If it is this very process, closing a handle of
+    // the file would drop SQLite's locks.
     if !file::exists(&with_suffix(&file, ".lock"))? {
         file::refuse_foreign_head(path)?;
     }
@@ -260,7 +257,7 @@ fn start_checkpoints(
     let patience = settings.busy_timeout;
     let own_name = file.to_owned();
     let open = move || {
-        // It waits for nobody: what it cannot do now it does the next time.
+        // It does not wait for locks: a checkpoint that fails is tried again later.
         let connection = open_connection(&own_name, Duration::ZERO, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         open_wal(&connection);

@@ -1,4 +1,4 @@
-//! The connections that read, and who may have one.
+//! The pools of connections that read, and the permits to use one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use super::connection::{open_wal, prepare_connection};
 use super::file;
 use crate::repository::RepositoryError;
 
-/// How long a read waits for a free connection before the store says that it is overloaded.
+/// How long a read waits for a free connection before it is refused: the store is overloaded.
 pub(super) const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What became of the reads that were asked for.
+/// Counters of the reads, for the metrics.
 #[derive(Default)]
 pub(super) struct Reads {
     pub(super) asked: AtomicU64,
@@ -31,7 +31,7 @@ pub(super) struct Reads {
     pub(super) refused: AtomicU64,
 }
 
-/// Connections that read, and as many permits: who waits for one of them holds up no thread meanwhile.
+/// A pool, and as many permits as it has connections: waiting for a permit blocks no thread.
 pub(super) struct Readers {
     pub(super) pool: Pool<SqliteConnectionManager>,
     pub(super) permits: Arc<Semaphore>,
@@ -45,7 +45,7 @@ impl Readers {
 }
 
 impl Reads {
-    /// A permit to read. Only a read that must wait looks at the time.
+    /// A permit to read. Only a read that must wait reads the clock.
     pub(super) async fn permit(&self, readers: &Readers) -> Result<OwnedSemaphorePermit, RepositoryError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if let Ok(permit) = Arc::clone(&readers.permits).try_acquire_owned() {
@@ -66,23 +66,23 @@ impl Reads {
 #[error("the read has waited for a connection for {} s", POOL_TIMEOUT.as_secs())]
 struct LateRead;
 
-/// How many threads can have work of a store with so many readers at once; one is for what is no read.
+/// How many blocking threads a store with so many readers can use at once. One of them is for other work than reads.
 #[must_use]
 pub fn blocking_threads(readers: u32) -> usize {
     usize::try_from(readers + scanners(readers) + 1).unwrap_or(usize::MAX)
 }
 
-/// How many connections are for reads whose work grows with the store, beside so many others.
+/// How many connections are for scans, beside so many readers.
 pub(super) fn scanners(readers: u32) -> u32 {
     (readers / 2).max(1)
 }
 
-/// As many short reads as there can be at one moment.
+/// The number of cores: no more short reads than that run at once.
 pub(super) fn cores() -> u32 {
     thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok()).unwrap_or(1)
 }
 
-/// All of them now: whatever the file's name means later, they read the file that the writer has.
+/// Opens all connections now: so they have the writer's file, even if the file of that name is replaced later.
 pub(super) fn open_readers(
     own_name: &Path,
     count: u32,

@@ -1,8 +1,7 @@
-//! Reads rows into the domain's types, and says whether the service could have written a row.
+//! Reads rows into the domain's types, and finds invalid rows: those that the service cannot have written.
 //!
-//! SQLite finds a file in order whatever a row says of its user; a value
-//! that the service never wrote is met only by whoever asks for that row, or by nobody: an account under a name that is
-//! not folded cannot be found, and has its rights all the same.
+//! SQLite's integrity check knows nothing of the service's rules. An invalid value shows only when that row is asked
+//! for, or never: an account whose name is not folded cannot be found, and has its rights all the same.
 
 use std::net::IpAddr;
 
@@ -20,15 +19,16 @@ use crate::domain::user::{Credentials, PasswordHash, User, UserId, Username};
 use crate::repository::{Rules, StoredFailures};
 use crate::system::clock::Timestamp;
 
-/// The largest number that a row is given. SQLite refuses every new row behind its own largest, 2^63 - 1.
+/// The largest id that a valid row has. After a row with SQLite's own largest, 2^63 - 1, every new row would be
+/// refused.
 const MAX_ID: i64 = 1 << 53;
 
-/// How many characters what an event tells beside its kind has at most.
+/// How many characters the detail of an event has at most.
 const MAX_DETAIL: usize = 16;
 
 const NOT_FOLDED: &str = "it is not the folded name";
 
-/// How many characters of a name are told, which may be what is wrong.
+/// How many characters of a name a message shows: the name may be what is wrong.
 const MAX_SHOWN: usize = 64;
 
 #[derive(Debug, Error)]
@@ -77,8 +77,8 @@ pub(super) fn read_item(row: &Row<'_>) -> rusqlite::Result<ItemId> {
     ItemId::new(row.get(0)?).map_err(|error| invalid_column(0, error))
 }
 
-/// A user whose columns begin at `first`, in the order in which the statements have them: to look for each by its name
-/// takes longer than to find the row.
+/// A user whose columns begin at `first`, in the order of the statements. By index: looking up each column by its name
+/// would take longer than finding the row.
 pub(super) fn read_user(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
     let mut profile = Profile::default();
     for (column, field) in (first + 10..).zip(ProfileField::ALL) {
@@ -99,7 +99,7 @@ pub(super) fn read_user(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
     })
 }
 
-/// A list as `group_concat` writes it; nothing where it is empty.
+/// A list as `group_concat` writes it; NULL is the empty list.
 fn read_items(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<ItemId>> {
     let Some(list) = row.get_ref(column)?.as_str_or_null()? else { return Ok(Vec::new()) };
     let items: Option<_> = list.split(',').map(|item| ItemId::new(item.parse().ok()?).ok()).collect();
@@ -125,7 +125,7 @@ pub(super) fn read_truth(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlit
     }
 }
 
-/// A value that SQLite could read and the service never wrote.
+/// The error of a value that SQLite could read and the service never wrote.
 fn invalid_column(column: usize, why: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Null, Box::new(why))
 }
@@ -150,22 +150,21 @@ pub(super) fn read_failures(row: &Row<'_>) -> rusqlite::Result<StoredFailures> {
     })
 }
 
-/// What is wrong with one row, and whose it is.
+/// What is wrong with a row, and whose it is.
 #[derive(Debug, Error)]
 #[error("{0}")]
 struct InvalidRow(String);
 
 /// Rows that the service cannot have written.
 pub(super) struct InvalidRows {
-    /// What is wrong with the first of them.
+    /// The findings about the first of them.
     pub(super) told: Vec<String>,
     /// How many there are.
     pub(super) count: u64,
 }
 
-/// Reads every row of a file as the service does, one after another, and holds it against the rules by which the
-/// service writes, the schema's CHECKs among them: a connection that only reads does not know of those. Tells of at
-/// most `most` of those that break one.
+/// Reads every row of a file as the service does, and checks it against the rules by which the service writes. The
+/// schema's CHECKs are among them: they only run on writes. Lists at most `most` findings.
 pub(super) fn find_invalid_rows(connection: &Connection, rules: &Rules, most: usize) -> rusqlite::Result<InvalidRows> {
     let mut invalid = InvalidRows { told: Vec::new(), count: 0 };
     let mut read = |statement, whose: &str, read: &dyn Fn(&Row<'_>) -> rusqlite::Result<()>| {
@@ -190,7 +189,7 @@ pub(super) fn find_invalid_rows(connection: &Connection, rules: &Rules, most: us
     }
     read(sql::READ_TOKENS, "a token of ", &|row| check_token(row))?;
     let mut sequences = vec!["users"];
-    // Older schemas know neither.
+    // Versions 1 and 2 of the schema have neither failures nor events.
     if connection.table_exists(None, "events")? {
         let last_user = sequence_of(connection, "users")?;
         read(sql::READ_FAILURES, "the failed logins of ", &|row| {
@@ -234,7 +233,7 @@ fn check_user(row: &Row<'_>, is_hash: fn(&PasswordHash) -> bool) -> rusqlite::Re
     require(row, "date_joined", user.date_joined == user.created, || "it is not when the account was made".to_owned())
 }
 
-/// What decides who an account is and what it may do.
+/// Checks the columns that an account is found by, and its rights.
 fn check_rights(row: &Row<'_>) -> rusqlite::Result<User> {
     let user = read_user(row, 0)?;
     let key: String = row.get("username_key")?;
@@ -243,8 +242,8 @@ fn check_rights(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(user)
 }
 
-/// What is wrong with the first superuser, of whom there are a few, that the service cannot have written. The hash is
-/// not looked at: a command can set another.
+/// What is wrong with the first superuser whose row the service cannot have written. There are few superusers, so it is
+/// fast. The password hash is not checked: a command can set another.
 pub(super) fn find_invalid_superuser(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let mut statement = connection.prepare(sql::READ_SUPERUSERS)?;
     let mut rows = statement.query([])?;
@@ -256,7 +255,7 @@ pub(super) fn find_invalid_superuser(connection: &Connection) -> rusqlite::Resul
     Ok(None)
 }
 
-/// Refuses an account that was found under a name which is not its own: it would answer to a name that no list shows.
+/// Refuses an account that was found under a name that is not its own: no list shows that name.
 pub(super) fn require_own_key(found: &Credentials, key: &str) -> rusqlite::Result<()> {
     if found.username.key() == key {
         return Ok(());
@@ -283,10 +282,10 @@ fn check_event(row: &Row<'_>, last_user: i64) -> rusqlite::Result<()> {
     match user_id {
         None => require(row, "username", event.username.is_empty(), || "it has no account".to_owned())?,
         Some(id) => {
-            // What is told of a number that nobody has had yet would be believed of whoever is given it.
+            // An id that no account has had yet would make it an event of a future account.
             require(row, "user_id", (1..=last_user).contains(&id), || format!("{id} is nobody's number yet"))?;
             require(row, "username", is_name(&event.username), || "it is not a name".to_owned())?;
-            // An account keeps its name for good.
+            // An account never changes its name.
             let name: Option<String> = row.get("account")?;
             let is_accounts = name.is_none_or(|name| name == event.username);
             require(row, "username", is_accounts, || "it is not the name of that account".to_owned())?;
@@ -300,8 +299,8 @@ fn check_event(row: &Row<'_>, last_user: i64) -> rusqlite::Result<()> {
     check_ip(row)
 }
 
-/// A time that a clock may have shown. One in the future is none that the service cannot have written: its clock may
-/// have been ahead by any amount.
+/// Checks a time that a clock may have shown. A time in the future is valid: the clock may have been ahead by any
+/// amount.
 fn check_time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     let time = read_time(row, column)?;
     require(row, column, time.as_millis() >= 0, || format!("{time} is before 1970"))?;
@@ -320,14 +319,13 @@ fn check_ip(row: &Row<'_>) -> rusqlite::Result<()> {
     require(row, "ip", is_ip, || "it is not an address".to_owned())
 }
 
-/// The last number that a table has given; 0 where it has given none.
+/// The last id that a table has given (`AUTOINCREMENT`); 0 where it has given none.
 fn sequence_of(connection: &Connection, table: &str) -> rusqlite::Result<i64> {
     let last = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?1 AND typeof(seq) = 'integer'";
     connection.query_row(last, [table], |row| row.get(0))
 }
 
-/// What SQLite remembers of the numbers that it has given: for each table that never gives one twice the last of them,
-/// and nothing else.
+/// Checks `sqlite_sequence`: it must hold the last id of each table with `AUTOINCREMENT`, and nothing else.
 fn find_wrong_sequences(connection: &Connection, tables: &[&str]) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare("SELECT name, seq FROM sqlite_sequence")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -353,7 +351,7 @@ fn find_wrong_sequences(connection: &Connection, tables: &[&str]) -> rusqlite::R
     Ok(wrong)
 }
 
-/// The error of an account's row, with its name.
+/// Adds the account's name to the error of its row.
 pub(super) fn invalid_account(row: &Row<'_>, error: rusqlite::Error) -> rusqlite::Error {
     match name_of(row) {
         Ok(name) => invalid_column(0, InvalidRow(told(row, &format!("the account {name}"), error))),
@@ -361,7 +359,7 @@ pub(super) fn invalid_account(row: &Row<'_>, error: rusqlite::Error) -> rusqlite
     }
 }
 
-/// Whose row it is: a name that may itself be what is wrong, and a number.
+/// Whose row it is: the name, which may itself be what is wrong, and the id.
 fn name_of(row: &Row<'_>) -> rusqlite::Result<String> {
     let name = row.get_ref("username")?.as_bytes_or_null()?.unwrap_or_default();
     let id: Option<i64> = row.get("user_id")?;
@@ -382,7 +380,7 @@ fn told(row: &Row<'_>, whose: &str, error: rusqlite::Error) -> String {
     }
 }
 
-/// Says what is wrong with a column, unless it holds.
+/// An error about a column, unless its rule `holds`.
 fn require(row: &Row<'_>, column: &str, holds: bool, why: impl FnOnce() -> String) -> rusqlite::Result<()> {
     if holds { Ok(()) } else { Err(invalid_row(row, column, why())) }
 }

@@ -1,11 +1,10 @@
-//! Makes a new database, brings an older one up to date, and refuses one that is not ours.
+//! The schema: creates it in a new database, upgrades an older one, and refuses a database that is not ours.
 //!
-//! `PRAGMA user_version` numbers the schema and `PRAGMA application_id` says whose file it is. Everything that one
-//! start has to do happens in one transaction: a process killed half-way leaves the file as it was.
-//!
-//! A schema is code: triggers, views, CHECKs, the expressions of indexes. So a file's own is held against that of the
-//! release which wrote it, statement for statement. Compared are the tokens of each statement and not its text: an
-//! index may have been made by `schema.sql` or by an upgrade, whose white space and comments differ.
+//! `PRAGMA user_version` numbers the schema and `PRAGMA application_id` says whose file it is. An upgrade is one
+//! transaction: a process that is killed in the middle leaves the file as it was. A schema is code: triggers, views,
+//! CHECKs, the expressions of indexes. So a file's schema is compared with that of the release that wrote it, statement
+//! by statement. The tokens are compared and not the text: an index may have been created by `schema.sql` or by an
+//! upgrade, whose white space and comments differ.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,10 +16,10 @@ use thiserror::Error;
 /// The version of `schema.sql`.
 pub const VERSION: i32 = 3;
 
-/// The schema of version 1, with which the history begins.
+/// The schema of version 1, the first one.
 const FIRST: &str = include_str!("schema_v1.sql");
 
-/// What brings a file from each version to the next, the first from 1 to 2. A new file needs none of them.
+/// The upgrades from each version to the next, the first from 1 to 2. A new file needs none of them.
 const UPGRADES: &[&str] = &[
     // Sessions are listed newest first.
     "DROP INDEX tokens_by_user; CREATE INDEX tokens_by_user ON tokens (user_id, created);",
@@ -41,19 +40,19 @@ pub const APPLICATION_ID: i32 = 0x4175_546b;
 /// The whole current schema.
 const SCHEMA: &str = include_str!("../../../schema.sql");
 
-/// What may be in a file beside its schema: the tables in which Litestream keeps its place, and what SQLite's own
-/// `ANALYZE` has counted.
+/// What may be in a file beside its schema: the tables in which Litestream keeps its position, and the statistics of
+/// SQLite's `ANALYZE`.
 const COMPANIONS: &str = "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER); \
      CREATE TABLE _litestream_lock (id INTEGER); ANALYZE;";
 
-/// What `ANALYZE` has counted decides how SQLite looks for a row. The statements are made for what it does without.
-const FORGET_COUNTS: &str = "DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;";
+/// The statistics of `ANALYZE` change SQLite's query plans. The statements are written for the plans without them.
+const DROP_STATISTICS: &str = "DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;";
 
-/// How many differences a sentence tells, and how many characters of what another hand has named.
+/// How many differences a message lists, and how many characters of a foreign name it shows.
 const TOLD: usize = 3;
 const MAX_SHOWN: usize = 64;
 
-/// Why a file cannot be used.
+/// Why a database's schema cannot be used.
 #[derive(Debug, Error)]
 pub enum SchemaError {
     /// A newer release wrote it: an older one must not guess what its columns mean.
@@ -65,7 +64,7 @@ pub enum SchemaError {
     /// A SQLite database, but of another program.
     #[error("it is a database of another program")]
     Foreign,
-    /// Another hand has changed the schema.
+    /// Another program has changed the schema.
     #[error("its schema is not that of version {version}: {differences}")]
     Altered {
         /// The version that the file says it has.
@@ -96,16 +95,16 @@ impl Object {
     }
 }
 
-/// What a file says of itself.
+/// The schema of a file, as read from it.
 struct Found {
     version: i32,
     encoding: String,
     objects: Vec<Object>,
 }
 
-/// Reads what a file says of itself, whatever release wrote it, and refuses one that is not ours.
+/// Reads the schema of a file, whatever release wrote it, and refuses a file that is not ours.
 fn read(connection: &Connection) -> Result<Found, SchemaError> {
-    // One statement, that reads one moment: another process may be making the schema just now.
+    // One statement is one snapshot: another process may be creating the schema at this moment.
     let mut statement = connection.prepare(
         "SELECT application_id, user_version, encoding, type, name, tbl_name, sql \
          FROM pragma_application_id, pragma_user_version, pragma_encoding LEFT JOIN sqlite_schema",
@@ -117,7 +116,7 @@ fn read(connection: &Connection) -> Result<Found, SchemaError> {
         application_id = row.get(0)?;
         found.version = row.get(1)?;
         found.encoding = row.get(2)?;
-        // Text, or what another hand has put there.
+        // Text, or what another program has put there.
         let text = |column| match row.get_ref(column)? {
             ValueRef::Text(text) => Ok(Some(String::from_utf8_lossy(text).into_owned())),
             ValueRef::Null => Ok(None),
@@ -139,8 +138,8 @@ fn altered(version: i32, differences: String) -> SchemaError {
     SchemaError::Altered { version, differences }
 }
 
-/// The version of a file's schema, of which nothing else is asked, and which a newer release may have written: 0 where
-/// it has none yet.
+/// The version of a file's schema, without a check of the rest: a newer release may have written it. 0 where there is
+/// none yet.
 ///
 /// # Errors
 /// [`SchemaError`] when the file is not ours.
@@ -148,8 +147,8 @@ pub(crate) fn version(connection: &Connection) -> Result<i32, SchemaError> {
     read(connection).map(|found| found.version)
 }
 
-/// Says whether the file may be used, changing nothing, and which version its schema has: 0 where it has none yet.
-/// Reads no row but those of the schema itself.
+/// Checks whether the file may be used, and changes nothing. Answers the version of its schema, 0 where there is none
+/// yet. Reads no rows but those of the schema itself.
 ///
 /// # Errors
 /// [`SchemaError`] when it may not.
@@ -201,7 +200,7 @@ fn show_columns_of(schema: &str, connection: &Connection) -> rusqlite::Result<()
     Ok(())
 }
 
-/// The first differences between what a file has and what the release of this version made.
+/// The first differences between a file's schema and that of this version's release.
 fn differences(mut found: Vec<Object>, version: i32) -> Result<Vec<String>, SchemaError> {
     let mut differences = Vec::new();
     for expected in objects_of(version)? {
@@ -225,7 +224,7 @@ fn differences(mut found: Vec<Object>, version: i32) -> Result<Vec<String>, Sche
     Ok(differences)
 }
 
-/// What the release of a version made, or left behind its upgrades.
+/// The schema of a version's release.
 fn objects_of(version: i32) -> Result<Vec<Object>, SchemaError> {
     let made = Connection::open_in_memory()?;
     if version == VERSION {
@@ -270,7 +269,7 @@ fn tokens(sql: &str) -> impl Iterator<Item = &str> {
             }
         }
         let first = rest.chars().next()?;
-        // A quote that is doubled ends one token and begins the next, which is as good.
+        // A doubled quote ends one token and begins the next: for a comparison that is as good.
         let closing = if first == '[' { ']' } else { first };
         let length = match first {
             '\'' | '"' | '`' | '[' => rest[1..].find(closing).map_or(rest.len(), |at| at + 2),
@@ -287,8 +286,8 @@ fn is_of_a_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
 }
 
-/// Makes the schema where there is none yet, or brings an older one up to date. One transaction: all of it, or none.
-/// Tells which version there was before: 0 where there was none.
+/// Creates the schema where there is none yet, or upgrades an older one, in one transaction. Answers the version
+/// before, 0 where there was none.
 ///
 /// # Errors
 /// [`SchemaError`] when the file may not be used or SQLite fails; the file is then as it was.
@@ -299,7 +298,7 @@ pub fn create_or_upgrade(connection: &mut Connection) -> Result<i32, SchemaError
         transaction.execute_batch(SCHEMA)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     } else {
-        transaction.execute_batch(FORGET_COUNTS)?;
+        transaction.execute_batch(DROP_STATISTICS)?;
         let done = usize::try_from(version - 1).unwrap_or_default();
         for upgrade in UPGRADES.iter().skip(done) {
             transaction.execute_batch(upgrade)?;
@@ -322,7 +321,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_whose_schema_is_being_made_is_empty_or_ours_at_every_moment() {
+    fn a_file_whose_schema_is_being_created_is_empty_or_ours_at_every_moment() {
         for _ in 0..20 {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a.db");

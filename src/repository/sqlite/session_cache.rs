@@ -1,14 +1,12 @@
-//! Sessions that were found lately, each with its user as the API shows it where that was asked for: what a token check
-//! needs, without the file.
+//! The session cache: sessions that were found lately, with their rendered users, so that a token check needs no read
+//! of the file. Invalidation: a change to a user reaches the cache after its COMMIT and before it is acknowledged, and
+//! entries that were read before it are not used any more. The writer polls for changes by other processes: whenever it
+//! begins a transaction and, while the cache is in use, every few milliseconds. Each poll renews a lease; without a
+//! poll that began less than [`MAX_STALENESS`] ago, no entry is used at all.
 //!
-//! Nothing here outlives what ended it. A change to a user is known here after its COMMIT and before anyone is told of
-//! it, and whatever was read before that is not believed any more. A change by another process is noticed by the
-//! writer, which looks for one whenever it begins a transaction and, while the cache is in use, every few milliseconds;
-//! without a look that is younger than [`MAX_STALENESS`] nothing here is believed at all.
-//!
-//! Changes are numbered. An entry remembers how many there had been before it was read, and a table remembers the last
-//! change of each user, or rather of the users that share a bucket of it: to read once more than needed does no harm.
-//! What a user owns changes often, and their sessions seldom: the table tells the two apart.
+//! Versions: changes are numbered. An entry has the number of the last change before it was read. A table has the last
+//! change of each bucket of users; users who share a bucket are read once more than needed, which does no harm. The
+//! table tells changes to sessions, which are rare, from changes to the lists and the profile, which are frequent.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,44 +20,44 @@ use crate::domain::token::{DigestMap, TokenDigest};
 use crate::domain::user::UserId;
 use crate::system::clock::Timestamp;
 
-/// How long a change by another process may go unnoticed.
+/// The lease: how long a change by another process may go unnoticed.
 pub const MAX_STALENESS: Duration = Duration::from_millis(20);
 
-/// How many parts have a lock of their own.
+/// How many shards there are, each with a lock of its own.
 const SHARDS: usize = 16;
 
 /// How many buckets there are for the last changes of users.
 const BUCKETS: usize = 1 << 16;
 
-/// What an entry takes beside its text, about: a hash table is half empty at times.
+/// About how many bytes an entry takes beside its text: a hash table may be half empty.
 const OVERHEAD: usize = 350;
 
-/// The cache.
+/// The session cache.
 pub(super) struct SessionCache {
     shards: Vec<Mutex<Shard>>,
     /// How many bytes a shard may take.
     shard_size: usize,
-    /// How many changes there have been.
+    /// The number of the last change.
     changes: AtomicU64,
     /// The last changes of the users of each bucket.
     last_changes: Vec<LastChanges>,
-    /// The last change that could have been to anyone.
+    /// The last change that may have been to any user.
     last_change_to_all: AtomicU64,
     began: Instant,
-    /// When the writer last began to look for other processes' changes, in microseconds from the beginning.
+    /// When the writer last began to poll for other processes' changes, in microseconds since `began`.
     looked: AtomicU64,
-    /// Whether anyone has asked since the last look.
+    /// Whether the cache was used since the last call of [`SessionCache::is_in_use`].
     asked: AtomicBool,
-    /// Whether the writer goes on looking.
+    /// Whether the writer is polling.
     watched: AtomicBool,
 }
 
-/// What a change was to.
+/// What a change affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// A user's sessions, or whether they may be used; perhaps the text too.
+    /// A user's sessions, or whether the account is active; perhaps the text, too.
     Sessions,
-    /// The text alone: what the user has, and how they call themselves.
+    /// The rendered text alone: the lists and the profile.
     Text,
 }
 
@@ -71,14 +69,14 @@ struct LastChanges {
     any: AtomicU64,
 }
 
-/// How many changes there had been when a read began.
+/// The number of the last change when a read began.
 #[derive(Clone, Copy)]
 pub(super) struct ReadVersion(u64);
 
 #[derive(Default)]
 struct Shard {
     entries: DigestMap<Entry>,
-    /// The entries in the order in which they came.
+    /// The order in which the entries were added; the oldest are evicted first.
     order: VecDeque<TokenDigest>,
     size: usize,
 }
@@ -87,8 +85,8 @@ struct Entry {
     version: ReadVersion,
     session: Session,
     created: Timestamp,
-    /// Sessions are also looked for without it. It is copied and not shared: to count who has it would touch one more
-    /// part of memory that is not at hand.
+    /// The rendered user; `None` where only the session was looked up. It is copied and not shared: a reference count
+    /// would cost one more cache miss of the processor.
     text: Option<Box<[u8]>>,
 }
 
@@ -99,7 +97,7 @@ impl Entry {
 }
 
 impl SessionCache {
-    /// A cache of about `size` bytes at most; of none, it keeps nothing.
+    /// A cache of about `size` bytes at most. One of 0 bytes keeps nothing.
     pub(super) fn new(size: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -114,12 +112,12 @@ impl SessionCache {
         }
     }
 
-    /// A live session, where it is known and nothing has happened to its user's sessions since.
+    /// A live session, where it is cached and its user's sessions have not changed since.
     pub(super) fn find_session(&self, caller: &Caller) -> Option<Session> {
         self.find_entry(caller, |entry| entry.session)
     }
 
-    /// The same and its user's text, where nothing has happened to either.
+    /// The same with its user's text, where neither has changed since.
     pub(super) fn find(&self, caller: &Caller) -> Option<(Session, Bytes)> {
         self.find_entry(caller, |entry| {
             let changes = &self.last_changes[bucket(entry.session.user_id)];
@@ -140,17 +138,17 @@ impl SessionCache {
         (is_live && self.is_good(entry.version, &changes.sessions)).then(|| read(entry))
     }
 
-    /// Whether what was read at this version still is as it was, as far as this number tells.
+    /// Whether what was read at this version is still valid, by the number of the last change to it.
     fn is_good(&self, version: ReadVersion, last_change: &AtomicU64) -> bool {
         last_change.load(Ordering::SeqCst).max(self.last_change_to_all.load(Ordering::SeqCst)) <= version.0
     }
 
-    /// To be taken before a read whose result is to be kept.
+    /// To be called before a read whose result will be kept.
     pub(super) fn read_version(&self) -> ReadVersion {
         ReadVersion(self.changes.load(Ordering::SeqCst))
     }
 
-    /// Keeps what was read. Where the text was not, what is known already is as good, unless something has happened.
+    /// Keeps what was read. Where it is without a text, a valid entry that has one stays.
     pub(super) fn keep(
         &self,
         version: ReadVersion,
@@ -182,7 +180,7 @@ impl SessionCache {
         }
     }
 
-    /// The store has learnt when sessions were last used.
+    /// The store has recorded when sessions were last used.
     pub(super) fn used(&self, uses: &[(TokenDigest, Timestamp)]) {
         for (digest, at) in uses {
             if let Some(entry) = self.shard(digest).entries.get_mut(digest) {
@@ -203,36 +201,36 @@ impl SessionCache {
         }
     }
 
-    /// Something about anyone may have changed.
+    /// Any user may have changed.
     pub(super) fn change_all(&self) {
         let number = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
         self.last_change_to_all.fetch_max(number, Ordering::SeqCst);
     }
 
-    /// Whether the writer must be asked to look for other processes' changes. It is asked by one, and goes on by
-    /// itself.
+    /// Whether the caller must ask the writer to poll for other processes' changes. One caller asks, and the writer
+    /// goes on by itself.
     pub(super) fn needs_poller(&self) -> bool {
         self.shard_size > 0 && !self.is_current() && !self.watched.swap(true, Ordering::SeqCst)
     }
 
-    /// The writer could not be asked; the next one asks again.
+    /// The writer could not be asked, so the next caller asks again.
     pub(super) fn was_not_asked(&self) {
         self.watched.store(false, Ordering::SeqCst);
     }
 
-    /// The writer has looked for other processes' changes, beginning at `at`, and told of them.
+    /// Renews the lease: the writer has polled for other processes' changes, beginning at `at`, and reported them.
     pub(super) fn looked(&self, at: Instant) {
         self.looked.store(self.micros(at), Ordering::SeqCst);
     }
 
-    /// Whether the writer should go on looking: somebody has asked since the last time.
+    /// Whether the writer should go on polling: the cache was used since the last call.
     pub(super) fn is_in_use(&self) -> bool {
         let is_in_use = self.asked.swap(false, Ordering::SeqCst);
         self.watched.store(is_in_use, Ordering::SeqCst);
         is_in_use
     }
 
-    /// Whether the writer has looked for other processes' changes lately.
+    /// Whether the lease holds: the writer has polled less than [`MAX_STALENESS`] ago.
     fn is_current(&self) -> bool {
         if !self.asked.load(Ordering::Relaxed) {
             self.asked.store(true, Ordering::Relaxed);
@@ -283,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_a_change_is_not_believed() {
+    fn what_was_read_before_a_change_is_not_used() {
         let cache = cache(1 << 20);
         let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
         let keep = |version| cache.keep(version, digest, session(1), at(0), Some(&text));
@@ -322,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_believed_without_a_look_for_other_processes() {
+    fn nothing_is_used_without_a_live_lease() {
         let cache = SessionCache::new(1 << 20);
         let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
         cache.keep(cache.read_version(), digest, session(1), at(0), Some(&text));

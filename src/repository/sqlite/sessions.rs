@@ -1,4 +1,4 @@
-//! [`Sessions`] in the file.
+//! [`Sessions`] in SQLite.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
@@ -35,13 +35,13 @@ impl Sessions for SqliteRepository {
                 return Ok(None);
             }
             let others = max_sessions.saturating_sub(1);
-            if connection.prepare_cached(sql::MAKE_ROOM)?.execute(params![login.user_id.0, others])? > 0 {
+            if connection.prepare_cached(sql::EVICT_TOKENS)?.execute(params![login.user_id.0, others])? > 0 {
                 connection.changes(login.user_id, Change::Sessions);
                 let kind = EventKind::SessionRevoked;
                 events::by_owner(connection, kind, login.user_id, session.ip, "max_per_user", now)?;
             }
             insert_token(connection, login.user_id, &session, now)?;
-            connection.prepare_cached(sql::FORGET_FAILURES)?.execute([login.user_id.0])?;
+            connection.prepare_cached(sql::RESET_FAILURES)?.execute([login.user_id.0])?;
             let (kind, id) = (EventKind::LoggedIn, id_of(&session.digest));
             events::by_owner(connection, kind, login.user_id, session.ip, &id, now)?;
             Ok(Some(find_user(connection, login.user_id)?))
@@ -55,7 +55,7 @@ impl Sessions for SqliteRepository {
         }
         let caller = *caller;
         let version = self.cache.read_version();
-        let found = self.read_here(move |connection| Ok(find_session(connection, &caller)?)).await?;
+        let found = self.read_inline(move |connection| Ok(find_session(connection, &caller)?)).await?;
         if let Some((session, created)) = found {
             self.cache.keep(version, caller.digest, session, created, None);
         }
@@ -64,7 +64,7 @@ impl Sessions for SqliteRepository {
 
     async fn list_sessions(&self, caller: &Caller) -> Result<Vec<SessionDetails>, RepositoryError> {
         let caller = *caller;
-        self.read_at_once(move |connection| {
+        self.read_snapshot(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
             let sessions = list_sessions(connection, user_id, caller.cutoffs)?;
             Ok(sessions.into_iter().map(|(_, details)| details).collect())
@@ -114,7 +114,7 @@ impl Sessions for SqliteRepository {
                 let mut record = connection.prepare_cached(sql::RECORD_USE)?;
                 let mut stored = Vec::new();
                 for (digest, at) in uses {
-                    // A session may have ended meanwhile, and then nothing may speak of its use.
+                    // A session that has ended meanwhile must not be updated in the cache.
                     if record.execute(params![digest.as_bytes(), at.as_millis()])? > 0 {
                         stored.push((digest, at));
                     }
@@ -127,7 +127,7 @@ impl Sessions for SqliteRepository {
     }
 }
 
-/// The name of a token's session, as events tell it.
+/// The id of a token's session, for an event.
 pub(super) fn id_of(digest: &TokenDigest) -> String {
     SessionId::of(digest).as_str().to_owned()
 }
@@ -163,7 +163,7 @@ pub(super) fn list_sessions(
         .collect()
 }
 
-/// Ends one of a user's live sessions; `false` when there is none of this name.
+/// Ends one of a user's live sessions; `false` when there is none of this id.
 pub(super) fn delete_session(
     connection: &Connection,
     user_id: UserId,

@@ -1,5 +1,5 @@
-//! Every statement, and the function that one of them calls. A test asks SQLite for the plan of each, and holds it to
-//! the number of rows that it may visit.
+//! Every SQL statement, and the function that one of them calls. A test asks SQLite for the query plan of each, and
+//! checks that it visits no more rows than it says.
 
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
@@ -41,13 +41,13 @@ pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = ?1, password_hash 
      WHERE id = ?3 AND password_hash = ?4 AND is_active = 1";
 
 /// All but the `?2` that were used last.
-pub const MAKE_ROOM: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens WHERE user_id = ?1 \
+pub const EVICT_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens WHERE user_id = ?1 \
      ORDER BY last_used DESC, created DESC, digest LIMIT 9223372036854775807 OFFSET ?2)";
 
-/// How many items of a list a token check reads where it is asked for.
+/// How many items of a list a token check reads inline.
 pub const SHORT_LIST: usize = 100;
 
-/// A user with both lists, of which each ends by `$limit`.
+/// A user with both lists, each limited by `$limit`.
 macro_rules! user_columns {
     ($limit:literal) => {
         concat!(
@@ -78,7 +78,8 @@ macro_rules! find_caller {
 
 pub const FIND_USER: &str = concat!("SELECT ", user_columns!(""), ", users.id AS user_id FROM users WHERE id = ?1");
 
-/// All that a token check needs, as of one moment, where both lists are short; else a bit more of them than that.
+/// All that a token check needs, as of one moment. Of a long list it reads one item too many, which shows that it is
+/// long.
 pub const FIND_CALLER: &str = find_caller!(" LIMIT 101");
 
 pub const FIND_CALLER_WITH_LONG_LISTS: &str = find_caller!("");
@@ -106,7 +107,7 @@ pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens WHERE created <= ?
 pub const DELETE_DEAD_TOKEN: &str =
     "DELETE FROM tokens WHERE digest = ?1 AND (created <= ?2 OR last_used <= ?3) RETURNING user_id";
 
-/// Those with a time behind `?1`.
+/// Those with a time after `?1`.
 pub const FIND_FUTURE_TOKENS: &str = "SELECT digest FROM tokens WHERE created > ?1 OR last_used > ?1 LIMIT ?2";
 
 pub const CLAMP_TOKEN: &str = "UPDATE tokens SET created = min(created, ?2), last_used = min(last_used, ?2) \
@@ -126,7 +127,7 @@ pub const FIND_TARGET_BY_ID: &str = "SELECT id, is_staff, is_superuser, is_activ
 pub const FIND_OTHER_SUPERUSER: &str =
     "SELECT id FROM users WHERE is_superuser = 1 AND is_active = 1 AND id <> ?1 LIMIT 1";
 
-/// `?2` is folded; the function is `add_functions`'s.
+/// `?2` is folded. `add_functions` adds the function.
 pub const LIST_USERS: &str = "SELECT id FROM users WHERE username_key > ?1 \
      AND (?2 IS NULL OR is_folded_in(?2, username_key) OR is_folded_in(?2, email) \
          OR is_folded_in(?2, first_name || ' ' || last_name)) \
@@ -165,7 +166,7 @@ pub const DELETE_EVENT: &str = "DELETE FROM events WHERE id = ?1";
 
 pub const LIST_RESETS: &str = "SELECT username FROM events WHERE id > ?1 AND kind = 'password_set'";
 
-/// Where the account has logged in from of late.
+/// The addresses from which the account has logged in lately.
 pub const LIST_FAMILIAR: &str = "SELECT ip FROM tokens WHERE user_id = ?1 \
      UNION ALL SELECT ip FROM (SELECT ip FROM events WHERE user_id = ?1 AND kind IN ('registered', 'logged_in') \
      ORDER BY id DESC LIMIT 100)";
@@ -177,30 +178,30 @@ pub const LIST_NEW_PASSWORDS: &str = "SELECT user_id, max(at) FROM events \
      WHERE id > coalesce((SELECT id FROM events WHERE at < ?1 - 1000 ORDER BY id DESC LIMIT 1), 0) \
      AND kind IN ('password_changed', 'password_set') AND at <= ?2 + 1000 GROUP BY user_id";
 
-/// A failure that a login has followed by now counts no more. `?3` is now; a login that is said to be later was before.
+/// A failure that a login has followed by now does not count. `?3` is now; a login that is said to be later was before.
 pub const COUNT_FAILURE: &str = "INSERT INTO login_failures (user_id, failures, last_failed) \
      SELECT id, 1, ?2 FROM users WHERE id = ?1 AND (last_login <= ?2 OR last_login > ?3 + 1000) \
      ON CONFLICT (user_id) DO UPDATE SET failures = login_failures.failures + 1, last_failed = excluded.last_failed";
 
-pub const FORGET_FAILURES: &str = "DELETE FROM login_failures WHERE user_id = ?1";
+pub const RESET_FAILURES: &str = "DELETE FROM login_failures WHERE user_id = ?1";
 
 pub const LIST_FAILURES: &str = "SELECT username, failures, last_failed FROM login_failures \
      JOIN users ON users.id = login_failures.user_id ORDER BY failures DESC, user_id LIMIT ?1";
 
-/// An event that nobody ever sees, for it is deleted before the COMMIT: a change as large as any request makes, of some
-/// twenty pages. Its number is none that an event is given.
+/// The write probe: an event that nobody ever sees, for it is deleted before the COMMIT. It writes some twenty pages,
+/// as many as any request. Its id is one that no event is given.
 pub const INSERT_PROOF: &str = "INSERT INTO events (id, at, kind, user_id, username, actor, ip, detail) \
      VALUES (-1, 0, '', NULL, '', '', '', hex(zeroblob(32768)))";
 
 pub const DELETE_PROOF: &str = "DELETE FROM events WHERE id = -1";
 
-/// On behalf of no request, and the only ones that read a whole index: SQLite takes the smallest that a table has. Of a
-/// column, for `count(*)` is one instruction, which looks at no time.
+/// Counts for the metrics, by no request. They read a whole index, the smallest that the table has. They count a
+/// column: `count(*)` is a single instruction, which a deadline cannot interrupt.
 pub const COUNT_USERS: &str = "SELECT count(id) FROM users";
 
 pub const COUNT_TOKENS: &str = "SELECT count(user_id) FROM tokens";
 
-/// Each row of each table with whose it is, for a check of a whole file.
+/// Each row of each table with its account, for the check of a whole file.
 pub const READ_USERS: &str = concat!(
     "SELECT ",
     user_columns!(""),
@@ -208,7 +209,7 @@ pub const READ_USERS: &str = concat!(
      (SELECT count(*) FROM tokens WHERE user_id = users.id) AS tokens FROM users ORDER BY users.id"
 );
 
-/// For the start: an account with every right is held against the rules by which it is found.
+/// For the check of the superusers' rows at the start.
 pub const READ_SUPERUSERS: &str = concat!(
     "SELECT ",
     user_columns!(""),
@@ -261,7 +262,7 @@ pub const fn items(list: List) -> Items {
 pub(super) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
     connection.create_scalar_function(c"is_folded_in", 2, flags, |context: &Context<'_>| {
-        // What is no text, because another program wrote it, has no text in it: the other rows are still found.
+        // A value that is not text, which another program wrote, does not match: the other rows are still found.
         let text = |number| context.get_raw(number).as_str().ok();
         Ok(text(0).zip(text(1)).is_some_and(|(folded, text)| is_folded_in(folded, text)))
     })
@@ -270,9 +271,9 @@ pub(super) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
 /// How many rows a statement may visit.
 #[cfg(test)]
 pub enum Visits {
-    /// Those that it finds by a key: one, or one account's.
+    /// Those that it finds by a key: one row, or those of one account.
     Few,
-    /// As many as there are, perhaps, for a reason.
+    /// Perhaps all rows, for this reason.
     Many(&'static str),
 }
 
@@ -284,7 +285,7 @@ pub const ALL: &[(&str, Visits)] = &[
     (INSERT_USER, Visits::Few),
     (INSERT_TOKEN, Visits::Few),
     (RECORD_LOGIN, Visits::Few),
-    (MAKE_ROOM, Visits::Few),
+    (EVICT_TOKENS, Visits::Few),
     (FIND_USER, Visits::Few),
     (FIND_CALLER, Visits::Few),
     (FIND_CALLER_WITH_LONG_LISTS, Visits::Few),
@@ -313,7 +314,7 @@ pub const ALL: &[(&str, Visits)] = &[
     (FIND_LAST_EVENT, Visits::Few),
     (DELETE_EVENT, Visits::Few),
     (COUNT_FAILURE, Visits::Few),
-    (FORGET_FAILURES, Visits::Few),
+    (RESET_FAILURES, Visits::Few),
     (INSERT_PROOF, Visits::Few),
     (DELETE_PROOF, Visits::Few),
     (CELLAR.list, Visits::Few),
@@ -372,9 +373,9 @@ mod tests {
         for (statement, steps) in plans(&connection) {
             let visits = &ALL.iter().find(|(text, _)| *text == statement).unwrap().1;
             for step in &steps {
-                // To make room, one user's few sessions are sorted by their last use: an index on it would have to be
-                // written at every use. And the few accounts with failures are sorted once, at the start.
-                let may_sort = [MAKE_ROOM, LIST_FAILURES, LIST_NEW_PASSWORDS].contains(&statement);
+                // An eviction sorts one user's few sessions by their last use: an index on it would have to be written
+                // at every use. And the few accounts with failures are sorted once, at the start.
+                let may_sort = [EVICT_TOKENS, LIST_FAILURES, LIST_NEW_PASSWORDS].contains(&statement);
                 assert!(may_sort || !step.contains("TEMP B-TREE"), "{statement}: {steps:?}");
             }
             // Of superusers there are a few, and a list within a list was found by its key.

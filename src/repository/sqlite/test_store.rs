@@ -24,13 +24,13 @@ pub(super) fn open_in(folder: &Path) -> SqliteRepository {
     SqliteRepository::open(&settings).unwrap()
 }
 
-/// As a worker of the server has it.
+/// A runtime as each worker of the server has it.
 pub(super) fn worker(readers: u32) -> Runtime {
     let mut builder = Builder::new_current_thread();
     builder.enable_all().max_blocking_threads(blocking_threads(readers)).build().unwrap()
 }
 
-/// Work that takes as long as the first of these is kept, and tells the second that it has begun.
+/// Work that goes on until the sender is dropped, and tells the receiver that it has begun.
 pub(super) fn obstacle() -> (mpsc::Sender<()>, oneshot::Receiver<()>, impl FnOnce() -> Result<(), Failure> + Send) {
     let (release, wait) = mpsc::channel::<()>();
     let (tell, begun) = oneshot::channel();

@@ -1,4 +1,4 @@
-//! A transaction, as a piece of work in it sees it.
+//! A write transaction, as the work in it sees it: the connection, the session cache, and a note of what it changes.
 
 use std::cell::RefCell;
 use std::ops::Deref;
@@ -17,14 +17,14 @@ pub(super) struct Transaction<'a> {
 }
 
 impl Transaction<'_> {
-    /// This user changes in this piece of work. Whoever changes it says so.
+    /// Notes that this work changes a user, so that the cache is invalidated. Every change must be noted.
     pub(super) fn changes(&self, user_id: UserId, change: Change) {
         self.changed.borrow_mut().push((user_id, change));
     }
 
-    /// A live session, where it is known without a look at the file. It is as certain as one: other processes cannot
-    /// write now, what they wrote before was noticed when the transaction began (or, if that failed, is as old as the
-    /// cache may ever be), and what was written since the beginning is known.
+    /// A live session from the cache. It is as certain as a read of the file: other processes cannot write now, their
+    /// earlier changes were noticed when the transaction began (or else are younger than the cache's lease), and this
+    /// transaction's own changes are noted.
     pub(super) fn known_session(&self, caller: &Caller) -> Option<Session> {
         let session = self.cache?.find_session(caller)?;
         let has_changed = self.changed.borrow().contains(&(session.user_id, Change::Sessions));

@@ -1,4 +1,4 @@
-//! What the writer looks after: what other processes have changed, and whether the files are still there.
+//! What the writer watches: changes by other processes, and whether the files are still at their names.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use crate::system::error_chain::Chain;
 pub(super) enum Role {
     /// The one server that has the file.
     Server {
-        /// Is told of every change.
+        /// Invalidated by every change.
         cache: Arc<SessionCache>,
         /// Checkpoints the WAL.
         checkpoints: Checkpoints,
-        /// Tells whether the files are still there.
+        /// Checks the files.
         guard: Arc<FileGuard>,
     },
-    /// A command beside it, which waits for its turn that long, and then until a server has noticed what it did. It
-    /// leaves the WAL to the server.
+    /// A command beside it. After a commit it waits until a server has noticed the change. It leaves the WAL to the
+    /// server.
     Command {
-        /// How long.
+        /// How long it waits for the write lock.
         patience: Duration,
-        /// Tells whether the files are still there; `None` where nothing can be written.
+        /// Checks the files; `None` where nothing can be written.
         guard: Option<Arc<FileGuard>>,
     },
 }
@@ -47,7 +47,7 @@ impl Role {
         }
     }
 
-    /// Whether what the WAL holds may go into the file when it is closed.
+    /// Whether the WAL may be checkpointed when the file is closed.
     pub(super) fn may_be_saved(&self) -> bool {
         match self {
             Self::Server { checkpoints, .. } => checkpoints.may_be_saved(),
@@ -55,35 +55,35 @@ impl Role {
         }
     }
 
-    /// How long the writer may wait without looking after anything.
+    /// How long the writer may wait for work before it watches again.
     pub(super) fn idle_for(&self) -> Duration {
         match self {
             Self::Server { checkpoints, .. } => checkpoints.idle_for(),
-            // Nothing at all.
+            // A command watches nothing while it waits.
             Self::Command { .. } => Duration::MAX,
         }
     }
 }
 
-/// Notices what other processes have written, on behalf of the cache.
+/// Polls for changes by other processes, and checks the files.
 pub(super) struct Watcher<'a> {
     pub(super) role: &'a Role,
     pub(super) connection: &'a Connection,
-    /// A number that changes with every commit of another connection.
+    /// The last `PRAGMA data_version`, which changes with every commit of another connection.
     pub(super) last_version: &'a Cell<Option<i64>>,
 }
 
 impl Watcher<'_> {
-    /// Looks what other processes have changed.
+    /// Polls for other processes' changes, and renews the cache's lease.
     pub(super) fn look(&self) {
         let began = Instant::now();
-        // Without an answer there was no look, and soon nothing is believed any more.
+        // A poll that fails does not renew the lease, and soon the cache is not used any more.
         if let (Ok(()), Some(cache)) = (self.notice(), self.role.cache()) {
             cache.looked(began);
         }
     }
 
-    /// Tells everyone of what other processes have changed since the last time.
+    /// Polls once: where other processes have committed since the last time, tells the cache and the guard.
     pub(super) fn notice(&self) -> rusqlite::Result<()> {
         let version = self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
         if self.last_version.replace(Some(version)) != Some(version) {
@@ -97,23 +97,24 @@ impl Watcher<'_> {
         Ok(())
     }
 
-    /// Looks without a transaction, and does what there is to do.
+    /// Polls and checks outside of a transaction, and rescues a lost WAL.
     pub(super) fn inspect(&self) {
         self.look();
         if let Some(guard) = self.role.guard() {
-            // The log is told, and whoever wants to change something.
+            // A failure is logged, and the next transaction meets it again.
             let _ = guard.check();
         }
         self.rescue();
     }
 
-    /// Whether a transaction, which has begun, finds the files as the last one left them, and what they were.
+    /// To be called when a transaction has begun: polls, and checks that the files are as the last transaction left
+    /// them. Answers what [`Watcher::confirm`] needs.
     pub(super) fn check(&self) -> Result<Option<IndexHeader>, Lost> {
         self.look();
         self.role.guard().map_or(Ok(None), FileGuard::check_before)
     }
 
-    /// What has happened to the files, where that may be why a transaction could not begin; else the error itself.
+    /// Why a transaction could not begin: what has happened to the files, or else the error itself.
     pub(super) fn why(&self, error: rusqlite::Error) -> Result<Lost, rusqlite::Error> {
         match self.role.guard().map(FileGuard::check) {
             Some(Err(lost)) => Ok(lost),
@@ -121,12 +122,12 @@ impl Watcher<'_> {
         }
     }
 
-    /// Whether what was committed just now is where the next start looks for it. `before` is what the check has found.
+    /// Checks that the last commit is where the next start will find it. `before` is the answer of [`Watcher::check`].
     pub(super) fn confirm(&self, before: Option<&IndexHeader>) -> Result<(), Lost> {
         self.role.guard().map_or(Ok(()), |guard| guard.confirm(before))
     }
 
-    /// Saves what a WAL holds that has lost its name: nobody else can.
+    /// Saves what a WAL holds that was moved or deleted: no other process can.
     pub(super) fn rescue(&self) {
         let Role::Server { checkpoints, guard, .. } = self.role else { return };
         if guard.lost() == Some(Lost::Wal) && guard.begin_rescue() {

@@ -1,5 +1,5 @@
-//! A piece of work for the writer: begun once, or given up, and answered once it is known what became of its
-//! transaction.
+//! A piece of work for the writer. It is begun, or given up while it is queued, and answered once the outcome of its
+//! transaction is known.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use tokio::sync::oneshot;
 use super::transaction::Transaction;
 use crate::repository::{Cause, RepositoryError};
 
-/// How much work may wait. Beyond it the store says so at once instead of letting every client wait longer.
+/// The capacity of the writer's queue. Beyond it writes are refused at once (load shedding), so that nobody waits too
+/// long.
 pub(super) const QUEUE: usize = 1024;
 
-/// How long work may wait for its turn. A disk that does not answer would otherwise let every client wait for ever.
+/// How long work may wait in the queue: a disk that hangs must not let clients wait for ever.
 pub(super) const QUEUED_FOR: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Error)]
@@ -40,22 +41,22 @@ impl From<WriterError> for Cause {
 
 /// A piece of work, without the type of its result.
 pub(super) trait Work: Send {
-    /// Whether it is still to be done: whoever asked may have given it up, and is told that nothing happened.
+    /// Claims it for the writer; `false` where whoever asked has given it up, and was told that nothing happened.
     fn claim(&self) -> bool;
-    /// Does it. `sees_uncommitted` says whether others have changed something in this transaction.
+    /// Runs it. `sees_uncommitted` says whether earlier work has changed something in this transaction.
     fn run(&mut self, transaction: &Transaction<'_>, sees_uncommitted: bool) -> Ran;
-    /// Answers whoever asked, once it is known what became of the transaction.
+    /// Answers whoever asked, with the outcome of the transaction.
     fn answer(self: Box<Self>, transaction: Result<(), RepositoryError>);
 }
 
-/// What became of a piece of work.
+/// The outcome of a piece of work.
 #[derive(PartialEq)]
 pub(super) enum Ran {
-    /// It is done, and its changes stay.
+    /// It succeeded, and its changes are kept.
     Kept,
-    /// It was refused, and what it did must be undone.
+    /// It was refused, and its changes are rolled back.
     Refused,
-    /// The same, because the store could not do it.
+    /// It was unavailable: rolled back, too, because the store cannot do it now.
     Failed,
 }
 
@@ -92,18 +93,17 @@ where
     fn answer(self: Box<Self>, transaction: Result<(), RepositoryError>) {
         let answer = match (self.outcome, transaction) {
             (Some(outcome), Ok(())) => outcome,
-            // It changed nothing, and what it was refused for is so: it was there before the transaction, or is a
-            // fault.
+            // The refusal stands although the transaction failed: it saw only what was committed before, or is a fault.
             (Some(Err(error)), Err(_)) if !self.sees_uncommitted || is_fault(&error) => Err(error),
             (_, Err(error)) => Err(error),
             (None, Ok(())) => Err(RepositoryError::Unavailable(WriterError::Stopped.into())),
         };
-        // Whoever asked may be gone; the work is done all the same.
+        // Whoever asked may be gone; the work is committed all the same.
         let _ = self.reply.send(answer);
     }
 }
 
-/// Whether an error tells of the store and not of what it holds.
+/// Whether an error is a fault of the store, and not a refusal because of what it holds.
 fn is_fault(error: &RepositoryError) -> bool {
     match error {
         RepositoryError::Unavailable(_)

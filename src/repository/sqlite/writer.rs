@@ -1,9 +1,8 @@
-//! The one writer: a thread that owns the only connection allowed to change the file.
-//!
-//! SQLite lets one transaction write at a time. A single thread behind a bounded queue makes that a rule instead of a
-//! contest for the lock, and lets it commit what has queued up meanwhile in one transaction: each piece of work runs in
-//! a savepoint of its own, so that one may fail alone, and each is answered only after the COMMIT that makes it
-//! durable. That is so of a refusal too: what a piece of work has seen of the others' changes may never come to be.
+//! The one writer: a thread that owns the only connection allowed to change the file. SQLite lets one transaction write
+//! at a time. With a single thread behind a bounded queue nobody contends for the lock, and the thread can commit all
+//! queued work in one transaction (group commit). Each piece of work runs in a savepoint of its own, so that one may
+//! fail alone. Each is answered only after the COMMIT that makes it durable, and so is a refusal: it may be due to
+//! another's change that the COMMIT then fails to keep.
 
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -27,22 +26,22 @@ use crate::repository::RepositoryError;
 use crate::system::error_chain::Chain;
 use crate::system::watched::WatchedThreads;
 
-/// How many pieces of work share one commit at most, so that the first of them does not wait for ever.
+/// How many pieces of work share a commit at most, so that the first of them does not wait too long.
 const BATCH: usize = 256;
 
-/// How long the store is believed to take changes after it took one.
+/// How long after a change the store counts as writable without a write probe.
 const PROVEN_FOR: Duration = Duration::from_secs(60);
 
-/// How often other processes' changes are looked for while the cache is in use.
+/// How often the writer polls for other processes' changes while the cache is in use.
 const LOOK_EVERY: Duration = MAX_STALENESS.checked_div(2).unwrap();
 
-/// The way to the writer's thread.
+/// The handle on the writer's thread.
 pub(super) struct Writer {
     queue: SyncSender<Message>,
     tally: Arc<Tally>,
 }
 
-/// What the writer has done and has yet to do.
+/// Counters of the writes, for the metrics, and what readiness needs to know.
 #[derive(Default)]
 pub(super) struct Tally {
     /// How many writes were queued.
@@ -54,25 +53,25 @@ pub(super) struct Tally {
     pub(super) commits: AtomicU64,
     /// How many found the queue full or waited in it for too long.
     pub(super) refused: AtomicU64,
-    /// Whether a change could not be made since it was last proven that changes can.
+    /// Whether a read or a write has failed since the last write probe succeeded.
     failing: AtomicBool,
     /// When a change was last made.
     changed: Mutex<Option<Instant>>,
 }
 
 impl Tally {
-    /// Whether it must be proven, by a change, that changes can be made: one has failed, or none was made for a while.
+    /// Whether the write probe must reach the disk: something has failed, or nothing was written for a while.
     pub(super) fn needs_proof(&self) -> bool {
         let changed = *self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         self.failing.load(Ordering::SeqCst) || changed.is_none_or(|at| at.elapsed() >= PROVEN_FOR)
     }
 
-    /// It is proven that changes can be made, such as any request makes.
+    /// A write probe has succeeded.
     pub(super) fn proven(&self) {
         self.failing.store(false, Ordering::SeqCst);
     }
 
-    /// A change could not be made, or a read not be answered.
+    /// A read or a write has failed.
     pub(super) fn failed(&self) {
         self.failing.store(true, Ordering::SeqCst);
     }
@@ -84,13 +83,13 @@ impl Tally {
 
 enum Message {
     Work(Box<dyn Work>),
-    /// To look for other processes' changes, now and for as long as the cache is in use.
+    /// Poll for other processes' changes, now and for as long as the cache is in use.
     Watch,
     Close(oneshot::Sender<Result<(), RepositoryError>>),
 }
 
 impl Writer {
-    /// Starts the thread. `map_error` is the backend's reading of SQLite's errors.
+    /// Starts the thread. `map_error` maps SQLite's errors.
     pub(super) fn start(
         threads: &WatchedThreads,
         connection: Connection,
@@ -106,7 +105,7 @@ impl Writer {
         Ok(Self { queue, tally })
     }
 
-    /// What it has done and has yet to do.
+    /// The counters.
     pub(super) fn tally(&self) -> &Tally {
         &self.tally
     }
@@ -134,14 +133,14 @@ impl Writer {
                 self.tally.refused.fetch_add(1, Ordering::Relaxed);
                 return Err(RepositoryError::Unavailable(WriterError::Late.into()));
             }
-            // It has begun, and may yet succeed.
+            // It has begun, and may still succeed.
             Err(_) => answer.await,
         };
-        // No answer can only mean that the thread ended in the middle of the work.
+        // Without an answer the thread has ended in the middle of the work.
         answer.unwrap_or_else(|_| Err(RepositoryError::OutcomeUnknown(WriterError::Stopped.into())))
     }
 
-    /// Has the thread look for other processes' changes for as long as the cache is in use; `false` where its queue is
+    /// Has the thread poll for other processes' changes for as long as the cache is in use; `false` where its queue is
     /// full.
     pub(super) fn watch(&self) -> bool {
         self.queue.try_send(Message::Watch).is_ok()
@@ -179,7 +178,7 @@ fn serve(
     }
     let mut closing = None;
     let last_version = Cell::new(None);
-    // What comes after this is a change.
+    // The first poll: what comes after it is a change.
     let _ = Watcher { role: &role, connection: &connection, last_version: &last_version }.notice();
     let mut watching = false;
     while closing.is_none() {
@@ -220,19 +219,19 @@ fn serve(
     Watcher { role: &role, connection: &connection, last_version: &last_version }.inspect();
     let may_be_saved = role.may_be_saved();
     // Only the server checkpoints the WAL when it ends; a command leaves that to it.
-    let moved = match role {
+    let checkpointed = match role {
         Role::Server { checkpoints, .. } => checkpoints.finish(&connection),
         Role::Command { .. } => Ok(()),
     };
     let closed = if may_be_saved {
-        moved.and_then(|()| connection.close().map_err(|(_, error)| error))
+        checkpointed.and_then(|()| connection.close().map_err(|(_, error)| error))
     } else {
-        // Whichever connection is closed last moves the WAL into the file and deletes it: so none is.
+        // The last connection to be closed checkpoints the WAL and deletes it: so this one is not closed.
         mem::forget(connection);
-        moved
+        checkpointed
     };
     let closed = closed.map_err(map_error);
-    // What was queued behind the end was never begun; what comes from now on finds the queue gone.
+    // Work that was queued behind the close is refused; from now on the queue is closed.
     for message in messages.try_iter() {
         if let Message::Work(work) = message {
             work.answer(Err(RepositoryError::Unavailable(WriterError::Stopped.into())));
@@ -266,7 +265,7 @@ fn commit_together(
     }
     watcher.rescue();
     match watcher.role.cache() {
-        // Whether or not it was committed: to read once more than needed does no harm.
+        // Whether or not it was committed: one read more than needed does no harm.
         Some(cache) => cache.change(&open.changed.into_inner()),
         // A command's change is noticed by the server before the command says that it is done.
         None => thread::sleep(MAX_STALENESS),
@@ -294,7 +293,7 @@ fn transact(
             tally.failed();
         }
         if connection.is_autocommit() {
-            // A full disk or a failed write makes SQLite undo everything, not only the statement that met it.
+            // After a full disk or a failed write SQLite rolls back the whole transaction, not only the statement.
             return Err(RepositoryError::Unavailable(WriterError::RolledBack.into()));
         }
         if ran == Ran::Kept {
@@ -308,10 +307,11 @@ fn transact(
     Ok(before)
 }
 
-/// Takes the lock that one writer at a time has.
+/// Begins a transaction with the write lock, of which there is one.
 fn begin(watcher: &Watcher<'_>) -> rusqlite::Result<()> {
     let Role::Command { patience, .. } = *watcher.role else { return run(watcher.connection, "BEGIN IMMEDIATE") };
-    // A server that is busy lets go of it for moments only. SQLite soon looks ten times a second and would miss them.
+    // A busy server frees it for moments only. SQLite's own busy handler soon tries only ten times a second, and would
+    // miss them.
     watcher.connection.busy_timeout(Duration::ZERO)?;
     let since = Instant::now();
     loop {
@@ -322,13 +322,13 @@ fn begin(watcher: &Watcher<'_>) -> rusqlite::Result<()> {
     }
 }
 
-/// A statement that every batch needs, and that is not parsed again each time.
+/// Runs a statement that every batch needs, and caches it.
 fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
-/// A COMMIT that fails for want of space or of the lock has changed nothing. One that fails while the disk is written
-/// may have got far enough to be found by the next start.
+/// The error of a COMMIT. One that fails for lack of space or of the lock has changed nothing. One that fails while it
+/// writes to the disk may have got so far that the next start finds it.
 fn commit_error(error: rusqlite::Error, map_error: &impl Fn(rusqlite::Error) -> RepositoryError) -> RepositoryError {
     let failed_while_writing = is_io_failure(&error);
     match map_error(error) {
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_finds_no_place_or_waits_for_too_long_is_refused_and_never_done() {
+    fn a_write_that_finds_the_queue_full_or_waits_for_too_long_is_refused_and_never_done() {
         let folder = tempfile::tempdir().unwrap();
         let repository = Arc::new(open_in(folder.path()));
         worker(2).block_on(async {
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_because_of_a_change_that_was_undone_is_not_answered_with_the_refusal() {
+    fn what_was_refused_because_of_a_change_that_was_rolled_back_is_not_answered_with_the_refusal() {
         let folder = tempfile::tempdir().unwrap();
         let repository = Arc::new(open_in(folder.path()));
         worker(2).block_on(async {
@@ -482,7 +482,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_writer_that_ends_by_itself_is_told_of_and_one_that_is_closed_is_not() {
+    async fn a_writer_that_ends_by_itself_is_reported_and_one_that_is_closed_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let repository = open_in(folder.path());
         repository.close().await.unwrap();

@@ -1,4 +1,4 @@
-//! Reads all of a file, and tells what it holds or what is wrong with it.
+//! The check of a database file: reads all of it, and tells what it holds or what is wrong with it.
 
 use std::fs;
 use std::path::Path;
@@ -13,19 +13,19 @@ use crate::repository::sqlite::rows::find_invalid_rows;
 use crate::repository::sqlite::schema::{self, SchemaError};
 use crate::repository::{BackupError, CheckReport, Progress, Rules, Stop, TableReport};
 
-/// How many of SQLite's instructions pass between two looks at whether to stop.
+/// How many of SQLite's instructions run between two checks of the stop flag.
 const INSTRUCTIONS_A_LOOK: i32 = 1_000;
 
-/// How many findings a sentence tells.
+/// How many findings a message lists at most.
 const FINDINGS: usize = 3;
 
 /// Reads all of a database, or of a backup, and tells what it holds. Nothing is written; a server may be using it. With
-/// `rules`, every row is held against what the service itself keeps. A backup does not ask for as much: better a copy
-/// of a row that nobody can read than no copy.
+/// `rules`, every row is checked against the rules by which the service writes. A new backup is checked without them: a
+/// copy with an invalid row is better than no copy.
 ///
 /// # Errors
-/// [`BackupError::Damaged`] where it contradicts itself, [`BackupError::Invalid`] where a row breaks a rule, or another
-/// where it cannot be read or is not ours.
+/// [`BackupError::Damaged`] where the database contradicts itself, [`BackupError::Invalid`] where a row breaks a rule,
+/// or another where it cannot be read or is not ours.
 pub fn check(
     path: &Path,
     rules: Option<&Rules>,
@@ -39,11 +39,11 @@ pub fn check(
 fn open_to_check(path: &Path) -> Result<(Connection, Option<SharedLock>), BackupError> {
     let found = database_at(path)?;
     let file = fs::canonicalize(path).map_err(|error| read_error(path, error))?;
-    // A backup has no WAL of its own, and may have as many names as it likes.
+    // A backup has no WAL, so it may have several names (hard links).
     if is_wal_elsewhere(&found, &file)? && file::is_in_wal_mode(&file).map_err(|error| read_error(path, error))? {
         return Err(OpenError::HardLink { path: path.to_owned() }.into());
     }
-    // Only a database has locks beside it, and one that only commands have opened has but one.
+    // Only a database has lock files beside it. One that only commands have opened lacks the server's.
     let is_database = file::exists(&with_suffix(&file, ".lock"))? || file::exists(&with_suffix(&file, RESTORE_LOCK))?;
     let shared_lock = is_database.then(|| SharedLock::begin(&file, path)).transpose()?;
     let kind = shared_lock
@@ -52,7 +52,7 @@ fn open_to_check(path: &Path) -> Result<(Connection, Option<SharedLock>), Backup
     Ok((open_reader(path, kind)?, shared_lock))
 }
 
-/// Reads everything, as of one moment. `path` is what the sentences speak of.
+/// Reads everything, in one transaction. `path` is the name in messages.
 pub(super) fn inspect(
     connection: &Connection,
     path: &Path,
@@ -95,8 +95,8 @@ pub(super) fn inspect(
     })
 }
 
-/// Refuses what is not a database of ours as a release made it, or is of a newer release, or is empty; tells its
-/// schema's version.
+/// Refuses a file that is not our database, that is empty, whose schema was altered, or that a newer release wrote.
+/// Answers the version of its schema.
 pub(super) fn require_ours(connection: &Connection, path: &Path) -> Result<i32, BackupError> {
     match schema::check(connection) {
         Ok(0) => Err(BackupError::Empty { path: path.to_owned() }),
@@ -106,7 +106,7 @@ pub(super) fn require_ours(connection: &Connection, path: &Path) -> Result<i32, 
     }
 }
 
-/// The first things that cannot be right, in a file with the schema of a release.
+/// The first contradictions in a file that has the schema of a release.
 fn find_damage(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     const MISSING: &str = "SELECT 'a row of ' || \"table\" || ' belongs to a row of ' || parent || ' that is missing' \
          FROM pragma_foreign_key_check";
@@ -114,7 +114,7 @@ fn find_damage(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     if findings == ["ok"] {
         findings = texts(connection, MISSING, FINDINGS)?;
     }
-    // SQLite's findings have headings and so several lines; ours is one.
+    // SQLite's findings have headings and so several lines; a message is one line.
     Ok(findings.iter().map(|finding| finding.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
 }
 

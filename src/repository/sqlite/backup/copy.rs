@@ -1,4 +1,4 @@
-//! Copies a database that a server may be using.
+//! The backup itself: an online copy of a database that a server may be using.
 
 use std::fs;
 use std::io;
@@ -21,16 +21,16 @@ use crate::repository::{BackupError, BackupReport, CheckReport, Existing, Progre
 /// How many pages are copied between two pauses: 256 KiB, well under a millisecond's work.
 const PAGES_A_STEP: i32 = 64;
 
-/// How long a pause is at least. It is as long as the step before it, so that a copy takes half of one core at most.
+/// The shortest pause. A pause is as long as the step before it, so that a copy takes half of one core at most.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
-/// How many steps go to the disk together. Left to the end, the whole copy would stand in the way of a commit at once.
+/// After how many steps the copy is synced. One sync of the whole copy at the end would delay the commits meanwhile.
 const STEPS_A_FLUSH: u32 = 32;
 
 /// Copies the database `source`, which a server may be using, to the file `target`.
 ///
 /// # Errors
-/// [`BackupError`]. Whatever had the target's name before is then still there, and nothing new is.
+/// [`BackupError`]. The target is then as it was before.
 pub fn back_up(
     source: &Path,
     target: &Path,
@@ -50,18 +50,18 @@ pub fn back_up(
     let (reader, is_found) = open_found(source, &found, kind)?;
     let partial = Partial::create(target)?;
     if is_found {
-        // What root makes, the service must be able to read. Only root can give to another; whoever else makes one
-        // keeps it.
+        // The service must be able to read a backup that root made. Only root can change the owner; for other users the
+        // backup stays their own.
         let _ = Owner::of(&found).take(&partial.file);
     }
     let check = copy_checked(reader, source, &partial, None, stop, progress)?;
-    // Again, for the copy may have taken its time.
+    // Again: the copy may have taken a while.
     refuse_target(source, target, existing)?;
-    partial.place()?;
+    partial.publish()?;
     Ok(BackupReport { check, took: started.elapsed() })
 }
 
-/// Says whether a backup of `source` may take this name.
+/// Refuses a target that a backup of `source` must not have.
 fn refuse_target(source: &Path, target: &Path, existing: Existing) -> Result<(), BackupError> {
     let own_name = fs::canonicalize(source).map_err(|error| read_error(source, error))?;
     let of_source = fs::metadata(&own_name).map_err(|error| read_error(source, error))?;
@@ -90,8 +90,8 @@ fn refuse_target(source: &Path, target: &Path, existing: Existing) -> Result<(),
     }
 }
 
-/// Copies the database as of this moment, checks the copy and brings it to the disk. What is wrong with the copy is
-/// wrong with what it was made from, and is told of that.
+/// Copies the database as of this moment, checks the copy and syncs it. Damage of the copy is damage of the source, and
+/// is reported as such.
 pub(super) fn copy_checked(
     source: Connection,
     from: &Path,
@@ -100,20 +100,20 @@ pub(super) fn copy_checked(
     stop: &Stop,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<CheckReport, BackupError> {
-    /// Where a file says whether it has a WAL to be written and to be read, and how it says that it has none.
+    /// The offset of the write version and the read version in a database's header, and their value for "not in WAL
+    /// mode".
     const FORMAT: (u64, [u8; 2]) = (18, [1, 1]);
     let to = &partial.target;
-    // From its first read on, the transaction sees one state of the database, whoever writes meanwhile. SQLite copies
-    // out of it; without it, each step would be a transaction of its own and a write between two of them would make
-    // the copy begin again.
+    // A read transaction is a snapshot, whoever writes meanwhile, and SQLite copies out of it. Without it each step
+    // would be a transaction of its own, and a write between two of them would make the copy start over.
     source.execute_batch("BEGIN").map_err(|error| sqlite_error(from, error))?;
     require_ours(&source, from)?;
     copy_pages(&source, from, partial, stop, progress)?;
-    // Until here the WAL could not begin again at its start.
+    // Until here the snapshot has kept the WAL from being restarted.
     drop(source);
 
-    // The copy says of itself that it has a WAL, as the original does; a backup is one file. SQLite would change that
-    // through a journal beside it, by a name that somebody else may have taken.
+    // The copy's header says WAL mode, as the original's does, but a backup is one file. SQLite would change the header
+    // through a journal beside the file, under a name that somebody else may have taken.
     partial.file.write_all_at(&FORMAT.1, FORMAT.0).map_err(|source| write_error(to, source))?;
     partial.flush()?;
     let copy = partial.open(file::open_alone)?.map_err(|error| copy_error(from, to, error))?;
@@ -130,7 +130,7 @@ fn copy_pages(
     let copy_error = |error: rusqlite::Error| copy_error(from, &partial.target, error);
     let opened = partial.open(|path| file::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE))?;
     let mut copy = opened.map_err(copy_error)?;
-    // Half a copy is thrown away, so nothing has to be able to undo it: there was nothing in the file.
+    // An unfinished copy is deleted, so it needs neither a rollback journal nor a sync of its own.
     set(&copy, "journal_mode", "memory").map_err(copy_error)?;
     copy.pragma_update(None, "synchronous", "off").map_err(copy_error)?;
     let backup = Backup::new(source, &mut copy).map_err(copy_error)?;

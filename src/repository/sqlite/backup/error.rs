@@ -1,4 +1,4 @@
-//! What the system's and SQLite's errors say of a file that is copied.
+//! Maps the system's and SQLite's errors to [`BackupError`].
 
 use std::io;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(super) fn copy_error(from: &Path, to: &Path, error: rusqlite::Error) -> Back
     }
 }
 
-/// What SQLite's error says of the file that it was reading.
+/// What SQLite's error says about the file that it was reading.
 pub(super) fn sqlite_error(path: &Path, error: rusqlite::Error) -> BackupError {
     let path = path.to_owned();
     match error.sqlite_error_code() {

@@ -1,11 +1,11 @@
-//! Copies of the database that can be trusted: made while a server writes, checked, and put back.
+//! Backups: made while a server writes, checked, and restored.
 //!
-//! A backup is one SQLite file that needs nothing beside it. It is copied by SQLite itself out of one read transaction,
-//! so it holds the database as of the moment at which the copy began, and nobody who writes meanwhile waits for it or
-//! makes it begin again. It grows under another name and takes its own only when it is checked and on the disk: a file
-//! with a backup's name is whole.
+//! A backup is one SQLite file that needs nothing beside it. SQLite's online backup copies it out of one read
+//! transaction, so it is a snapshot of the moment at which the copy began. Writers neither wait for the copy nor make
+//! it start over. It is written under a temporary name, and renamed only once it is checked and synced: a file with a
+//! backup's name is whole.
 //!
-//! Everything here blocks; it is for a thread of its own or for the command line.
+//! Everything here blocks: it is for a thread of its own or for the command line.
 
 mod check;
 mod copy;

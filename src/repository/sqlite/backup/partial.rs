@@ -1,4 +1,4 @@
-//! A file that is being made, and takes its name only when it is finished.
+//! A file that is written under a temporary name, and renamed when it is finished.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -13,24 +13,24 @@ use super::error::write_error;
 use crate::repository::BackupError;
 use crate::repository::sqlite::file::{self, Owner, folder_of, with_suffix};
 
-/// What the name of a file that is not finished ends with, before the number of the process that makes it.
+/// What the temporary name ends with, before the id of the process that writes the file.
 const PARTIAL: &str = ".authtokens-partial-";
 
-/// How many bytes of a name leave room for what SQLite puts behind it.
+/// The longest name to which SQLite can still append its suffixes.
 const LONGEST_NAME: usize = 255 - "-journal".len();
 
-/// A file that is not finished. Whoever drops it before it is placed removes it; what a killed process left behind is
-/// known by its lock being free, and is swept by the next one that is made in the same folder.
+/// An unfinished file. Dropping it before [`Partial::publish`] removes it. What a killed process left behind is known
+/// by its free lock, and is removed when the next one is made in the same folder.
 pub(super) struct Partial {
-    /// In a folder whose name has no links.
+    /// The temporary name. Its folder is reached without links.
     path: PathBuf,
     pub(super) target: PathBuf,
     pub(super) file: File,
-    is_placed: bool,
+    is_published: bool,
 }
 
 impl Partial {
-    /// Makes it beside `target`, for its owner only.
+    /// Creates it beside `target`, with mode 0600.
     pub(super) fn create(target: &Path) -> Result<Self, BackupError> {
         let error = |source| write_error(target, source);
         let Some(name) = target.file_name() else {
@@ -39,34 +39,33 @@ impl Partial {
         let folder = fs::canonicalize(folder_of(target)).map_err(error)?;
         sweep(&folder).map_err(error)?;
         let end = format!("{PARTIAL}{}", std::process::id());
-        // As much of the name as there is room for.
+        // The name is cut to what fits.
         let name = name.as_bytes();
         let mut own_name = OsString::from(".");
         own_name.push(OsStr::from_bytes(&name[..name.len().min(LONGEST_NAME - 1 - end.len())]));
         own_name.push(end);
         let path = folder.join(own_name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(error)?;
-        let partial = Self { path, target: target.to_owned(), file, is_placed: false };
+        let partial = Self { path, target: target.to_owned(), file, is_published: false };
         partial.file.try_lock().map_err(|failure| error(failure.into()))?;
         // The umask may have taken more than it should.
         partial.file.set_permissions(Permissions::from_mode(0o600)).map_err(error)?;
-        // Between its making and its lock another process may have taken it for one that was left behind.
+        // Before it was locked, another process may have removed it as one that was left behind.
         if partial.file.metadata().map_err(error)?.nlink() == 0 {
             return Err(error(io::Error::from(io::ErrorKind::NotFound)));
         }
         Ok(partial)
     }
 
-    /// The same, for another owner, whose it must be.
+    /// The same, with another owner; an error where the owner cannot be set.
     pub(super) fn create_for(owner: Owner, target: &Path) -> Result<Self, BackupError> {
         let partial = Self::create(target)?;
         owner.take(&partial.file).map_err(|source| write_error(target, source))?;
         Ok(partial)
     }
 
-    /// Has SQLite open it, by `open` and its name, as it must. Whoever has the folder can put another file there, so
-    /// that what root copies would overwrite it: nothing is read or written before SQLite is known to have this very
-    /// file.
+    /// Has SQLite open it with `open`, which needs its name. The folder's owner can put another file there, which a
+    /// copy by root would overwrite. So nothing is read or written before SQLite is known to have this very file open.
     pub(super) fn open(
         &self,
         open: impl FnOnce(&Path) -> rusqlite::Result<Connection>,
@@ -79,7 +78,7 @@ impl Partial {
         if is_this { Ok(opened) } else { Err(BackupError::Replaced { path: self.target.clone() }) }
     }
 
-    /// Whether its name still leads to it.
+    /// Whether the temporary name still leads to this file.
     fn has_its_name(&self) -> bool {
         self.is_at(&self.path)
     }
@@ -93,8 +92,8 @@ impl Partial {
         self.file.sync_all().map_err(|source| write_error(&self.target, source))
     }
 
-    /// Gives it its name, for good.
-    pub(super) fn place(mut self) -> Result<(), BackupError> {
+    /// Syncs it and renames it to its target.
+    pub(super) fn publish(mut self) -> Result<(), BackupError> {
         self.flush()?;
         let replaced = || BackupError::Replaced { path: self.target.clone() };
         if !self.has_its_name() {
@@ -104,20 +103,20 @@ impl Partial {
         if !self.is_at(&self.target) {
             return Err(replaced());
         }
-        self.is_placed = true;
+        self.is_published = true;
         flush_folder(&self.target)
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.is_placed {
+        if !self.is_published {
             remove_partial(&self.path);
         }
     }
 }
 
-/// Removes what killed processes left behind in a folder: files with a partial's name that nobody holds.
+/// Removes what killed processes left behind in a folder: files with a temporary name that nobody has locked.
 fn sweep(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -128,7 +127,7 @@ fn sweep(folder: &Path) -> io::Result<()> {
         if !is_partial || !entry.file_type()?.is_file() {
             continue;
         }
-        // One that cannot be opened is someone else's to sweep.
+        // One that cannot be opened belongs to another user, whose processes remove it.
         if let Ok(file) = file::open_unlinked(OpenOptions::new().read(true).write(true), &entry.path())
             && file.try_lock().is_ok()
         {
@@ -138,7 +137,7 @@ fn sweep(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The file itself goes last, so that nothing is left beside it whose name nobody knows.
+/// The file itself is removed last: the sweep finds the others by its name.
 fn remove_partial(path: &Path) {
     for suffix in ["-wal", "-shm", "-journal", ""] {
         let _ = fs::remove_file(with_suffix(path, suffix));
@@ -149,15 +148,15 @@ pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// How many handles of a file this process has.
+/// How many handles (file descriptors) of a file this process has.
 pub(super) fn count_handles(own: &Metadata) -> io::Result<usize> {
     let listed = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd"))?;
-    // One that was closed meanwhile is none.
+    // One that was closed meanwhile does not count.
     let of_it = |path: PathBuf| fs::metadata(path).is_ok_and(|found| is_same(own, &found));
     Ok(listed.filter_map(Result::ok).filter(|handle| of_it(handle.path())).count())
 }
 
-/// Brings what was renamed, made or removed in a file's folder to the disk.
+/// Syncs a file's folder: what was renamed, created or removed in it.
 pub(super) fn flush_folder(path: &Path) -> Result<(), BackupError> {
     let flushed = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
     flushed.map_err(|source| write_error(path, source))
@@ -172,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_in_the_place_of_an_unfinished_file_is_neither_opened_nor_placed() {
+    fn what_replaces_an_unfinished_file_is_neither_opened_nor_published() {
         let folder = tempfile::tempdir().unwrap();
         let victim = folder.path().join("victim.db");
         Connection::open(&victim).unwrap().execute_batch("CREATE TABLE theirs (a TEXT)").unwrap();
@@ -196,7 +195,7 @@ mod tests {
             ] {
                 assert!(matches!(partial.open(open), Err(BackupError::Replaced { .. })));
             }
-            assert!(matches!(partial.place(), Err(BackupError::Replaced { .. })));
+            assert!(matches!(partial.publish(), Err(BackupError::Replaced { .. })));
             assert!(fs::symlink_metadata(&target).is_err());
         }
         assert_eq!(fs::read(&victim).unwrap(), before);

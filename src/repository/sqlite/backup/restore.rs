@@ -1,4 +1,4 @@
-//! Puts a backup in the place of the database.
+//! The restore: replaces the database by a backup.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -23,12 +23,12 @@ use crate::repository::sqlite::file::{self, Owner, folder_of, lock_beside, make_
 use crate::repository::sqlite::schema::{self, SchemaError};
 use crate::repository::{BackupError, Progress, RestoreReport, Rules, Stop};
 
-/// Puts a backup in the place of the database, which no server may be using. What was there is kept beside it, under a
-/// name that tells the time. An older backup is welcome: the next start brings it up to date. One that holds what the
-/// service never wrote is not: it would be believed from then on.
+/// Replaces the database, which no server may be using, by a backup. The old database is kept beside it, under a name
+/// with the time. A backup of an older release is accepted: the next start upgrades it. A backup with invalid rows is
+/// refused: the service would trust them.
 ///
 /// # Errors
-/// [`BackupError`]. The database is then what it was.
+/// [`BackupError`]. The database is then as it was before.
 pub fn restore(
     backup: &Path,
     database: &Path,
@@ -36,33 +36,34 @@ pub fn restore(
     stop: &Stop,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RestoreReport, BackupError> {
-    // A kill at any point, or a power cut, leaves a database that can be used, for each step is on the disk before the
-    // next one begins:
+    // A kill or a power cut at any point leaves a database that can be used, for each step is synced before the next
+    // one begins:
     //
-    // 1. The backup is copied to a name of its own and checked. Nothing else has changed.
-    // 2. The old database checkpoints its WAL, and has none from then on. This is a change of SQLite's own and is
-    //    undone or completed by whoever opens the file next. The old database is in its place and whole.
-    // 3. The old database is copied to the name under which it is kept. It is still in its place. It is neither renamed
-    //    nor linked: without a file in its place the next start would make an empty one, and a file with two names
-    //    would be refused.
-    // 4. What is left of its WAL or journal goes. There is something left only where step 2 met damage, and step 3 has
-    //    kept it. A WAL goes before the new file comes, and never the other way round: SQLite would take the WAL of the
-    //    old file for that of the new one.
-    // 5. The copy of step 1 takes the database's name in one step.
+    // 1. The backup is copied to a temporary name and checked. Nothing else has changed.
+    // 2. The WAL of the old database is checkpointed and deleted. SQLite does this in a transaction of its own: whoever
+    //    opens the file next undoes or completes it. The old database has its name and is whole.
+    // 3. The old database is copied to the name under which it is kept, and still has its own name, too. It is neither
+    //    renamed nor linked: the next start would create an empty database where there is none, and would refuse one
+    //    with two names.
+    // 4. What is left of its WAL or journal is deleted. Something is left only where step 2 met damage, and step 3 has
+    //    kept it. This comes before the new file, never after it: SQLite would take the old file's WAL for the new
+    //    one's.
+    // 5. The copy of step 1 is renamed to the database's name, atomically.
     //
-    // Nobody else opens the database meanwhile, and nobody has it open who did so before: not the server, and no
-    // command, whose changes would go to the old file or, worse, to a WAL that is then read as the new file's.
+    // Locks keep everyone else away meanwhile, the server and all commands. Otherwise their changes would go to the old
+    // file or, worse, to a WAL that is then read as the new file's.
     let started = Instant::now();
     if !fs::metadata(backup).map_err(|error| read_error(backup, error))?.is_file() {
         return Err(OpenError::NotADatabase { path: backup.to_owned() }.into());
     }
     if !file::exists(folder_of(database))? {
-        // Nothing is made for a backup that is no good. Where there is a folder already, once is enough.
+        // A first check, so that no folder is created for a bad backup. Where there is a folder, the check of the copy
+        // is enough.
         inspect(&open_reader(backup, Kind::Backup)?, backup, Some(rules), stop, progress)?;
     }
     make_folder(database)?;
     let own_name = own_name(database)?;
-    let _alone = file::keep_everyone_away(&own_name, database)?;
+    let _exclusive_lock = file::lock_exclusively(&own_name, database)?;
     let _lock = lock_beside(&own_name, database)?;
     let old = match fs::symlink_metadata(&own_name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -75,7 +76,7 @@ pub fn restore(
         return Err(BackupError::SameFile { path: backup.to_owned() });
     }
     let kept = free_name(&with_suffix(&own_name, &format!(".before-restore-{}", rules.now.compact())));
-    // Whoever restores, root perhaps, the server must be able to open what it finds.
+    // The server must be able to open the file, also where root restores it.
     let owner = match &old {
         Some(old) => Owner::of(old),
         None => Owner::of(&fs::metadata(folder_of(&own_name)).map_err(|source| write_error(&own_name, source))?),
@@ -89,15 +90,16 @@ pub fn restore(
     let partial = Partial::create_for(owner, &own_name)?;
     let check = copy_checked(reader, backup, &partial, Some(rules), stop, progress)?;
     if let Some(old) = &old {
-        take_in_wal(&own_name, old)?;
+        checkpoint_old(&own_name, old)?;
     }
     keep(&own_name, &kept, owner, old.is_some())?;
     for suffix in JOURNALS.into_iter().chain(["-shm"]) {
         remove(&with_suffix(&own_name, suffix))?;
     }
     flush_folder(&own_name)?;
-    partial.place().inspect_err(|_| {
-        // A second copy of what is still in its place is of no use, unless a WAL was kept with it that is gone.
+    partial.publish().inspect_err(|_| {
+        // The old database is still there, so its kept copy is of no use; unless a WAL was kept with it, which is
+        // deleted.
         let is_unchanged =
             old.as_ref().is_some_and(|old| fs::symlink_metadata(&own_name).is_ok_and(|found| is_same(old, &found)));
         if is_unchanged && JOURNALS.iter().all(|suffix| fs::symlink_metadata(with_suffix(&kept, suffix)).is_err()) {
@@ -107,32 +109,32 @@ pub fn restore(
     Ok(RestoreReport { check, kept: old.map(|_| kept), took: started.elapsed() })
 }
 
-/// This name, or with a number behind it the first that nothing has.
+/// This name, or the first free one with a number appended.
 fn free_name(name: &Path) -> PathBuf {
     let others = (2_u32..).map(|number| with_suffix(name, &format!("-{number}")));
     let mut names = iter::once(name.to_owned()).chain(others);
     names.find(|name| fs::symlink_metadata(name).is_err()).unwrap_or_else(|| name.to_owned())
 }
 
-/// Makes an old database one file: its WAL is checkpointed and deleted. It may be damaged, and is then left as it is.
-fn take_in_wal(database: &Path, old: &Metadata) -> Result<(), BackupError> {
+/// Makes the old database a single file: its WAL is checkpointed and deleted. A damaged database is left as it is.
+fn checkpoint_old(database: &Path, old: &Metadata) -> Result<(), BackupError> {
     if !file::is_own(old) && file::exists(&with_suffix(database, "-journal"))? {
         return Ok(());
     }
     if let Err(OpenError::Emptied { .. }) = file::refuse_emptied(database, database) {
         return Ok(());
     }
-    let taken_in =
+    let checkpointed =
         open(database, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(SchemaError::from).and_then(|connection| {
-            // What cannot be taken in as it should is not taken in when the connection is closed either.
+            // A checkpoint that fails below must not happen when the connection is closed either.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-            // It is kept, whatever release wrote it, and whoever has changed its schema since.
+            // Only its version is read: it is kept even where its schema was altered or is newer.
             schema::version(&connection)?;
             connection.pragma_update(None, "synchronous", "full")?;
-            // It takes nothing less than being alone: whoever else has the database open is met here.
+            // It needs the database to itself, so it fails where another process has it open.
             Ok(set(&connection, "journal_mode", "delete")?)
         });
-    match taken_in {
+    match checkpointed {
         Ok(()) => flush_folder(database),
         Err(SchemaError::Sqlite(error)) => match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Ok(()),
@@ -142,8 +144,8 @@ fn take_in_wal(database: &Path, old: &Metadata) -> Result<(), BackupError> {
     }
 }
 
-/// Copies the old database, and a WAL or journal that it could not take in, to the names under which they are kept. The
-/// database comes last: where it is, the others are. A WAL may be there without a database.
+/// Copies the old database, and a WAL or journal that could not be checkpointed, to the names under which they are
+/// kept. The database comes last: where its copy is, the others are complete. There may be a WAL without a database.
 fn keep(database: &Path, kept: &Path, owner: Owner, is_there: bool) -> Result<(), BackupError> {
     for suffix in JOURNALS.into_iter().chain([""]) {
         let from = with_suffix(database, suffix);
@@ -152,7 +154,7 @@ fn keep(database: &Path, kept: &Path, owner: Owner, is_there: bool) -> Result<()
             old => old.map_err(|error| read_error(&from, error))?,
         };
         let found = old.metadata().map_err(|error| read_error(&from, error))?;
-        // What root can read and the database's owner cannot is not given away as a part of the database.
+        // Root must not hand out, as a part of the database, a file that the database's owner cannot read.
         if !(found.is_file() && found.nlink() == 1 && owner.is_users(&found)) {
             let error = io::Error::other("it is not a plain file of the user who has the database");
             return Err(read_error(&from, error));
@@ -160,7 +162,7 @@ fn keep(database: &Path, kept: &Path, owner: Owner, is_there: bool) -> Result<()
         let to = with_suffix(kept, suffix);
         let mut partial = Partial::create_for(owner, &to)?;
         io::copy(&mut old, &mut partial.file).map_err(|source| write_error(&to, source))?;
-        partial.place()?;
+        partial.publish()?;
     }
     Ok(())
 }
@@ -172,8 +174,8 @@ fn remove(path: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// The backup `path`, from which `owner` is given what it holds. What root can read and the owner cannot is no backup
-/// of theirs: whoever has the folder could have put a link to it there.
+/// The backup `path`, whose content `owner` will be able to read. A file that root can read and `owner` cannot is
+/// refused: the folder's owner could have put a link to it there.
 fn backup_for(owner: Owner, path: &Path) -> Result<Metadata, BackupError> {
     let error = |source| read_error(path, source);
     if owner.is_this_user() {
@@ -188,7 +190,8 @@ fn backup_for(owner: Owner, path: &Path) -> Result<Metadata, BackupError> {
     }
 }
 
-/// What an absolute path leads to, folder by folder; `None` where that takes a link that another user can change.
+/// What an absolute path leads to, opened folder by folder; `None` where a link on the way can be changed by another
+/// user.
 fn walk(path: &Path) -> io::Result<Option<Metadata>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut reached = File::open("/")?;

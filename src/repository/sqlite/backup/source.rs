@@ -1,4 +1,4 @@
-//! Opens what is copied or checked: a database that may be in use, or a file that may be a backup.
+//! Opens the source of a copy or a check: a database that may be in use, or a file that may be a backup.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -17,18 +17,18 @@ use crate::repository::sqlite::file::{self, with_suffix};
 /// How long to wait for a lock that another program holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What SQLite may keep beside a database and would read as a part of it.
+/// The suffixes of the files beside a database that SQLite would read as a part of it.
 pub(super) const JOURNALS: [&str; 2] = ["-wal", "-journal"];
 
-/// What a file is that is read.
+/// What kind of file is read.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
-    /// The database, which is ours to mend.
+    /// The database: a hot journal of it may be rolled back.
     Database {
-        /// Found out without a handle on the database itself, which this process may have open.
+        /// Found out without opening the database, which this process may have open already.
         is_on_read_only_disk: bool,
     },
-    /// A backup, or a file that might be one: nothing is written to it.
+    /// A backup, or a file that may be one: nothing is written to it.
     Backup,
 }
 
@@ -39,15 +39,15 @@ pub(super) fn database_at(path: &Path) -> Result<Metadata, BackupError> {
     })
 }
 
-/// Whether the file has another name, beside which its WAL may be. A server that has it keeps the WAL beside the name
-/// that it knows.
+/// Whether the file's WAL may be beside another of its names (hard links): a server keeps the WAL beside the name under
+/// which it opened the file.
 pub(super) fn is_wal_elsewhere(found: &Metadata, file: &Path) -> Result<bool, OpenError> {
     Ok(found.is_file() && found.nlink() > 1 && !file::exists(&with_suffix(file, "-wal"))?)
 }
 
-/// Opens a file that was looked at, to read it, and tells whether it is known to be the same: whoever has its folder
-/// can put another in its place, or a link to one. A process that has the file open already may use a handle again, and
-/// then it is not known.
+/// Opens, to read it, a file that was looked at before, and tells whether it is known to be the same file: the folder's
+/// owner could have replaced it, or put a link there. It is not known where SQLite uses a handle again that this
+/// process has open already.
 pub(super) fn open_found(path: &Path, found: &Metadata, kind: Kind) -> Result<(Connection, bool), BackupError> {
     let count = || count_handles(found).map_err(|error| read_error(path, error));
     let before = count()?;
@@ -58,8 +58,8 @@ pub(super) fn open_found(path: &Path, found: &Metadata, kind: Kind) -> Result<(C
     }
 }
 
-/// Opens a file that is there, to read it. It is only ever opened by SQLite, unless SQLite cannot: a handle of our own
-/// would take the locks of this whole process with it when it is closed.
+/// Opens an existing file to read it. Only SQLite opens it, where it can: closing a handle of our own would drop all
+/// locks that this process has on the file (POSIX advisory locks).
 pub(super) fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupError> {
     let found = fs::metadata(path).map_err(|error| read_error(path, error))?;
     if !found.is_file() {
@@ -69,17 +69,17 @@ pub(super) fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupE
     file::refuse_emptied(&own_name, path)?;
     let open_and_read = || {
         let reader = open(&own_name, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        // SQLite opens a file with the first read of it.
+        // SQLite opens the file at the first read.
         reader.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(reader)
     };
-    // SQLite would make a WAL and an index of it for a file that says that it has a WAL, also to read it, and leave
-    // them: a copy of the database's file alone would look like a database in use from then on. Whoever has such a file
-    // open has a WAL beside it.
-    let has_lost_its_wal =
+    // For a file in WAL mode SQLite creates a WAL and a WAL index, also to read it, and leaves them: a plain copy of
+    // the database file would look like a database in use from then on. A file in WAL mode without a WAL is open in no
+    // process, so it is read without them.
+    let is_without_wal =
         || Ok::<_, io::Error>(!with_suffix(&own_name, "-wal").try_exists()? && file::is_in_wal_mode(&own_name)?);
     if matches!(kind, Kind::Backup)
-        && has_lost_its_wal().map_err(|error| read_error(path, error))?
+        && is_without_wal().map_err(|error| read_error(path, error))?
         && let Some(opened) = file::open_without_index(&own_name)
     {
         return opened.map_err(|error| sqlite_error(path, error));
@@ -105,14 +105,14 @@ pub(super) fn open_reader(path: &Path, kind: Kind) -> Result<Connection, BackupE
     opened.map_err(|error| sqlite_error(path, error))
 }
 
-/// Opens a file by its own name; waits for whoever has it locked.
+/// Opens a file by its name without links; waits for locks.
 pub(super) fn open(own_name: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = file::open(own_name, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 
-/// Sets a pragma that answers what it is now, and insists.
+/// Sets a pragma; an error where SQLite keeps another value.
 pub(super) fn set(connection: &Connection, pragma: &'static str, value: &'static str) -> rusqlite::Result<()> {
     let now: String = connection.pragma_update_and_check(None, pragma, value, |row| row.get(0))?;
     if now == value {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_in_the_place_of_a_file_that_was_looked_at_is_not_read_for_it() {
+    fn what_replaces_a_file_that_was_looked_at_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let [looked_at, victim] = ["looked_at.db", "victim.db"].map(|name| folder.path().join(name));
         for path in [&looked_at, &victim] {
