@@ -55,7 +55,7 @@ struct Source {
 impl Source {
     fn read(path: PathBuf) -> Self {
         let text = fs::read_to_string(&path).unwrap();
-        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {\n").next().unwrap();
         let code: String = code
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"))
@@ -72,6 +72,14 @@ impl Source {
     /// The folder of `src` that it is in, or its own name.
     fn room(&self) -> &str {
         &self.module[0]
+    }
+
+    /// The modules that it declares.
+    fn children(&self) -> impl Iterator<Item = &str> {
+        self.code.lines().filter_map(|line| {
+            let declared = line.trim_start_matches("pub(crate) ").trim_start_matches("pub ").strip_prefix("mod ")?;
+            declared.strip_suffix(';')
+        })
     }
 
     /// Every path that is imported, or named where it is used, from the top of the crate.
@@ -92,10 +100,16 @@ impl Source {
                 read_tree(&self.code[at + root.len()..], &base, &mut found);
             }
         }
-        // A child of a folder is named without a prefix.
+        // A child of a folder is named without a prefix, where it is imported and where it is used.
         if self.is_folder {
-            for child in self.code.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("use ")) {
-                read_tree(child, &self.module, &mut found);
+            for child in self.children() {
+                let path = format!("{child}::");
+                let named = self.code.match_indices(&path).map(|(at, _)| at);
+                for at in named
+                    .filter(|at| !self.code[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+                {
+                    read_tree(&self.code[at..], &self.module, &mut found);
+                }
             }
         }
         found
@@ -159,6 +173,17 @@ fn sources() -> BTreeMap<Vec<String>, Source> {
 /// Which file a path leads to: the longest beginning of it that is a module.
 fn file_of<'a>(sources: &'a BTreeMap<Vec<String>, Source>, path: &[String]) -> Option<&'a Source> {
     (1..=path.len()).rev().find_map(|length| sources.get(&path[..length]))
+}
+
+#[test]
+fn no_import_is_written_so_that_these_tests_do_not_see_it() {
+    for source in sources().values() {
+        for hidden in
+            ["use crate as ", "{self as ", "crate::*", "#[path", "include!(", "crate ::", "crate::r#", "Actor as "]
+        {
+            assert!(!source.code.contains(hidden), "{} has {hidden}", source.path.display());
+        }
+    }
 }
 
 #[test]

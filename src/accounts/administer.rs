@@ -113,19 +113,23 @@ impl<'a> Administration<'a> {
         self.repository.find_account(&self.actor, username).await?.ok_or(AdministerError::NoAccount)
     }
 
-    /// Creates an account, without a session.
+    /// Creates an account, without a session: the operator's way to the first one with rights.
     ///
     /// # Errors
-    /// See [`AdministerError`].
+    /// [`RepositoryError::Forbidden`] for any other actor.
     pub async fn create_account(&self, user: NewUser, rights: Rights) -> Result<User, AdministerError> {
+        if !self.actor.is_operator() {
+            return Err(RepositoryError::Forbidden.into());
+        }
         Ok(self.repository.create_account(user, rights, self.clock.now()).await?)
     }
 
-    /// Changes an account, whole or not at all.
+    /// Changes an account, whole or not at all. The new password is hashed already: a client's goes through
+    /// [`Accounts::change_account`], which counts it first.
     ///
     /// # Errors
     /// See [`AdministerError`].
-    pub async fn change_account(&self, username: &Username, change: AccountChange) -> Result<User, AdministerError> {
+    pub async fn apply_change(&self, username: &Username, change: AccountChange) -> Result<User, AdministerError> {
         let changed = self.repository.change_account(&self.actor, username, change, self.clock.now()).await?;
         changed.ok_or(AdministerError::NoAccount)
     }
@@ -206,10 +210,10 @@ impl Accounts {
         let mut change = AccountChange { is_active, is_staff, is_superuser, password_hash: None };
         let is_reset = password.is_some();
         if let Some(password) = password {
-            self.throttle.admit(Call::LogIn, client.ip())?.confirm();
+            self.throttle.admit(Call::LogIn, client.ip())?.confirm(Call::LogIn);
             change.password_hash = Some(self.passwords.hash(password.0, client.gone()).await?);
         }
-        let changed = self.administration(actor).change_account(username, change).await;
+        let changed = self.administration(actor).apply_change(username, change).await;
         if is_reset && changed.is_ok() {
             self.throttle.clear_failures(username);
         }

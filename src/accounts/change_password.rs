@@ -3,6 +3,7 @@
 use super::reauthenticate::ReauthenticationError;
 use super::service::{Accounts, Client, NewPassword};
 use super::throttle::Admission;
+use super::throttle::limits::Call;
 use crate::domain::session::Caller;
 use crate::passwords::PlainPassword;
 
@@ -26,7 +27,7 @@ impl Accounts {
         PasswordChange { current, new }: PasswordChange,
         client: &impl Client,
     ) -> Result<(), ReauthenticationError> {
-        admission.confirm();
+        admission.confirm(Call::LogIn);
         let change = async |verified_against| {
             let new_hash = self.passwords.hash(new.0.clone(), client.gone()).await?;
             Ok(self.repository.change_password(caller, verified_against, new_hash, self.clock.now()).await?)

@@ -3,6 +3,7 @@
 use super::reauthenticate::ReauthenticationError;
 use super::service::{Accounts, Client};
 use super::throttle::Admission;
+use super::throttle::limits::Call;
 use crate::domain::session::Caller;
 use crate::passwords::PlainPassword;
 
@@ -18,7 +19,7 @@ impl Accounts {
         password: PlainPassword,
         client: &impl Client,
     ) -> Result<(), ReauthenticationError> {
-        admission.confirm();
+        admission.confirm(Call::LogIn);
         let delete = async |verified_against| {
             Ok(self.repository.delete_user(caller, verified_against, self.clock.now()).await?)
         };

@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::service::{Accounts, Client, NewPassword};
 use super::sign_in::{OpenedSession, Verified};
 use super::throttle::Admission;
+use super::throttle::limits::Call;
 use crate::domain::profile::Profile;
 use crate::domain::user::{NewUser, Username};
 use crate::passwords::PasswordError;
@@ -53,7 +54,7 @@ impl Accounts {
         client: &impl Client,
     ) -> Result<OpenedSession, RegisterError> {
         let Registration { username, password, profile } = registration;
-        admission.confirm();
+        admission.confirm(Call::Register);
         // Saves the hash for a name that is taken. The store alone decides who is first.
         if self.repository.find_credentials(&username).await?.is_some() {
             return Err(RegisterError::Taken);

@@ -21,9 +21,9 @@ impl Accounts {
     /// Finds the caller's session, and notes that it is in use.
     ///
     /// # Errors
-    /// [`SessionError::NotFound`] where it is over, or never was.
-    pub async fn authenticate(&self, caller: &Caller) -> Result<Session, SessionError> {
-        let session = self.repository.find_session(caller).await?.ok_or(SessionError::NotFound)?;
+    /// [`RepositoryError::NoSession`] where it is over, or never was.
+    pub async fn authenticate(&self, caller: &Caller) -> Result<Session, RepositoryError> {
+        let session = self.repository.find_session(caller).await?.ok_or(RepositoryError::NoSession)?;
         self.note_use(caller, &session);
         Ok(session)
     }

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::service::{ATTEMPTS, Accounts, Client};
+use super::throttle::limits::Call;
 use super::throttle::{Admission, NotBegun, Throttled};
 use crate::domain::event::EventKind;
 use crate::domain::session::NewSession;
@@ -70,7 +71,7 @@ impl Accounts {
         SignIn { username, password }: SignIn,
         client: &impl Client,
     ) -> Result<OpenedSession, SignInError> {
-        admission.confirm();
+        admission.confirm(Call::LogIn);
         let attempt = self.throttle.begin_login(&username, client.ip()).await?;
         for _ in 0..ATTEMPTS {
             // An inactive account is treated like one that does not exist, from here to the last byte of the answer.

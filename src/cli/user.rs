@@ -171,7 +171,7 @@ async fn change_account(
     text: impl FnOnce(&User) -> String,
 ) -> Result<(), CommandError> {
     let changed = as_operator(&context.config, &context.clock, false, async |administration| {
-        let changed = administration.change_account(username, change).await;
+        let changed = administration.apply_change(username, change).await;
         changed.map_err(|error| CommandError::of_account(username, error))
     })
     .await?;

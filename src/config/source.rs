@@ -230,6 +230,10 @@ pub struct Settings {
     pub(super) given: Entries,
     /// Values that an earlier source gave for a name that is a section in a later one.
     pub(super) replaced: Vec<Unknown>,
+    /// The same of lists.
+    pub(super) replaced_lists: Vec<(String, Origin)>,
+    /// What stood below a name that a later source gave a value: for a setting, names that do not exist.
+    pub(super) shadowed: Vec<(String, Entries)>,
     /// The file that was read.
     file: Option<PathBuf>,
     /// The folder of the credentials that systemd passes.
@@ -289,16 +293,22 @@ impl Settings {
         let mut path = path.peekable();
         let mut name = String::new();
         while let Some(part) = path.next() {
+            name = join(&name, part);
             if path.peek().is_none() {
-                entries.insert(part.to_owned(), Given { node: Node::Value(value), origin });
+                let given = Given { node: Node::Value(value), origin };
+                if let Some(Given { node: Node::Table(below), .. }) = entries.insert(part.to_owned(), given) {
+                    self.shadowed.push((name, below));
+                }
                 return;
             }
-            name = join(&name, part);
             let empty = || Given { node: Node::Table(Entries::new()), origin: origin.clone() };
             let given = entries.entry(part.to_owned()).or_insert_with(empty);
             if !matches!(given.node, Node::Table(_)) {
-                let Given { origin, .. } = mem::replace(given, empty());
-                self.replaced.push(Unknown { name: name.clone(), origin });
+                let Given { node, origin } = mem::replace(given, empty());
+                match node {
+                    Node::List(_) => self.replaced_lists.push((name.clone(), origin)),
+                    _ => self.replaced.push(Unknown { name: name.clone(), origin }),
+                }
             }
             let Node::Table(below) = &mut given.node else { return };
             entries = below;

@@ -111,6 +111,7 @@ struct Known {
     settings: Vec<Setting>,
     sections: Sections,
     unknown: Vec<Unknown>,
+    replaced_lists: Vec<(String, Origin)>,
     credentials: Option<PathBuf>,
 }
 
@@ -120,8 +121,23 @@ impl Settings {
     /// # Errors
     /// [`ConfigError`] for the first value that is invalid, or a name that is unknown.
     pub fn read<S: Section>(self) -> Result<(S, Vec<Setting>), ConfigError> {
-        let mut known = Known { unknown: self.replaced, credentials: self.credentials, ..Known::default() };
+        let mut known = Known {
+            unknown: self.replaced,
+            replaced_lists: self.replaced_lists,
+            credentials: self.credentials,
+            ..Known::default()
+        };
         let section = known.read(self.given, None, None, false)?;
+        // What stands below a setting has no name, whether it replaced the setting's value or was replaced by it.
+        for (name, below) in self.shadowed {
+            if known.is_setting(&name) {
+                for (key, given) in below {
+                    known.add_unknown(join(&name, &key), given);
+                }
+            }
+        }
+        let unknown = mem::take(&mut known.unknown);
+        known.unknown = unknown.into_iter().filter(|unknown| !known.is_setting(&unknown.name)).collect();
         match known.unknown.into_iter().min_by(|one, other| one.name.cmp(&other.name)) {
             None => Ok((section, known.settings)),
             Some(unknown) => Err(Names::new(&known.settings, &known.sections).refuse(unknown)),
@@ -152,6 +168,14 @@ impl<T> Take<Option<T>> for Optional<T> {
 
 impl<S: Section> Take<S> for Nested {
     fn take(self, table: &mut Table<'_>, _field: &'static str) -> Result<S, ConfigError> {
+        let is_one_section = |origin| {
+            let expected = format!("one section, written [{}]", S::NAME);
+            ConfigError::Invalid { origin: Some(origin), name: S::NAME.to_owned(), expected }
+        };
+        let lists = &table.known.replaced_lists;
+        if let Some((_, origin)) = lists.iter().find(|(name, _)| name == S::NAME) {
+            return Err(is_one_section(origin.clone()));
+        }
         let (entries, origin) = match table.given.remove(last_part(S::NAME)) {
             None => (Entries::new(), None),
             Some(Given { node: Node::Table(entries), origin }) => (entries, Some(origin)),
@@ -160,10 +184,7 @@ impl<S: Section> Take<S> for Nested {
                 table.known.unknown.push(Unknown { name: S::NAME.to_owned(), origin });
                 (Entries::new(), None)
             }
-            Some(Given { origin, .. }) => {
-                let expected = format!("one section, written [{}]", S::NAME);
-                return Err(ConfigError::Invalid { origin: Some(origin), name: S::NAME.to_owned(), expected });
-            }
+            Some(Given { origin, .. }) => return Err(is_one_section(origin)),
         };
         let is_in_list = table.is_in_list;
         table.known.read(entries, origin, None, is_in_list)
@@ -214,8 +235,15 @@ impl Table<'_> {
 
     fn find_value(&mut self, key: &str) -> Option<(Raw, Origin)> {
         let Given { node, origin } = self.given.remove(key)?;
-        let raw = if let Node::Value(raw) = node { raw } else { Raw::Other };
-        Some((raw, origin))
+        match node {
+            Node::Value(raw) => Some((raw, origin)),
+            // The variable's name goes on behind the setting's.
+            Node::Table(_) if matches!(origin, Origin::Variable(_)) => {
+                self.known.add_unknown(self.name_of(key), Given { node, origin });
+                None
+            }
+            _ => Some((Raw::Other, origin)),
+        }
     }
 
     fn find_credential(&self, key: &str) -> Result<Option<(Raw, Origin)>, ConfigError> {
@@ -299,6 +327,10 @@ impl Known {
             self.add_unknown(join(S::NAME, &key), given);
         }
         Ok(section)
+    }
+
+    fn is_setting(&self, name: &str) -> bool {
+        self.settings.iter().any(|setting| setting.name() == name)
     }
 
     fn add_section(&mut self, name: &'static str, is_list: bool) {
@@ -504,7 +536,10 @@ mod tests {
                 "webhook must be a list of sections, each written [[webhook]] in the file and nowhere else",
             ),
             ("AUTHTOKENS__MAIL__SMTP", "there is no setting mail.smtp; [mail.smtp] has port, password, password_file"),
-            ("AUTHTOKENS__MAIL__RETRIES__X", "mail.retries must be a whole number from 0 to 9"),
+            (
+                "AUTHTOKENS__MAIL__RETRIES__X",
+                "there is no setting mail.retries.x; [mail] has sender, retries, [mail.smtp]",
+            ),
             (
                 "AUTHTOKENS__MAIL__SMTP__TLS__X",
                 "there is no setting mail.smtp.tls.x; [mail.smtp] has port, password, password_file",
@@ -523,10 +558,12 @@ mod tests {
             assert!(refused("", &variables).starts_with(&sentence), "{variables:?}");
         }
         let said = refused("[[mail.smtp]]\nport = 1", &[(setting, "25")]);
-        assert!(
-            said.starts_with("config.toml line 1: there is no setting mail.smtp; [mail.smtp] has port, "),
-            "{said}"
-        );
+        assert_eq!(said, "config.toml line 1: mail.smtp must be one section, written [mail.smtp]");
+        let (setting, below) = ("AUTHTOKENS__MAIL__RETRIES", "AUTHTOKENS__MAIL__RETRIES__X");
+        let sentence = format!("environment variable {below}: there is no setting mail.retries.x; ");
+        for variables in [[(setting, "1"), (below, "1")], [(below, "1"), (setting, "1")]] {
+            assert!(refused("[mail]\nretries = 2", &variables).starts_with(&sentence), "{variables:?}");
+        }
     }
 
     #[test]

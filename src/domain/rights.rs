@@ -25,6 +25,12 @@ pub enum Actor {
 }
 
 impl Actor {
+    /// Whether it is the operator, at the command line of the server itself.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        matches!(self, Self::CommandLine)
+    }
+
     /// The address that the request comes from, where it is known.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {

@@ -28,8 +28,9 @@ use crate::system::error_chain::Chain;
 /// How often the clock is read. One long sleep until a job is due would not count the time of a suspended machine.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The longest backoff of a job that keeps failing. A job with a longer interval waits for its interval.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// The longest backoff of a job that keeps failing, but for its jitter. A job with a longer interval waits for its
+/// interval. It is short: failed attempts and passwords that were set anew wait meanwhile.
+const MAX_BACKOFF: Duration = Duration::from_secs(4);
 
 /// Work that is done again and again.
 #[async_trait]
@@ -179,7 +180,8 @@ impl Jobs {
         join_all(self.scheduled.iter().map(|scheduled| self.keep_running(scheduled))).await;
     }
 
-    /// Lets no more runs begin.
+    /// Lets no more runs begin, and gives up those that are under way: what a run has asked of the store is done or not,
+    /// and never by half.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -194,7 +196,12 @@ impl Jobs {
                 () = self.until_due(scheduled, began, failures) => {}
             }
             began = self.clock.monotonic();
-            if scheduled.attempt(scheduled.job.run()).await {
+            let succeeded = tokio::select! {
+                biased;
+                succeeded = scheduled.attempt(scheduled.job.run()) => succeeded,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            if succeeded {
                 scheduled.status.succeeded(self.clock.now());
                 failures = 0;
             } else {
@@ -312,6 +319,39 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(jobs.run(), work) }).await.unwrap();
     }
 
+    /// A job whose run never ends.
+    struct Endless(mpsc::UnboundedSender<&'static str>);
+
+    #[async_trait]
+    impl Job for Endless {
+        fn name(&self) -> &'static str {
+            "endless"
+        }
+
+        fn interval(&self) -> Duration {
+            SOON
+        }
+
+        async fn run(&self) -> Result<(), JobError> {
+            let _ = self.0.send("run");
+            std::future::pending().await
+        }
+
+        async fn finish(&self) -> Result<(), JobError> {
+            let _ = self.0.send("finish");
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_under_way_does_not_hold_up_the_stop() {
+        let (mut jobs, ..) = jobs();
+        let (ran, mut runs) = mpsc::unbounded_channel();
+        jobs.add(Endless(ran));
+        beside(&jobs, async { assert_eq!(runs.recv().await, Some("run")) }).await;
+        assert_eq!(runs.recv().await, Some("finish"));
+    }
+
     #[tokio::test]
     async fn a_job_that_panics_or_fails_is_counted_and_tried_again_and_the_others_go_on() {
         let (mut jobs, registry, clock) = jobs();
@@ -388,7 +428,7 @@ mod tests {
     fn a_job_that_keeps_failing_waits_ever_longer_and_never_shorter_than_its_interval() {
         let second = Duration::from_secs(1);
         assert_eq!([wait_after(0, second), wait_after(1, second)], [second; 2]);
-        for (failures, wait) in [(2, 2), (3, 4), (5, 16), (6, 30), (50, 30), (u32::MAX, 30)] {
+        for (failures, wait) in [(2, 2), (3, 4), (4, 4), (50, 4), (u32::MAX, 4)] {
             let wait = Duration::from_secs(wait);
             assert!((wait..=wait * 5 / 4).contains(&wait_after(failures, second)), "{failures}");
         }

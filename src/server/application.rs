@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use actix_server::Server;
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
+use futures_util::FutureExt as _;
 use thiserror::Error;
 
 use crate::accounts::Accounts;
@@ -236,7 +238,10 @@ impl Application {
             handle.stop(true).await;
         };
         tokio::pin!(stopping);
-        let mut serving = self.server;
+        // Where its accepting thread has panicked, the framework's server panics with it at the stop.
+        let mut serving = AssertUnwindSafe(self.server).catch_unwind().map(|outcome| {
+            outcome.unwrap_or_else(|_| Err(io::Error::other("the thread that accepts connections has panicked")))
+        });
         let outcome = tokio::select! {
             outcome = &mut serving => outcome,
             () = &mut stopping => serving.await,

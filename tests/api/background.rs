@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use authtokens::telemetry::log;
 use clap::Parser as _;
 use serde_json::json;
 
-use crate::helpers::{JSON, PATIENCE, RawResponse, post_bytes};
-use crate::process::{Server, program};
+use crate::helpers::{JSON, PATIENCE, RawResponse, left_out, post_bytes};
+use crate::process::{Server, credentials, program};
 
 /// How a thread ends; set in the process that has one beside its server.
 const ENDS: &str = "A_THREAD_THAT_ENDS";
@@ -85,4 +85,55 @@ fn serve_beside_thread(config: &Config, panics: bool) -> Result<(), Box<dyn std:
         })?;
         Ok(application.run_until_stopped(tokio::time::sleep(PATIENCE)).await?)
     })
+}
+
+/// Has the thread of actix-web's server that accepts connections fail at its next look, once the file END is there.
+const FAILING_ACCEPTOR: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+int epoll_wait(int epoll, struct epoll_event *events, int most, int timeout) {
+    int (*real)(int, struct epoll_event *, int, int) = dlsym(RTLD_NEXT, "epoll_wait");
+    int found = real(epoll, events, most, timeout);
+    char name[16] = {0};
+    pthread_getname_np(pthread_self(), name, sizeof name);
+    if (strncmp(name, "actix-server", 12) == 0 && access("end", F_OK) == 0) {
+        errno = EBADF;
+        return -1;
+    }
+    return found;
+}
+"#;
+
+#[test]
+fn a_thread_that_accepts_connections_and_panics_ends_the_process_with_1_and_the_store_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("acceptor.c"), FAILING_ACCEPTOR).unwrap();
+    let library = folder.path().join("acceptor.so");
+    let compiled = Command::new("cc")
+        .current_dir(folder.path())
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg("acceptor.c")
+        .status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        return left_out("there is no C compiler, or it is not Linux with glibc");
+    }
+    let mut server = Server::start(folder.path(), |command| {
+        command.env("LD_PRELOAD", &library);
+    });
+    assert_eq!(server.ask(&credentials("/api/register", "AzureDiamond")).status(), 201);
+    fs::write(folder.path().join(END), "").unwrap();
+    // The thread wakes up for it.
+    let _ = TcpStream::connect(server.address);
+    let status = server.wait();
+    assert_eq!(status.code(), Some(1), "{}", server.log());
+    let log = server.log();
+    assert!(log.contains("the thread \"actix-server acceptor\" has ended"), "{log}");
+    assert!(log.lines().any(|line| line.ends_with(" stopped")), "{log}");
 }

@@ -73,6 +73,8 @@ pub async fn a_session_ends_by_its_age_and_by_its_idle_timeout(fixture: &Fixture
     fixture.repository.record_use(vec![(digest, at(2_000))]).await.unwrap();
     let session = fixture.repository.find_session(&cutoffs(999, 2_999)).await.unwrap().unwrap();
     assert_eq!(session.last_used, at(3_000), "the later use stands");
+    let stored = fixture.second.list_sessions(&cutoffs(999, 2_999)).await.unwrap();
+    assert_eq!(stored[0].last_used, at(3_000), "also where it is stored");
 }
 
 pub async fn dead_sessions_are_pruned_and_live_ones_are_not(fixture: &Fixture) {

@@ -158,8 +158,9 @@ pub struct Admission<'a> {
 }
 
 impl Admission<'_> {
-    /// From here on the attempt counts, whatever its outcome.
-    pub(crate) fn confirm(mut self) {
+    /// From here on the attempt counts, whatever its outcome. `call` is what it was admitted for.
+    pub(crate) fn confirm(mut self, call: Call) {
+        debug_assert_eq!(self.call, call, "each call has a limit of its own");
         self.is_confirmed = true;
     }
 }

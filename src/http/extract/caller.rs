@@ -12,7 +12,6 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 
-use crate::accounts::SessionError;
 use crate::domain::session::Caller;
 use crate::domain::token::PlainToken;
 use crate::http::error::ApiError;
@@ -77,10 +76,7 @@ impl FromRequest for Authenticated {
         let presented = state_of(request).and_then(|state| Ok((PresentedToken::read(request, &state)?, state)));
         Box::pin(async move {
             let (caller, state) = presented?;
-            state.accounts.authenticate(&caller).await.map_err(|error| match error {
-                SessionError::NotFound => ApiError::Unauthorized,
-                SessionError::Repository(error) => error.into(),
-            })?;
+            state.accounts.authenticate(&caller).await?;
             Ok(Self(caller))
         })
     }
