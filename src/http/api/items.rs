@@ -1,7 +1,7 @@
 //! `/api/user/cellar` and `/api/user/wants`: the two lists, whole or item by item.
 //!
-//! Both lists work alike. Each call is written once, for any [`List`]; the functions at the end bind it to a path, and
-//! hold the documentation.
+//! Both lists work alike. Each call is written once, for any [`List`]; the macro at the end binds it to the paths of both,
+//! with its documentation.
 
 use std::collections::BTreeSet;
 
@@ -80,140 +80,106 @@ fn answer(items: Result<Vec<ItemId>, RepositoryError>) -> Result<HttpResponse, A
     respond(HttpResponse::Ok(), &numbers(&items?))
 }
 
-/// The ids of what the user has, ascending
-#[utoipa::path(
-    get, path = "/api/user/cellar", operation_id = "list_cellar", tag = "lists", security(("Token" = [])),
-    responses(
-        (status = 200, description = "The list", body = [i64], example = json!([1, 2, 3])),
-        (status = 401, description = "There is no such session", body = ErrorResponse),
-    ),
-)]
-pub(crate) async fn list_cellar(who: Authenticated, state: State) -> Result<HttpResponse, ApiError> {
-    list(List::Cellar, who, state).await
+/// The calls of one list, each of which is described in the API's document.
+macro_rules! calls {
+    (
+        $list:ident at $path:tt and $item_path:tt, such as $example:tt with $item:tt;
+        $(#[$list_doc:meta])* $list_fn:ident as $list_id:tt;
+        $(#[$replace_doc:meta])* $replace_fn:ident as $replace_id:tt;
+        $(#[$add_doc:meta])* $add_fn:ident as $add_id:tt;
+        $(#[$remove_doc:meta])* $remove_fn:ident as $remove_id:tt;
+    ) => {
+        $(#[$list_doc])*
+        #[utoipa::path(
+            get, path = $path, operation_id = $list_id, tag = "lists", security(("Token" = [])),
+            responses(
+                (status = 200, description = "The list", body = [i64], example = json!($example)),
+                (status = 401, description = "There is no such session", body = ErrorResponse),
+            ),
+        )]
+        pub(crate) async fn $list_fn(who: Authenticated, state: State) -> Result<HttpResponse, ApiError> {
+            list(List::$list, who, state).await
+        }
+
+        $(#[$replace_doc])*
+        #[utoipa::path(
+            put, path = $path, operation_id = $replace_id, tag = "lists", security(("Token" = [])),
+            request_body(content = inline(ItemIds), example = json!($example)),
+            responses(
+                (status = 200, description = "The list as it is now", body = [i64], example = json!($example)),
+                (status = 400, description = "An id is out of range, or there are too many; nothing is changed", body = ErrorResponse,
+                    example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
+                (status = 401, description = "There is no such session", body = ErrorResponse),
+            ),
+        )]
+        pub(crate) async fn $replace_fn(
+            who: Authenticated,
+            body: UnreadBody,
+            state: State,
+        ) -> Result<HttpResponse, ApiError> {
+            replace(List::$list, who, body, state).await
+        }
+
+        $(#[$add_doc])*
+        #[utoipa::path(
+            put, path = $item_path, operation_id = $add_id, tag = "lists", security(("Token" = [])),
+            params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = $item)),
+            responses(
+                (status = 200, description = "The list as it is now", body = [i64], example = json!($example)),
+                (status = 400, description = "The id is out of range, or the list is full; nothing is changed", body = ErrorResponse,
+                    example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
+                (status = 401, description = "There is no such session", body = ErrorResponse),
+            ),
+        )]
+        pub(crate) async fn $add_fn(
+            who: Authenticated,
+            item: web::Path<String>,
+            state: State,
+        ) -> Result<HttpResponse, ApiError> {
+            add(List::$list, who, item, state).await
+        }
+
+        $(#[$remove_doc])*
+        #[utoipa::path(
+            delete, path = $item_path, operation_id = $remove_id, tag = "lists", security(("Token" = [])),
+            params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = $item)),
+            responses(
+                (status = 200, description = "The list as it is now", body = [i64], example = json!($example)),
+                (status = 400, description = "The id is out of range", body = ErrorResponse,
+                    example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
+                (status = 401, description = "There is no such session", body = ErrorResponse),
+            ),
+        )]
+        pub(crate) async fn $remove_fn(
+            who: Authenticated,
+            item: web::Path<String>,
+            state: State,
+        ) -> Result<HttpResponse, ApiError> {
+            remove(List::$list, who, item, state).await
+        }
+    };
 }
 
-/// Replace the whole list of what the user has
-#[utoipa::path(
-    put, path = "/api/user/cellar", operation_id = "replace_cellar", tag = "lists", security(("Token" = [])),
-    request_body(content = inline(ItemIds), example = json!([1, 2, 3])),
-    responses(
-        (status = 200, description = "The list as it is now", body = [i64], example = json!([1, 2, 3])),
-        (status = 400, description = "An id is out of range, or there are too many; nothing is changed", body = ErrorResponse,
-            example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
-        (status = 401, description = "There is no such session", body = ErrorResponse),
-    ),
-)]
-pub(crate) async fn replace_cellar(
-    who: Authenticated,
-    body: UnreadBody,
-    state: State,
-) -> Result<HttpResponse, ApiError> {
-    replace(List::Cellar, who, body, state).await
+calls! {
+    Cellar at "/api/user/cellar" and "/api/user/cellar/{item_id}", such as [1, 2, 3] with 1;
+    /// The ids of what the user has, ascending
+    list_cellar as "list_cellar";
+    /// Replace the whole list of what the user has
+    replace_cellar as "replace_cellar";
+    /// Add one item to what the user has, where it is not there yet
+    add_to_cellar as "add_to_cellar";
+    /// Remove one item from what the user has, where it is there
+    remove_from_cellar as "remove_from_cellar";
 }
 
-/// Add one item to what the user has, where it is not there yet
-#[utoipa::path(
-    put, path = "/api/user/cellar/{item_id}", operation_id = "add_to_cellar", tag = "lists", security(("Token" = [])),
-    params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 1)),
-    responses(
-        (status = 200, description = "The list as it is now", body = [i64], example = json!([1, 2, 3])),
-        (status = 400, description = "The id is out of range, or the list is full; nothing is changed", body = ErrorResponse,
-            example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
-        (status = 401, description = "There is no such session", body = ErrorResponse),
-    ),
-)]
-pub(crate) async fn add_to_cellar(
-    who: Authenticated,
-    item: web::Path<String>,
-    state: State,
-) -> Result<HttpResponse, ApiError> {
-    add(List::Cellar, who, item, state).await
-}
-
-/// Remove one item from what the user has, where it is there
-#[utoipa::path(
-    delete, path = "/api/user/cellar/{item_id}", operation_id = "remove_from_cellar", tag = "lists", security(("Token" = [])),
-    params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 1)),
-    responses(
-        (status = 200, description = "The list as it is now", body = [i64], example = json!([1, 2, 3])),
-        (status = 400, description = "The id is out of range", body = ErrorResponse,
-            example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
-        (status = 401, description = "There is no such session", body = ErrorResponse),
-    ),
-)]
-pub(crate) async fn remove_from_cellar(
-    who: Authenticated,
-    item: web::Path<String>,
-    state: State,
-) -> Result<HttpResponse, ApiError> {
-    remove(List::Cellar, who, item, state).await
-}
-
-/// The ids of what the user wishes for, ascending
-#[utoipa::path(
-    get, path = "/api/user/wants", operation_id = "list_wants", tag = "lists", security(("Token" = [])),
-    responses(
-        (status = 200, description = "The list", body = [i64], example = json!([4, 5])),
-        (status = 401, description = "There is no such session", body = ErrorResponse),
-    ),
-)]
-pub(crate) async fn list_wants(who: Authenticated, state: State) -> Result<HttpResponse, ApiError> {
-    list(List::Wants, who, state).await
-}
-
-/// Replace the whole list of what the user wishes for
-#[utoipa::path(
-    put, path = "/api/user/wants", operation_id = "replace_wants", tag = "lists", security(("Token" = [])),
-    request_body(content = inline(ItemIds), example = json!([4, 5])),
-    responses(
-        (status = 200, description = "The list as it is now", body = [i64], example = json!([4, 5])),
-        (status = 400, description = "An id is out of range, or there are too many; nothing is changed", body = ErrorResponse,
-            example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
-        (status = 401, description = "There is no such session", body = ErrorResponse),
-    ),
-)]
-pub(crate) async fn replace_wants(
-    who: Authenticated,
-    body: UnreadBody,
-    state: State,
-) -> Result<HttpResponse, ApiError> {
-    replace(List::Wants, who, body, state).await
-}
-
-/// Add one item to what the user wishes for, where it is not there yet
-#[utoipa::path(
-    put, path = "/api/user/wants/{item_id}", operation_id = "add_to_wants", tag = "lists", security(("Token" = [])),
-    params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 4)),
-    responses(
-        (status = 200, description = "The list as it is now", body = [i64], example = json!([4, 5])),
-        (status = 400, description = "The id is out of range, or the list is full; nothing is changed", body = ErrorResponse,
-            example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
-        (status = 401, description = "There is no such session", body = ErrorResponse),
-    ),
-)]
-pub(crate) async fn add_to_wants(
-    who: Authenticated,
-    item: web::Path<String>,
-    state: State,
-) -> Result<HttpResponse, ApiError> {
-    add(List::Wants, who, item, state).await
-}
-
-/// Remove one item from what the user wishes for, where it is there
-#[utoipa::path(
-    delete, path = "/api/user/wants/{item_id}", operation_id = "remove_from_wants", tag = "lists", security(("Token" = [])),
-    params(("item_id" = i64, Path, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 4)),
-    responses(
-        (status = 200, description = "The list as it is now", body = [i64], example = json!([4, 5])),
-        (status = 400, description = "The id is out of range", body = ErrorResponse,
-            example = json!({"error": "Invalid Data: item_id must be a whole number from 1 to 9007199254740991"})),
-        (status = 401, description = "There is no such session", body = ErrorResponse),
-    ),
-)]
-pub(crate) async fn remove_from_wants(
-    who: Authenticated,
-    item: web::Path<String>,
-    state: State,
-) -> Result<HttpResponse, ApiError> {
-    remove(List::Wants, who, item, state).await
+calls! {
+    Wants at "/api/user/wants" and "/api/user/wants/{item_id}", such as [4, 5] with 4;
+    /// The ids of what the user wishes for, ascending
+    list_wants as "list_wants";
+    /// Replace the whole list of what the user wishes for
+    replace_wants as "replace_wants";
+    /// Add one item to what the user wishes for, where it is not there yet
+    add_to_wants as "add_to_wants";
+    /// Remove one item from what the user wishes for, where it is there
+    remove_from_wants as "remove_from_wants";
 }
