@@ -22,8 +22,8 @@ pub struct Opened {
     pub upgrade: Option<Upgrade>,
 }
 
-/// Opens the store for the server, and creates it where there is none. `now` is for the name of the copy
-/// that is kept before an upgrade.
+/// Opens the store for the server, and creates it where there is none. `now` is for the name of the copy that
+/// is kept before an upgrade.
 ///
 /// # Errors
 /// [`OpenError`]. A store that is refused is not changed.
@@ -38,8 +38,8 @@ pub fn open(config: &DatabaseConfig, now: Timestamp) -> Result<Arc<dyn Repositor
     Ok(Arc::new(SqliteRepository::open(&settings)?))
 }
 
-/// Opens the store for a command, whether or not a server has it open. Creates it only where `make` says so.
-/// `now` is as for [`open`].
+/// Opens the store for a command, whether or not a server has it open. Creates it only where `make` says so. `now`
+/// is as for [`open`].
 ///
 /// # Errors
 /// [`OpenError`]. A store that is refused is not changed.

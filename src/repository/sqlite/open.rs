@@ -89,8 +89,7 @@ impl SqliteRepository {
         })
     }
 
-    /// Creates or upgrades the file where it does not have this release's schema; answers what an upgrade has
-    /// done.
+    /// Creates or upgrades the file where it does not have this release's schema. Answers what was upgraded.
     fn make_current(settings: &SqliteSettings, file: &Path) -> Result<Option<Upgrade>, OpenError> {
         let path = &settings.path;
         let is_current = || match open_connection(file, settings.busy_timeout, OpenFlags::SQLITE_OPEN_READ_ONLY)
