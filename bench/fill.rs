@@ -25,7 +25,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cost = arguments.next().map_or(Ok(12), |cost| cost.parse())?;
     let sessions: u32 = arguments.next().map_or(Ok(1), |sessions| sessions.parse())?;
 
-    let settings = SqliteSettings { path: path.clone(), readers: 1, busy_timeout: Duration::from_secs(1), cache: 0 };
+    let settings = SqliteSettings {
+        path: path.clone(),
+        readers: 1,
+        busy_timeout: Duration::from_secs(1),
+        cache: 0,
+        keep_before_upgrade: None,
+    };
     SqliteRepository::open(&settings)?.close().await?;
     let password = PlainPassword::parse("password", "hunter2hunter2".to_owned())?;
     // One hash for all: making 100,000 of them would take hours, as it should.

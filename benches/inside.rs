@@ -46,7 +46,13 @@ impl Store {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let path = folder.path().join("authtokens.db");
-        let settings = SqliteSettings { path, readers: 1, busy_timeout: Duration::from_secs(1), cache: 64 << 20 };
+        let settings = SqliteSettings {
+            path,
+            readers: 1,
+            busy_timeout: Duration::from_secs(1),
+            cache: 64 << 20,
+            keep_before_upgrade: None,
+        };
         let repository = SqliteRepository::open(&settings).unwrap();
         let (callers, credentials) = runtime.block_on(async {
             let now = Clock::system().now();

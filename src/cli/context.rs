@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::config::{Config, ConfigError};
 use crate::domain::field::InvalidField;
 use crate::passwords::PasswordError;
-use crate::repository::open::{Opened, Upgrade, open_shared};
+use crate::repository::open::{Opened, open_shared};
 use crate::repository::{BackupError, OpenError, Repository, RepositoryError};
 use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
@@ -150,23 +150,18 @@ pub(crate) async fn as_operator<T>(
     make: bool,
     work: impl AsyncFnOnce(Administration<'_>) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
-    let repository = open(config, make)?;
+    let repository = open(config, clock, make)?;
     let outcome = work(Administration::new(repository.as_ref(), clock, Actor::CommandLine)).await;
     close(repository.as_ref()).await;
     outcome
 }
 
 /// Opens the database, whether a server runs or not. Creates it only if `make` says so.
-pub(crate) fn open(config: &Config, make: bool) -> Result<Arc<dyn Repository>, OpenError> {
-    let Opened { repository, upgrade } = open_shared(&config.database, make)?;
-    if let Some(Upgrade { from, to }) = upgrade {
-        let path = config.database.path.display().to_string();
+pub(crate) fn open(config: &Config, clock: &Clock, make: bool) -> Result<Arc<dyn Repository>, OpenError> {
+    let Opened { repository, upgrade } = open_shared(&config.database, clock.now(), make)?;
+    if let Some(upgrade) = upgrade {
         // A warning that cannot be written does not fail the command.
-        let _ = writeln!(
-            io::stderr(),
-            "authtokens: the schema of {} was brought up to date, from version {from} to {to}",
-            output::printable(&path)
-        );
+        let _ = writeln!(io::stderr(), "authtokens: {}", output::printable(&upgrade.to_string()));
     }
     Ok(repository)
 }

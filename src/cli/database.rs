@@ -74,7 +74,7 @@ fn rules(context: &Context) -> Rules {
 /// See [`CommandError`].
 pub async fn prune(context: &mut Context) -> Result<(), CommandError> {
     let now = context.clock.now();
-    let repository = open(&context.config, false)?;
+    let repository = open(&context.config, &context.clock, false)?;
     let bar = ProgressBar::new_spinner().with_message("pruning");
     bar.enable_steady_tick(TURN);
     let work = async {

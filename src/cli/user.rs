@@ -183,7 +183,7 @@ async fn change_account(
 /// # Errors
 /// [`CommandError::LastSuperuser`], [`CommandError::NoAccount`], or another.
 pub async fn delete(context: &mut Context, username: &Username, yes: bool) -> Result<(), CommandError> {
-    let repository = open(&context.config, false)?;
+    let repository = open(&context.config, &context.clock, false)?;
     let administration = Administration::new(repository.as_ref(), &context.clock, Actor::CommandLine);
     let found = administration.find_account(username).await;
     close(repository.as_ref()).await;

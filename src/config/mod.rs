@@ -89,6 +89,7 @@ section! {
         readers: u32 = whole(1..=64).default(4),
         busy_timeout: Duration = time("0s"..="1min", "2s").default("2s"),
         cache: ByteSize = size("0 B"..="64 GiB", "64 MiB").or("auto", usual_cache).default("auto"),
+        keep_before_upgrade: bool = boolean().default(true),
     }
 }
 

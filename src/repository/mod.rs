@@ -17,6 +17,7 @@ pub mod open;
 mod page;
 mod sessions;
 pub mod sqlite;
+mod upgrade;
 
 pub use self::accounts::{Accounts, Export, MAX_EXPORTED_EVENTS, Render};
 pub use self::administration::Administration;
@@ -29,6 +30,7 @@ pub use self::lists::Lists;
 pub use self::maintenance::{Figure, FigureValue, Maintenance, StoreCounts, StoreStatistics};
 pub use self::page::Page;
 pub use self::sessions::{Sessions, VerifiedLogin};
+pub use self::upgrade::{Kept, Upgrade};
 
 /// A whole store: all of the traits. The service holds it as `Arc<dyn Repository>`.
 pub trait Repository: Accounts + Sessions + Lists + Administration + Events + Maintenance {}

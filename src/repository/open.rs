@@ -10,7 +10,9 @@ use crate::config::DatabaseConfig;
 use crate::repository::sqlite::{self, SqliteRepository, SqliteSettings};
 use crate::repository::{
     BackupError, BackupReport, CheckReport, Existing, OpenError, Progress, Repository, RestoreReport, Rules, Stop,
+    Upgrade,
 };
+use crate::system::clock::Timestamp;
 
 /// A store that was opened for a command.
 #[expect(missing_docs, reason = "the names say it")]
@@ -20,42 +22,38 @@ pub struct Opened {
     pub upgrade: Option<Upgrade>,
 }
 
-/// An upgrade of the schema, from one version to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Upgrade {
-    pub from: i32,
-    pub to: i32,
-}
-
-/// Opens the store for the server, and creates it where there is none.
+/// Opens the store for the server, and creates it where there is none. `now` is for the name of the copy that
+/// is kept before an upgrade.
 ///
 /// # Errors
 /// [`OpenError`]. A store that is refused is not changed.
-pub fn open(config: &DatabaseConfig) -> Result<Arc<dyn Repository>, OpenError> {
+pub fn open(config: &DatabaseConfig, now: Timestamp) -> Result<Arc<dyn Repository>, OpenError> {
     let settings = SqliteSettings {
         path: config.path.clone(),
         readers: config.readers,
         busy_timeout: config.busy_timeout,
         cache: usize::try_from(config.cache.as_u64()).unwrap_or(usize::MAX),
+        keep_before_upgrade: config.keep_before_upgrade.then_some(now),
     };
     Ok(Arc::new(SqliteRepository::open(&settings)?))
 }
 
-/// Opens the store for a command, whether or not a server has it open. Creates it only where `make` says so.
+/// Opens the store for a command, whether or not a server has it open. Creates it only where `make` says so. `now`
+/// is as for [`open`].
 ///
 /// # Errors
 /// [`OpenError`]. A store that is refused is not changed.
-pub fn open_shared(config: &DatabaseConfig, make: bool) -> Result<Opened, OpenError> {
+pub fn open_shared(config: &DatabaseConfig, now: Timestamp, make: bool) -> Result<Opened, OpenError> {
     let settings = SqliteSettings {
         path: config.path.clone(),
         // A command makes one request at a time.
         readers: 1,
         busy_timeout: config.busy_timeout,
         cache: 0,
+        keep_before_upgrade: config.keep_before_upgrade.then_some(now),
     };
     let repository = SqliteRepository::open_shared(&settings, make)?;
-    let upgrade = repository.upgraded().map(|(from, to)| Upgrade { from, to });
+    let upgrade = repository.upgrade().cloned();
     Ok(Opened { repository: Arc::new(repository), upgrade })
 }
 

@@ -125,7 +125,7 @@ impl Application {
         let address = listener.local_addr().map_err(ServeError::Threads)?;
         listener.set_nonblocking(true).map_err(|source| ServeError::Listen { address, source })?;
         let metrics_listener = config.metrics.listen.map(listen).transpose()?;
-        let repository = open(&config.database)?;
+        let repository = open(&config.database, clock.now())?;
         let password = &config.password;
         let passwords = Passwords::start(password.bcrypt_cost, password.hash_threads, password.hash_queue, &threads)
             .map_err(ServeError::Threads)?;

@@ -33,8 +33,13 @@ fn folder() -> TempDir {
 pub fn sqlite() -> Fixture {
     let folder = folder();
     let path = folder.path().join("test.db");
-    let settings =
-        SqliteSettings { path: path.clone(), readers: 4, busy_timeout: Duration::from_secs(5), cache: 1 << 20 };
+    let settings = SqliteSettings {
+        path: path.clone(),
+        readers: 4,
+        busy_timeout: Duration::from_secs(5),
+        cache: 1 << 20,
+        keep_before_upgrade: None,
+    };
     Fixture {
         repository: Arc::new(SqliteRepository::open(&settings).unwrap()),
         second: Arc::new(SqliteRepository::open_shared(&settings, false).unwrap()),

@@ -22,12 +22,20 @@ pub enum OpenError {
     File { path: PathBuf, source: io::Error },
     #[error("there is no database at {path}")]
     Missing { path: PathBuf },
-    #[error("{path} is in use by the server of an older release: stop it first")]
+    #[error(
+        "{path} is in use by the server of an older release, which must be stopped first, or its schema is being upgraded"
+    )]
     InUseByOlder { path: PathBuf },
     #[error("{path} is in use by another authtokens server")]
     InUse { path: PathBuf },
     #[error("a restore of {path} is running")]
     Restoring { path: PathBuf },
+    /// Without the copy there is no way back, so there is no upgrade.
+    #[error(
+        "cannot upgrade {path}, because it cannot be kept as it was ({source}): mend that or make room, or set \
+         keep_before_upgrade = false under [database]"
+    )]
+    NotKept { path: PathBuf, source: BackupError },
     /// A restore cannot replace the file meanwhile.
     #[error("a command is using {path}: wait until it is done")]
     InUseByCommand { path: PathBuf },

@@ -6,6 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _};
+use std::iter;
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
@@ -392,6 +393,13 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// This name, or the first free one with a number appended.
+pub(super) fn free_name(name: &Path) -> PathBuf {
+    let others = (2_u32..).map(|number| with_suffix(name, &format!("-{number}")));
+    let mut names = iter::once(name.to_owned()).chain(others);
+    names.find(|name| fs::symlink_metadata(name).is_err()).unwrap_or_else(|| name.to_owned())
 }
 
 /// Creates the database's folder, and its parents, where they are missing. Each gets the owner of its parent.

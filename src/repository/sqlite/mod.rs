@@ -54,8 +54,9 @@ pub use self::session_cache::MAX_STALENESS;
 use self::session_cache::SessionCache;
 use self::transaction::Transaction;
 use self::writer::Writer;
-use crate::repository::{Maintenance, RepositoryError};
+use crate::repository::{Maintenance, RepositoryError, Upgrade};
 use crate::system::blocking;
+use crate::system::clock::Timestamp;
 use crate::system::watched::WatchedThreads;
 
 /// How many of SQLite's instructions a read with a deadline runs between two looks at the time.
@@ -72,6 +73,8 @@ pub struct SqliteSettings {
     pub busy_timeout: Duration,
     /// The size of the session cache, in bytes.
     pub cache: usize,
+    /// The time, after which the copy is named that is kept before an upgrade; without it, none is kept.
+    pub keep_before_upgrade: Option<Timestamp>,
 }
 
 /// The store. Dropping it without [`Maintenance::close`] loses nothing; the WAL is then read at the next start.
@@ -96,7 +99,7 @@ pub struct SqliteRepository {
     damaged: Arc<AtomicBool>,
     /// The file's name without links: SQLite keeps its WAL beside that.
     file: PathBuf,
-    upgraded_from: Option<i32>,
+    upgrade: Option<Upgrade>,
     /// The server's lock, held for as long as the store is open.
     _lock: Option<Lock>,
     /// Keeps a restore away, held as long.

@@ -1,5 +1,6 @@
 //! Opens the store, for a server or for a command beside it.
 
+use std::fs;
 use std::io;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::backup::Copied;
 use super::checkpoint::{Checkpoints, FileState, PACE};
 use super::connection::{open_connection, open_wal, prepare_writer};
 use super::error::{OpenError, has_hot_journal, map_error, schema_error};
@@ -23,6 +25,7 @@ use super::session_cache::SessionCache;
 use super::watcher::Role;
 use super::writer::Writer;
 use super::{SqliteRepository, SqliteSettings};
+use crate::repository::{Kept, Upgrade};
 use crate::system::watched::WatchedThreads;
 
 /// The deadline of a scan that a client waits for.
@@ -39,8 +42,8 @@ struct Prepared {
     writer: Connection,
     /// The server's lock.
     lock: Lock,
-    /// The version of its schema before the upgrade, if there was one.
-    upgraded_from: Option<i32>,
+    /// What was done to its schema, if it was older.
+    upgrade: Option<Upgrade>,
 }
 
 impl SqliteRepository {
@@ -58,8 +61,8 @@ impl SqliteRepository {
     /// [`OpenError`], each a sentence for the person who starts the server. A file that is refused is not changed.
     pub fn open(settings: &SqliteSettings) -> Result<Self, OpenError> {
         let (file, shared_lock) = claim_for_use(&settings.path)?;
-        let Prepared { writer, lock, upgraded_from } = Self::prepare(settings, &file)?;
-        Ok(Self { upgraded_from, ..Self::start(settings, file, writer, Some(lock), shared_lock)? })
+        let Prepared { writer, lock, upgrade } = Self::prepare(settings, &file)?;
+        Ok(Self { upgrade, ..Self::start(settings, file, writer, Some(lock), shared_lock)? })
     }
 
     /// Opens the store for a command, whether or not a server has it open. Creates the file only where `make` says so.
@@ -74,9 +77,9 @@ impl SqliteRepository {
         let (file, shared_lock) = claim_for_use(path)?;
         let is_read_only = shared_lock.is_read_only;
         let open = || {
-            let upgraded_from = Self::make_current(settings, &file)?;
+            let upgrade = Self::make_current(settings, &file)?;
             let writer = open_writer(settings, &file)?;
-            Ok(Self { upgraded_from, ..Self::start(settings, file, writer, None, shared_lock)? })
+            Ok(Self { upgrade, ..Self::start(settings, file, writer, None, shared_lock)? })
         };
         open().map_err(|error| match error {
             OpenError::File { .. } | OpenError::Schema { source: SchemaError::Sqlite(_), .. } if is_read_only => {
@@ -86,9 +89,8 @@ impl SqliteRepository {
         })
     }
 
-    /// Creates or upgrades the file where it does not have this release's schema; answers the version before an
-    /// upgrade.
-    fn make_current(settings: &SqliteSettings, file: &Path) -> Result<Option<i32>, OpenError> {
+    /// Creates or upgrades the file where it does not have this release's schema. Answers what was upgraded.
+    fn make_current(settings: &SqliteSettings, file: &Path) -> Result<Option<Upgrade>, OpenError> {
         let path = &settings.path;
         let is_current = || match open_connection(file, settings.busy_timeout, OpenFlags::SQLITE_OPEN_READ_ONLY)
             .map_err(SchemaError::from)
@@ -100,7 +102,7 @@ impl SqliteRepository {
         let started = Instant::now();
         while !file::exists(path)? || !is_current()? {
             match Self::prepare(settings, file) {
-                Ok(Prepared { upgraded_from, .. }) => return Ok(upgraded_from),
+                Ok(Prepared { upgrade, .. }) => return Ok(upgrade),
                 // Another command may be doing it and is soon done. A server of an older release would keep the lock.
                 Err(OpenError::InUse { .. }) if started.elapsed() < PREPARED_WITHIN => thread::sleep(PREPARED_LOOK),
                 // The lock's holder has a file that was moved or deleted.
@@ -116,17 +118,18 @@ impl SqliteRepository {
     /// by whatever name it is opened.
     fn prepare(settings: &SqliteSettings, file: &Path) -> Result<Prepared, OpenError> {
         let path = &settings.path;
+        let not_kept = |source| OpenError::NotKept { path: path.clone(), source };
         let lock = lock_beside(file, path)?;
         make_file(file, path)?;
         // By a read-only connection, so that a file that is refused stays as it was, byte for byte.
         let check = || {
             let reader = open_connection(file, settings.busy_timeout, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             let version = schema::check(&reader)?;
-            if (1..schema::VERSION).contains(&version) {
+            if is_older(version) {
                 schema::show_added_columns(&reader)?;
             }
             let invalid = if version == 0 { None } else { rows::find_invalid_superuser(&reader)? };
-            Ok((reader, invalid))
+            Ok((reader, version, invalid))
         };
         let checked = match check() {
             Err(SchemaError::Sqlite(error)) if has_hot_journal(&error) => {
@@ -135,22 +138,36 @@ impl SqliteRepository {
             }
             checked => checked,
         };
-        let (reader, invalid) = checked.map_err(|error| schema_error(path, error))?;
+        let (reader, version, invalid) = checked.map_err(|error| schema_error(path, error))?;
         if let Some(finding) = invalid {
             return Err(OpenError::InvalidRow { path: path.clone(), finding });
         }
+        let copied = if is_older(version) {
+            Copied::make(file, version, settings.keep_before_upgrade).map_err(not_kept)?
+        } else {
+            Copied::NotAsked
+        };
         make_private(file)?;
         let mut writer = open_writer(settings, file)?;
         // Not before the writer is open: the last connection to be closed deletes the WAL and the WAL index, and the
         // next one would create them again.
         drop(reader);
-        let version = schema::create_or_upgrade(&mut writer).map_err(|error| schema_error(path, error))?;
-        let upgraded_from = (1..schema::VERSION).contains(&version).then_some(version);
-        if let Some(version) = upgraded_from {
-            let path = path.display();
-            log::info!("the schema of {path} was brought up to date, from version {version} to {}", schema::VERSION);
+        let sqlite_error = |error: SchemaError| schema_error(path, error);
+        let (transaction, from) = schema::create_or_upgrade(&mut writer).map_err(sqlite_error)?;
+        let kept = copied.publish().map_err(not_kept)?;
+        if let Err(error) = transaction.commit() {
+            // A copy of what is unchanged is of no use. After some errors it is not known whether it is.
+            if let (Kept::As(copy), Ok(true)) = (&kept, schema::version(&writer).map(|now| now == from)) {
+                let _ = fs::remove_file(copy);
+            }
+            return Err(sqlite_error(error.into()));
         }
-        Ok(Prepared { writer, lock, upgraded_from })
+        let upgrade = is_older(from).then(|| Upgrade { path: path.clone(), from, to: schema::VERSION, kept });
+        if let Some(upgrade) = &upgrade {
+            let level = if upgrade.kept == Kept::NoRoom { log::Level::Warn } else { log::Level::Info };
+            log::log!(level, "{upgrade}");
+        }
+        Ok(Prepared { writer, lock, upgrade })
     }
 
     /// Starts reading and writing a file that is ready for it.
@@ -208,17 +225,22 @@ impl SqliteRepository {
             cache,
             damaged,
             file,
-            upgraded_from: None,
+            upgrade: None,
             _lock: lock,
             _shared_lock: shared_lock,
         })
     }
 
-    /// The versions of the schema before and after the upgrade at the opening; `None` where it was up to date.
+    /// The upgrade of the schema at the opening; `None` where it was up to date.
     #[must_use]
-    pub fn upgraded(&self) -> Option<(i32, i32)> {
-        self.upgraded_from.map(|version| (version, schema::VERSION))
+    pub fn upgrade(&self) -> Option<&Upgrade> {
+        self.upgrade.as_ref()
     }
+}
+
+/// Whether this is the version of an older release's schema. 0 is none.
+fn is_older(version: i32) -> bool {
+    (1..schema::VERSION).contains(&version)
 }
 
 /// The first steps, before anything is created beside the file: finds its name without links, refuses a file that is

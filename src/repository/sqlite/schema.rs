@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use thiserror::Error;
 
 /// The version of `schema.sql`.
@@ -286,12 +286,12 @@ fn is_of_a_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
 }
 
-/// Creates the schema where there is none yet, or upgrades an older one, in one transaction. Answers the version
-/// before, 0 where there was none.
+/// Creates the schema where there is none yet, or upgrades an older one, in one transaction, which the caller
+/// commits. Answers it, and the version before, 0 where there was none.
 ///
 /// # Errors
 /// [`SchemaError`] when the file may not be used or SQLite fails; the file is then as it was.
-pub fn create_or_upgrade(connection: &mut Connection) -> Result<i32, SchemaError> {
+pub fn create_or_upgrade(connection: &mut Connection) -> Result<(Transaction<'_>, i32), SchemaError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version = check(&transaction)?;
     if version == 0 {
@@ -307,8 +307,7 @@ pub fn create_or_upgrade(connection: &mut Connection) -> Result<i32, SchemaError
     if version != VERSION {
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
-    transaction.commit()?;
-    Ok(version)
+    Ok((transaction, version))
 }
 
 #[cfg(test)]
@@ -328,7 +327,7 @@ mod tests {
             let mut writer = Connection::open(&path).unwrap();
             writer.pragma_update(None, "journal_mode", "wal").unwrap();
             let reader = Connection::open(&path).unwrap();
-            let made = thread::spawn(move || create_or_upgrade(&mut writer).unwrap());
+            let made = thread::spawn(move || create_or_upgrade(&mut writer).unwrap().0.commit().unwrap());
             while check(&reader).unwrap() == 0 {}
             made.join().unwrap();
         }

@@ -19,6 +19,7 @@ pub(super) fn open_in(folder: &Path) -> SqliteRepository {
         path: folder.join("test.db"),
         readers: 2,
         busy_timeout: Duration::from_secs(1),
+        keep_before_upgrade: None,
         cache: 1 << 20,
     };
     SqliteRepository::open(&settings).unwrap()

@@ -3,6 +3,7 @@
 
 pub mod altered_files;
 pub mod backups;
+mod before_upgrade;
 mod commands;
 mod disk;
 mod files;

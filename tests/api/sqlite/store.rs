@@ -58,8 +58,13 @@ impl TestStore for SqliteStore {
     }
 
     fn open_beside(&self) -> Box<dyn Repository> {
-        let settings =
-            SqliteSettings { path: self.path.clone(), readers: 1, busy_timeout: Duration::from_secs(30), cache: 0 };
+        let settings = SqliteSettings {
+            path: self.path.clone(),
+            readers: 1,
+            busy_timeout: Duration::from_secs(30),
+            cache: 0,
+            keep_before_upgrade: None,
+        };
         Box::new(SqliteRepository::open_shared(&settings, false).unwrap())
     }
 

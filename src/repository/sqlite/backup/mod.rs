@@ -7,6 +7,7 @@
 //!
 //! Everything here blocks: it is for a thread of its own or for the command line.
 
+mod before_upgrade;
 mod check;
 mod copy;
 mod error;
@@ -14,6 +15,7 @@ mod partial;
 mod restore;
 mod source;
 
+pub(super) use self::before_upgrade::Copied;
 pub use self::check::check;
 pub use self::copy::back_up;
 pub use self::restore::restore;

@@ -21,7 +21,7 @@ const LONGEST_NAME: usize = 255 - "-journal".len();
 
 /// An unfinished file. Dropping it before [`Partial::publish`] removes it. What a killed process left behind is known
 /// by its free lock, and is removed when the next one is made in the same folder.
-pub(super) struct Partial {
+pub(in crate::repository::sqlite) struct Partial {
     /// The temporary name. Its folder is reached without links.
     path: PathBuf,
     pub(super) target: PathBuf,
@@ -117,7 +117,7 @@ impl Drop for Partial {
 }
 
 /// Removes what killed processes left behind in a folder: files with a temporary name that nobody has locked.
-fn sweep(folder: &Path) -> io::Result<()> {
+pub(super) fn sweep(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();

@@ -2,9 +2,8 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::iter;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use rusqlite::config::DbConfig;
@@ -19,7 +18,9 @@ use super::error::{read_error, sqlite_error, write_error};
 use super::partial::{Partial, flush_folder, is_same};
 use super::source::{JOURNALS, Kind, open, open_found, open_reader, set};
 use crate::repository::sqlite::error::{OpenError, schema_error};
-use crate::repository::sqlite::file::{self, Owner, folder_of, lock_beside, make_folder, own_name, with_suffix};
+use crate::repository::sqlite::file::{
+    self, Owner, folder_of, free_name, lock_beside, make_folder, own_name, with_suffix,
+};
 use crate::repository::sqlite::schema::{self, SchemaError};
 use crate::repository::{BackupError, Progress, RestoreReport, Rules, Stop};
 
@@ -107,13 +108,6 @@ pub fn restore(
         }
     })?;
     Ok(RestoreReport { check, kept: old.map(|_| kept), took: started.elapsed() })
-}
-
-/// This name, or the first free one with a number appended.
-fn free_name(name: &Path) -> PathBuf {
-    let others = (2_u32..).map(|number| with_suffix(name, &format!("-{number}")));
-    let mut names = iter::once(name.to_owned()).chain(others);
-    names.find(|name| fs::symlink_metadata(name).is_err()).unwrap_or_else(|| name.to_owned())
 }
 
 /// Makes the old database a single file: its WAL is checkpointed and deleted. A damaged database is left as it is.

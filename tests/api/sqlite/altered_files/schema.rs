@@ -6,9 +6,8 @@ use authtokens::repository::sqlite::SCHEMA_VERSION;
 use rusqlite::Connection;
 
 use super::{alter, changes, rewrite};
-use crate::helpers::{TestApp, until};
-use crate::process::{Server, failure_of, run};
-use crate::sqlite::OLDER_SCHEMAS;
+use crate::helpers::TestApp;
+use crate::process::{Server, failure_of};
 use crate::sqlite::backups::{Stopped, back_up, bytes, check, command, restore, sentence, stopped};
 use crate::sqlite::connect;
 
@@ -146,35 +145,4 @@ async fn a_trigger_that_is_put_into_a_file_in_use_does_not_run() {
     assert_eq!(crate::sqlite::rows(&app, "SELECT is_superuser FROM users"), ["0"]);
     assert_eq!(app.log_out(&token).await.status(), 200);
     assert_eq!(app.log_out(&token).await.status(), 401, "what ended stays ended");
-}
-
-#[tokio::test]
-async fn an_upgrade_of_the_schema_is_told_by_the_command_or_the_server_that_does_it() {
-    let folder = tempfile::tempdir().unwrap();
-    for (version, schema) in (1..).zip(OLDER_SCHEMAS.iter().copied()) {
-        let told = format!("the schema of old.db was brought up to date, from version {version} to {SCHEMA_VERSION}");
-        let old = folder.path().join("old.db");
-        let make = || {
-            let _ = fs::remove_file(&old);
-            let first = Connection::open(&old).unwrap();
-            first.execute_batch(schema).unwrap();
-            first
-                .execute_batch(&format!("PRAGMA application_id = 0x4175546b; PRAGMA user_version = {version}"))
-                .unwrap();
-        };
-        make();
-        let said = |arguments| run(&mut command(folder.path(), arguments)).stderr;
-        assert_eq!(String::from_utf8(said("user list --database old.db")).unwrap(), format!("authtokens: {told}\n"));
-        assert_eq!(said("user list --database old.db"), b"", "once");
-        make();
-        let server = Server::start(folder.path(), |command| {
-            command.args(["--database", "old.db"]);
-        });
-        let told_by_the_server = || {
-            let log = fs::read_to_string(folder.path().join("stderr.log")).unwrap();
-            log.lines().filter(|line| line.ends_with(&told)).count()
-        };
-        until("it is in the log", || told_by_the_server() == 1).await;
-        drop(server);
-    }
 }

@@ -267,8 +267,13 @@ async fn nobody_opens_the_database_while_it_is_restored() {
 #[tokio::test]
 async fn a_restore_is_refused_while_a_command_uses_the_database() {
     let Stopped { folder, database, backup } = stopped().await;
-    let settings =
-        SqliteSettings { path: database.clone(), readers: 1, busy_timeout: Duration::from_secs(1), cache: 0 };
+    let settings = SqliteSettings {
+        path: database.clone(),
+        readers: 1,
+        busy_timeout: Duration::from_secs(1),
+        cache: 0,
+        keep_before_upgrade: None,
+    };
     let open = SqliteRepository::open_shared(&settings, false).unwrap();
     let said = sentence(restore(&backup, &database));
     assert_eq!(said, format!("a command is using {}: wait until it is done", database.display()));
@@ -299,6 +304,7 @@ async fn what_root_makes_belongs_to_whoever_has_the_folder() {
         readers: 1,
         busy_timeout: Duration::from_secs(1),
         cache: 0,
+        keep_before_upgrade: None,
     };
     let made = SqliteRepository::open_shared(&settings, true).unwrap();
     let data = settings.path.parent().unwrap();
