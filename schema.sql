@@ -50,7 +50,10 @@ CREATE TABLE tokens (
     created    INTEGER NOT NULL,
     last_used  INTEGER NOT NULL,
     user_agent TEXT    NOT NULL,              -- of the login, at most 256 characters, no control characters
-    ip         TEXT    NOT NULL               -- of the login, or '' where it is not known
+    ip         TEXT    NOT NULL,              -- of the login, or '' where it is not known
+    -- When the account's password was last given again: the session is fresh for ten minutes from then. NULL where it
+    -- never was, or where the password has changed since.
+    reauthenticated INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- A user's sessions in the order in which they are listed.

@@ -50,7 +50,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
              VALUES (?1, ?1, ?2, 0, 0, 0, 0) RETURNING id",
         )?;
         let mut item = transaction.prepare("INSERT INTO cellar VALUES (?1, ?2, 0)")?;
-        let mut session = transaction.prepare("INSERT INTO tokens VALUES (?1, ?2, ?3, ?3, 'bench', '127.0.0.1')")?;
+        let mut session =
+            transaction.prepare("INSERT INTO tokens VALUES (?1, ?2, ?3, ?3, 'bench', '127.0.0.1', NULL)")?;
         let now = Clock::system().now().as_millis();
         let mut tokens = BufWriter::new(stdout().lock());
         for number in 0..users {

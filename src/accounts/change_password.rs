@@ -9,14 +9,14 @@ use crate::passwords::PlainPassword;
 
 /// A request for another password.
 pub struct PasswordChange {
-    /// What the caller says the account's password is.
-    pub current: PlainPassword,
+    /// What the caller says the account's password is. Without it, the session must be fresh.
+    pub current: Option<PlainPassword>,
     /// The password that the account is to have.
     pub new: NewPassword,
 }
 
 impl Accounts {
-    /// Changes the password of the caller's account, which ends its other sessions.
+    /// Changes the password of the caller's account, which ends its other sessions, and the freshness of this one.
     ///
     /// # Errors
     /// See [`ReauthenticationError`].
@@ -28,10 +28,10 @@ impl Accounts {
         client: &impl Client,
     ) -> Result<(), ReauthenticationError> {
         admission.confirm(Call::LogIn);
-        let change = async |verified_against| {
+        let change = async |proof| {
             let new_hash = self.passwords.hash(new.0.clone(), client.gone()).await?;
-            Ok(self.repository.change_password(caller, verified_against, new_hash, self.clock.now()).await?)
+            Ok(self.repository.change_password(caller, proof, new_hash, self.clock.now()).await?)
         };
-        self.reauthenticated(caller, current, client, change).await
+        self.as_owner(caller, current, client, change).await
     }
 }

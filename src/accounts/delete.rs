@@ -8,7 +8,7 @@ use crate::domain::session::Caller;
 use crate::passwords::PlainPassword;
 
 impl Accounts {
-    /// Deletes the caller's account with its lists and its sessions.
+    /// Deletes the caller's account with its lists and its sessions. Without the password, the session must be fresh.
     ///
     /// # Errors
     /// See [`ReauthenticationError`].
@@ -16,13 +16,11 @@ impl Accounts {
         &self,
         admission: Admission<'_>,
         caller: &Caller,
-        password: PlainPassword,
+        password: Option<PlainPassword>,
         client: &impl Client,
     ) -> Result<(), ReauthenticationError> {
         admission.confirm(Call::LogIn);
-        let delete = async |verified_against| {
-            Ok(self.repository.delete_user(caller, verified_against, self.clock.now()).await?)
-        };
-        self.reauthenticated(caller, password, client, delete).await
+        let delete = async |proof| Ok(self.repository.delete_user(caller, proof, self.clock.now()).await?);
+        self.as_owner(caller, password, client, delete).await
     }
 }

@@ -1,15 +1,17 @@
 //! Reauthenticating: the holder of a token gives the account's password again, before a change that a stolen token must
-//! not make.
+//! not make. The password comes with the change, or before it in a call of its own, which makes the session fresh for
+//! ten minutes.
 
 use thiserror::Error;
 
 use super::service::{ATTEMPTS, Accounts, Client};
-use super::throttle::Throttled;
+use super::throttle::limits::Call;
+use super::throttle::{Admission, Throttled};
 use crate::domain::event::EventKind;
 use crate::domain::session::Caller;
 use crate::domain::user::PasswordHash;
 use crate::passwords::{PasswordError, PlainPassword};
-use crate::repository::RepositoryError;
+use crate::repository::{Proof, RepositoryError};
 
 /// Why a change that needs the account's password was not made.
 #[derive(Debug, Error)]
@@ -17,6 +19,9 @@ pub enum ReauthenticationError {
     /// The password is not the account's. The session stays live.
     #[error("the password is wrong")]
     WrongPassword,
+    /// No password was given, and the session is not fresh.
+    #[error("the session is not fresh")]
+    NotFresh,
     /// Too many attempts at the account have failed.
     #[error(transparent)]
     Throttled(#[from] Throttled),
@@ -29,10 +34,54 @@ pub enum ReauthenticationError {
 }
 
 impl Accounts {
+    /// Makes the caller's session fresh.
+    ///
+    /// # Errors
+    /// See [`ReauthenticationError`].
+    pub async fn reauthenticate(
+        &self,
+        admission: Admission<'_>,
+        caller: &Caller,
+        password: PlainPassword,
+        client: &impl Client,
+    ) -> Result<(), ReauthenticationError> {
+        admission.confirm(Call::LogIn);
+        let reauthenticate = async |verified_against| {
+            Ok(self.repository.reauthenticate(caller, verified_against, self.clock.now()).await?)
+        };
+        self.with_password(caller, password, client, reauthenticate).await
+    }
+
+    /// Refuses a caller whose session is not fresh. A change without a password begins with it, before the request is
+    /// looked at further; the store checks again in the transaction of the change.
+    ///
+    /// # Errors
+    /// See [`ReauthenticationError`].
+    pub async fn require_fresh_session(&self, caller: &Caller) -> Result<(), ReauthenticationError> {
+        let is_fresh = self.repository.is_session_fresh(caller, self.clock.now()).await?;
+        if is_fresh { Ok(()) } else { Err(ReauthenticationError::NotFresh) }
+    }
+
+    /// Does `work` for the account's owner: a caller who knows its password, or, where none is given, one whose session
+    /// is fresh. `work` answers `false` where the proof no longer holds.
+    pub(super) async fn as_owner(
+        &self,
+        caller: &Caller,
+        password: Option<PlainPassword>,
+        client: &impl Client,
+        work: impl AsyncFn(Proof) -> Result<bool, ReauthenticationError>,
+    ) -> Result<(), ReauthenticationError> {
+        if let Some(password) = password {
+            let work = async |verified_against| work(Proof::Password(verified_against)).await;
+            return self.with_password(caller, password, client, work).await;
+        }
+        if work(Proof::FreshSession).await? { Ok(()) } else { Err(ReauthenticationError::NotFresh) }
+    }
+
     /// Does `work` for a caller who knows the account's password. `work` is given the hash that the password was
     /// verified against. It answers `false` where the account has another hash by then; the password is then verified
     /// once more.
-    pub(super) async fn reauthenticated(
+    async fn with_password(
         &self,
         caller: &Caller,
         password: PlainPassword,

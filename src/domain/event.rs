@@ -21,6 +21,8 @@ pub enum EventKind {
     LoggedIn,
     /// A password was wrong, or the account does not exist or is inactive.
     LoginFailed,
+    /// A session's holder gave the password again.
+    Reauthenticated,
     /// The password that a session's holder gave again was wrong.
     ReauthenticationFailed,
     /// An attempt was refused because there had been too many.
@@ -49,11 +51,12 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Registered,
         Self::Created,
         Self::LoggedIn,
         Self::LoginFailed,
+        Self::Reauthenticated,
         Self::ReauthenticationFailed,
         Self::Throttled,
         Self::LoggedOut,
@@ -76,6 +79,7 @@ impl EventKind {
             Self::Created => "created",
             Self::LoggedIn => "logged_in",
             Self::LoginFailed => "login_failed",
+            Self::Reauthenticated => "reauthenticated",
             Self::ReauthenticationFailed => "reauthentication_failed",
             Self::Throttled => "throttled",
             Self::LoggedOut => "logged_out",

@@ -51,6 +51,16 @@ pub struct SessionCutoffs {
     pub used_after: Timestamp,
 }
 
+/// How long a session is fresh.
+const FRESH_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// Whether a session in which the account's password was given again at `reauthenticated` is fresh: for ten minutes, it
+/// stands for the password. A time in the future counts as none: the clock was ahead, and may have been by any amount.
+#[must_use]
+pub fn is_fresh(reauthenticated: Timestamp, now: Timestamp) -> bool {
+    reauthenticated <= now && now.since(reauthenticated) < FRESH_FOR
+}
+
 /// The caller: the digest of the presented token, and what its session must satisfy. The store checks the session again
 /// in the transaction that serves the request, so that nothing is done for one that has just ended.
 #[derive(Clone, Copy)]
@@ -167,6 +177,15 @@ mod tests {
     fn a_user_agent_is_cut_at_256_characters_and_loses_its_control_characters() {
         assert_eq!(UserAgent::from_header("a\u{1b}[31mb\u{85}c\td").as_str(), "a[31mbcd");
         assert_eq!(UserAgent::from_header(&"ü".repeat(300)).as_str().chars().count(), 256);
+    }
+
+    #[test]
+    fn a_session_is_fresh_for_ten_minutes_and_never_by_a_time_in_the_future() {
+        let reauthenticated = at(1_000);
+        for (now, expected) in [(1_000, true), (600_999, true), (601_000, false), (999, false), (0, false)] {
+            assert_eq!(is_fresh(reauthenticated, at(now)), expected, "{now}");
+        }
+        assert!(!is_fresh(Timestamp::MAX, at(0)) && !is_fresh(Timestamp::MIN, Timestamp::MAX));
     }
 
     #[test]

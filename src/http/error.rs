@@ -102,11 +102,12 @@ impl ApiError {
         Self::InvalidData("column username is not unique".to_owned())
     }
 
-    /// The error for the password that was sent in `field`. Not a 401: the session stays live, and a client must not
-    /// take it for ended.
+    /// The error for the password that was sent in `field`, or left out. Not a 401: the session stays live, and a client
+    /// must not take it for ended.
     pub(crate) fn of_reauthentication(error: ReauthenticationError, field: &'static str) -> Self {
         match error {
             ReauthenticationError::WrongPassword => Self::InvalidData(format!("{field} is wrong")),
+            ReauthenticationError::NotFresh => Malformed::Missing(field).into(),
             ReauthenticationError::Throttled(error) => error.into(),
             ReauthenticationError::Password(error) => error.into(),
             ReauthenticationError::Repository(error) => error.into(),

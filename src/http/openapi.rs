@@ -46,6 +46,20 @@ impl Modify for TokenScheme {
     }
 }
 
+/// Says which body may be left out. `Option` would say so too, and that the body may be `null`.
+struct OptionalBodies;
+
+impl Modify for OptionalBodies {
+    fn modify(&self, document: &mut Document) {
+        let may_lack_it = |operation: &&mut Operation| operation.operation_id.as_deref() == Some("delete_user");
+        for operation in operations(document, "/api/user").filter(may_lack_it) {
+            if let Some(RefOr::T(body)) = &mut operation.request_body {
+                body.required = None;
+            }
+        }
+    }
+}
+
 /// Adds the errors that any call may answer, so that a handler documents only its own.
 struct CommonAnswers;
 
@@ -127,6 +141,7 @@ fn operations<'a>(document: &'a mut Document, below: &str) -> impl Iterator<Item
 pub fn document() -> Document {
     let mut document = Api::openapi().merge_from(Calls::openapi());
     TokenScheme.modify(&mut document);
+    OptionalBodies.modify(&mut document);
     CommonAnswers.modify(&mut document);
     Sentences.modify(&mut document);
     document

@@ -75,6 +75,7 @@ routes! {
         "/api/logout" { post account::log_out, }
         "/api/logoutall" { post sessions::end_all, }
         "/api/user/export" { get user::export, }
+        "/api/user/reauthenticate" { post user::reauthenticate, }
         "/api/user/password" { post user::change_password, }
         "/api/user/tokens" { get sessions::list, }
         "/api/user/tokens/{id}" { delete sessions::end, }

@@ -31,6 +31,14 @@ pub struct Export {
     pub events: Vec<Event>,
 }
 
+/// What shows that the account's owner asks. The store checks it in the transaction of the change.
+pub enum Proof {
+    /// The hash that a password was verified against. It holds as long as the account has no other.
+    Password(PasswordHash),
+    /// The caller's session. It holds while that is fresh.
+    FreshSession,
+}
+
 /// An account as its owner uses it: registered, read, changed, deleted.
 #[async_trait]
 pub trait Accounts: Send + Sync {
@@ -83,28 +91,22 @@ pub trait Accounts: Send + Sync {
     /// See [`RepositoryError`].
     async fn find_own_credentials(&self, caller: &Caller) -> Result<Credentials, RepositoryError>;
 
-    /// Stores a new password hash and ends the account's other sessions. `false`, and no change, when the stored hash
-    /// is no longer the one that the old password was verified against.
+    /// Stores a new password hash, ends the account's other sessions, and the freshness of this one. `false`, and no
+    /// change, when the proof does not hold.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn change_password(
         &self,
         caller: &Caller,
-        verified_against: PasswordHash,
+        proof: Proof,
         new_hash: PasswordHash,
         now: Timestamp,
     ) -> Result<bool, RepositoryError>;
 
-    /// Deletes the account with its lists and its sessions. `false`, and no change, when the stored hash is no longer
-    /// the one that the password was verified against.
+    /// Deletes the account with its lists and its sessions. `false`, and no change, when the proof does not hold.
     ///
     /// # Errors
     /// [`RepositoryError::LastSuperuser`] when no other active account is a superuser.
-    async fn delete_user(
-        &self,
-        caller: &Caller,
-        verified_against: PasswordHash,
-        now: Timestamp,
-    ) -> Result<bool, RepositoryError>;
+    async fn delete_user(&self, caller: &Caller, proof: Proof, now: Timestamp) -> Result<bool, RepositoryError>;
 }

@@ -19,7 +19,7 @@ mod sessions;
 pub mod sqlite;
 mod upgrade;
 
-pub use self::accounts::{Accounts, Export, MAX_EXPORTED_EVENTS, Render};
+pub use self::accounts::{Accounts, Export, MAX_EXPORTED_EVENTS, Proof, Render};
 pub use self::administration::Administration;
 pub use self::backup::{
     BackupError, BackupReport, CheckReport, Existing, Progress, RestoreReport, Rules, Stop, TableReport,

@@ -47,6 +47,24 @@ pub trait Sessions: Send + Sync {
     /// See [`RepositoryError`].
     async fn list_sessions(&self, caller: &Caller) -> Result<Vec<SessionDetails>, RepositoryError>;
 
+    /// Makes the caller's session [fresh](crate::domain::session::is_fresh) from `now` on. `false`, and no change, when
+    /// the stored hash is no longer the one that the password was verified against.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn reauthenticate(
+        &self,
+        caller: &Caller,
+        verified_against: PasswordHash,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError>;
+
+    /// Whether the caller's session is [fresh](crate::domain::session::is_fresh).
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoSession`] when it is not live.
+    async fn is_session_fresh(&self, caller: &Caller, now: Timestamp) -> Result<bool, RepositoryError>;
+
     /// Ends the caller's own session. Of two calls at once, one succeeds.
     ///
     /// # Errors

@@ -168,7 +168,7 @@ async fn every_example_of_a_body_is_taken_as_it_stands_and_gives_nobody_a_right_
         }
         tried += 1;
     }
-    assert_eq!(tried, 8);
+    assert_eq!(tried, 9);
 }
 
 #[tokio::test]
@@ -183,6 +183,7 @@ async fn every_error_is_shown_with_the_sentence_that_is_really_answered() {
         ("POST /api/login", 401, "/api/login", Some(json!({"username": "AzureDiamond", "password": "x"}))),
         ("PATCH /api/user", 400, "/api/user", Some(json!({"username": "x"}))),
         ("DELETE /api/user", 400, "/api/user", Some(json!({"password": "x"}))),
+        ("POST /api/user/reauthenticate", 400, "/api/user/reauthenticate", Some(json!({"password": "x"}))),
         (
             "POST /api/user/password",
             400,
@@ -203,6 +204,7 @@ async fn every_error_is_shown_with_the_sentence_that_is_really_answered() {
         ("POST /api/register", 413, "/api/register", Some(long.clone())),
         ("POST /api/login", 413, "/api/login", Some(long.clone())),
         ("POST /api/user/password", 413, "/api/user/password", Some(long.clone())),
+        ("POST /api/user/reauthenticate", 413, "/api/user/reauthenticate", Some(long.clone())),
         ("DELETE /api/user", 413, "/api/user", Some(long.clone())),
         ("PATCH /api/users/{username}", 413, "/api/users/AzureDiamond", Some(long)),
         // Those that are the same for every call.
@@ -232,7 +234,7 @@ async fn every_error_is_shown_with_the_sentence_that_is_really_answered() {
             }
         }
     }
-    assert_eq!(own.len(), 16, "each is provoked above: {own:?}");
+    assert_eq!(own.len(), 17, "each is provoked above: {own:?}");
     let unknown = error_of(app.ask(Method::GET, "/api/user", UNKNOWN_TOKEN, None).await, 401).await;
     let shown = &document["paths"]["/api/user"]["get"]["responses"]["401"]["content"]["application/json"]["example"];
     assert_eq!(shown, &json!({"error": unknown}));

@@ -19,6 +19,7 @@ mod malformed;
 mod metrics;
 mod overload;
 mod process;
+mod reauthentication;
 mod register;
 mod revocation;
 mod roles;

@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use authtokens::domain::event::EventKind;
+use authtokens::domain::event::{EventKind, EventQuery};
 use authtokens::domain::item::{ItemId, List};
 use authtokens::domain::profile::ProfileField;
 use authtokens::domain::rights::{AccountChange, Actor, Rights};
 use authtokens::domain::session::SessionId;
-use authtokens::repository::{RepositoryError, UniqueField, VerifiedLogin};
+use authtokens::repository::{Proof, RepositoryError, UniqueField, VerifiedLogin};
 
 use crate::at_once::{ROUNDS, all, both, handles};
 use crate::fixture::Fixture;
 use crate::words::{
-    HASH, at, caller, hash, is_live, list_session_ids, login, name, new_session, new_user, open, refused, register,
-    text,
+    HASH, at, by_password, caller, hash, is_fresh, is_live, list_session_ids, login, name, new_session, new_user, open,
+    reauthenticate, refused, register, text,
 };
 
 /// The stored hash of an account's password.
@@ -80,7 +80,7 @@ pub async fn of_two_changes_of_a_password_at_once_one_is_made(fixture: &Fixture)
         let [first, second] = [0, 1].map(|number| {
             let (repository, caller) = (Arc::clone(&handles[number]), caller(digests[number]));
             let new_hash = hash(&format!("$new{number}"));
-            async move { repository.change_password(&caller, hash(HASH), new_hash, at(3_000)).await }
+            async move { repository.change_password(&caller, by_password(HASH), new_hash, at(3_000)).await }
         });
         let outcomes: (_, _) = both(first, second).await;
         let (winner, refused) = match &outcomes {
@@ -110,7 +110,9 @@ pub async fn no_session_that_an_old_password_opened_outlives_the_new_one(fixture
                 let reset = AccountChange { password_hash: Some(hash("$new")), ..AccountChange::default() };
                 first.change_account(&Actor::CommandLine, &target, reset, at(3_000)).await.unwrap().unwrap();
             } else {
-                assert!(first.change_password(&caller(digest), hash(HASH), hash("$new"), at(3_000)).await.unwrap());
+                assert!(
+                    first.change_password(&caller(digest), by_password(HASH), hash("$new"), at(3_000)).await.unwrap()
+                );
             }
         };
         let login =
@@ -131,11 +133,14 @@ pub async fn a_login_that_brings_a_new_hash_of_the_old_password_never_undoes_the
         let session = new_session();
         let opened = session.digest;
         let login = VerifiedLogin { rehashed: Some(hash("$rehashed")), ..login(user_id, HASH) };
-        let (is_changed, user) = both(
-            async move { first.change_password(&caller(digest), hash(HASH), hash("$new"), at(3_000)).await.unwrap() },
-            async move { second.open_session(login, session, 100, at(3_000)).await.unwrap() },
-        )
-        .await;
+        let (is_changed, user) =
+            both(
+                async move {
+                    first.change_password(&caller(digest), by_password(HASH), hash("$new"), at(3_000)).await.unwrap()
+                },
+                async move { second.open_session(login, session, 100, at(3_000)).await.unwrap() },
+            )
+            .await;
         assert_ne!(is_changed, user.is_some(), "{round}: whoever comes second meets another hash");
         let expected = if is_changed { "$new" } else { "$rehashed" };
         assert_eq!(stored_hash(fixture, &username).await, expected, "{round}");
@@ -156,7 +161,7 @@ pub async fn a_password_that_staff_set_stands_beside_a_change_by_its_owner(fixtu
         let reset = AccountChange { password_hash: Some(hash("$reset")), ..AccountChange::default() };
         let (_, own) = both(
             async move { first.change_account(&Actor::CommandLine, &target, reset, at(3_000)).await.unwrap().unwrap() },
-            async move { second.change_password(&caller(digest), hash(HASH), hash("$own"), at(3_000)).await },
+            async move { second.change_password(&caller(digest), by_password(HASH), hash("$own"), at(3_000)).await },
         )
         .await;
         assert!(matches!(own, Ok(true) | Err(RepositoryError::NoSession)), "{round}: {own:?}");
@@ -181,7 +186,7 @@ pub async fn nothing_is_left_of_a_deleted_account_that_was_in_use(fixture: &Fixt
         let contenders: Vec<Contender> = vec![
             Box::pin(async move {
                 let is_deleted = if by_owner {
-                    deleter.delete_user(&caller, hash(HASH), at(3_000)).await
+                    deleter.delete_user(&caller, by_password(HASH), at(3_000)).await
                 } else {
                     deleter.delete_account(&Actor::CommandLine, &target, at(3_000)).await
                 };
@@ -209,5 +214,96 @@ pub async fn nothing_is_left_of_a_deleted_account_that_was_in_use(fixture: &Fixt
         }
         assert_eq!((fixture.count_rows_of)(user_id), 0, "{round}");
         assert!(fixture.repository.find_credentials(&name(&username)).await.unwrap().is_none(), "{round}");
+    }
+}
+
+pub async fn a_deletion_by_a_fresh_session_comes_before_a_change_of_the_password_or_is_not_made(fixture: &Fixture) {
+    for round in 0..ROUNDS {
+        let username = format!("user{round}");
+        let (user_id, session) = register(fixture, &username).await;
+        let (_, other) = open(fixture, user_id, HASH).await;
+        reauthenticate(fixture, session).await;
+        // Changed in the same session, whose freshness ends, or in another one, which ends it.
+        let by = if round % 4 < 2 { session } else { other };
+        let [first, second] = handles(fixture, round);
+        let (deleted, changed) = both(
+            async move { first.delete_user(&caller(session), Proof::FreshSession, at(4_000)).await },
+            async move { second.change_password(&caller(by), by_password(HASH), hash("$new"), at(4_000)).await },
+        )
+        .await;
+        match (&deleted, &changed) {
+            (Ok(true), Err(RepositoryError::NoSession)) => assert_eq!((fixture.count_rows_of)(user_id), 0, "{round}"),
+            (Ok(false), Ok(true)) if by == session => {}
+            (Err(RepositoryError::NoSession), Ok(true)) if by == other => {}
+            outcomes => panic!("{round}: {outcomes:?}"),
+        }
+        if changed.is_ok() {
+            assert_eq!(stored_hash(fixture, &username).await, "$new", "{round}");
+            assert_eq!(list_session_ids(fixture, &username).await, [SessionId::of(&by)], "{round}");
+        }
+    }
+}
+
+pub async fn of_two_deletions_by_fresh_sessions_at_once_one_is_made(fixture: &Fixture) {
+    for round in 0..ROUNDS {
+        let username = format!("user{round}");
+        let (user_id, session) = register(fixture, &username).await;
+        let (_, other) = open(fixture, user_id, HASH).await;
+        let digests = if round % 4 < 2 { [session, session] } else { [session, other] };
+        for digest in digests {
+            reauthenticate(fixture, digest).await;
+        }
+        let handles = handles(fixture, round);
+        let [first, second] = [0, 1].map(|number| {
+            let (repository, caller) = (Arc::clone(&handles[number]), caller(digests[number]));
+            async move { repository.delete_user(&caller, Proof::FreshSession, at(4_000)).await }
+        });
+        let outcomes = both(first, second).await;
+        assert!(
+            matches!(
+                outcomes,
+                (Ok(true), Err(RepositoryError::NoSession)) | (Err(RepositoryError::NoSession), Ok(true))
+            ),
+            "{round}: {outcomes:?}"
+        );
+        assert_eq!((fixture.count_rows_of)(user_id), 0, "{round}");
+        let query =
+            EventQuery { username: Some(name(&username)), kind: Some(EventKind::Deleted), before: None, limit: 9 };
+        let told = fixture.repository.list_events(&Actor::CommandLine, query).await.unwrap().rows;
+        assert_eq!(told.len(), 1, "{round}");
+    }
+}
+
+pub async fn of_two_changes_of_a_password_by_one_fresh_session_at_once_one_is_made(fixture: &Fixture) {
+    for round in 0..ROUNDS {
+        let username = format!("user{round}");
+        let (_, session) = register(fixture, &username).await;
+        reauthenticate(fixture, session).await;
+        let handles = handles(fixture, round);
+        let [first, second] = [0, 1].map(|number| {
+            let repository = Arc::clone(&handles[number]);
+            let new_hash = hash(&format!("$new{number}"));
+            async move {
+                repository.change_password(&caller(session), Proof::FreshSession, new_hash, at(4_000)).await.unwrap()
+            }
+        });
+        let (first, second) = both(first, second).await;
+        assert_ne!(first, second, "{round}");
+        let expected = if first { "$new0" } else { "$new1" };
+        assert_eq!(stored_hash(fixture, &username).await, expected, "{round}");
+    }
+}
+
+pub async fn no_session_is_fresh_by_a_password_that_is_changed_beside_it(fixture: &Fixture) {
+    for round in 0..ROUNDS {
+        let (_, session) = register(fixture, &format!("user{round}")).await;
+        let [first, second] = handles(fixture, round);
+        let (_, changed) = both(
+            async move { first.reauthenticate(&caller(session), hash(HASH), at(4_000)).await.unwrap() },
+            async move { second.change_password(&caller(session), by_password(HASH), hash("$new"), at(4_000)).await },
+        )
+        .await;
+        assert!(changed.unwrap(), "{round}");
+        assert!(!is_fresh(fixture, session, 4_000).await, "{round}");
     }
 }

@@ -4,10 +4,13 @@ use authtokens::domain::item::{ItemId, List};
 use authtokens::domain::profile::{Profile, ProfileField};
 use authtokens::domain::token::PlainToken;
 use authtokens::domain::user::{User, UserId};
-use authtokens::repository::{Repository, RepositoryError, UniqueField, VerifiedLogin};
+use authtokens::repository::{Proof, Repository, RepositoryError, UniqueField, VerifiedLogin};
 
 use crate::fixture::Fixture;
-use crate::words::{HASH, at, caller, hash, is_live, login, name, new_session, new_user, open, register, text};
+use crate::words::{
+    HASH, at, by_password, caller, hash, is_fresh, is_live, login, name, new_session, new_user, open, reauthenticate,
+    register, text,
+};
 
 pub async fn a_registered_user_is_found_by_any_case_of_its_name(fixture: &Fixture) {
     register(fixture, "AzureDiamond").await;
@@ -81,10 +84,15 @@ pub async fn a_profile_changes_field_by_field_and_modified_moves_with_a_change(f
 pub async fn a_new_password_ends_every_other_session(fixture: &Fixture) {
     let (user_id, first) = register(fixture, "AzureDiamond").await;
     let (_, second) = open(fixture, user_id, HASH).await;
-    let stale =
-        fixture.repository.change_password(&caller(second), hash("$other"), hash("$new"), at(5_000)).await.unwrap();
+    let stale = fixture
+        .repository
+        .change_password(&caller(second), by_password("$other"), hash("$new"), at(5_000))
+        .await
+        .unwrap();
     assert!(!stale && is_live(fixture, first).await);
-    assert!(fixture.repository.change_password(&caller(second), hash(HASH), hash("$new"), at(5_000)).await.unwrap());
+    assert!(
+        fixture.repository.change_password(&caller(second), by_password(HASH), hash("$new"), at(5_000)).await.unwrap()
+    );
     assert!(!is_live(fixture, first).await);
     assert!(is_live(fixture, second).await);
     assert!(open(fixture, user_id, HASH).await.0.is_none());
@@ -95,12 +103,47 @@ pub async fn a_deleted_account_is_gone_with_all_that_was_its_own(fixture: &Fixtu
     let (user_id, digest) = register(fixture, "AzureDiamond").await;
     let item = ItemId::new(1).unwrap();
     fixture.repository.add_item(&caller(digest), List::Wants, item, 10, at(2_000)).await.unwrap();
-    assert!(!fixture.repository.delete_user(&caller(digest), hash("$other"), at(5_000)).await.unwrap());
-    assert!(fixture.repository.delete_user(&caller(digest), hash(HASH), at(5_000)).await.unwrap());
+    assert!(!fixture.repository.delete_user(&caller(digest), by_password("$other"), at(5_000)).await.unwrap());
+    assert!(fixture.repository.delete_user(&caller(digest), by_password(HASH), at(5_000)).await.unwrap());
     assert!(!is_live(fixture, digest).await);
     assert!(fixture.repository.find_credentials(&name("AzureDiamond")).await.unwrap().is_none());
     let (successor, digest) = register(fixture, "AzureDiamond").await;
     assert_ne!(successor, user_id, "an id is never given twice");
     let (_, user) = fixture.repository.find_user(&caller(digest)).await.unwrap();
     assert!(user.wants.is_empty());
+}
+
+pub async fn a_fresh_session_stands_for_the_password_until_the_password_changes(fixture: &Fixture) {
+    let (user_id, digest) = register(fixture, "AzureDiamond").await;
+    let (_, other) = open(fixture, user_id, HASH).await;
+    let change = async |digest, proof, new, millis| {
+        fixture.repository.change_password(&caller(digest), proof, hash(new), at(millis)).await.unwrap()
+    };
+    assert!(!change(digest, Proof::FreshSession, "$new", 3_000).await, "it is not fresh");
+    reauthenticate(fixture, digest).await;
+    assert!(!change(other, Proof::FreshSession, "$new", 4_000).await, "another session is");
+    assert!(!change(digest, Proof::FreshSession, "$new", 603_000).await, "it was");
+    assert!(is_live(fixture, other).await && open(fixture, user_id, HASH).await.0.is_some(), "nothing is changed");
+
+    assert!(change(digest, Proof::FreshSession, "$new", 602_999).await);
+    assert!(is_live(fixture, digest).await && !is_live(fixture, other).await);
+    assert!(!is_fresh(fixture, digest, 602_999).await, "it ends with the password that was given");
+    assert!(open(fixture, user_id, "$new").await.0.is_some());
+
+    let again = fixture.repository.reauthenticate(&caller(digest), hash("$new"), at(700_000)).await;
+    assert!(again.unwrap() && is_fresh(fixture, digest, 700_000).await);
+    assert!(change(digest, by_password("$new"), "$newest", 700_001).await);
+    assert!(!is_fresh(fixture, digest, 700_001).await, "also where the password was given");
+}
+
+pub async fn an_account_is_deleted_by_a_fresh_session_and_by_no_other(fixture: &Fixture) {
+    let (user_id, digest) = register(fixture, "AzureDiamond").await;
+    let (_, other) = open(fixture, user_id, HASH).await;
+    reauthenticate(fixture, digest).await;
+    for (digest, millis) in [(other, 3_000), (digest, 2_999), (digest, 603_000)] {
+        let is_deleted = fixture.repository.delete_user(&caller(digest), Proof::FreshSession, at(millis)).await;
+        assert!(!is_deleted.unwrap(), "{millis}");
+    }
+    assert!(fixture.repository.delete_user(&caller(digest), Proof::FreshSession, at(602_999)).await.unwrap());
+    assert_eq!((fixture.count_rows_of)(user_id), 0);
 }

@@ -7,7 +7,7 @@ use authtokens::domain::rights::{AccountChange, AccountCursor, Actor, Permission
 use authtokens::repository::RepositoryError;
 
 use crate::fixture::Fixture;
-use crate::words::{EVER, HASH, at, caller, create, events, hash, is_live, name, register, text};
+use crate::words::{EVER, HASH, at, by_password, caller, create, events, hash, is_live, name, register, text};
 
 pub async fn a_right_is_looked_up_in_the_transaction_that_uses_it(fixture: &Fixture) {
     let repository = fixture.repository.as_ref();
@@ -52,14 +52,14 @@ pub async fn the_last_active_superuser_stays_whoever_asks(fixture: &Fixture) {
     }
     let kept = repository.delete_account(&Actor::CommandLine, &name("last"), at(3_000)).await;
     assert!(matches!(kept, Err(RepositoryError::LastSuperuser)));
-    let kept = repository.delete_user(&last, hash(HASH), at(3_000)).await;
+    let kept = repository.delete_user(&last, by_password(HASH), at(3_000)).await;
     assert!(matches!(kept, Err(RepositoryError::LastSuperuser)));
     assert_eq!(events(fixture).await, before);
     assert!(is_live(fixture, last.digest).await);
 
     let activation = AccountChange { is_active: Some(true), ..AccountChange::default() };
     repository.change_account(&Actor::CommandLine, &name("inactive"), activation, at(4_000)).await.unwrap().unwrap();
-    assert!(repository.delete_user(&last, hash(HASH), at(5_000)).await.unwrap());
+    assert!(repository.delete_user(&last, by_password(HASH), at(5_000)).await.unwrap());
 }
 
 pub async fn accounts_are_listed_in_the_order_of_their_folded_names(fixture: &Fixture) {

@@ -7,7 +7,7 @@ use authtokens::repository::{Repository, RepositoryError};
 
 use crate::at_once::{ROUNDS, both, handles};
 use crate::fixture::Fixture;
-use crate::words::{HASH, at, create, hash, name};
+use crate::words::{HASH, at, by_password, create, name};
 
 /// How a superuser stops being one.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ async fn take(
         Loss::Deletion => return repository.delete_account(&actor, &username, at(3_000)).await,
         Loss::OwnDeletion => {
             let Actor::Session(caller) = actor else { unreachable!() };
-            return repository.delete_user(&caller, hash(HASH), at(3_000)).await;
+            return repository.delete_user(&caller, by_password(HASH), at(3_000)).await;
         }
     };
     Ok(repository.change_account(&actor, &username, change, at(3_000)).await?.is_some())

@@ -8,7 +8,7 @@ use authtokens::domain::session::Caller;
 use authtokens::repository::RepositoryError;
 
 use crate::fixture::Fixture;
-use crate::words::{HASH, at, caller, create, events, hash, name, open, refused, register, register_at};
+use crate::words::{HASH, at, by_password, caller, create, events, hash, name, open, refused, register, register_at};
 
 pub async fn a_change_is_told_in_events_once_and_an_event_outlives_its_account(fixture: &Fixture) {
     let repository = fixture.repository.as_ref();
@@ -115,7 +115,7 @@ pub async fn a_failure_that_a_new_password_has_followed_by_now_is_not_counted(fi
         let stored = repository.list_failures(10).await.unwrap();
         stored.iter().map(|stored| (stored.username.as_str().to_owned(), stored.count)).collect::<Vec<_>>()
     };
-    assert!(repository.change_password(&caller(digest), hash(HASH), hash("$new"), at(3_000)).await.unwrap());
+    assert!(repository.change_password(&caller(digest), by_password(HASH), hash("$new"), at(3_000)).await.unwrap());
     assert_eq!(failures(&[2_001, 2_002]).await, [("other".to_owned(), 2)], "its owner's");
     repository.change_account(&Actor::CommandLine, &name("azurediamond"), reset, at(9_000)).await.unwrap().unwrap();
     assert_eq!(failures(&[8_001, 8_999]).await, [("other".to_owned(), 4)], "an operator's");
@@ -128,7 +128,7 @@ pub async fn a_failure_counts_though_the_clock_was_ahead_at_the_login_and_the_ne
 ) {
     let repository = fixture.repository.as_ref();
     let (_, digest) = register(fixture, "AzureDiamond").await;
-    assert!(repository.change_password(&caller(digest), hash(HASH), hash("$new"), at(900_000)).await.unwrap());
+    assert!(repository.change_password(&caller(digest), by_password(HASH), hash("$new"), at(900_000)).await.unwrap());
     register_at(fixture, "other", at(900_000)).await;
     for (number, name) in [(1, "AzureDiamond"), (2, "other")] {
         let attempts = vec![refused(EventKind::LoginFailed, name, 5_000); number];
@@ -213,7 +213,7 @@ pub async fn an_account_sees_its_own_events_and_of_what_others_did_not_who_and_w
     let operator = Actor::CommandLine;
     repository.change_account(&operator, &name("azurediamond"), change(false), at(3_000)).await.unwrap().unwrap();
     let own_ip = Caller { ip: Some("198.51.100.1".parse().unwrap()), ..own };
-    assert!(repository.change_password(&own_ip, hash(HASH), hash("$new"), at(4_000)).await.unwrap());
+    assert!(repository.change_password(&own_ip, by_password(HASH), hash("$new"), at(4_000)).await.unwrap());
 
     let (shown, _) = own_events(fixture, &own, everything()).await;
     assert_eq!(

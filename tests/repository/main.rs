@@ -48,6 +48,8 @@ macro_rules! contract {
                 a_profile_changes_field_by_field_and_modified_moves_with_a_change
                 a_new_password_ends_every_other_session
                 a_deleted_account_is_gone_with_all_that_was_its_own
+                a_fresh_session_stands_for_the_password_until_the_password_changes
+                an_account_is_deleted_by_a_fresh_session_and_by_no_other
             }
             account_races {
                 of_many_who_take_one_name_at_once_in_whatever_case_one_gets_it
@@ -56,6 +58,10 @@ macro_rules! contract {
                 a_login_that_brings_a_new_hash_of_the_old_password_never_undoes_the_new_one
                 a_password_that_staff_set_stands_beside_a_change_by_its_owner
                 nothing_is_left_of_a_deleted_account_that_was_in_use
+                a_deletion_by_a_fresh_session_comes_before_a_change_of_the_password_or_is_not_made
+                of_two_deletions_by_fresh_sessions_at_once_one_is_made
+                of_two_changes_of_a_password_by_one_fresh_session_at_once_one_is_made
+                no_session_is_fresh_by_a_password_that_is_changed_beside_it
             }
             sessions {
                 the_first_session_is_live_with_the_registration
@@ -63,6 +69,8 @@ macro_rules! contract {
                 a_login_against_a_hash_that_is_no_longer_stored_opens_nothing
                 an_account_that_may_not_be_used_has_no_live_session_and_opens_none
                 a_revoked_session_is_gone_and_the_others_stay
+                a_session_is_fresh_for_ten_minutes_by_the_password_of_its_account_and_by_nothing_else
+                a_session_that_is_over_is_neither_fresh_nor_made_so
                 a_session_ends_by_its_age_and_by_its_idle_timeout
                 dead_sessions_are_pruned_and_live_ones_are_not
                 a_session_that_was_pruned_is_not_found_whatever_the_clock_says_next
@@ -119,6 +127,7 @@ macro_rules! contract {
                 a_store_that_can_work_says_so
                 a_store_tells_how_much_it_did_and_holds
                 a_closed_store_takes_no_more_writes
+                a_reauthentication_from_the_future_is_forgotten_and_makes_nothing_fresh
                 what_is_stored_from_the_future_is_set_to_now_and_nothing_else_is
             }
         }

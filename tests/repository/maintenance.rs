@@ -6,7 +6,7 @@ use authtokens::repository::{FigureValue, RepositoryError, StoreCounts, Verified
 use authtokens::system::clock::Timestamp;
 
 use crate::fixture::Fixture;
-use crate::words::{HASH, at, caller, hash, new_session, new_user, refused, register};
+use crate::words::{HASH, at, caller, hash, is_fresh, new_session, new_user, refused, register};
 
 pub async fn a_store_that_can_work_says_so(fixture: &Fixture) {
     fixture.repository.check_ready().await.unwrap();
@@ -69,4 +69,17 @@ pub async fn what_is_stored_from_the_future_is_set_to_now_and_nothing_else_is(fi
     assert_eq!(repository.list_failures(1).await.unwrap()[0].last, at(500_000));
     let sessions = repository.list_sessions(&caller(used)).await.unwrap();
     assert_eq!((sessions[0].created, sessions[0].last_used), (at(1_000), at(500_000)));
+}
+
+pub async fn a_reauthentication_from_the_future_is_forgotten_and_makes_nothing_fresh(fixture: &Fixture) {
+    let (_, digest) = register(fixture, "AzureDiamond").await;
+    let reauthenticated = fixture.repository.reauthenticate(&caller(digest), hash(HASH), at(900_000)).await;
+    assert!(reauthenticated.unwrap());
+    assert_eq!(fixture.repository.clamp_times(at(840_000)).await.unwrap(), 0, "a minute is nothing");
+    assert!(is_fresh(fixture, digest, 900_000).await);
+    assert_eq!(fixture.repository.clamp_times(at(500_000)).await.unwrap(), 1);
+    assert_eq!(fixture.repository.clamp_times(at(500_000)).await.unwrap(), 0);
+    for millis in [499_999, 500_000, 899_999, 900_000] {
+        assert!(!is_fresh(fixture, digest, millis).await, "{millis}");
+    }
 }

@@ -14,7 +14,9 @@ use bytes::Bytes;
 
 use crate::at_once::{ROUNDS, all, both, handles};
 use crate::fixture::Fixture;
-use crate::words::{EVER, HASH, at, caller, hash, is_live, list_session_ids, login, name, new_session, open, register};
+use crate::words::{
+    EVER, HASH, at, by_password, caller, hash, is_live, list_session_ids, login, name, new_session, open, register,
+};
 
 pub async fn of_many_logins_at_once_as_many_sessions_are_left_as_there_may_be_and_the_newest(fixture: &Fixture) {
     for round in 0..ROUNDS / 2 {
@@ -86,8 +88,8 @@ async fn end(
         0 => repository.revoke_own_session(&own, now).await.unwrap(),
         1 => assert!(repository.revoke_session(&other, id, now).await.unwrap()),
         2 => repository.revoke_all_sessions(&other, now).await.unwrap(),
-        3 => assert!(repository.change_password(&other, hash(HASH), hash("$new"), now).await.unwrap()),
-        4 => assert!(repository.delete_user(&other, hash(HASH), now).await.unwrap()),
+        3 => assert!(repository.change_password(&other, by_password(HASH), hash("$new"), now).await.unwrap()),
+        4 => assert!(repository.delete_user(&other, by_password(HASH), now).await.unwrap()),
         5 => {
             let opened = repository.open_session(login(user_id, HASH), new_session(), 1, now).await.unwrap();
             assert!(opened.is_some(), "the others made room");

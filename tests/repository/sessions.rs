@@ -5,12 +5,15 @@ use std::collections::BTreeSet;
 use authtokens::domain::item::{ItemId, List};
 use authtokens::domain::profile::ProfileField;
 use authtokens::domain::session::{Caller, SessionCutoffs, SessionId, UserAgent};
-use authtokens::repository::{Repository, RepositoryError};
+use authtokens::repository::{Proof, Repository, RepositoryError};
 use authtokens::system::clock::Timestamp;
 use bytes::Bytes;
 
 use crate::fixture::Fixture;
-use crate::words::{HASH, at, caller, hash, is_live, login, name, new_session, open, register, text};
+use crate::words::{
+    HASH, at, by_password, caller, events, hash, is_fresh, is_live, login, name, new_session, open, reauthenticate,
+    register, text,
+};
 
 pub async fn the_first_session_is_live_with_the_registration(fixture: &Fixture) {
     let (user_id, digest) = register(fixture, "AzureDiamond").await;
@@ -147,8 +150,8 @@ pub async fn nothing_is_done_for_a_session_that_is_over(fixture: &Fixture) {
         repository.export_user(&over),
         repository.update_profile(&over, city, at(2_000)),
         repository.find_own_credentials(&over),
-        repository.change_password(&over, hash(HASH), hash("$new"), at(5_000)),
-        repository.delete_user(&over, hash(HASH), at(5_000)),
+        repository.change_password(&over, by_password(HASH), hash("$new"), at(5_000)),
+        repository.delete_user(&over, by_password(HASH), at(5_000)),
         repository.list_sessions(&over),
         repository.revoke_own_session(&over, at(5_000)),
         repository.revoke_session(&over, SessionId::of(&digest), at(5_000)),
@@ -177,8 +180,8 @@ pub async fn what_queues_behind_the_end_of_its_session_is_not_done(fixture: &Fix
                 0 => repository.revoke_own_session(&caller, now).await.unwrap(),
                 1 => repository.revoke_all_sessions(&other, now).await.unwrap(),
                 2 => assert!(repository.revoke_session(&other, SessionId::of(&ended), now).await.unwrap()),
-                3 => assert!(repository.change_password(&other, hash(HASH), hash("$new"), now).await.unwrap()),
-                4 => assert!(repository.delete_user(&other, hash(HASH), now).await.unwrap()),
+                3 => assert!(repository.change_password(&other, by_password(HASH), hash("$new"), now).await.unwrap()),
+                4 => assert!(repository.delete_user(&other, by_password(HASH), now).await.unwrap()),
                 _ => {
                     let opened = repository.open_session(login(user_id, HASH), new_session(), 1, now).await.unwrap();
                     assert!(opened.is_some(), "the others made room");
@@ -189,5 +192,42 @@ pub async fn what_queues_behind_the_end_of_its_session_is_not_done(fixture: &Fix
         let (before, (), behind) = tokio::join!(biased; add(1), end, add(2));
         before.unwrap();
         assert!(matches!(behind, Err(RepositoryError::NoSession)), "{number}: {behind:?}");
+    }
+}
+
+pub async fn a_session_is_fresh_for_ten_minutes_by_the_password_of_its_account_and_by_nothing_else(fixture: &Fixture) {
+    let (user_id, digest) = register(fixture, "AzureDiamond").await;
+    let (_, other) = open(fixture, user_id, HASH).await;
+    fixture.repository.record_use(vec![(digest, at(2_500))]).await.unwrap();
+    assert!(!is_fresh(fixture, digest, 2_500).await && !is_fresh(fixture, other, 2_500).await);
+    assert!(!fixture.repository.reauthenticate(&caller(digest), hash("$other"), at(3_000)).await.unwrap());
+    assert!(!is_fresh(fixture, digest, 3_000).await);
+
+    reauthenticate(fixture, digest).await;
+    for (millis, expected) in [(3_000, true), (602_999, true), (603_000, false), (2_999, false)] {
+        assert_eq!(is_fresh(fixture, digest, millis).await, expected, "{millis}");
+        let seen = fixture.second.is_session_fresh(&caller(digest), at(millis)).await.unwrap();
+        assert_eq!(seen, expected, "{millis}: in another process");
+        assert!(!is_fresh(fixture, other, millis).await, "{millis}: another session");
+    }
+    let told = events(fixture).await;
+    let expected = format!("reauthenticated AzureDiamond AzureDiamond {}", SessionId::of(&digest).as_str());
+    assert_eq!(told.iter().filter(|event| **event == expected).count(), 1, "{told:?}");
+    assert_eq!(told.iter().filter(|event| event.starts_with("reauthenticated")).count(), 1, "{told:?}");
+}
+
+pub async fn a_session_that_is_over_is_neither_fresh_nor_made_so(fixture: &Fixture) {
+    let (_, digest) = register(fixture, "AzureDiamond").await;
+    reauthenticate(fixture, digest).await;
+    let cutoffs = SessionCutoffs { created_after: at(1_000), used_after: Timestamp::MIN };
+    let over = Caller { cutoffs, ..caller(digest) };
+    fixture.repository.revoke_own_session(&caller(digest), at(4_000)).await.unwrap();
+    for caller in [over, caller(digest)] {
+        let fresh = fixture.repository.is_session_fresh(&caller, at(4_000)).await;
+        assert!(matches!(fresh, Err(RepositoryError::NoSession)), "{fresh:?}");
+        let reauthenticated = fixture.repository.reauthenticate(&caller, hash(HASH), at(4_000)).await;
+        assert!(matches!(reauthenticated, Err(RepositoryError::NoSession)), "{reauthenticated:?}");
+        let deleted = fixture.repository.delete_user(&caller, Proof::FreshSession, at(4_000)).await;
+        assert!(matches!(deleted, Err(RepositoryError::NoSession)), "{deleted:?}");
     }
 }

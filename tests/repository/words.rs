@@ -8,7 +8,7 @@ use authtokens::domain::rights::{Actor, Rights};
 use authtokens::domain::session::{Caller, NewSession, SessionCutoffs, SessionId, UserAgent};
 use authtokens::domain::token::{PlainToken, TokenDigest};
 use authtokens::domain::user::{NewUser, PasswordHash, User, UserId, Username};
-use authtokens::repository::VerifiedLogin;
+use authtokens::repository::{Proof, VerifiedLogin};
 use authtokens::system::clock::Timestamp;
 
 use crate::fixture::Fixture;
@@ -30,6 +30,10 @@ pub fn hash(text: &str) -> PasswordHash {
     PasswordHash::from_stored(text.to_owned())
 }
 
+pub fn by_password(verified_against: &str) -> Proof {
+    Proof::Password(hash(verified_against))
+}
+
 pub fn text(field: ProfileField, text: &str) -> ProfileText {
     ProfileText::parse(field, text.to_owned()).unwrap()
 }
@@ -37,6 +41,15 @@ pub fn text(field: ProfileField, text: &str) -> ProfileText {
 /// A caller whose session is live whatever its age and last use.
 pub fn caller(digest: TokenDigest) -> Caller {
     Caller { digest, cutoffs: EVER, ip: None }
+}
+
+pub async fn is_fresh(fixture: &Fixture, digest: TokenDigest, millis: i64) -> bool {
+    fixture.repository.is_session_fresh(&caller(digest), at(millis)).await.unwrap()
+}
+
+/// Makes a session fresh at 3,000 ms.
+pub async fn reauthenticate(fixture: &Fixture, digest: TokenDigest) {
+    assert!(fixture.repository.reauthenticate(&caller(digest), hash(HASH), at(3_000)).await.unwrap());
 }
 
 pub async fn is_live(fixture: &Fixture, digest: TokenDigest) -> bool {

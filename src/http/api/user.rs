@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::accounts::throttle::limits::Call;
-use crate::accounts::{Client as _, NewPassword, PasswordChange};
+use crate::accounts::{Client as _, NewPassword, PasswordChange, ReauthenticationError};
 use crate::domain::item::ItemId;
 use crate::domain::profile::ProfileField;
 use crate::domain::user::User;
 use crate::http::error::ApiError;
-use crate::http::extract::body::UnreadBody;
+use crate::http::extract::body::{NOT_JSON, UnreadBody};
 use crate::http::extract::caller::{Authenticated, PresentedToken};
 use crate::http::extract::client::HttpClient;
 use crate::http::extract::profile::request_with_profile;
-use crate::http::json::{self, Request, Value};
+use crate::http::json::{self, Malformed, Request, Value};
 use crate::http::state::State;
 use crate::http::views::event::EventResponse;
 use crate::http::views::session::SessionDetailsResponse;
@@ -160,9 +160,44 @@ pub(crate) async fn update(
 
 /// The account's password, to show that it is its owner who asks.
 #[derive(Deserialize, ToSchema)]
-pub(crate) struct DeleteRequest {
+pub(crate) struct ReauthenticateRequest {
     #[schema(example = "hunter2", min_length = 1)]
     password: String,
+}
+
+impl Request for ReauthenticateRequest {}
+
+/// Give the password again; the calls that ask for it then work without it for 10 minutes
+#[utoipa::path(
+    post, path = "/api/user/reauthenticate", operation_id = "reauthenticate", tag = "user", security(("Token" = [])),
+    request_body(content = ReauthenticateRequest, example = json!({"password": "hunter2"})),
+    responses(
+        (status = 200, description = "This session is fresh for 10 minutes", body = StatusResponse),
+        (status = 400, description = "The password is missing or wrong", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: password is wrong"})),
+        (status = 429, description = "Too many wrong passwords; `Retry-After` says when to try again", body = ErrorResponse),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+    ),
+)]
+pub(crate) async fn reauthenticate(
+    Authenticated(caller): Authenticated,
+    body: UnreadBody,
+    client: HttpClient,
+    state: State,
+) -> Result<HttpResponse, ApiError> {
+    let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
+    let body: ReauthenticateRequest = body.read_with_password().await?;
+    let password = PlainPassword::parse("password", body.password)?;
+    let reauthenticated = state.accounts.reauthenticate(admission, &caller, password, &client).await;
+    reauthenticated.map_err(|error| ApiError::of_reauthentication(error, "password"))?;
+    respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
+}
+
+/// The account's password. It may be left out, and so may the body, where the session is fresh.
+#[derive(Default, Deserialize, ToSchema)]
+pub(crate) struct DeleteRequest {
+    #[schema(example = "hunter2", min_length = 1, nullable = false)]
+    password: Option<String>,
 }
 
 impl Request for DeleteRequest {}
@@ -174,7 +209,7 @@ impl Request for DeleteRequest {}
     responses(
         (status = 200, description = "All of it is gone", body = StatusResponse),
         (status = 409, description = "It is the last superuser", body = ErrorResponse),
-        (status = 400, description = "The password is missing or wrong", body = ErrorResponse,
+        (status = 400, description = "The password is wrong, or left out and the session is not fresh", body = ErrorResponse,
             example = json!({"error": "Invalid Data: password is wrong"})),
         (status = 429, description = "Too many wrong passwords; `Retry-After` says when to try again", body = ErrorResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -187,20 +222,27 @@ pub(crate) async fn delete(
     state: State,
 ) -> Result<HttpResponse, ApiError> {
     let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
-    let body: DeleteRequest = body.read_with_password().await?;
-    let password = PlainPassword::parse("password", body.password)?;
-    let deleted = state.accounts.delete(admission, &caller, password, &client).await;
-    deleted.map_err(|error| ApiError::of_reauthentication(error, "password"))?;
+    let has_no_body = body.is_absent();
+    let refuse = |error| match error {
+        ReauthenticationError::NotFresh if has_no_body => ApiError::UnsupportedMediaType { why: NOT_JSON },
+        error => ApiError::of_reauthentication(error, "password"),
+    };
+    let body = if has_no_body { DeleteRequest::default() } else { body.read_with_password().await? };
+    let password = body.password.map(|password| PlainPassword::parse("password", password)).transpose()?;
+    if password.is_none() {
+        state.accounts.require_fresh_session(&caller).await.map_err(refuse)?;
+    }
+    state.accounts.delete(admission, &caller, password, &client).await.map_err(refuse)?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }
 
-/// The password that the account has and the one that it is to have.
+/// The password that the account has, which may be left out where the session is fresh, and the one that it is to have.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct PasswordRequest {
-    #[schema(example = "hunter2", min_length = 1)]
-    current_password: String,
-    #[schema(example = "correct horse battery staple", min_length = 1)]
-    new_password: String,
+    #[schema(example = "hunter2", min_length = 1, nullable = false)]
+    current_password: Option<String>,
+    #[schema(example = "correct horse battery staple", min_length = 1, nullable = false, required)]
+    new_password: Option<String>,
 }
 
 impl Request for PasswordRequest {}
@@ -211,7 +253,7 @@ impl Request for PasswordRequest {}
     request_body(content = PasswordRequest, example = json!({"current_password": "hunter2", "new_password": "correct horse battery staple"})),
     responses(
         (status = 200, description = "The password is changed, and every session but this one is over", body = StatusResponse),
-        (status = 400, description = "The current password is wrong, or the new one will not do", body = ErrorResponse,
+        (status = 400, description = "The current password is wrong, or left out and the session is not fresh, or the new one will not do", body = ErrorResponse,
             example = json!({"error": "Invalid Data: current_password is wrong"})),
         (status = 429, description = "Too many wrong passwords; `Retry-After` says when to try again", body = ErrorResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -225,11 +267,17 @@ pub(crate) async fn change_password(
 ) -> Result<HttpResponse, ApiError> {
     let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
     let body: PasswordRequest = body.read_with_password().await?;
-    let current = PlainPassword::parse("current_password", body.current_password)?;
-    let new = PlainPassword::parse("new_password", body.new_password)?;
+    let refuse = |error| ApiError::of_reauthentication(error, "current_password");
+    if body.current_password.is_none() {
+        state.accounts.require_fresh_session(&caller).await.map_err(refuse)?;
+    }
+    let new = body.new_password.ok_or(Malformed::Missing("new_password"))?;
+    let current =
+        body.current_password.map(|password| PlainPassword::parse("current_password", password)).transpose()?;
+    let new = PlainPassword::parse("new_password", new)?;
     let new = NewPassword::accept(&state.accounts.password_policy, "new_password", new)?;
     let changed = state.accounts.change_password(admission, &caller, PasswordChange { current, new }, &client).await;
-    changed.map_err(|error| ApiError::of_reauthentication(error, "current_password"))?;
+    changed.map_err(refuse)?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }
 

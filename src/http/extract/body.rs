@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 use actix_web::{FromRequest, HttpRequest};
 use bytesize::ByteSize;
 use futures_util::StreamExt as _;
@@ -50,6 +50,7 @@ pub(crate) struct UnreadBody {
     state: Option<State>,
     headers: Result<(), ApiError>,
     announced: Option<usize>,
+    is_absent: bool,
     payload: Payload,
     connection: Option<Rc<ConnectionState>>,
 }
@@ -63,6 +64,7 @@ impl FromRequest for UnreadBody {
             state: request.app_data::<State>().cloned(),
             headers: check_headers(request.headers()),
             announced: content_length(request.headers()),
+            is_absent: is_absent(request.headers()),
             payload: payload.take(),
             connection: request.conn_data::<Rc<ConnectionState>>().cloned(),
         }))
@@ -70,6 +72,11 @@ impl FromRequest for UnreadBody {
 }
 
 impl UnreadBody {
+    /// Whether the request has no body, and none is announced by its content type.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.is_absent
+    }
+
     /// Reads an object.
     pub(crate) async fn read<T: Request + Send + 'static>(self) -> Result<T, ApiError> {
         self.parse(|limits| limits.size, json::read).await
@@ -157,6 +164,11 @@ fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let subtype = essence.strip_prefix("application/").unwrap_or_default();
     subtype == "json" || subtype.strip_suffix("+json").is_some_and(|name| !name.is_empty())
+}
+
+fn is_absent(headers: &HeaderMap) -> bool {
+    let is_empty = !headers.contains_key(CONTENT_LENGTH) || content_length(headers) == Some(0);
+    is_empty && !headers.contains_key(TRANSFER_ENCODING) && !headers.contains_key(CONTENT_TYPE)
 }
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {

@@ -6,17 +6,19 @@ use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OptionalExtension as _, Params, ToSql, params, params_from_iter};
 
 use super::lists::list_items;
-use super::lookup::{begin_change, find_user, keep_a_superuser, live, require_session, target_of};
+use super::lookup::{
+    begin_change, find_own_credentials, find_user, holds, keep_a_superuser, live, require_session, target_of,
+};
 use super::rows::{invalid_account, read_credentials, read_session, read_user, require_own_key};
 use super::session_cache::Change;
-use super::sessions::{id_of, insert_token, list_sessions};
+use super::sessions::{id_of, insert_token, list_sessions, set_reauthentication};
 use super::{SqliteRepository, events, sql};
 use crate::domain::event::EventKind;
 use crate::domain::item::List;
 use crate::domain::profile::{Profile, ProfileChanges};
 use crate::domain::session::{Caller, NewSession, Session};
 use crate::domain::user::{Credentials, NewUser, PasswordHash, User, UserId, Username};
-use crate::repository::{Accounts, Export, MAX_EXPORTED_EVENTS, Render, RepositoryError, UniqueField};
+use crate::repository::{Accounts, Export, MAX_EXPORTED_EVENTS, Proof, Render, RepositoryError, UniqueField};
 use crate::system::clock::Timestamp;
 
 #[async_trait]
@@ -105,8 +107,7 @@ impl Accounts for SqliteRepository {
         let caller = *caller;
         self.read_snapshot(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
-            let mut statement = connection.prepare_cached(sql::FIND_OWN_CREDENTIALS)?;
-            Ok(statement.query_row([user_id.0], read_credentials)?)
+            Ok(find_own_credentials(connection, user_id)?)
         })
         .await
     }
@@ -114,23 +115,20 @@ impl Accounts for SqliteRepository {
     async fn change_password(
         &self,
         caller: &Caller,
-        verified_against: PasswordHash,
+        proof: Proof,
         new_hash: PasswordHash,
         now: Timestamp,
     ) -> Result<bool, RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
             let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
-            let changed = connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![
-                user_id.0,
-                verified_against.as_stored(),
-                new_hash.as_stored(),
-            ])?;
-            if changed == 0 {
+            if !holds(connection, &proof, &caller, user_id, now)? {
                 return Ok(false);
             }
+            connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![user_id.0, new_hash.as_stored()])?;
             let mut others = connection.prepare_cached(sql::DELETE_OTHER_TOKENS)?;
             others.execute(params![user_id.0, caller.digest.as_bytes()])?;
+            set_reauthentication(connection, &caller, None)?;
             connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
             events::by_owner(connection, EventKind::PasswordChanged, user_id, caller.ip, "", now)?;
             Ok(true)
@@ -138,18 +136,11 @@ impl Accounts for SqliteRepository {
         .await
     }
 
-    async fn delete_user(
-        &self,
-        caller: &Caller,
-        verified_against: PasswordHash,
-        now: Timestamp,
-    ) -> Result<bool, RepositoryError> {
+    async fn delete_user(&self, caller: &Caller, proof: Proof, now: Timestamp) -> Result<bool, RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
             let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
-            let credentials =
-                connection.prepare_cached(sql::FIND_OWN_CREDENTIALS)?.query_row([user_id.0], read_credentials)?;
-            if credentials.password_hash != verified_against {
+            if !holds(connection, &proof, &caller, user_id, now)? {
                 return Ok(false);
             }
             keep_a_superuser(connection, &target_of(connection, user_id)?)?;

@@ -4,14 +4,14 @@
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::error::Failure;
-use super::rows::{invalid_account, read_session, read_truth, read_user};
+use super::rows::{invalid_account, read_credentials, read_optional_time, read_session, read_truth, read_user};
 use super::session_cache::Change;
 use super::sql;
 use super::transaction::Transaction;
 use crate::domain::rights::{Acting, Actor, Rights, Target};
-use crate::domain::session::{Caller, Session};
-use crate::domain::user::{User, UserId, Username};
-use crate::repository::RepositoryError;
+use crate::domain::session::{Caller, Session, is_fresh};
+use crate::domain::user::{Credentials, User, UserId, Username};
+use crate::repository::{Proof, RepositoryError};
 use crate::system::clock::Timestamp;
 
 /// The caller's live session, and when it was opened.
@@ -38,6 +38,33 @@ pub(super) fn begin_change(transaction: &Transaction<'_>, caller: &Caller, chang
 pub(super) fn require_session(connection: &Connection, caller: &Caller) -> Result<Session, Failure> {
     let (session, _) = find_session(connection, caller)?.ok_or(RepositoryError::NoSession)?;
     Ok(session)
+}
+
+pub(super) fn find_own_credentials(connection: &Connection, user_id: UserId) -> rusqlite::Result<Credentials> {
+    connection.prepare_cached(sql::FIND_OWN_CREDENTIALS)?.query_row([user_id.0], read_credentials)
+}
+
+/// Whether the caller's session, which is live, is fresh.
+pub(super) fn is_session_fresh(connection: &Connection, caller: &Caller, now: Timestamp) -> rusqlite::Result<bool> {
+    let mut find = connection.prepare_cached(sql::FIND_REAUTHENTICATION)?;
+    let reauthenticated = find.query_row([caller.digest.as_bytes()], |row| read_optional_time(row, 0))?;
+    Ok(reauthenticated.is_some_and(|reauthenticated| is_fresh(reauthenticated, now)))
+}
+
+/// Whether a proof holds for the caller, whose session is live and this user's.
+pub(super) fn holds(
+    connection: &Connection,
+    proof: &Proof,
+    caller: &Caller,
+    user_id: UserId,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
+    match proof {
+        Proof::Password(verified_against) => {
+            Ok(find_own_credentials(connection, user_id)?.password_hash == *verified_against)
+        }
+        Proof::FreshSession => is_session_fresh(connection, caller, now),
+    }
 }
 
 pub(super) fn find_user(connection: &Connection, user_id: UserId) -> rusqlite::Result<User> {

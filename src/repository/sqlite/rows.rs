@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use rusqlite::types::{Type, Value};
+use rusqlite::types::{Type, Value, ValueRef};
 use rusqlite::{Connection, Row, RowIndex};
 use thiserror::Error;
 
@@ -114,6 +114,10 @@ pub(super) fn read_username(row: &Row<'_>, column: impl RowIndex + Copy) -> rusq
 pub(super) fn read_time(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Timestamp> {
     let column = column.idx(row.as_ref())?;
     Timestamp::from_millis(row.get(column)?).ok_or_else(|| invalid_column(column, OutOfRange("a time")))
+}
+
+pub(super) fn read_optional_time(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Option<Timestamp>> {
+    if row.get_ref(column)? == ValueRef::Null { Ok(None) } else { read_time(row, column).map(Some) }
 }
 
 pub(super) fn read_truth(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<bool> {
@@ -270,6 +274,9 @@ fn check_token(row: &Row<'_>) -> rusqlite::Result<()> {
     require(row, "last_used", used >= created, || "it is before the login".to_owned())?;
     let kept = UserAgent::from_header(session.user_agent.as_str());
     require(row, "user_agent", kept == session.user_agent, || "it is not as it is kept of a header".to_owned())?;
+    if read_optional_time(row, "reauthenticated")?.is_some() {
+        check_time(row, "reauthenticated")?;
+    }
     check_ip(row)
 }
 

@@ -14,7 +14,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use thiserror::Error;
 
 /// The version of `schema.sql`.
-pub const VERSION: i32 = 3;
+pub const VERSION: i32 = 4;
 
 /// The schema of version 1, the first one.
 const FIRST: &str = include_str!("schema_v1.sql");
@@ -32,6 +32,8 @@ const UPGRADES: &[&str] = &[
      CREATE INDEX events_of_logins ON events (user_id, id) WHERE kind IN ('registered', 'logged_in'); \
      CREATE TABLE login_failures (user_id INTEGER NOT NULL PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE, \
          failures INTEGER NOT NULL, last_failed INTEGER NOT NULL) STRICT;",
+    // Sessions that are fresh.
+    "ALTER TABLE tokens ADD COLUMN reauthenticated INTEGER;",
 ];
 
 /// `AuTk` in ASCII: marks the file as ours, for us and for `file(1)`.
@@ -341,7 +343,11 @@ mod tests {
             objects_in(&made).unwrap()
         };
         let mut history = FIRST.to_owned();
-        for (version, release) in (1..).zip([FIRST, include_str!("../../../tests/fixtures/schema_v2.sql"), SCHEMA]) {
+        let [second, third] = [
+            include_str!("../../../tests/fixtures/schema_v2.sql"),
+            include_str!("../../../tests/fixtures/schema_v3.sql"),
+        ];
+        for (version, release) in (1..).zip([FIRST, second, third, SCHEMA]) {
             assert_eq!(differences(made(&history), version).unwrap(), Vec::<String>::new(), "{version}: upgraded");
             assert_eq!(differences(made(release), version).unwrap(), Vec::<String>::new(), "{version}: new");
             history += UPGRADES.get(usize::try_from(version).unwrap() - 1).copied().unwrap_or_default();

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
-use super::lookup::{begin_change, find_session, find_user, require_session};
+use super::lookup::{begin_change, find_own_credentials, find_session, find_user, is_session_fresh, require_session};
 use super::rows::{ip_text, read_session_details};
 use super::session_cache::Change;
 use super::{SqliteRepository, events, sql};
@@ -60,6 +60,35 @@ impl Sessions for SqliteRepository {
             self.cache.keep(version, caller.digest, session, created, None);
         }
         Ok(found.map(|(session, _)| session))
+    }
+
+    async fn reauthenticate(
+        &self,
+        caller: &Caller,
+        verified_against: PasswordHash,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
+            if find_own_credentials(connection, user_id)?.password_hash != verified_against {
+                return Ok(false);
+            }
+            set_reauthentication(connection, &caller, Some(now))?;
+            let (kind, id) = (EventKind::Reauthenticated, id_of(&caller.digest));
+            events::by_owner(connection, kind, user_id, caller.ip, &id, now)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn is_session_fresh(&self, caller: &Caller, now: Timestamp) -> Result<bool, RepositoryError> {
+        let caller = *caller;
+        self.read_snapshot(move |connection| {
+            require_session(connection, &caller)?;
+            Ok(is_session_fresh(connection, &caller, now)?)
+        })
+        .await
     }
 
     async fn list_sessions(&self, caller: &Caller) -> Result<Vec<SessionDetails>, RepositoryError> {
@@ -145,6 +174,17 @@ pub(super) fn insert_token(
         session.user_agent.as_str(),
         ip_text(session.ip),
     ])?;
+    Ok(())
+}
+
+/// Sets when the account's password was last given again in the caller's session; `None` ends its freshness.
+pub(super) fn set_reauthentication(
+    connection: &Connection,
+    caller: &Caller,
+    at: Option<Timestamp>,
+) -> rusqlite::Result<()> {
+    let mut set = connection.prepare_cached(sql::SET_REAUTHENTICATION)?;
+    set.execute(params![caller.digest.as_bytes(), at.map(Timestamp::as_millis)])?;
     Ok(())
 }
 

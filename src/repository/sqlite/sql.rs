@@ -89,7 +89,11 @@ pub const UPDATE_PROFILE: &str =
 
 pub const TOUCH_USER: &str = "UPDATE users SET modified = ?2 WHERE id = ?1";
 
-pub const SET_PASSWORD: &str = "UPDATE users SET password_hash = ?3 WHERE id = ?1 AND password_hash = ?2";
+pub const SET_PASSWORD: &str = "UPDATE users SET password_hash = ?2 WHERE id = ?1";
+
+pub const FIND_REAUTHENTICATION: &str = "SELECT reauthenticated FROM tokens WHERE digest = ?1";
+
+pub const SET_REAUTHENTICATION: &str = "UPDATE tokens SET reauthenticated = ?2 WHERE digest = ?1";
 
 pub const LIST_SESSIONS: &str = "SELECT digest, created, last_used, user_agent, ip FROM tokens \
      WHERE user_id = ?1 AND created > ?2 AND last_used > ?3 ORDER BY created DESC, digest DESC";
@@ -108,10 +112,13 @@ pub const DELETE_DEAD_TOKEN: &str =
     "DELETE FROM tokens WHERE digest = ?1 AND (created <= ?2 OR last_used <= ?3) RETURNING user_id";
 
 /// Those with a time after `?1`.
-pub const FIND_FUTURE_TOKENS: &str = "SELECT digest FROM tokens WHERE created > ?1 OR last_used > ?1 LIMIT ?2";
+pub const FIND_FUTURE_TOKENS: &str = "SELECT digest FROM tokens \
+     WHERE created > ?1 OR last_used > ?1 OR reauthenticated > ?1 LIMIT ?2";
 
-pub const CLAMP_TOKEN: &str = "UPDATE tokens SET created = min(created, ?2), last_used = min(last_used, ?2) \
-     WHERE digest = ?1 AND (created > ?2 OR last_used > ?2) RETURNING user_id";
+/// A reauthentication is forgotten: set to now, it would make the session fresh without a password.
+pub const CLAMP_TOKEN: &str = "UPDATE tokens SET created = min(created, ?2), last_used = min(last_used, ?2), \
+     reauthenticated = iif(reauthenticated > ?2, NULL, reauthenticated) \
+     WHERE digest = ?1 AND (created > ?2 OR last_used > ?2 OR reauthenticated > ?2) RETURNING user_id";
 
 pub const FIND_FUTURE_FAILURES: &str = "SELECT user_id FROM login_failures WHERE last_failed > ?1 LIMIT ?2";
 
@@ -220,8 +227,8 @@ pub const READ_CELLARS: &str = "SELECT item_id, added, user_id, username FROM ce
 
 pub const READ_WANTS: &str = "SELECT item_id, added, user_id, username FROM wants JOIN users ON users.id = user_id";
 
-pub const READ_TOKENS: &str = "SELECT digest, tokens.created, last_used, user_agent, ip, user_id, username \
-     FROM tokens JOIN users ON users.id = user_id";
+pub const READ_TOKENS: &str = "SELECT digest, tokens.created, last_used, user_agent, ip, reauthenticated, user_id, \
+     username FROM tokens JOIN users ON users.id = user_id";
 
 pub const READ_FAILURES: &str = "SELECT username, failures, last_failed, user_id \
      FROM login_failures JOIN users ON users.id = user_id";
@@ -292,6 +299,8 @@ pub const ALL: &[(&str, Visits)] = &[
     (UPDATE_PROFILE, Visits::Few),
     (TOUCH_USER, Visits::Few),
     (SET_PASSWORD, Visits::Few),
+    (FIND_REAUTHENTICATION, Visits::Few),
+    (SET_REAUTHENTICATION, Visits::Few),
     (LIST_SESSIONS, Visits::Few),
     (DELETE_TOKEN, Visits::Few),
     (DELETE_OTHER_TOKENS, Visits::Few),

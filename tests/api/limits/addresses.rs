@@ -24,6 +24,7 @@ async fn an_address_over_its_limit_is_refused_before_its_body_is_read() {
         "POST /api/register HTTP/1.1\r\n",
         "POST /api/login HTTP/1.1\r\n",
         "POST /api/user/password HTTP/1.1\r\n",
+        "POST /api/user/reauthenticate HTTP/1.1\r\n",
         "DELETE /api/user HTTP/1.1\r\n",
     ] {
         // No byte of the body ever comes.

@@ -9,10 +9,11 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::helpers::{PATIENCE, RawResponse, UNKNOWN_TOKEN};
+use crate::helpers::{PATIENCE, RawResponse, START_MILLIS, TestApp, UNKNOWN_TOKEN};
 use crate::process::{Server, authtokens, contents, credentials, failure_of, logout, token_of};
 use crate::sqlite::OLDER_SCHEMAS;
 
@@ -147,6 +148,34 @@ fn a_write_beyond_the_largest_file_that_is_allowed_is_503_and_the_server_lives_o
         thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(server.ask(&logout(&token)).status(), 200);
+}
+
+#[tokio::test]
+async fn the_live_sessions_of_an_older_file_stay_and_are_not_fresh() {
+    for (version, schema) in (1..).zip(OLDER_SCHEMAS.iter().copied()) {
+        let app = TestApp::spawn_with(|config| {
+            let path = &config.database.path;
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let old = rusqlite::Connection::open(path).unwrap();
+            old.execute_batch(schema).unwrap();
+            old.execute_batch(&format!("PRAGMA application_id = 0x4175546b; PRAGMA user_version = {version}")).unwrap();
+            let digest = authtokens::domain::token::PlainToken::parse(UNKNOWN_TOKEN).unwrap().digest();
+            old.execute(
+                "INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login) \
+                 VALUES ('AzureDiamond', 'azurediamond', ?1, 0, 0, 0, 0)",
+                ["$bcrypt-sha256$v=2,t=2b,r=4$QexDYaiSw.PMflDlGeyERe$0JhXa2JmpMTbORvBDFxYcs2.SN09JvW"],
+            )
+            .unwrap();
+            let session = rusqlite::params![digest.as_bytes(), START_MILLIS - 1];
+            old.execute("INSERT INTO tokens VALUES (?1, 1, ?2, ?2, 'Cellar/1.0', '')", session).unwrap();
+        });
+        let ask = async |method, path, body| app.ask(method, path, UNKNOWN_TOKEN, body).await.status();
+        assert_eq!(ask(Method::GET, "/api/user", None).await, 200, "{version}");
+        assert_eq!(ask(Method::DELETE, "/api/user", None).await, 415, "{version}");
+        let password = json!({"password": "hunter2"});
+        assert_eq!(ask(Method::POST, "/api/user/reauthenticate", Some(&password)).await, 200, "{version}");
+        assert_eq!(ask(Method::DELETE, "/api/user", None).await, 200, "{version}");
+    }
 }
 
 #[test]

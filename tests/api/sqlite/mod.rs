@@ -18,8 +18,11 @@ use tempfile::TempDir;
 use crate::helpers::TestApp;
 
 /// The schemas of older releases, the first of version 1.
-pub const OLDER_SCHEMAS: &[&str] =
-    &[include_str!("../../../src/repository/sqlite/schema_v1.sql"), include_str!("../../fixtures/schema_v2.sql")];
+pub const OLDER_SCHEMAS: &[&str] = &[
+    include_str!("../../../src/repository/sqlite/schema_v1.sql"),
+    include_str!("../../fixtures/schema_v2.sql"),
+    include_str!("../../fixtures/schema_v3.sql"),
+];
 
 /// The database of a server, opened as another program does.
 pub fn connect(app: &TestApp) -> Connection {

@@ -74,6 +74,14 @@ async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the
             format!("UPDATE tokens SET last_used = {far}"),
             "a token of AzureDiamond (id 1), last_used: a time is".to_owned(),
         ),
+        (
+            format!("UPDATE tokens SET reauthenticated = {far}"),
+            "a token of AzureDiamond (id 1), reauthenticated: a time is".to_owned(),
+        ),
+        (
+            "UPDATE tokens SET reauthenticated = -1".to_owned(),
+            "a token of AzureDiamond (id 1), reauthenticated: 1969-12-31T23:59:59.999Z is before".to_owned(),
+        ),
         ("UPDATE tokens SET last_used = created - 1".to_owned(), "last_used: it is before the login".to_owned()),
         (
             "UPDATE tokens SET ip = 'here'".to_owned(),
@@ -136,7 +144,7 @@ async fn a_file_with_more_than_any_setting_allows_or_with_what_is_told_of_anothe
         (many("wants", 100_001), format!("{user}wants: there are 100001, and 100000 at most under any setting")),
         (
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT INTO tokens \
-             SELECT randomblob(32), user_id, created, last_used, user_agent, ip FROM n, tokens"
+             SELECT randomblob(32), user_id, created, last_used, user_agent, ip, NULL FROM n, tokens"
                 .to_owned(),
             format!("{user}tokens: there are 10001, and 10000 at most under any setting"),
         ),
