@@ -322,3 +322,20 @@ async fn a_reauthentication_that_finds_the_hashing_queue_full_is_503() {
     }
     assert_eq!(statuses, [200, 503].into());
 }
+
+#[tokio::test]
+async fn a_reauthentication_and_a_password_changed_in_a_fresh_session_reset_the_accounts_failures() {
+    let app = TestApp::spawn_with(|config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.login = Rate { count: 1_000_000, period: Duration::from_secs(1) };
+    });
+    let token = fresh_user(&app).await;
+    let lock_out = async || while app.log_in("AzureDiamond", "wrong").await.status() != 429 {};
+    lock_out().await;
+    let changed = json!({"new_password": "changed"});
+    assert_eq!(app.ask(Method::POST, "/api/user/password", &token, Some(&changed)).await.status(), 200);
+    assert_eq!(app.log_in("AzureDiamond", "changed").await.status(), 200);
+    lock_out().await;
+    assert_eq!(reauthenticate(&app, &token, "changed").await.status(), 200);
+    assert_eq!(app.log_in("AzureDiamond", "changed").await.status(), 200);
+}

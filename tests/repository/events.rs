@@ -8,7 +8,9 @@ use authtokens::domain::session::Caller;
 use authtokens::repository::RepositoryError;
 
 use crate::fixture::Fixture;
-use crate::words::{HASH, at, by_password, caller, create, events, hash, name, open, refused, register, register_at};
+use crate::words::{
+    HASH, at, by_password, caller, create, events, hash, name, open, reauthenticate, refused, register, register_at,
+};
 
 pub async fn a_change_is_told_in_events_once_and_an_event_outlives_its_account(fixture: &Fixture) {
     let repository = fixture.repository.as_ref();
@@ -82,6 +84,16 @@ pub async fn a_refused_attempt_is_kept_without_a_name_that_is_nobodys(fixture: &
         .unwrap();
     assert_eq!(failures().await, [("other".to_owned(), 4, at(2_002)), ("AzureDiamond".to_owned(), 3, at(2_001))]);
     assert_eq!(repository.list_failures(1).await.unwrap().len(), 1, "those with the most");
+}
+
+pub async fn a_reauthentication_resets_the_failures_of_its_account(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    let (_, digest) = register(fixture, "AzureDiamond").await;
+    let failed = vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_000)];
+    repository.record_failed_attempts(failed, at(2_500)).await.unwrap();
+    assert_eq!(repository.list_failures(10).await.unwrap().len(), 1);
+    reauthenticate(fixture, digest).await;
+    assert!(repository.list_failures(10).await.unwrap().is_empty());
 }
 
 pub async fn a_password_that_was_set_is_found_behind_the_event_that_one_knew(fixture: &Fixture) {

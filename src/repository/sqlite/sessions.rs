@@ -75,6 +75,7 @@ impl Sessions for SqliteRepository {
                 return Ok(false);
             }
             set_reauthentication(connection, &caller, Some(now))?;
+            connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
             let (kind, id) = (EventKind::Reauthenticated, id_of(&caller.digest));
             events::by_owner(connection, kind, user_id, caller.ip, &id, now)?;
             Ok(true)
