@@ -24,8 +24,19 @@ CREATE TABLE users (
     date_joined   INTEGER NOT NULL,           -- never changes
     created       INTEGER NOT NULL,           -- never changes
     modified      INTEGER NOT NULL,           -- the last change to the profile or to a list
-    last_login    INTEGER NOT NULL            -- the last login, or the registration
+    last_login    INTEGER NOT NULL,           -- the last login, or the registration
+    -- The address as it is compared (src/domain/email.rs), or NULL where none is given or mail cannot be sent to it.
+    email_key      TEXT,
+    email_verified INTEGER NOT NULL DEFAULT 0 CHECK (email_verified IN (0, 1)),
+    -- When its owner was last told of a login from an unknown network with an unknown program.
+    told_of_login  INTEGER
 ) STRICT;
+
+-- An address is verified by one account.
+CREATE UNIQUE INDEX users_by_verified_email ON users (email_key) WHERE email_verified = 1;
+
+-- The accounts with an address that nobody has verified, the oldest first.
+CREATE INDEX users_by_email ON users (email_key, id) WHERE email_verified = 0 AND email_key IS NOT NULL;
 
 -- What a user has: the app's own item ids.
 CREATE TABLE cellar (
@@ -90,3 +101,55 @@ CREATE TABLE login_failures (
     failures    INTEGER NOT NULL,
     last_failed INTEGER NOT NULL
 ) STRICT;
+
+-- What a mail offers: a link, and a code. One row an account, a purpose and a kind of network, but for what disowns a
+-- notice, of which each has its own. It holds no secret; see src/domain/one_time.rs.
+CREATE TABLE one_time_codes (
+    request     BLOB    NOT NULL PRIMARY KEY CHECK (length(request) = 32), -- the digest of the request id
+    purpose     TEXT    NOT NULL,             -- one of the names in src/domain/one_time.rs
+    user_id     INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    is_familiar INTEGER NOT NULL CHECK (is_familiar IN (0, 1)), -- whether a network asked that the account has used
+    email       TEXT    NOT NULL,             -- the address to confirm, the one mailed to, or the one to restore
+    email_key   TEXT    NOT NULL,             -- the same as it is compared
+    link        TEXT,                         -- where the mail's link leads, where not to the service's own page
+    detail      TEXT    NOT NULL,             -- the id of the session to end, or ''
+    token       BLOB    CHECK (length(token) = 32), -- the digest of the link's token, or NULL until it is mailed
+    mac         BLOB    CHECK (length(mac) = 32),   -- of the code, or NULL where there is none, or it is used up
+    tries       INTEGER NOT NULL,             -- how many wrong codes were presented
+    created     INTEGER NOT NULL,
+    code_expires INTEGER NOT NULL,
+    expires     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The one that an account has for a purpose.
+CREATE UNIQUE INDEX one_time_codes_by_user ON one_time_codes (user_id, purpose, is_familiar) WHERE purpose <> 'not_me';
+
+-- All that an account has.
+CREATE INDEX one_time_codes_of_user ON one_time_codes (user_id);
+
+-- What a link is for.
+CREATE UNIQUE INDEX one_time_codes_by_token ON one_time_codes (token) WHERE token IS NOT NULL;
+
+-- Mails that are kept until they are delivered: confirmations and notices. They hold no secret: tokens and codes are made
+-- when a mail is sent. A notice outlives its account.
+CREATE TABLE outbox (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind       TEXT    NOT NULL,              -- one of the names in src/domain/mail.rs
+    user_id    INTEGER NOT NULL,
+    username   TEXT    NOT NULL,
+    recipient  TEXT    NOT NULL,
+    is_verified INTEGER NOT NULL CHECK (is_verified IN (0, 1)),
+    request    BLOB    CHECK (length(request) = 32), -- of the code that it carries, where it is a confirmation
+    detail     TEXT    NOT NULL,              -- the id of the session that it tells of, or ''
+    at         INTEGER NOT NULL,              -- of what it tells
+    ip         TEXT    NOT NULL,
+    user_agent TEXT    NOT NULL,
+    link       TEXT,
+    attempts   INTEGER NOT NULL,              -- deliveries that failed
+    due        INTEGER NOT NULL,              -- when it is tried next; while it is claimed, when the claim ends
+    claims     INTEGER NOT NULL,              -- how often it was claimed
+    expires    INTEGER NOT NULL
+) STRICT;
+
+-- The mails that are due.
+CREATE INDEX outbox_by_due ON outbox (due, id);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use authtokens::domain::token::PlainToken;
 use authtokens::passwords::{Passwords, PlainPassword};
 use authtokens::repository::Maintenance as _;
+use authtokens::repository::Notices;
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
 use authtokens::system::clock::Clock;
 use authtokens::system::watched::WatchedThreads;
@@ -31,6 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         busy_timeout: Duration::from_secs(1),
         cache: 0,
         keep_before_upgrade: None,
+        notices: Notices::default(),
     };
     SqliteRepository::open(&settings)?.close().await?;
     let password = PlainPassword::parse("password", "hunter2hunter2".to_owned())?;

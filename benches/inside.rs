@@ -52,6 +52,7 @@ impl Store {
             busy_timeout: Duration::from_secs(1),
             cache: 64 << 20,
             keep_before_upgrade: None,
+            notices: authtokens::repository::Notices::default(),
         };
         let repository = SqliteRepository::open(&settings).unwrap();
         let (callers, credentials) = runtime.block_on(async {
@@ -59,7 +60,7 @@ impl Store {
             let mut callers = Vec::new();
             for number in 0..USERS {
                 let digest = PlainToken::generate().digest();
-                repository.register_user(new_user(number), new_session(&digest), now).await.unwrap();
+                repository.register_user(new_user(number), new_session(&digest), None, now).await.unwrap();
                 let caller = Caller { digest, cutoffs: POLICY.cutoffs_at(now), ip: None };
                 for item in 1..=5 {
                     let item = ItemId::new(item).unwrap();
@@ -113,6 +114,7 @@ fn user_object(criterion: &mut Criterion) {
         created: time,
         modified: time,
         date_joined: time,
+        is_email_verified: false,
     };
     criterion.bench_function("user object: write", |bencher| {
         let write = |user: User| json::to_vec(&UserResponse::from(user)).unwrap();

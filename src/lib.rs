@@ -15,6 +15,7 @@
 //! | [`http`] | routes, handlers, extractors, views, and the only mapping from an error to a response |
 //! | [`transport`] | a connection's deadlines, and where a request ends in its bytes |
 //! | [`jobs`] | background work: pruning, activity, backups |
+//! | [`mail`] | templates, and the ways out: a mail server or a folder |
 //! | [`accounts`] | the use cases, with neither actix nor SQL |
 //! | [`passwords`] | the policy, the hashing threads, the schemes |
 //! | [`repository`] | what the service asks of a store; [`repository::open`] says which, and [`repository::sqlite`] is the one there is |
@@ -29,6 +30,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod jobs;
+pub mod mail;
 pub mod passwords;
 pub mod repository;
 pub mod server;

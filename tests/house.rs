@@ -14,6 +14,7 @@ const LAYERS: &[&str] = &[
     "http",
     "transport",
     "jobs",
+    "mail",
     "accounts",
     "passwords",
     "repository",
@@ -26,7 +27,9 @@ const LAYERS: &[&str] = &[
 /// Which folders may name each crate.
 const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["rusqlite", "r2d2", "r2d2_sqlite", "scheduled_thread_pool"], &["repository"]),
-    (&["bcrypt", "hmac"], &["passwords"]),
+    (&["bcrypt"], &["passwords"]),
+    (&["hmac"], &["passwords", "domain"]),
+    (&["lettre", "minijinja"], &["mail"]),
     (&["actix_web", "actix_http", "actix_server", "actix_service", "actix_cors"], &["http", "server"]),
     (&["actix_rt"], &["transport", "server", "main"]),
     (&["prometheus"], &["server", "telemetry"]),

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::activity::LastUsed;
+use super::mail_requests::MailRequests;
 use super::throttle::LoginThrottle;
 use crate::domain::field::InvalidField;
+use crate::domain::rate::Rate;
 use crate::domain::session::{SessionPolicy, UserAgent};
 use crate::passwords::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::Repository;
@@ -22,9 +24,27 @@ pub struct Accounts {
     pub session_policy: SessionPolicy,
     /// Limits attempts at passwords.
     pub throttle: LoginThrottle,
+    /// What accounts may do by means of mail; `None` where none is sent.
+    pub mail: Option<MailPolicy>,
     /// Notes the last uses of sessions.
     pub last_used: Arc<LastUsed>,
     pub clock: Clock,
+}
+
+/// What accounts may do by means of mail.
+pub struct MailPolicy {
+    /// Where mails are asked for.
+    pub requests: Arc<MailRequests>,
+    /// Whether a login needs a verified address.
+    pub require_verified_email: bool,
+    /// Whether a mail may open a session without a password.
+    pub login_by_mail: bool,
+    /// Whether staff may set passwords.
+    pub staff_set_passwords: bool,
+    /// Beginnings of the links that a client may ask for.
+    pub app_links: Vec<String>,
+    /// How many mails may be asked for in all by whoever has no session.
+    pub limit: Rate,
 }
 
 /// Whoever waits for an answer, as far as the use cases know them.

@@ -105,7 +105,7 @@ impl Accounts {
         let session = NewSession { digest: token.digest(), user_agent: client.user_agent().clone(), ip: client.ip() };
         let now = self.clock.now();
         let user = match verified {
-            Verified::Registration(user) => Some(self.repository.register_user(user, session, now).await?),
+            Verified::Registration(user) => Some(self.repository.register_user(user, session, None, now).await?),
             Verified::Password(login) => {
                 self.repository.open_session(login, session, self.session_policy.max_per_user, now).await?
             }

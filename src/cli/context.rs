@@ -158,7 +158,7 @@ pub(crate) async fn as_operator<T>(
 
 /// Opens the database, whether a server runs or not. Creates it only if `make` says so.
 pub(crate) fn open(config: &Config, clock: &Clock, make: bool) -> Result<Arc<dyn Repository>, OpenError> {
-    let Opened { repository, upgrade } = open_shared(&config.database, clock.now(), make)?;
+    let Opened { repository, upgrade } = open_shared(config, clock.now(), make)?;
     if let Some(upgrade) = upgrade {
         // A warning that cannot be written does not fail the command.
         let _ = writeln!(io::stderr(), "authtokens: {}", output::printable(&upgrade.to_string()));

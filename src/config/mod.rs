@@ -14,6 +14,7 @@
 //! `[a.b]`, `list()` for `[[a]]`.
 
 pub mod cors;
+pub mod mail;
 mod names;
 pub mod secret;
 pub mod source;
@@ -21,6 +22,7 @@ pub mod table;
 pub mod value;
 pub mod warnings;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -31,7 +33,7 @@ use bytesize::ByteSize;
 use ipnet::IpNet;
 
 use crate::domain::item::MAX_ITEMS;
-use crate::domain::rate::LimitsPolicy;
+use crate::domain::rate::{LimitsPolicy, Rate};
 use crate::domain::session::SessionPolicy;
 use crate::domain::user::COSTS;
 use crate::system::memory;
@@ -40,7 +42,9 @@ pub(crate) use names::header;
 pub use source::{ConfigError, Origin, Setting, Settings};
 
 use cors::origins;
-use table::{nested, section};
+use mail::{ENCRYPTIONS, Encryption, Sender, TRANSPORTS, Transport, choice, prefixes, public_url, sender, text};
+use secret::{Secret, secret};
+use table::{nested, optional, section};
 use value::{address, boolean, file, folder, networks, rate, seconds, size, threads, time, time_or, whole};
 
 section! {
@@ -57,6 +61,8 @@ section! {
         backup: BackupConfig = nested(),
         rate_limit: LimitsPolicy = nested(),
         events: EventsConfig = nested(),
+        accounts: AccountsConfig = nested(),
+        mail: MailConfig = nested(),
         metrics: MetricsConfig = nested(),
     }
 }
@@ -67,6 +73,7 @@ section! {
     #[derive(Clone, Debug, PartialEq)]
     pub struct ServerConfig {
         listen: SocketAddr = address(8000).default("127.0.0.1:8000"),
+        public_url: Option<String> = optional(public_url()),
         workers: NonZeroUsize = threads(half_of_the_cores),
         body_limit: ByteSize = size("1 KiB"..="64 MiB", "1 MiB").default("1 MiB"),
         password_body_limit: ByteSize = size("1 KiB"..="64 MiB", "1 MiB").default("16 KiB"),
@@ -163,6 +170,54 @@ section! {
 }
 
 section! {
+    "accounts" =>
+    /// What accounts may do by means of mail.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct AccountsConfig {
+        require_verified_email: bool = boolean().default(false),
+        login_by_mail: bool = boolean().default(false),
+        staff_set_passwords: bool = boolean().default(false),
+    }
+}
+
+section! {
+    "mail" =>
+    /// How mail is sent.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct MailConfig {
+        transport: Transport = choice(TRANSPORTS).default("off"),
+        from: Option<Sender> = optional(sender()),
+        folder: PathBuf = folder().default_beside("database.path", "mail"),
+        templates: Option<PathBuf> = optional(folder()),
+        app_links: Vec<String> = prefixes().default([]),
+        limit: Rate = rate().default("1000 per 1h"),
+        sign_in_notices: bool = boolean().default(true),
+        smtp: SmtpConfig = nested(),
+    }
+}
+
+section! {
+    "mail.smtp" =>
+    /// The mail server.
+    #[derive(Clone, PartialEq, Eq)]
+    pub struct SmtpConfig {
+        host: Option<String> = optional(text()),
+        port: Option<u16> = whole(1..=65535).or_none("auto").default("auto"),
+        tls: Encryption = choice(ENCRYPTIONS).default("tls"),
+        ca_file: Option<PathBuf> = optional(file()),
+        user: Option<String> = optional(text()),
+        password: Option<Secret> = optional(secret()),
+        timeout: Duration = time("1s"..="5min", "30s").default("30s"),
+    }
+}
+
+impl fmt::Debug for SmtpConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SmtpConfig").finish_non_exhaustive()
+    }
+}
+
+section! {
     "metrics" =>
     /// The metrics listener.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +240,9 @@ impl Config {
     /// # Errors
     /// See [`Config::from_settings`].
     pub fn explain(settings: Settings) -> Result<(Self, Vec<Setting>), ConfigError> {
-        settings.read()
+        let (config, settings): (Self, _) = settings.read()?;
+        config.check_mail()?;
+        Ok((config, settings))
     }
 }
 

@@ -47,11 +47,33 @@ pub enum EventKind {
     Demoted,
     /// The account was deleted.
     Deleted,
+    /// Another address was asked for.
+    EmailChangeRequested,
+    /// The change of the address was withdrawn, or disowned by means of a mail.
+    EmailChangeWithdrawn,
+    /// The address was shown to be the account's.
+    EmailVerified,
+    /// The account has another address.
+    EmailChanged,
+    /// The former address was restored by means of the mail that told of the change.
+    EmailRestored,
+    /// A mail that resets the password was made.
+    ResetRequested,
+    /// The password was set by means of a mail.
+    PasswordReset,
+    /// A code from a mail was wrong.
+    CodeFailed,
+    /// The login before was from an unknown network with an unknown program, and its owner was told.
+    UnfamiliarLogin,
+    /// What a notice told of was disowned by means of its mail.
+    Disowned,
+    /// A mail could not be delivered.
+    MailFailed,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 28] = [
         Self::Registered,
         Self::Created,
         Self::LoggedIn,
@@ -69,6 +91,17 @@ impl EventKind {
         Self::Promoted,
         Self::Demoted,
         Self::Deleted,
+        Self::EmailChangeRequested,
+        Self::EmailChangeWithdrawn,
+        Self::EmailVerified,
+        Self::EmailChanged,
+        Self::EmailRestored,
+        Self::ResetRequested,
+        Self::PasswordReset,
+        Self::CodeFailed,
+        Self::UnfamiliarLogin,
+        Self::Disowned,
+        Self::MailFailed,
     ];
 
     /// Its name, as stored and shown.
@@ -92,6 +125,17 @@ impl EventKind {
             Self::Promoted => "promoted",
             Self::Demoted => "demoted",
             Self::Deleted => "deleted",
+            Self::EmailChangeRequested => "email_change_requested",
+            Self::EmailChangeWithdrawn => "email_change_withdrawn",
+            Self::EmailVerified => "email_verified",
+            Self::EmailChanged => "email_changed",
+            Self::EmailRestored => "email_restored",
+            Self::ResetRequested => "reset_requested",
+            Self::PasswordReset => "password_reset",
+            Self::CodeFailed => "code_failed",
+            Self::UnfamiliarLogin => "unfamiliar_login",
+            Self::Disowned => "disowned",
+            Self::MailFailed => "mail_failed",
         }
     }
 
@@ -115,7 +159,7 @@ pub struct Event {
     /// Who did it: a name, [`COMMAND_LINE`], or empty where nobody was authenticated.
     pub actor: String,
     pub ip: Option<IpAddr>,
-    /// A session's id, a right, a limit, or nothing.
+    /// A session's id, a right, a limit, a mail's kind, or nothing.
     pub detail: String,
 }
 

@@ -1,8 +1,11 @@
 //! Types that cannot hold a bad value.
 
+pub mod email;
 pub mod event;
 pub mod field;
 pub mod item;
+pub mod mail;
+pub mod one_time;
 pub mod profile;
 pub mod rate;
 pub mod rights;

@@ -60,6 +60,21 @@ pub struct UserId(pub i64);
 pub struct PasswordHash(String);
 
 impl PasswordHash {
+    /// What an account without a password has. No password matches it.
+    const NONE: &'static str = "!";
+
+    /// That of an account without a password.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(Self::NONE.to_owned())
+    }
+
+    /// Whether the account has no password.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.0 == Self::NONE
+    }
+
     /// As `passwords` made it, or as it was stored.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
@@ -90,6 +105,7 @@ pub struct Credentials {
     pub username: Username,
     pub password_hash: PasswordHash,
     pub is_active: bool,
+    pub is_email_verified: bool,
 }
 
 /// An account as its owner sees it.
@@ -112,6 +128,8 @@ pub struct User {
     pub modified: Timestamp,
     /// Never changes.
     pub date_joined: Timestamp,
+    /// Whether the address of the profile was shown to be the account's. It is no part of the user object.
+    pub is_email_verified: bool,
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::domain::email::EmailAddress;
 use crate::domain::event::Event;
 use crate::domain::item::ItemId;
 use crate::domain::profile::ProfileChanges;
 use crate::domain::session::{Caller, NewSession, Session, SessionDetails};
 use crate::domain::user::{Credentials, NewUser, PasswordHash, User, Username};
 use crate::repository::error::{Cause, RepositoryError};
+use crate::repository::one_time_codes::NewEmailChange;
 use crate::system::clock::Timestamp;
 
 /// Renders a user as a response shows it.
@@ -42,17 +44,30 @@ pub enum Proof {
 /// An account as its owner uses it: registered, read, changed, deleted.
 #[async_trait]
 pub trait Accounts: Send + Sync {
-    /// Creates an account and its first session.
+    /// Creates an account and its first session. With a `confirmation`, which is of the profile's own address, a mail that
+    /// confirms it is put in the outbox.
     ///
     /// # Errors
     /// [`RepositoryError::Conflict`] when the name is taken, also by somebody who took it a moment ago.
-    async fn register_user(&self, user: NewUser, session: NewSession, now: Timestamp) -> Result<User, RepositoryError>;
+    async fn register_user(
+        &self,
+        user: NewUser,
+        session: NewSession,
+        confirmation: Option<NewEmailChange>,
+        now: Timestamp,
+    ) -> Result<User, RepositoryError>;
 
     /// The credentials that a login under this name is verified against.
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn find_credentials(&self, username: &Username) -> Result<Option<Credentials>, RepositoryError>;
+
+    /// The credentials of the account that has verified this address.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn find_credentials_by_email(&self, email: &EmailAddress) -> Result<Option<Credentials>, RepositoryError>;
 
     /// The caller's session and user as of one moment.
     ///
@@ -73,7 +88,8 @@ pub trait Accounts: Send + Sync {
     /// See [`RepositoryError`].
     async fn export_user(&self, caller: &Caller) -> Result<Export, RepositoryError>;
 
-    /// Sets the given fields of the profile and leaves the others as they are. `modified` is set to `now` where the
+    /// Sets the given fields of the profile and leaves the others as they are. Another address is not verified, and ends
+    /// the codes and links that were mailed to the former one. `modified` is set to `now` where the
     /// value of one of them changes.
     ///
     /// # Errors

@@ -9,6 +9,17 @@ use crate::repository::error::RepositoryError;
 use crate::repository::page::Page;
 use crate::system::clock::Timestamp;
 
+/// The outcome of counting an address as verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmailVerification {
+    /// It is verified now, or was before.
+    Verified,
+    /// The account has no address that mail can be sent to.
+    NoAddress,
+    /// Another account has verified it.
+    Taken,
+}
+
 /// What staff and the operator do to other people's accounts.
 #[async_trait]
 pub trait Administration: Send + Sync {
@@ -61,6 +72,17 @@ pub trait Administration: Send + Sync {
         change: AccountChange,
         now: Timestamp,
     ) -> Result<Option<User>, RepositoryError>;
+
+    /// Counts an account's address as verified, on the actor's word.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn verify_account_email(
+        &self,
+        actor: &Actor,
+        username: &Username,
+        now: Timestamp,
+    ) -> Result<Option<EmailVerification>, RepositoryError>;
 
     /// Deletes an account with its lists and its sessions. `false` when there is no account of this name.
     ///

@@ -13,14 +13,16 @@ mod error;
 mod events;
 mod lists;
 mod maintenance;
+mod one_time_codes;
 pub mod open;
+mod outbox;
 mod page;
 mod sessions;
 pub mod sqlite;
 mod upgrade;
 
 pub use self::accounts::{Accounts, Export, MAX_EXPORTED_EVENTS, Proof, Render};
-pub use self::administration::Administration;
+pub use self::administration::{Administration, EmailVerification};
 pub use self::backup::{
     BackupError, BackupReport, CheckReport, Existing, Progress, RestoreReport, Rules, Stop, TableReport,
 };
@@ -28,11 +30,18 @@ pub use self::error::{Cause, OpenError, RepositoryError, UniqueField};
 pub use self::events::{Events, ResetCursor, Resets, StoredFailures};
 pub use self::lists::Lists;
 pub use self::maintenance::{Figure, FigureValue, Maintenance, StoreCounts, StoreStatistics};
+pub use self::one_time_codes::{
+    Confirmed, Disowned, EmailState, NewEmailChange, NewOffer, OneTimeCodes, Recipient, Tried, Whom,
+};
+pub use self::outbox::{MailId, Notices, Outbox, OutboxMail, OutboxStatistics, Undelivered};
 pub use self::page::Page;
 pub use self::sessions::{Sessions, VerifiedLogin};
 pub use self::upgrade::{Kept, Upgrade};
 
 /// A whole store: all of the traits. The service holds it as `Arc<dyn Repository>`.
-pub trait Repository: Accounts + Sessions + Lists + Administration + Events + Maintenance {}
+pub trait Repository:
+    Accounts + Sessions + Lists + Administration + Events + Maintenance + OneTimeCodes + Outbox
+{
+}
 
-impl<T: Accounts + Sessions + Lists + Administration + Events + Maintenance> Repository for T {}
+impl<T: Accounts + Sessions + Lists + Administration + Events + Maintenance + OneTimeCodes + Outbox> Repository for T {}

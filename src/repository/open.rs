@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::DatabaseConfig;
+use crate::config::{Config, DatabaseConfig};
 use crate::repository::sqlite::{self, SqliteRepository, SqliteSettings};
 use crate::repository::{
-    BackupError, BackupReport, CheckReport, Existing, OpenError, Progress, Repository, RestoreReport, Rules, Stop,
-    Upgrade,
+    BackupError, BackupReport, CheckReport, Existing, Notices, OpenError, Progress, Repository, RestoreReport, Rules,
+    Stop, Upgrade,
 };
 use crate::system::clock::Timestamp;
 
@@ -27,13 +27,14 @@ pub struct Opened {
 ///
 /// # Errors
 /// [`OpenError`]. A store that is refused is not changed.
-pub fn open(config: &DatabaseConfig, now: Timestamp) -> Result<Arc<dyn Repository>, OpenError> {
+pub fn open(config: &Config, now: Timestamp) -> Result<Arc<dyn Repository>, OpenError> {
     let settings = SqliteSettings {
-        path: config.path.clone(),
-        readers: config.readers,
-        busy_timeout: config.busy_timeout,
-        cache: usize::try_from(config.cache.as_u64()).unwrap_or(usize::MAX),
-        keep_before_upgrade: config.keep_before_upgrade.then_some(now),
+        path: config.database.path.clone(),
+        readers: config.database.readers,
+        busy_timeout: config.database.busy_timeout,
+        cache: usize::try_from(config.database.cache.as_u64()).unwrap_or(usize::MAX),
+        keep_before_upgrade: config.database.keep_before_upgrade.then_some(now),
+        notices: notices(config),
     };
     Ok(Arc::new(SqliteRepository::open(&settings)?))
 }
@@ -43,18 +44,23 @@ pub fn open(config: &DatabaseConfig, now: Timestamp) -> Result<Arc<dyn Repositor
 ///
 /// # Errors
 /// [`OpenError`]. A store that is refused is not changed.
-pub fn open_shared(config: &DatabaseConfig, now: Timestamp, make: bool) -> Result<Opened, OpenError> {
+pub fn open_shared(config: &Config, now: Timestamp, make: bool) -> Result<Opened, OpenError> {
     let settings = SqliteSettings {
-        path: config.path.clone(),
+        path: config.database.path.clone(),
         // A command makes one request at a time.
         readers: 1,
-        busy_timeout: config.busy_timeout,
+        busy_timeout: config.database.busy_timeout,
         cache: 0,
-        keep_before_upgrade: config.keep_before_upgrade.then_some(now),
+        keep_before_upgrade: config.database.keep_before_upgrade.then_some(now),
+        notices: notices(config),
     };
     let repository = SqliteRepository::open_shared(&settings, make)?;
     let upgrade = repository.upgrade().cloned();
     Ok(Opened { repository: Arc::new(repository), upgrade })
+}
+
+fn notices(config: &Config) -> Notices {
+    Notices { enabled: config.sends_mail(), sign_ins: config.mail.sign_in_notices }
 }
 
 /// Whether the store exists.

@@ -24,9 +24,9 @@ use actix_web::{App, web};
 use futures_util::FutureExt as _;
 use thiserror::Error;
 
-use crate::accounts::Accounts;
 use crate::accounts::throttle::LoginThrottle;
 use crate::accounts::throttle::limits::Limits;
+use crate::accounts::{Accounts, MailPolicy};
 use crate::config::{Config, CorsConfig, ServerConfig};
 use crate::http::body_limits::{BodyBudget, BodyLimits};
 use crate::http::extract::proxy::TrustedProxies;
@@ -125,7 +125,7 @@ impl Application {
         let address = listener.local_addr().map_err(ServeError::Threads)?;
         listener.set_nonblocking(true).map_err(|source| ServeError::Listen { address, source })?;
         let metrics_listener = config.metrics.listen.map(listen).transpose()?;
-        let repository = open(&config.database, clock.now())?;
+        let repository = open(config, clock.now())?;
         let password = &config.password;
         let passwords = Passwords::start(password.bcrypt_cost, password.hash_threads, password.hash_queue, &threads)
             .map_err(ServeError::Threads)?;
@@ -304,6 +304,14 @@ fn accounts(
             metrics,
             clock: clock.clone(),
         },
+        mail: config.sends_mail().then(|| MailPolicy {
+            requests: Arc::default(),
+            require_verified_email: config.accounts.require_verified_email,
+            login_by_mail: config.accounts.login_by_mail,
+            staff_set_passwords: config.accounts.staff_set_passwords,
+            app_links: config.mail.app_links.clone(),
+            limit: config.mail.limit,
+        }),
         last_used: Arc::default(),
         clock,
     }

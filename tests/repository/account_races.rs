@@ -40,7 +40,7 @@ pub async fn of_many_who_take_one_name_at_once_in_whatever_case_one_gets_it(fixt
             async move {
                 // The last two are the operator's, who opens no session.
                 let made = if number < 6 {
-                    repository.register_user(new_user(&username), session, at(1_000)).await
+                    repository.register_user(new_user(&username), session, None, at(1_000)).await
                 } else {
                     repository.create_account(new_user(&username), Rights::default(), at(1_000)).await
                 };

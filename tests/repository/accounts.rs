@@ -22,7 +22,8 @@ pub async fn a_registered_user_is_found_by_any_case_of_its_name(fixture: &Fixtur
 }
 
 pub async fn a_registration_answers_the_user_with_its_defaults_and_its_times(fixture: &Fixture) {
-    let user = fixture.repository.register_user(new_user("AzureDiamond"), new_session(), at(1_000)).await.unwrap();
+    let user =
+        fixture.repository.register_user(new_user("AzureDiamond"), new_session(), None, at(1_000)).await.unwrap();
     let profile = Profile { city: "Chicago".to_owned(), ..Profile::default() };
     let expected = User {
         username: name("AzureDiamond"),
@@ -36,6 +37,7 @@ pub async fn a_registration_answers_the_user_with_its_defaults_and_its_times(fix
         created: at(1_000),
         modified: at(1_000),
         date_joined: at(1_000),
+        is_email_verified: false,
     };
     assert_eq!(user, expected);
 }
@@ -44,7 +46,7 @@ pub async fn a_taken_name_is_a_conflict_and_leaves_nothing_behind(fixture: &Fixt
     register(fixture, "AzureDiamond").await;
     let session = new_session();
     let digest = session.digest;
-    let refused = fixture.repository.register_user(new_user("azureDIAMOND"), session, at(2_000)).await;
+    let refused = fixture.repository.register_user(new_user("azureDIAMOND"), session, None, at(2_000)).await;
     assert!(matches!(refused, Err(RepositoryError::Conflict(UniqueField::Username))));
     assert!(!is_live(fixture, digest).await);
 }

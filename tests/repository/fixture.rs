@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authtokens::domain::user::UserId;
+use authtokens::repository::Notices;
 use authtokens::repository::Repository;
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
 use rusqlite::Connection;
@@ -39,6 +40,7 @@ pub fn sqlite() -> Fixture {
         busy_timeout: Duration::from_secs(5),
         cache: 1 << 20,
         keep_before_upgrade: None,
+        notices: Notices::default(),
     };
     Fixture {
         repository: Arc::new(SqliteRepository::open(&settings).unwrap()),

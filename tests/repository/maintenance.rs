@@ -40,7 +40,7 @@ pub async fn a_store_tells_how_much_it_did_and_holds(fixture: &Fixture) {
 pub async fn a_closed_store_takes_no_more_writes(fixture: &Fixture) {
     register(fixture, "AzureDiamond").await;
     fixture.repository.close().await.unwrap();
-    let refused = fixture.repository.register_user(new_user("late"), new_session(), at(2_000)).await;
+    let refused = fixture.repository.register_user(new_user("late"), new_session(), None, at(2_000)).await;
     assert!(matches!(refused, Err(RepositoryError::Unavailable(_))), "{refused:?}");
 }
 

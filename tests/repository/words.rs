@@ -79,7 +79,7 @@ pub async fn register(fixture: &Fixture, username: &str) -> (UserId, TokenDigest
 pub async fn register_at(fixture: &Fixture, username: &str, now: Timestamp) -> (UserId, TokenDigest) {
     let session = new_session();
     let digest = session.digest;
-    fixture.repository.register_user(new_user(username), session, now).await.unwrap();
+    fixture.repository.register_user(new_user(username), session, None, now).await.unwrap();
     let credentials = fixture.repository.find_credentials(&name(username)).await.unwrap().unwrap();
     (credentials.user_id, digest)
 }

@@ -13,17 +13,26 @@ use super::rows::{invalid_account, read_credentials, read_session, read_user, re
 use super::session_cache::Change;
 use super::sessions::{id_of, insert_token, list_sessions, set_reauthentication};
 use super::{SqliteRepository, events, sql};
+use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
 use crate::domain::item::List;
 use crate::domain::profile::{Profile, ProfileChanges};
 use crate::domain::session::{Caller, NewSession, Session};
 use crate::domain::user::{Credentials, NewUser, PasswordHash, User, UserId, Username};
-use crate::repository::{Accounts, Export, MAX_EXPORTED_EVENTS, Proof, Render, RepositoryError, UniqueField};
+use crate::repository::{
+    Accounts, Export, MAX_EXPORTED_EVENTS, NewEmailChange, Proof, Render, RepositoryError, UniqueField,
+};
 use crate::system::clock::Timestamp;
 
 #[async_trait]
 impl Accounts for SqliteRepository {
-    async fn register_user(&self, user: NewUser, session: NewSession, now: Timestamp) -> Result<User, RepositoryError> {
+    async fn register_user(
+        &self,
+        user: NewUser,
+        session: NewSession,
+        _confirmation: Option<NewEmailChange>,
+        now: Timestamp,
+    ) -> Result<User, RepositoryError> {
         self.write(move |connection| {
             let user_id =
                 insert_user(connection, &user, now)?.ok_or(RepositoryError::Conflict(UniqueField::Username))?;
@@ -43,6 +52,10 @@ impl Accounts for SqliteRepository {
             Ok(found)
         })
         .await
+    }
+
+    async fn find_credentials_by_email(&self, _email: &EmailAddress) -> Result<Option<Credentials>, RepositoryError> {
+        Err(super::not_yet())
     }
 
     async fn find_user(&self, caller: &Caller) -> Result<(Session, User), RepositoryError> {

@@ -16,7 +16,7 @@ use crate::domain::rights::{
 };
 use crate::domain::session::{SessionCutoffs, SessionDetails, SessionId};
 use crate::domain::user::{NewUser, PasswordHash, User, UserId, Username};
-use crate::repository::{Administration, Page, RepositoryError, UniqueField};
+use crate::repository::{Administration, EmailVerification, Page, RepositoryError, UniqueField};
 use crate::system::clock::Timestamp;
 
 #[async_trait]
@@ -58,6 +58,15 @@ impl Administration for SqliteRepository {
     ) -> Result<Option<User>, RepositoryError> {
         let (actor, username) = (*actor, username.clone());
         self.write(move |connection| change_account(connection, &actor, &username, &change, now)).await
+    }
+
+    async fn verify_account_email(
+        &self,
+        _actor: &Actor,
+        _username: &Username,
+        _now: Timestamp,
+    ) -> Result<Option<EmailVerification>, RepositoryError> {
+        Err(super::not_yet())
     }
 
     async fn delete_account(

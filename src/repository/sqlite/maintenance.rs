@@ -252,7 +252,7 @@ mod tests {
             assert_eq!(size(), proven, "it is believed for a while");
             assert_eq!(rows(&repository), [0, 0, 0]);
             let (user, session) = registration(1);
-            repository.register_user(user, session, Timestamp::from_millis(0).unwrap()).await.unwrap();
+            repository.register_user(user, session, None, Timestamp::from_millis(0).unwrap()).await.unwrap();
             let first: i64 =
                 repository.read(|c| Ok(c.query_row("SELECT id FROM events", [], |row| row.get(0))?)).await.unwrap();
             assert_eq!(first, 1, "it took no event's number");
@@ -265,7 +265,7 @@ mod tests {
         let repository = open_in(folder.path());
         for number in 0..3 {
             let (user, session) = registration(number);
-            repository.register_user(user, session, Timestamp::from_millis(0).unwrap()).await.unwrap();
+            repository.register_user(user, session, None, Timestamp::from_millis(0).unwrap()).await.unwrap();
         }
         for _ in 0..2 {
             assert!(repository.find_credentials(&Username::parse("user1").unwrap()).await.unwrap().is_some());
@@ -315,7 +315,7 @@ mod tests {
             assert!(number < 10_000);
             let (user, session) = registration(number);
             let before = rows(&repository);
-            if let Err(error) = repository.register_user(user, session, now).await {
+            if let Err(error) = repository.register_user(user, session, None, now).await {
                 break (error, before);
             }
         };
@@ -327,7 +327,7 @@ mod tests {
         // As many as there can be.
         set("PRAGMA max_page_count = 4294967294").await.unwrap();
         let (user, session) = registration(number);
-        repository.register_user(user, session, now).await.unwrap();
+        repository.register_user(user, session, None, now).await.unwrap();
         repository.check_ready().await.unwrap();
     }
 }

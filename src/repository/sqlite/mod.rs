@@ -19,7 +19,9 @@ mod inline;
 mod lists;
 mod lookup;
 mod maintenance;
+mod one_time_codes;
 mod open;
+mod outbox;
 mod pool;
 mod rows;
 mod schema;
@@ -54,7 +56,7 @@ pub use self::session_cache::MAX_STALENESS;
 use self::session_cache::SessionCache;
 use self::transaction::Transaction;
 use self::writer::Writer;
-use crate::repository::{Maintenance, RepositoryError, Upgrade};
+use crate::repository::{Maintenance, Notices, RepositoryError, Upgrade};
 use crate::system::blocking;
 use crate::system::clock::Timestamp;
 use crate::system::watched::WatchedThreads;
@@ -75,6 +77,8 @@ pub struct SqliteSettings {
     pub cache: usize,
     /// The time, after which the copy is named that is kept before an upgrade; without it, none is kept.
     pub keep_before_upgrade: Option<Timestamp>,
+    /// Which notices are put in the outbox.
+    pub notices: Notices,
 }
 
 /// The store. Dropping it without [`Maintenance::close`] loses nothing; the WAL is then read at the next start.
@@ -222,4 +226,9 @@ impl SqliteRepository {
         }
         Ok(())
     }
+}
+
+/// A placeholder.
+fn not_yet() -> RepositoryError {
+    RepositoryError::Unavailable(Arc::new(std::io::Error::other("not yet")))
 }

@@ -49,6 +49,7 @@ pub(super) fn read_credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
         username: read_username(row, "username")?,
         password_hash: PasswordHash::from_stored(row.get("password_hash")?),
         is_active: read_truth(row, "is_active")?,
+        is_email_verified: false,
     })
 }
 
@@ -94,6 +95,7 @@ pub(super) fn read_user(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
         created: read_time(row, first + 5)?,
         modified: read_time(row, first + 6)?,
         date_joined: read_time(row, first + 7)?,
+        is_email_verified: false,
         cellar: read_items(row, first + 8)?,
         wants: read_items(row, first + 9)?,
     })

@@ -1,5 +1,6 @@
 //! What the unit tests of the store have in common: a store in a folder, and work that takes as long as it is told to.
 
+use crate::repository::Notices;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub(super) fn open_in(folder: &Path) -> SqliteRepository {
         readers: 2,
         busy_timeout: Duration::from_secs(1),
         keep_before_upgrade: None,
+        notices: Notices::default(),
         cache: 1 << 20,
     };
     SqliteRepository::open(&settings).unwrap()

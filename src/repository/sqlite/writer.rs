@@ -422,7 +422,7 @@ mod tests {
                 let (user, session) = registration(number);
                 let cutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
                 callers.push(Caller { digest: session.digest, cutoffs, ip: None });
-                repository.register_user(user, session, now).await.unwrap();
+                repository.register_user(user, session, None, now).await.unwrap();
             }
             let unknown = Caller { digest: crate::domain::token::PlainToken::generate().digest(), ..callers[0] };
             let item = ItemId::new(1).unwrap();
@@ -445,8 +445,8 @@ mod tests {
                     repository.add_item(&callers[0], List::Cellar, item, 10, now),
                 ),
                 futures_util::future::join4(
-                    repository.register_user(user, session, now),
-                    repository.register_user(same_name, other_session, now),
+                    repository.register_user(user, session, None, now),
+                    repository.register_user(same_name, other_session, None, now),
                     repository.add_item(&unknown, List::Cellar, item, 10, now),
                     orphan,
                 ),
@@ -462,7 +462,7 @@ mod tests {
             }
             assert!(repository.find_session(&callers[0]).await.unwrap().is_some(), "it did not end");
             let (user, session) = registration(2);
-            repository.register_user(user, session, now).await.unwrap();
+            repository.register_user(user, session, None, now).await.unwrap();
         });
     }
 

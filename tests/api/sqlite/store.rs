@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use authtokens::config::Config;
+use authtokens::repository::Notices;
 use authtokens::repository::Repository;
 use authtokens::repository::sqlite::{MAX_STALENESS, SqliteRepository, SqliteSettings};
 use rusqlite::types::ValueRef;
@@ -64,6 +65,7 @@ impl TestStore for SqliteStore {
             busy_timeout: Duration::from_secs(30),
             cache: 0,
             keep_before_upgrade: None,
+            notices: Notices::default(),
         };
         Box::new(SqliteRepository::open_shared(&settings, false).unwrap())
     }

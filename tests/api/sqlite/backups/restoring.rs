@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use authtokens::repository::Notices;
 use authtokens::repository::sqlite::SCHEMA_VERSION;
 use authtokens::repository::sqlite::backup;
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
@@ -273,6 +274,7 @@ async fn a_restore_is_refused_while_a_command_uses_the_database() {
         busy_timeout: Duration::from_secs(1),
         cache: 0,
         keep_before_upgrade: None,
+        notices: Notices::default(),
     };
     let open = SqliteRepository::open_shared(&settings, false).unwrap();
     let said = sentence(restore(&backup, &database));
@@ -305,6 +307,7 @@ async fn what_root_makes_belongs_to_whoever_has_the_folder() {
         busy_timeout: Duration::from_secs(1),
         cache: 0,
         keep_before_upgrade: None,
+        notices: Notices::default(),
     };
     let made = SqliteRepository::open_shared(&settings, true).unwrap();
     let data = settings.path.parent().unwrap();

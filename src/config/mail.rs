@@ -1,0 +1,152 @@
+//! Mail: how it is sent, and what a configuration that sends it must have.
+
+use std::fmt;
+
+use serde_json::Value;
+use url::Url;
+
+use crate::config::source::ConfigError;
+use crate::config::value::{Kind, Raw};
+use crate::config::{Config, SmtpConfig};
+use crate::domain::email::EmailAddress;
+
+/// How mail leaves the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// It does not: no call that needs mail works.
+    Off,
+    /// Each mail is a file in a folder, for development.
+    Folder,
+    /// By a mail server.
+    Smtp,
+}
+
+/// How a connection to the mail server is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// TLS from the first byte on.
+    Tls,
+    /// TLS after the command STARTTLS; nothing is sent without it.
+    StartTls,
+    /// None: to a loopback address only.
+    None,
+}
+
+/// Who a mail is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Sender {
+    pub name: Option<String>,
+    pub email: EmailAddress,
+}
+
+/// One of a few words.
+pub fn choice<T: Copy + PartialEq + 'static>(words: &'static [(&'static str, T)]) -> Kind<T> {
+    let expected = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
+    let read = |raw: &Raw| words.iter().find(|(word, _)| raw.text() == Some(word)).map(|(_, value)| *value);
+    let show =
+        |value: &T| words.iter().find(|(_, other)| other == value).map_or(Value::Null, |(word, _)| (*word).into());
+    Kind::new(expected, read, show)
+}
+
+/// The words for a transport.
+pub const TRANSPORTS: &[(&str, Transport)] =
+    &[("off", Transport::Off), ("folder", Transport::Folder), ("smtp", Transport::Smtp)];
+
+/// The words for an encryption.
+pub const ENCRYPTIONS: &[(&str, Encryption)] =
+    &[("tls", Encryption::Tls), ("starttls", Encryption::StartTls), ("none", Encryption::None)];
+
+/// A text without control characters.
+pub fn text() -> Kind<String> {
+    let is_plain = |text: &&str| !text.is_empty() && !text.contains(char::is_control);
+    let read = move |raw: &Raw| raw.text().filter(is_plain).map(str::to_owned);
+    Kind::new("a text that is not empty", read, |text: &String| text.as_str().into())
+}
+
+/// Where browsers reach the service: an origin, perhaps with a path, and no slash at its end.
+pub fn public_url() -> Kind<String> {
+    let read = |raw: &Raw| {
+        let text = raw.text()?;
+        let url = Url::parse(text).ok()?;
+        let is_plain = ["http", "https"].contains(&url.scheme())
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        is_plain.then(|| url.as_str().trim_end_matches('/').to_owned())
+    };
+    let expected = "the address at which browsers reach the service, such as \"https://accounts.example.org\"";
+    Kind::new(expected, read, |text: &String| text.as_str().into())
+}
+
+/// A bare address, or one behind a name as in `Diamonds <noreply@diamond.example>`.
+pub fn sender() -> Kind<Sender> {
+    let read = |raw: &Raw| {
+        let text = raw.text().filter(|text| !text.contains(char::is_control))?;
+        let (name, email) = match text.strip_suffix('>').and_then(|text| text.rsplit_once('<')) {
+            Some((name, email)) => (name.trim(), email),
+            None => ("", text),
+        };
+        let name = name.trim_matches('"');
+        Some(Sender { name: (!name.is_empty()).then(|| name.to_owned()), email: EmailAddress::parse(email).ok()? })
+    };
+    let expected = "an address, perhaps behind a name: \"Diamonds <noreply@diamond.example>\"";
+    Kind::new(expected, read, |sender: &Sender| sender.to_string().into())
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} <{}>", self.email.as_str()),
+            None => f.write_str(self.email.as_str()),
+        }
+    }
+}
+
+/// Beginnings of links into apps.
+pub fn prefixes() -> Kind<Vec<String>> {
+    let read = |raw: &Raw| raw.strings().filter(|links| links.iter().all(|link| is_prefix(link)));
+    let expected =
+        "a list of beginnings of links such as \"https://app.example.org/account/\" or \"diamonds://account\"";
+    Kind::new(expected, read, |links: &Vec<String>| links.as_slice().into())
+}
+
+/// Whether a text can be the beginning of links into an app: an address of the web with a path, which ends the host, or a
+/// scheme of the app's own.
+fn is_prefix(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let is_plain = url.fragment().is_none() && url.query().is_none() && !text.contains(char::is_whitespace);
+    let is_complete = match url.scheme() {
+        "https" => url.has_host() && text.matches('/').count() >= 3,
+        "http" | "javascript" | "data" | "file" | "blob" | "vbscript" | "about" => false,
+        _ => text.contains("://"),
+    };
+    is_plain && is_complete
+}
+
+impl SmtpConfig {
+    /// The port: by default the one that is usual for the encryption.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(match self.tls {
+            Encryption::Tls => 465,
+            Encryption::StartTls => 587,
+            Encryption::None => 25,
+        })
+    }
+}
+
+impl Config {
+    /// Whether mail is sent.
+    #[must_use]
+    pub fn sends_mail(&self) -> bool {
+        self.mail.transport != Transport::Off
+    }
+
+    /// Refuses a configuration that sends mail and lacks what mail needs.
+    pub(super) fn check_mail(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! Mails: which there are, how long each is worth sending, and where its link leads.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::domain::email::EmailAddress;
+use crate::domain::one_time::{Code, Purpose};
+use crate::domain::session::UserAgent;
+use crate::domain::token::PlainToken;
+use crate::system::clock::Timestamp;
+
+/// What a mail is about. Each has a template of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MailKind {
+    /// A code and a link that show that an address is the account's.
+    ConfirmEmail,
+    /// In the place of [`MailKind::ConfirmEmail`], where the address is another account's already.
+    EmailTaken,
+    /// A code and a link to set a new password.
+    ResetPassword,
+    /// A code and a link to open a session.
+    SignIn,
+    /// A code that makes a session fresh.
+    Reauthenticate,
+    /// A notice: the password was changed by its owner.
+    PasswordChanged,
+    /// A notice: the password was set by staff or the operator.
+    PasswordSet,
+    /// A notice: the password was set by means of a mail.
+    PasswordReset,
+    /// A notice to the present address: another was asked for.
+    EmailChangeRequested,
+    /// A notice to the former address: the account has another.
+    EmailChanged,
+    /// A notice: somebody logged in from an unknown network with an unknown program.
+    UnfamiliarSignIn,
+    /// A notice: the account was deleted.
+    AccountDeleted,
+}
+
+impl MailKind {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::ConfirmEmail,
+        Self::EmailTaken,
+        Self::ResetPassword,
+        Self::SignIn,
+        Self::Reauthenticate,
+        Self::PasswordChanged,
+        Self::PasswordSet,
+        Self::PasswordReset,
+        Self::EmailChangeRequested,
+        Self::EmailChanged,
+        Self::UnfamiliarSignIn,
+        Self::AccountDeleted,
+    ];
+
+    /// Its name: of its template, in the store, in the metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ConfirmEmail => "confirm_email",
+            Self::EmailTaken => "email_taken",
+            Self::ResetPassword => "reset_password",
+            Self::SignIn => "sign_in",
+            Self::Reauthenticate => "reauthenticate",
+            Self::PasswordChanged => "password_changed",
+            Self::PasswordSet => "password_set",
+            Self::PasswordReset => "password_reset",
+            Self::EmailChangeRequested => "email_change_requested",
+            Self::EmailChanged => "email_changed",
+            Self::UnfamiliarSignIn => "unfamiliar_sign_in",
+            Self::AccountDeleted => "account_deleted",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// What its link is for; `None` where it has none.
+    #[must_use]
+    pub const fn purpose(self) -> Option<Purpose> {
+        match self {
+            Self::ConfirmEmail => Some(Purpose::ConfirmEmail),
+            Self::ResetPassword => Some(Purpose::ResetPassword),
+            Self::SignIn => Some(Purpose::SignIn),
+            Self::Reauthenticate => Some(Purpose::Reauthenticate),
+            Self::PasswordChanged
+            | Self::PasswordSet
+            | Self::PasswordReset
+            | Self::EmailChangeRequested
+            | Self::EmailChanged
+            | Self::UnfamiliarSignIn => Some(Purpose::NotMe),
+            Self::EmailTaken | Self::AccountDeleted => None,
+        }
+    }
+
+    /// How long after its cause a mail of the outbox is still sent. A confirmation is worth as long as its link; a notice
+    /// is news for a day.
+    #[must_use]
+    pub const fn lifetime(self) -> Duration {
+        Duration::from_secs(24 * 60 * 60)
+    }
+}
+
+/// A mail that is about to be sent, with its secrets in clear. It exists in memory alone, and has no `Debug`.
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Mail {
+    pub kind: MailKind,
+    pub to: EmailAddress,
+    /// The account's name; `None` where the address is not verified: to such a one no mail carries text that a user chose.
+    pub username: Option<String>,
+    pub code: Option<Code>,
+    /// The token of its link.
+    pub token: Option<PlainToken>,
+    /// Where its link leads, where not to the service's own page. The token is added behind a `#`.
+    pub link: Option<String>,
+    /// What it tells of: when, and where known and verified, from where and by which program.
+    pub at: Timestamp,
+    pub ip: Option<IpAddr>,
+    pub user_agent: Option<UserAgent>,
+}
+
+/// How long after each failed delivery a mail of the outbox is tried again. After the last it is given up.
+pub const RETRY_AFTER: [Duration; 4] = [
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(30 * 60),
+    Duration::from_secs(2 * 60 * 60),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own_and_is_found_by_it() {
+        for kind in MailKind::ALL {
+            assert_eq!(MailKind::parse(kind.name()), Some(kind));
+        }
+        assert_eq!(MailKind::parse("anything"), None);
+    }
+}

