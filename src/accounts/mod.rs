@@ -8,6 +8,7 @@ pub mod administer;
 mod change_password;
 mod delete;
 pub mod mail_requests;
+mod prepare_mail;
 mod reauthenticate;
 mod register;
 mod service;

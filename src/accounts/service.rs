@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::activity::LastUsed;
 use super::mail_requests::MailRequests;
 use super::throttle::LoginThrottle;
+use super::throttle::mail_limits::MailLimits;
 use crate::domain::field::InvalidField;
-use crate::domain::rate::Rate;
 use crate::domain::session::{SessionPolicy, UserAgent};
 use crate::passwords::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::Repository;
@@ -43,8 +43,8 @@ pub struct MailPolicy {
     pub staff_set_passwords: bool,
     /// Beginnings of the links that a client may ask for.
     pub app_links: Vec<String>,
-    /// How many mails may be asked for in all by whoever has no session.
-    pub limit: Rate,
+    /// How many mails may be asked for, and how many a mailbox is sent.
+    pub limits: MailLimits,
 }
 
 /// Whoever waits for an answer, as far as the use cases know them.

@@ -266,6 +266,14 @@ fn admit(table: &mut Table<Monotonic>, key: u64, rate: Rate, kept: u32, now: Mon
     Ok(())
 }
 
+/// The same for a count that has no key. `arrival` is its theoretical arrival time.
+pub(super) fn admit_at(arrival: &mut Monotonic, rate: Rate, now: Monotonic) -> Result<(), TooMany> {
+    let from = (*arrival).max(now);
+    TooMany::unless_over(wait(from, rate, 0, now))?;
+    *arrival = from.plus(interval(rate));
+    Ok(())
+}
+
 /// The theoretical arrival time of GCRA: when the key's allowance will have recovered in full.
 fn arrival(table: &Table<Monotonic>, key: u64, now: Monotonic) -> Monotonic {
     table.get(key).copied().unwrap_or(now).max(now)
@@ -405,12 +413,12 @@ fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A set-associative table of at most [`SETS`] times [`WAYS`] values, whose keys are random already. A set is allocated
 /// when it is first needed. In a full one, a new value evicts the one of the lowest rank.
-struct Table<V>(Vec<Option<Box<Set<V>>>>);
+pub(super) struct Table<V>(Vec<Option<Box<Set<V>>>>);
 
 type Set<V> = [Option<(u64, V)>; WAYS];
 
 impl<V: Copy + Default> Table<V> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(std::iter::repeat_with(|| None).take(SETS).collect())
     }
 
@@ -429,7 +437,7 @@ impl<V: Copy + Default> Table<V> {
     }
 
     /// The key's value; a new one where it has none.
-    fn entry<W: Ord>(&mut self, key: u64, eviction_rank: impl Fn(&V) -> W) -> &mut V {
+    pub(super) fn entry<W: Ord>(&mut self, key: u64, eviction_rank: impl Fn(&V) -> W) -> &mut V {
         let set = self.0[Self::index(key)].get_or_insert_with(|| Box::new([const { None }; WAYS]));
         let own = set.iter().position(|slot| slot.is_some_and(|(known, _)| known == key));
         let slot = own.unwrap_or_else(|| {

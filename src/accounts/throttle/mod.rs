@@ -5,6 +5,7 @@
 
 pub mod failed_attempts;
 pub mod limits;
+pub mod mail_limits;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Once};
