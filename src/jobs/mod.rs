@@ -8,6 +8,7 @@
 
 pub mod activity;
 pub mod backups;
+pub mod mail;
 pub mod pruning;
 
 use std::error::Error;
