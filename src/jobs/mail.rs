@@ -33,7 +33,7 @@ use crate::system::clock::{Clock, Monotonic, Timestamp};
 use crate::system::error_chain::Chain;
 use crate::telemetry::metrics::{MailOutcome, Metrics};
 
-/// How often the outbox is looked at, where its last mail was sent already.
+/// How often the outbox is looked at while nothing in it is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How many deliveries are under way at most, so that a slow one does not hold up the others.
@@ -287,7 +287,8 @@ impl State {
 
     /// Claims a mail of the outbox and begins to deliver it. `false` where none is due.
     async fn begin_from_outbox(&mut self, sender: &Arc<Sender>) -> Result<bool, JobError> {
-        if self.was_empty.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+        // A job that requests wake all the time must not ask the store as often.
+        if self.was_empty.is_some_and(|at| at.elapsed() < LOOK_EVERY / 2) {
             return Ok(false);
         }
         let now = sender.clock.now();
