@@ -16,6 +16,7 @@ use crate::domain::one_time::Purpose;
 use crate::domain::session::Caller;
 use crate::domain::token::PlainToken;
 use crate::repository::{RepositoryError, Whom};
+use crate::telemetry::metrics::Reason;
 
 /// Why a mail was not asked for.
 #[derive(Debug, Error)]
@@ -59,7 +60,7 @@ impl Accounts {
         let request = PlainToken::generate();
         let id = request.clone();
         let whom = Requested::Somebody(whom);
-        policy.requests.push(MailRequest { whom, purpose, request, ip: client.ip(), link })?;
+        self.queue_mail(policy, MailRequest { whom, purpose, request, ip: client.ip(), link })?;
         Ok(id)
     }
 
@@ -78,8 +79,17 @@ impl Accounts {
         let request = PlainToken::generate();
         let id = request.clone();
         let (whom, purpose) = (Requested::Own(recipient), Purpose::Reauthenticate);
-        policy.requests.push(MailRequest { whom, purpose, request, ip: client.ip(), link: None })?;
+        self.queue_mail(policy, MailRequest { whom, purpose, request, ip: client.ip(), link: None })?;
         Ok(id)
+    }
+
+    /// Queues a request for a mail.
+    pub(super) fn queue_mail(&self, policy: &MailPolicy, request: MailRequest) -> Result<(), QueueFull> {
+        policy.requests.push(request).inspect_err(|_| {
+            if let Some(metrics) = &self.throttle.metrics {
+                metrics.rejected(Reason::MailQueueFull);
+            }
+        })
     }
 }
 

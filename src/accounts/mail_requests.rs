@@ -6,17 +6,17 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::one_time::Purpose;
 use crate::domain::token::PlainToken;
 use crate::domain::user::Username;
 use crate::repository::{Recipient, Whom};
 
-/// How many requests wait at most.
+/// How many mails wait at most: those that are queued, and those that could not be sent yet.
 pub const CAPACITY: usize = 1_024;
 
 /// Whose account a mail is wanted for.
@@ -46,11 +46,27 @@ pub struct MailRequest {
 #[error("{CAPACITY} mails are waiting already")]
 pub struct QueueFull;
 
+/// A request that was taken from the queue.
+#[expect(missing_docs, reason = "the names say it")]
+pub struct QueuedRequest {
+    pub request: MailRequest,
+    pub slot: QueueSlot,
+}
+
+/// The room that a mail takes of [`CAPACITY`], until this is dropped.
+pub struct QueueSlot(#[expect(dead_code, reason = "what counts is that it is held")] OwnedSemaphorePermit);
+
 /// The queue.
-#[derive(Default)]
 pub struct MailRequests {
-    queue: Mutex<VecDeque<MailRequest>>,
+    queue: Mutex<VecDeque<QueuedRequest>>,
+    slots: Arc<Semaphore>,
     added: Notify,
+}
+
+impl Default for MailRequests {
+    fn default() -> Self {
+        Self { queue: Mutex::default(), slots: Arc::new(Semaphore::new(CAPACITY)), added: Notify::new() }
+    }
 }
 
 impl MailRequests {
@@ -59,31 +75,23 @@ impl MailRequests {
     /// # Errors
     /// [`QueueFull`].
     pub fn push(&self, request: MailRequest) -> Result<(), QueueFull> {
+        let slot = QueueSlot(Arc::clone(&self.slots).try_acquire_owned().map_err(|_| QueueFull)?);
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.len() >= CAPACITY {
-            return Err(QueueFull);
-        }
-        queue.push_back(request);
+        queue.push_back(QueuedRequest { request, slot });
         drop(queue);
         self.added.notify_one();
         Ok(())
     }
 
     /// Takes the request that has waited longest.
-    pub fn pop(&self) -> Option<MailRequest> {
+    pub fn pop(&self) -> Option<QueuedRequest> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// How many wait.
+    /// How many mails wait, those that were taken from the queue and hold their slot included.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    /// Whether none waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn waiting(&self) -> usize {
+        CAPACITY - self.slots.available_permits()
     }
 
     /// Resolves when a request was added since the last call.

@@ -13,10 +13,20 @@ pub struct DeliveryError {
     pub is_permanent: bool,
 }
 
+/// Why mail cannot be sent as it is configured.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct MailError(String);
+
 /// Renders mails and delivers them.
 pub struct Postman;
 
 impl Postman {
+    /// A postman
+    pub fn new(_config: &crate::config::Config) -> Result<Self, MailError> {
+        Ok(Self)
+    }
+
     /// Delivers a mail: once it returns, the mail server has taken it.
     ///
     /// # Errors
