@@ -107,12 +107,14 @@ pub fn status_of(server: &Server, token: &str) -> u16 {
 }
 
 /// Every command, as it is given.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 22] = [
     "serve",
     "user create",
     "user list",
     "user show",
     "user set-password",
+    "user send-reset",
+    "user verify-email",
     "user activate",
     "user deactivate",
     "user promote",
