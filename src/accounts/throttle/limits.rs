@@ -212,6 +212,20 @@ impl Limits {
         Ok(Attempt { limits: self, account, counts, is_newcomer: matches!(origin, Origin::Newcomer(_)) })
     }
 
+    /// Counts a failure of an attempt that was not begun here.
+    pub fn note_failure(&self, username: &Username, origin: Origin, now: Monotonic) {
+        if !self.policy.enabled {
+            return;
+        }
+        let account = self.account(username);
+        let mut table = lock(&self.accounts);
+        for key in self.counts_of(account, origin).into_iter().flatten() {
+            let failures = table.entry(key, Failures::eviction_rank);
+            failures.account = account;
+            failures.add(now);
+        }
+    }
+
     /// Restores the failures at an account that a store has kept. It has not kept which neighbourhoods they came from,
     /// so the newcomers' attempts count as used up.
     pub fn restore(&self, username: &Username, count: u32, last: Monotonic) {
@@ -291,6 +305,11 @@ fn interval(rate: Rate) -> Duration {
 }
 
 impl Failures {
+    fn add(&mut self, now: Monotonic) {
+        self.count = self.count.saturating_add(1);
+        self.last = self.last.max(now);
+    }
+
     /// How many there are, with the attempts that are being checked.
     fn failures(&self) -> u32 {
         self.count.saturating_add(self.pending)
@@ -341,10 +360,7 @@ impl Attempt<'_> {
     /// The password was wrong, or there is no such account.
     pub fn failed(mut self, now: Monotonic) {
         self.is_newcomer = false;
-        self.end(|failures| {
-            failures.count = failures.count.saturating_add(1);
-            failures.last = failures.last.max(now);
-        });
+        self.end(|failures| failures.add(now));
     }
 
     /// The password was right: the counts that it went to are cleared, and the account's and the token holders' too.
