@@ -40,7 +40,7 @@ use crate::jobs::backups::{BackupSettings, Backups};
 use crate::jobs::mail::SendMail;
 use crate::jobs::pruning::Pruning;
 use crate::jobs::{JobRegistry, Jobs};
-use crate::mail::{MailError, Postman};
+use crate::mail::{InvalidMailSettings, Postman};
 use crate::passwords::{PasswordPolicy, Passwords};
 use crate::repository::open::{blocking_threads, open};
 use crate::repository::{Cause, OpenError, Repository};
@@ -81,7 +81,7 @@ pub enum ServeError {
     Database(#[from] OpenError),
     /// Mail cannot be sent as it is configured.
     #[error("cannot send mail: {0}")]
-    Mail(#[source] MailError),
+    Mail(#[source] InvalidMailSettings),
     /// The system gives no threads.
     #[error("cannot start the server's threads: {0}")]
     Threads(#[source] io::Error),
@@ -352,7 +352,7 @@ fn send_mail(
     metrics: Option<Arc<Metrics>>,
 ) -> Result<Option<SendMail>, ServeError> {
     let Some(policy) = &accounts.mail else { return Ok(None) };
-    let postman = Postman::new(config).map_err(ServeError::Mail)?;
+    let postman = Postman::new(config, accounts.clock.clone()).map_err(ServeError::Mail)?;
     let (requests, longest) = (Arc::clone(&policy.requests), config.mail.smtp.timeout);
     Ok(Some(SendMail::new(Arc::clone(accounts), requests, postman, longest, metrics)))
 }
