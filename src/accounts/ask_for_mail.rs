@@ -16,7 +16,6 @@ use crate::domain::one_time::Purpose;
 use crate::domain::session::Caller;
 use crate::domain::token::PlainToken;
 use crate::repository::{RepositoryError, Whom};
-use crate::telemetry::metrics::Reason;
 
 /// Why a mail was not asked for.
 #[derive(Debug, Error)]
@@ -60,7 +59,7 @@ impl Accounts {
         let request = PlainToken::generate();
         let id = request.clone();
         let whom = Requested::Somebody(whom);
-        self.queue_mail(policy, MailRequest { whom, purpose, request, ip: client.ip(), link })?;
+        policy.requests.push(MailRequest { whom, purpose, request, ip: client.ip(), link })?;
         Ok(id)
     }
 
@@ -79,17 +78,8 @@ impl Accounts {
         let request = PlainToken::generate();
         let id = request.clone();
         let (whom, purpose) = (Requested::Own(recipient), Purpose::Reauthenticate);
-        self.queue_mail(policy, MailRequest { whom, purpose, request, ip: client.ip(), link: None })?;
+        policy.requests.push(MailRequest { whom, purpose, request, ip: client.ip(), link: None })?;
         Ok(id)
-    }
-
-    /// Queues a request for a mail.
-    pub(super) fn queue_mail(&self, policy: &MailPolicy, request: MailRequest) -> Result<(), QueueFull> {
-        policy.requests.push(request).inspect_err(|_| {
-            if let Some(metrics) = &self.throttle.metrics {
-                metrics.rejected(Reason::MailQueueFull);
-            }
-        })
     }
 }
 

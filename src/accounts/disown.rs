@@ -31,7 +31,7 @@ impl Accounts {
             ip: client.ip(),
             link: None,
         };
-        if self.queue_mail(policy, reset).is_err() {
+        if policy.requests.push(reset).is_err() {
             log::warn!(
                 "a notice was disowned, but so many mails wait that the one that resets the password is not sent"
             );

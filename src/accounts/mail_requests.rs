@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
@@ -60,12 +61,20 @@ pub struct QueueSlot(#[expect(dead_code, reason = "what counts is that it is hel
 pub struct MailRequests {
     queue: Mutex<VecDeque<QueuedRequest>>,
     slots: Arc<Semaphore>,
+    refused: AtomicU64,
+    has_outbox: AtomicBool,
     added: Notify,
 }
 
 impl Default for MailRequests {
     fn default() -> Self {
-        Self { queue: Mutex::default(), slots: Arc::new(Semaphore::new(CAPACITY)), added: Notify::new() }
+        Self {
+            queue: Mutex::default(),
+            slots: Arc::new(Semaphore::new(CAPACITY)),
+            refused: AtomicU64::new(0),
+            has_outbox: AtomicBool::new(false),
+            added: Notify::new(),
+        }
     }
 }
 
@@ -75,7 +84,10 @@ impl MailRequests {
     /// # Errors
     /// [`QueueFull`].
     pub fn push(&self, request: MailRequest) -> Result<(), QueueFull> {
-        let slot = QueueSlot(Arc::clone(&self.slots).try_acquire_owned().map_err(|_| QueueFull)?);
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map(QueueSlot).map_err(|_| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            QueueFull
+        })?;
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.push_back(QueuedRequest { request, slot });
         drop(queue);
@@ -94,7 +106,24 @@ impl MailRequests {
         CAPACITY - self.slots.available_permits()
     }
 
-    /// Resolves when a request was added since the last call.
+    /// How many requests found the queue full.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Says that the store's outbox has something.
+    pub fn wake(&self) {
+        self.has_outbox.store(true, Ordering::Relaxed);
+        self.added.notify_one();
+    }
+
+    /// Whether [`MailRequests::wake`] was called since the last call.
+    pub fn take_wake(&self) -> bool {
+        self.has_outbox.swap(false, Ordering::Relaxed)
+    }
+
+    /// Resolves when a request was added, or the outbox has something, since the last call.
     pub async fn added(&self) {
         self.added.notified().await;
     }

@@ -287,8 +287,9 @@ impl State {
 
     /// Claims a mail of the outbox and begins to deliver it. `false` where none is due.
     async fn begin_from_outbox(&mut self, sender: &Arc<Sender>) -> Result<bool, JobError> {
-        // A job that requests wake all the time must not ask the store as often.
-        if self.was_empty.is_some_and(|at| at.elapsed() < LOOK_EVERY / 2) {
+        // Requests that wake the job all the time must not have it ask the store as often.
+        let is_woken = sender.requests.take_wake();
+        if !is_woken && self.was_empty.is_some_and(|at| at.elapsed() < LOOK_EVERY / 2) {
             return Ok(false);
         }
         let now = sender.clock.now();

@@ -146,10 +146,10 @@ impl Exposition {
             ("rate_limit_account", self.metrics.rejections(Reason::RateLimitAccount)),
             ("body_budget", self.metrics.rejections(Reason::BodyBudget)),
         ]);
-        if self.accounts.mail.is_some() {
+        if let Some(mail) = &self.accounts.mail {
             refused.extend([
-                ("mail_limit", self.metrics.rejections(Reason::MailLimit)),
-                ("mail_queue_full", self.metrics.rejections(Reason::MailQueueFull)),
+                ("rate_limit_mail", self.metrics.rejections(Reason::RateLimitMail)),
+                ("mail_queue_full", mail.requests.refused()),
             ]);
         }
         page.counters(

@@ -41,10 +41,8 @@ pub enum Reason {
     RateLimitAccount,
     /// Too many bodies were arriving.
     BodyBudget,
-    /// Too many mails were asked for by whoever has no session.
-    MailLimit,
-    /// Too many mails were waiting.
-    MailQueueFull,
+    /// Too many mails were asked for.
+    RateLimitMail,
 }
 
 /// What became of a mail, or of an attempt to deliver it.
@@ -80,7 +78,7 @@ pub struct Metrics {
     route_durations: Vec<Histogram>,
     hash_durations: Histogram,
     /// By [`Reason`].
-    rejected: [AtomicU64; 5],
+    rejected: [AtomicU64; 4],
     mails: IntCounterVec,
     mail_durations: Histogram,
 }

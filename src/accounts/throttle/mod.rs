@@ -116,7 +116,7 @@ impl LoginThrottle {
     /// Lets somebody without a session ask for a mail, unless all of them together have asked for too many.
     pub(crate) fn admit_mail(&self, limits: &MailLimits, ip: Option<IpAddr>) -> Result<(), Throttled> {
         let admitted = limits.admit(self.clock.monotonic());
-        admitted.map_err(|too_many| self.too_many_mails(too_many, Reason::MailLimit, None, ip))
+        admitted.map_err(|too_many| self.too_many_mails(too_many, Reason::RateLimitMail, None, ip))
     }
 
     /// Lets the holder of a session ask for a mail, unless there were too many for the account.
