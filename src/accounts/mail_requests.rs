@@ -127,9 +127,4 @@ impl MailRequests {
     pub async fn added(&self) {
         self.added.notified().await;
     }
-
-    /// Has [`MailRequests::added`] resolve without a request: the store's outbox has something.
-    pub fn wake(&self) {
-        self.added.notify_one();
-    }
 }
