@@ -1,3 +1,4 @@
 //! Mail: a server that takes it, and what reaches it.
 
+mod delivery;
 pub mod smtp_server;
