@@ -1,6 +1,7 @@
 //! Mail: a server that takes it, and what reaches it.
 
 mod address;
+mod delivery;
 mod login_by_address;
 pub mod mailbox;
 mod off;
