@@ -3,6 +3,7 @@
 mod accounts;
 mod configuration;
 mod help;
+mod mail;
 mod passwords;
 mod printing;
 
@@ -107,7 +108,7 @@ pub fn status_of(server: &Server, token: &str) -> u16 {
 }
 
 /// Every command, as it is given.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 23] = [
     "serve",
     "user create",
     "user list",
@@ -126,6 +127,9 @@ const COMMANDS: [&str; 20] = [
     "check",
     "prune",
     "config show",
+    "config check",
+    "mail test",
+    "mail preview",
     "completions",
     "manual",
 ];
