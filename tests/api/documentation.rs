@@ -28,11 +28,11 @@ const OPEN: [&str; 8] = [
 const NO_MAIL: &str = "This service sends no mail.";
 
 /// Whether a call needs mail.
-fn needs_mail(operation: &Value) -> bool {
+pub fn needs_mail(operation: &Value) -> bool {
     operation["responses"]["404"]["content"]["application/json"]["example"]["error"] == NO_MAIL
 }
 
-async fn document(app: &TestApp) -> Value {
+pub async fn document(app: &TestApp) -> Value {
     app.client.get(app.url("/api/openapi.json")).send().await.unwrap().json().await.unwrap()
 }
 
@@ -110,7 +110,7 @@ fn the_committed_document_is_the_one_that_is_served() {
 }
 
 /// The calls of the document: method, path and description.
-fn operations(document: &Value) -> Vec<(Method, String, Value)> {
+pub fn operations(document: &Value) -> Vec<(Method, String, Value)> {
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -122,7 +122,7 @@ fn operations(document: &Value) -> Vec<(Method, String, Value)> {
 }
 
 /// What a page shows as the example of a content: its own, its schema's, or one put together from the schema's parts.
-fn example_of(document: &Value, content: &Value) -> Value {
+pub fn example_of(document: &Value, content: &Value) -> Value {
     let own = content["examples"].as_object().and_then(|examples| examples.values().next()).map(|one| &one["value"]);
     own.or(content.get("example")).cloned().unwrap_or_else(|| example_of_schema(document, &content["schema"]))
 }
@@ -396,13 +396,13 @@ async fn a_page_for_browsers_runs_nothing_but_its_own_scripts_and_stands_in_no_f
 }
 
 /// The schema of a body, with its reference resolved.
-fn schema_of<'a>(document: &'a Value, operation: &'a Value) -> Option<&'a Value> {
+pub fn schema_of<'a>(document: &'a Value, operation: &'a Value) -> Option<&'a Value> {
     let schema = operation["requestBody"]["content"]["application/json"].get("schema")?;
     schema["$ref"].as_str().map_or(Some(schema), |name| document.pointer(&name[1..]))
 }
 
 /// Bodies that break this schema, one for each property, each with the beginning of its error.
-fn refused_bodies(schema: &Value, example: &Value) -> Vec<(Value, String)> {
+pub fn refused_bodies(schema: &Value, example: &Value) -> Vec<(Value, String)> {
     let with = |name: &str, value: Value| {
         let mut body = example.clone();
         body[name] = value;

@@ -30,7 +30,7 @@ pub(crate) struct ForgotRequest {
     #[schema(example = "azure@diamond.example", nullable = false)]
     email: Option<String>,
     /// In the place of the address.
-    #[schema(nullable = false, min_length = 1, max_length = 30)]
+    #[schema(nullable = false)]
     username: Option<String>,
     /// Where the mail's link leads, in the place of the service's own page: it begins with one of the configured
     /// prefixes.

@@ -6,6 +6,7 @@ mod help;
 mod mail;
 mod passwords;
 mod printing;
+mod resets;
 
 use std::io::Write as _;
 use std::path::Path;

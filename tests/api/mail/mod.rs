@@ -2,6 +2,7 @@
 
 mod address;
 mod delivery;
+mod documented;
 mod login_by_address;
 pub mod mailbox;
 mod off;
