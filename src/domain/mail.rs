@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::domain::email::EmailAddress;
+use crate::domain::event::EventKind;
 use crate::domain::one_time::{Code, Purpose};
 use crate::domain::session::UserAgent;
 use crate::domain::token::PlainToken;
@@ -80,6 +81,21 @@ impl MailKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
+    /// The notice that goes with an event; `None` where its owner is not told.
+    #[must_use]
+    pub const fn telling_of(event: EventKind) -> Option<Self> {
+        match event {
+            EventKind::PasswordChanged => Some(Self::PasswordChanged),
+            EventKind::PasswordSet => Some(Self::PasswordSet),
+            EventKind::PasswordReset => Some(Self::PasswordReset),
+            EventKind::EmailChangeRequested => Some(Self::EmailChangeRequested),
+            EventKind::EmailChanged => Some(Self::EmailChanged),
+            EventKind::UnfamiliarLogin => Some(Self::UnfamiliarSignIn),
+            EventKind::Deleted => Some(Self::AccountDeleted),
+            _ => None,
+        }
+    }
+
     /// What its link is for; `None` where it has none.
     #[must_use]
     pub const fn purpose(self) -> Option<Purpose> {
@@ -95,6 +111,25 @@ impl MailKind {
             | Self::EmailChanged
             | Self::UnfamiliarSignIn => Some(Purpose::NotMe),
             Self::EmailTaken | Self::AccountDeleted => None,
+        }
+    }
+
+    /// Whether it shows a code.
+    #[must_use]
+    pub const fn has_code(self) -> bool {
+        matches!(self, Self::ConfirmEmail | Self::ResetPassword | Self::SignIn | Self::Reauthenticate)
+    }
+
+    /// The name of the service's own page that its link leads to, below `/account/`; `None` where it has no link. A code
+    /// that makes a session fresh is entered where the session is.
+    #[must_use]
+    pub const fn page(self) -> Option<&'static str> {
+        match self.purpose() {
+            Some(Purpose::ConfirmEmail) => Some("confirm"),
+            Some(Purpose::ResetPassword) => Some("reset"),
+            Some(Purpose::SignIn) => Some("login"),
+            Some(Purpose::NotMe) => Some("not-me"),
+            Some(Purpose::Reauthenticate) | None => None,
         }
     }
 

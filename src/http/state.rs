@@ -11,11 +11,12 @@ use crate::http::body_limits::BodyLimits;
 use crate::http::extract::proxy::TrustedProxies;
 use crate::http::readiness::Readiness;
 use crate::jobs::backups::BackupStatus;
+use crate::jobs::mail::MailStatus;
 
 /// The parts of the service that serve requests, put together once.
 pub struct AppState {
     /// The use cases.
-    pub accounts: Accounts,
+    pub accounts: Arc<Accounts>,
     /// How many items a list may hold.
     pub max_items: usize,
     /// The proxies whose `X-Forwarded-For` is believed.
@@ -26,6 +27,8 @@ pub struct AppState {
     pub readiness: Readiness,
     /// The status of the backups; `None` where none are made.
     pub backups: Option<BackupStatus>,
+    /// Whether the mail server takes mail; `None` where none is sent.
+    pub mail: Option<MailStatus>,
     /// The API's OpenAPI document.
     pub description: Description,
 }
