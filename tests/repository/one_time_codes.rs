@@ -236,10 +236,10 @@ pub async fn an_address_is_verified_by_one_account_whoever_else_has_it(fixture: 
     request_change(fixture, digest, "AZURE@diamond.example", 3_000).await;
     let (token, _) = send_only(fixture, MailKind::ConfirmEmail, 3_000).await;
     register_verified(fixture, "alice", "azure@diamond.example").await;
-    let taken = |user_id| fixture.repository.is_email_taken(user_id, "azure@diamond.example");
-    assert!(taken(user_id).await.unwrap() && taken(UserId(0)).await.unwrap());
+    let is_taken = |user_id| fixture.repository.is_email_taken(user_id, "azure@diamond.example");
+    assert!(is_taken(user_id).await.unwrap() && is_taken(UserId(0)).await.unwrap());
     let alice = fixture.repository.find_credentials(&name("alice")).await.unwrap().unwrap().user_id;
-    assert!(!taken(alice).await.unwrap(), "it is its own");
+    assert!(!is_taken(alice).await.unwrap(), "it is its own");
     let confirm = || fixture.repository.confirm_email_by_link(token, None, at(4_000));
     assert_eq!(confirm().await.unwrap(), Confirmed::Taken);
     assert_eq!(confirm().await.unwrap(), Confirmed::Refused(None), "once");

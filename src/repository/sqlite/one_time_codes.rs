@@ -105,7 +105,7 @@ impl OneTimeCodes for SqliteRepository {
             }
             let mac = code.mac_in_session(&TokenDigest::from_bytes(pending.request));
             match try_code(connection, pending, &mac, now)? {
-                Found::Right(offer) => confirm(connection, offer, caller.ip, now),
+                Found::Right(offer) => confirm(connection, &offer, caller.ip, now),
                 Found::Wrong(username) => Ok(Confirmed::Refused(Some(username))),
                 Found::Nothing => Ok(Confirmed::Refused(None)),
             }
@@ -120,7 +120,7 @@ impl OneTimeCodes for SqliteRepository {
         now: Timestamp,
     ) -> Result<Confirmed, RepositoryError> {
         self.write(move |connection| match find_by_token(connection, Purpose::ConfirmEmail, &token, now)? {
-            Some(offer) => confirm(connection, offer, ip, now),
+            Some(offer) => confirm(connection, &offer, ip, now),
             None => Ok(Confirmed::Refused(None)),
         })
         .await
@@ -524,7 +524,7 @@ pub(super) fn begin_confirmation(
 
 fn confirm(
     connection: &Transaction<'_>,
-    offer: Offer,
+    offer: &Offer,
     ip: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<Confirmed, Failure> {
