@@ -1,0 +1,3 @@
+//! Mail: a server that takes it, and what reaches it.
+
+pub mod smtp_server;
