@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::domain::one_time::Purpose;
 use crate::domain::token::PlainToken;
+use crate::domain::user::Username;
 use crate::repository::{Recipient, Whom};
 
 /// How many requests wait at most.
@@ -24,6 +25,8 @@ pub enum Requested {
     Somebody(Whom),
     /// The holder of a session, for its own account.
     Own(Recipient),
+    /// Staff, or whoever disowned what a notice tells of. Nobody waits for a code, so the mail has a link alone.
+    Entitled(Username),
 }
 
 /// A mail that somebody wants.

@@ -53,6 +53,12 @@ pub enum CommandError {
     /// The last active superuser cannot be demoted, deactivated or deleted.
     #[error("{0} is the last superuser who can log in")]
     LastSuperuser(String),
+    /// The account has no address that mail can be sent to.
+    #[error("{0} has no address that mail can be sent to")]
+    NoAddress(String),
+    /// Another account has verified the account's address.
+    #[error("another account has verified the address of {0}")]
+    EmailTaken(String),
     /// The id belongs to no session of the account's.
     #[error("{0} has no session of this id")]
     NoSession(String),
@@ -113,6 +119,10 @@ impl CommandError {
             AdministerError::NoSession => Self::NoSession(name),
             AdministerError::Taken => Self::Taken(name),
             AdministerError::LastSuperuser => Self::LastSuperuser(name),
+            AdministerError::NoAddress => Self::NoAddress(name),
+            AdministerError::EmailTaken => Self::EmailTaken(name),
+            // These are for clients of the API alone.
+            AdministerError::SetsNoPasswords | AdministerError::Full(_) => Self::Repository(RepositoryError::Forbidden),
             AdministerError::Throttled(error) => Self::Throttled(error),
             AdministerError::Password(error) => Self::Password(error),
             AdministerError::Repository(error) => Self::Repository(error),

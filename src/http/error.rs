@@ -13,8 +13,11 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use crate::accounts::administer::AdministerError;
+use crate::accounts::mail_requests::QueueFull;
 use crate::accounts::throttle::Throttled;
-use crate::accounts::{ReauthenticationError, RegisterError, SessionError, SignInError};
+use crate::accounts::{
+    AskError, ConfirmError, MailProofError, NoMail, ReauthenticationError, RegisterError, SessionError, SignInError,
+};
 use crate::domain::field::InvalidField;
 use crate::http::json::{self, Malformed};
 use crate::passwords::PasswordError;
@@ -41,8 +44,14 @@ pub enum ApiError {
         /// When to try again, in seconds.
         retry_after: u64,
     },
+    /// The password is right, and a login needs a verified address.
+    EmailNotVerified,
+    /// Where mail is sent, staff start a reset and set no passwords.
+    SetsNoPasswords,
     /// There is nothing at this path.
     NotFound,
+    /// There is nothing that this call could do: the configuration does not offer it.
+    NoMail(NoMail),
     /// The path has other methods.
     MethodNotAllowed {
         /// The methods that it has: the value of `Allow`.
@@ -89,6 +98,15 @@ impl ApiError {
             Self::Forbidden => "This account may not do that.".to_owned(),
             Self::ForeignForm => "This form was sent by a page of somebody else.".to_owned(),
             Self::LastSuperuser => "The last superuser must stay. Make another one first.".to_owned(),
+            Self::EmailNotVerified => {
+                "The address of this account is not verified. Open the link that was mailed to it, or reset the password."
+                    .to_owned()
+            }
+            Self::SetsNoPasswords => {
+                "Passwords are set by their owners. POST /api/users/{username}/reset mails them a link.".to_owned()
+            }
+            Self::NoMail(NoMail::Off) => "This service sends no mail.".to_owned(),
+            Self::NoMail(NoMail::NoLogin) => "This service opens no session by mail.".to_owned(),
             Self::TooManyRequests { .. } => "There were too many attempts. Try again later.".to_owned(),
             Self::MethodNotAllowed { allow } => format!("This path answers only to {allow}."),
             Self::BodyTooLarge { limit } => format!("The body must be at most {limit}."),
@@ -103,6 +121,16 @@ impl ApiError {
     /// The name belongs to another account. The sentence is the API specification's.
     fn taken() -> Self {
         Self::InvalidData("column username is not unique".to_owned())
+    }
+
+    /// The address is another account's, which has verified it.
+    fn email_taken() -> Self {
+        Self::InvalidData("another account has verified this address".to_owned())
+    }
+
+    /// What was presented of a mail is worth nothing. Why is not told.
+    pub(crate) fn worthless() -> Self {
+        Self::InvalidData("the code or the link is wrong, was used, or has expired".to_owned())
     }
 
     /// The error for the password that was sent in `field`, or left out. Not a 401: the session stays live, and a client
@@ -166,10 +194,14 @@ impl ResponseError for ApiError {
         match self {
             Self::InvalidData(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::LoginFailed => StatusCode::UNAUTHORIZED,
+<<<<<<< HEAD
             Self::Forbidden | Self::ForeignForm => StatusCode::FORBIDDEN,
+=======
+            Self::Forbidden | Self::EmailNotVerified | Self::SetsNoPasswords => StatusCode::FORBIDDEN,
+>>>>>>> api
             Self::LastSuperuser => StatusCode::CONFLICT,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoMail(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -282,6 +314,7 @@ impl From<Throttled> for ApiError {
 impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
         match error {
+            RegisterError::Email(error) => error.into(),
             RegisterError::Taken => Self::taken(),
             RegisterError::Password(error) => error.into(),
             RegisterError::Repository(error) => error.into(),
@@ -293,6 +326,7 @@ impl From<SignInError> for ApiError {
     fn from(error: SignInError) -> Self {
         match error {
             SignInError::Refused => Self::LoginFailed,
+            SignInError::EmailNotVerified => Self::EmailNotVerified,
             SignInError::Throttled(error) => error.into(),
             SignInError::Password(error) => error.into(),
             SignInError::Repository(error) => error.into(),
@@ -309,12 +343,61 @@ impl From<SessionError> for ApiError {
     }
 }
 
+impl From<NoMail> for ApiError {
+    fn from(error: NoMail) -> Self {
+        Self::NoMail(error)
+    }
+}
+
+impl From<QueueFull> for ApiError {
+    fn from(_: QueueFull) -> Self {
+        Self::Unavailable { retry_after: 60, cause: None }
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::NotVerified => Self::InvalidData("the account has no verified address".to_owned()),
+            AskError::Throttled(error) => error.into(),
+            AskError::Full(error) => error.into(),
+            AskError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<MailProofError> for ApiError {
+    fn from(error: MailProofError) -> Self {
+        match error {
+            MailProofError::Refused => Self::worthless(),
+            MailProofError::Password(error) => error.into(),
+            MailProofError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConfirmError> for ApiError {
+    fn from(error: ConfirmError) -> Self {
+        match error {
+            ConfirmError::Refused => Self::worthless(),
+            ConfirmError::Taken => Self::email_taken(),
+            ConfirmError::Repository(error) => error.into(),
+        }
+    }
+}
+
 impl From<AdministerError> for ApiError {
     fn from(error: AdministerError) -> Self {
         match error {
             AdministerError::NoAccount | AdministerError::NoSession => Self::NotFound,
             AdministerError::Taken => Self::taken(),
             AdministerError::LastSuperuser => Self::LastSuperuser,
+            AdministerError::NoAddress => {
+                Self::InvalidData("the account has no address that mail can be sent to".to_owned())
+            }
+            AdministerError::EmailTaken => Self::email_taken(),
+            AdministerError::SetsNoPasswords => Self::SetsNoPasswords,
+            AdministerError::Full(error) => error.into(),
             AdministerError::Throttled(error) => error.into(),
             AdministerError::Password(error) => error.into(),
             AdministerError::Repository(error) => error.into(),

@@ -7,7 +7,7 @@ use actix_web::http::{Method, header};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 
-use crate::http::api::{account, events, health, index, items, sessions, staff, user};
+use crate::http::api::{account, by_mail, email, events, health, index, items, sessions, staff, user};
 use crate::http::error::ApiError;
 use crate::http::pages::{assets, confirm, dev_mail, docs, not_me, reset, sign_in};
 
@@ -79,7 +79,16 @@ routes! {
         "/api/logoutall" { post sessions::end_all, }
         "/api/user/export" { get user::export, }
         "/api/user/reauthenticate" { post user::reauthenticate, }
+        "/api/user/reauthenticate/mail" { post user::ask_for_code, }
         "/api/user/password" { post user::change_password, }
+        "/api/user/email" { get email::show, post email::change, delete email::withdraw, }
+        "/api/user/email/confirm" { post email::confirm_own, }
+        "/api/email/confirm" { post email::confirm, }
+        "/api/password/forgot" { post by_mail::forgot, }
+        "/api/password/reset" { post by_mail::reset, }
+        "/api/login/mail" { post by_mail::ask_for_login, }
+        "/api/login/mail/confirm" { post by_mail::log_in, }
+        "/api/not-me" { post by_mail::disown, }
         "/api/user/tokens" { get sessions::list, }
         "/api/user/tokens/{id}" { delete sessions::end, }
         "/api/user/events" { get events::list_own, }
@@ -89,6 +98,8 @@ routes! {
         "/api/user/wants/{item_id}" { put items::add_to_wants, delete items::remove_from_wants, }
         "/api/users" { get staff::list, }
         "/api/users/{username}" { get staff::show, patch staff::change, delete staff::delete, }
+        "/api/users/{username}/reset" { post staff::send_reset, }
+        "/api/users/{username}/verify-email" { post staff::verify_email, }
         "/api/users/{username}/tokens" { get staff::list_sessions, delete staff::end_sessions, }
         "/api/users/{username}/tokens/{id}" { delete staff::end_session, }
         "/api/events" { get events::list, }

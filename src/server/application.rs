@@ -26,6 +26,7 @@ use thiserror::Error;
 
 use crate::accounts::throttle::LoginThrottle;
 use crate::accounts::throttle::limits::Limits;
+use crate::accounts::throttle::mail_limits::MailLimits;
 use crate::accounts::{Accounts, MailPolicy};
 use crate::config::{Config, CorsConfig, ServerConfig};
 use crate::http::body_limits::{BodyBudget, BodyLimits};
@@ -316,7 +317,7 @@ fn accounts(
             login_by_mail: config.accounts.login_by_mail,
             staff_set_passwords: config.accounts.staff_set_passwords,
             app_links: config.mail.app_links.clone(),
-            limit: config.mail.limit,
+            limits: MailLimits::new(config.rate_limit.enabled, config.mail.limit),
         }),
         last_used: Arc::default(),
         clock,

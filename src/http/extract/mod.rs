@@ -4,6 +4,7 @@ pub mod body;
 pub mod caller;
 pub mod client;
 pub mod form;
+pub mod mail_proof;
 pub mod profile;
 pub mod proxy;
 pub mod query;
