@@ -194,11 +194,9 @@ impl ResponseError for ApiError {
         match self {
             Self::InvalidData(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::LoginFailed => StatusCode::UNAUTHORIZED,
-<<<<<<< HEAD
-            Self::Forbidden | Self::ForeignForm => StatusCode::FORBIDDEN,
-=======
-            Self::Forbidden | Self::EmailNotVerified | Self::SetsNoPasswords => StatusCode::FORBIDDEN,
->>>>>>> api
+            Self::Forbidden | Self::ForeignForm | Self::EmailNotVerified | Self::SetsNoPasswords => {
+                StatusCode::FORBIDDEN
+            }
             Self::LastSuperuser => StatusCode::CONFLICT,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound | Self::NoMail(_) => StatusCode::NOT_FOUND,

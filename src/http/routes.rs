@@ -112,10 +112,10 @@ routes! {
         "/docs/{file}" { get docs::file, }
     }
     forms {
-        "/account/reset" { get reset::show, }
-        "/account/confirm" { get confirm::show, }
+        "/account/reset" { get reset::show, post reset::submit, }
+        "/account/confirm" { get confirm::show, post confirm::submit, }
         "/account/login" { get sign_in::show, }
-        "/account/not-me" { get not_me::show, }
+        "/account/not-me" { get not_me::show, post not_me::submit, }
         "/account/{file}" { get assets::file, }
         "/dev/mail" { get dev_mail::list, }
         "/dev/mail/{file}" { get dev_mail::show, }

@@ -12,4 +12,5 @@ pub(crate) mod not_me;
 pub(crate) mod proof;
 pub(crate) mod reset;
 pub(crate) mod sign_in;
+pub(crate) mod submission;
 pub mod templates;

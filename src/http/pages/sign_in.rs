@@ -8,5 +8,5 @@ use crate::http::pages::templates::{Page, Pages, Shown};
 use crate::http::state::State;
 
 pub(crate) async fn show(state: State) -> Result<HttpResponse, ApiError> {
-    Pages::of(&state, Page::SignIn)?.show(Page::SignIn, &Shown::default())
+    Pages::of(&state, Page::SignIn)?.0.show(Page::SignIn, &Shown::default())
 }

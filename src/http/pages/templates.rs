@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::accounts::MailPolicy;
 use crate::config::Config;
 use crate::config::mail::Transport;
 use crate::domain::token::hex;
@@ -208,7 +209,6 @@ pub struct Pages {
     min_length: usize,
     /// Where the page of a sign-in leads on; `None` where no app is configured.
     app_link: Option<String>,
-    has_login: bool,
     /// The folder of the mails, where a developer may read them.
     dev_mail: Option<PathBuf>,
 }
@@ -239,20 +239,19 @@ impl Pages {
             base: base.to_owned(),
             min_length: config.password.min_length,
             app_link: config.mail.app_links.first().map(|link| format!("{}/login", link.trim_end_matches('/'))),
-            has_login: config.accounts.login_by_mail,
             dev_mail: is_read_here.then(|| config.mail.folder.clone()),
         };
         pages.try_each()?;
         Ok(Some(pages))
     }
 
-    /// The pages of a server that has this one.
+    /// The pages of a server that has this one, and what mail may do there.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] where it has none.
-    pub(crate) fn of(state: &AppState, page: Page) -> Result<&Self, ApiError> {
-        let pages = state.pages.as_ref().filter(|pages| page != Page::SignIn || pages.has_login);
-        pages.ok_or(ApiError::NotFound)
+    /// [`ApiError::NoMail`] where it has none.
+    pub(crate) fn of(state: &AppState, page: Page) -> Result<(&Self, &MailPolicy), ApiError> {
+        let policy = if page == Page::SignIn { state.accounts.login_by_mail()? } else { state.accounts.mail()? };
+        Ok((state.pages.as_ref().ok_or(ApiError::NotFound)?, policy))
     }
 
     /// The origin that the pages are of, as browsers send it.
