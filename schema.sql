@@ -112,9 +112,9 @@ CREATE TABLE one_time_codes (
     email       TEXT    NOT NULL,             -- the address to confirm, the one mailed to, or the one to restore
     email_key   TEXT    NOT NULL,             -- the same as it is compared
     link        TEXT,                         -- where the mail's link leads, where not to the service's own page
-    detail      TEXT    NOT NULL,             -- the id of the session to end, or ''
+    detail      TEXT    NOT NULL,             -- of what it disowns: a session's id, 'email_changed', or ''
     token       BLOB    CHECK (length(token) = 32), -- the digest of the link's token, or NULL until it is mailed
-    mac         BLOB    CHECK (length(mac) = 32),   -- of the code, or NULL where there is none, or it is used up
+    mac         BLOB    CHECK (length(mac) = 32),   -- of the code, or NULL where there is none, or until it is mailed
     tries       INTEGER NOT NULL,             -- how many wrong codes were presented
     created     INTEGER NOT NULL,
     code_expires INTEGER NOT NULL,
@@ -147,9 +147,12 @@ CREATE TABLE outbox (
     link       TEXT,
     attempts   INTEGER NOT NULL,              -- deliveries that failed
     due        INTEGER NOT NULL,              -- when it is tried next; while it is claimed, when the claim ends
-    claims     INTEGER NOT NULL,              -- how often it was claimed
+    claims     INTEGER NOT NULL,              -- how often it was claimed or given back: a claim is worth nothing after
     expires    INTEGER NOT NULL
 ) STRICT;
+
+-- The mail that carries a code.
+CREATE UNIQUE INDEX outbox_by_request ON outbox (request) WHERE request IS NOT NULL;
 
 -- The mails that are due.
 CREATE INDEX outbox_by_due ON outbox (due, id);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::domain::email::EmailAddress;
+use crate::domain::event::EventKind;
 use crate::domain::one_time::{Code, Purpose};
 use crate::domain::session::UserAgent;
 use crate::domain::token::PlainToken;
@@ -78,6 +79,21 @@ impl MailKind {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The notice that goes with an event; `None` where its owner is not told.
+    #[must_use]
+    pub const fn telling_of(event: EventKind) -> Option<Self> {
+        match event {
+            EventKind::PasswordChanged => Some(Self::PasswordChanged),
+            EventKind::PasswordSet => Some(Self::PasswordSet),
+            EventKind::PasswordReset => Some(Self::PasswordReset),
+            EventKind::EmailChangeRequested => Some(Self::EmailChangeRequested),
+            EventKind::EmailChanged => Some(Self::EmailChanged),
+            EventKind::UnfamiliarLogin => Some(Self::UnfamiliarSignIn),
+            EventKind::Deleted => Some(Self::AccountDeleted),
+            _ => None,
+        }
     }
 
     /// What its link is for; `None` where it has none.

@@ -1,4 +1,4 @@
-//! The pruning job: it deletes dead sessions and old events, and clamps stored times that are in the future.
+//! The pruning job: it deletes dead sessions, old events and expired codes, and clamps stored times that are in the future.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -43,6 +43,8 @@ impl Pruning {
         if (sessions, events) != (0, 0) {
             log::info!("pruned {sessions} sessions that had ended and {events} old events");
         }
+        // What has expired is worth nothing already, so nobody needs to know how much there was.
+        while self.repository.prune_codes(now).await? > 0 {}
         Ok(())
     }
 
@@ -85,7 +87,7 @@ impl Job for Pruning {
         // Each is tried, whether or not the other fails.
         let pruned = self.prune().await;
         let clamped = self.clamp_times().await;
-        pruned.map_err(JobError::because("ended sessions and old events could not be pruned"))?;
+        pruned.map_err(JobError::because("ended sessions, old events and expired codes could not be pruned"))?;
         clamped.map_err(JobError::because("stored times in the future could not be looked for"))
     }
 }

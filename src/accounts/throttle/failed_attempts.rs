@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::accounts::throttle::limits::network;
 use crate::domain::event::{EventKind, FailedAttempt};
+use crate::system::address::network;
 use crate::system::clock::Monotonic;
 
 /// How many attempts are noted between two writes. Each failure has cost a hash, so only a store that is stuck reaches

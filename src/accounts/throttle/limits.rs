@@ -26,12 +26,13 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::domain::rate::{LimitsPolicy, Rate};
 use crate::domain::user::Username;
+use crate::system::address::{block, neighbourhood, network};
 use crate::system::clock::Monotonic;
 
 /// How many failures in a row cost no delay.
@@ -301,31 +302,6 @@ fn wait(arrival: Monotonic, rate: Rate, kept: u32, now: Monotonic) -> Duration {
 /// The time in which one attempt is regained.
 fn interval(rate: Rate) -> Duration {
     (rate.period / rate.count.max(1)).max(Duration::from_nanos(1))
-}
-
-/// The network that counts as one client: an IPv4 address, or an IPv6 /64.
-#[must_use]
-pub fn network(ip: IpAddr) -> IpAddr {
-    prefix(ip, 32, 64)
-}
-
-/// The network that is familiar as soon as one of its addresses is: an IPv4 /24 or an IPv6 /48. Phones and homes change
-/// addresses within one.
-#[must_use]
-pub fn neighbourhood(ip: IpAddr) -> IpAddr {
-    prefix(ip, 24, 48)
-}
-
-/// The network that the neighbourhoods of one owner are usually in: an IPv4 /16 or an IPv6 /32.
-fn block(ip: IpAddr) -> IpAddr {
-    prefix(ip, 16, 32)
-}
-
-fn prefix(ip: IpAddr, v4_bits: u32, v6_bits: u32) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (32 - v4_bits))).into(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (128 - v6_bits))).into(),
-    }
 }
 
 impl Failures {

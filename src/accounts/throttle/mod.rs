@@ -19,6 +19,7 @@ use self::mail_limits::{Asker, MailLimits};
 use crate::domain::event::{EventKind, FailedAttempt};
 use crate::domain::user::Username;
 use crate::repository::{Repository, RepositoryError};
+use crate::system::address::neighbourhood;
 use crate::system::clock::Clock;
 use crate::telemetry::metrics::{Metrics, Reason};
 
@@ -151,10 +152,10 @@ impl LoginThrottle {
     /// the account, and the time that it takes to refuse a login must not tell whether the account exists. So it never
     /// takes less than [`LOOK_TAKES`].
     async fn is_familiar(&self, username: &Username, ip: IpAddr) -> Result<bool, RepositoryError> {
-        let neighbourhood = limits::neighbourhood(ip);
+        let asking = neighbourhood(ip);
         let look = self.repository.list_familiar_addresses(username);
         let (addresses, ()) = tokio::join!(look, tokio::time::sleep(LOOK_TAKES));
-        Ok(addresses?.into_iter().any(|address| limits::neighbourhood(address) == neighbourhood))
+        Ok(addresses?.into_iter().any(|address| neighbourhood(address) == asking))
     }
 
     fn throttled(

@@ -9,11 +9,12 @@ use super::lists::list_items;
 use super::lookup::{
     begin_change, find_own_credentials, find_user, holds, keep_a_superuser, live, require_session, target_of,
 };
+use super::one_time_codes::{begin_confirmation, delete_all_offers, delete_opening_offers, set_email};
 use super::rows::{invalid_account, read_credentials, read_session, read_user, require_own_key};
 use super::session_cache::Change;
 use super::sessions::{id_of, insert_token, list_sessions, set_reauthentication};
 use super::{SqliteRepository, events, sql};
-use crate::domain::email::EmailAddress;
+use crate::domain::email::{EmailAddress, key_of};
 use crate::domain::event::EventKind;
 use crate::domain::item::List;
 use crate::domain::profile::{Profile, ProfileChanges};
@@ -30,7 +31,7 @@ impl Accounts for SqliteRepository {
         &self,
         user: NewUser,
         session: NewSession,
-        _confirmation: Option<NewEmailChange>,
+        confirmation: Option<NewEmailChange>,
         now: Timestamp,
     ) -> Result<User, RepositoryError> {
         self.write(move |connection| {
@@ -38,6 +39,9 @@ impl Accounts for SqliteRepository {
                 insert_user(connection, &user, now)?.ok_or(RepositoryError::Conflict(UniqueField::Username))?;
             insert_token(connection, user_id, &session, now)?;
             events::by_owner(connection, EventKind::Registered, user_id, session.ip, &id_of(&session.digest), now)?;
+            if let Some(confirmation) = confirmation {
+                begin_confirmation(connection, user_id, &confirmation, now)?;
+            }
             Ok(find_user(connection, user_id)?)
         })
         .await
@@ -54,8 +58,13 @@ impl Accounts for SqliteRepository {
         .await
     }
 
-    async fn find_credentials_by_email(&self, _email: &EmailAddress) -> Result<Option<Credentials>, RepositoryError> {
-        Err(super::not_yet())
+    async fn find_credentials_by_email(&self, email: &EmailAddress) -> Result<Option<Credentials>, RepositoryError> {
+        let key = email.key().to_owned();
+        self.read_inline(move |connection| {
+            let mut statement = connection.prepare_cached(sql::FIND_CREDENTIALS_BY_EMAIL)?;
+            Ok(statement.query_row([&key], read_credentials).optional()?)
+        })
+        .await
     }
 
     async fn find_user(&self, caller: &Caller) -> Result<(Session, User), RepositoryError> {
@@ -107,6 +116,10 @@ impl Accounts for SqliteRepository {
             for change in changes {
                 user.profile.set(change);
             }
+            if user.profile.email != before.email {
+                set_email(connection, user_id, &user.profile.email, false, now)?;
+                user.is_email_verified = false;
+            }
             if user.profile != before {
                 user.modified = now;
                 update_profile(connection, user_id, &user.profile, now)?;
@@ -142,6 +155,7 @@ impl Accounts for SqliteRepository {
             let mut others = connection.prepare_cached(sql::DELETE_OTHER_TOKENS)?;
             others.execute(params![user_id.0, caller.digest.as_bytes()])?;
             set_reauthentication(connection, &caller, None)?;
+            delete_opening_offers(connection, user_id)?;
             connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
             events::by_owner(connection, EventKind::PasswordChanged, user_id, caller.ip, "", now)?;
             Ok(true)
@@ -159,6 +173,7 @@ impl Accounts for SqliteRepository {
             keep_a_superuser(connection, &target_of(connection, user_id)?)?;
             // Before the deletion: the event copies the account's name.
             events::by_owner(connection, EventKind::Deleted, user_id, caller.ip, "", now)?;
+            delete_all_offers(connection, user_id)?;
             connection.prepare_cached(sql::DELETE_ACCOUNT)?.execute([user_id.0])?;
             Ok(true)
         })
@@ -198,7 +213,13 @@ pub(super) fn insert_user(connection: &Connection, user: &NewUser, now: Timestam
         .prepare_cached(sql::INSERT_USER)?
         .query_row(
             with_profile(
-                params![user.username.as_str(), user.username.key(), user.password_hash.as_stored(), now.as_millis(),],
+                params![
+                    user.username.as_str(),
+                    user.username.key(),
+                    user.password_hash.as_stored(),
+                    now.as_millis(),
+                    key_of(&user.profile.email),
+                ],
                 &user.profile,
             )?,
             |row| Ok(UserId(row.get(0)?)),

@@ -6,6 +6,7 @@ use rusqlite::{Connection, params};
 use super::accounts::insert_user;
 use super::error::Failure;
 use super::lookup::{allow, find_user, keep_a_superuser, require_staff, target_named};
+use super::one_time_codes::{Verification, delete_all_offers, delete_opening_offers, verify_email};
 use super::session_cache::Change;
 use super::sessions::{self, delete_session};
 use super::transaction::Transaction;
@@ -62,11 +63,12 @@ impl Administration for SqliteRepository {
 
     async fn verify_account_email(
         &self,
-        _actor: &Actor,
-        _username: &Username,
-        _now: Timestamp,
+        actor: &Actor,
+        username: &Username,
+        now: Timestamp,
     ) -> Result<Option<EmailVerification>, RepositoryError> {
-        Err(super::not_yet())
+        let (actor, username) = (*actor, username.clone());
+        self.write(move |connection| verify_account_email(connection, &actor, &username, now)).await
     }
 
     async fn delete_account(
@@ -117,7 +119,12 @@ fn check_rights(
     allow(acting.may(permission, &target)).map(|()| true)
 }
 
-fn create_account(connection: &Connection, user: &NewUser, rights: Rights, now: Timestamp) -> Result<User, Failure> {
+fn create_account(
+    connection: &Transaction<'_>,
+    user: &NewUser,
+    rights: Rights,
+    now: Timestamp,
+) -> Result<User, Failure> {
     let user_id = insert_user(connection, user, now)?.ok_or(RepositoryError::Conflict(UniqueField::Username))?;
     write(connection, &Target { user_id, rights, is_active: true }, None)?;
     let by = Some(Acting::Operator.name());
@@ -208,6 +215,7 @@ fn change_account(
         tell(EventKind::PasswordSet, "")?;
     }
     if change.password_hash.is_some() || !after.is_active {
+        delete_opening_offers(connection, before.user_id)?;
         connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([before.user_id.0])?;
     }
     Ok(Some(find_user(connection, before.user_id)?))
@@ -222,6 +230,28 @@ fn write(connection: &Connection, account: &Target, password_hash: Option<&Passw
         password_hash.map(PasswordHash::as_stored),
     ])?;
     Ok(())
+}
+
+fn verify_account_email(
+    connection: &Transaction<'_>,
+    actor: &Actor,
+    username: &Username,
+    now: Timestamp,
+) -> Result<Option<EmailVerification>, Failure> {
+    let acting = require_staff(connection, actor)?;
+    let Some(target) = target_named(connection, username)? else { return Ok(None) };
+    allow(acting.may(Permission::ManageAccount, &target))?;
+    Ok(Some(match verify_email(connection, target.user_id, now)? {
+        Verification::Now => {
+            connection.changes(target.user_id, Change::Text);
+            let (kind, by) = (EventKind::EmailVerified, Some(acting.name()));
+            events::insert(connection, kind, target.user_id, by, actor.ip(), "", now)?;
+            EmailVerification::Verified
+        }
+        Verification::Before => EmailVerification::Verified,
+        Verification::NoAddress => EmailVerification::NoAddress,
+        Verification::Taken => EmailVerification::Taken,
+    }))
 }
 
 fn delete_account(
@@ -239,6 +269,7 @@ fn delete_account(
     // Before the deletion: the event copies the account's name.
     events::insert(connection, EventKind::Deleted, target.user_id, Some(acting.name()), actor.ip(), "", now)?;
     connection.changes(target.user_id, Change::Sessions);
+    delete_all_offers(connection, target.user_id)?;
     connection.prepare_cached(sql::DELETE_ACCOUNT)?.execute([target.user_id.0])?;
     Ok(true)
 }

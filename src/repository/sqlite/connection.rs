@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::{file, sql};
 
 /// How many prepared statements a connection caches: more than there are in [`sql`].
-const STATEMENT_CACHE: usize = 64;
+const STATEMENT_CACHE: usize = 128;
 
 pub(super) fn open_connection(
     own_name: &Path,

@@ -8,12 +8,15 @@ use rusqlite::{Connection, params};
 
 use super::lookup::{require_session, require_staff, target_named};
 use super::rows::{ip_text, read_event, read_failures, read_ip, read_username};
-use super::{SqliteRepository, sql};
+use super::transaction::Transaction;
+use super::{SqliteRepository, outbox, sql};
 use crate::domain::event::{Event, EventCursor, EventKind, EventQuery, FailedAttempt};
+use crate::domain::mail::MailKind;
 use crate::domain::rights::Actor;
 use crate::domain::session::Caller;
 use crate::domain::user::{UserId, Username};
 use crate::repository::{Events, Page, RepositoryError, ResetCursor, Resets, StoredFailures};
+use crate::system::address::neighbourhood;
 use crate::system::clock::Timestamp;
 
 /// How many events are pruned in one transaction, so that no other write waits long.
@@ -76,7 +79,7 @@ impl Events for SqliteRepository {
 
 /// Inserts an event of what an account did itself.
 pub(super) fn by_owner(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     kind: EventKind,
     user_id: UserId,
     ip: Option<IpAddr>,
@@ -86,9 +89,10 @@ pub(super) fn by_owner(
     insert(connection, kind, user_id, None, ip, detail, now)
 }
 
-/// Inserts an event; `actor` is who did it, where it was not the account itself.
+/// Inserts an event; `actor` is who did it, where it was not the account itself. What the owner is to hear of is put in
+/// the outbox beside it, for the address that the account has at this moment.
 pub(super) fn insert(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     kind: EventKind,
     user_id: UserId,
     actor: Option<&str>,
@@ -98,12 +102,17 @@ pub(super) fn insert(
 ) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(sql::INSERT_EVENT)?;
     insert.execute(params![now.as_millis(), kind.name(), user_id.0, actor, ip_text(ip), detail])?;
+    if let Some(notice) = MailKind::telling_of(kind) {
+        // Where staff work from is nothing that an account is told.
+        let ip = ip.filter(|_| actor.is_none());
+        outbox::insert_notice(connection, notice, user_id, ip, detail, now)?;
+    }
     Ok(())
 }
 
 /// Stores failed attempts. The name is stored only where it is an account's: it may be a password that was typed there.
 pub(super) fn record_failed_attempts(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     attempts: &[FailedAttempt],
     now: Timestamp,
 ) -> rusqlite::Result<()> {
@@ -116,7 +125,7 @@ pub(super) fn record_failed_attempts(
 }
 
 fn record_failed_attempt(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     attempt: &FailedAttempt,
     new_passwords: &HashMap<i64, i64>,
     now: Timestamp,
@@ -135,7 +144,8 @@ fn record_failed_attempt(
     // A new password resets the failures before it, also those that are stored only now. Failed reauthentications are
     // counted elsewhere, and only in memory.
     let is_reset = new_passwords.get(&user_id).is_some_and(|set| *set >= at);
-    if attempt.kind == EventKind::LoginFailed && !is_reset {
+    let counts = matches!(attempt.kind, EventKind::LoginFailed | EventKind::CodeFailed);
+    if counts && !is_reset {
         connection.prepare_cached(sql::COUNT_FAILURE)?.execute(params![user_id, at, now.as_millis()])?;
     }
     // The holder of a session is known to be the account's; anyone else may be a stranger.
@@ -221,12 +231,21 @@ fn last(connection: &Connection) -> rusqlite::Result<i64> {
 
 pub(super) fn list_familiar(connection: &Connection, username: &Username) -> rusqlite::Result<Vec<IpAddr>> {
     let Some(account) = target_named(connection, username)? else { return Ok(Vec::new()) };
-    let mut list = connection.prepare_cached(sql::LIST_FAMILIAR)?;
-    let addresses = list.query_map([account.user_id.0], read_ip)?;
-    let mut addresses: Vec<_> = addresses.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+    let mut addresses = list_familiar_of(connection, account.user_id)?;
     addresses.sort_unstable();
     addresses.dedup();
     Ok(addresses)
+}
+
+fn list_familiar_of(connection: &Connection, user_id: UserId) -> rusqlite::Result<Vec<IpAddr>> {
+    let mut list = connection.prepare_cached(sql::LIST_FAMILIAR)?;
+    list.query_map([user_id.0], read_ip)?.filter_map(Result::transpose).collect()
+}
+
+/// Whether the account has logged in from the neighbourhood of this address.
+pub(super) fn is_familiar(connection: &Connection, user_id: UserId, ip: IpAddr) -> rusqlite::Result<bool> {
+    let asking = neighbourhood(ip);
+    Ok(list_familiar_of(connection, user_id)?.into_iter().any(|address| neighbourhood(address) == asking))
 }
 
 pub(super) fn list_failures(connection: &Connection, limit: u32) -> rusqlite::Result<Vec<StoredFailures>> {

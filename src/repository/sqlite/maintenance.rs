@@ -28,6 +28,9 @@ const PROOF_WITHIN: Duration = Duration::from_secs(2);
 /// How far in the future a stored time must be before it is clamped. A clock that is synchronized is off by less.
 const CLAMPED_BEYOND: Duration = Duration::from_secs(60);
 
+/// How long a mail waits for its next delivery at most, with time to spare.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How many sessions are pruned or clamped in one transaction, so that no other write waits long.
 const PRUNED_AT_ONCE: u32 = 500;
 
@@ -78,17 +81,23 @@ impl Maintenance for SqliteRepository {
     }
 
     async fn clamp_times(&self, now: Timestamp) -> Result<usize, RepositoryError> {
-        let (tokens, failures) = self
+        let longest = now.plus(CLAMPED_BEYOND + LONGEST_WAIT).as_millis();
+        let (tokens, failures, offers, mails) = self
             .read(move |connection| {
                 let far = params![now.plus(CLAMPED_BEYOND).as_millis(), PRUNED_AT_ONCE];
                 let mut tokens = connection.prepare_cached(sql::FIND_FUTURE_TOKENS)?;
                 let tokens = tokens.query_map(far, |row| row.get(0))?.collect::<Result<Vec<[u8; 32]>, _>>()?;
                 let mut failures = connection.prepare_cached(sql::FIND_FUTURE_FAILURES)?;
                 let failures = failures.query_map(far, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
-                Ok((tokens, failures))
+                let mut offers = connection.prepare_cached(sql::FIND_FUTURE_OFFERS)?;
+                let offers = offers.query_map(far, |row| row.get(0))?.collect::<Result<Vec<[u8; 32]>, _>>()?;
+                let mut mails = connection.prepare_cached(sql::FIND_FUTURE_MAILS)?;
+                let far = params![now.plus(CLAMPED_BEYOND).as_millis(), longest, PRUNED_AT_ONCE];
+                let mails = mails.query_map(far, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+                Ok((tokens, failures, offers, mails))
             })
             .await?;
-        if tokens.is_empty() && failures.is_empty() {
+        if tokens.is_empty() && failures.is_empty() && offers.is_empty() && mails.is_empty() {
             return Ok(0);
         }
         self.write(move |connection| {
@@ -104,6 +113,14 @@ impl Maintenance for SqliteRepository {
             let mut clamp = connection.prepare_cached(sql::CLAMP_FAILURES)?;
             for user_id in failures {
                 clamped += clamp.execute(params![user_id, now.as_millis()])?;
+            }
+            let mut delete = connection.prepare_cached(sql::DELETE_FUTURE_OFFER)?;
+            for request in offers {
+                clamped += delete.execute(params![request, now.as_millis()])?;
+            }
+            let mut clamp = connection.prepare_cached(sql::CLAMP_MAIL)?;
+            for id in mails {
+                clamped += clamp.execute([id, now.as_millis()])?;
             }
             Ok(clamped)
         })

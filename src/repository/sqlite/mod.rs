@@ -227,8 +227,3 @@ impl SqliteRepository {
         Ok(())
     }
 }
-
-/// A placeholder.
-fn not_yet() -> RepositoryError {
-    RepositoryError::Unavailable(Arc::new(std::io::Error::other("not yet")))
-}

@@ -1,135 +1,683 @@
 //! [`OneTimeCodes`] in SQLite.
-
-use async_trait::async_trait;
+//!
+//! A code or link is used up in the transaction of what it allows, so of two that present it at once one finds it gone.
+//! A wrong code is a write, which takes as long as a sync of the disk. Where nothing is found, the same is written and
+//! taken back: else the time would tell whether the request is that of an account.
 
 use std::net::IpAddr;
 
-use super::SqliteRepository;
-use crate::domain::one_time::{Code, CodeMac, Presented, Purpose};
-use crate::domain::session::{Caller, NewSession};
+use async_trait::async_trait;
+use rusqlite::types::Null;
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
+
+use super::error::Failure;
+use super::lookup::{begin_change, find_user, holds, require_session};
+use super::outbox::insert_confirmation;
+use super::rows::{read_time, read_truth, read_username};
+use super::session_cache::Change;
+use super::sessions::{delete_session, id_of, insert_session, set_reauthentication};
+use super::transaction::Transaction;
+use super::{SqliteRepository, events, sql};
+use crate::domain::email::{EmailAddress, key_of};
+use crate::domain::event::EventKind;
+use crate::domain::one_time::{CODE_LIFETIME, Code, CodeMac, MAX_TRIES, Presented, Purpose};
+use crate::domain::session::{Caller, NewSession, SessionCutoffs, SessionId};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{PasswordHash, User, Username};
+use crate::domain::user::{PasswordHash, User, UserId, Username};
 use crate::repository::{
     Confirmed, Disowned, EmailState, NewEmailChange, NewOffer, OneTimeCodes, Proof, Recipient, RepositoryError, Tried,
     Whom,
 };
 use crate::system::clock::Timestamp;
 
+/// What the offer to disown a change of the address has in the place of a session's id: the former address is restored.
+pub(super) const RESTORES_EMAIL: &str = "email_changed";
+
+/// How many links that disown something an account has at most.
+const MAX_DISOWNERS: u32 = 20;
+
+/// How many codes are pruned in one transaction, so that no other write waits long.
+const PRUNED_AT_ONCE: u32 = 500;
+
+/// What the event of a first proof by a login tells: what was set up before was not trusted.
+const PASSWORD_REMOVED: &str = "password_removed";
+
 #[async_trait]
 impl OneTimeCodes for SqliteRepository {
-    async fn find_email(&self, _caller: &Caller, _now: Timestamp) -> Result<EmailState, RepositoryError> {
-        Err(super::not_yet())
+    async fn find_email(&self, caller: &Caller, now: Timestamp) -> Result<EmailState, RepositoryError> {
+        let caller = *caller;
+        self.read_snapshot(move |connection| {
+            let user_id = require_session(connection, &caller)?.user_id;
+            let Email { text: email, is_verified, .. } = find_email(connection, user_id)?;
+            let pending = find_pending(connection, user_id, now)?.map(|offer| (offer.email, offer.expires));
+            Ok(EmailState { email, is_verified, pending })
+        })
+        .await
     }
 
     async fn request_email_change(
         &self,
-        _caller: &Caller,
-        _proof: Proof,
-        _change: NewEmailChange,
-        _now: Timestamp,
+        caller: &Caller,
+        proof: Proof,
+        change: NewEmailChange,
+        now: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        Err(super::not_yet())
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
+            if !holds(connection, &proof, &caller, user_id, now)? {
+                return Ok(false);
+            }
+            begin_confirmation(connection, user_id, &change, now)?;
+            if find_email(connection, user_id)?.text != change.email.as_str() {
+                events::by_owner(connection, EventKind::EmailChangeRequested, user_id, caller.ip, "", now)?;
+            }
+            Ok(true)
+        })
+        .await
     }
 
-    async fn withdraw_email_change(&self, _caller: &Caller, _now: Timestamp) -> Result<bool, RepositoryError> {
-        Err(super::not_yet())
+    async fn withdraw_email_change(&self, caller: &Caller, now: Timestamp) -> Result<bool, RepositoryError> {
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
+            let Some(pending) = find_pending(connection, user_id, now)? else { return Ok(false) };
+            delete_offer(connection, &pending.request)?;
+            events::by_owner(connection, EventKind::EmailChangeWithdrawn, user_id, caller.ip, "", now)?;
+            Ok(true)
+        })
+        .await
     }
 
     async fn confirm_email_by_code(
         &self,
-        _caller: &Caller,
-        _request: Option<TokenDigest>,
-        _code: Code,
-        _now: Timestamp,
+        caller: &Caller,
+        request: Option<TokenDigest>,
+        code: Code,
+        now: Timestamp,
     ) -> Result<Confirmed, RepositoryError> {
-        Err(super::not_yet())
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
+            let Some(pending) = find_pending(connection, user_id, now)? else { return Ok(Confirmed::Refused(None)) };
+            if request.is_some_and(|request| *request.as_bytes() != pending.request) {
+                return Ok(Confirmed::Refused(None));
+            }
+            let mac = code.mac_in_session(&TokenDigest::from_bytes(pending.request));
+            match try_code(connection, pending, &mac, now)? {
+                Found::Right(offer) => confirm(connection, offer, caller.ip, now),
+                Found::Wrong(username) => Ok(Confirmed::Refused(Some(username))),
+                Found::Nothing => Ok(Confirmed::Refused(None)),
+            }
+        })
+        .await
     }
 
     async fn confirm_email_by_link(
         &self,
-        _token: TokenDigest,
-        _ip: Option<IpAddr>,
-        _now: Timestamp,
+        token: TokenDigest,
+        ip: Option<IpAddr>,
+        now: Timestamp,
     ) -> Result<Confirmed, RepositoryError> {
-        Err(super::not_yet())
+        self.write(move |connection| match find_by_token(connection, Purpose::ConfirmEmail, &token, now)? {
+            Some(offer) => confirm(connection, offer, ip, now),
+            None => Ok(Confirmed::Refused(None)),
+        })
+        .await
     }
 
-    async fn find_recipient(&self, _whom: &Whom, _ip: Option<IpAddr>) -> Result<Option<Recipient>, RepositoryError> {
-        Err(super::not_yet())
+    async fn find_recipient(&self, whom: &Whom, ip: Option<IpAddr>) -> Result<Option<Recipient>, RepositoryError> {
+        let whom = whom.clone();
+        self.read_snapshot(move |connection| {
+            Ok(match &whom {
+                Whom::Username(username) => find_recipient(connection, sql::FIND_RECIPIENT_NAMED, &username.key(), ip)?,
+                Whom::Email(email) => {
+                    match find_recipient(connection, sql::FIND_RECIPIENT_VERIFIED, &email.key(), ip)? {
+                        None => find_recipient(connection, sql::FIND_RECIPIENT_UNVERIFIED, &email.key(), ip)?,
+                        verified => verified,
+                    }
+                }
+            })
+        })
+        .await
     }
 
-    async fn find_own_recipient(&self, _caller: &Caller) -> Result<Option<Recipient>, RepositoryError> {
-        Err(super::not_yet())
+    async fn find_own_recipient(&self, caller: &Caller) -> Result<Option<Recipient>, RepositoryError> {
+        let caller = *caller;
+        self.read_snapshot(move |connection| {
+            let user_id = require_session(connection, &caller)?.user_id;
+            let found = find_recipient(connection, sql::FIND_RECIPIENT, &user_id.0, caller.ip)?;
+            Ok(found.filter(|recipient| recipient.is_verified))
+        })
+        .await
     }
 
-    async fn store_offer(
-        &self,
-        _offer: NewOffer,
-        _ip: Option<IpAddr>,
-        _now: Timestamp,
-    ) -> Result<bool, RepositoryError> {
-        Err(super::not_yet())
+    async fn store_offer(&self, offer: NewOffer, ip: Option<IpAddr>, now: Timestamp) -> Result<bool, RepositoryError> {
+        self.write(move |connection| store_offer(connection, &offer, ip, now)).await
     }
 
     async fn try_code(
         &self,
-        _purpose: Purpose,
-        _request: TokenDigest,
-        _mac: CodeMac,
-        _now: Timestamp,
+        purpose: Purpose,
+        request: TokenDigest,
+        mac: CodeMac,
+        now: Timestamp,
     ) -> Result<Tried, RepositoryError> {
-        Err(super::not_yet())
+        self.write(move |connection| {
+            Ok(match find_by_code(connection, purpose, &request, &mac, None, now)? {
+                Found::Right(offer) => Tried::Right(offer.username),
+                Found::Wrong(username) => Tried::Wrong(username),
+                Found::Nothing => Tried::Unknown,
+            })
+        })
+        .await
     }
 
     async fn find_link(
         &self,
-        _purpose: Purpose,
-        _token: TokenDigest,
-        _now: Timestamp,
+        purpose: Purpose,
+        token: TokenDigest,
+        now: Timestamp,
     ) -> Result<Option<Username>, RepositoryError> {
-        Err(super::not_yet())
+        self.read(move |connection| Ok(find_by_token(connection, purpose, &token, now)?.map(|offer| offer.username)))
+            .await
     }
 
     async fn reset_password(
         &self,
-        _presented: Presented,
-        _new_hash: PasswordHash,
-        _ip: Option<IpAddr>,
-        _now: Timestamp,
+        presented: Presented,
+        new_hash: PasswordHash,
+        ip: Option<IpAddr>,
+        now: Timestamp,
     ) -> Result<Option<Username>, RepositoryError> {
-        Err(super::not_yet())
+        self.write(move |connection| match find_presented(connection, Purpose::ResetPassword, &presented, now)? {
+            Found::Right(offer) => reset_password(connection, offer, &new_hash, ip, now).map(Some),
+            Found::Wrong(_) | Found::Nothing => Ok(None),
+        })
+        .await
     }
 
     async fn open_session_by_mail(
         &self,
-        _presented: Presented,
-        _session: NewSession,
-        _max_sessions: u32,
-        _now: Timestamp,
+        presented: Presented,
+        session: NewSession,
+        max_sessions: u32,
+        now: Timestamp,
     ) -> Result<Option<User>, RepositoryError> {
-        Err(super::not_yet())
+        self.write(move |connection| match find_presented(connection, Purpose::SignIn, &presented, now)? {
+            Found::Right(offer) if offer.is_active => {
+                open_session(connection, &offer, &session, max_sessions, now).map(Some)
+            }
+            Found::Right(_) | Found::Wrong(_) | Found::Nothing => Ok(None),
+        })
+        .await
     }
 
     async fn reauthenticate_by_code(
         &self,
-        _caller: &Caller,
-        _request: TokenDigest,
-        _mac: CodeMac,
-        _now: Timestamp,
+        caller: &Caller,
+        request: TokenDigest,
+        mac: CodeMac,
+        now: Timestamp,
     ) -> Result<Tried, RepositoryError> {
-        Err(super::not_yet())
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
+            Ok(match find_by_code(connection, Purpose::Reauthenticate, &request, &mac, Some(user_id), now)? {
+                Found::Right(offer) => {
+                    delete_offer(connection, &offer.request)?;
+                    set_reauthentication(connection, &caller, Some(now))?;
+                    connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
+                    let (kind, id) = (EventKind::Reauthenticated, id_of(&caller.digest));
+                    events::by_owner(connection, kind, user_id, caller.ip, &id, now)?;
+                    Tried::Right(offer.username)
+                }
+                Found::Wrong(username) => Tried::Wrong(username),
+                Found::Nothing => Tried::Unknown,
+            })
+        })
+        .await
     }
 
     async fn disown(
         &self,
-        _token: TokenDigest,
-        _ip: Option<IpAddr>,
-        _now: Timestamp,
+        token: TokenDigest,
+        ip: Option<IpAddr>,
+        now: Timestamp,
     ) -> Result<Option<Disowned>, RepositoryError> {
-        Err(super::not_yet())
+        self.write(move |connection| {
+            let found = find_by_token(connection, Purpose::NotMe, &token, now)?;
+            found.map(|offer| disown(connection, offer, ip, now)).transpose()
+        })
+        .await
     }
 
-    async fn prune_codes(&self, _now: Timestamp) -> Result<usize, RepositoryError> {
-        Err(super::not_yet())
+    async fn prune_codes(&self, now: Timestamp) -> Result<usize, RepositoryError> {
+        let expired: Vec<[u8; 32]> = self
+            .scan(None, move |connection| {
+                let mut find = connection.prepare_cached(sql::FIND_EXPIRED_OFFERS)?;
+                Ok(find
+                    .query_map(params![now.as_millis(), PRUNED_AT_ONCE], |row| row.get(0))?
+                    .collect::<Result<_, _>>()?)
+            })
+            .await?;
+        if expired.is_empty() {
+            return Ok(0);
+        }
+        self.write(move |connection| {
+            let mut delete = connection.prepare_cached(sql::DELETE_EXPIRED_OFFER)?;
+            let mut deleted = 0;
+            for request in expired {
+                deleted += delete.execute(params![request, now.as_millis()])?;
+            }
+            Ok(deleted)
+        })
+        .await
     }
+}
+
+/// What a mail offers, and its account.
+struct Offer {
+    request: [u8; 32],
+    user_id: UserId,
+    username: Username,
+    /// The address to confirm, the one that it was mailed to, or the one to restore.
+    email: String,
+    email_key: String,
+    detail: String,
+    mac: Option<CodeMac>,
+    tries: u32,
+    code_expires: Timestamp,
+    expires: Timestamp,
+    /// The address that the account has now.
+    current_email: String,
+    is_verified: bool,
+    is_active: bool,
+}
+
+fn read_offer(row: &Row<'_>) -> rusqlite::Result<Offer> {
+    Ok(Offer {
+        request: row.get("request")?,
+        user_id: UserId(row.get("user_id")?),
+        username: read_username(row, "username")?,
+        email: row.get("email")?,
+        email_key: row.get("email_key")?,
+        detail: row.get("detail")?,
+        mac: row.get::<_, Option<_>>("mac")?.map(CodeMac::from_bytes),
+        tries: row.get("tries")?,
+        code_expires: read_time(row, "code_expires")?,
+        expires: read_time(row, "expires")?,
+        current_email: row.get("current_email")?,
+        is_verified: read_truth(row, "email_verified")?,
+        is_active: read_truth(row, "is_active")?,
+    })
+}
+
+/// What was found for what somebody presents.
+enum Found {
+    Right(Offer),
+    /// A wrong code, which was counted.
+    Wrong(Username),
+    Nothing,
+}
+
+fn find(
+    connection: &Connection,
+    statement: &str,
+    purpose: Purpose,
+    key: &dyn ToSql,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Offer>> {
+    let mut find = connection.prepare_cached(statement)?;
+    find.query_row(params![now.as_millis(), purpose.name(), key], read_offer).optional()
+}
+
+fn find_by_token(
+    connection: &Connection,
+    purpose: Purpose,
+    token: &TokenDigest,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Offer>> {
+    find(connection, sql::FIND_OFFER_BY_TOKEN, purpose, token.as_bytes(), now)
+}
+
+/// The account's address that waits for its confirmation.
+fn find_pending(connection: &Connection, user_id: UserId, now: Timestamp) -> rusqlite::Result<Option<Offer>> {
+    find(connection, sql::FIND_OWN_OFFER, Purpose::ConfirmEmail, &user_id.0, now)
+}
+
+/// The offer of a request, which must be of this account where one is given.
+fn find_by_code(
+    connection: &Transaction<'_>,
+    purpose: Purpose,
+    request: &TokenDigest,
+    mac: &CodeMac,
+    of: Option<UserId>,
+    now: Timestamp,
+) -> rusqlite::Result<Found> {
+    let offer = find(connection, sql::FIND_OFFER, purpose, request.as_bytes(), now)?;
+    let found = match offer.filter(|offer| of.is_none_or(|user_id| offer.user_id == user_id)) {
+        Some(offer) => try_code(connection, offer, mac, now)?,
+        None => Found::Nothing,
+    };
+    if matches!(found, Found::Nothing) {
+        // A wrong code is counted, and whoever presented it is answered after the disk has synced that. Without a write
+        // the answer would come sooner, and tell that there is no such request: no account has the address for which
+        // it was made. The row is gone before the COMMIT, which writes its pages all the same.
+        connection.prepare_cached(sql::INSERT_EQUAL_WORK)?.execute([])?;
+        connection.prepare_cached(sql::DELETE_EQUAL_WORK)?.execute([])?;
+    }
+    Ok(found)
+}
+
+fn find_presented(
+    connection: &Transaction<'_>,
+    purpose: Purpose,
+    presented: &Presented,
+    now: Timestamp,
+) -> rusqlite::Result<Found> {
+    match presented {
+        // Nobody has a link by guessing: the time in which one is refused tells nothing.
+        Presented::Link(token) => {
+            Ok(find_by_token(connection, purpose, token, now)?.map_or(Found::Nothing, Found::Right))
+        }
+        Presented::Code(request, mac) => find_by_code(connection, purpose, request, mac, None, now),
+    }
+}
+
+/// Compares a code with that of an offer, and counts a wrong one.
+fn try_code(connection: &Connection, offer: Offer, mac: &CodeMac, now: Timestamp) -> rusqlite::Result<Found> {
+    match offer.mac {
+        Some(right) if now < offer.code_expires => {
+            if right == *mac {
+                return Ok(Found::Right(offer));
+            }
+            if offer.tries + 1 >= MAX_TRIES {
+                delete_offer(connection, &offer.request)?;
+            } else {
+                connection.prepare_cached(sql::COUNT_TRY)?.execute([offer.request])?;
+            }
+            Ok(Found::Wrong(offer.username))
+        }
+        _ => Ok(Found::Nothing),
+    }
+}
+
+/// Ends an offer, and its mail where that still waits.
+fn delete_offer(connection: &Connection, request: &[u8; 32]) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql::DELETE_MAIL_OF_OFFER)?.execute([request])?;
+    connection.prepare_cached(sql::DELETE_OFFER)?.execute([request])?;
+    Ok(())
+}
+
+/// Ends every code and link of an account, and their mails where these still wait.
+pub(super) fn delete_all_offers(connection: &Connection, user_id: UserId) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql::DELETE_MAILS_OF_OFFERS)?.execute([user_id.0])?;
+    connection.prepare_cached(sql::DELETE_OFFERS_OF)?.execute([user_id.0])?;
+    Ok(())
+}
+
+/// Ends what opens the account without its password.
+pub(super) fn delete_opening_offers(connection: &Connection, user_id: UserId) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql::DELETE_OPENING_OFFERS)?.execute([user_id.0])?;
+    Ok(())
+}
+
+/// Bounds the links that disown something: the oldest go first.
+pub(super) fn keep_newest_disowners(connection: &Connection, user_id: UserId) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql::DELETE_OLDEST_DISOWNERS)?.execute([user_id.0, MAX_DISOWNERS.into()])?;
+    Ok(())
+}
+
+/// An account's address.
+struct Email {
+    text: String,
+    /// `None` where mail cannot be sent to it.
+    key: Option<String>,
+    is_verified: bool,
+}
+
+fn find_email(connection: &Connection, user_id: UserId) -> rusqlite::Result<Email> {
+    connection.prepare_cached(sql::FIND_EMAIL)?.query_row([user_id.0], |row| {
+        let is_verified = read_truth(row, "email_verified")?;
+        Ok(Email { text: row.get("email")?, key: row.get("email_key")?, is_verified })
+    })
+}
+
+/// Whether another account has verified an address.
+pub(super) fn is_taken(connection: &Connection, user_id: UserId, email_key: &str) -> rusqlite::Result<bool> {
+    connection.prepare_cached(sql::FIND_OTHER_WITH_EMAIL)?.exists(params![email_key, user_id.0])
+}
+
+/// Sets an account's address. Codes and links that were mailed to the former one end.
+pub(super) fn set_email(
+    connection: &Connection,
+    user_id: UserId,
+    email: &str,
+    is_verified: bool,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    delete_all_offers(connection, user_id)?;
+    let mut set = connection.prepare_cached(sql::SET_EMAIL)?;
+    set.execute(params![user_id.0, email, key_of(email), is_verified, now.as_millis()])?;
+    Ok(())
+}
+
+/// The outcome of counting the address that an account has as verified.
+pub(super) enum Verification {
+    Now,
+    Before,
+    NoAddress,
+    Taken,
+}
+
+/// Counts the address that an account has as verified, unless another account has verified it.
+pub(super) fn verify_email(connection: &Connection, user_id: UserId, now: Timestamp) -> rusqlite::Result<Verification> {
+    let email = find_email(connection, user_id)?;
+    let Some(key) = email.key else { return Ok(Verification::NoAddress) };
+    if email.is_verified {
+        return Ok(Verification::Before);
+    }
+    if is_taken(connection, user_id, &key)? {
+        return Ok(Verification::Taken);
+    }
+    connection.prepare_cached(sql::SET_EMAIL_VERIFIED)?.execute([user_id.0])?;
+    // What it waits for has happened.
+    if let Some(pending) = find_pending(connection, user_id, now)?.filter(|pending| pending.email == email.text) {
+        delete_offer(connection, &pending.request)?;
+    }
+    Ok(Verification::Now)
+}
+
+/// Begins a change of the address in the place of an earlier one, and puts its confirmation in the outbox. Neither the
+/// code nor the link exists before that is sent.
+pub(super) fn begin_confirmation(
+    connection: &Transaction<'_>,
+    user_id: UserId,
+    change: &NewEmailChange,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let purpose = Purpose::ConfirmEmail;
+    // Whether or not it has expired.
+    let mut replaced = connection.prepare_cached(sql::DELETE_OFFER_FOR)?;
+    let replaced = replaced.query_row(params![user_id.0, purpose.name(), true], |row| row.get::<_, [u8; 32]>(0));
+    if let Some(request) = replaced.optional()? {
+        connection.prepare_cached(sql::DELETE_MAIL_OF_OFFER)?.execute([request])?;
+    }
+    connection.prepare_cached(sql::INSERT_OFFER)?.execute(params![
+        change.request.as_bytes(),
+        purpose.name(),
+        user_id.0,
+        true,
+        change.email.as_str(),
+        change.email.key(),
+        change.link,
+        "",
+        Null,
+        Null,
+        now.as_millis(),
+        now.as_millis(),
+        now.plus(purpose.lifetime()).as_millis(),
+    ])?;
+    insert_confirmation(connection, user_id, change, now)
+}
+
+fn confirm(
+    connection: &Transaction<'_>,
+    offer: Offer,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<Confirmed, Failure> {
+    let user_id = offer.user_id;
+    delete_offer(connection, &offer.request)?;
+    if is_taken(connection, user_id, &offer.email_key)? {
+        return Ok(Confirmed::Taken);
+    }
+    connection.changes(user_id, Change::Text);
+    if offer.email == offer.current_email {
+        verify_email(connection, user_id, now)?;
+    } else {
+        // Before the change: its notice goes to the former address.
+        events::by_owner(connection, EventKind::EmailChanged, user_id, ip, "", now)?;
+        set_email(connection, user_id, &offer.email, true, now)?;
+    }
+    events::by_owner(connection, EventKind::EmailVerified, user_id, ip, "", now)?;
+    Ok(Confirmed::Done(Box::new(find_user(connection, user_id)?)))
+}
+
+fn find_recipient(
+    connection: &Connection,
+    statement: &str,
+    key: &dyn ToSql,
+    ip: Option<IpAddr>,
+) -> rusqlite::Result<Option<Recipient>> {
+    let found = connection.prepare_cached(statement)?.query_row([key], |row| {
+        let email: String = row.get("email")?;
+        let is_verified = read_truth(row, "email_verified")?;
+        let (user_id, username) = (UserId(row.get("user_id")?), read_username(row, "username")?);
+        let is_active = read_truth(row, "is_active")?;
+        // One that had a key when it was stored, and would not be taken by now, is none.
+        Ok(EmailAddress::parse(&email).ok().map(|email| Recipient {
+            user_id,
+            username,
+            email,
+            is_verified,
+            is_active,
+            is_familiar: false,
+        }))
+    });
+    let Some(mut recipient) = found.optional()?.flatten() else { return Ok(None) };
+    if let Some(ip) = ip {
+        recipient.is_familiar = events::is_familiar(connection, recipient.user_id, ip)?;
+    }
+    Ok(Some(recipient))
+}
+
+fn store_offer(
+    connection: &Transaction<'_>,
+    offer: &NewOffer,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let Some(email) = find_email(connection, offer.user_id).optional()? else { return Ok(false) };
+    if email.key.as_deref() != Some(&*offer.email_key) {
+        return Ok(false);
+    }
+    let purpose = offer.purpose;
+    let mut replaced = connection.prepare_cached(sql::DELETE_OFFER_FOR)?;
+    let _: Option<[u8; 32]> =
+        replaced.query_row(params![offer.user_id.0, purpose.name(), offer.is_familiar], |row| row.get(0)).optional()?;
+    connection.prepare_cached(sql::INSERT_OFFER)?.execute(params![
+        offer.request.as_bytes(),
+        purpose.name(),
+        offer.user_id.0,
+        offer.is_familiar,
+        email.text,
+        offer.email_key,
+        Null,
+        "",
+        offer.token.as_bytes(),
+        offer.mac.as_bytes(),
+        now.as_millis(),
+        now.plus(CODE_LIFETIME).as_millis(),
+        now.plus(purpose.lifetime()).as_millis(),
+    ])?;
+    if purpose == Purpose::ResetPassword {
+        // Nobody has shown who asks.
+        events::insert(connection, EventKind::ResetRequested, offer.user_id, Some(""), ip, "", now)?;
+    }
+    Ok(true)
+}
+
+fn reset_password(
+    connection: &Transaction<'_>,
+    offer: Offer,
+    new_hash: &PasswordHash,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<Username, Failure> {
+    let user_id = offer.user_id;
+    connection.changes(user_id, Change::Sessions);
+    delete_all_offers(connection, user_id)?;
+    connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![user_id.0, new_hash.as_stored()])?;
+    connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])?;
+    connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
+    if let Verification::Now = verify_email(connection, user_id, now)? {
+        events::by_owner(connection, EventKind::EmailVerified, user_id, ip, "", now)?;
+    }
+    // After the verification, so that the notice has an address.
+    events::by_owner(connection, EventKind::PasswordReset, user_id, ip, "", now)?;
+    Ok(offer.username)
+}
+
+fn open_session(
+    connection: &Transaction<'_>,
+    offer: &Offer,
+    session: &NewSession,
+    max_sessions: u32,
+    now: Timestamp,
+) -> Result<User, Failure> {
+    let user_id = offer.user_id;
+    connection.changes(user_id, Change::Text);
+    connection.prepare_cached(sql::RECORD_LOGIN_BY_MAIL)?.execute([now.as_millis(), user_id.0])?;
+    if offer.is_verified {
+        delete_offer(connection, &offer.request)?;
+    } else {
+        // Whoever has set the account up may have given an address of somebody else, who is here for the first time.
+        connection.changes(user_id, Change::Sessions);
+        delete_all_offers(connection, user_id)?;
+        connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![user_id.0, PasswordHash::none().as_stored()])?;
+        if connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])? > 0 {
+            events::by_owner(connection, EventKind::AllSessionsRevoked, user_id, session.ip, "", now)?;
+        }
+        if let Verification::Now = verify_email(connection, user_id, now)? {
+            events::by_owner(connection, EventKind::EmailVerified, user_id, session.ip, PASSWORD_REMOVED, now)?;
+        }
+    }
+    Ok(insert_session(connection, user_id, session, max_sessions, now)?)
+}
+
+fn disown(connection: &Transaction<'_>, offer: Offer, ip: Option<IpAddr>, now: Timestamp) -> Result<Disowned, Failure> {
+    const EVER: SessionCutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
+    let user_id = offer.user_id;
+    connection.changes(user_id, Change::Sessions);
+    let is_withdrawn = find_pending(connection, user_id, now)?.is_some();
+    delete_all_offers(connection, user_id)?;
+    if is_withdrawn {
+        events::by_owner(connection, EventKind::EmailChangeWithdrawn, user_id, ip, "", now)?;
+    }
+    let is_restored = offer.detail == RESTORES_EMAIL && offer.email != offer.current_email;
+    if is_restored {
+        let is_verified = !is_taken(connection, user_id, &offer.email_key)?;
+        set_email(connection, user_id, &offer.email, is_verified, now)?;
+        events::by_owner(connection, EventKind::EmailRestored, user_id, ip, "", now)?;
+    }
+    let session = SessionId::parse(&offer.detail);
+    match &session {
+        Some(id) => drop(delete_session(connection, user_id, id, EVER)?),
+        None => drop(connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])?),
+    }
+    let detail = session.as_ref().map(SessionId::as_str).unwrap_or_default();
+    events::by_owner(connection, EventKind::Disowned, user_id, ip, detail, now)?;
+    Ok(Disowned { username: offer.username, session, email_kept: is_withdrawn || is_restored })
 }

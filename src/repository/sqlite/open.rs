@@ -216,7 +216,7 @@ impl SqliteRepository {
             reads: Reads::default(),
             guard,
             proving: Arc::default(),
-            writer: Writer::start(&threads, writer, role, {
+            writer: Writer::start(&threads, writer, role, settings.notices, {
                 let damaged = Arc::clone(&damaged);
                 move |error| map_error(error, &damaged)
             })

@@ -1,54 +1,237 @@
-//! [`Outbox`] in SQLite.
+//! [`Outbox`] in SQLite, and what other files put in it: each notice beside its event, and confirmations.
+
+use std::net::IpAddr;
 
 use async_trait::async_trait;
+use rusqlite::types::Null;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::SqliteRepository;
-use crate::domain::one_time::{Code, Purpose};
+use super::error::Failure;
+use super::one_time_codes::{RESTORES_EMAIL, is_taken, keep_newest_disowners};
+use super::rows::{ip_text, read_mail, read_mail_kind, read_optional_time};
+use super::transaction::Transaction;
+use super::{SqliteRepository, sql};
+use crate::domain::email::key_of;
+use crate::domain::event::EventKind;
+use crate::domain::mail::MailKind;
+use crate::domain::one_time::{CODE_LIFETIME, Code, Purpose};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::UserId;
-use crate::repository::{MailId, Outbox, OutboxMail, OutboxStatistics, RepositoryError, Undelivered};
+use crate::repository::{MailId, NewEmailChange, Outbox, OutboxMail, OutboxStatistics, RepositoryError, Undelivered};
 use crate::system::clock::Timestamp;
+
+/// How many expired mails are dropped in one transaction, so that no other write waits long.
+const DROPPED_AT_ONCE: u32 = 500;
 
 #[async_trait]
 impl Outbox for SqliteRepository {
     async fn claim_mails(
         &self,
-        _limit: u32,
-        _now: Timestamp,
-        _claimed_until: Timestamp,
+        limit: u32,
+        now: Timestamp,
+        claimed_until: Timestamp,
     ) -> Result<Vec<OutboxMail>, RepositoryError> {
-        Err(super::not_yet())
+        // Most of the time none is due, and then nothing is written.
+        let is_due = self.read(move |connection| {
+            Ok(list_ids(connection, sql::LIST_EXPIRED_MAILS, now, 1)?.len()
+                + list_ids(connection, sql::LIST_DUE_MAILS, now, 1)?.len()
+                > 0)
+        });
+        if !is_due.await? {
+            return Ok(Vec::new());
+        }
+        self.write(move |connection| {
+            for id in list_ids(connection, sql::LIST_EXPIRED_MAILS, now, DROPPED_AT_ONCE)? {
+                give_up(connection, id, now)?;
+            }
+            let mut claim = connection.prepare_cached(sql::CLAIM_MAIL)?;
+            let mut claimed = Vec::new();
+            for id in list_ids(connection, sql::LIST_DUE_MAILS, now, limit)? {
+                claimed.push(claim.query_row(params![id, claimed_until.as_millis()], read_mail)?);
+            }
+            Ok(claimed)
+        })
+        .await
     }
 
     async fn store_outbox_offer(
         &self,
-        _mail: MailId,
-        _purpose: Purpose,
-        _code: Option<Code>,
-        _token: TokenDigest,
-        _now: Timestamp,
+        mail: MailId,
+        purpose: Purpose,
+        code: Option<Code>,
+        token: TokenDigest,
+        now: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        Err(super::not_yet())
+        self.write(move |connection| store_offer(connection, mail, purpose, code.as_ref(), token, now)).await
     }
 
-    async fn is_email_taken(&self, _user_id: UserId, _email_key: &str) -> Result<bool, RepositoryError> {
-        Err(super::not_yet())
+    async fn is_email_taken(&self, user_id: UserId, email_key: &str) -> Result<bool, RepositoryError> {
+        let email_key = email_key.to_owned();
+        self.read(move |connection| Ok(is_taken(connection, user_id, &email_key)?)).await
     }
 
-    async fn complete_mail(&self, _mail: MailId) -> Result<bool, RepositoryError> {
-        Err(super::not_yet())
+    async fn complete_mail(&self, mail: MailId) -> Result<bool, RepositoryError> {
+        self.write(move |connection| {
+            Ok(connection.prepare_cached(sql::DELETE_MAIL)?.execute([mail.id, mail.claim])? > 0)
+        })
+        .await
     }
 
     async fn return_mail(
         &self,
-        _mail: MailId,
-        _undelivered: Undelivered,
-        _now: Timestamp,
+        mail: MailId,
+        undelivered: Undelivered,
+        now: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        Err(super::not_yet())
+        self.write(move |connection| {
+            let due = match undelivered {
+                Undelivered::Retry(at) => at,
+                Undelivered::GiveUp => now,
+            };
+            let mut give_back = connection.prepare_cached(sql::RETURN_MAIL)?;
+            let is_held = give_back.execute(params![mail.id, mail.claim, due.as_millis()])? > 0;
+            if is_held && undelivered == Undelivered::GiveUp {
+                give_up(connection, mail.id, now)?;
+            }
+            Ok(is_held)
+        })
+        .await
     }
 
     async fn outbox_statistics(&self) -> Result<OutboxStatistics, RepositoryError> {
-        Err(super::not_yet())
+        self.scan(Some(self.scan_within), |connection| {
+            Ok(connection.query_row(sql::COUNT_MAILS, [], |row| {
+                let waiting: i64 = row.get(0)?;
+                Ok(OutboxStatistics { waiting: waiting.unsigned_abs(), oldest: read_optional_time(row, 1)? })
+            })?)
+        })
+        .await
     }
+}
+
+fn list_ids(connection: &Connection, statement: &str, now: Timestamp, limit: u32) -> rusqlite::Result<Vec<i64>> {
+    connection.prepare_cached(statement)?.query_map(params![now.as_millis(), limit], |row| row.get(0))?.collect()
+}
+
+/// Removes a mail that nobody has received, which is an event.
+fn give_up(connection: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<()> {
+    let mut tell = connection.prepare_cached(sql::INSERT_MAIL_FAILED)?;
+    tell.execute(params![id, now.as_millis(), EventKind::MailFailed.name()])?;
+    connection.prepare_cached(sql::DELETE_UNCLAIMED_MAIL)?.execute([id])?;
+    Ok(())
+}
+
+/// Puts a notice in the outbox, where mail is sent and the account's address is verified.
+pub(super) fn insert_notice(
+    transaction: &Transaction<'_>,
+    kind: MailKind,
+    user_id: UserId,
+    ip: Option<IpAddr>,
+    detail: &str,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    if !transaction.notices.enabled {
+        return Ok(());
+    }
+    transaction.prepare_cached(sql::INSERT_NOTICE)?.execute(params![
+        user_id.0,
+        kind.name(),
+        detail,
+        now.as_millis(),
+        ip_text(ip),
+        now.plus(kind.lifetime()).as_millis(),
+    ])?;
+    Ok(())
+}
+
+/// Puts the mail in the outbox that confirms an address, where mail is sent.
+pub(super) fn insert_confirmation(
+    transaction: &Transaction<'_>,
+    user_id: UserId,
+    change: &NewEmailChange,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let kind = MailKind::ConfirmEmail;
+    if !transaction.notices.enabled {
+        return Ok(());
+    }
+    transaction.prepare_cached(sql::INSERT_CONFIRMATION)?.execute(params![
+        user_id.0,
+        kind.name(),
+        change.email.as_str(),
+        change.request.as_bytes(),
+        now.as_millis(),
+        change.link,
+        now.plus(kind.lifetime()).as_millis(),
+    ])?;
+    Ok(())
+}
+
+/// A claimed mail, as far as its offer depends on it.
+struct Claimed {
+    kind: MailKind,
+    user_id: UserId,
+    recipient: String,
+    request: Option<[u8; 32]>,
+    detail: String,
+}
+
+fn store_offer(
+    connection: &Connection,
+    mail: MailId,
+    purpose: Purpose,
+    code: Option<&Code>,
+    token: TokenDigest,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let mut find = connection.prepare_cached(sql::FIND_CLAIMED_MAIL)?;
+    let claimed = find.query_row(params![mail.id, mail.claim, now.as_millis()], |row| {
+        Ok(Claimed {
+            kind: read_mail_kind(row, 0)?,
+            user_id: UserId(row.get(1)?),
+            recipient: row.get(2)?,
+            request: row.get(3)?,
+            detail: row.get(4)?,
+        })
+    });
+    let Some(mail) = claimed.optional()? else { return Ok(false) };
+    let expires = now.plus(purpose.lifetime()).as_millis();
+    if purpose == Purpose::ConfirmEmail {
+        let Some(request) = mail.request else { return Ok(false) };
+        let mac = code.map(|code| code.mac_in_session(&TokenDigest::from_bytes(request)));
+        let renewed = connection.prepare_cached(sql::RENEW_OFFER)?.execute(params![
+            request,
+            purpose.name(),
+            mac.as_ref().map(|mac| mac.as_bytes()),
+            token.as_bytes(),
+            now.as_millis(),
+            now.plus(CODE_LIFETIME).as_millis(),
+            expires,
+        ])?;
+        return Ok(renewed > 0);
+    }
+    let Some(email_key) = key_of(&mail.recipient) else { return Ok(false) };
+    let is_there = connection.prepare_cached(sql::FIND_EMAIL)?.exists([mail.user_id.0])?;
+    if !is_there || purpose != Purpose::NotMe {
+        return Ok(false);
+    }
+    // It has no code, so it is found by its token alone: nobody has a request id of it.
+    let detail = if mail.kind == MailKind::EmailChanged { RESTORES_EMAIL } else { &mail.detail };
+    connection.prepare_cached(sql::INSERT_OFFER)?.execute(params![
+        token.as_bytes(),
+        purpose.name(),
+        mail.user_id.0,
+        false,
+        mail.recipient,
+        email_key,
+        Null,
+        detail,
+        token.as_bytes(),
+        Null,
+        now.as_millis(),
+        now.as_millis(),
+        expires,
+    ])?;
+    keep_newest_disowners(connection, mail.user_id)?;
+    Ok(true)
 }

@@ -9,14 +9,18 @@ use rusqlite::types::{Type, Value, ValueRef};
 use rusqlite::{Connection, Row, RowIndex};
 use thiserror::Error;
 
+use super::one_time_codes::RESTORES_EMAIL;
 use super::sql;
+use crate::domain::email::key_of;
 use crate::domain::event::{COMMAND_LINE, Event, EventKind};
 use crate::domain::item::{ItemId, MAX_ITEMS};
+use crate::domain::mail::MailKind;
+use crate::domain::one_time::{CODE_LIFETIME, MAX_TRIES, Purpose};
 use crate::domain::profile::{Profile, ProfileField, ProfileText};
 use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{Credentials, PasswordHash, User, UserId, Username};
-use crate::repository::{Rules, StoredFailures};
+use crate::repository::{MailId, OutboxMail, Rules, StoredFailures};
 use crate::system::clock::Timestamp;
 
 /// The largest id that a valid row has. After a row with SQLite's own largest, 2^63 - 1, every new row would be
@@ -24,7 +28,7 @@ use crate::system::clock::Timestamp;
 const MAX_ID: i64 = 1 << 53;
 
 /// How many characters the detail of an event has at most.
-const MAX_DETAIL: usize = 16;
+const MAX_DETAIL: usize = 32;
 
 const NOT_FOLDED: &str = "it is not the folded name";
 
@@ -49,7 +53,7 @@ pub(super) fn read_credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
         username: read_username(row, "username")?,
         password_hash: PasswordHash::from_stored(row.get("password_hash")?),
         is_active: read_truth(row, "is_active")?,
-        is_email_verified: false,
+        is_email_verified: read_truth(row, "email_verified")?,
     })
 }
 
@@ -82,7 +86,7 @@ pub(super) fn read_item(row: &Row<'_>) -> rusqlite::Result<ItemId> {
 /// would take longer than finding the row.
 pub(super) fn read_user(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
     let mut profile = Profile::default();
-    for (column, field) in (first + 10..).zip(ProfileField::ALL) {
+    for (column, field) in (first + 11..).zip(ProfileField::ALL) {
         profile.set_stored(field, row.get(column)?);
     }
     Ok(User {
@@ -95,9 +99,9 @@ pub(super) fn read_user(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
         created: read_time(row, first + 5)?,
         modified: read_time(row, first + 6)?,
         date_joined: read_time(row, first + 7)?,
-        is_email_verified: false,
-        cellar: read_items(row, first + 8)?,
-        wants: read_items(row, first + 9)?,
+        is_email_verified: read_truth(row, first + 8)?,
+        cellar: read_items(row, first + 9)?,
+        wants: read_items(row, first + 10)?,
     })
 }
 
@@ -145,6 +149,29 @@ pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
         actor: row.get("actor")?,
         ip: read_ip(row)?,
         detail: row.get("detail")?,
+    })
+}
+
+pub(super) fn read_mail_kind(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<MailKind> {
+    let column = column.idx(row.as_ref())?;
+    MailKind::parse(row.get_ref(column)?.as_str()?).ok_or_else(|| invalid_column(column, OutOfRange("a kind")))
+}
+
+/// A mail of the outbox that has just been claimed.
+pub(super) fn read_mail(row: &Row<'_>) -> rusqlite::Result<OutboxMail> {
+    Ok(OutboxMail {
+        id: MailId { id: row.get("id")?, claim: row.get("claims")? },
+        kind: read_mail_kind(row, "kind")?,
+        user_id: UserId(row.get("user_id")?),
+        recipient: row.get("recipient")?,
+        is_verified: read_truth(row, "is_verified")?,
+        username: read_username(row, "username")?,
+        at: read_time(row, "at")?,
+        ip: read_ip(row)?,
+        user_agent: UserAgent::from_stored(row.get("user_agent")?),
+        link: row.get("link")?,
+        attempts: row.get("attempts")?,
+        expires: read_time(row, "expires")?,
     })
 }
 
@@ -206,6 +233,13 @@ pub(super) fn find_invalid_rows(connection: &Connection, rules: &Rules, most: us
         read(sql::READ_EVENTS, "an event of ", &|row| check_event(row, last_user))?;
         sequences.push("events");
     }
+    // Nor have versions 3 and 4 codes and mails.
+    if connection.table_exists(None, "outbox")? {
+        let last_user = sequence_of(connection, "users")?;
+        read(sql::READ_OFFERS, "a code of ", &|row| check_offer(row))?;
+        read(sql::READ_OUTBOX, "a mail to ", &|row| check_mail(row, last_user))?;
+        sequences.push("outbox");
+    }
     let wrong = find_wrong_sequences(connection, &sequences)?;
     invalid.count += wrong.len() as u64;
     let room = most - invalid.told.len();
@@ -236,6 +270,14 @@ fn check_user(row: &Row<'_>, is_hash: fn(&PasswordHash) -> bool) -> rusqlite::Re
     for column in ["date_joined", "created", "modified", "last_login"] {
         check_time(row, column)?;
     }
+    if read_optional_time(row, "told_of_login")?.is_some() {
+        check_time(row, "told_of_login")?;
+    }
+    // Without a key it may be a file of an older release, or an address to which that one could send no mail.
+    let key: Option<String> = row.get("email_key")?;
+    let is_own = key.as_ref().is_none_or(|key| key_of(&user.profile.email).as_ref() == Some(key));
+    require(row, "email_key", is_own, || "it is not that of the address".to_owned())?;
+    require(row, "email_verified", key.is_some() || !user.is_email_verified, || "there is no address".to_owned())?;
     require(row, "date_joined", user.date_joined == user.created, || "it is not when the account was made".to_owned())
 }
 
@@ -274,8 +316,7 @@ fn check_token(row: &Row<'_>) -> rusqlite::Result<()> {
     let (_, session) = read_session_details(row)?;
     let (created, used) = (check_time(row, "created")?, check_time(row, "last_used")?);
     require(row, "last_used", used >= created, || "it is before the login".to_owned())?;
-    let kept = UserAgent::from_header(session.user_agent.as_str());
-    require(row, "user_agent", kept == session.user_agent, || "it is not as it is kept of a header".to_owned())?;
+    check_user_agent(row, &session.user_agent)?;
     if read_optional_time(row, "reauthenticated")?.is_some() {
         check_time(row, "reauthenticated")?;
     }
@@ -306,6 +347,73 @@ fn check_event(row: &Row<'_>, last_user: i64) -> rusqlite::Result<()> {
         && event.detail.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     require(row, "detail", is_detail, || "it is not what an event tells".to_owned())?;
     check_ip(row)
+}
+
+fn check_offer(row: &Row<'_>) -> rusqlite::Result<()> {
+    let purpose = row.get_ref(0)?.as_str()?;
+    let purpose = Purpose::parse(purpose).ok_or_else(|| invalid_column(0, OutOfRange("a purpose")))?;
+    let (email, key): (String, String) = (row.get("email")?, row.get("email_key")?);
+    require(row, "email_key", key_of(&email) == Some(key), || "it is not that of the address".to_owned())?;
+    check_link(row)?;
+    let detail: String = row.get("detail")?;
+    let is_detail = detail.is_empty()
+        || purpose == Purpose::NotMe && (detail == RESTORES_EMAIL || SessionId::parse(&detail).is_some());
+    require(row, "detail", is_detail, || "it is nothing that can be disowned".to_owned())?;
+    let (token, mac): (Option<[u8; 32]>, Option<[u8; 32]>) = (row.get("token")?, row.get("mac")?);
+    require(row, "mac", token.is_some() || mac.is_none(), || "there is a code and no link".to_owned())?;
+    let tries: u32 = row.get("tries")?;
+    require(row, "tries", tries < MAX_TRIES, || format!("{tries} end it"))?;
+    read_truth(row, "is_familiar")?;
+    let created = check_time(row, "created")?;
+    for (column, lifetime) in [("code_expires", CODE_LIFETIME), ("expires", purpose.lifetime())] {
+        // Anything else would be valid for longer than the service makes it.
+        let expires = check_time(row, column)?;
+        require(row, column, expires <= created.plus(lifetime), || "it is too late".to_owned())?;
+    }
+    Ok(())
+}
+
+fn check_mail(row: &Row<'_>, last_user: i64) -> rusqlite::Result<()> {
+    check_id(row, "id")?;
+    let kind = read_mail_kind(row, "kind")?;
+    let user_id: i64 = row.get("user_id")?;
+    require(row, "user_id", (1..=last_user).contains(&user_id), || format!("{user_id} is nobody's number yet"))?;
+    let username = read_username(row, "username")?;
+    // An account never changes its name.
+    let account: Option<String> = row.get("account")?;
+    let is_accounts = account.is_none_or(|name| name == username.as_str());
+    require(row, "username", is_accounts, || "it is not the name of that account".to_owned())?;
+    let recipient: String = row.get("recipient")?;
+    require(row, "recipient", key_of(&recipient).is_some(), || "it is not an address".to_owned())?;
+    let is_confirmation = kind == MailKind::ConfirmEmail;
+    let is_verified = read_truth(row, "is_verified")?;
+    require(row, "is_verified", is_verified != is_confirmation, || "it is not as its kind says".to_owned())?;
+    let request: Option<[u8; 32]> = row.get("request")?;
+    require(row, "request", request.is_some() == is_confirmation, || "it is not as its kind says".to_owned())?;
+    let detail: String = row.get("detail")?;
+    let is_detail = detail.is_empty() || SessionId::parse(&detail).is_some();
+    require(row, "detail", is_detail, || "it is not a session's id".to_owned())?;
+    check_user_agent(row, &UserAgent::from_stored(row.get("user_agent")?))?;
+    check_link(row)?;
+    let _: u32 = row.get("attempts")?;
+    let claims: i64 = row.get("claims")?;
+    require(row, "claims", claims >= 0, || format!("{claims} is out of range"))?;
+    for column in ["at", "due", "expires"] {
+        check_time(row, column)?;
+    }
+    check_ip(row)
+}
+
+/// A link's beginning, where one is stored.
+fn check_link(row: &Row<'_>) -> rusqlite::Result<()> {
+    let link: Option<String> = row.get("link")?;
+    let is_link = link.is_none_or(|link| !link.contains(|c: char| c.is_control() || c.is_whitespace()));
+    require(row, "link", is_link, || "it is not a link".to_owned())
+}
+
+fn check_user_agent(row: &Row<'_>, stored: &UserAgent) -> rusqlite::Result<()> {
+    let is_kept = UserAgent::from_header(stored.as_str()) == *stored;
+    require(row, "user_agent", is_kept, || "it is not as it is kept of a header".to_owned())
 }
 
 /// Checks a time that a clock may have shown. A time in the future is valid: the clock may have been ahead by any

@@ -13,8 +13,10 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use thiserror::Error;
 
+use super::sql::add_functions;
+
 /// The version of `schema.sql`.
-pub const VERSION: i32 = 4;
+pub const VERSION: i32 = 5;
 
 /// The schema of version 1, the first one.
 const FIRST: &str = include_str!("schema_v1.sql");
@@ -34,6 +36,30 @@ const UPGRADES: &[&str] = &[
          failures INTEGER NOT NULL, last_failed INTEGER NOT NULL) STRICT;",
     // Sessions that are fresh.
     "ALTER TABLE tokens ADD COLUMN reauthenticated INTEGER;",
+    // Addresses that are compared and verified, codes and links, and mails that wait.
+    "ALTER TABLE users ADD COLUMN email_key TEXT; \
+     ALTER TABLE users ADD COLUMN email_verified INTEGER NOT NULL DEFAULT 0 CHECK (email_verified IN (0, 1)); \
+     ALTER TABLE users ADD COLUMN told_of_login INTEGER; \
+     UPDATE users SET email_key = email_key_of(email) WHERE email <> ''; \
+     CREATE UNIQUE INDEX users_by_verified_email ON users (email_key) WHERE email_verified = 1; \
+     CREATE INDEX users_by_email ON users (email_key, id) WHERE email_verified = 0 AND email_key IS NOT NULL; \
+     CREATE TABLE one_time_codes (request BLOB NOT NULL PRIMARY KEY CHECK (length(request) = 32), \
+         purpose TEXT NOT NULL, user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE, \
+         is_familiar INTEGER NOT NULL CHECK (is_familiar IN (0, 1)), email TEXT NOT NULL, email_key TEXT NOT NULL, \
+         link TEXT, detail TEXT NOT NULL, token BLOB CHECK (length(token) = 32), mac BLOB CHECK (length(mac) = 32), \
+         tries INTEGER NOT NULL, created INTEGER NOT NULL, code_expires INTEGER NOT NULL, expires INTEGER NOT NULL) \
+         STRICT, WITHOUT ROWID; \
+     CREATE UNIQUE INDEX one_time_codes_by_user ON one_time_codes (user_id, purpose, is_familiar) \
+         WHERE purpose <> 'not_me'; \
+     CREATE INDEX one_time_codes_of_user ON one_time_codes (user_id); \
+     CREATE UNIQUE INDEX one_time_codes_by_token ON one_time_codes (token) WHERE token IS NOT NULL; \
+     CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, user_id INTEGER NOT NULL, \
+         username TEXT NOT NULL, recipient TEXT NOT NULL, is_verified INTEGER NOT NULL CHECK (is_verified IN (0, 1)), \
+         request BLOB CHECK (length(request) = 32), detail TEXT NOT NULL, at INTEGER NOT NULL, ip TEXT NOT NULL, \
+         user_agent TEXT NOT NULL, link TEXT, attempts INTEGER NOT NULL, due INTEGER NOT NULL, \
+         claims INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT; \
+     CREATE UNIQUE INDEX outbox_by_request ON outbox (request) WHERE request IS NOT NULL; \
+     CREATE INDEX outbox_by_due ON outbox (due, id);",
 ];
 
 /// `AuTk` in ASCII: marks the file as ours, for us and for `file(1)`.
@@ -232,6 +258,7 @@ fn objects_of(version: i32) -> Result<Vec<Object>, SchemaError> {
     if version == VERSION {
         made.execute_batch(SCHEMA)?;
     } else {
+        add_functions(&made)?;
         made.execute_batch(FIRST)?;
         for upgrade in UPGRADES.iter().take(usize::try_from(version - 1).unwrap_or_default()) {
             made.execute_batch(upgrade)?;
@@ -339,15 +366,17 @@ mod tests {
     fn the_upgrades_make_of_each_version_what_its_release_made() {
         let made = |sql: &str| {
             let made = Connection::open_in_memory().unwrap();
+            add_functions(&made).unwrap();
             made.execute_batch(sql).unwrap();
             objects_in(&made).unwrap()
         };
         let mut history = FIRST.to_owned();
-        let [second, third] = [
+        let [second, third, fourth] = [
             include_str!("../../../tests/fixtures/schema_v2.sql"),
             include_str!("../../../tests/fixtures/schema_v3.sql"),
+            include_str!("../../../tests/fixtures/schema_v4.sql"),
         ];
-        for (version, release) in (1..).zip([FIRST, second, third, SCHEMA]) {
+        for (version, release) in (1..).zip([FIRST, second, third, fourth, SCHEMA]) {
             assert_eq!(differences(made(&history), version).unwrap(), Vec::<String>::new(), "{version}: upgraded");
             assert_eq!(differences(made(release), version).unwrap(), Vec::<String>::new(), "{version}: new");
             history += UPGRADES.get(usize::try_from(version).unwrap() - 1).copied().unwrap_or_default();

@@ -1,11 +1,14 @@
 //! [`Sessions`] in SQLite.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
 use super::lookup::{begin_change, find_own_credentials, find_session, find_user, is_session_fresh, require_session};
 use super::rows::{ip_text, read_session_details};
 use super::session_cache::Change;
+use super::transaction::Transaction;
 use super::{SqliteRepository, events, sql};
 use crate::domain::event::EventKind;
 use crate::domain::session::{Caller, NewSession, Session, SessionCutoffs, SessionDetails, SessionId};
@@ -13,6 +16,9 @@ use crate::domain::token::TokenDigest;
 use crate::domain::user::{PasswordHash, User, UserId};
 use crate::repository::{RepositoryError, Sessions, VerifiedLogin};
 use crate::system::clock::Timestamp;
+
+/// How often an owner is told of unfamiliar logins at most.
+const TOLD_OF_LOGIN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[async_trait]
 impl Sessions for SqliteRepository {
@@ -34,17 +40,7 @@ impl Sessions for SqliteRepository {
             if recorded == 0 {
                 return Ok(None);
             }
-            let others = max_sessions.saturating_sub(1);
-            if connection.prepare_cached(sql::EVICT_TOKENS)?.execute(params![login.user_id.0, others])? > 0 {
-                connection.changes(login.user_id, Change::Sessions);
-                let kind = EventKind::SessionRevoked;
-                events::by_owner(connection, kind, login.user_id, session.ip, "max_per_user", now)?;
-            }
-            insert_token(connection, login.user_id, &session, now)?;
-            connection.prepare_cached(sql::RESET_FAILURES)?.execute([login.user_id.0])?;
-            let (kind, id) = (EventKind::LoggedIn, id_of(&session.digest));
-            events::by_owner(connection, kind, login.user_id, session.ip, &id, now)?;
-            Ok(Some(find_user(connection, login.user_id)?))
+            Ok(Some(insert_session(connection, login.user_id, &session, max_sessions, now)?))
         })
         .await
     }
@@ -160,6 +156,49 @@ impl Sessions for SqliteRepository {
 /// The id of a token's session, for an event.
 pub(super) fn id_of(digest: &TokenDigest) -> String {
     SessionId::of(digest).as_str().to_owned()
+}
+
+/// Opens the session of a login that has been recorded, whatever has shown who it is.
+pub(super) fn insert_session(
+    connection: &Transaction<'_>,
+    user_id: UserId,
+    session: &NewSession,
+    max_sessions: u32,
+    now: Timestamp,
+) -> rusqlite::Result<User> {
+    // Before the session is one of those that are known.
+    let is_unfamiliar = is_unfamiliar(connection, user_id, session)?;
+    let others = max_sessions.saturating_sub(1);
+    if connection.prepare_cached(sql::EVICT_TOKENS)?.execute(params![user_id.0, others])? > 0 {
+        connection.changes(user_id, Change::Sessions);
+        events::by_owner(connection, EventKind::SessionRevoked, user_id, session.ip, "max_per_user", now)?;
+    }
+    insert_token(connection, user_id, session, now)?;
+    connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
+    let id = id_of(&session.digest);
+    events::by_owner(connection, EventKind::LoggedIn, user_id, session.ip, &id, now)?;
+    if is_unfamiliar && set_told_of_login(connection, user_id, now)? {
+        events::by_owner(connection, EventKind::UnfamiliarLogin, user_id, session.ip, &id, now)?;
+    }
+    find_user(connection, user_id)
+}
+
+/// Whether owners are told of such logins, and the account has logged in neither from this neighbourhood nor, in a
+/// session that it still has, by this program. A login from an address that is not known is none of a new one.
+fn is_unfamiliar(connection: &Transaction<'_>, user_id: UserId, session: &NewSession) -> rusqlite::Result<bool> {
+    let Some(ip) = session.ip.filter(|_| connection.notices.enabled && connection.notices.sign_ins) else {
+        return Ok(false);
+    };
+    let mut by_program = connection.prepare_cached(sql::FIND_SESSION_BY)?;
+    Ok(!events::is_familiar(connection, user_id, ip)?
+        && !by_program.exists(params![user_id.0, session.user_agent.as_str()])?)
+}
+
+/// Notes that the owner is told of a login; `false` where there is no verified address to tell, or it was told of one
+/// within a day.
+fn set_told_of_login(connection: &Connection, user_id: UserId, now: Timestamp) -> rusqlite::Result<bool> {
+    let mut set = connection.prepare_cached(sql::SET_TOLD_OF_LOGIN)?;
+    Ok(set.execute([user_id.0, now.as_millis(), now.minus(TOLD_OF_LOGIN_EVERY).as_millis()])? > 0)
 }
 
 pub(super) fn insert_token(

@@ -8,12 +8,15 @@ use rusqlite::Connection;
 use super::session_cache::{Change, SessionCache};
 use crate::domain::session::{Caller, Session};
 use crate::domain::user::UserId;
+use crate::repository::Notices;
 
 /// A transaction, as the work in it sees it.
 pub(super) struct Transaction<'a> {
     pub(super) connection: &'a Connection,
     pub(super) cache: Option<&'a SessionCache>,
     pub(super) changed: RefCell<Vec<(UserId, Change)>>,
+    /// Which notices go with its events.
+    pub(super) notices: Notices,
 }
 
 impl Transaction<'_> {

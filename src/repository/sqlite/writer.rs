@@ -22,7 +22,7 @@ use super::session_cache::{MAX_STALENESS, SessionCache};
 use super::transaction::Transaction;
 use super::watcher::{Role, Watcher};
 use super::work::{QUEUE, QUEUED_FOR, Ran, Task, Work, WriterError};
-use crate::repository::RepositoryError;
+use crate::repository::{Notices, RepositoryError};
 use crate::system::error_chain::Chain;
 use crate::system::watched::WatchedThreads;
 
@@ -89,18 +89,19 @@ enum Message {
 }
 
 impl Writer {
-    /// Starts the thread. `map_error` maps SQLite's errors.
+    /// Starts the thread. `notices` are put in the outbox; `map_error` maps SQLite's errors.
     pub(super) fn start(
         threads: &WatchedThreads,
         connection: Connection,
         role: Role,
+        notices: Notices,
         map_error: impl Fn(rusqlite::Error) -> RepositoryError + Send + 'static,
     ) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
         let tally = Arc::new(Tally::default());
         threads.spawn_that_may_return("authtokens writer", {
             let tally = Arc::clone(&tally);
-            move || serve(connection, messages, role, &tally, &map_error)
+            move || serve(connection, messages, role, notices, &tally, &map_error)
         })?;
         Ok(Self { queue, tally })
     }
@@ -170,6 +171,7 @@ fn serve(
     connection: Connection,
     messages: Receiver<Message>,
     mut role: Role,
+    notices: Notices,
     tally: &Tally,
     map_error: &impl Fn(rusqlite::Error) -> RepositoryError,
 ) {
@@ -205,7 +207,7 @@ fn serve(
         }
         if !batch.is_empty() {
             tally.begun.fetch_add(u64::try_from(batch.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
-            commit_together(&watcher, batch, tally, map_error);
+            commit_together(&watcher, batch, notices, tally, map_error);
             if let Role::Server { checkpoints, .. } = &mut role {
                 checkpoints.committed(&connection);
             }
@@ -246,11 +248,12 @@ fn serve(
 fn commit_together(
     watcher: &Watcher<'_>,
     mut batch: Vec<Box<dyn Work>>,
+    notices: Notices,
     tally: &Tally,
     map_error: &impl Fn(rusqlite::Error) -> RepositoryError,
 ) {
     let connection = watcher.connection;
-    let open = Transaction { connection, cache: watcher.role.cache(), changed: RefCell::default() };
+    let open = Transaction { connection, cache: watcher.role.cache(), changed: RefCell::default(), notices };
     let transaction = transact(&open, watcher, &mut batch, tally, map_error);
     watcher.roll_back();
     let has_written = take_written();

@@ -22,6 +22,7 @@ pub const OLDER_SCHEMAS: &[&str] = &[
     include_str!("../../../src/repository/sqlite/schema_v1.sql"),
     include_str!("../../fixtures/schema_v2.sql"),
     include_str!("../../fixtures/schema_v3.sql"),
+    include_str!("../../fixtures/schema_v4.sql"),
 ];
 
 /// The database of a server, opened as another program does.

@@ -14,7 +14,7 @@ use rustix::process::geteuid;
 
 use super::check::inspect;
 use super::copy::copy_checked;
-use super::error::{read_error, sqlite_error, write_error};
+use super::error::{copy_error, read_error, sqlite_error, write_error};
 use super::partial::{Partial, flush_folder, is_same};
 use super::source::{JOURNALS, Kind, open, open_found, open_reader, set};
 use crate::repository::sqlite::error::{OpenError, schema_error};
@@ -24,7 +24,8 @@ use crate::repository::sqlite::file::{
 use crate::repository::sqlite::schema::{self, SchemaError};
 use crate::repository::{BackupError, Progress, RestoreReport, Rules, Stop};
 
-/// Replaces the database, which no server may be using, by a backup. The old database is kept beside it, under a name
+/// Replaces the database, which no server may be using, by a backup. Its codes, links and waiting mails are not restored:
+/// a link that was used since must not be worth something again, and a mail must not be sent once more. The old database is kept beside it, under a name
 /// with the time. A backup of an older release is accepted: the next start upgrades it. A backup with invalid rows is
 /// refused: the service would trust them.
 ///
@@ -40,7 +41,7 @@ pub fn restore(
     // A kill or a power cut at any point leaves a database that can be used, for each step is synced before the next
     // one begins:
     //
-    // 1. The backup is copied to a temporary name and checked. Nothing else has changed.
+    // 1. The backup is copied to a temporary name and checked, and loses its mails. Nothing else has changed.
     // 2. The WAL of the old database is checkpointed and deleted. SQLite does this in a transaction of its own: whoever
     //    opens the file next undoes or completes it. The old database has its name and is whole.
     // 3. The old database is copied to the name under which it is kept, and still has its own name, too. It is neither
@@ -90,6 +91,7 @@ pub fn restore(
     }
     let partial = Partial::create_for(owner, &own_name)?;
     let check = copy_checked(reader, backup, &partial, Some(rules), stop, progress)?;
+    forget_mails(&partial)?;
     if let Some(old) = &old {
         checkpoint_old(&own_name, old)?;
     }
@@ -108,6 +110,23 @@ pub fn restore(
         }
     })?;
     Ok(RestoreReport { check, kept: old.map(|_| kept), took: started.elapsed() })
+}
+
+/// Deletes codes, links and mails that wait from an unfinished copy of a backup.
+fn forget_mails(copy: &Partial) -> Result<(), BackupError> {
+    let failed = |error| copy_error(&copy.target, &copy.target, error);
+    let connection = copy.open(|path| file::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE))?.map_err(failed)?;
+    for table in ["one_time_codes", "outbox"] {
+        // An older release had none.
+        if connection.table_exists(None, table).map_err(failed)? {
+            // An unfinished copy needs no journal of its own, and is synced when it is published.
+            set(&connection, "journal_mode", "memory").map_err(failed)?;
+            connection.pragma_update(None, "synchronous", "off").map_err(failed)?;
+            connection.pragma_update_and_check(None, "secure_delete", "on", |_| Ok(())).map_err(failed)?;
+            connection.execute(&format!("DELETE FROM {table}"), []).map_err(failed)?;
+        }
+    }
+    connection.close().map_err(|(_, error)| failed(error))
 }
 
 /// Makes the old database a single file: its WAL is checkpointed and deleted. A damaged database is left as it is.
