@@ -137,6 +137,9 @@ impl LoginThrottle {
         username: Option<&Username>,
         ip: Option<IpAddr>,
     ) -> Throttled {
+        if let Some(metrics) = &self.metrics {
+            metrics.rejected(Reason::RateLimitMail);
+        }
         let (at, kind, now) = (self.clock.now(), EventKind::Throttled, self.clock.monotonic());
         let username = username.cloned();
         self.failed_attempts.note(FailedAttempt { at, kind, username, ip, detail: "mail" }, now);

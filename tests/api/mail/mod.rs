@@ -1,3 +1,4 @@
 //! Mail: a server that takes it, and what reaches it.
 
 pub mod smtp_server;
+mod worker;
