@@ -5,6 +5,7 @@
 //! named `.html` escapes every value that it shows; a value that nobody gives is an error.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -125,8 +126,11 @@ fn is_style(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "css")
 }
 
-/// What is wrong with a template, without any value.
-fn broken(name: &str, error: &minijinja::Error) -> TemplateError {
+/// What is wrong with a template, without any value. An error in one that another includes is told of the former.
+fn broken(name: &str, mut error: &minijinja::Error) -> TemplateError {
+    while let Some(cause) = error.source().and_then(|cause| cause.downcast_ref()) {
+        error = cause;
+    }
     let name = error.name().unwrap_or(name).to_owned();
     let parts = [
         error.line().map(|line| format!("line {line}")),
