@@ -168,10 +168,7 @@ mod tests {
     #[test]
     fn what_is_broken_mistyped_or_unreadable_is_refused_by_name() {
         for (files, sentence) in [
-            (
-                ("a.html", "{% if %}"),
-                "the template a.html is broken: line 1, syntax error, unexpected end of block, expected an expression",
-            ),
+            (("a.html", "{% if %}"), "the template a.html is broken: line 1, syntax error, unexpected end of block"),
             (("b.html", ""), "b.html overrides no template; there are a.html, a.txt, a.css"),
         ] {
             let refused = with(&[files]).err().unwrap().to_string();

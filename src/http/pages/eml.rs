@@ -111,7 +111,7 @@ fn decoded_words(value: &str) -> String {
     let mut was_encoded = false;
     for word in value.split(' ') {
         let decoded = decoded_word(word);
-        if !text.is_empty() && !(was_encoded && decoded.is_some()) {
+        if !text.is_empty() && (!was_encoded || decoded.is_none()) {
             text.push(' ');
         }
         was_encoded = decoded.is_some();

@@ -3,6 +3,7 @@
 //! A link's token stands behind a `#`, which no browser sends. So opening a page changes nothing, and tells nobody
 //! anything: a form must be sent. No page has a cookie, and none shows what is stored of an account.
 
+pub(crate) mod account;
 pub(crate) mod assets;
 pub(crate) mod confirm;
 pub(crate) mod dev_mail;
@@ -12,5 +13,4 @@ pub(crate) mod not_me;
 pub(crate) mod proof;
 pub(crate) mod reset;
 pub(crate) mod sign_in;
-pub(crate) mod submission;
 pub mod templates;

@@ -7,12 +7,12 @@ use crate::http::error::ApiError;
 use crate::http::extract::body::UnreadBody;
 use crate::http::extract::client::HttpClient;
 use crate::http::extract::form::SameOrigin;
-use crate::http::pages::submission::{link_of, take};
-use crate::http::pages::templates::{Fault, Page, Pages, Shown, Step};
+use crate::http::pages::account::{link_of, open, take};
+use crate::http::pages::templates::{Fault, Page, Shown, Step};
 use crate::http::state::State;
 
 pub(crate) async fn show(state: State) -> Result<HttpResponse, ApiError> {
-    Pages::of(&state, Page::NotMe)?.0.show(Page::NotMe, &Shown::default())
+    open(&state, Page::NotMe)
 }
 
 pub(crate) async fn submit(

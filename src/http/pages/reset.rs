@@ -12,15 +12,15 @@ use crate::http::error::ApiError;
 use crate::http::extract::body::UnreadBody;
 use crate::http::extract::client::HttpClient;
 use crate::http::extract::form::{Form, SameOrigin};
+use crate::http::pages::account::{open, take};
 use crate::http::pages::proof::Proof;
-use crate::http::pages::submission::take;
-use crate::http::pages::templates::{Fault, Page, Pages, Shown, Step};
+use crate::http::pages::templates::{Fault, Page, Shown, Step};
 use crate::http::state::State;
 use crate::passwords::PlainPassword;
 use crate::repository::Whom;
 
 pub(crate) async fn show(state: State) -> Result<HttpResponse, ApiError> {
-    Pages::of(&state, Page::Reset)?.0.show(Page::Reset, &Shown::default())
+    open(&state, Page::Reset)
 }
 
 pub(crate) async fn submit(

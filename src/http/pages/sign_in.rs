@@ -4,9 +4,10 @@
 use actix_web::HttpResponse;
 
 use crate::http::error::ApiError;
-use crate::http::pages::templates::{Page, Pages, Shown};
+use crate::http::pages::account::open;
+use crate::http::pages::templates::Page;
 use crate::http::state::State;
 
 pub(crate) async fn show(state: State) -> Result<HttpResponse, ApiError> {
-    Pages::of(&state, Page::SignIn)?.0.show(Page::SignIn, &Shown::default())
+    open(&state, Page::SignIn)
 }

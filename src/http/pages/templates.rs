@@ -9,13 +9,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::accounts::MailPolicy;
 use crate::config::Config;
 use crate::config::mail::Transport;
 use crate::domain::token::hex;
 use crate::http::error::ApiError;
 use crate::http::pages::eml::{Mail, Piece, Summary};
-use crate::http::state::AppState;
 use crate::templates::{TemplateError, Templates};
 
 /// Every template, by its name in the folder.
@@ -243,15 +241,6 @@ impl Pages {
         };
         pages.try_each()?;
         Ok(Some(pages))
-    }
-
-    /// The pages of a server that has this one, and what mail may do there.
-    ///
-    /// # Errors
-    /// [`ApiError::NoMail`] where it has none.
-    pub(crate) fn of(state: &AppState, page: Page) -> Result<(&Self, &MailPolicy), ApiError> {
-        let policy = if page == Page::SignIn { state.accounts.login_by_mail()? } else { state.accounts.mail()? };
-        Ok((state.pages.as_ref().ok_or(ApiError::NotFound)?, policy))
     }
 
     /// The origin that the pages are of, as browsers send it.

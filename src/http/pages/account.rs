@@ -1,4 +1,5 @@
-//! What all forms of the pages have in common: whose they may be, what they may cost, and how their errors are shown.
+//! What the pages under `/account` have in common: where they are, whose forms they take, what a form may cost, and how
+//! its errors are shown.
 
 use actix_web::HttpResponse;
 
@@ -14,6 +15,17 @@ use crate::http::pages::proof::Proof;
 use crate::http::pages::templates::{Fault, Page, Pages, Shown};
 use crate::http::state::AppState;
 
+/// The pages of a server that has this one, and what mail may do there.
+fn pages_of(state: &AppState, page: Page) -> Result<(&Pages, &MailPolicy), ApiError> {
+    let policy = if page == Page::SignIn { state.accounts.login_by_mail()? } else { state.accounts.mail()? };
+    Ok((state.pages.as_ref().ok_or(ApiError::NotFound)?, policy))
+}
+
+/// Shows a page to whoever opens it.
+pub(crate) fn open(state: &AppState, page: Page) -> Result<HttpResponse, ApiError> {
+    pages_of(state, page)?.0.show(page, &Shown::default())
+}
+
 /// Reads a form of `page` within the limits of a login, has `handle` do what it asks for, and shows what came of it.
 pub(crate) async fn take<'a, H>(
     state: &'a AppState,
@@ -26,7 +38,7 @@ pub(crate) async fn take<'a, H>(
 where
     H: AsyncFnOnce(&'a MailPolicy, Admission<'a>, Form) -> Result<Shown, ApiError>,
 {
-    let (pages, policy) = Pages::of(state, page)?;
+    let (pages, policy) = pages_of(state, page)?;
     let handled = async {
         is_ours?;
         let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
