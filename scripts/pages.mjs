@@ -105,6 +105,7 @@ async function see(kind, name) {
     await page.getByLabel("New password").fill("battery staple");
     await press(page, "Set the password");
     await page.getByRole("alert").waitFor();
+    await isFocused(page, "account");
     await look("reset-link-wrong");
 
     // The notice of the reset, disowned.
