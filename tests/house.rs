@@ -43,7 +43,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["chrono", "icu_properties"], &["system"]),
     (&["icu_normalizer"], &["domain"]),
     (&["utoipa"], &["http"]),
-    (&["ipnet"], &["config", "http"]),
+    (&["ipnet"], &["cli", "config", "http"]),
 ];
 
 /// A source file.

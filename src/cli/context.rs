@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
 use crate::domain::field::InvalidField;
+use crate::mail::{DeliveryError, MailError};
 use crate::passwords::PasswordError;
 use crate::repository::open::{Opened, open_shared};
 use crate::repository::{BackupError, OpenError, Repository, RepositoryError};
@@ -32,6 +33,28 @@ pub enum CommandError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Mail cannot be sent as it is configured.
+    #[error(transparent)]
+    Mail(#[from] MailError),
+    /// A mail was not delivered.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+    /// The systemd unit forbids what the configuration asks for.
+    #[error("the unit {unit} does not let the service do what the configuration asks for: {why}")]
+    Unit {
+        /// The unit.
+        unit: String,
+        /// What it forbids.
+        why: String,
+    },
+    /// The unit cannot be read.
+    #[error("cannot read the unit {unit}: {source}")]
+    UnreadableUnit {
+        /// The unit.
+        unit: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The question cannot be asked, and the answer was not given.
     #[error("it needs --yes where there is no terminal to ask at")]
     NeedsYes,
@@ -104,7 +127,7 @@ impl CommandError {
         match self {
             // Not a failure: the reader has closed the pipe.
             Self::Output(error) | Self::Untold(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Config(_) | Self::NeedsYes => 2,
+            Self::Config(_) | Self::Mail(_) | Self::Unit { .. } | Self::UnreadableUnit { .. } | Self::NeedsYes => 2,
             // 128 + SIGINT, as shells have it.
             Self::Interrupted => 130,
             _ => 1,

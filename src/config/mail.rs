@@ -59,6 +59,7 @@ pub const ENCRYPTIONS: &[(&str, Encryption)] =
     &[("tls", Encryption::Tls), ("starttls", Encryption::StartTls), ("none", Encryption::None)];
 
 /// A text without control characters.
+#[must_use]
 pub fn text() -> Kind<String> {
     let is_plain = |text: &&str| !text.is_empty() && !text.contains(char::is_control);
     let read = move |raw: &Raw| raw.text().filter(is_plain).map(str::to_owned);
@@ -66,6 +67,7 @@ pub fn text() -> Kind<String> {
 }
 
 /// Where browsers reach the service: an origin, perhaps with a path, and no slash at its end.
+#[must_use]
 pub fn public_url() -> Kind<String> {
     let read = |raw: &Raw| {
         let text = raw.text()?;
@@ -83,6 +85,7 @@ pub fn public_url() -> Kind<String> {
 }
 
 /// A bare address, or one behind a name as in `Diamonds <noreply@diamond.example>`.
+#[must_use]
 pub fn sender() -> Kind<Sender> {
     let read = |raw: &Raw| {
         let text = raw.text().filter(|text| !text.contains(char::is_control))?;
@@ -107,6 +110,7 @@ impl fmt::Display for Sender {
 }
 
 /// Beginnings of links into apps.
+#[must_use]
 pub fn prefixes() -> Kind<Vec<String>> {
     let read = |raw: &Raw| raw.strings().filter(|links| links.iter().all(|link| is_prefix(link)));
     let expected =

@@ -111,6 +111,7 @@ pub struct Credentials {
 /// An account as its owner sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct User {
     pub username: Username,
     pub profile: Profile,

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::accounts::Accounts;
 use crate::accounts::mail_requests::{MailRequest, MailRequests, QueueSlot, QueuedRequest};
@@ -35,6 +36,9 @@ use crate::telemetry::metrics::{MailOutcome, Metrics};
 
 /// How often the outbox is looked at while nothing in it is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a request has to be answered before its mail is begun, and as long again at random.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(50);
 
 /// How many deliveries are under way at most, so that a slow one does not hold up the others.
 const AT_ONCE: usize = 4;
@@ -203,8 +207,13 @@ impl Job for SendMail {
     }
 
     async fn due(&self) {
+        let asked = async {
+            self.sender.requests.added().await;
+            // Not beside the answer to the request, which would take longer where there is a mail to be made.
+            sleep(ANSWERED_WITHIN.mul_f64(1.0 + rand::random::<f64>())).await;
+        };
         tokio::select! {
-            () = self.sender.requests.added() => {}
+            () = asked => {}
             () = self.sender.ended.notified() => {}
         }
     }
@@ -213,16 +222,14 @@ impl Job for SendMail {
         let mut state = self.state.lock().await;
         state.collect(&self.sender);
         while state.deliveries.len() < self.sender.at_once() {
-            let is_outbox_first = state.is_outbox_next;
-            let has_begun = if is_outbox_first {
-                state.begin_from_outbox(&self.sender).await? || state.begin_from_memory(&self.sender)
-            } else {
-                state.begin_from_memory(&self.sender) || state.begin_from_outbox(&self.sender).await?
-            };
+            let is_memory_first = !state.is_outbox_next;
+            let has_begun = (is_memory_first && state.begin_from_memory(&self.sender))
+                || state.begin_from_outbox(&self.sender).await?
+                || (!is_memory_first && state.begin_from_memory(&self.sender));
             if !has_begun {
                 break;
             }
-            state.is_outbox_next = !is_outbox_first;
+            state.is_outbox_next = is_memory_first;
         }
         Ok(())
     }
@@ -331,7 +338,7 @@ impl Sender {
         let mail = match memory.content {
             Content::Prepared(mail) => mail,
             Content::Request(request) => {
-                memory.expires = self.clock.monotonic().plus(CODE_LIFETIME - LEAST_LEFT);
+                memory.expires = self.clock.monotonic().plus(CODE_LIFETIME.saturating_sub(LEAST_LEFT));
                 match self.accounts.prepare_mail(request).await {
                     Ok(mail) => mail?,
                     Err(error) => {

@@ -44,7 +44,7 @@ pub trait Job: Send + Sync {
 
     /// Resolves when a run should not wait for the interval. Nobody asks after a failed run: that one's backoff is kept.
     async fn due(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// What must be done before the service answers the first request.

@@ -24,7 +24,7 @@ pub(super) struct Prepared {
 pub(super) fn prepare(
     sender: &Sender,
     to: &EmailAddress,
-    rendered: Rendered,
+    rendered: &Rendered,
     now: Timestamp,
 ) -> Result<Prepared, DeliveryError> {
     let refused = |_| DeliveryError::permanent("the mail's address is none that mail can be sent to".to_owned());
@@ -42,8 +42,8 @@ pub(super) fn prepare(
         .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned()))
         .multipart(
             MultiPart::alternative()
-                .singlepart(part(ContentType::TEXT_PLAIN, rendered.text))
-                .singlepart(part(ContentType::TEXT_HTML, rendered.html)),
+                .singlepart(part(ContentType::TEXT_PLAIN, &rendered.text))
+                .singlepart(part(ContentType::TEXT_HTML, &rendered.html)),
         );
     let message = message.map_err(|_| DeliveryError::permanent("the mail has no recipient".to_owned()))?;
     Ok(Prepared { envelope, bytes: message.formatted() })
@@ -59,7 +59,7 @@ fn one_line(text: &str) -> String {
     text.split(char::is_control).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-fn part(content_type: ContentType, text: String) -> SinglePart {
+fn part(content_type: ContentType, text: &str) -> SinglePart {
     // Lines end with CRLF; a CR alone ends none and has no place in a mail.
     let text = text.replace('\r', "").replace('\n', "\r\n");
     // What is quoted-printable may hold any bytes, so this cannot fail.

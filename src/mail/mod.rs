@@ -17,7 +17,8 @@ use crate::config::Config;
 use crate::config::mail::{Sender, Transport};
 use crate::domain::email::EmailAddress;
 use crate::domain::mail::{Mail, MailKind};
-use crate::domain::one_time::CODE_LIFETIME;
+use crate::domain::one_time::{CODE_LIFETIME, Code};
+use crate::domain::token::PlainToken;
 use crate::system::clock::{Clock, Timestamp};
 
 use folder::Folder;
@@ -49,7 +50,7 @@ impl DeliveryError {
 /// What keeps mail from being sent as it is configured: a sentence for whoever starts the service.
 #[derive(Debug, Error)]
 #[error("{0}")]
-pub struct InvalidMailSettings(String);
+pub struct MailError(String);
 
 /// Renders mails and delivers them.
 pub struct Postman {
@@ -70,12 +71,12 @@ impl Postman {
     /// Checks the templates and the settings, and reads the certificates. Nothing is connected to.
     ///
     /// # Errors
-    /// [`InvalidMailSettings`], for the first thing that is wrong.
-    pub fn new(config: &Config, clock: Clock) -> Result<Self, InvalidMailSettings> {
+    /// [`MailError`], for the first thing that is wrong.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, MailError> {
         if config.mail.transport == Transport::Off {
-            return Err(InvalidMailSettings("mail.transport is \"off\": no mail is sent".to_owned()));
+            return Err(MailError("mail.transport is \"off\": no mail is sent".to_owned()));
         }
-        let missing = |name: &str| InvalidMailSettings(format!("{name} is missing: mail needs it"));
+        let missing = |name: &str| MailError(format!("{name} is missing: mail needs it"));
         let sender = config.mail.from.clone().ok_or_else(|| missing("mail.from"))?;
         let public_url = config.server.public_url.clone().ok_or_else(|| missing("server.public_url"))?;
         let way = if config.mail.transport == Transport::Folder {
@@ -92,7 +93,7 @@ impl Postman {
     /// # Errors
     /// See [`DeliveryError`].
     pub async fn deliver(&self, mail: &Mail) -> Result<(), DeliveryError> {
-        let secrets = [mail.code.as_ref().map(|code| code.reveal()), mail.token.as_ref().map(|token| token.reveal())];
+        let secrets = [mail.code.as_ref().map(Code::reveal), mail.token.as_ref().map(PlainToken::reveal)];
         self.send(mail.kind.name(), &mail.to, &self.values(mail), &secrets.map(Option::unwrap_or_default)).await
     }
 
@@ -115,7 +116,7 @@ impl Postman {
         let broken = |_| DeliveryError::temporary(format!("the mail template {name} cannot be rendered"));
         let rendered = self.templates.render(name, values).map_err(broken)?;
         let now = self.clock.now();
-        let Prepared { envelope, bytes } = prepare(&self.sender, to, rendered, now)?;
+        let Prepared { envelope, bytes } = prepare(&self.sender, to, &rendered, now)?;
         match &self.way {
             Way::Folder(folder) => folder.write(name, bytes, now).await,
             Way::Smtp(smtp) => smtp.send(&envelope, &bytes, secrets).await,
@@ -157,8 +158,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// Renders a mail with values of nobody's, whether mail is sent or not.
 ///
 /// # Errors
-/// [`InvalidMailSettings`] for a template that is wrong.
-pub fn preview(config: &Config, name: &str) -> Result<Rendered, InvalidMailSettings> {
+/// [`MailError`] for a template that is wrong.
+pub fn preview(config: &Config, name: &str) -> Result<Rendered, MailError> {
     let mut values = sample(name);
     if let Some(sender) = &config.mail.from {
         values.service_name = service_name(sender);
@@ -173,8 +174,8 @@ pub fn preview(config: &Config, name: &str) -> Result<Rendered, InvalidMailSetti
 /// Checks what can be checked before a mail is sent: the templates, and where mail is sent its settings.
 ///
 /// # Errors
-/// [`InvalidMailSettings`], for the first thing that is wrong.
-pub fn check(config: &Config) -> Result<(), InvalidMailSettings> {
+/// [`MailError`], for the first thing that is wrong.
+pub fn check(config: &Config) -> Result<(), MailError> {
     if config.sends_mail() {
         Postman::new(config, Clock::system()).map(|_| ())
     } else {

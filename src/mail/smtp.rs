@@ -35,8 +35,9 @@ use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 
 use crate::config::SmtpConfig;
 use crate::config::mail::Encryption;
+use crate::config::secret::Secret;
 use crate::domain::email::EmailAddress;
-use crate::mail::{DeliveryError, InvalidMailSettings};
+use crate::mail::{DeliveryError, MailError};
 use crate::system::visible::is_unseen;
 
 /// How much a server may say in one delivery, TLS included.
@@ -120,11 +121,11 @@ struct Tls {
 
 impl Smtp {
     /// Reads the certificates that the server's is checked with.
-    pub(super) fn new(config: &SmtpConfig, sender: &EmailAddress) -> Result<Self, InvalidMailSettings> {
-        let wrong = |text: &str| InvalidMailSettings(text.to_owned());
+    pub(super) fn new(config: &SmtpConfig, sender: &EmailAddress) -> Result<Self, MailError> {
+        let wrong = |text: &str| MailError(text.to_owned());
         let host = config.host.clone().ok_or_else(|| wrong("mail.smtp.host is missing: smtp needs it"))?;
         let tls = (config.tls != Encryption::None).then(|| Tls::new(&host, config.ca_file.as_deref())).transpose()?;
-        let login = config.user.as_deref().zip(config.password.as_ref().map(|password| password.expose()));
+        let login = config.user.as_deref().zip(config.password.as_ref().map(Secret::expose));
         let sender = sender.to_ascii();
         let domain = sender.rsplit_once('@').map_or("", |(_, domain)| domain);
         Ok(Self {
@@ -282,7 +283,8 @@ impl Smtp {
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     format!("the certificate of {server} is for another name than {host}")
                 }
-                CertificateError::UnknownIssuer => format!(
+                // A bad signature: an authority of that name is trusted, and it has another key.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
                     "the certificate of {server} is by an authority that is not trusted; name the authority's in \
                      mail.smtp.ca_file if it is yours"
                 ),
@@ -314,12 +316,11 @@ impl Smtp {
 }
 
 impl Tls {
-    fn new(host: &str, ca_file: Option<&Path>) -> Result<Self, InvalidMailSettings> {
+    fn new(host: &str, ca_file: Option<&Path>) -> Result<Self, MailError> {
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| InvalidMailSettings("mail.smtp.host must be a host's name or address".to_owned()))?;
+            .map_err(|_| MailError("mail.smtp.host must be a host's name or address".to_owned()))?;
         let authorities = authorities(ca_file)?;
-        let unusable =
-            |error: &dyn fmt::Display| InvalidMailSettings(format!("TLS for the mail server cannot be used: {error}"));
+        let unusable = |error: &dyn fmt::Display| MailError(format!("TLS for the mail server cannot be used: {error}"));
         let mut roots = RootCertStore::empty();
         let mut parameters = TlsParameters::builder(host.to_owned()).certificate_store(CertificateStore::None);
         for certificate in authorities {
@@ -331,7 +332,7 @@ impl Tls {
             }
         }
         if roots.is_empty() {
-            return Err(InvalidMailSettings(match ca_file {
+            return Err(MailError(match ca_file {
                 Some(path) => format!("mail.smtp.ca_file: {} has no certificate that can be used", path.display()),
                 None => {
                     "this machine has no certificates of authorities to check the mail server's with: install them, in \
@@ -351,11 +352,10 @@ impl Tls {
 }
 
 /// The certificates of the authorities that are trusted: the file's alone, or the system's.
-fn authorities(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, InvalidMailSettings> {
+fn authorities(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, MailError> {
     let Some(path) = ca_file else { return Ok(rustls_native_certs::load_native_certs().certs) };
-    let unreadable = |error: &dyn fmt::Display| {
-        InvalidMailSettings(format!("mail.smtp.ca_file: {} cannot be read: {error}", path.display()))
-    };
+    let unreadable =
+        |error: &dyn fmt::Display| MailError(format!("mail.smtp.ca_file: {} cannot be read: {error}", path.display()));
     let text = fs::read(path).map_err(|error| unreadable(&error))?;
     CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|error| unreadable(&error))
 }
@@ -398,12 +398,14 @@ fn without(said: &str, hidden: &[&str]) -> String {
         let word = word.to_lowercase();
         let is_code = word.chars().filter(char::is_ascii_digit).count() >= 6;
         let holds = |hidden: &&str| !hidden.is_empty() && word.contains(&hidden.to_lowercase());
-        is_code || word.contains(['@', '#']) || word.contains("://") || hidden.iter().any(|text| holds(&text))
+        is_code || word.contains(['@', '#']) || word.contains("://") || hidden.iter().any(holds)
     };
-    // A code is shown as two times three digits, and a password may have spaces.
+    // A password may have spaces, and a code is shown as two times three digits.
     let mut said = said.to_owned();
-    for text in hidden.iter().filter(|text| !text.is_empty()) {
-        said = said.replace(text, MASK);
+    for text in hidden {
+        if text.contains(' ') {
+            said = said.replace(text, MASK);
+        }
         if let Some((first, last)) = text.split_at_checked(3).filter(|(_, last)| last.len() == 3) {
             said = said.replace(&format!("{first} {last}"), MASK);
         }
@@ -485,7 +487,7 @@ mod tests {
             ("5.7.1 bad https://diamond.example/account/reset there", "x@", "5.7.1 bad *** there"),
             ("spam: 123456", "bob", "spam: ***"),
             ("spam: 123 456.", "123456", "spam: ***."),
-            ("spam:123456abc", "123456", "spam:***abc"),
+            ("spam:123456abc", "123456", "***"),
             ("bad correct horse battery", "correct horse", "bad *** battery"),
             ("", "bob", ""),
         ] {

@@ -16,7 +16,7 @@ use minijinja::{Environment, Error, UndefinedBehavior, Value};
 
 use crate::domain::mail::MailKind;
 use crate::domain::one_time::CODE_LIFETIME;
-use crate::mail::{InvalidMailSettings, minutes};
+use crate::mail::{MailError, minutes};
 
 /// The name of the mail that tries the way out.
 pub(super) const TEST: &str = "test";
@@ -77,7 +77,7 @@ pub(super) struct Templates(Environment<'static>);
 
 impl Templates {
     /// Those of the program, each replaced by the file of its name in `folder` where there is one.
-    pub(super) fn load(folder: Option<&Path>) -> Result<Self, InvalidMailSettings> {
+    pub(super) fn load(folder: Option<&Path>) -> Result<Self, MailError> {
         let mut environment = Environment::new();
         // A name that there is none of is an error, in the place of an empty text that nobody notices.
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -107,12 +107,12 @@ impl Templates {
     }
 
     /// Renders a mail with what it may have, and with what it has at least.
-    fn check(&self, name: &str) -> Result<(), InvalidMailSettings> {
+    fn check(&self, name: &str) -> Result<(), MailError> {
         let full = sample(name);
         let least = Values { username: String::new(), ip: String::new(), program: String::new(), ..full.clone() };
         for values in [full, least] {
             let rendered = self.render(name, &values).map_err(|error| wrong(name, &error))?;
-            let refused = |file: &str, why: &str| InvalidMailSettings(format!("the mail template {name}.{file} {why}"));
+            let refused = |file: &str, why: &str| MailError(format!("the mail template {name}.{file} {why}"));
             if rendered.subject.is_empty() {
                 return Err(refused("txt", "must begin with a line such as \"Subject: Hello\""));
             }
@@ -136,9 +136,9 @@ impl Templates {
 }
 
 /// Reads the files of a folder that override templates.
-fn read_folder(folder: &Path) -> Result<BTreeMap<String, String>, InvalidMailSettings> {
+fn read_folder(folder: &Path) -> Result<BTreeMap<String, String>, MailError> {
     let unreadable = |path: &Path, error: &io::Error| {
-        InvalidMailSettings(format!("mail.templates: {} cannot be read: {error}", path.display()))
+        MailError(format!("mail.templates: {} cannot be read: {error}", path.display()))
     };
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
@@ -150,11 +150,11 @@ fn read_folder(folder: &Path) -> Result<BTreeMap<String, String>, InvalidMailSet
         if !FILES.iter().any(|(known, _)| *known == name) {
             let known = FILES.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
             let path = path.display();
-            return Err(InvalidMailSettings(format!("mail.templates: {path} overrides nothing; there are {known}")));
+            return Err(MailError(format!("mail.templates: {path} overrides nothing; there are {known}")));
         }
         let size = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?.len();
         if size > MAX_SIZE {
-            return Err(InvalidMailSettings(format!("mail.templates: {} is larger than 256 KiB", path.display())));
+            return Err(MailError(format!("mail.templates: {} is larger than 256 KiB", path.display())));
         }
         let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
         found.insert(name, text.replace("\r\n", "\n"));
@@ -163,7 +163,7 @@ fn read_folder(folder: &Path) -> Result<BTreeMap<String, String>, InvalidMailSet
 }
 
 /// What is wrong with a template, without any value.
-pub(super) fn wrong(name: &str, error: &Error) -> InvalidMailSettings {
+pub(super) fn wrong(name: &str, error: &Error) -> MailError {
     let mut text = format!("the mail template {}", error.name().unwrap_or(name));
     // Writing to a string does not fail.
     if let Some(line) = error.line() {
@@ -173,7 +173,7 @@ pub(super) fn wrong(name: &str, error: &Error) -> InvalidMailSettings {
     if let Some(detail) = error.detail() {
         let _ = write!(text, ", {detail}");
     }
-    InvalidMailSettings(text)
+    MailError(text)
 }
 
 /// What the mail of this name has, with values of nobody's.
@@ -248,7 +248,7 @@ mod tests {
             let full = sample(name);
             let rendered = templates.render(name, &full).unwrap();
             assert!(rendered.text.lines().all(|line| line.chars().count() < 100), "{}", rendered.text);
-            assert!(!rendered.text.contains("{") && !rendered.text.contains("\n\n\n"), "{}", rendered.text);
+            assert!(!rendered.text.contains('{') && !rendered.text.contains("\n\n\n"), "{}", rendered.text);
             assert_eq!(rendered.text.contains("203.0.113.7"), rendered.text.contains("From: "), "{name}");
             let least = Values { username: String::new(), ip: String::new(), program: String::new(), ..full };
             let rendered = templates.render(name, &least).unwrap();

@@ -202,7 +202,7 @@ async fn a_call_that_needs_mail_is_documented_to_answer_404_where_none_is_sent_a
     let (app, token, admin) = with_the_examples_account().await;
     let document = document(&app).await;
     let mut calls = 0;
-    for (method, path, operation) in operations(&document).into_iter().filter(|(_, _, call)| needs_mail(call)) {
+    for (method, path, _) in operations(&document).into_iter().filter(|(_, _, call)| needs_mail(call)) {
         let token = if path.starts_with("/api/users") { &admin } else { &token };
         let path = path.replace("{username}", "AzureDiamond");
         let before = app.dump();

@@ -18,6 +18,8 @@ pub struct Fixture {
     pub repository: Arc<dyn Repository>,
     /// The same store, opened once more: as another process or another node sees it.
     pub second: Arc<dyn Repository>,
+    /// Opens the same store without mail.
+    pub without_mail: Box<dyn Fn() -> Arc<dyn Repository> + Send + Sync>,
     /// Makes an account unusable, as another program would.
     pub deactivate: Box<dyn Fn(&str) + Send + Sync>,
     /// How many rows beside events name this account.
@@ -40,11 +42,15 @@ pub fn sqlite() -> Fixture {
         busy_timeout: Duration::from_secs(5),
         cache: 1 << 20,
         keep_before_upgrade: None,
-        notices: Notices::default(),
+        notices: Notices { enabled: true, sign_ins: true },
     };
     Fixture {
         repository: Arc::new(SqliteRepository::open(&settings).unwrap()),
         second: Arc::new(SqliteRepository::open_shared(&settings, false).unwrap()),
+        without_mail: Box::new(move || {
+            let settings = SqliteSettings { notices: Notices::default(), ..settings.clone() };
+            Arc::new(SqliteRepository::open_shared(&settings, false).unwrap())
+        }),
         deactivate: Box::new({
             let path = path.clone();
             move |username| {
@@ -63,6 +69,7 @@ fn count_sqlite_rows_of(path: &PathBuf, user_id: UserId) -> i64 {
         let count = format!("SELECT count(*) FROM {table} WHERE {column} = ?1");
         connection.query_row(&count, [user_id.0], |row| row.get::<_, i64>(0)).unwrap()
     };
-    let of_user = ["cellar", "wants", "tokens", "login_failures"].map(|table| count(table, "user_id"));
+    let of_user =
+        ["cellar", "wants", "tokens", "login_failures", "one_time_codes"].map(|table| count(table, "user_id"));
     count("users", "id") + of_user.iter().sum::<i64>()
 }

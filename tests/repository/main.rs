@@ -16,6 +16,10 @@ mod fixture;
 mod list_races;
 mod lists;
 mod maintenance;
+mod one_time_code_races;
+mod one_time_codes;
+mod outbox;
+mod outbox_races;
 mod session_races;
 mod sessions;
 mod words;
@@ -124,12 +128,72 @@ macro_rules! contract {
             event_races {
                 no_password_that_is_set_beside_others_is_missed_by_who_asks_again_and_again
             }
+            one_time_codes {
+                an_address_is_known_by_its_key_wherever_it_was_written_and_verified_until_it_is_another
+                an_address_is_counted_as_verified_by_who_may_manage_the_account
+                a_registration_with_a_confirmation_waits_for_it_and_one_without_does_not
+                a_change_of_the_address_is_made_when_its_code_is_given_and_ends_every_other_code
+                a_change_of_the_address_is_made_by_its_link_without_a_session_once
+                a_change_ends_by_a_newer_one_by_its_withdrawal_and_by_a_day_with_its_mail
+                a_change_of_the_address_needs_its_proof
+                the_fifth_wrong_code_of_a_change_ends_it_and_each_is_the_accounts
+                an_address_is_verified_by_one_account_whoever_else_has_it
+                a_mail_is_for_who_has_verified_the_address_or_else_for_the_oldest_active_account
+                what_is_mailed_ends_what_was_mailed_before_for_the_same_and_nothing_else
+                what_is_mailed_is_for_the_address_alone_that_the_account_has
+                a_code_may_be_tried_and_the_fifth_wrong_one_ends_it
+                a_wrong_code_of_a_reset_or_a_login_is_counted_too
+                a_code_and_a_link_end_by_their_lifetimes_and_are_worth_nothing_before_they_were_made
+                a_reset_sets_the_password_and_ends_all_that_was_before
+                a_reset_leaves_an_account_inactive_and_a_mail_opens_no_session_of_one
+                a_mail_opens_a_session_once_as_a_login_does
+                the_first_proof_by_a_login_trusts_nothing_that_was_set_up_before
+                a_code_makes_the_session_fresh_of_the_account_alone_that_it_was_mailed_for
+                a_new_password_and_a_deactivation_end_what_opens_the_account
+                who_disowns_a_login_ends_its_session_alone
+                who_disowns_a_new_password_or_a_change_of_the_address_ends_every_session_and_the_change
+                who_disowns_a_change_that_was_made_has_the_former_address_again
+                a_notice_of_anything_else_restores_no_address
+                every_notice_can_be_disowned_and_of_very_many_the_newest
+                what_has_expired_is_pruned_and_nothing_else
+                a_deleted_account_has_no_codes_and_its_owner_is_told
+            }
+            one_time_code_races {
+                of_two_resets_by_one_mail_at_once_one_is_made
+                of_two_resets_by_two_mails_at_once_one_is_made
+                of_two_logins_by_one_mail_at_once_one_opens_a_session
+                of_two_sessions_that_one_code_makes_fresh_at_once_one_is
+                of_many_wrong_codes_at_once_five_are_counted_and_then_the_right_one_is_worth_nothing
+                no_session_that_an_old_password_opened_outlives_a_reset
+                a_reset_beside_a_new_password_comes_before_it_or_is_not_made
+                of_two_accounts_that_confirm_one_address_at_once_one_gets_it
+                an_address_that_staff_and_its_holder_verify_at_once_is_one_accounts
+                nothing_is_left_of_an_account_that_is_deleted_beside_a_reset_or_a_mail
+            }
+            outbox {
+                a_claimed_mail_is_nobody_elses_until_its_claim_ends_and_then_the_claim_is_worth_nothing
+                mails_are_claimed_longest_due_first_and_no_more_than_were_asked_for
+                an_undelivered_mail_is_tried_again_at_its_time_or_given_up_which_is_an_event
+                a_mail_that_is_worth_nothing_any_more_is_dropped_which_is_an_event
+                the_owner_of_a_verified_address_is_told_of_each_change_and_nobody_else_is
+                an_owner_is_told_where_its_own_changes_come_from_and_not_where_staff_work
+                an_owner_is_told_of_a_login_from_a_new_network_by_a_new_program_once_a_day
+                a_confirmation_that_is_mailed_again_takes_the_place_of_the_one_before
+                nothing_is_stored_for_a_mail_that_is_not_to_be_sent_any_more
+                nothing_is_put_in_the_outbox_while_no_mail_is_sent
+            }
+            outbox_races {
+                of_many_who_claim_at_once_no_two_hold_one_mail_and_all_together_hold_each
+                a_mail_whose_claim_ends_while_it_is_settled_is_settled_by_one
+                a_mail_is_not_sent_for_a_change_that_is_withdrawn_beside_it_or_its_link_is_worth_nothing
+            }
             maintenance {
                 a_store_that_can_work_says_so
                 a_store_tells_how_much_it_did_and_holds
                 a_closed_store_takes_no_more_writes
                 a_reauthentication_from_the_future_is_forgotten_and_makes_nothing_fresh
                 what_is_stored_from_the_future_is_set_to_now_and_nothing_else_is
+                a_code_from_the_future_is_over_and_a_mail_from_the_future_waits_no_longer
             }
         }
     };

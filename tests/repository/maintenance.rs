@@ -1,12 +1,16 @@
 //! What keeps a store in order, and what it tells of itself.
 
 use authtokens::domain::event::EventKind;
+use authtokens::domain::one_time::Purpose;
+use authtokens::domain::rights::{AccountChange, Actor};
 use authtokens::domain::session::{Caller, SessionCutoffs};
 use authtokens::repository::{FigureValue, RepositoryError, StoreCounts, VerifiedLogin};
 use authtokens::system::clock::Timestamp;
 
 use crate::fixture::Fixture;
-use crate::words::{HASH, at, caller, hash, is_fresh, new_session, new_user, refused, register};
+use crate::words::{
+    HASH, Mailed, at, caller, hash, is_fresh, name, new_session, new_user, refused, register, register_verified,
+};
 
 pub async fn a_store_that_can_work_says_so(fixture: &Fixture) {
     fixture.repository.check_ready().await.unwrap();
@@ -82,4 +86,36 @@ pub async fn a_reauthentication_from_the_future_is_forgotten_and_makes_nothing_f
     for millis in [499_999, 500_000, 899_999, 900_000] {
         assert!(!is_fresh(fixture, digest, millis).await, "{millis}");
     }
+}
+
+pub async fn a_code_from_the_future_is_over_and_a_mail_from_the_future_waits_no_longer(fixture: &Fixture) {
+    const DAY: i64 = 24 * 60 * 60_000;
+    let (user_id, _) = register_verified(fixture, "AzureDiamond", "azure@diamond.example").await;
+    let (ahead, now) = (30 * DAY, 10_000);
+    let set = || AccountChange { password_hash: Some(hash(HASH)), ..AccountChange::default() };
+    let notify = |millis| {
+        let username = name("AzureDiamond");
+        async move {
+            fixture.repository.change_account(&Actor::CommandLine, &username, set(), at(millis)).await.unwrap();
+        }
+    };
+    // One was written while the clock was ahead; the other was claimed then.
+    notify(ahead).await;
+    notify(now).await;
+    let mails = fixture.repository.claim_mails(1, at(now), at(ahead)).await.unwrap();
+    let [future, present] = [Mailed::new(), Mailed::new()];
+    for (mailed, purpose, millis) in [(&future, Purpose::ResetPassword, ahead), (&present, Purpose::SignIn, now)] {
+        let offer = mailed.offer(purpose, user_id, "azure@diamond.example", false);
+        assert!(fixture.repository.store_offer(offer, None, at(millis)).await.unwrap());
+    }
+    assert_eq!(fixture.repository.clamp_times(at(now)).await.unwrap(), 3);
+    assert_eq!(fixture.repository.clamp_times(at(now)).await.unwrap(), 0);
+    let is_link =
+        |purpose, mailed: &Mailed, millis| fixture.repository.find_link(purpose, mailed.token.digest(), at(millis));
+    assert!(is_link(Purpose::ResetPassword, &future, ahead).await.unwrap().is_none(), "it never comes into force");
+    assert!(is_link(Purpose::SignIn, &present, now).await.unwrap().is_some());
+    let due = fixture.repository.claim_mails(100, at(now), at(now + 1_000)).await.unwrap();
+    let told: Vec<_> = due.iter().map(|mail| (mail.at, mail.expires)).collect();
+    assert_eq!(told, [(at(now), at(now + DAY)); 2]);
+    assert!(!fixture.repository.complete_mail(mails[0].id).await.unwrap(), "the claim is over");
 }

@@ -2,13 +2,16 @@
 
 use std::net::IpAddr;
 
+use authtokens::domain::email::EmailAddress;
 use authtokens::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
+use authtokens::domain::mail::MailKind;
+use authtokens::domain::one_time::{Code, CodeMac, Presented, Purpose};
 use authtokens::domain::profile::{Profile, ProfileField, ProfileText};
 use authtokens::domain::rights::{Actor, Rights};
 use authtokens::domain::session::{Caller, NewSession, SessionCutoffs, SessionId, UserAgent};
 use authtokens::domain::token::{PlainToken, TokenDigest};
 use authtokens::domain::user::{NewUser, PasswordHash, User, UserId, Username};
-use authtokens::repository::{Proof, VerifiedLogin};
+use authtokens::repository::{EmailVerification, NewEmailChange, NewOffer, OutboxMail, Proof, VerifiedLogin};
 use authtokens::system::clock::Timestamp;
 
 use crate::fixture::Fixture;
@@ -114,6 +117,135 @@ pub async fn events(fixture: &Fixture) -> Vec<String> {
 
 pub fn refused(kind: EventKind, username: &str, millis: i64) -> FailedAttempt {
     FailedAttempt { at: at(millis), kind, username: Some(name(username)), ip: None, detail: "" }
+}
+
+pub fn email(text: &str) -> EmailAddress {
+    EmailAddress::parse(text).unwrap()
+}
+
+/// Registers a user with an address at 1,000 ms.
+pub async fn register_with(fixture: &Fixture, username: &str, address: &str) -> (UserId, TokenDigest) {
+    let (mut user, session) = (new_user(username), new_session());
+    user.profile.set(text(ProfileField::Email, address));
+    let digest = session.digest;
+    fixture.repository.register_user(user, session, None, at(1_000)).await.unwrap();
+    let credentials = fixture.repository.find_credentials(&name(username)).await.unwrap().unwrap();
+    (credentials.user_id, digest)
+}
+
+/// Registers a user with a verified address.
+pub async fn register_verified(fixture: &Fixture, username: &str, address: &str) -> (UserId, TokenDigest) {
+    let registered = register_with(fixture, username, address).await;
+    let verified = fixture.repository.verify_account_email(&Actor::CommandLine, &name(username), at(1_000)).await;
+    assert_eq!(verified.unwrap(), Some(EmailVerification::Verified));
+    registered
+}
+
+/// What a mail carries, and what only the client that asked for it knows.
+pub struct Mailed {
+    pub request: PlainToken,
+    pub code: Code,
+    pub token: PlainToken,
+}
+
+impl Mailed {
+    pub fn new() -> Self {
+        let code = Code::parse("123456").unwrap();
+        Self { request: PlainToken::generate(), code, token: PlainToken::generate() }
+    }
+
+    pub fn mac(&self) -> CodeMac {
+        self.code.mac(&self.request)
+    }
+
+    pub fn wrong_mac(&self) -> CodeMac {
+        Code::parse("654321").unwrap().mac(&self.request)
+    }
+
+    pub fn by_code(&self) -> Presented {
+        Presented::Code(self.request.digest(), self.mac())
+    }
+
+    pub fn by_wrong_code(&self) -> Presented {
+        Presented::Code(self.request.digest(), self.wrong_mac())
+    }
+
+    pub fn by_link(&self) -> Presented {
+        Presented::Link(self.token.digest())
+    }
+
+    pub fn offer(&self, purpose: Purpose, user_id: UserId, address: &str, is_familiar: bool) -> NewOffer {
+        NewOffer {
+            purpose,
+            user_id,
+            email_key: email(address).key().to_owned(),
+            is_familiar,
+            request: self.request.digest(),
+            mac: self.mac(),
+            token: self.token.digest(),
+        }
+    }
+}
+
+/// Stores what is about to be mailed, at 2,000 ms, for somebody in a network that is new to the account.
+pub async fn mailed(fixture: &Fixture, purpose: Purpose, user_id: UserId, address: &str) -> Mailed {
+    let mailed = Mailed::new();
+    let offer = mailed.offer(purpose, user_id, address, false);
+    assert!(fixture.repository.store_offer(offer, None, at(2_000)).await.unwrap());
+    mailed
+}
+
+/// A change to an address, and the request id of it.
+pub fn change_to(address: &str) -> (NewEmailChange, TokenDigest) {
+    let request = PlainToken::generate().digest();
+    (NewEmailChange { email: email(address), request, link: None }, request)
+}
+
+/// Begins a change of the address at `millis`, in a session that is fresh enough by its password; its request.
+pub async fn request_change(fixture: &Fixture, session: TokenDigest, address: &str, millis: i64) -> TokenDigest {
+    let (change, request) = change_to(address);
+    let caller = caller(session);
+    assert!(fixture.repository.request_email_change(&caller, by_password(HASH), change, at(millis)).await.unwrap());
+    request
+}
+
+/// Claims every mail that is due, for a minute.
+pub async fn claim(fixture: &Fixture, millis: i64) -> Vec<OutboxMail> {
+    fixture.repository.claim_mails(100, at(millis), at(millis + 60_000)).await.unwrap()
+}
+
+/// The kinds and the recipients of the mails that are due, which are then gone.
+pub async fn take(fixture: &Fixture, millis: i64) -> Vec<String> {
+    let mut taken = Vec::new();
+    for mail in claim(fixture, millis).await {
+        assert!(fixture.repository.complete_mail(mail.id).await.unwrap());
+        taken.push(format!("{} {}", mail.kind.name(), mail.recipient));
+    }
+    taken
+}
+
+/// Sends a claimed mail: the token of its link, and its code where it confirms an address.
+pub async fn send(fixture: &Fixture, mail: &OutboxMail, millis: i64) -> (TokenDigest, Code) {
+    let (code, token) = (Code::parse("123456").unwrap(), PlainToken::generate().digest());
+    let purpose = mail.kind.purpose().unwrap();
+    let of_mail = (purpose == Purpose::ConfirmEmail).then(|| code.clone());
+    assert!(fixture.repository.store_outbox_offer(mail.id, purpose, of_mail, token, at(millis)).await.unwrap());
+    assert!(fixture.repository.complete_mail(mail.id).await.unwrap());
+    (token, code)
+}
+
+/// Sends the only mail of this kind that is due.
+pub async fn send_only(fixture: &Fixture, kind: MailKind, millis: i64) -> (TokenDigest, Code) {
+    let mails = claim(fixture, millis).await;
+    let [mail] = &mails[..] else { panic!("{mails:?}") };
+    assert_eq!(mail.kind, kind);
+    send(fixture, mail, millis).await
+}
+
+/// Changes the password in a session; `false` where the proof does not hold.
+pub async fn change_password(fixture: &Fixture, session: TokenDigest, from: &str, to: &str, millis: i64) -> bool {
+    let caller = caller(session);
+    fixture.repository.change_password(&caller, by_password(from), hash(to), at(millis)).await.unwrap()
 }
 
 /// Which sessions an account has, newest first.

@@ -3,6 +3,7 @@
 mod accounts;
 mod configuration;
 mod help;
+mod mail;
 mod passwords;
 mod printing;
 
@@ -107,12 +108,14 @@ pub fn status_of(server: &Server, token: &str) -> u16 {
 }
 
 /// Every command, as it is given.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 25] = [
     "serve",
     "user create",
     "user list",
     "user show",
     "user set-password",
+    "user send-reset",
+    "user verify-email",
     "user activate",
     "user deactivate",
     "user promote",
@@ -126,6 +129,9 @@ const COMMANDS: [&str; 20] = [
     "check",
     "prune",
     "config show",
+    "config check",
+    "mail test",
+    "mail preview",
     "completions",
     "manual",
 ];

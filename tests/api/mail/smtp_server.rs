@@ -9,7 +9,7 @@
 //! ```
 
 use std::cell::Cell;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -226,7 +226,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl SmtpServer {
     pub fn start(behaviour: Behaviour) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let authority = authority();
+        let authority = authority("The authority of a test");
         fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
         let behaviour = Arc::new(Mutex::new(behaviour));
         let seen = Arc::<Mutex<Seen>>::default();
@@ -358,10 +358,10 @@ pub fn from_text(text: &str) -> Result<Config, ConfigError> {
     Config::from_settings(Settings::gather(Some(file.path()), [], [])?)
 }
 
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "The authority of a test");
+    params.distinguished_name.push(DnType::CommonName, name);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
@@ -377,7 +377,7 @@ fn acceptor(trusted: &CertifiedIssuer<'static, KeyPair>, certificate: Certificat
     }
     let key = KeyPair::generate().unwrap();
     let signed = match certificate {
-        Certificate::OtherAuthority => params.signed_by(&key, &authority()),
+        Certificate::OtherAuthority => params.signed_by(&key, &authority("Nobody's authority")),
         _ => params.signed_by(&key, trusted),
     };
     let chain: Vec<CertificateDer<'static>> = vec![signed.unwrap().der().clone()];
@@ -448,7 +448,7 @@ impl Conversation {
                         reply.push_str("250-STARTTLS\r\n");
                     }
                     if !mechanisms.is_empty() && (tls || encryption == Encryption::None) {
-                        reply.push_str(&format!("250-AUTH {mechanisms}\r\n"));
+                        let _ = write!(reply, "250-AUTH {mechanisms}\r\n");
                     }
                     self.reply(stream, Stage::Ehlo, &(reply + "250 SIZE 1000000"), "").await?;
                 }
