@@ -243,6 +243,14 @@ impl Pages {
         Ok(Some(pages))
     }
 
+    /// Checks the templates of the pages, as the start does.
+    ///
+    /// # Errors
+    /// [`TemplateError`].
+    pub fn check(config: &Config) -> Result<(), TemplateError> {
+        Self::new(config, config.server.listen.ip()).map(drop)
+    }
+
     /// The origin that the pages are of, as browsers send it.
     pub(crate) fn origin(&self) -> &str {
         &self.origin
