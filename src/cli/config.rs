@@ -11,6 +11,7 @@ use crate::cli::context::CommandError;
 use crate::cli::output::{Output, printable, to_toml};
 use crate::cli::unit;
 use crate::config::{Config, Setting, header};
+use crate::http::pages::templates::Pages;
 use crate::mail;
 
 /// Prints which file was read, and the configuration as a file that reads back as the same, except for its secrets; or
@@ -43,6 +44,7 @@ pub fn check(
     warnings: &[String],
 ) -> Result<(), CommandError> {
     mail::check(config)?;
+    Pages::check(config)?;
     let unit = unit::check(unit, config)?;
     let checked = json!({
         "file": file.map(Path::to_string_lossy),

@@ -17,6 +17,7 @@ use crate::repository::open::{Opened, open_shared};
 use crate::repository::{BackupError, OpenError, Repository, RepositoryError};
 use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
+use crate::templates::TemplateError;
 
 use crate::accounts::administer::{AdministerError, Administration};
 use crate::accounts::throttle::Throttled;
@@ -36,6 +37,9 @@ pub enum CommandError {
     /// Mail cannot be sent as it is configured.
     #[error(transparent)]
     Mail(#[from] MailError),
+    /// A template of the pages cannot be used.
+    #[error(transparent)]
+    Templates(#[from] TemplateError),
     /// A mail was not delivered.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
@@ -127,7 +131,12 @@ impl CommandError {
         match self {
             // Not a failure: the reader has closed the pipe.
             Self::Output(error) | Self::Untold(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Config(_) | Self::Mail(_) | Self::Unit { .. } | Self::UnreadableUnit { .. } | Self::NeedsYes => 2,
+            Self::Config(_)
+            | Self::Mail(_)
+            | Self::Templates(_)
+            | Self::Unit { .. }
+            | Self::UnreadableUnit { .. }
+            | Self::NeedsYes => 2,
             // 128 + SIGINT, as shells have it.
             Self::Interrupted => 130,
             _ => 1,

@@ -401,6 +401,7 @@ impl Cli {
                 let (config, settings) = Config::explain(self.settings(listen)?)?;
                 // Here, because a wrong template is a wrong configuration, which a restart does not mend.
                 crate::mail::check(&config)?;
+                crate::http::pages::templates::Pages::check(&config)?;
                 serve(&config, &config.warnings(&settings)).map_err(CommandError::Serve)
             }
             _ if self.serve.listen.is_some() => {

@@ -35,6 +35,8 @@ pub enum ApiError {
     LoginFailed,
     /// The session is live, but has no right to do this.
     Forbidden,
+    /// A page of another origin has sent a form of ours.
+    ForeignForm,
     /// It would leave no active superuser.
     LastSuperuser,
     /// There were too many attempts.
@@ -94,6 +96,7 @@ impl ApiError {
             Self::Unauthorized => "A valid token is required.".to_owned(),
             Self::LoginFailed => "The username or the password is wrong.".to_owned(),
             Self::Forbidden => "This account may not do that.".to_owned(),
+            Self::ForeignForm => "This form was sent by a page of somebody else.".to_owned(),
             Self::LastSuperuser => "The last superuser must stay. Make another one first.".to_owned(),
             Self::EmailNotVerified => {
                 "The address of this account is not verified. Open the link that was mailed to it, or reset the password."
@@ -142,6 +145,16 @@ impl ApiError {
         }
     }
 
+    /// Whether the client has to do something differently.
+    pub(crate) fn is_of_the_client(&self) -> bool {
+        self.status_code().is_client_error()
+    }
+
+    /// The same error, with a page of ours as its body.
+    pub(crate) fn shown_as(self, html: String) -> ErrorPage {
+        ErrorPage { error: self, html }
+    }
+
     /// The cause that is logged with the request's line and that the client is not told.
     #[must_use]
     pub fn cause(&self) -> Option<&(dyn Error + 'static)> {
@@ -181,7 +194,9 @@ impl ResponseError for ApiError {
         match self {
             Self::InvalidData(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::LoginFailed => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::EmailNotVerified | Self::SetsNoPasswords => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::ForeignForm | Self::EmailNotVerified | Self::SetsNoPasswords => {
+                StatusCode::FORBIDDEN
+            }
             Self::LastSuperuser => StatusCode::CONFLICT,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound | Self::NoMail(_) => StatusCode::NOT_FOUND,
@@ -212,6 +227,37 @@ impl ResponseError for ApiError {
         }
         response.body(body_for(&self.sentence()))
     }
+}
+
+/// An error as one of our pages shows it: of the same status, and logged alike.
+#[derive(Debug)]
+pub(crate) struct ErrorPage {
+    error: ApiError,
+    html: String,
+}
+
+impl fmt::Display for ErrorPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl ResponseError for ErrorPage {
+    fn status_code(&self) -> StatusCode {
+        self.error.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = self.error.error_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        response.set_body(self.html.clone()).map_into_boxed_body()
+    }
+}
+
+/// The error behind a response; `None` where there is none, or it is not one of ours.
+pub(crate) fn behind(response: &HttpResponse) -> Option<&ApiError> {
+    let error = response.error()?;
+    error.as_error::<ApiError>().or_else(|| error.as_error::<ErrorPage>().map(|page| &page.error))
 }
 
 impl From<InvalidField> for ApiError {

@@ -9,21 +9,23 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 
 use crate::http::api::{account, by_mail, email, events, health, index, items, sessions, staff, user};
 use crate::http::error::ApiError;
-use crate::http::pages::docs;
+use crate::http::pages::{assets, confirm, dev_mail, docs, not_me, reset, sign_in};
 
 /// Declares the table. A path has methods, and each method a handler; `get` answers HEAD too. The rows under `calls`
-/// are in the OpenAPI document, those under `unlisted` are not, and those under `pages` are for browsers.
+/// are in the OpenAPI document, those under `unlisted` are not, and those under `pages` and `forms` are for browsers.
 macro_rules! routes {
     (
         calls { $($call:literal { $($call_method:ident $call_room:ident::$call_handler:ident,)* })* }
         unlisted { $($other:literal { $($other_method:ident $other_room:ident::$other_handler:ident,)* })* }
         pages { $($page:literal { $($page_method:ident $page_room:ident::$page_handler:ident,)* })* }
+        forms { $($form:literal { $($form_method:ident $form_room:ident::$form_handler:ident,)* })* }
     ) => {
         /// Every path with its methods: the value of its `Allow`.
-        pub const PATHS: [(&str, &str); [$($call,)* $($other,)* $($page,)*].len()] = [
+        pub const PATHS: [(&str, &str); [$($call,)* $($other,)* $($page,)* $($form,)*].len()] = [
             $(($call, allow!($($call_method)*)),)*
             $(($other, allow!($($other_method)*)),)*
             $(($page, allow!($($page_method)*)),)*
+            $(($form, allow!($($form_method)*)),)*
         ];
 
         /// Registers the handlers.
@@ -32,6 +34,7 @@ macro_rules! routes {
                 $(.service(with!(at($call, Scope::Api) $(, $call_method $call_room::$call_handler)*)))*
                 $(.service(with!(at($other, Scope::Api) $(, $other_method $other_room::$other_handler)*)))*
                 $(.service(with!(at($page, Scope::Page) $(, $page_method $page_room::$page_handler)*)))*
+                $(.service(with!(at($form, Scope::Form) $(, $form_method $form_room::$form_handler)*)))*
                 .default_service(web::to(nothing_here));
         }
 
@@ -108,6 +111,15 @@ routes! {
         "/docs" { get docs::page, }
         "/docs/{file}" { get docs::file, }
     }
+    forms {
+        "/account/reset" { get reset::show, post reset::submit, }
+        "/account/confirm" { get confirm::show, post confirm::submit, }
+        "/account/login" { get sign_in::show, }
+        "/account/not-me" { get not_me::show, post not_me::submit, }
+        "/account/{file}" { get assets::file, }
+        "/dev/mail" { get dev_mail::list, }
+        "/dev/mail/{file}" { get dev_mail::show, }
+    }
 }
 
 /// Which headers a response carries; the middleware adds them.
@@ -117,6 +129,8 @@ pub enum Scope {
     Api,
     /// For browsers.
     Page,
+    /// For browsers, about somebody's own account: no other origin may read it, and no search engine lists it.
+    Form,
 }
 
 /// Which of [`PATHS`] a request matched. The request carries it from then on.

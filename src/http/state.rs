@@ -9,6 +9,7 @@ use utoipa::openapi::OpenApi as Document;
 use crate::accounts::Accounts;
 use crate::http::body_limits::BodyLimits;
 use crate::http::extract::proxy::TrustedProxies;
+use crate::http::pages::templates::Pages;
 use crate::http::readiness::Readiness;
 use crate::jobs::backups::BackupStatus;
 use crate::jobs::mail::MailStatus;
@@ -27,6 +28,8 @@ pub struct AppState {
     pub readiness: Readiness,
     /// The status of the backups; `None` where none are made.
     pub backups: Option<BackupStatus>,
+    /// The pages where the links of mails lead; `None` where mail is off.
+    pub pages: Option<Pages>,
     /// Whether the mail server takes mail; `None` where none is sent.
     pub mail: Option<MailStatus>,
     /// The API's OpenAPI document.

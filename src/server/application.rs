@@ -32,6 +32,7 @@ use crate::config::mail::{Encryption, Transport};
 use crate::config::{Config, CorsConfig, MailConfig, ServerConfig};
 use crate::http::body_limits::{BodyBudget, BodyLimits};
 use crate::http::extract::proxy::TrustedProxies;
+use crate::http::pages::templates::Pages;
 use crate::http::readiness::Readiness;
 use crate::http::state::{AppState, Description, State};
 use crate::http::{openapi, routes};
@@ -51,6 +52,7 @@ use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
 use crate::system::watched::{ThreadEnded, WatchedThreads};
 use crate::telemetry::metrics::Metrics;
+use crate::templates::TemplateError;
 use crate::transport::connection::{Connection, ConnectionSettings};
 
 /// How long a browser may remember the answer to a preflight.
@@ -91,6 +93,9 @@ pub enum ServeError {
     /// A thread that the service cannot do without ended by itself.
     #[error(transparent)]
     ThreadEnded(#[from] ThreadEnded),
+    /// A template of the pages cannot be used.
+    #[error(transparent)]
+    Templates(#[from] TemplateError),
     /// The store cannot go on.
     #[error("the store failed: {0}")]
     Store(#[source] Cause),
@@ -170,6 +175,7 @@ impl Application {
             },
             readiness: Readiness::default(),
             backups: backups.as_ref().map(Backups::status),
+            pages: Pages::new(config, address.ip())?,
             mail: mail_status,
             description: Description::new(openapi::document),
         });

@@ -122,6 +122,20 @@ fn a_template_that_is_wrong_stops_the_start_as_a_wrong_configuration() {
 }
 
 #[test]
+fn a_template_of_a_page_that_is_wrong_does_the_same() {
+    let server = SmtpServer::start(Behaviour::default());
+    let machine = machine_with(&server);
+    fs::create_dir(machine.path().join("pages")).unwrap();
+    fs::write(machine.path().join("pages").join("reset.html"), "{{ servce }}\n").unwrap();
+    for arguments in ["serve --listen 127.0.0.1:0", "config check --unit /dev/null"] {
+        let mut command = machine.command(arguments);
+        let (code, told) = failure_of(command.env("AUTHTOKENS__MAIL__TEMPLATES", machine.path()));
+        assert_eq!((code, told.as_str()), (2, "the template reset.html is broken: line 1, undefined value"));
+    }
+    assert!(!machine.path().join("data").exists(), "nothing was touched");
+}
+
+#[test]
 fn the_configuration_is_checked_together_with_the_unit_and_its_drop_ins() {
     let server = SmtpServer::start(Behaviour::default());
     let machine = machine_with(&server);
