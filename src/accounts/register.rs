@@ -68,7 +68,7 @@ impl Accounts {
         }
         let password_hash = self.passwords.hash(password.0, client.gone()).await?;
         let user = NewUser { username, password_hash, profile };
-        let opened = self.open_session(Verified::Registration(user, confirmation), client).await?;
+        let opened = self.open_session(Verified::Registration(Box::new(user), confirmation), client).await?;
         if let Some(policy) = &self.mail {
             policy.requests.wake();
         }

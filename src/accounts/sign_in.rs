@@ -51,7 +51,7 @@ impl LoginName {
 /// How somebody has proved that an account is theirs.
 pub enum Verified {
     /// They have just registered it.
-    Registration(NewUser, Option<NewEmailChange>),
+    Registration(Box<NewUser>, Option<NewEmailChange>),
     /// They know its password.
     Password(VerifiedLogin),
     /// They read the mail that was sent to its address.
@@ -196,7 +196,7 @@ impl Accounts {
         let (max_sessions, now) = (self.session_policy.max_per_user, self.clock.now());
         let user = match verified {
             Verified::Registration(user, confirmation) => {
-                Some(self.repository.register_user(user, session, confirmation, now).await?)
+                Some(self.repository.register_user(*user, session, confirmation, now).await?)
             }
             Verified::Password(login) => self.repository.open_session(login, session, max_sessions, now).await?,
             Verified::Mail(presented) => {

@@ -209,6 +209,22 @@ enum UserCommand {
         #[command(flatten)]
         format: Format,
     },
+    /// Mail an account's owner a link that sets a new password
+    #[command(after_help = "The mail leaves at once, to the address of the account, which may be unverified. What it \
+        carries is not shown.")]
+    SendReset {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Count an account's address as verified, without a mail
+    VerifyEmail {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Let an account log in again
     Activate {
         #[command(flatten)]
@@ -481,6 +497,8 @@ impl UserCommand {
             }
             Self::Show { name, format } => user::show(&mut context(&format)?, &name.username).await,
             Self::SetPassword { name, format } => user::set_password(&mut context(&format)?, &name.username).await,
+            Self::SendReset { name, format } => user::send_reset(&mut context(&format)?, &name.username).await,
+            Self::VerifyEmail { name, format } => user::verify_email(&mut context(&format)?, &name.username).await,
             Self::Activate { name, format } => user::set_active(&mut context(&format)?, &name.username, true).await,
             Self::Deactivate { name, format } => user::set_active(&mut context(&format)?, &name.username, false).await,
             Self::Promote { name, superuser, format } => {

@@ -40,7 +40,7 @@ use crate::jobs::backups::{BackupSettings, Backups};
 use crate::jobs::mail::SendMail;
 use crate::jobs::pruning::Pruning;
 use crate::jobs::{JobRegistry, Jobs};
-use crate::mail::{InvalidMailSettings, Postman};
+use crate::mail::{MailError, Postman};
 use crate::passwords::{PasswordPolicy, Passwords};
 use crate::repository::open::{blocking_threads, open};
 use crate::repository::{Cause, OpenError, Repository};
@@ -81,7 +81,7 @@ pub enum ServeError {
     Database(#[from] OpenError),
     /// Mail cannot be sent as it is configured.
     #[error("cannot send mail: {0}")]
-    Mail(#[source] InvalidMailSettings),
+    Mail(#[source] MailError),
     /// The system gives no threads.
     #[error("cannot start the server's threads: {0}")]
     Threads(#[source] io::Error),

@@ -20,10 +20,10 @@ use crate::system::clock::Monotonic;
 const MAILBOX: [Rate; 3] = [
     Rate { count: 1, period: Duration::from_secs(60) },
     Rate { count: 5, period: Duration::from_secs(60 * 60) },
-    Rate { count: MOST as u32, period: Duration::from_secs(24 * 60 * 60) },
+    Rate { count: 10, period: Duration::from_secs(24 * 60 * 60) },
 ];
 
-/// The most mails that are remembered of a mailbox.
+/// How many mails are remembered of a mailbox: the most of [`MAILBOX`].
 const MOST: usize = 10;
 
 /// Who has a count of their own at a mailbox.

@@ -116,7 +116,7 @@ impl LoginThrottle {
     /// Lets somebody without a session ask for a mail, unless all of them together have asked for too many.
     pub(crate) fn admit_mail(&self, limits: &MailLimits, ip: Option<IpAddr>) -> Result<(), Throttled> {
         let admitted = limits.admit(self.clock.monotonic());
-        admitted.map_err(|too_many| self.too_many_mails(too_many, None, ip))
+        admitted.map_err(|too_many| self.too_many_mails(too_many, Reason::RateLimitMail, None, ip))
     }
 
     /// Lets the holder of a session ask for a mail, unless there were too many for the account.
@@ -128,17 +128,18 @@ impl LoginThrottle {
         ip: Option<IpAddr>,
     ) -> Result<(), Throttled> {
         let admitted = limits.admit_to(&username.key(), asker, self.clock.monotonic());
-        admitted.map_err(|too_many| self.too_many_mails(too_many, Some(username), ip))
+        admitted.map_err(|too_many| self.too_many_mails(too_many, Reason::RateLimitAccount, Some(username), ip))
     }
 
     fn too_many_mails(
         &self,
         TooMany { retry_after }: TooMany,
+        reason: Reason,
         username: Option<&Username>,
         ip: Option<IpAddr>,
     ) -> Throttled {
         if let Some(metrics) = &self.metrics {
-            metrics.rejected(Reason::RateLimitMail);
+            metrics.rejected(reason);
         }
         let (at, kind, now) = (self.clock.now(), EventKind::Throttled, self.clock.monotonic());
         let username = username.cloned();

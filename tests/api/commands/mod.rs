@@ -108,12 +108,14 @@ pub fn status_of(server: &Server, token: &str) -> u16 {
 }
 
 /// Every command, as it is given.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 25] = [
     "serve",
     "user create",
     "user list",
     "user show",
     "user set-password",
+    "user send-reset",
+    "user verify-email",
     "user activate",
     "user deactivate",
     "user promote",
