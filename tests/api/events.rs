@@ -168,8 +168,13 @@ async fn each_kind_is_written_once_by_the_call_that_causes_it_with_who_and_where
     );
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     told(news(&app, &mut seen), &[]);
-    let all: std::collections::BTreeSet<_> = EventKind::ALL.iter().map(|kind| kind.name().to_owned()).collect();
-    assert_eq!(kinds, all, "each kind has been caused");
+    assert_eq!(kinds, kinds_without_mail(), "each kind has been caused");
+}
+
+/// The kinds of what happens while no mail is sent; those behind them are caused by mail alone.
+fn kinds_without_mail() -> std::collections::BTreeSet<String> {
+    let without_mail = EventKind::ALL.into_iter().take_while(|kind| *kind != EventKind::EmailChangeRequested);
+    without_mail.map(|kind| kind.name().to_owned()).collect()
 }
 
 #[tokio::test]

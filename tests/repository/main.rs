@@ -130,6 +130,7 @@ macro_rules! contract {
             }
             one_time_codes {
                 an_address_is_known_by_its_key_wherever_it_was_written_and_verified_until_it_is_another
+                what_is_shown_of_an_address_is_what_is_stored_of_it_at_every_moment
                 an_address_is_counted_as_verified_by_who_may_manage_the_account
                 a_registration_with_a_confirmation_waits_for_it_and_one_without_does_not
                 a_change_of_the_address_is_made_when_its_code_is_given_and_ends_every_other_code

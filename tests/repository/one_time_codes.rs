@@ -8,10 +8,11 @@ use authtokens::domain::profile::ProfileField;
 use authtokens::domain::rights::{AccountChange, Actor, Rights};
 use authtokens::domain::session::{NewSession, SessionId, UserAgent};
 use authtokens::domain::token::{PlainToken, TokenDigest};
-use authtokens::domain::user::UserId;
+use authtokens::domain::user::{User, UserId};
 use authtokens::repository::{
-    Confirmed, Disowned, EmailState, EmailVerification, Proof, Recipient, RepositoryError, Tried, Whom,
+    Cause, Confirmed, Disowned, EmailState, EmailVerification, Proof, Recipient, RepositoryError, Tried, Whom,
 };
+use bytes::Bytes;
 
 use crate::fixture::Fixture;
 use crate::words::{
@@ -82,6 +83,33 @@ pub async fn an_address_is_known_by_its_key_wherever_it_was_written_and_verified
     user.profile.set(text(ProfileField::Email, "Carol@Diamond.example"));
     fixture.repository.create_account(user, Rights::default(), at(1_000)).await.unwrap();
     assert!(recipient(fixture, Whom::Email(email("carol@diamond.example")), None).await.is_some());
+}
+
+/// What a response shows of an address.
+fn render(user: User) -> Result<Bytes, Cause> {
+    Ok(format!("{} {}", user.profile.email, user.is_email_verified).into())
+}
+
+pub async fn what_is_shown_of_an_address_is_what_is_stored_of_it_at_every_moment(fixture: &Fixture) {
+    let (_, digest) = register_with(fixture, "AzureDiamond", "azure@diamond.example").await;
+    let shown = async || {
+        let (_, text) = fixture.repository.find_rendered_user(&caller(digest), render).await.unwrap();
+        String::from_utf8(text.to_vec()).unwrap()
+    };
+    assert_eq!(shown().await, "azure@diamond.example false");
+    let verified = fixture.repository.verify_account_email(&Actor::CommandLine, &name("AzureDiamond"), at(2_000)).await;
+    assert_eq!(verified.unwrap(), Some(EmailVerification::Verified));
+    assert_eq!(shown().await, "azure@diamond.example true");
+    request_change(fixture, digest, "new@diamond.example", 2_000).await;
+    assert_eq!(shown().await, "azure@diamond.example true");
+    let mails = claim(fixture, 2_000).await;
+    let (token, _) = send(fixture, &mails[0], 2_000).await;
+    assert_eq!(shown().await, "azure@diamond.example true");
+    assert!(matches!(
+        fixture.repository.confirm_email_by_link(token, None, at(2_000)).await.unwrap(),
+        Confirmed::Done(_)
+    ));
+    assert_eq!(shown().await, "new@diamond.example true");
 }
 
 pub async fn an_address_is_counted_as_verified_by_who_may_manage_the_account(fixture: &Fixture) {
@@ -236,10 +264,10 @@ pub async fn an_address_is_verified_by_one_account_whoever_else_has_it(fixture: 
     request_change(fixture, digest, "AZURE@diamond.example", 3_000).await;
     let (token, _) = send_only(fixture, MailKind::ConfirmEmail, 3_000).await;
     register_verified(fixture, "alice", "azure@diamond.example").await;
-    let taken = |user_id| fixture.repository.is_email_taken(user_id, "azure@diamond.example");
-    assert!(taken(user_id).await.unwrap() && taken(UserId(0)).await.unwrap());
+    let is_taken = |user_id| fixture.repository.is_email_taken(user_id, "azure@diamond.example");
+    assert!(is_taken(user_id).await.unwrap() && is_taken(UserId(0)).await.unwrap());
     let alice = fixture.repository.find_credentials(&name("alice")).await.unwrap().unwrap().user_id;
-    assert!(!taken(alice).await.unwrap(), "it is its own");
+    assert!(!is_taken(alice).await.unwrap(), "it is its own");
     let confirm = || fixture.repository.confirm_email_by_link(token, None, at(4_000));
     assert_eq!(confirm().await.unwrap(), Confirmed::Taken);
     assert_eq!(confirm().await.unwrap(), Confirmed::Refused(None), "once");
@@ -422,6 +450,7 @@ pub async fn a_reset_sets_the_password_and_ends_all_that_was_before(fixture: &Fi
     let address = "azure@diamond.example";
     let (user_id, digest) = register_with(fixture, "AzureDiamond", address).await;
     let (_, second) = open(fixture, user_id, HASH).await;
+    assert!(is_live(fixture, digest).await && is_live(fixture, second).await, "and cached");
     fixture
         .repository
         .record_failed_attempts(vec![refused(EventKind::LoginFailed, "AzureDiamond", 2_500)], at(2_500))

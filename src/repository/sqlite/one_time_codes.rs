@@ -105,7 +105,7 @@ impl OneTimeCodes for SqliteRepository {
             }
             let mac = code.mac_in_session(&TokenDigest::from_bytes(pending.request));
             match try_code(connection, pending, &mac, now)? {
-                Found::Right(offer) => confirm(connection, offer, caller.ip, now),
+                Found::Right(offer) => confirm(connection, &offer, caller.ip, now),
                 Found::Wrong(username) => Ok(Confirmed::Refused(Some(username))),
                 Found::Nothing => Ok(Confirmed::Refused(None)),
             }
@@ -120,7 +120,7 @@ impl OneTimeCodes for SqliteRepository {
         now: Timestamp,
     ) -> Result<Confirmed, RepositoryError> {
         self.write(move |connection| match find_by_token(connection, Purpose::ConfirmEmail, &token, now)? {
-            Some(offer) => confirm(connection, offer, ip, now),
+            Some(offer) => confirm(connection, &offer, ip, now),
             None => Ok(Confirmed::Refused(None)),
         })
         .await
@@ -524,7 +524,7 @@ pub(super) fn begin_confirmation(
 
 fn confirm(
     connection: &Transaction<'_>,
-    offer: Offer,
+    offer: &Offer,
     ip: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<Confirmed, Failure> {
@@ -680,4 +680,73 @@ fn disown(connection: &Transaction<'_>, offer: Offer, ip: Option<IpAddr>, now: T
     let detail = session.as_ref().map(SessionId::as_str).unwrap_or_default();
     events::by_owner(connection, EventKind::Disowned, user_id, ip, detail, now)?;
     Ok(Disowned { username: offer.username, session, email_kept: is_withdrawn || is_restored })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::profile::Profile;
+    use crate::domain::token::PlainToken;
+    use crate::domain::user::NewUser;
+    use crate::repository::Accounts as _;
+    use crate::repository::sqlite::test_store::{open_in, registration, worker};
+
+    #[test]
+    fn a_code_of_no_account_reaches_the_disk_as_a_wrong_one_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = open_in(folder.path());
+        let size = || std::fs::metadata(folder.path().join("test.db-wal")).unwrap().len();
+        let now = Timestamp::from_millis(0).unwrap();
+        worker(2).block_on(async {
+            let (user, session) = registration(1);
+            let digest = session.digest;
+            let profile = Profile { email: "azure@diamond.example".to_owned(), ..Profile::default() };
+            repository.register_user(NewUser { profile, ..user }, session, None, now).await.unwrap();
+            let (request, code) = (PlainToken::generate(), Code::generate());
+            let offer = NewOffer {
+                purpose: Purpose::ResetPassword,
+                user_id: UserId(1),
+                email_key: "azure@diamond.example".to_owned(),
+                is_familiar: false,
+                request: request.digest(),
+                mac: code.mac(&request),
+                token: PlainToken::generate().digest(),
+            };
+            assert!(repository.store_offer(offer, None, now).await.unwrap());
+            let unknown = PlainToken::generate();
+            let caller = Caller {
+                digest,
+                cutoffs: SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN },
+                ip: None,
+            };
+            for request in [request, unknown] {
+                // The MAC under another request id: a wrong code.
+                let (digest, mac) = (request.digest(), code.mac(&PlainToken::generate()));
+                let mut before = size();
+                let mut has_written = || {
+                    let grown = size() > before;
+                    before = size();
+                    grown
+                };
+                repository.try_code(Purpose::ResetPassword, digest, mac, now).await.unwrap();
+                assert!(has_written());
+                let presented = Presented::Code(digest, mac);
+                repository.reset_password(presented, PasswordHash::none(), None, now).await.unwrap();
+                assert!(has_written());
+            }
+            let (digest, mac) = (PlainToken::generate().digest(), code.mac(&PlainToken::generate()));
+            let before = size();
+            assert_eq!(repository.reauthenticate_by_code(&caller, digest, mac, now).await.unwrap(), Tried::Unknown);
+            let between = size();
+            let session = NewSession { digest, ..registration(2).1 };
+            let presented = Presented::Code(digest, mac);
+            assert!(repository.open_session_by_mail(presented, session, 100, now).await.unwrap().is_none());
+            assert!(before < between && between < size());
+            let rows: i64 = repository
+                .read(|connection| Ok(connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?))
+                .await
+                .unwrap();
+            assert_eq!(rows, 0, "nothing remains of it");
+        });
+    }
 }

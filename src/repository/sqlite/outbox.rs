@@ -14,7 +14,7 @@ use super::{SqliteRepository, sql};
 use crate::domain::email::key_of;
 use crate::domain::event::EventKind;
 use crate::domain::mail::MailKind;
-use crate::domain::one_time::{CODE_LIFETIME, Code, Purpose};
+use crate::domain::one_time::{CODE_LIFETIME, Code, CodeMac, Purpose};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::UserId;
 use crate::repository::{MailId, NewEmailChange, Outbox, OutboxMail, OutboxStatistics, RepositoryError, Undelivered};
@@ -202,7 +202,7 @@ fn store_offer(
         let renewed = connection.prepare_cached(sql::RENEW_OFFER)?.execute(params![
             request,
             purpose.name(),
-            mac.as_ref().map(|mac| mac.as_bytes()),
+            mac.as_ref().map(CodeMac::as_bytes),
             token.as_bytes(),
             now.as_millis(),
             now.plus(CODE_LIFETIME).as_millis(),

@@ -167,7 +167,9 @@ async fn the_live_sessions_of_an_older_file_stay_and_are_not_fresh() {
             )
             .unwrap();
             let session = rusqlite::params![digest.as_bytes(), START_MILLIS - 1];
-            old.execute("INSERT INTO tokens VALUES (?1, 1, ?2, ?2, 'Cellar/1.0', '')", session).unwrap();
+            let insert = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip) \
+                VALUES (?1, 1, ?2, ?2, 'Cellar/1.0', '')";
+            old.execute(insert, session).unwrap();
         });
         let ask = async |method, path, body| app.ask(method, path, UNKNOWN_TOKEN, body).await.status();
         assert_eq!(ask(Method::GET, "/api/user", None).await, 200, "{version}");
@@ -175,6 +177,36 @@ async fn the_live_sessions_of_an_older_file_stay_and_are_not_fresh() {
         let password = json!({"password": "hunter2"});
         assert_eq!(ask(Method::POST, "/api/user/reauthenticate", Some(&password)).await, 200, "{version}");
         assert_eq!(ask(Method::DELETE, "/api/user", None).await, 200, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn the_addresses_of_an_older_files_accounts_are_known_by_their_keys_and_verified_by_nobody() {
+    let addresses = ["", "Azure@EXÄMPLE.example", "jürgen@diamond.example", "azure@exämple.example"];
+    for (version, schema) in (1..).zip(OLDER_SCHEMAS.iter().copied()) {
+        let app = TestApp::spawn_with(|config| {
+            let path = &config.database.path;
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let old = rusqlite::Connection::open(path).unwrap();
+            old.execute_batch(schema).unwrap();
+            old.execute_batch(&format!("PRAGMA application_id = 0x4175546b; PRAGMA user_version = {version}")).unwrap();
+            for (number, address) in addresses.iter().enumerate() {
+                old.execute(
+                    "INSERT INTO users (username, username_key, password_hash, email, date_joined, created, modified, \
+                     last_login) VALUES (?1, ?1, ?2, ?3, 0, 0, 0, 0)",
+                    rusqlite::params![
+                        format!("user{number}"),
+                        "$bcrypt-sha256$v=2,t=2b,r=4$QexDYaiSw.PMflDlGeyERe$0JhXa2JmpMTbORvBDFxYcs2.SN09JvW",
+                        address
+                    ],
+                )
+                .unwrap();
+            }
+        });
+        let key = "azure@xn--exmple-cua.example";
+        let expected = ["-|0".to_owned(), format!("{key}|0"), "-|0".to_owned(), format!("{key}|0")];
+        assert_eq!(crate::sqlite::rows(&app, "SELECT email_key, email_verified FROM users ORDER BY id"), expected);
+        crate::sqlite::backups::check(&app.database).unwrap();
     }
 }
 

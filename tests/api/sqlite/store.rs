@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use authtokens::config::Config;
+use authtokens::domain::email::key_of;
 use authtokens::repository::Notices;
 use authtokens::repository::Repository;
 use authtokens::repository::sqlite::{MAX_STALENESS, SqliteRepository, SqliteSettings};
@@ -15,7 +16,8 @@ use rusqlite::{Connection, Row, params};
 
 use crate::store::{StoredAccount, StoredEvent, StoredSession, TestStore};
 
-const TABLES: [&str; 6] = ["users", "cellar", "wants", "tokens", "events", "login_failures"];
+const TABLES: [&str; 8] =
+    ["users", "cellar", "wants", "tokens", "events", "login_failures", "one_time_codes", "outbox"];
 
 /// A SQLite file that a server may have at the same time.
 pub struct SqliteStore {
@@ -183,7 +185,8 @@ impl TestStore for SqliteStore {
                     continue;
                 }
                 let update = "UPDATE users SET password_hash = ?2, first_name = ?3, email = ?4, city = ?5, \
-                    is_active = ?6, is_staff = ?7, is_superuser = ?8 WHERE username = ?1";
+                    is_active = ?6, is_staff = ?7, is_superuser = ?8, email_key = ?9, \
+                    email_verified = iif(email = ?4, email_verified, 0) WHERE username = ?1";
                 let values = params![
                     account.username,
                     changed.password_hash,
@@ -192,7 +195,8 @@ impl TestStore for SqliteStore {
                     changed.city,
                     changed.is_active,
                     changed.is_staff,
-                    changed.is_superuser
+                    changed.is_superuser,
+                    key_of(&changed.email)
                 ];
                 assert_eq!(connection.execute(update, values).unwrap(), 1);
             }
@@ -230,8 +234,8 @@ impl TestStore for SqliteStore {
     fn add_accounts(&self, accounts: &[StoredAccount]) {
         self.change(|connection| {
             let insert = "INSERT INTO users (username, username_key, password_hash, first_name, email, city, \
-                is_active, is_staff, is_superuser, date_joined, created, modified, last_login) \
-                VALUES (?1, lower(?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, 0, 0)";
+                is_active, is_staff, is_superuser, date_joined, created, modified, last_login, email_key) \
+                VALUES (?1, lower(?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, 0, 0, ?9)";
             for account in accounts {
                 let values = params![
                     account.username,
@@ -241,7 +245,8 @@ impl TestStore for SqliteStore {
                     account.city,
                     account.is_active,
                     account.is_staff,
-                    account.is_superuser
+                    account.is_superuser,
+                    key_of(&account.email)
                 ];
                 connection.execute(insert, values).unwrap();
             }

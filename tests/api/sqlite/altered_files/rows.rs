@@ -131,6 +131,73 @@ async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the
 }
 
 #[tokio::test]
+async fn a_file_with_addresses_codes_or_mails_that_the_service_cannot_have_written_is_refused() {
+    let user = "the account AzureDiamond (id 1), ";
+    let code = |but: &str| {
+        format!(
+            "INSERT INTO one_time_codes VALUES (randomblob(32), 'reset_password', 1, 0, 'a@b.example', 'a@b.example', \
+             NULL, '', randomblob(32), randomblob(32), 0, 1000, 601000, 1801000); UPDATE one_time_codes SET {but}"
+        )
+    };
+    let of_code = "a code of AzureDiamond (id 1), ";
+    let mail = |but: &str| {
+        format!(
+            "INSERT INTO outbox VALUES (1, 'password_set', 1, 'AzureDiamond', 'a@b.example', 1, NULL, '', 0, '', '', \
+             NULL, 0, 0, 0, 0); UPDATE outbox SET {but}"
+        )
+    };
+    let of_mail = "a mail to AzureDiamond (id 1), ";
+    let far = 260_000_000_000_000_i64; // behind the year 9999
+    let not_its_key = "email_key: it is not that of the address";
+    are_refused(&[
+        ("UPDATE users SET email_key = 'a@b.example'".to_owned(), format!("{user}{not_its_key}")),
+        (
+            "UPDATE users SET email = 'A@b.example', email_key = 'A@b.example'".to_owned(),
+            format!("{user}{not_its_key}"),
+        ),
+        ("UPDATE users SET email_verified = 1".to_owned(), format!("{user}email_verified: there is no address")),
+        ("UPDATE users SET email_verified = 2".to_owned(), format!("{user}email_verified: it is neither 0 nor 1")),
+        (format!("UPDATE users SET told_of_login = {far}"), format!("{user}told_of_login: a time is out of range")),
+        (code("purpose = 'anything'"), format!("{of_code}purpose: a purpose is out of range")),
+        (code("email_key = 'A@b.example'"), format!("{of_code}{not_its_key}")),
+        (code("email = 'nobody', email_key = 'nobody'"), format!("{of_code}{not_its_key}")),
+        (code("link = 'a b'"), format!("{of_code}link: it is not a link")),
+        (code("detail = '0123456789abcdef'"), format!("{of_code}detail: it is nothing that can be disowned")),
+        (code("purpose = 'not_me', detail = 'x'"), format!("{of_code}detail: it is nothing that can be disowned")),
+        (code("token = x'00'"), format!("{of_code}token: ")),
+        (code("mac = x'00'"), format!("{of_code}mac: ")),
+        (code("token = NULL"), format!("{of_code}mac: there is a code and no link")),
+        (code("tries = 5"), format!("{of_code}tries: 5 end it")),
+        (code("tries = -1"), format!("{of_code}tries: -1 is out of range")),
+        (code("is_familiar = 2"), format!("{of_code}is_familiar: it is neither 0 nor 1")),
+        (code("created = -1"), format!("{of_code}created: 1969-12-31T23:59:59.999Z is before")),
+        (code("code_expires = 601001"), format!("{of_code}code_expires: it is too late")),
+        (code("expires = 1801001"), format!("{of_code}expires: it is too late")),
+        (code("user_id = 9"), "a row of one_time_codes belongs to a row of users that is missing".to_owned()),
+        (mail("id = -4"), format!("{of_mail}id: -4 is out of range")),
+        (mail("kind = 'anything'"), format!("{of_mail}kind: a kind is out of range")),
+        (mail("user_id = 7"), "a mail to AzureDiamond (id 7), user_id: 7 is nobody's number yet".to_owned()),
+        (mail("username = 'alice'"), "a mail to alice (id 1), username: it is not the name of that".to_owned()),
+        (mail("recipient = 'nobody'"), format!("{of_mail}recipient: it is not an address")),
+        (mail("is_verified = 0"), format!("{of_mail}is_verified: it is not as its kind says")),
+        (mail("request = randomblob(32)"), format!("{of_mail}request: it is not as its kind says")),
+        (mail("kind = 'confirm_email', is_verified = 0"), format!("{of_mail}request: it is not as its kind says")),
+        (mail("detail = 'x'"), format!("{of_mail}detail: it is not a session's id")),
+        (mail("ip = 'here'"), format!("{of_mail}ip: it is not an address")),
+        (mail("user_agent = char(7)"), format!("{of_mail}user_agent: it is not as it is kept")),
+        (mail("link = char(10)"), format!("{of_mail}link: it is not a link")),
+        (mail("attempts = -1"), format!("{of_mail}attempts: -1 is out of range")),
+        (mail("claims = -1"), format!("{of_mail}claims: -1 is out of range")),
+        (mail(&format!("due = {far}")), format!("{of_mail}due: a time is out of range")),
+        (
+            format!("{}; UPDATE sqlite_sequence SET seq = -1 WHERE name = 'outbox'", mail("at = 0")),
+            "the sequence of outbox is out of range".to_owned(),
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn a_file_with_more_than_any_setting_allows_or_with_what_is_told_of_another_account_is_refused() {
     let user = "the account AzureDiamond (id 1), ";
     let many = |list, count| {

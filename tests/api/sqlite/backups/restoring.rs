@@ -162,6 +162,28 @@ async fn a_backup_that_is_damaged_foreign_newer_or_empty_is_refused_and_the_data
 }
 
 #[tokio::test]
+async fn a_restore_brings_back_neither_codes_nor_mails_that_wait() {
+    let Stopped { folder: _folder, database, backup } = stopped().await;
+    let with_mails = Connection::open(&backup).unwrap();
+    with_mails
+        .execute_batch(
+            "INSERT INTO one_time_codes VALUES (zeroblob(32), 'reset_password', 1, 0, 'a@b.example', 'a@b.example', \
+             NULL, '', zeroblob(32), zeroblob(32), 0, 1000, 601000, 1801000); \
+             INSERT INTO outbox VALUES (9, 'password_set', 1, 'AzureDiamond', 'waits@b.example', 1, NULL, '', 0, '', \
+             '', NULL, 0, 0, 0, 0)",
+        )
+        .unwrap();
+    drop(with_mails);
+    let whole = bytes(&backup);
+    restore(&backup, &database).unwrap();
+    assert!(bytes(&backup) == whole, "the backup itself is as it was");
+    let report = check(&database).unwrap();
+    assert_eq!((rows(&report, "one_time_codes"), rows(&report, "outbox")), (0, 0));
+    assert!(!bytes(&database).windows(15).any(|window| window == b"waits@b.example"), "not even a trace");
+    serves_the_account(&database).await;
+}
+
+#[tokio::test]
 async fn a_backup_of_an_older_release_is_restored_and_brought_up_to_date_by_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let (old, database) = (folder.path().join("old.db"), folder.path().join("data/authtokens.db"));
