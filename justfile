@@ -56,6 +56,11 @@ proxies:
     cargo build --release
     scripts/proxies target/release/authtokens
 
+# Send mail by a real mail server, over TLS and after STARTTLS, and read it by Python's strict parser
+mail:
+    cargo build --release
+    scripts/mail target/release/authtokens
+
 # Measure what hostile bodies cost in memory and in everybody else's latency
 bodies:
     cargo build --release

@@ -13,6 +13,7 @@
 //! the kind that is never shown. A section is a `section!` and a field of the section that holds it: `nested()` for
 //! `[a.b]`, `list()` for `[[a]]`.
 
+mod conflicts;
 pub mod cors;
 pub mod mail;
 mod names;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::mail::DeliveryError;
+use crate::mail::error::DeliveryError;
 use crate::system::blocking;
 use crate::system::clock::Timestamp;
 

@@ -10,7 +10,7 @@ use lettre::{Address, Message};
 
 use crate::config::mail::Sender;
 use crate::domain::email::EmailAddress;
-use crate::mail::DeliveryError;
+use crate::mail::error::DeliveryError;
 use crate::mail::templates::Rendered;
 use crate::system::clock::Timestamp;
 

@@ -3,15 +3,12 @@
 //! `templates` makes the words, `message` the bytes, `smtp` and `folder` bring them away. A mail's secrets are in its
 //! body and nowhere else: no error shows them, nor who it was for.
 
+mod error;
 mod folder;
 mod message;
 mod program;
 mod smtp;
 mod templates;
-
-use std::time::Duration;
-
-use thiserror::Error;
 
 use crate::config::Config;
 use crate::config::mail::{Sender, Transport};
@@ -24,33 +21,10 @@ use crate::system::clock::{Clock, Timestamp};
 use folder::Folder;
 use message::{Prepared, prepare};
 use smtp::Smtp;
-use templates::{TEST, Templates, Values, sample};
+use templates::{TEST, Templates, Values, minutes, sample};
 
+pub use error::{DeliveryError, MailError};
 pub use templates::Rendered;
-
-/// Why a mail was not delivered: a sentence for the operator. It shows no code, no token, no password and no recipient.
-#[derive(Debug, Error)]
-#[error("{why}")]
-pub struct DeliveryError {
-    why: String,
-    /// Whether another attempt is of no use: the server has refused the mail for good.
-    pub is_permanent: bool,
-}
-
-impl DeliveryError {
-    fn temporary(why: String) -> Self {
-        Self { why, is_permanent: false }
-    }
-
-    fn permanent(why: String) -> Self {
-        Self { why, is_permanent: true }
-    }
-}
-
-/// What keeps mail from being sent as it is configured: a sentence for whoever starts the service.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct MailError(String);
 
 /// Renders mails and delivers them.
 pub struct Postman {
@@ -193,10 +167,6 @@ fn service_name(sender: &Sender) -> String {
 fn spaced(code: &str) -> String {
     let (first, last) = code.split_at_checked(code.len() / 2).unwrap_or((code, ""));
     format!("{first} {last}")
-}
-
-fn minutes(time: Duration) -> u64 {
-    time.as_secs() / 60
 }
 
 /// `2015-01-04 22:51 UTC`

@@ -37,7 +37,7 @@ use crate::config::SmtpConfig;
 use crate::config::mail::Encryption;
 use crate::config::secret::Secret;
 use crate::domain::email::EmailAddress;
-use crate::mail::{DeliveryError, MailError};
+use crate::mail::error::{DeliveryError, MailError};
 use crate::system::visible::is_unseen;
 
 /// How much a server may say in one delivery, TLS included.

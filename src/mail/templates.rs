@@ -10,13 +10,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, UndefinedBehavior, Value};
 
 use crate::domain::mail::MailKind;
 use crate::domain::one_time::CODE_LIFETIME;
-use crate::mail::{MailError, minutes};
+use crate::mail::error::MailError;
 
 /// The name of the mail that tries the way out.
 pub(super) const TEST: &str = "test";
@@ -194,6 +195,11 @@ pub(super) fn sample(name: &str) -> Values {
         ip: "203.0.113.7".to_owned(),
         program: "Firefox on Linux".to_owned(),
     }
+}
+
+/// A time as a template shows it.
+pub(super) fn minutes(time: Duration) -> u64 {
+    time.as_secs() / 60
 }
 
 fn context(values: &Values, subject: &str, link: &Value) -> Value {
