@@ -56,6 +56,11 @@ proxies:
     cargo build --release
     scripts/proxies target/release/authtokens
 
+# Send mail by a real mail server, over TLS and after STARTTLS, and read it by Python's strict parser
+mail:
+    cargo build --release
+    scripts/mail target/release/authtokens
+
 # Measure what hostile bodies cost in memory and in everybody else's latency
 bodies:
     cargo build --release
@@ -65,6 +70,16 @@ bodies:
 litestream:
     cargo build --release
     scripts/litestream target/release/authtokens
+
+# Kill the service between a mail's cause and its delivery, and count what is sent twice and what is lost
+mail-kill rounds="50":
+    cargo build --release
+    scripts/mail-kill --rounds {{rounds}} target/release/authtokens
+
+# Compare forgot-password for known and unknown addresses, and other calls with and without a mail server that hangs
+mail-flood:
+    cargo build --release
+    scripts/mail-flood target/release/authtokens
 
 # Check the metrics of a running server by Prometheus' own tool (needs promtool)
 promtool:

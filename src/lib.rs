@@ -21,6 +21,7 @@
 //! | [`repository`] | what the service asks of a store; [`repository::open`] says which, and [`repository::sqlite`] is the one there is |
 //! | [`config`] | the configuration |
 //! | [`telemetry`] | the log and the metrics |
+//! | [`templates`] | the texts of mails and pages, which a folder may override |
 //! | [`domain`] | types that cannot hold a bad value |
 //! | [`system`] | the clock, memory, priorities, blocking threads |
 
@@ -36,4 +37,5 @@ pub mod repository;
 pub mod server;
 pub mod system;
 pub mod telemetry;
+pub mod templates;
 pub mod transport;

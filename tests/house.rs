@@ -20,6 +20,7 @@ const LAYERS: &[&str] = &[
     "repository",
     "config",
     "telemetry",
+    "templates",
     "domain",
     "system",
 ];
@@ -29,7 +30,8 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["rusqlite", "r2d2", "r2d2_sqlite", "scheduled_thread_pool"], &["repository"]),
     (&["bcrypt"], &["passwords"]),
     (&["hmac"], &["passwords", "domain"]),
-    (&["lettre", "minijinja"], &["mail"]),
+    (&["lettre", "rustls_native_certs", "tokio_rustls"], &["mail"]),
+    (&["minijinja"], &["mail", "templates"]),
     (&["actix_web", "actix_http", "actix_server", "actix_service", "actix_cors"], &["http", "server"]),
     (&["actix_rt"], &["transport", "server", "main"]),
     (&["prometheus"], &["server", "telemetry"]),
@@ -41,7 +43,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["chrono", "icu_properties"], &["system"]),
     (&["icu_normalizer"], &["domain"]),
     (&["utoipa"], &["http"]),
-    (&["ipnet"], &["config", "http"]),
+    (&["ipnet"], &["cli", "config", "http"]),
 ];
 
 /// A source file.

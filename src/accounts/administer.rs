@@ -5,15 +5,20 @@
 
 use thiserror::Error;
 
-use super::service::{Accounts, Client, NewPassword};
+use super::mail_requests::{MailRequest, QueueFull, Requested};
+use super::prepare_mail::Offer;
+use super::service::{Accounts, Client, MailPolicy, NewPassword};
 use super::throttle::Throttled;
 use super::throttle::limits::Call;
 use crate::domain::event::{Event, EventCursor, EventQuery};
+use crate::domain::mail::Mail;
+use crate::domain::one_time::Purpose;
 use crate::domain::rights::{AccountChange, AccountCursor, Actor, Permission, Rights, UserQuery};
 use crate::domain::session::{SessionCutoffs, SessionDetails, SessionId};
+use crate::domain::token::PlainToken;
 use crate::domain::user::{NewUser, User, Username};
 use crate::passwords::PasswordError;
-use crate::repository::{Page, Repository, RepositoryError, UniqueField};
+use crate::repository::{EmailVerification, Page, Recipient, Repository, RepositoryError, UniqueField, Whom};
 use crate::system::clock::Clock;
 
 /// Why nothing was done to an account.
@@ -31,6 +36,18 @@ pub enum AdministerError {
     /// It would leave no active superuser.
     #[error("it is the last superuser")]
     LastSuperuser,
+    /// The account has no address that mail can be sent to.
+    #[error("the account has no address that mail can be sent to")]
+    NoAddress,
+    /// Another account has verified the address.
+    #[error("another account has verified the address")]
+    EmailTaken,
+    /// Where mail is sent, its owner sets the password, by means of a mail.
+    #[error("passwords are set by their owners, by means of a mail")]
+    SetsNoPasswords,
+    /// Too many mails wait.
+    #[error(transparent)]
+    Full(#[from] QueueFull),
     /// Too many passwords came from this address.
     #[error(transparent)]
     Throttled(#[from] Throttled),
@@ -179,6 +196,40 @@ impl<'a> Administration<'a> {
         }
     }
 
+    /// Counts an account's address as verified, on the actor's word.
+    ///
+    /// # Errors
+    /// See [`AdministerError`].
+    pub async fn verify_email(&self, username: &Username) -> Result<User, AdministerError> {
+        let outcome = self.repository.verify_account_email(&self.actor, username, self.clock.now()).await?;
+        match outcome.ok_or(AdministerError::NoAccount)? {
+            EmailVerification::Verified => self.find_account(username).await,
+            EmailVerification::NoAddress => Err(AdministerError::NoAddress),
+            EmailVerification::Taken => Err(AdministerError::EmailTaken),
+        }
+    }
+
+    /// Finds where a mail that resets the account's password would go.
+    async fn find_reset_recipient(&self, username: &Username) -> Result<Recipient, AdministerError> {
+        if !self.authorize(Permission::ManageAccount, Some(username)).await? {
+            return Err(AdministerError::NoAccount);
+        }
+        let recipient = self.repository.find_recipient(&Whom::Username(username.clone()), self.actor.ip()).await?;
+        recipient.ok_or(AdministerError::NoAddress)
+    }
+
+    /// Makes the mail that resets an account's password, for the operator, who sends it at once. It has a link alone.
+    ///
+    /// # Errors
+    /// See [`AdministerError`].
+    pub async fn prepare_reset(&self, username: &Username) -> Result<Mail, AdministerError> {
+        let recipient = self.find_reset_recipient(username).await?;
+        // A stranger's later request must not end it.
+        let recipient = Recipient { is_familiar: true, ..recipient };
+        let offer = Offer { purpose: Purpose::ResetPassword, recipient, request: None, link: None };
+        offer.make(self.repository, self.clock, self.actor.ip()).await?.ok_or(AdministerError::NoAccount)
+    }
+
     /// Lists events, newest first.
     ///
     /// # Errors
@@ -209,6 +260,9 @@ impl Accounts {
         let RequestedChange { is_active, is_staff, is_superuser, password } = requested;
         let mut change = AccountChange { is_active, is_staff, is_superuser, password_hash: None };
         let is_reset = password.is_some();
+        if is_reset && self.mail.as_ref().is_some_and(|policy| !policy.staff_set_passwords) {
+            return Err(AdministerError::SetsNoPasswords);
+        }
         if let Some(password) = password {
             self.throttle.admit(Call::LogIn, client.ip())?.confirm(Call::LogIn);
             change.password_hash = Some(self.passwords.hash(password.0, client.gone()).await?);
@@ -218,5 +272,24 @@ impl Accounts {
             self.throttle.clear_failures(username);
         }
         changed
+    }
+
+    /// Has a mail sent to an account's address that resets its password. The actor learns nothing that opens it.
+    ///
+    /// # Errors
+    /// See [`AdministerError`].
+    pub async fn send_reset(
+        &self,
+        policy: &MailPolicy,
+        actor: Actor,
+        username: &Username,
+        client: &impl Client,
+    ) -> Result<(), AdministerError> {
+        self.administration(actor).find_reset_recipient(username).await?;
+        self.throttle.admit(Call::LogIn, client.ip())?.confirm(Call::LogIn);
+        let whom = Requested::Entitled(username.clone());
+        let (purpose, request) = (Purpose::ResetPassword, PlainToken::generate());
+        policy.requests.push(MailRequest { whom, purpose, request, ip: client.ip(), link: None })?;
+        Ok(())
     }
 }

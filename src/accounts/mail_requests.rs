@@ -6,16 +6,18 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::one_time::Purpose;
 use crate::domain::token::PlainToken;
+use crate::domain::user::Username;
 use crate::repository::{Recipient, Whom};
 
-/// How many requests wait at most.
+/// How many mails wait at most: those that are queued, and those that could not be sent yet.
 pub const CAPACITY: usize = 1_024;
 
 /// Whose account a mail is wanted for.
@@ -24,6 +26,8 @@ pub enum Requested {
     Somebody(Whom),
     /// The holder of a session, for its own account.
     Own(Recipient),
+    /// Staff, or whoever disowned what a notice tells of. Nobody waits for a code, so the mail has a link alone.
+    Entitled(Username),
 }
 
 /// A mail that somebody wants.
@@ -43,11 +47,35 @@ pub struct MailRequest {
 #[error("{CAPACITY} mails are waiting already")]
 pub struct QueueFull;
 
+/// A request that was taken from the queue.
+#[expect(missing_docs, reason = "the names say it")]
+pub struct QueuedRequest {
+    pub request: MailRequest,
+    pub slot: QueueSlot,
+}
+
+/// The room that a mail takes of [`CAPACITY`], until this is dropped.
+pub struct QueueSlot(#[expect(dead_code, reason = "what counts is that it is held")] OwnedSemaphorePermit);
+
 /// The queue.
-#[derive(Default)]
 pub struct MailRequests {
-    queue: Mutex<VecDeque<MailRequest>>,
+    queue: Mutex<VecDeque<QueuedRequest>>,
+    slots: Arc<Semaphore>,
+    refused: AtomicU64,
+    has_outbox: AtomicBool,
     added: Notify,
+}
+
+impl Default for MailRequests {
+    fn default() -> Self {
+        Self {
+            queue: Mutex::default(),
+            slots: Arc::new(Semaphore::new(CAPACITY)),
+            refused: AtomicU64::new(0),
+            has_outbox: AtomicBool::new(false),
+            added: Notify::new(),
+        }
+    }
 }
 
 impl MailRequests {
@@ -56,40 +84,47 @@ impl MailRequests {
     /// # Errors
     /// [`QueueFull`].
     pub fn push(&self, request: MailRequest) -> Result<(), QueueFull> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map(QueueSlot).map_err(|_| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            QueueFull
+        })?;
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.len() >= CAPACITY {
-            return Err(QueueFull);
-        }
-        queue.push_back(request);
+        queue.push_back(QueuedRequest { request, slot });
         drop(queue);
         self.added.notify_one();
         Ok(())
     }
 
     /// Takes the request that has waited longest.
-    pub fn pop(&self) -> Option<MailRequest> {
+    pub fn pop(&self) -> Option<QueuedRequest> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// How many wait.
+    /// How many mails wait, those that were taken from the queue and hold their slot included.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).len()
+    pub fn waiting(&self) -> usize {
+        CAPACITY - self.slots.available_permits()
     }
 
-    /// Whether none waits.
+    /// How many requests found the queue full.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
-    /// Resolves when a request was added since the last call.
+    /// Says that the store's outbox has something.
+    pub fn wake(&self) {
+        self.has_outbox.store(true, Ordering::Relaxed);
+        self.added.notify_one();
+    }
+
+    /// Whether [`MailRequests::wake`] was called since the last call.
+    pub fn take_wake(&self) -> bool {
+        self.has_outbox.swap(false, Ordering::Relaxed)
+    }
+
+    /// Resolves when a request was added, or the outbox has something, since the last call.
     pub async fn added(&self) {
         self.added.notified().await;
-    }
-
-    /// Has [`MailRequests::added`] resolve without a request: the store's outbox has something.
-    pub fn wake(&self) {
-        self.added.notify_one();
     }
 }

@@ -5,19 +5,29 @@
 
 pub mod activity;
 pub mod administer;
+mod ask_for_mail;
 mod change_password;
 mod delete;
+mod disown;
+mod email;
+mod mail_proof;
 pub mod mail_requests;
+mod prepare_mail;
 mod reauthenticate;
 mod register;
+mod reset_password;
 mod service;
 mod sessions;
 mod sign_in;
+mod sign_in_by_mail;
 pub mod throttle;
 
+pub use self::ask_for_mail::{AskError, Asked};
 pub use self::change_password::PasswordChange;
+pub use self::email::{ConfirmError, EmailChange};
+pub use self::mail_proof::{MailProof, MailProofError};
 pub use self::reauthenticate::ReauthenticationError;
 pub use self::register::{RegisterError, Registration};
-pub use self::service::{Accounts, Client, MailPolicy, NewPassword};
+pub use self::service::{Accounts, Client, MailPolicy, NewPassword, NoMail};
 pub use self::sessions::SessionError;
-pub use self::sign_in::{OpenedSession, SignIn, SignInError, Verified};
+pub use self::sign_in::{LoginName, OpenedSession, SignIn, SignInError, Verified};

@@ -4,11 +4,14 @@
 
 use thiserror::Error;
 
+use super::mail_proof::MailProofError;
 use super::service::{ATTEMPTS, Accounts, Client};
-use super::throttle::limits::Call;
+use super::throttle::limits::{Call, Origin};
 use super::throttle::{Admission, Throttled};
 use crate::domain::event::EventKind;
+use crate::domain::one_time::Code;
 use crate::domain::session::Caller;
+use crate::domain::token::PlainToken;
 use crate::domain::user::PasswordHash;
 use crate::passwords::{PasswordError, PlainPassword};
 use crate::repository::{Proof, RepositoryError};
@@ -50,6 +53,25 @@ impl Accounts {
             Ok(self.repository.reauthenticate(caller, verified_against, self.clock.now()).await?)
         };
         self.with_password(caller, password, client, reauthenticate).await
+    }
+
+    /// The same by a code that was mailed for it.
+    ///
+    /// # Errors
+    /// See [`MailProofError`].
+    pub async fn reauthenticate_by_code(
+        &self,
+        admission: Admission<'_>,
+        caller: &Caller,
+        (request, code): (PlainToken, Code),
+        client: &impl Client,
+    ) -> Result<(), MailProofError> {
+        admission.confirm(Call::LogIn);
+        let (mac, now) = (code.mac(&request), self.clock.now());
+        let tried = self.repository.reauthenticate_by_code(caller, request.digest(), mac, now).await?;
+        let username = self.outcome_of(tried, Origin::Session, client)?;
+        self.throttle.clear_failures(&username);
+        Ok(())
     }
 
     /// Refuses a caller whose session is not fresh. A change without a password begins with it, before the request is
@@ -112,7 +134,7 @@ impl Accounts {
             attempt.succeeded();
             return Ok(credentials.password_hash);
         }
-        self.throttle.fail(attempt, EventKind::ReauthenticationFailed, credentials.username, client.ip());
+        self.throttle.fail(attempt, EventKind::ReauthenticationFailed, Some(credentials.username), client.ip());
         Err(ReauthenticationError::WrongPassword)
     }
 }

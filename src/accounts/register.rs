@@ -6,10 +6,13 @@ use super::service::{Accounts, Client, NewPassword};
 use super::sign_in::{OpenedSession, Verified};
 use super::throttle::Admission;
 use super::throttle::limits::Call;
+use crate::domain::email::EmailAddress;
+use crate::domain::field::InvalidField;
 use crate::domain::profile::Profile;
+use crate::domain::token::PlainToken;
 use crate::domain::user::{NewUser, Username};
 use crate::passwords::PasswordError;
-use crate::repository::{RepositoryError, UniqueField};
+use crate::repository::{NewEmailChange, RepositoryError, UniqueField};
 
 /// A request for an account.
 #[expect(missing_docs, reason = "the names say it")]
@@ -22,6 +25,9 @@ pub struct Registration {
 /// Why there is no new account.
 #[derive(Debug, Error)]
 pub enum RegisterError {
+    /// Mail is sent, and none can be sent to the address.
+    #[error(transparent)]
+    Email(#[from] InvalidField),
     /// Another account has the name.
     #[error("the username is taken")]
     Taken,
@@ -54,6 +60,7 @@ impl Accounts {
         client: &impl Client,
     ) -> Result<OpenedSession, RegisterError> {
         let Registration { username, password, profile } = registration;
+        let confirmation = self.confirmation_of(&profile)?;
         admission.confirm(Call::Register);
         // Saves the hash for a name that is taken. The store alone decides who is first.
         if self.repository.find_credentials(&username).await?.is_some() {
@@ -61,6 +68,20 @@ impl Accounts {
         }
         let password_hash = self.passwords.hash(password.0, client.gone()).await?;
         let user = NewUser { username, password_hash, profile };
-        self.open_session(Verified::Registration(user), client).await?.ok_or(RegisterError::Taken)
+        let opened = self.open_session(Verified::Registration(Box::new(user), confirmation), client).await?;
+        if let Some(policy) = &self.mail {
+            policy.requests.wake();
+        }
+        opened.ok_or(RegisterError::Taken)
+    }
+
+    /// Where mail is sent, the confirmation of the address that was given. Nobody is given its request id: the code
+    /// counts in a session of the account.
+    fn confirmation_of(&self, profile: &Profile) -> Result<Option<NewEmailChange>, InvalidField> {
+        if self.mail.is_none() || profile.email.is_empty() {
+            return Ok(None);
+        }
+        let email = EmailAddress::parse(&profile.email)?;
+        Ok(Some(NewEmailChange { email, request: PlainToken::generate().digest(), link: None }))
     }
 }

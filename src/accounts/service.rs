@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use thiserror::Error;
+
 use super::activity::LastUsed;
 use super::mail_requests::MailRequests;
 use super::throttle::LoginThrottle;
+use super::throttle::mail_limits::MailLimits;
 use crate::domain::field::InvalidField;
-use crate::domain::rate::Rate;
 use crate::domain::session::{SessionPolicy, UserAgent};
 use crate::passwords::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::Repository;
@@ -43,8 +45,38 @@ pub struct MailPolicy {
     pub staff_set_passwords: bool,
     /// Beginnings of the links that a client may ask for.
     pub app_links: Vec<String>,
-    /// How many mails may be asked for in all by whoever has no session.
-    pub limit: Rate,
+    /// How many mails may be asked for, and how many a mailbox is sent.
+    pub limits: MailLimits,
+}
+
+/// Why there is nothing that a call could do: the configuration does not offer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NoMail {
+    /// No mail is sent.
+    #[error("this service sends no mail")]
+    Off,
+    /// Mail is sent, but opens no session.
+    #[error("this service opens no session by mail")]
+    NoLogin,
+}
+
+impl Accounts {
+    /// What accounts may do by means of mail.
+    ///
+    /// # Errors
+    /// [`NoMail`] where none is sent.
+    pub fn mail(&self) -> Result<&MailPolicy, NoMail> {
+        self.mail.as_ref().ok_or(NoMail::Off)
+    }
+
+    /// The same, where a mail may open a session.
+    ///
+    /// # Errors
+    /// [`NoMail`] where none may.
+    pub fn login_by_mail(&self) -> Result<&MailPolicy, NoMail> {
+        let policy = self.mail()?;
+        if policy.login_by_mail { Ok(policy) } else { Err(NoMail::NoLogin) }
+    }
 }
 
 /// Whoever waits for an answer, as far as the use cases know them.

@@ -1,30 +1,61 @@
 //! Signing in: verifies a password and opens a session.
 
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::service::{ATTEMPTS, Accounts, Client};
 use super::throttle::limits::Call;
 use super::throttle::{Admission, NotBegun, Throttled};
+use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
+use crate::domain::field::InvalidField;
+use crate::domain::one_time::Presented;
 use crate::domain::session::NewSession;
-use crate::domain::token::PlainToken;
-use crate::domain::user::{NewUser, User, Username};
+use crate::domain::token::{PlainToken, hex};
+use crate::domain::user::{Credentials, NewUser, User, Username};
 use crate::passwords::{PasswordError, PlainPassword};
-use crate::repository::{RepositoryError, VerifiedLogin};
+use crate::repository::{NewEmailChange, RepositoryError, VerifiedLogin};
 
 /// A name and a password, of which nothing is verified yet.
 #[expect(missing_docs, reason = "the names say it")]
 pub struct SignIn {
-    pub username: Username,
+    pub name: LoginName,
     pub password: PlainPassword,
+}
+
+/// What was given as the name in a login.
+pub enum LoginName {
+    /// A name.
+    Username(Username),
+    /// A text with an `@`, where mail is sent: the address that an account has verified, or a name, which wins.
+    Address {
+        /// The address, where it is one.
+        email: Option<EmailAddress>,
+        /// The name, where it is one; else one that stands for the address in the counts of failures.
+        counted: Username,
+        /// Whether it is a name.
+        is_name: bool,
+    },
+}
+
+impl LoginName {
+    /// The name that was given, for an event.
+    fn username(&self) -> Option<&Username> {
+        match self {
+            Self::Username(username) | Self::Address { counted: username, is_name: true, .. } => Some(username),
+            Self::Address { .. } => None,
+        }
+    }
 }
 
 /// How somebody has proved that an account is theirs.
 pub enum Verified {
     /// They have just registered it.
-    Registration(NewUser),
+    Registration(Box<NewUser>, Option<NewEmailChange>),
     /// They know its password.
     Password(VerifiedLogin),
+    /// They read the mail that was sent to its address.
+    Mail(Presented),
 }
 
 /// A session that has just been opened. Only here is its token known.
@@ -40,6 +71,9 @@ pub enum SignInError {
     /// The name and the password open no active account. Which of the two is wrong is not told.
     #[error("the username or the password is wrong")]
     Refused,
+    /// The password is right, and the account's address was never shown to be its own.
+    #[error("the account's address is not verified")]
+    EmailNotVerified,
     /// Too many attempts at the account have failed.
     #[error(transparent)]
     Throttled(#[from] Throttled),
@@ -61,6 +95,50 @@ impl From<NotBegun> for SignInError {
 }
 
 impl Accounts {
+    /// Reads the name of a login.
+    ///
+    /// # Errors
+    /// [`InvalidField`] for what can be neither a name nor, where mail is sent, an address.
+    pub fn read_login_name(&self, text: &str) -> Result<LoginName, InvalidField> {
+        let username = Username::parse(text);
+        if self.mail.is_none() || !text.contains('@') {
+            return username.map(LoginName::Username);
+        }
+        match (username, EmailAddress::parse(text)) {
+            (Ok(counted), email) => Ok(LoginName::Address { email: email.ok(), counted, is_name: true }),
+            (Err(_), Ok(email)) => {
+                let counted = stand_in_for(&email)?;
+                Ok(LoginName::Address { email: Some(email), counted, is_name: false })
+            }
+            (Err(error), Err(_)) => Err(error),
+        }
+    }
+
+    /// Finds what a login under this name is verified against. An address is looked up as a name too, always.
+    async fn find_login(&self, name: &LoginName) -> Result<Option<Credentials>, RepositoryError> {
+        match name {
+            LoginName::Username(username) => self.repository.find_credentials(username).await,
+            LoginName::Address { email, counted, is_name } => {
+                let by_name = self.repository.find_credentials(counted).await?.filter(|_| *is_name);
+                let by_email = match email {
+                    Some(email) => self.repository.find_credentials_by_email(email).await?,
+                    None => None,
+                };
+                Ok(by_name.or(by_email))
+            }
+        }
+    }
+
+    /// Whom a login under this name counts at: the account itself, so that its address is no second way to guess.
+    async fn count_login_at(&self, name: &LoginName) -> Result<Username, RepositoryError> {
+        match name {
+            LoginName::Username(username) => Ok(username.clone()),
+            LoginName::Address { counted, .. } => {
+                Ok(self.find_login(name).await?.map_or_else(|| counted.clone(), |found| found.username))
+            }
+        }
+    }
+
     /// Verifies a password and opens a session.
     ///
     /// # Errors
@@ -68,18 +146,30 @@ impl Accounts {
     pub async fn sign_in(
         &self,
         admission: Admission<'_>,
-        SignIn { username, password }: SignIn,
+        SignIn { name, password }: SignIn,
         client: &impl Client,
     ) -> Result<OpenedSession, SignInError> {
         admission.confirm(Call::LogIn);
-        let attempt = self.throttle.begin_login(&username, client.ip()).await?;
+        let counted = self.count_login_at(&name).await?;
+        let attempt = self.throttle.begin_login(&counted, client.ip()).await?;
+        let mut named = name.username().cloned();
         for _ in 0..ATTEMPTS {
             // An inactive account is treated like one that does not exist, from here to the last byte of the answer.
-            let found = self.repository.find_credentials(&username).await?;
+            let found = self.find_login(&name).await?;
+            // The address may have become another account's since the attempt began to count.
+            let found = found.filter(|credentials| credentials.username.key() == counted.key());
+            if found.is_some() {
+                named = Some(counted.clone());
+            }
             let credentials = found.filter(|credentials| credentials.is_active);
             let verification = self.passwords.verify(password.clone(), credentials.as_ref(), client.gone()).await?;
             let Some(credentials) = credentials.filter(|_| verification.matches) else { break };
 
+            if self.mail.as_ref().is_some_and(|policy| policy.require_verified_email) && !credentials.is_email_verified
+            {
+                attempt.succeeded();
+                return Err(SignInError::EmailNotVerified);
+            }
             let verified = Verified::Password(VerifiedLogin {
                 user_id: credentials.user_id,
                 verified_against: credentials.password_hash,
@@ -90,7 +180,7 @@ impl Accounts {
                 return Ok(opened);
             }
         }
-        self.throttle.fail(attempt, EventKind::LoginFailed, username, client.ip());
+        self.throttle.fail(attempt, EventKind::LoginFailed, named, client.ip());
         Err(SignInError::Refused)
     }
 
@@ -103,13 +193,22 @@ impl Accounts {
     ) -> Result<Option<OpenedSession>, RepositoryError> {
         let token = PlainToken::generate();
         let session = NewSession { digest: token.digest(), user_agent: client.user_agent().clone(), ip: client.ip() };
-        let now = self.clock.now();
+        let (max_sessions, now) = (self.session_policy.max_per_user, self.clock.now());
         let user = match verified {
-            Verified::Registration(user) => Some(self.repository.register_user(user, session, None, now).await?),
-            Verified::Password(login) => {
-                self.repository.open_session(login, session, self.session_policy.max_per_user, now).await?
+            Verified::Registration(user, confirmation) => {
+                Some(self.repository.register_user(*user, session, confirmation, now).await?)
+            }
+            Verified::Password(login) => self.repository.open_session(login, session, max_sessions, now).await?,
+            Verified::Mail(presented) => {
+                self.repository.open_session_by_mail(presented, session, max_sessions, now).await?
             }
         };
         Ok(user.map(|user| OpenedSession { token, user }))
     }
+}
+
+/// The name that stands for an address of no account in the counts of failures: the same for every spelling of it.
+fn stand_in_for(email: &EmailAddress) -> Result<Username, InvalidField> {
+    let digest = hex(&Sha256::digest(email.key()));
+    Username::parse(&format!("@{}", &digest[..Username::MAX_CHARS - 1]))
 }

@@ -1,4 +1,5 @@
-//! The command `config show`: the settings in effect, and where each comes from. Secrets are masked.
+//! The commands about the configuration: the settings in effect, and where each comes from, with secrets masked; and
+//! whether they can work.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -8,7 +9,10 @@ use serde_json::{Value, json};
 
 use crate::cli::context::CommandError;
 use crate::cli::output::{Output, printable, to_toml};
-use crate::config::{Setting, header};
+use crate::cli::unit;
+use crate::config::{Config, Setting, header};
+use crate::http::pages::templates::Pages;
+use crate::mail;
 
 /// Prints which file was read, and the configuration as a file that reads back as the same, except for its secrets; or
 /// both as JSON. Warnings go to standard error.
@@ -23,11 +27,47 @@ pub fn show(
 ) -> Result<(), CommandError> {
     let text = as_toml(file, settings)?;
     output.print(&as_json(file, settings), || text)?;
+    warn(warnings);
+    Ok(())
+}
+
+/// Checks a configuration that is valid by itself: the templates and the certificates that it names, and what the systemd
+/// unit allows. Warnings go to standard error.
+///
+/// # Errors
+/// [`CommandError`], for what is wrong.
+pub fn check(
+    output: &mut Output,
+    file: Option<&Path>,
+    unit: Option<&Path>,
+    config: &Config,
+    warnings: &[String],
+) -> Result<(), CommandError> {
+    mail::check(config)?;
+    Pages::check(config)?;
+    let unit = unit::check(unit, config)?;
+    let checked = json!({
+        "file": file.map(Path::to_string_lossy),
+        "unit": unit.as_deref().map(Path::to_string_lossy),
+        "warnings": warnings,
+    });
+    output.print(&checked, || {
+        let file = file.map_or_else(|| "without a file".to_owned(), |file| file.display().to_string());
+        let unit = unit.as_ref().map_or_else(
+            || "No systemd unit is installed.".to_owned(),
+            |unit| format!("The unit {} lets the service do what it asks for.", unit.display()),
+        );
+        format!("The configuration ({}) is right.\n{}\n", printable(&file), printable(&unit))
+    })?;
+    warn(warnings);
+    Ok(())
+}
+
+fn warn(warnings: &[String]) {
     for warning in warnings {
         // Whether anyone reads it is not the command's concern.
         let _ = writeln!(io::stderr(), "authtokens: warning: {}", printable(warning));
     }
-    Ok(())
 }
 
 fn as_toml(file: Option<&Path>, settings: &[Setting]) -> io::Result<String> {

@@ -11,11 +11,13 @@ use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
 use crate::domain::field::InvalidField;
+use crate::mail::{DeliveryError, MailError};
 use crate::passwords::PasswordError;
 use crate::repository::open::{Opened, open_shared};
 use crate::repository::{BackupError, OpenError, Repository, RepositoryError};
 use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
+use crate::templates::TemplateError;
 
 use crate::accounts::administer::{AdministerError, Administration};
 use crate::accounts::throttle::Throttled;
@@ -32,6 +34,31 @@ pub enum CommandError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Mail cannot be sent as it is configured.
+    #[error(transparent)]
+    Mail(#[from] MailError),
+    /// A template of the pages cannot be used.
+    #[error(transparent)]
+    Templates(#[from] TemplateError),
+    /// A mail was not delivered.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+    /// The systemd unit forbids what the configuration asks for.
+    #[error("the unit {unit} does not let the service do what the configuration asks for: {why}")]
+    Unit {
+        /// The unit.
+        unit: String,
+        /// What it forbids.
+        why: String,
+    },
+    /// The unit cannot be read.
+    #[error("cannot read the unit {unit}: {source}")]
+    UnreadableUnit {
+        /// The unit.
+        unit: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The question cannot be asked, and the answer was not given.
     #[error("it needs --yes where there is no terminal to ask at")]
     NeedsYes,
@@ -53,6 +80,12 @@ pub enum CommandError {
     /// The last active superuser cannot be demoted, deactivated or deleted.
     #[error("{0} is the last superuser who can log in")]
     LastSuperuser(String),
+    /// The account has no address that mail can be sent to.
+    #[error("{0} has no address that mail can be sent to")]
+    NoAddress(String),
+    /// Another account has verified the account's address.
+    #[error("another account has verified the address of {0}")]
+    EmailTaken(String),
     /// The id belongs to no session of the account's.
     #[error("{0} has no session of this id")]
     NoSession(String),
@@ -98,7 +131,12 @@ impl CommandError {
         match self {
             // Not a failure: the reader has closed the pipe.
             Self::Output(error) | Self::Untold(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Config(_) | Self::NeedsYes => 2,
+            Self::Config(_)
+            | Self::Mail(_)
+            | Self::Templates(_)
+            | Self::Unit { .. }
+            | Self::UnreadableUnit { .. }
+            | Self::NeedsYes => 2,
             // 128 + SIGINT, as shells have it.
             Self::Interrupted => 130,
             _ => 1,
@@ -113,6 +151,10 @@ impl CommandError {
             AdministerError::NoSession => Self::NoSession(name),
             AdministerError::Taken => Self::Taken(name),
             AdministerError::LastSuperuser => Self::LastSuperuser(name),
+            AdministerError::NoAddress => Self::NoAddress(name),
+            AdministerError::EmailTaken => Self::EmailTaken(name),
+            // These are for clients of the API alone.
+            AdministerError::SetsNoPasswords | AdministerError::Full(_) => Self::Repository(RepositoryError::Forbidden),
             AdministerError::Throttled(error) => Self::Throttled(error),
             AdministerError::Password(error) => Self::Password(error),
             AdministerError::Repository(error) => Self::Repository(error),

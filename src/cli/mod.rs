@@ -6,9 +6,11 @@ pub mod config;
 pub mod context;
 pub mod database;
 pub mod events;
+pub mod mail;
 pub mod output;
 pub mod prompt;
 pub mod token;
+pub mod unit;
 pub mod user;
 
 use clap::builder::PossibleValuesParser;
@@ -22,6 +24,7 @@ use crate::cli::context::{CommandError, Context, run};
 use crate::cli::output::{Form, Output};
 use crate::cli::user::Right;
 use crate::config::{Config, ConfigError, Settings};
+use crate::domain::email::EmailAddress;
 use crate::domain::event::{EventKind, EventQuery};
 use crate::domain::rights::{Rights, SearchText, UserQuery};
 use crate::domain::session::SessionId;
@@ -130,9 +133,12 @@ enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Show the configuration
+    /// Show or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Try the way out of mail, and show what is sent
+    #[command(subcommand)]
+    Mail(MailCommand),
     /// Print completions for a shell
     #[command(after_help = "For example: authtokens completions bash > /etc/bash_completion.d/authtokens")]
     Completions {
@@ -198,6 +204,22 @@ enum UserCommand {
     /// Set an account's password, which ends its tokens
     #[command(after_help = PASSWORD_HELP)]
     SetPassword {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Mail an account's owner a link that sets a new password
+    #[command(after_help = "The mail leaves at once, to the address of the account, which may be unverified. What it \
+        carries is not shown.")]
+    SendReset {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Count an account's address as verified, without a mail
+    VerifyEmail {
         #[command(flatten)]
         name: Name,
         #[command(flatten)]
@@ -279,6 +301,42 @@ enum ConfigCommand {
         #[command(flatten)]
         format: Format,
     },
+    /// Check the configuration and the templates of mails, and whether the systemd unit lets the service do what they ask for
+    #[command(
+        after_help = "The exit code is 2 where anything is wrong. Nothing is connected to; the name of a mail server \
+        is looked up where the unit allows some addresses only."
+    )]
+    Check {
+        /// The unit, whose drop-ins are read too; otherwise the one that is installed, where one is
+        #[arg(long, value_name = "FILE")]
+        unit: Option<PathBuf>,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Subcommand)]
+enum MailCommand {
+    /// Send a short mail, and tell what goes wrong
+    #[command(after_help = "It is sent as the server would send it, and changes nothing.")]
+    Test {
+        /// Where to
+        #[arg(value_parser = email)]
+        address: EmailAddress,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show a mail with values of nobody's, or all of them
+    Preview {
+        /// Which mail
+        #[arg(value_name = "KIND", value_parser = PossibleValuesParser::new(crate::mail::names()))]
+        kind: Option<String>,
+        /// Its HTML in the place of its text
+        #[arg(long)]
+        html: bool,
+        #[command(flatten)]
+        format: Format,
+    },
 }
 
 #[derive(Args)]
@@ -316,6 +374,10 @@ fn username(text: &str) -> Result<Username, String> {
     Username::parse(text).map_err(|invalid| format!("a name {}", invalid.rule))
 }
 
+fn email(text: &str) -> Result<EmailAddress, String> {
+    EmailAddress::parse(text).map_err(|invalid| format!("it {}", invalid.rule))
+}
+
 fn session_id(text: &str) -> Result<SessionId, &'static str> {
     SessionId::parse(text).ok_or("an id is 16 hex digits, as `authtokens token list` shows it")
 }
@@ -337,6 +399,9 @@ impl Cli {
             Command::Serve(args) => {
                 let listen = args.listen.or(self.serve.listen.take());
                 let (config, settings) = Config::explain(self.settings(listen)?)?;
+                // Here, because a wrong template is a wrong configuration, which a restart does not mend.
+                crate::mail::check(&config)?;
+                crate::http::pages::templates::Pages::check(&config)?;
                 serve(&config, &config.warnings(&settings)).map_err(CommandError::Serve)
             }
             _ if self.serve.listen.is_some() => {
@@ -350,6 +415,13 @@ impl Cli {
                 let (config, settings) = Config::explain(settings)?;
                 let warnings = config.warnings(&settings);
                 config::show(&mut Output::new(format.form()), file.as_deref(), &settings, &warnings)
+            }
+            Command::Config(ConfigCommand::Check { unit, format }) => {
+                let settings = self.settings(None)?;
+                let file = settings.file().map(Path::to_owned);
+                let (config, settings) = Config::explain(settings)?;
+                let warnings = config.warnings(&settings);
+                config::check(&mut Output::new(format.form()), file.as_deref(), unit.as_deref(), &config, &warnings)
             }
             command => {
                 let context = |format: &Format| {
@@ -395,6 +467,10 @@ impl Command {
             Self::Restore { file, yes, format } => database::restore(&mut context(&format)?, file, yes).await,
             Self::Check { file, format } => database::check(&mut context(&format)?, file).await,
             Self::Prune { format } => database::prune(&mut context(&format)?).await,
+            Self::Mail(MailCommand::Test { address, format }) => mail::test(&mut context(&format)?, &address).await,
+            Self::Mail(MailCommand::Preview { kind, html, format }) => {
+                mail::preview(&mut context(&format)?, kind.as_deref(), html)
+            }
             Self::Serve(_) | Self::Config(_) | Self::Completions { .. } | Self::Manual => {
                 unreachable!("these need no workplace and are done by now")
             }
@@ -422,6 +498,8 @@ impl UserCommand {
             }
             Self::Show { name, format } => user::show(&mut context(&format)?, &name.username).await,
             Self::SetPassword { name, format } => user::set_password(&mut context(&format)?, &name.username).await,
+            Self::SendReset { name, format } => user::send_reset(&mut context(&format)?, &name.username).await,
+            Self::VerifyEmail { name, format } => user::verify_email(&mut context(&format)?, &name.username).await,
             Self::Activate { name, format } => user::set_active(&mut context(&format)?, &name.username, true).await,
             Self::Deactivate { name, format } => user::set_active(&mut context(&format)?, &name.username, false).await,
             Self::Promote { name, superuser, format } => {
@@ -493,6 +571,9 @@ The database, where
 or [database] path says nothing else. Beside it, with names that start like its own, are SQLite's WAL and its
 index, and the locks of running programs.
 .TP
+.I data/mail
+The mails of [mail] transport "folder", where [mail] folder says nothing else.
+.TP
 .I data/backups
 The backups that a server makes by the clock, where [backup] folder says nothing else.
 .SH EXAMPLES
@@ -529,6 +610,14 @@ Copy the database beside a running server, and check the copy:
 .nf
 authtokens backup /var/backups/authtokens.db
 authtokens check /var/backups/authtokens.db
+.fi
+.RE
+.PP
+Try whether mail arrives:
+.PP
+.RS 4
+.nf
+authtokens mail test azure@diamond.example
 .fi
 .RE
 .PP

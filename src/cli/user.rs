@@ -6,10 +6,12 @@ use crate::accounts::administer::{AdministerError, Administration};
 use crate::cli::context::{CommandError, Context, as_operator, close, open, print_pages};
 use crate::cli::output::{pairs, printable};
 use crate::cli::prompt;
+use crate::domain::email::EmailAddress;
 use crate::domain::profile::Profile;
 use crate::domain::rights::{AccountChange, Actor, Rights, UserQuery};
 use crate::domain::user::{NewUser, User, Username};
-use crate::http::views::user::UserResponse;
+use crate::http::views::user::{AccountResponse, UserResponse};
+use crate::mail::Postman;
 use crate::repository::RepositoryError;
 use crate::repository::open::exists;
 
@@ -85,12 +87,18 @@ fn row(user: User) -> (UserResponse, [String; 5]) {
 /// [`CommandError::NoAccount`], or another.
 pub async fn show(context: &mut Context, username: &Username) -> Result<(), CommandError> {
     let user = find(context, username).await?.ok_or_else(|| no_account(username))?;
+    let sends_mail = context.config.sends_mail();
     let profile = user.profile.clone();
+    let verified = match (sends_mail && !profile.email.is_empty(), user.is_email_verified) {
+        (false, _) => "",
+        (true, true) => " (verified)",
+        (true, false) => " (not verified)",
+    };
     let text = pairs(&[
         ("username", user.username.as_str().to_owned()),
         ("first_name", profile.first_name),
         ("last_name", profile.last_name),
-        ("email", profile.email),
+        ("email", profile.email + verified),
         ("is_active", yes_or_no(user.is_active)),
         ("is_superuser", yes_or_no(user.is_superuser)),
         ("is_staff", yes_or_no(user.is_staff)),
@@ -106,7 +114,7 @@ pub async fn show(context: &mut Context, username: &Username) -> Result<(), Comm
         ("modified", user.modified.to_string()),
         ("date_joined", user.date_joined.to_string()),
     ]);
-    Ok(context.output.print(&UserResponse::from(user), || text)?)
+    Ok(context.output.print(&AccountResponse::new(user, sends_mail), || text)?)
 }
 
 /// Sets an account's password, which ends its sessions.
@@ -122,6 +130,46 @@ pub async fn set_password(context: &mut Context, username: &Username) -> Result<
         format!("{} has a new password, and its tokens have ended.\n", user.username.as_str())
     })
     .await
+}
+
+/// Sends a link to an account's address that sets a new password. The mail leaves at once, and nothing that opens the
+/// account is shown here.
+///
+/// # Errors
+/// [`CommandError::NoAccount`], [`CommandError::NoAddress`], [`CommandError::Mail`], [`CommandError::Delivery`], or another.
+pub async fn send_reset(context: &mut Context, username: &Username) -> Result<(), CommandError> {
+    let postman = Postman::new(&context.config, context.clock.clone())?;
+    let mail = as_operator(&context.config, &context.clock, false, async |administration| {
+        let prepared = administration.prepare_reset(username).await;
+        prepared.map_err(|error| CommandError::of_account(username, error))
+    })
+    .await?;
+    postman.deliver(&mail).await?;
+    let to = masked(&mail.to);
+    context.tell(&serde_json::json!({"status": "success", "to": to}), || {
+        format!("A link that sets a new password was sent to {to}.\n")
+    })
+}
+
+/// Counts an account's address as verified.
+///
+/// # Errors
+/// [`CommandError::NoAccount`], [`CommandError::NoAddress`], [`CommandError::EmailTaken`], or another.
+pub async fn verify_email(context: &mut Context, username: &Username) -> Result<(), CommandError> {
+    let user = as_operator(&context.config, &context.clock, false, async |administration| {
+        let verified = administration.verify_email(username).await;
+        verified.map_err(|error| CommandError::of_account(username, error))
+    })
+    .await?;
+    let text = format!("{} counts as the verified address of {}.", user.profile.email, user.username.as_str());
+    let sends_mail = context.config.sends_mail();
+    context.tell(&AccountResponse::new(user, sends_mail), || format!("{}\n", printable(&text)))
+}
+
+/// An address as it is shown where the operator need only recognise it.
+fn masked(email: &EmailAddress) -> String {
+    let (local, domain) = email.as_str().rsplit_once('@').unwrap_or_default();
+    format!("{}***@{domain}", local.chars().next().map(String::from).unwrap_or_default())
 }
 
 /// Activates an account, or deactivates it, which ends its sessions.

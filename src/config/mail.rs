@@ -1,13 +1,12 @@
-//! Mail: how it is sent, and what a configuration that sends it must have.
+//! Mail: how it is sent, and who it is from.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde_json::Value;
 use url::Url;
 
-use crate::config::source::ConfigError;
 use crate::config::value::{Kind, Raw};
-use crate::config::{Config, SmtpConfig};
 use crate::domain::email::EmailAddress;
 
 /// How mail leaves the service.
@@ -58,6 +57,7 @@ pub const ENCRYPTIONS: &[(&str, Encryption)] =
     &[("tls", Encryption::Tls), ("starttls", Encryption::StartTls), ("none", Encryption::None)];
 
 /// A text without control characters.
+#[must_use]
 pub fn text() -> Kind<String> {
     let is_plain = |text: &&str| !text.is_empty() && !text.contains(char::is_control);
     let read = move |raw: &Raw| raw.text().filter(is_plain).map(str::to_owned);
@@ -65,6 +65,7 @@ pub fn text() -> Kind<String> {
 }
 
 /// Where browsers reach the service: an origin, perhaps with a path, and no slash at its end.
+#[must_use]
 pub fn public_url() -> Kind<String> {
     let read = |raw: &Raw| {
         let text = raw.text()?;
@@ -82,6 +83,7 @@ pub fn public_url() -> Kind<String> {
 }
 
 /// A bare address, or one behind a name as in `Diamonds <noreply@diamond.example>`.
+#[must_use]
 pub fn sender() -> Kind<Sender> {
     let read = |raw: &Raw| {
         let text = raw.text().filter(|text| !text.contains(char::is_control))?;
@@ -106,6 +108,7 @@ impl fmt::Display for Sender {
 }
 
 /// Beginnings of links into apps.
+#[must_use]
 pub fn prefixes() -> Kind<Vec<String>> {
     let read = |raw: &Raw| raw.strings().filter(|links| links.iter().all(|link| is_prefix(link)));
     let expected =
@@ -126,27 +129,14 @@ fn is_prefix(text: &str) -> bool {
     is_plain && is_complete
 }
 
-impl SmtpConfig {
-    /// The port: by default the one that is usual for the encryption.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port.unwrap_or(match self.tls {
-            Encryption::Tls => 465,
-            Encryption::StartTls => 587,
-            Encryption::None => 25,
-        })
-    }
+/// Whether a host is this machine by its name or its address.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-impl Config {
-    /// Whether mail is sent.
-    #[must_use]
-    pub fn sends_mail(&self) -> bool {
-        self.mail.transport != Transport::Off
-    }
-
-    /// Refuses a configuration that sends mail and lacks what mail needs.
-    pub(super) fn check_mail(&self) -> Result<(), ConfigError> {
-        Ok(())
-    }
+/// Whether an address of the web is plain HTTP to another machine.
+pub(super) fn is_in_clear(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.scheme() == "http" && !url.host_str().is_some_and(is_loopback))
 }

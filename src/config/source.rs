@@ -103,6 +103,9 @@ pub enum ConfigError {
         /// What it must be.
         expected: String,
     },
+    /// Settings that are valid by themselves do not go together.
+    #[error("{0}")]
+    Conflict(String),
     /// A secret is given as a value and as a file.
     #[error("{file}: {name} is given already by {value}; leave one of the two")]
     Twice {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::config::mail::{Transport, is_in_clear};
 use crate::config::{Config, Origin, Setting};
 use crate::system::address::is_close;
 
@@ -17,7 +18,15 @@ impl Config {
     /// configuration.
     #[must_use]
     pub fn warnings(&self, settings: &[Setting]) -> Vec<String> {
-        let checks = [self.of_the_cost(), self.of_plain_http(), self.of_proxies(), self.of_limits(), self.of_tokens()];
+        let checks = [
+            self.of_the_cost(),
+            self.of_plain_http(),
+            self.of_proxies(),
+            self.of_limits(),
+            self.of_tokens(),
+            self.of_plain_links(),
+            self.of_mail_that_is_not_sent(),
+        ];
         checks.into_iter().flatten().chain(settings.iter().filter_map(of_an_open_file)).collect()
     }
 
@@ -67,6 +76,25 @@ impl Config {
             "tokens.lifetime and tokens.idle_timeout are \"never\": a token that is lost or stolen is good for ever; give one \
              of them a time"
                 .to_owned()
+        })
+    }
+
+    fn of_plain_links(&self) -> Option<String> {
+        let url = self.server.public_url.as_ref().filter(|url| is_in_clear(url))?;
+        Some(format!(
+            "server.public_url is {url}: the links in mails open accounts, and lead there as plain HTTP; give it the \
+             address with https"
+        ))
+    }
+
+    fn of_mail_that_is_not_sent(&self) -> Option<String> {
+        let address = self.server.listen;
+        (self.mail.transport == Transport::Folder && !address.ip().to_canonical().is_loopback()).then(|| {
+            format!(
+                "mail.transport is \"folder\" and server.listen is {address}: mails are written to {} and reach nobody; \
+                 set it to \"smtp\"",
+                self.mail.folder.display()
+            )
         })
     }
 }
@@ -128,6 +156,15 @@ mod tests {
                 "[tokens]\nlifetime = \"never\"\nidle_timeout = \"never\"",
                 "tokens.lifetime and tokens.idle_timeout are \"never\": a token that is lost or stolen is good for ever; ",
             ),
+            (
+                "[server]\npublic_url = \"http://diamond.example\"",
+                "server.public_url is http://diamond.example: the links in mails open accounts, ",
+            ),
+            (
+                "[server]\nlisten = \"10.0.0.1:80\"\npublic_url = \"https://diamond.example\"\n\
+                 [mail]\ntransport = \"folder\"\nfrom = \"a@diamond.example\"",
+                "mail.transport is \"folder\" and server.listen is 10.0.0.1:80: mails are written to data/mail and reach ",
+            ),
         ] {
             let told = warnings(text);
             assert!(told.len() == 1 && told[0].starts_with(sentence), "{told:?}");
@@ -144,6 +181,8 @@ mod tests {
             "[server]\nlisten = \"[::1]:80\"",
             "[server]\nlisten = \"0.0.0.0:80\"\ntrusted_proxies = [\"172.17.0.1\"]",
             "[tokens]\nlifetime = \"never\"",
+            "[server]\npublic_url = \"http://localhost:8000\"\n\
+             [mail]\ntransport = \"folder\"\nfrom = \"a@diamond.example\"",
             include_str!("../../config.toml"),
             include_str!("../../deploy/config.toml"),
         ] {

@@ -64,7 +64,7 @@ pub fn key_of(text: &str) -> Option<String> {
     }
     let domain = idna::domain_to_ascii_strict(domain).ok()?.to_ascii_lowercase();
     let key = format!("{}@{domain}", local.to_ascii_lowercase());
-    let bare = Options::default().without_display_text().without_domain_literal().with_minimum_sub_domains(1);
+    let bare = Options::default().without_display_text().without_domain_literal().with_minimum_sub_domains(2);
     (key.len() <= MAX_CHARS && Parsed::parse_with_options(&key, bare).is_ok()).then_some(key)
 }
 

@@ -114,6 +114,25 @@ impl MailKind {
         }
     }
 
+    /// Whether it shows a code.
+    #[must_use]
+    pub const fn has_code(self) -> bool {
+        matches!(self, Self::ConfirmEmail | Self::ResetPassword | Self::SignIn | Self::Reauthenticate)
+    }
+
+    /// The name of the service's own page that its link leads to, below `/account/`; `None` where it has no link. A code
+    /// that makes a session fresh is entered where the session is.
+    #[must_use]
+    pub const fn page(self) -> Option<&'static str> {
+        match self.purpose() {
+            Some(Purpose::ConfirmEmail) => Some("confirm"),
+            Some(Purpose::ResetPassword) => Some("reset"),
+            Some(Purpose::SignIn) => Some("login"),
+            Some(Purpose::NotMe) => Some("not-me"),
+            Some(Purpose::Reauthenticate) | None => None,
+        }
+    }
+
     /// How long after its cause a mail of the outbox is still sent. A confirmation is worth as long as its link; a notice
     /// is news for a day.
     #[must_use]

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 /// A token in clear. It has no `Debug`, no `Display` and no `Serialize`: showing it takes a deliberate
 /// [`PlainToken::reveal`].
+#[derive(Clone)]
 pub struct PlainToken([u8; PlainToken::LENGTH]);
 
 impl PlainToken {

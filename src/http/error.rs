@@ -13,8 +13,11 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use crate::accounts::administer::AdministerError;
+use crate::accounts::mail_requests::QueueFull;
 use crate::accounts::throttle::Throttled;
-use crate::accounts::{ReauthenticationError, RegisterError, SessionError, SignInError};
+use crate::accounts::{
+    AskError, ConfirmError, MailProofError, NoMail, ReauthenticationError, RegisterError, SessionError, SignInError,
+};
 use crate::domain::field::InvalidField;
 use crate::http::json::{self, Malformed};
 use crate::passwords::PasswordError;
@@ -32,6 +35,8 @@ pub enum ApiError {
     LoginFailed,
     /// The session is live, but has no right to do this.
     Forbidden,
+    /// A page of another origin has sent a form of ours.
+    ForeignForm,
     /// It would leave no active superuser.
     LastSuperuser,
     /// There were too many attempts.
@@ -39,8 +44,14 @@ pub enum ApiError {
         /// When to try again, in seconds.
         retry_after: u64,
     },
+    /// The password is right, and a login needs a verified address.
+    EmailNotVerified,
+    /// Where mail is sent, staff start a reset and set no passwords.
+    SetsNoPasswords,
     /// There is nothing at this path.
     NotFound,
+    /// There is nothing that this call could do: the configuration does not offer it.
+    NoMail(NoMail),
     /// The path has other methods.
     MethodNotAllowed {
         /// The methods that it has: the value of `Allow`.
@@ -85,7 +96,17 @@ impl ApiError {
             Self::Unauthorized => "A valid token is required.".to_owned(),
             Self::LoginFailed => "The username or the password is wrong.".to_owned(),
             Self::Forbidden => "This account may not do that.".to_owned(),
+            Self::ForeignForm => "This form was sent by a page of somebody else.".to_owned(),
             Self::LastSuperuser => "The last superuser must stay. Make another one first.".to_owned(),
+            Self::EmailNotVerified => {
+                "The address of this account is not verified. Open the link that was mailed to it, or reset the password."
+                    .to_owned()
+            }
+            Self::SetsNoPasswords => {
+                "Passwords are set by their owners. POST /api/users/{username}/reset mails them a link.".to_owned()
+            }
+            Self::NoMail(NoMail::Off) => "This service sends no mail.".to_owned(),
+            Self::NoMail(NoMail::NoLogin) => "This service opens no session by mail.".to_owned(),
             Self::TooManyRequests { .. } => "There were too many attempts. Try again later.".to_owned(),
             Self::MethodNotAllowed { allow } => format!("This path answers only to {allow}."),
             Self::BodyTooLarge { limit } => format!("The body must be at most {limit}."),
@@ -102,6 +123,16 @@ impl ApiError {
         Self::InvalidData("column username is not unique".to_owned())
     }
 
+    /// The address is another account's, which has verified it.
+    fn email_taken() -> Self {
+        Self::InvalidData("another account has verified this address".to_owned())
+    }
+
+    /// What was presented of a mail is worth nothing. Why is not told.
+    pub(crate) fn worthless() -> Self {
+        Self::InvalidData("the code or the link is wrong, was used, or has expired".to_owned())
+    }
+
     /// The error for the password that was sent in `field`, or left out. Not a 401: the session stays live, and a client
     /// must not take it for ended.
     pub(crate) fn of_reauthentication(error: ReauthenticationError, field: &'static str) -> Self {
@@ -112,6 +143,16 @@ impl ApiError {
             ReauthenticationError::Password(error) => error.into(),
             ReauthenticationError::Repository(error) => error.into(),
         }
+    }
+
+    /// Whether the client has to do something differently.
+    pub(crate) fn is_of_the_client(&self) -> bool {
+        self.status_code().is_client_error()
+    }
+
+    /// The same error, with a page of ours as its body.
+    pub(crate) fn shown_as(self, html: String) -> ErrorPage {
+        ErrorPage { error: self, html }
     }
 
     /// The cause that is logged with the request's line and that the client is not told.
@@ -153,10 +194,12 @@ impl ResponseError for ApiError {
         match self {
             Self::InvalidData(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::LoginFailed => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::ForeignForm | Self::EmailNotVerified | Self::SetsNoPasswords => {
+                StatusCode::FORBIDDEN
+            }
             Self::LastSuperuser => StatusCode::CONFLICT,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoMail(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -184,6 +227,37 @@ impl ResponseError for ApiError {
         }
         response.body(body_for(&self.sentence()))
     }
+}
+
+/// An error as one of our pages shows it: of the same status, and logged alike.
+#[derive(Debug)]
+pub(crate) struct ErrorPage {
+    error: ApiError,
+    html: String,
+}
+
+impl fmt::Display for ErrorPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl ResponseError for ErrorPage {
+    fn status_code(&self) -> StatusCode {
+        self.error.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = self.error.error_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        response.set_body(self.html.clone()).map_into_boxed_body()
+    }
+}
+
+/// The error behind a response; `None` where there is none, or it is not one of ours.
+pub(crate) fn behind(response: &HttpResponse) -> Option<&ApiError> {
+    let error = response.error()?;
+    error.as_error::<ApiError>().or_else(|| error.as_error::<ErrorPage>().map(|page| &page.error))
 }
 
 impl From<InvalidField> for ApiError {
@@ -238,6 +312,7 @@ impl From<Throttled> for ApiError {
 impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
         match error {
+            RegisterError::Email(error) => error.into(),
             RegisterError::Taken => Self::taken(),
             RegisterError::Password(error) => error.into(),
             RegisterError::Repository(error) => error.into(),
@@ -249,6 +324,7 @@ impl From<SignInError> for ApiError {
     fn from(error: SignInError) -> Self {
         match error {
             SignInError::Refused => Self::LoginFailed,
+            SignInError::EmailNotVerified => Self::EmailNotVerified,
             SignInError::Throttled(error) => error.into(),
             SignInError::Password(error) => error.into(),
             SignInError::Repository(error) => error.into(),
@@ -265,12 +341,61 @@ impl From<SessionError> for ApiError {
     }
 }
 
+impl From<NoMail> for ApiError {
+    fn from(error: NoMail) -> Self {
+        Self::NoMail(error)
+    }
+}
+
+impl From<QueueFull> for ApiError {
+    fn from(_: QueueFull) -> Self {
+        Self::Unavailable { retry_after: 60, cause: None }
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::NotVerified => Self::InvalidData("the account has no verified address".to_owned()),
+            AskError::Throttled(error) => error.into(),
+            AskError::Full(error) => error.into(),
+            AskError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<MailProofError> for ApiError {
+    fn from(error: MailProofError) -> Self {
+        match error {
+            MailProofError::Refused => Self::worthless(),
+            MailProofError::Password(error) => error.into(),
+            MailProofError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConfirmError> for ApiError {
+    fn from(error: ConfirmError) -> Self {
+        match error {
+            ConfirmError::Refused => Self::worthless(),
+            ConfirmError::Taken => Self::email_taken(),
+            ConfirmError::Repository(error) => error.into(),
+        }
+    }
+}
+
 impl From<AdministerError> for ApiError {
     fn from(error: AdministerError) -> Self {
         match error {
             AdministerError::NoAccount | AdministerError::NoSession => Self::NotFound,
             AdministerError::Taken => Self::taken(),
             AdministerError::LastSuperuser => Self::LastSuperuser,
+            AdministerError::NoAddress => {
+                Self::InvalidData("the account has no address that mail can be sent to".to_owned())
+            }
+            AdministerError::EmailTaken => Self::email_taken(),
+            AdministerError::SetsNoPasswords => Self::SetsNoPasswords,
+            AdministerError::Full(error) => error.into(),
             AdministerError::Throttled(error) => error.into(),
             AdministerError::Password(error) => error.into(),
             AdministerError::Repository(error) => error.into(),

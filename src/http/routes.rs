@@ -7,23 +7,25 @@ use actix_web::http::{Method, header};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 
-use crate::http::api::{account, events, health, index, items, sessions, staff, user};
+use crate::http::api::{account, by_mail, email, events, health, index, items, sessions, staff, user};
 use crate::http::error::ApiError;
-use crate::http::pages::docs;
+use crate::http::pages::{assets, confirm, dev_mail, docs, not_me, reset, sign_in};
 
 /// Declares the table. A path has methods, and each method a handler; `get` answers HEAD too. The rows under `calls`
-/// are in the OpenAPI document, those under `unlisted` are not, and those under `pages` are for browsers.
+/// are in the OpenAPI document, those under `unlisted` are not, and those under `pages` and `forms` are for browsers.
 macro_rules! routes {
     (
         calls { $($call:literal { $($call_method:ident $call_room:ident::$call_handler:ident,)* })* }
         unlisted { $($other:literal { $($other_method:ident $other_room:ident::$other_handler:ident,)* })* }
         pages { $($page:literal { $($page_method:ident $page_room:ident::$page_handler:ident,)* })* }
+        forms { $($form:literal { $($form_method:ident $form_room:ident::$form_handler:ident,)* })* }
     ) => {
         /// Every path with its methods: the value of its `Allow`.
-        pub const PATHS: [(&str, &str); [$($call,)* $($other,)* $($page,)*].len()] = [
+        pub const PATHS: [(&str, &str); [$($call,)* $($other,)* $($page,)* $($form,)*].len()] = [
             $(($call, allow!($($call_method)*)),)*
             $(($other, allow!($($other_method)*)),)*
             $(($page, allow!($($page_method)*)),)*
+            $(($form, allow!($($form_method)*)),)*
         ];
 
         /// Registers the handlers.
@@ -32,6 +34,7 @@ macro_rules! routes {
                 $(.service(with!(at($call, Scope::Api) $(, $call_method $call_room::$call_handler)*)))*
                 $(.service(with!(at($other, Scope::Api) $(, $other_method $other_room::$other_handler)*)))*
                 $(.service(with!(at($page, Scope::Page) $(, $page_method $page_room::$page_handler)*)))*
+                $(.service(with!(at($form, Scope::Form) $(, $form_method $form_room::$form_handler)*)))*
                 .default_service(web::to(nothing_here));
         }
 
@@ -76,7 +79,16 @@ routes! {
         "/api/logoutall" { post sessions::end_all, }
         "/api/user/export" { get user::export, }
         "/api/user/reauthenticate" { post user::reauthenticate, }
+        "/api/user/reauthenticate/mail" { post user::ask_for_code, }
         "/api/user/password" { post user::change_password, }
+        "/api/user/email" { get email::show, post email::change, delete email::withdraw, }
+        "/api/user/email/confirm" { post email::confirm_own, }
+        "/api/email/confirm" { post email::confirm, }
+        "/api/password/forgot" { post by_mail::forgot, }
+        "/api/password/reset" { post by_mail::reset, }
+        "/api/login/mail" { post by_mail::ask_for_login, }
+        "/api/login/mail/confirm" { post by_mail::log_in, }
+        "/api/not-me" { post by_mail::disown, }
         "/api/user/tokens" { get sessions::list, }
         "/api/user/tokens/{id}" { delete sessions::end, }
         "/api/user/events" { get events::list_own, }
@@ -86,6 +98,8 @@ routes! {
         "/api/user/wants/{item_id}" { put items::add_to_wants, delete items::remove_from_wants, }
         "/api/users" { get staff::list, }
         "/api/users/{username}" { get staff::show, patch staff::change, delete staff::delete, }
+        "/api/users/{username}/reset" { post staff::send_reset, }
+        "/api/users/{username}/verify-email" { post staff::verify_email, }
         "/api/users/{username}/tokens" { get staff::list_sessions, delete staff::end_sessions, }
         "/api/users/{username}/tokens/{id}" { delete staff::end_session, }
         "/api/events" { get events::list, }
@@ -97,6 +111,15 @@ routes! {
         "/docs" { get docs::page, }
         "/docs/{file}" { get docs::file, }
     }
+    forms {
+        "/account/reset" { get reset::show, post reset::submit, }
+        "/account/confirm" { get confirm::show, post confirm::submit, }
+        "/account/login" { get sign_in::show, }
+        "/account/not-me" { get not_me::show, post not_me::submit, }
+        "/account/{file}" { get assets::file, }
+        "/dev/mail" { get dev_mail::list, }
+        "/dev/mail/{file}" { get dev_mail::show, }
+    }
 }
 
 /// Which headers a response carries; the middleware adds them.
@@ -106,6 +129,8 @@ pub enum Scope {
     Api,
     /// For browsers.
     Page,
+    /// For browsers, about somebody's own account: no other origin may read it, and no search engine lists it.
+    Form,
 }
 
 /// Which of [`PATHS`] a request matched. The request carries it from then on.

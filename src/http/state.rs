@@ -9,13 +9,15 @@ use utoipa::openapi::OpenApi as Document;
 use crate::accounts::Accounts;
 use crate::http::body_limits::BodyLimits;
 use crate::http::extract::proxy::TrustedProxies;
+use crate::http::pages::templates::Pages;
 use crate::http::readiness::Readiness;
 use crate::jobs::backups::BackupStatus;
+use crate::jobs::mail::MailStatus;
 
 /// The parts of the service that serve requests, put together once.
 pub struct AppState {
     /// The use cases.
-    pub accounts: Accounts,
+    pub accounts: Arc<Accounts>,
     /// How many items a list may hold.
     pub max_items: usize,
     /// The proxies whose `X-Forwarded-For` is believed.
@@ -26,6 +28,10 @@ pub struct AppState {
     pub readiness: Readiness,
     /// The status of the backups; `None` where none are made.
     pub backups: Option<BackupStatus>,
+    /// The pages where the links of mails lead; `None` where mail is off.
+    pub pages: Option<Pages>,
+    /// Whether the mail server takes mail; `None` where none is sent.
+    pub mail: Option<MailStatus>,
     /// The API's OpenAPI document.
     pub description: Description,
 }

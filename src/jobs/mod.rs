@@ -1,13 +1,14 @@
 //! Background jobs: the work that the service does by itself, beside answering requests.
 //!
-//! [`Jobs`] runs each [`Job`] at its interval. Jobs run beside each other, but a job never beside itself. A run that
-//! fails, or panics, is logged with its causes and tried again after the interval, with exponential backoff while it
-//! keeps failing. A [`JobStatus`] counts each job's runs for the metrics.
+//! [`Jobs`] runs each [`Job`] at its interval, or as soon as the job says that it is due. Jobs run beside each other, but
+//! a job never beside itself. A run that fails, or panics, is logged with its causes and tried again after the interval,
+//! with exponential backoff while it keeps failing. A [`JobStatus`] counts each job's runs for the metrics.
 //!
 //! To add a job: implement [`Job`] in a file of its own, and add it where the application adds its jobs.
 
 pub mod activity;
 pub mod backups;
+pub mod mail;
 pub mod pruning;
 
 use std::error::Error;
@@ -40,6 +41,11 @@ pub trait Job: Send + Sync {
 
     /// The time from the beginning of one run to the next, and from the start to the first.
     fn interval(&self) -> Duration;
+
+    /// Resolves when a run should not wait for the interval. Nobody asks after a failed run: that one's backoff is kept.
+    async fn due(&self) {
+        std::future::pending::<()>().await;
+    }
 
     /// What must be done before the service answers the first request.
     async fn start(&self) -> Result<(), JobError> {
@@ -180,6 +186,7 @@ impl Jobs {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
                 () = self.until_due(scheduled, began, failures) => {}
+                () = scheduled.job.due(), if failures == 0 => {}
             }
             began = self.clock.monotonic();
             let succeeded = tokio::select! {
@@ -240,7 +247,7 @@ impl Scheduled {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use tokio::sync::mpsc;
+    use tokio::sync::{Notify, mpsc};
 
     use super::*;
 
@@ -361,6 +368,52 @@ mod tests {
         assert!(figures[0].failed >= 2, "{figures:?}");
         assert_eq!((figures[1].last_success, figures[1].failed), (Some(clock.now()), 0));
         assert!(figures[1].succeeded >= 1, "{figures:?}");
+    }
+
+    /// A job whose interval is never over, and that is woken.
+    struct Woken {
+        due: Arc<Notify>,
+        ran: mpsc::UnboundedSender<()>,
+        fails: bool,
+    }
+
+    #[async_trait]
+    impl Job for Woken {
+        fn name(&self) -> &'static str {
+            "woken"
+        }
+
+        fn interval(&self) -> Duration {
+            NEVER
+        }
+
+        async fn due(&self) {
+            self.due.notified().await;
+        }
+
+        async fn run(&self) -> Result<(), JobError> {
+            let _ = self.ran.send(());
+            if self.fails { Err(failure()) } else { Ok(()) }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_due_does_not_wait_for_its_interval_unless_it_has_just_failed() {
+        for fails in [false, true] {
+            let (mut jobs, ..) = jobs();
+            let due = Arc::new(Notify::new());
+            let (ran, mut runs) = mpsc::unbounded_channel();
+            jobs.add(Woken { due: Arc::clone(&due), ran, fails });
+            beside(&jobs, async {
+                // Also where it was woken before anybody waited.
+                due.notify_one();
+                runs.recv().await;
+                due.notify_one();
+                let again = tokio::time::timeout(LOOK_EVERY / 2, runs.recv()).await;
+                assert_eq!(again.is_ok(), !fails);
+            })
+            .await;
+        }
     }
 
     #[tokio::test]

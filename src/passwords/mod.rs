@@ -87,7 +87,9 @@ impl Passwords {
             let stored = schemes::parse(account.password_hash.as_stored());
             stored.ok_or(PasswordError::MalformedHash(account.user_id))
         };
-        let stored = against.map(parse).transpose()?;
+        // No password matches an account that has none, which takes the same work.
+        let with_password = against.filter(|account| !account.password_hash.is_none());
+        let stored = with_password.map(parse).transpose()?;
         Ok(self.threads.run(move || schemes::verify(&password, stored.as_deref(), cost), gone).await?)
     }
 }

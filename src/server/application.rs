@@ -26,17 +26,22 @@ use thiserror::Error;
 
 use crate::accounts::throttle::LoginThrottle;
 use crate::accounts::throttle::limits::Limits;
+use crate::accounts::throttle::mail_limits::MailLimits;
 use crate::accounts::{Accounts, MailPolicy};
-use crate::config::{Config, CorsConfig, ServerConfig};
+use crate::config::mail::{Encryption, Transport};
+use crate::config::{Config, CorsConfig, MailConfig, ServerConfig};
 use crate::http::body_limits::{BodyBudget, BodyLimits};
 use crate::http::extract::proxy::TrustedProxies;
+use crate::http::pages::templates::Pages;
 use crate::http::readiness::Readiness;
 use crate::http::state::{AppState, Description, State};
 use crate::http::{openapi, routes};
 use crate::jobs::activity::{NoticeResets, StoreFailedAttempts, StoreLastUsed};
 use crate::jobs::backups::{BackupSettings, Backups};
+use crate::jobs::mail::SendMail;
 use crate::jobs::pruning::Pruning;
 use crate::jobs::{JobRegistry, Jobs};
+use crate::mail::{MailError, Postman};
 use crate::passwords::{PasswordPolicy, Passwords};
 use crate::repository::open::{blocking_threads, open};
 use crate::repository::{Cause, OpenError, Repository};
@@ -47,6 +52,7 @@ use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
 use crate::system::watched::{ThreadEnded, WatchedThreads};
 use crate::telemetry::metrics::Metrics;
+use crate::templates::TemplateError;
 use crate::transport::connection::{Connection, ConnectionSettings};
 
 /// How long a browser may remember the answer to a preflight.
@@ -75,6 +81,9 @@ pub enum ServeError {
     /// The file cannot be used.
     #[error(transparent)]
     Database(#[from] OpenError),
+    /// Mail cannot be sent as it is configured.
+    #[error("cannot send mail: {0}")]
+    Mail(#[source] MailError),
     /// The system gives no threads.
     #[error("cannot start the server's threads: {0}")]
     Threads(#[source] io::Error),
@@ -84,6 +93,9 @@ pub enum ServeError {
     /// A thread that the service cannot do without ended by itself.
     #[error(transparent)]
     ThreadEnded(#[from] ThreadEnded),
+    /// A template of the pages cannot be used.
+    #[error(transparent)]
+    Templates(#[from] TemplateError),
     /// The store cannot go on.
     #[error("the store failed: {0}")]
     Store(#[source] Cause),
@@ -132,19 +144,22 @@ impl Application {
         let registry = JobRegistry::default();
         let backups = start_backups(config, &clock, &registry, &threads).map_err(ServeError::Threads)?;
         let metrics = metrics_listener.is_some().then(|| Arc::new(Metrics::new(routes::PATHS.map(|(path, _)| path))));
+        allow_open_files(config.server.max_connections);
+        let accounts = Arc::new(accounts(config, &repository, passwords, metrics.clone(), clock));
         let exposition = metrics.clone().map(|metrics| {
             Arc::new(Exposition::new(
                 metrics,
-                Arc::clone(&repository),
-                passwords.threads().clone(),
+                Arc::clone(&accounts),
                 backups.as_ref().map(Backups::status),
                 registry.clone(),
-                &clock,
             ))
         });
-        allow_open_files(config.server.max_connections);
-        let accounts = accounts(config, &repository, passwords, metrics.clone(), clock);
-        let jobs = jobs(config, &accounts, registry);
+        let mut jobs = jobs(config, &accounts, registry);
+        let mail = send_mail(config, &accounts, metrics.clone())?;
+        let mail_status = mail.as_ref().map(SendMail::status);
+        if let Some(mail) = mail {
+            jobs.add(mail);
+        }
         let state = web::Data::new(AppState {
             accounts,
             max_items: config.lists.max_items,
@@ -160,6 +175,8 @@ impl Application {
             },
             readiness: Readiness::default(),
             backups: backups.as_ref().map(Backups::status),
+            pages: Pages::new(config, address.ip())?,
+            mail: mail_status,
             description: Description::new(openapi::document),
         });
         let server = serve(listener, config, state, metrics)?;
@@ -172,6 +189,9 @@ impl Application {
         log::info!("started: version {version}, listening on {address}, session cache of up to {cache}");
         if let Some((address, _)) = &metrics {
             log::info!("metrics at http://{address}/metrics");
+        }
+        if let Some(way) = way_of_mail(config) {
+            log::info!("mail leaves {way}");
         }
         let shutdown_timeout = config.server.shutdown_timeout;
         Ok(Self { address, server, metrics, repository, jobs, backups, threads, shutdown_timeout })
@@ -310,7 +330,7 @@ fn accounts(
             login_by_mail: config.accounts.login_by_mail,
             staff_set_passwords: config.accounts.staff_set_passwords,
             app_links: config.mail.app_links.clone(),
-            limit: config.mail.limit,
+            limits: MailLimits::new(config.rate_limit.enabled, config.mail.limit),
         }),
         last_used: Arc::default(),
         clock,
@@ -329,6 +349,35 @@ fn jobs(config: &Config, accounts: &Accounts, registry: JobRegistry) -> Jobs {
     jobs.add(NoticeResets::new(repository(), Arc::clone(limits), clock()));
     jobs.add(Pruning::new(repository(), config.tokens, config.events, clock()));
     jobs
+}
+
+/// The job that sends mail, where any is sent.
+fn send_mail(
+    config: &Config,
+    accounts: &Arc<Accounts>,
+    metrics: Option<Arc<Metrics>>,
+) -> Result<Option<SendMail>, ServeError> {
+    let Some(policy) = &accounts.mail else { return Ok(None) };
+    let postman = Postman::new(config, accounts.clock.clone()).map_err(ServeError::Mail)?;
+    let (requests, longest) = (Arc::clone(&policy.requests), config.mail.smtp.timeout);
+    Ok(Some(SendMail::new(Arc::clone(accounts), requests, postman, longest, metrics)))
+}
+
+/// How mail leaves, in words; `None` where it does not.
+fn way_of_mail(config: &Config) -> Option<String> {
+    let MailConfig { transport, folder, smtp, .. } = &config.mail;
+    match transport {
+        Transport::Off => None,
+        Transport::Folder => Some(format!("as files in {}", folder.display())),
+        Transport::Smtp => {
+            let encryption = match smtp.tls {
+                Encryption::Tls => "over TLS",
+                Encryption::StartTls => "over TLS, after STARTTLS",
+                Encryption::None => "in clear",
+            };
+            Some(format!("by {}:{}, {encryption}", smtp.host.as_deref().unwrap_or_default(), smtp.port()))
+        }
+    }
 }
 
 fn start_backups(

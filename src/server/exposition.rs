@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder};
+use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder};
 use tokio::sync::Mutex;
 
+use crate::accounts::Accounts;
 use crate::jobs::JobRegistry;
 use crate::jobs::backups::BackupStatus;
 use crate::passwords::threads::{HashingLoad, HashingThreads};
-use crate::repository::{Figure, FigureValue, Repository, StoreCounts, StoreStatistics};
-use crate::system::clock::{Clock, Timestamp};
+use crate::repository::{Figure, FigureValue, StoreCounts, StoreStatistics};
+use crate::system::clock::Timestamp;
 use crate::system::error_chain::Chain;
 use crate::telemetry::metrics::{Metrics, Reason};
 
@@ -27,7 +28,7 @@ const COUNTING_SHARE: u32 = 100;
 pub struct Exposition {
     started: Timestamp,
     metrics: Arc<Metrics>,
-    repository: Arc<dyn Repository>,
+    accounts: Arc<Accounts>,
     threads: HashingThreads,
     backups: Option<BackupStatus>,
     jobs: JobRegistry,
@@ -41,22 +42,21 @@ struct Counted {
 }
 
 impl Exposition {
-    /// Shows `metrics` and the state of the store, the hashing threads, the background jobs, and the backups where
-    /// there are any. The process counts as started now.
+    /// Shows `metrics` and the state of the store, the hashing threads, the background jobs, and the backups and the mails
+    /// where there are any. The process counts as started now.
     #[must_use]
     pub fn new(
         metrics: Arc<Metrics>,
-        repository: Arc<dyn Repository>,
-        threads: HashingThreads,
+        accounts: Arc<Accounts>,
         backups: Option<BackupStatus>,
         jobs: JobRegistry,
-        clock: &Clock,
     ) -> Self {
+        let threads = accounts.passwords.threads().clone();
         threads.observe({
             let metrics = Arc::clone(&metrics);
             move |took| metrics.hashed(took)
         });
-        Self { started: clock.now(), metrics, repository, threads, backups, jobs, counts: Mutex::default() }
+        Self { started: accounts.clock.now(), metrics, accounts, threads, backups, jobs, counts: Mutex::default() }
     }
 
     /// All metrics, in version 0.0.4 of the text format.
@@ -65,7 +65,7 @@ impl Exposition {
     /// Where a metric has a name that the format does not allow.
     pub async fn text(&self) -> prometheus::Result<String> {
         let load = self.threads.load();
-        let store = self.repository.statistics().await;
+        let store = self.accounts.repository.statistics().await;
         let mut page = Page::default();
         self.show_process(&mut page)?;
         self.show_requests(&mut page)?;
@@ -73,6 +73,7 @@ impl Exposition {
         self.show_store(&mut page, &store).await?;
         self.show_rejected(&mut page, load, &store)?;
         self.show_jobs(&mut page)?;
+        self.show_mails(&mut page).await?;
         TextEncoder::new().encode_to_string(&page.0)
     }
 
@@ -145,6 +146,12 @@ impl Exposition {
             ("rate_limit_account", self.metrics.rejections(Reason::RateLimitAccount)),
             ("body_budget", self.metrics.rejections(Reason::BodyBudget)),
         ]);
+        if let Some(mail) = &self.accounts.mail {
+            refused.extend([
+                ("rate_limit_mail", self.metrics.rejections(Reason::RateLimitMail)),
+                ("mail_queue_full", mail.requests.refused()),
+            ]);
+        }
         page.counters(
             "authtokens_rejected_total",
             "Requests that were turned away before their work was begun, by reason.",
@@ -174,6 +181,28 @@ impl Exposition {
         Ok(())
     }
 
+    async fn show_mails(&self, page: &mut Page) -> prometheus::Result<()> {
+        let Some(mail) = &self.accounts.mail else { return Ok(()) };
+        for metric in self.metrics.of_mails() {
+            page.add(metric);
+        }
+        let limited = "Mails that were not sent, because their mailbox has had as many as it may.";
+        page.counter("authtokens_mails_limited_total", limited, mail.limits.dropped())?;
+        let outbox = self.accounts.repository.outbox_statistics().await;
+        let outbox = outbox.inspect_err(|error| log::warn!("the outbox cannot be counted: {}", Chain(error))).ok();
+        let queue = IntGaugeVec::new(Opts::new("authtokens_mail_queue", "Mails that wait, by where."), &["queue"])?;
+        let memory = Some(u64::try_from(mail.requests.waiting()).unwrap_or(u64::MAX));
+        for (name, waiting) in [("memory", memory), ("outbox", outbox.map(|outbox| outbox.waiting))] {
+            if let Some(waiting) = waiting {
+                queue.get_metric_with_label_values(&[name])?.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+            }
+        }
+        page.add(&queue);
+        let age = outbox.map(|outbox| outbox.oldest.map_or(Duration::ZERO, |at| self.accounts.clock.now().since(at)));
+        let help = "How long the mail that has waited longest has been in the outbox.";
+        page.gauge("authtokens_mail_outbox_oldest_seconds", help, None, age.map(|age| age.as_secs()))
+    }
+
     /// How much the store held when it last counted; `None` where it could not count.
     async fn counts(&self) -> Option<StoreCounts> {
         let mut last = self.counts.lock().await;
@@ -181,8 +210,12 @@ impl Exposition {
             return counted.counts;
         }
         let began = Instant::now();
-        let counts =
-            self.repository.count().await.inspect_err(|error| log::warn!("the store cannot count: {}", Chain(error)));
+        let counts = self
+            .accounts
+            .repository
+            .count()
+            .await
+            .inspect_err(|error| log::warn!("the store cannot count: {}", Chain(error)));
         let until = Instant::now() + COUNTS_BELIEVED_FOR.max(began.elapsed() * COUNTING_SHARE);
         last.insert(Counted { counts: counts.ok(), until }).counts
     }

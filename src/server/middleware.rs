@@ -57,6 +57,12 @@ static PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
      base-uri 'self'; form-action 'none'; frame-ancestors 'none'",
 );
+/// What a page with a form may do: load its own style and script, and send its form to its own server.
+static FORM_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+);
+/// Forbids search engines to list a page.
+static NOINDEX: HeaderValue = HeaderValue::from_static("noindex");
 /// Forbids pages to tell other servers where a link was.
 static NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 /// How many characters of a method and of a path are logged, so that long ones do not fill the disk.
@@ -65,6 +71,7 @@ const PATH_IN_LOG: usize = 256;
 /// How much of an answer is given to the framework at once.
 const PIECE: usize = 16 * 1024;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 
 /// The middleware, with what it needs of the configuration.
 pub struct RequestLayer {
@@ -208,6 +215,39 @@ impl RequestLayer {
     /// The headers that every response has, and those of its scope. Where origins are restricted, the CORS middleware
     /// inside of this one has decided already whether the page may read.
     fn add_headers(&self, scope: Scope, request_id: Option<HeaderValue>, is_from_page: bool, headers: &mut HeaderMap) {
+        if scope == Scope::Form {
+            // No page of another origin may read these, whatever the origins of the API are.
+            let of_cors = |name: &&HeaderName| name.as_str().starts_with("access-control-");
+            let added: Vec<HeaderName> = headers.keys().filter(of_cors).cloned().collect();
+            for name in added {
+                headers.remove(name);
+            }
+        } else {
+            self.add_cors_headers(is_from_page, headers);
+        }
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF.clone());
+        // Only the pages at /docs and the files of pages set it themselves: they are the same for everyone.
+        if !headers.contains_key(header::CACHE_CONTROL) {
+            headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
+        }
+        if !headers.contains_key(header::CONTENT_TYPE) {
+            headers.insert(header::CONTENT_TYPE, JSON.clone());
+        }
+        if scope != Scope::Api {
+            let policy = if scope == Scope::Form { &FORM_POLICY } else { &PAGE_POLICY };
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
+            headers.insert(header::REFERRER_POLICY, NO_REFERRER.clone());
+        }
+        if scope == Scope::Form {
+            headers.insert(X_ROBOTS_TAG, NOINDEX.clone());
+        }
+        if let Some(id) = request_id {
+            headers.insert(X_REQUEST_ID, id);
+        }
+    }
+
+    /// The headers that let pages of other origins read an answer.
+    fn add_cors_headers(&self, is_from_page: bool, headers: &mut HeaderMap) {
         if self.any_origin {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN.clone());
         }
@@ -218,21 +258,6 @@ impl RequestLayer {
         if headers.contains_key(ACCESS_CONTROL_ALLOW_METHODS) {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS.clone());
         }
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF.clone());
-        // Only the pages at /docs set it themselves: they are the same for everyone.
-        if !headers.contains_key(header::CACHE_CONTROL) {
-            headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
-        }
-        if !headers.contains_key(header::CONTENT_TYPE) {
-            headers.insert(header::CONTENT_TYPE, JSON.clone());
-        }
-        if scope == Scope::Page {
-            headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY.clone());
-            headers.insert(header::REFERRER_POLICY, NO_REFERRER.clone());
-        }
-        if let Some(id) = request_id {
-            headers.insert(X_REQUEST_ID, id);
-        }
     }
 }
 
@@ -242,7 +267,7 @@ const ACCESS_LOG: &str = "authtokens::access";
 impl Incoming {
     /// Logs the request's line and, where the service itself is at fault, the chain of causes.
     fn log(&self, response: &HttpResponse) {
-        if let Some(cause) = response.error().and_then(|error| error.as_error::<ApiError>()).and_then(ApiError::cause) {
+        if let Some(cause) = error::behind(response).and_then(ApiError::cause) {
             log::error!("request {}: {}", self.id, Chain(cause));
         }
         if !log::log_enabled!(target: ACCESS_LOG, log::Level::Info) {
@@ -303,7 +328,7 @@ fn new_request_id() -> String {
 
 /// Turns an error that is not ours, such as the CORS middleware's, into one of ours with the same status.
 fn as_ours(response: HttpResponse) -> HttpResponse {
-    let is_foreign = response.error().is_some_and(|error| error.as_error::<ApiError>().is_none());
+    let is_foreign = response.error().is_some() && error::behind(&response).is_none();
     if is_foreign { HttpResponse::from_error(ApiError::Framework(response.status())) } else { response }
 }
 

@@ -10,12 +10,17 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts};
 
+use crate::domain::mail::MailKind;
+
 /// The histogram buckets for the times of answers, in seconds.
 const ANSWER_BUCKETS: [f64; 14] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The histogram buckets for the times of hashes, in seconds.
 const HASH_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The histogram buckets for the times of deliveries of mails, in seconds.
+const DELIVERY_BUCKETS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// The label of any route and any method that is not in the lists.
 const OTHER: &str = "other";
@@ -36,6 +41,29 @@ pub enum Reason {
     RateLimitAccount,
     /// Too many bodies were arriving.
     BodyBudget,
+    /// Too many mails were asked for.
+    RateLimitMail,
+}
+
+/// What became of a mail, or of an attempt to deliver it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailOutcome {
+    /// It was delivered.
+    Sent,
+    /// It was not, and is tried again.
+    Retried,
+    /// It was given up.
+    Failed,
+}
+
+impl MailOutcome {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Retried => "retried",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// The counters and histograms. There is one an application.
@@ -50,7 +78,9 @@ pub struct Metrics {
     route_durations: Vec<Histogram>,
     hash_durations: Histogram,
     /// By [`Reason`].
-    rejected: [AtomicU64; 3],
+    rejected: [AtomicU64; 4],
+    mails: IntCounterVec,
+    mail_durations: Histogram,
 }
 
 impl Metrics {
@@ -80,6 +110,14 @@ impl Metrics {
             HistogramOpts::new("authtokens_hash_duration_seconds", "Time that a hashing thread took for a password.")
                 .buckets(HASH_BUCKETS.to_vec()),
         )?;
+        let mails = IntCounterVec::new(
+            Opts::new("authtokens_mails_total", "Mails by kind, and what became of them or of an attempt."),
+            &["kind", "outcome"],
+        )?;
+        let mail_durations = Histogram::with_opts(
+            HistogramOpts::new("authtokens_mail_delivery_duration_seconds", "Time that the delivery of a mail took.")
+                .buckets(DELIVERY_BUCKETS.to_vec()),
+        )?;
         let route_durations =
             routes.iter().map(|route| durations.get_metric_with_label_values(&[*route])).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -90,6 +128,8 @@ impl Metrics {
             route_durations,
             hash_durations,
             rejected: Default::default(),
+            mails,
+            mail_durations,
         })
     }
 
@@ -129,6 +169,22 @@ impl Metrics {
     /// Counts a password that was hashed or verified.
     pub fn hashed(&self, took: Duration) {
         self.hash_durations.observe(took.as_secs_f64());
+    }
+
+    /// Counts a mail.
+    pub fn mail(&self, kind: MailKind, outcome: MailOutcome) {
+        self.mails.with_label_values(&[kind.name(), outcome.name()]).inc();
+    }
+
+    /// Counts an attempt to deliver a mail, whatever its outcome.
+    pub fn delivered(&self, took: Duration) {
+        self.mail_durations.observe(took.as_secs_f64());
+    }
+
+    /// The metrics of mails.
+    #[must_use]
+    pub fn of_mails(&self) -> [&dyn Collector; 2] {
+        [&self.mails, &self.mail_durations]
     }
 
     /// The metrics of requests and their answers.

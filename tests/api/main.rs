@@ -15,6 +15,7 @@ mod limits;
 mod lists;
 mod login;
 mod logout;
+mod mail;
 mod malformed;
 mod metrics;
 mod overload;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::helpers::{HOUR, JSON, PATIENCE, RawResponse, START_MILLIS, TestApp, post_bytes, session_of, test_config};
 
-const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 fn watched_app() -> TestApp {
     TestApp::spawn_with(|config| config.metrics.listen = Some(ANY_PORT))
@@ -29,7 +29,7 @@ fn ask(app: &TestApp, head: &str) -> io::Result<String> {
 }
 
 /// The metrics' text.
-fn read_metrics(app: &TestApp) -> String {
+pub fn read_metrics(app: &TestApp) -> String {
     let answer = ask(app, "GET /metrics HTTP/1.1").unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
@@ -37,7 +37,7 @@ fn read_metrics(app: &TestApp) -> String {
 }
 
 /// The value of a series, named as in the text; `None` where there is no such series.
-fn value(text: &str, series: &str) -> Option<f64> {
+pub fn value(text: &str, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 

@@ -12,6 +12,8 @@ use crate::helpers::{TestApp, UNKNOWN_TOKEN, error_of, session_of};
 fn own_body(method: &str, path: &str) -> Option<Value> {
     match (method, path) {
         ("PATCH", "/api/user") => Some(json!({"city": "Chicago"})),
+        ("POST", "/api/user/email") => Some(json!({"email": "blue@diamond.example", "password": "hunter2"})),
+        ("POST", "/api/user/email/confirm") => Some(json!({"code": "123456"})),
         ("DELETE", "/api/user") | ("POST", "/api/user/reauthenticate") => Some(json!({"password": "hunter2"})),
         ("POST", "/api/user/password") => Some(json!({"current_password": "hunter2", "new_password": "hunter3"})),
         ("PUT", "/api/user/cellar" | "/api/user/wants") => Some(json!([1, 2])),
@@ -19,11 +21,25 @@ fn own_body(method: &str, path: &str) -> Option<Value> {
     }
 }
 
+/// The calls without a session that need mail.
+const OPEN_BY_MAIL: [&str; 6] = [
+    "/api/email/confirm",
+    "/api/password/forgot",
+    "/api/password/reset",
+    "/api/login/mail",
+    "/api/login/mail/confirm",
+    "/api/not-me",
+];
+
+/// The calls with a session that need mail. Where none is sent, they answer 404.
+const OWN_BY_MAIL: [&str; 3] = ["/api/user/email", "/api/user/email/confirm", "/api/user/reauthenticate/mail"];
+
 /// Every call that needs a session, with a body that it would take.
 fn guarded_calls() -> Vec<(Method, String, Option<Value>)> {
     let mut calls = Vec::new();
     for (path, allow) in PATHS {
-        let is_open = ["/api/register", "/api/login", "/api/openapi.json"].contains(&path);
+        let is_open =
+            ["/api/register", "/api/login", "/api/openapi.json"].contains(&path) || OPEN_BY_MAIL.contains(&path);
         let is_for_staff = path.starts_with("/api/users") || path == "/api/events";
         if !path.starts_with("/api/") || is_open || is_for_staff {
             continue;
@@ -34,7 +50,7 @@ fn guarded_calls() -> Vec<(Method, String, Option<Value>)> {
             calls.push((method.parse().unwrap(), path, body));
         }
     }
-    assert_eq!(calls.len(), 19, "every guarded call of the table: {calls:?}");
+    assert_eq!(calls.len(), 24, "every guarded call of the table: {calls:?}");
     calls
 }
 
@@ -96,7 +112,8 @@ async fn with_a_live_session_every_guarded_call_does_its_work_on_the_callers_own
         let own = app.get(Method::GET, "/api/user/tokens", &second, None).await[1]["id"].clone();
         let path = path.replace("ID", own.as_str().unwrap());
         let response = app.ask(method.clone(), &path, &token, body.as_ref()).await;
-        assert_eq!(response.status(), 200, "{method} {path}");
+        let expected = if OWN_BY_MAIL.contains(&path.as_str()) { 404 } else { 200 };
+        assert_eq!(response.status(), expected, "{method} {path}");
 
         assert_eq!(app.get(Method::GET, "/api/user/export", &others, None).await, untouched, "{method} {path}");
     }
@@ -118,6 +135,8 @@ enum Kind {
     Open(u16),
     /// Anybody with a session, on their own account.
     Own,
+    /// Anybody with a session; it is 404, because no mail is sent.
+    NoMail,
     /// Staff, on all accounts at once.
     All,
     /// Staff, on any account.
@@ -142,8 +161,17 @@ fn all_calls() -> Vec<(Kind, Method, &'static str, Option<Value>)> {
                 ("POST", "/api/login") => {
                     vec![(Kind::Open(200), Some(json!({"username": "plain", "password": "hunter2"})))]
                 }
+                ("POST", path) if OPEN_BY_MAIL.contains(&path) => vec![(Kind::Open(404), Some(json!({})))],
+                ("POST", "/api/users/{username}/reset" | "/api/users/{username}/verify-email") => {
+                    vec![(Kind::NoMail, None)]
+                }
+                (_, path) if OWN_BY_MAIL.contains(&path) => vec![(Kind::NoMail, None)],
                 ("GET" | "HEAD", "/" | "/healthz" | "/readyz" | "/api/openapi.json" | "/docs" | "/docs/{file}") => {
                     vec![(Kind::Open(200), None)]
+                }
+                // Mail is off.
+                (_, path) if path.starts_with("/account/") || path.starts_with("/dev/") => {
+                    vec![(Kind::Open(404), None)]
                 }
                 ("GET" | "HEAD", "/api/users" | "/api/events") => vec![(Kind::All, None)],
                 ("GET" | "HEAD", "/api/users/{username}" | "/api/users/{username}/tokens") => vec![(Kind::View, None)],
@@ -182,6 +210,7 @@ fn expected(kind: Kind, role: &str, target: &str) -> u16 {
         (Kind::Open(status), _) => return status,
         (_, "anonymous" | "deactivated") => return 401,
         (Kind::Own, _) => return 200,
+        (Kind::NoMail, _) => return 404,
         (_, "plain" | "demoted") => return 403,
         (Kind::All, _) => return 200,
         _ => {}

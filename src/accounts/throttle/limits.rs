@@ -212,6 +212,20 @@ impl Limits {
         Ok(Attempt { limits: self, account, counts, is_newcomer: matches!(origin, Origin::Newcomer(_)) })
     }
 
+    /// Counts a failure of an attempt that was not begun here.
+    pub fn note_failure(&self, username: &Username, origin: Origin, now: Monotonic) {
+        if !self.policy.enabled {
+            return;
+        }
+        let account = self.account(username);
+        let mut table = lock(&self.accounts);
+        for key in self.counts_of(account, origin).into_iter().flatten() {
+            let failures = table.entry(key, Failures::eviction_rank);
+            failures.account = account;
+            failures.add(now);
+        }
+    }
+
     /// Restores the failures at an account that a store has kept. It has not kept which neighbourhoods they came from,
     /// so the newcomers' attempts count as used up.
     pub fn restore(&self, username: &Username, count: u32, last: Monotonic) {
@@ -267,6 +281,14 @@ fn admit(table: &mut Table<Monotonic>, key: u64, rate: Rate, kept: u32, now: Mon
     Ok(())
 }
 
+/// The same for a count that has no key. `arrival` is its theoretical arrival time.
+pub(super) fn admit_at(arrival: &mut Monotonic, rate: Rate, now: Monotonic) -> Result<(), TooMany> {
+    let from = (*arrival).max(now);
+    TooMany::unless_over(wait(from, rate, 0, now))?;
+    *arrival = from.plus(interval(rate));
+    Ok(())
+}
+
 /// The theoretical arrival time of GCRA: when the key's allowance will have recovered in full.
 fn arrival(table: &Table<Monotonic>, key: u64, now: Monotonic) -> Monotonic {
     table.get(key).copied().unwrap_or(now).max(now)
@@ -283,6 +305,11 @@ fn interval(rate: Rate) -> Duration {
 }
 
 impl Failures {
+    fn add(&mut self, now: Monotonic) {
+        self.count = self.count.saturating_add(1);
+        self.last = self.last.max(now);
+    }
+
     /// How many there are, with the attempts that are being checked.
     fn failures(&self) -> u32 {
         self.count.saturating_add(self.pending)
@@ -333,10 +360,7 @@ impl Attempt<'_> {
     /// The password was wrong, or there is no such account.
     pub fn failed(mut self, now: Monotonic) {
         self.is_newcomer = false;
-        self.end(|failures| {
-            failures.count = failures.count.saturating_add(1);
-            failures.last = failures.last.max(now);
-        });
+        self.end(|failures| failures.add(now));
     }
 
     /// The password was right: the counts that it went to are cleared, and the account's and the token holders' too.
@@ -381,12 +405,12 @@ fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A set-associative table of at most [`SETS`] times [`WAYS`] values, whose keys are random already. A set is allocated
 /// when it is first needed. In a full one, a new value evicts the one of the lowest rank.
-struct Table<V>(Vec<Option<Box<Set<V>>>>);
+pub(super) struct Table<V>(Vec<Option<Box<Set<V>>>>);
 
 type Set<V> = [Option<(u64, V)>; WAYS];
 
 impl<V: Copy + Default> Table<V> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(std::iter::repeat_with(|| None).take(SETS).collect())
     }
 
@@ -405,7 +429,7 @@ impl<V: Copy + Default> Table<V> {
     }
 
     /// The key's value; a new one where it has none.
-    fn entry<W: Ord>(&mut self, key: u64, eviction_rank: impl Fn(&V) -> W) -> &mut V {
+    pub(super) fn entry<W: Ord>(&mut self, key: u64, eviction_rank: impl Fn(&V) -> W) -> &mut V {
         let set = self.0[Self::index(key)].get_or_insert_with(|| Box::new([const { None }; WAYS]));
         let own = set.iter().position(|slot| slot.is_some_and(|(known, _)| known == key));
         let slot = own.unwrap_or_else(|| {

@@ -5,6 +5,7 @@
 
 pub mod failed_attempts;
 pub mod limits;
+pub mod mail_limits;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Once};
@@ -14,6 +15,7 @@ use thiserror::Error;
 
 use self::failed_attempts::FailedAttempts;
 use self::limits::{Attempt, Call, Limits, Origin, TooMany};
+use self::mail_limits::{Asker, MailLimits};
 use crate::domain::event::{EventKind, FailedAttempt};
 use crate::domain::user::Username;
 use crate::repository::{Repository, RepositoryError};
@@ -98,10 +100,51 @@ impl LoginThrottle {
     }
 
     /// Ends an attempt that has failed.
-    pub(crate) fn fail(&self, attempt: Attempt<'_>, kind: EventKind, username: Username, ip: Option<IpAddr>) {
+    pub(crate) fn fail(&self, attempt: Attempt<'_>, kind: EventKind, username: Option<Username>, ip: Option<IpAddr>) {
         let (at, now) = (self.clock.now(), self.clock.monotonic());
         attempt.failed(now);
+        self.failed_attempts.note(FailedAttempt { at, kind, username, ip, detail: "" }, now);
+    }
+
+    /// Notes a code from a mail that was wrong. It counts like a wrong password, from wherever it came.
+    pub(crate) fn note_wrong_code(&self, username: Username, origin: Origin, ip: Option<IpAddr>) {
+        let (at, kind, now) = (self.clock.now(), EventKind::CodeFailed, self.clock.monotonic());
+        self.limits.note_failure(&username, origin, now);
         self.failed_attempts.note(FailedAttempt { at, kind, username: Some(username), ip, detail: "" }, now);
+    }
+
+    /// Lets somebody without a session ask for a mail, unless all of them together have asked for too many.
+    pub(crate) fn admit_mail(&self, limits: &MailLimits, ip: Option<IpAddr>) -> Result<(), Throttled> {
+        let admitted = limits.admit(self.clock.monotonic());
+        admitted.map_err(|too_many| self.too_many_mails(too_many, Reason::RateLimitMail, None, ip))
+    }
+
+    /// Lets the holder of a session ask for a mail, unless there were too many for the account.
+    pub(crate) fn admit_own_mail(
+        &self,
+        limits: &MailLimits,
+        username: &Username,
+        asker: Asker,
+        ip: Option<IpAddr>,
+    ) -> Result<(), Throttled> {
+        let admitted = limits.admit_to(&username.key(), asker, self.clock.monotonic());
+        admitted.map_err(|too_many| self.too_many_mails(too_many, Reason::RateLimitAccount, Some(username), ip))
+    }
+
+    fn too_many_mails(
+        &self,
+        TooMany { retry_after }: TooMany,
+        reason: Reason,
+        username: Option<&Username>,
+        ip: Option<IpAddr>,
+    ) -> Throttled {
+        if let Some(metrics) = &self.metrics {
+            metrics.rejected(reason);
+        }
+        let (at, kind, now) = (self.clock.now(), EventKind::Throttled, self.clock.monotonic());
+        let username = username.cloned();
+        self.failed_attempts.note(FailedAttempt { at, kind, username, ip, detail: "mail" }, now);
+        Throttled { retry_after }
     }
 
     /// Clears an account's failures: it has a new password.

@@ -35,8 +35,8 @@ impl Request for RegisterRequest {}
 /// A name and a password.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct LoginRequest {
-    /// The account's name, in any case.
-    #[schema(example = "AzureDiamond", min_length = 1, max_length = 30)]
+    /// The account's name, in any case. Where mail is sent, its verified address will do too.
+    #[schema(example = "AzureDiamond", min_length = 1)]
     username: String,
     #[schema(example = "hunter2", min_length = 1)]
     password: String,
@@ -74,15 +74,17 @@ pub(crate) async fn register(state: State, client: HttpClient, body: UnreadBody)
             example = json!({"error": "Invalid Data: password is required"})),
         (status = 401, description = "No account that may be used has this name and this password", body = ErrorResponse,
             example = json!({"error": "The username or the password is wrong."})),
+        (status = 403, description = "The password is right, and the account's address is not verified: where the service asks for that", body = ErrorResponse,
+            example = json!({"error": "The address of this account is not verified. Open the link that was mailed to it, or reset the password."})),
         (status = 429, description = "Too many attempts from this address or on this account; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
 pub(crate) async fn log_in(state: State, client: HttpClient, body: UnreadBody) -> Result<HttpResponse, ApiError> {
     let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
     let body: LoginRequest = body.read_with_password().await?;
-    let username = Username::parse(&body.username)?;
+    let name = state.accounts.read_login_name(&body.username)?;
     let password = PlainPassword::parse("password", body.password)?;
-    let opened = state.accounts.sign_in(admission, SignIn { username, password }, &client).await?;
+    let opened = state.accounts.sign_in(admission, SignIn { name, password }, &client).await?;
     respond(HttpResponse::Ok(), &SessionResponse::from(opened))
 }
 

@@ -26,6 +26,20 @@ pub(crate) struct ReadyResponse {
     #[schema(value_type = Option<String>, format = DateTime, required = false, example = "2015-01-04T22:51:35.000Z")]
     #[expect(clippy::option_option, reason = "null and absent say different things")]
     last_backup: Option<Option<Timestamp>>,
+    /// Whether mail is delivered, which does not make the service less ready; absent where it sends none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mail: Option<MailResponse>,
+}
+
+/// Whether mail is delivered.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MailResponse {
+    /// `ok`, or `failing`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// Since when every delivery has failed; null where the last one did not.
+    #[schema(value_type = Option<String>, format = DateTime, example = "2015-01-04T22:51:35.144Z")]
+    failing_since: Option<Timestamp>,
 }
 
 /// Whether the process serves
@@ -48,5 +62,9 @@ pub(crate) async fn alive() -> Result<HttpResponse, ApiError> {
 pub(crate) async fn ready(state: State) -> Result<HttpResponse, ApiError> {
     state.readiness.check(state.accounts.repository.as_ref()).await?;
     let last_backup = state.backups.as_ref().map(|backups| backups.figures().last_good);
-    respond(HttpResponse::Ok(), &ReadyResponse { status: "ready", last_backup })
+    let mail = state.mail.as_ref().map(|mail| {
+        let failing_since = mail.failing_since();
+        MailResponse { status: if failing_since.is_some() { "failing" } else { "ok" }, failing_since }
+    });
+    respond(HttpResponse::Ok(), &ReadyResponse { status: "ready", last_backup, mail })
 }

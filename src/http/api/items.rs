@@ -51,7 +51,7 @@ async fn replace(
     if items.len() > max {
         return answer(Err(RepositoryError::ListFull));
     }
-    let Accounts { repository, clock, .. } = &state.accounts;
+    let Accounts { repository, clock, .. } = &*state.accounts;
     answer(repository.replace_items(&caller, list, items, clock.now()).await)
 }
 
@@ -61,7 +61,7 @@ async fn add(
     item: web::Path<String>,
     state: State,
 ) -> Result<HttpResponse, ApiError> {
-    let Accounts { repository, clock, .. } = &state.accounts;
+    let Accounts { repository, clock, .. } = &*state.accounts;
     answer(repository.add_item(&caller, list, ItemId::parse(&item)?, state.max_items, clock.now()).await)
 }
 
@@ -71,7 +71,7 @@ async fn remove(
     item: web::Path<String>,
     state: State,
 ) -> Result<HttpResponse, ApiError> {
-    let Accounts { repository, clock, .. } = &state.accounts;
+    let Accounts { repository, clock, .. } = &*state.accounts;
     answer(repository.remove_item(&caller, list, ItemId::parse(&item)?, clock.now()).await)
 }
 

@@ -1,6 +1,8 @@
 //! The handlers, a file a resource.
 
 pub(crate) mod account;
+pub(crate) mod by_mail;
+pub(crate) mod email;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod index;

@@ -18,7 +18,7 @@ use crate::http::extract::query::UnreadQuery;
 use crate::http::json::{Request, Value};
 use crate::http::state::State;
 use crate::http::views::session::SessionDetailsResponse;
-use crate::http::views::user::UserResponse;
+use crate::http::views::user::AccountResponse;
 use crate::http::views::{ErrorResponse, StatusResponse, respond};
 use crate::passwords::PlainPassword;
 
@@ -45,7 +45,7 @@ const ENOUGH_ITEMS: usize = 64 * 1024;
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many at most, 1 to 100; 50 where it is not said"),
     ),
     responses(
-        (status = 200, description = "A page; `Link` says where the next one is. It ends sooner once its lists come to 65,536 items", body = [UserResponse]),
+        (status = 200, description = "A page; `Link` says where the next one is. It ends sooner once its lists come to 65,536 items", body = [AccountResponse]),
         (status = 400, description = "A parameter cannot be", body = ErrorResponse,
             example = json!({"error": "Invalid Data: is_active must be true or false"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -75,7 +75,8 @@ pub(crate) async fn list(
     };
     query.refuse_unknown()?;
     let page = administration.list_accounts(asked).await?;
-    let users: Vec<_> = page.rows.into_iter().map(UserResponse::from).collect();
+    let sends_mail = state.accounts.mail.is_some();
+    let users: Vec<_> = page.rows.into_iter().map(|user| AccountResponse::new(user, sends_mail)).collect();
     let mut response = respond(HttpResponse::Ok(), &users)?;
     if let Some(next) = page.next {
         query.link_next(&mut response, "after", &next.to_string());
@@ -88,7 +89,7 @@ pub(crate) async fn list(
     get, path = "/api/users/{username}", operation_id = "find_account", tag = "staff", security(("Token" = [])),
     params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
     responses(
-        (status = 200, description = "The account", body = UserResponse),
+        (status = 200, description = "The account", body = AccountResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 403, description = "The caller is no staff", body = ErrorResponse),
         (status = 404, description = "There is no account of this name", body = ErrorResponse),
@@ -102,7 +103,7 @@ pub(crate) async fn show(
     let administration = state.accounts.administration(Actor::Session(caller));
     let username = parse(&username, &administration).await?;
     let user = administration.find_account(&username).await?;
-    respond(HttpResponse::Ok(), &UserResponse::from(user))
+    respond(HttpResponse::Ok(), &AccountResponse::new(user, state.accounts.mail.is_some()))
 }
 
 /// What is to be different about an account.
@@ -117,7 +118,8 @@ pub(crate) struct AccountRequest {
     /// Superusers only: whether it is a superuser.
     #[schema(value_type = Option<bool>, nullable = false)]
     is_superuser: Option<Value>,
-    /// A new password. Its tokens end.
+    /// A new password. Its tokens end. Where the service sends mail, this is refused unless it is configured: its owner
+    /// sets it, by `POST /api/users/{username}/reset`.
     #[schema(value_type = Option<String>, nullable = false, min_length = 1)]
     password: Option<Value>,
 }
@@ -134,11 +136,11 @@ impl Request for AccountRequest {
     request_body(content = AccountRequest, example = json!({"is_active": true})),
     params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
     responses(
-        (status = 200, description = "The account with all of the changes", body = UserResponse),
+        (status = 200, description = "The account with all of the changes", body = AccountResponse),
         (status = 400, description = "A field breaks its rule or may not be set here; nothing is changed", body = ErrorResponse,
             example = json!({"error": "Invalid Data: is_active must be true or false"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
-        (status = 403, description = "The caller may not do this to this account, or is the account", body = ErrorResponse),
+        (status = 403, description = "The caller may not do this to this account, or is the account. Where the service sends mail, nobody sets another's password here", body = ErrorResponse),
         (status = 404, description = "There is no account of this name", body = ErrorResponse),
         (status = 409, description = "It is the last superuser", body = ErrorResponse),
         (status = 429, description = "Too many passwords from this address; `Retry-After` says when to try again", body = ErrorResponse),
@@ -178,7 +180,7 @@ pub(crate) async fn change(
         requested.password = Some(NewPassword::accept(policy, "password", password)?);
     }
     let user = state.accounts.change_account(actor, &username, requested, &client).await?;
-    respond(HttpResponse::Ok(), &UserResponse::from(user))
+    respond(HttpResponse::Ok(), &AccountResponse::new(user, state.accounts.mail.is_some()))
 }
 
 /// Delete an account, its lists and its tokens
@@ -209,6 +211,60 @@ pub(crate) async fn delete(
     }
     administration.delete_account(&username).await?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
+}
+
+/// Have a link mailed to an account's address that sets a new password
+#[utoipa::path(
+    post, path = "/api/users/{username}/reset", operation_id = "send_reset", tag = "staff", security(("Token" = [])),
+    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    responses(
+        (status = 202, description = "The mail is on its way; nothing of it is told to the caller", body = StatusResponse),
+        (status = 400, description = "The account has no address that mail can be sent to", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: the account has no address that mail can be sent to"})),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 403, description = "The caller may not do this to this account, or is the account", body = ErrorResponse),
+        (status = 404, description = "There is no account of this name, or the service sends no mail", body = ErrorResponse,
+            example = json!({"error": "This service sends no mail."})),
+        (status = 429, description = "Too many attempts from this address; `Retry-After` says when to try again", body = ErrorResponse),
+    ),
+)]
+pub(crate) async fn send_reset(
+    Authenticated(caller): Authenticated,
+    username: web::Path<String>,
+    client: HttpClient,
+    state: State,
+) -> Result<HttpResponse, ApiError> {
+    let policy = state.accounts.mail()?;
+    let actor = Actor::Session(caller);
+    let username = parse(&username, &state.accounts.administration(actor)).await?;
+    state.accounts.send_reset(policy, actor, &username, &client).await?;
+    respond(HttpResponse::Accepted(), &StatusResponse::SUCCESS)
+}
+
+/// Count an account's address as verified
+#[utoipa::path(
+    post, path = "/api/users/{username}/verify-email", operation_id = "verify_account_email", tag = "staff", security(("Token" = [])),
+    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    responses(
+        (status = 200, description = "The account, whose address is verified", body = AccountResponse),
+        (status = 400, description = "The account has no address that mail can be sent to, or another account has verified it", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: the account has no address that mail can be sent to"})),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 403, description = "The caller may not do this to this account, or is the account", body = ErrorResponse),
+        (status = 404, description = "There is no account of this name, or the service sends no mail", body = ErrorResponse,
+            example = json!({"error": "This service sends no mail."})),
+    ),
+)]
+pub(crate) async fn verify_email(
+    Authenticated(caller): Authenticated,
+    username: web::Path<String>,
+    state: State,
+) -> Result<HttpResponse, ApiError> {
+    state.accounts.mail()?;
+    let administration = state.accounts.administration(Actor::Session(caller));
+    let username = parse(&username, &administration).await?;
+    let user = administration.verify_email(&username).await?;
+    respond(HttpResponse::Ok(), &AccountResponse::new(user, true))
 }
 
 /// An account's sessions, newest first

@@ -16,9 +16,11 @@ use crate::http::error::ApiError;
 use crate::http::extract::body::{NOT_JSON, UnreadBody};
 use crate::http::extract::caller::{Authenticated, PresentedToken};
 use crate::http::extract::client::HttpClient;
+use crate::http::extract::mail_proof::{read_code, read_token};
 use crate::http::extract::profile::request_with_profile;
 use crate::http::json::{self, Malformed, Request, Value};
 use crate::http::state::State;
+use crate::http::views::email::{EmailResponse, MailRequestResponse, PendingEmail};
 use crate::http::views::event::EventResponse;
 use crate::http::views::session::SessionDetailsResponse;
 use crate::http::views::user::{UserResponse, unchanged_item_ids};
@@ -114,6 +116,7 @@ type FixedFields = Vec<(&'static str, Value)>;
 fn refuse_changes(fixed: &FixedFields, user: UserResponse) -> Result<(), ApiError> {
     let stored = [
         ("username", Value::String(user.username)),
+        ("email", Value::String(user.email)),
         ("is_active", Value::Boolean(user.is_active)),
         ("is_superuser", Value::Boolean(user.is_superuser)),
         ("is_staff", Value::Boolean(user.is_staff)),
@@ -125,6 +128,7 @@ fn refuse_changes(fixed: &FixedFields, user: UserResponse) -> Result<(), ApiErro
         ("date_joined", Value::String(user.date_joined)),
     ];
     match fixed.iter().find(|given| !stored.contains(given)) {
+        Some(("email", _)) => Err(ApiError::InvalidData("email is changed by POST /api/user/email".to_owned())),
         Some((field, _)) => Err(ApiError::InvalidData(cannot_be_set(field))),
         None => Ok(()),
     }
@@ -147,8 +151,12 @@ pub(crate) async fn update(
     state: State,
 ) -> Result<HttpResponse, ApiError> {
     let mut body: ProfileRequest = body.read().await?;
+    // Where mail is sent, the address is a fixed field too: it changes once it is confirmed. It is not written back
+    // either, because it may have been confirmed a moment ago.
+    let email = if state.accounts.mail.is_some() { body.email.take() } else { None };
     let changes = body.take_profile()?;
-    let fixed = body.take_fixed_fields();
+    let mut fixed = body.take_fixed_fields();
+    fixed.extend(email.map(|email| ("email", Value::String(email))));
     let repository = &state.accounts.repository;
     if !fixed.is_empty() {
         let (_, user) = repository.find_user(&caller).await?;
@@ -158,22 +166,29 @@ pub(crate) async fn update(
     respond(HttpResponse::Ok(), &UserResponse::from(user))
 }
 
-/// The account's password, to show that it is its owner who asks.
+/// The account's password, to show that it is its owner who asks. Where the service sends mail, a code that was mailed
+/// will do in its place.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ReauthenticateRequest {
-    #[schema(example = "hunter2", min_length = 1)]
-    password: String,
+    #[schema(example = "hunter2", min_length = 1, nullable = false)]
+    password: Option<String>,
+    /// In the place of the password, with `code`: what asking for the mail answered.
+    #[schema(nullable = false)]
+    request: Option<String>,
+    /// The six digits of the mail.
+    #[schema(nullable = false)]
+    code: Option<String>,
 }
 
 impl Request for ReauthenticateRequest {}
 
-/// Give the password again; the calls that ask for it then work without it for 10 minutes
+/// Give the password again, or a mailed code; the calls that ask for it then work without it for 10 minutes
 #[utoipa::path(
     post, path = "/api/user/reauthenticate", operation_id = "reauthenticate", tag = "user", security(("Token" = [])),
     request_body(content = ReauthenticateRequest, example = json!({"password": "hunter2"})),
     responses(
         (status = 200, description = "This session is fresh for 10 minutes", body = StatusResponse),
-        (status = 400, description = "The password is missing or wrong", body = ErrorResponse,
+        (status = 400, description = "The password is missing or wrong, or the code is", body = ErrorResponse,
             example = json!({"error": "Invalid Data: password is wrong"})),
         (status = 429, description = "Too many wrong passwords; `Retry-After` says when to try again", body = ErrorResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -187,10 +202,43 @@ pub(crate) async fn reauthenticate(
 ) -> Result<HttpResponse, ApiError> {
     let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
     let body: ReauthenticateRequest = body.read_with_password().await?;
-    let password = PlainPassword::parse("password", body.password)?;
+    let by_code = state.accounts.mail.is_some() && (body.request.is_some() || body.code.is_some());
+    if by_code {
+        if body.password.is_some() {
+            return Err(ApiError::InvalidData("give either password, or request and code".to_owned()));
+        }
+        let request = read_token(&body.request.ok_or(Malformed::Missing("request"))?)?;
+        let code = read_code(&body.code.ok_or(Malformed::Missing("code"))?)?;
+        state.accounts.reauthenticate_by_code(admission, &caller, (request, code), &client).await?;
+        return respond(HttpResponse::Ok(), &StatusResponse::SUCCESS);
+    }
+    let password = PlainPassword::parse("password", body.password.ok_or(Malformed::Missing("password"))?)?;
     let reauthenticated = state.accounts.reauthenticate(admission, &caller, password, &client).await;
     reauthenticated.map_err(|error| ApiError::of_reauthentication(error, "password"))?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
+}
+
+/// Have a code mailed to the account's verified address, to be given in the place of the password
+#[utoipa::path(
+    post, path = "/api/user/reauthenticate/mail", operation_id = "ask_for_code", tag = "mail", security(("Token" = [])),
+    responses(
+        (status = 202, description = "The mail is on its way", body = MailRequestResponse),
+        (status = 400, description = "The account has no verified address", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: the account has no verified address"})),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 404, description = "The service sends no mail", body = ErrorResponse,
+            example = json!({"error": "This service sends no mail."})),
+        (status = 429, description = "Too many such mails; `Retry-After` says when to try again", body = ErrorResponse),
+    ),
+)]
+pub(crate) async fn ask_for_code(
+    Authenticated(caller): Authenticated,
+    client: HttpClient,
+    state: State,
+) -> Result<HttpResponse, ApiError> {
+    let policy = state.accounts.mail()?;
+    let request = state.accounts.ask_for_own_code(policy, &caller, &client).await?;
+    respond(HttpResponse::Accepted(), &MailRequestResponse::from(request))
 }
 
 /// The account's password. It may be left out, and so may the body, where the session is fresh.
@@ -288,6 +336,14 @@ pub(crate) struct ExportResponse {
     #[schema(example = "2015-01-04T22:51:35.144Z", format = DateTime)]
     exported: String,
     user: UserResponse,
+    /// Whether the address was shown to be the account's. It is there where the service sends mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = true, nullable = false)]
+    email_verified: Option<bool>,
+    /// The address that waits for its confirmation, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    email_pending: Option<PendingEmail>,
     cellar: Vec<ExportedItem>,
     wants: Vec<ExportedItem>,
     sessions: Vec<SessionDetailsResponse>,
@@ -319,11 +375,19 @@ pub(crate) async fn export(Authenticated(caller): Authenticated, state: State) -
     let export = state.accounts.repository.export_user(&caller).await?;
     let show = |session| SessionDetailsResponse::new(session, Some(&caller), &state.accounts.session_policy);
     let sessions = export.sessions.iter().map(show).collect();
+    let (email_verified, email_pending) = if state.accounts.mail.is_some() {
+        let (is_verified, pending) = EmailResponse::from(state.accounts.find_email(&caller).await?).into_parts();
+        (Some(is_verified), pending)
+    } else {
+        (None, None)
+    };
     respond(
         HttpResponse::Ok(),
         &ExportResponse {
             exported: state.accounts.clock.now().to_string(),
             user: export.user.into(),
+            email_verified,
+            email_pending,
             cellar: exported(export.cellar),
             wants: exported(export.wants),
             sessions,

@@ -1,4 +1,4 @@
-//! Reads a request's body: JSON, within its limits of size, time and shared memory.
+//! Reads a request's body: JSON, or a form of a page of ours, within its limits of size, time and shared memory.
 //!
 //! No extractor reads a body. A handler does, with `UnreadBody::read` and its like, once the caller is authenticated
 //! and authorized: whoever is refused before that has cost no memory. The text is dropped once it has been parsed.
@@ -16,6 +16,7 @@ use futures_util::StreamExt as _;
 
 use crate::http::body_limits::{BodyBudget, BodyLimits};
 use crate::http::error::ApiError;
+use crate::http::extract::form::Form;
 use crate::http::json::{self, Malformed, Request};
 use crate::http::state::{NO_STATE, State};
 use crate::system::blocking;
@@ -48,7 +49,7 @@ impl Drop for Text {
 /// A body that has not been read.
 pub(crate) struct UnreadBody {
     state: Option<State>,
-    headers: Result<(), ApiError>,
+    content: Content,
     announced: Option<usize>,
     is_absent: bool,
     payload: Payload,
@@ -62,7 +63,7 @@ impl FromRequest for UnreadBody {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         ready(Ok(Self {
             state: request.app_data::<State>().cloned(),
-            headers: check_headers(request.headers()),
+            content: Content::of(request.headers()),
             announced: content_length(request.headers()),
             is_absent: is_absent(request.headers()),
             payload: payload.take(),
@@ -79,12 +80,17 @@ impl UnreadBody {
 
     /// Reads an object.
     pub(crate) async fn read<T: Request + Send + 'static>(self) -> Result<T, ApiError> {
-        self.parse(|limits| limits.size, json::read).await
+        self.parse(Expected::Json, |limits| limits.size, json::read).await
     }
 
     /// Reads an object with a password, for which the limit is lower.
     pub(crate) async fn read_with_password<T: Request + Send + 'static>(self) -> Result<T, ApiError> {
-        self.parse(|limits| limits.size_with_password.min(limits.size), json::read).await
+        self.parse(Expected::Json, |limits| limits.size_with_password.min(limits.size), json::read).await
+    }
+
+    /// Reads what a form of ours has sent, within the limit of a body with a password.
+    pub(crate) async fn read_form(self) -> Result<Form, ApiError> {
+        self.parse(Expected::Form, |limits| limits.size_with_password.min(limits.size), Form::read).await
     }
 
     /// Reads an array of numbers. `take` is given them one by one, as [`json::read_numbers`] does.
@@ -96,14 +102,16 @@ impl UnreadBody {
             let mut taken = T::default();
             json::read_numbers(text, &mut |number| take(&mut taken, number)).map(|()| taken)
         };
-        self.parse(|limits| limits.size, parse).await
+        self.parse(Expected::Json, |limits| limits.size, parse).await
     }
 
     async fn parse<T: Send + 'static>(
         self,
+        expected: Expected,
         limit: impl FnOnce(&BodyLimits) -> ByteSize,
         parse: impl FnOnce(&[u8]) -> Result<T, Malformed> + Send + 'static,
     ) -> Result<T, ApiError> {
+        self.content.must_be(expected)?;
         let text = self.receive(limit).await?;
         if text.bytes.len() <= PARSED_IN_PLACE {
             return Ok(parse(&text.bytes)?);
@@ -115,7 +123,6 @@ impl UnreadBody {
     async fn receive(self, limit: impl FnOnce(&BodyLimits) -> ByteSize) -> Result<Text, ApiError> {
         let state = self.state.ok_or_else(|| ApiError::Internal(NO_STATE.into()))?;
         let limits = &state.body_limits;
-        self.headers?;
         let limit = limit(limits);
         let size = usize::try_from(limit.as_u64()).unwrap_or(usize::MAX);
         if self.announced.is_some_and(|length| length > size) {
@@ -145,23 +152,67 @@ impl UnreadBody {
 /// The error of a body whose content type is not JSON.
 pub(crate) const NOT_JSON: &str = "The body must have the Content-Type application/json.";
 
-/// Checks that the body is JSON and not compressed: what is never inflated cannot be a decompression bomb.
-fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
-    let mut types = headers.get_all(CONTENT_TYPE).peekable();
-    let is_json = types.peek().is_some() && types.all(|value| value.to_str().is_ok_and(is_json));
-    if !is_json {
-        return Err(ApiError::UnsupportedMediaType { why: NOT_JSON });
+/// The error of a body that is no form.
+const NO_FORM: &str = "The body must have the Content-Type application/x-www-form-urlencoded.";
+
+/// What a handler reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Json,
+    Form,
+}
+
+/// What the headers say of a body.
+struct Content {
+    is_json: bool,
+    is_form: bool,
+    is_compressed: bool,
+}
+
+impl Content {
+    fn of(headers: &HeaderMap) -> Self {
+        let all = |is: fn(&str) -> bool| {
+            let mut types = headers.get_all(CONTENT_TYPE).peekable();
+            types.peek().is_some() && types.all(|value| value.to_str().is_ok_and(is))
+        };
+        let mut codings = headers.get_all(CONTENT_ENCODING);
+        Self {
+            is_json: all(is_json),
+            is_form: all(is_form),
+            is_compressed: !codings.all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity")),
+        }
     }
-    let is_plain = headers.get_all(CONTENT_ENCODING).all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if !is_plain {
-        return Err(ApiError::UnsupportedMediaType { why: "The body must not be compressed." });
+
+    /// Checks that the body is of the right type and not compressed: what is never inflated cannot be a decompression
+    /// bomb.
+    fn must_be(&self, expected: Expected) -> Result<(), ApiError> {
+        let (is_right, why) = match expected {
+            Expected::Json => (self.is_json, NOT_JSON),
+            Expected::Form => (self.is_form, NO_FORM),
+        };
+        if !is_right {
+            return Err(ApiError::UnsupportedMediaType { why });
+        }
+        if self.is_compressed {
+            return Err(ApiError::UnsupportedMediaType { why: "The body must not be compressed." });
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// The part of a content type before its parameters, in lower case.
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// As browsers send a form.
+fn is_form(content_type: &str) -> bool {
+    essence(content_type) == "application/x-www-form-urlencoded"
 }
 
 /// `application/json` or `application/<anything>+json`, with any parameters.
 fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = essence(content_type);
     let subtype = essence.strip_prefix("application/").unwrap_or_default();
     subtype == "json" || subtype.strip_suffix("+json").is_some_and(|name| !name.is_empty())
 }

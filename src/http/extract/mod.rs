@@ -1,8 +1,10 @@
-//! The extractors: who asks, from where, the body, the query.
+//! The extractors: who asks, from where, the body or the form, the query.
 
 pub mod body;
 pub mod caller;
 pub mod client;
+pub mod form;
+pub mod mail_proof;
 pub mod profile;
 pub mod proxy;
 pub mod query;

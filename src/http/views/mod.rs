@@ -1,5 +1,6 @@
 //! Views: the JSON of every answer, a file a resource. The command line prints the same.
 
+pub mod email;
 pub mod event;
 pub mod session;
 pub mod user;

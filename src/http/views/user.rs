@@ -57,6 +57,27 @@ pub struct UserResponse {
     pub(crate) date_joined: String,
 }
 
+/// An account, as staff and the operator see it: the user, and where the service sends mail one thing more.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Account)]
+pub struct AccountResponse {
+    #[serde(flatten)]
+    user: UserResponse,
+    /// Whether its address was shown to be the account's. It is there where the service sends mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = true, nullable = false)]
+    email_verified: Option<bool>,
+}
+
+impl AccountResponse {
+    /// The account as it is shown where the service sends mail, or where it does not.
+    #[must_use]
+    pub fn new(user: User, sends_mail: bool) -> Self {
+        let email_verified = sends_mail.then_some(user.is_email_verified);
+        Self { user: user.into(), email_verified }
+    }
+}
+
 impl From<User> for UserResponse {
     fn from(user: User) -> Self {
         Self {

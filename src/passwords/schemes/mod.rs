@@ -31,11 +31,11 @@ pub(super) fn parse(stored: &str) -> Option<Box<dyn StoredHash>> {
     SCHEMES.iter().find_map(|scheme| (scheme.parse)(stored))
 }
 
-/// Whether a stored hash is of a known scheme, in its canonical form.
+/// Whether a stored hash is of a known scheme, in its canonical form, or says that the account has no password.
 #[must_use]
 pub fn is_well_formed(hash: &PasswordHash) -> bool {
     // One hash can be encoded in several ways, of which the service uses one.
-    parse(hash.as_stored()).is_some_and(|parsed| parsed.encode() == *hash)
+    hash.is_none() || parse(hash.as_stored()).is_some_and(|parsed| parsed.encode() == *hash)
 }
 
 /// A new hash, in the scheme that the service writes.

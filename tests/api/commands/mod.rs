@@ -3,8 +3,10 @@
 mod accounts;
 mod configuration;
 mod help;
+mod mail;
 mod passwords;
 mod printing;
+mod resets;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -107,12 +109,14 @@ pub fn status_of(server: &Server, token: &str) -> u16 {
 }
 
 /// Every command, as it is given.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 25] = [
     "serve",
     "user create",
     "user list",
     "user show",
     "user set-password",
+    "user send-reset",
+    "user verify-email",
     "user activate",
     "user deactivate",
     "user promote",
@@ -126,6 +130,9 @@ const COMMANDS: [&str; 20] = [
     "check",
     "prune",
     "config show",
+    "config check",
+    "mail test",
+    "mail preview",
     "completions",
     "manual",
 ];

@@ -131,6 +131,11 @@ pub fn credentials(path: &str, username: &str) -> Vec<u8> {
     post_bytes(path, JSON, json!({"username": username, "password": "hunter2"}).to_string())
 }
 
+/// A POST with a JSON body.
+pub fn post(address: SocketAddr, path: &str, body: &serde_json::Value) -> RawResponse {
+    ask(address, &post_bytes(path, JSON, body.to_string())).unwrap()
+}
+
 pub fn logout(token: &str) -> Vec<u8> {
     post_bytes("/api/logout", &format!("Authorization: Token {token}\r\n"), "")
 }

@@ -1,0 +1,135 @@
+//! What the settings of mail need of each other: each is valid by itself, and together they may not work.
+
+use crate::config::mail::{Encryption, Transport, is_loopback};
+use crate::config::{Config, ConfigError, SmtpConfig};
+
+impl SmtpConfig {
+    /// The port: by default the one that is usual for the encryption.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(match self.tls {
+            Encryption::Tls => 465,
+            Encryption::StartTls => 587,
+            Encryption::None => 25,
+        })
+    }
+}
+
+impl Config {
+    /// Whether mail is sent.
+    #[must_use]
+    pub fn sends_mail(&self) -> bool {
+        self.mail.transport != Transport::Off
+    }
+
+    /// Refuses a configuration that sends mail and lacks what mail needs, or needs mail and sends none.
+    pub(super) fn check_mail(&self) -> Result<(), ConfigError> {
+        self.mail_conflict().map_or(Ok(()), |sentence| Err(ConfigError::Conflict(sentence)))
+    }
+
+    fn mail_conflict(&self) -> Option<String> {
+        let SmtpConfig { host, tls, user, password, .. } = &self.mail.smtp;
+        if !self.sends_mail() {
+            let needing = [
+                ("accounts.require_verified_email", self.accounts.require_verified_email),
+                ("accounts.login_by_mail", self.accounts.login_by_mail),
+            ];
+            let (name, _) = needing.into_iter().find(|(_, is_on)| *is_on)?;
+            return Some(format!("{name} is true and mail.transport is \"off\": it needs mail"));
+        }
+        if self.mail.from.is_none() {
+            return Some("mail.from is missing: a mail needs a sender where mail.transport is not \"off\"".to_owned());
+        }
+        if self.server.public_url.is_none() {
+            return Some(
+                "server.public_url is missing: the links in mails are made of it where mail.transport is not \"off\""
+                    .to_owned(),
+            );
+        }
+        if self.mail.transport != Transport::Smtp {
+            return None;
+        }
+        let Some(host) = host else {
+            return Some("mail.smtp.host is missing: mail.transport is \"smtp\"".to_owned());
+        };
+        if user.is_some() != password.is_some() {
+            let (given, missing) = if user.is_some() { ("user", "password") } else { ("password", "user") };
+            return Some(format!("mail.smtp.{missing} is missing: mail.smtp.{given} is given"));
+        }
+        (*tls == Encryption::None && !is_loopback(host)).then(|| {
+            format!(
+                "mail.smtp.tls is \"none\" and mail.smtp.host is {host}: without TLS mail goes to this machine alone, to \
+                 localhost or a loopback address"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Settings;
+
+    fn refusal(text: &str) -> Option<String> {
+        let mut settings = Settings::default();
+        settings.add_file(Path::new("config.toml"), text).unwrap();
+        Config::from_settings(settings).err().map(|error| error.to_string())
+    }
+
+    const NEEDED: &str =
+        "[server]\npublic_url = \"https://diamond.example\"\n[mail]\nfrom = \"noreply@diamond.example\"\n";
+
+    #[test]
+    fn a_configuration_that_sends_mail_has_what_mail_needs() {
+        for (more, sentence) in [
+            ("transport = \"folder\"", None),
+            ("transport = \"smtp\"\nsmtp.host = \"mail.diamond.example\"", None),
+            ("transport = \"smtp\"", Some("mail.smtp.host is missing: ")),
+            (
+                "transport = \"smtp\"\nsmtp.host = \"a.example\"\nsmtp.user = \"a\"",
+                Some("mail.smtp.password is missing: mail.smtp.user is given"),
+            ),
+            (
+                "transport = \"smtp\"\nsmtp.host = \"a.example\"\nsmtp.password = \"a\"",
+                Some("mail.smtp.user is missing: mail.smtp.password is given"),
+            ),
+        ] {
+            let refused = refusal(&format!("{NEEDED}{more}"));
+            assert_eq!(refused.is_some(), sentence.is_some(), "{refused:?}");
+            assert!(refused.unwrap_or_default().starts_with(sentence.unwrap_or_default()), "{more}");
+        }
+        let refused = refusal("[mail]\ntransport = \"folder\"\nfrom = \"a@diamond.example\"").unwrap();
+        assert!(refused.starts_with("server.public_url is missing: "), "{refused}");
+        let refused = refusal("[mail]\ntransport = \"folder\"").unwrap();
+        assert!(refused.starts_with("mail.from is missing: "), "{refused}");
+        for name in ["require_verified_email", "login_by_mail"] {
+            let refused = refusal(&format!("[accounts]\n{name} = true")).unwrap();
+            assert_eq!(refused, format!("accounts.{name} is true and mail.transport is \"off\": it needs mail"));
+            assert_eq!(refusal(&format!("{NEEDED}transport = \"folder\"\n[accounts]\n{name} = true")), None);
+        }
+    }
+
+    #[test]
+    fn without_tls_mail_goes_to_this_machine_alone() {
+        for (host, is_taken) in [
+            ("localhost", true),
+            ("LocalHost", true),
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("[::1]", true),
+            ("::ffff:127.0.0.1", true),
+            ("10.0.0.1", false),
+            ("0.0.0.0", false),
+            ("mail.diamond.example", false),
+            ("localhost.diamond.example", false),
+            ("127.0.0.1.diamond.example", false),
+        ] {
+            let refused =
+                refusal(&format!("{NEEDED}transport = \"smtp\"\nsmtp.tls = \"none\"\nsmtp.host = \"{host}\""));
+            assert_eq!(refused.is_none(), is_taken, "{host}: {refused:?}");
+        }
+    }
+}
