@@ -47,7 +47,10 @@ pub async fn restore(context: &mut Context, file: PathBuf, yes: bool) -> Result<
             || "There was no database before.\n".to_owned(),
             |kept| pairs(&[("the database that was there is kept as", text(kept))]),
         );
-        format!("The backup is restored.\n{kept}{}", describe(&database, &report.check))
+        format!(
+            "The backup is restored, but for codes, links and mails that waited.\n{kept}{}",
+            describe(&database, &report.check)
+        )
     })
 }
 

@@ -24,6 +24,9 @@ use crate::repository::sqlite::file::{
 use crate::repository::sqlite::schema::{self, SchemaError};
 use crate::repository::{BackupError, Progress, RestoreReport, Rules, Stop};
 
+/// The tables whose rows are not restored.
+const FORGOTTEN: [&str; 2] = ["one_time_codes", "outbox"];
+
 /// Replaces the database, which no server may be using, by a backup. Its codes, links and waiting mails are not restored:
 /// a link that was used since must not be worth something again, and a mail must not be sent once more. The old database is kept beside it, under a name
 /// with the time. A backup of an older release is accepted: the next start upgrades it. A backup with invalid rows is
@@ -90,8 +93,9 @@ pub fn restore(
         return Err(BackupError::Swapped { path: backup.to_owned() });
     }
     let partial = Partial::create_for(owner, &own_name)?;
-    let check = copy_checked(reader, backup, &partial, Some(rules), stop, progress)?;
+    let mut check = copy_checked(reader, backup, &partial, Some(rules), stop, progress)?;
     forget_mails(&partial)?;
+    check.tables.iter_mut().filter(|table| FORGOTTEN.contains(&&*table.name)).for_each(|table| table.rows = 0);
     if let Some(old) = &old {
         checkpoint_old(&own_name, old)?;
     }
@@ -116,7 +120,7 @@ pub fn restore(
 fn forget_mails(copy: &Partial) -> Result<(), BackupError> {
     let failed = |error| copy_error(&copy.target, &copy.target, error);
     let connection = copy.open(|path| file::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE))?.map_err(failed)?;
-    for table in ["one_time_codes", "outbox"] {
+    for table in FORGOTTEN {
         // An older release had none.
         if connection.table_exists(None, table).map_err(failed)? {
             // An unfinished copy needs no journal of its own, and is synced when it is published.
