@@ -11,6 +11,7 @@ use crate::domain::session::{Caller, NewSession, Session, SessionDetails};
 use crate::domain::user::{Credentials, NewUser, PasswordHash, User, Username};
 use crate::repository::error::{Cause, RepositoryError};
 use crate::repository::one_time_codes::NewEmailChange;
+use crate::repository::proof::Proof;
 use crate::system::clock::Timestamp;
 
 /// Renders a user as a response shows it.
@@ -31,14 +32,6 @@ pub struct Export {
     pub sessions: Vec<SessionDetails>,
     /// The newest [`MAX_EXPORTED_EVENTS`] events, newest first.
     pub events: Vec<Event>,
-}
-
-/// What shows that the account's owner asks. The store checks it in the transaction of the change.
-pub enum Proof {
-    /// The hash that a password was verified against. It holds as long as the account has no other.
-    Password(PasswordHash),
-    /// The caller's session. It holds while that is fresh.
-    FreshSession,
 }
 
 /// An account as its owner uses it: registered, read, changed, deleted.

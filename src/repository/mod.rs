@@ -17,11 +17,12 @@ mod one_time_codes;
 pub mod open;
 mod outbox;
 mod page;
+mod proof;
 mod sessions;
 pub mod sqlite;
 mod upgrade;
 
-pub use self::accounts::{Accounts, Export, MAX_EXPORTED_EVENTS, Proof, Render};
+pub use self::accounts::{Accounts, Export, MAX_EXPORTED_EVENTS, Render};
 pub use self::administration::{Administration, EmailVerification};
 pub use self::backup::{
     BackupError, BackupReport, CheckReport, Existing, Progress, RestoreReport, Rules, Stop, TableReport,
@@ -35,6 +36,7 @@ pub use self::one_time_codes::{
 };
 pub use self::outbox::{MailId, Notices, Outbox, OutboxMail, OutboxStatistics, Undelivered};
 pub use self::page::Page;
+pub use self::proof::Proof;
 pub use self::sessions::{Sessions, VerifiedLogin};
 pub use self::upgrade::{Kept, Upgrade};
 

@@ -9,8 +9,8 @@ use crate::domain::one_time::{Code, CodeMac, Presented, Purpose};
 use crate::domain::session::{Caller, NewSession, SessionId};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{PasswordHash, User, UserId, Username};
-use crate::repository::accounts::Proof;
 use crate::repository::error::RepositoryError;
+use crate::repository::proof::Proof;
 use crate::system::clock::Timestamp;
 
 /// An account's address as its owner sees it.
