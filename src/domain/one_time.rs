@@ -70,6 +70,9 @@ impl Purpose {
 /// How long a code is valid.
 pub const CODE_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
+/// What the link of a notice about a changed address has in the place of a session's id: it restores the former address.
+pub const RESTORES_EMAIL: &str = "email_changed";
+
 /// How many wrong codes end an offer.
 pub const MAX_TRIES: u32 = 5;
 

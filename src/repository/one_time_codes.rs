@@ -111,7 +111,8 @@ pub struct Disowned {
 ///
 /// A code or link is worth something once, until it expires, as long as the account exists and has the address that it
 /// was mailed to. Of two that present one at once, one wins. A new one ends the earlier one of its account, purpose and
-/// kind of network. Wrong, used, expired and unknown are not told apart.
+/// kind of network. Wrong, used, expired and unknown are not told apart. "Every code and link of the account" means all
+/// but those that restore a former address: these end by their lifetime, or by an earlier one of them alone.
 #[async_trait]
 pub trait OneTimeCodes: Send + Sync {
     /// The caller's address.
@@ -122,7 +123,8 @@ pub trait OneTimeCodes: Send + Sync {
 
     /// Begins a change of the caller's address, in the place of an earlier one: the confirmation to the new address, and
     /// the notice to the present one where that is verified, are put in the outbox. The account keeps its address until
-    /// the new one is confirmed. The address may be the account's own that is not verified yet. `false`, and no change,
+    /// the new one is confirmed. A new password, a deactivation, and the end of a session by another or of all of them
+    /// end the change: whoever had the session may have begun it. The address may be the account's own that is not verified yet. `false`, and no change,
     /// when the proof does not hold.
     ///
     /// # Errors
@@ -253,10 +255,12 @@ pub trait OneTimeCodes: Send + Sync {
         now: Timestamp,
     ) -> Result<Tried, RepositoryError>;
 
-    /// Disowns what a notice tells of. A login's session ends; for anything else all sessions do. A pending change of the
+    /// Disowns what a notice tells of. A login's session ends; for anything else all sessions do. The password is removed:
+    /// whoever it was may know it. A pending change of the
     /// address is withdrawn; where the notice told of a change that was made, the former address is restored, verified
-    /// (unless another account has verified it meanwhile). Every code and link of the account ends. `None`, and no change,
-    /// where the link is worth nothing.
+    /// (unless another account has verified it meanwhile). Every code and link of the account ends, but for those that
+    /// restore an address that the account had before: of two changes one after the other, the earlier one can still be
+    /// undone, and the later one no more. `None`, and no change, where the link is worth nothing.
     ///
     /// # Errors
     /// See [`RepositoryError`].

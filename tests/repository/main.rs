@@ -154,6 +154,9 @@ macro_rules! contract {
                 who_disowns_a_login_ends_its_session_alone
                 who_disowns_a_new_password_or_a_change_of_the_address_ends_every_session_and_the_change
                 who_disowns_a_change_that_was_made_has_the_former_address_again
+                a_thief_who_has_changed_the_address_cannot_end_what_its_owner_was_mailed
+                once_an_address_is_restored_no_later_change_restores_another_however_late_its_mail_is
+                a_pending_change_ends_with_what_its_owner_does_against_a_thief
                 a_notice_of_anything_else_restores_no_address
                 every_notice_can_be_disowned_and_of_very_many_the_newest
                 what_has_expired_is_pruned_and_nothing_else

@@ -618,6 +618,15 @@ async fn disowner(fixture: &Fixture, kind: MailKind) -> TokenDigest {
     send_only(fixture, kind, 5_000).await.0
 }
 
+/// Gives AzureDiamond its password back, which a notice that was disowned has removed.
+async fn set_password(fixture: &Fixture) {
+    let change = AccountChange { password_hash: Some(hash(HASH)), ..AccountChange::default() };
+    let changed =
+        fixture.repository.change_account(&Actor::CommandLine, &name("AzureDiamond"), change, at(4_000)).await;
+    assert!(changed.unwrap().is_some());
+    take(fixture, 4_000).await;
+}
+
 async fn disown(fixture: &Fixture, token: TokenDigest) -> Option<Disowned> {
     fixture.repository.disown(token, None, at(6_000)).await.unwrap()
 }
@@ -641,6 +650,7 @@ pub async fn who_disowns_a_login_ends_its_session_alone(fixture: &Fixture) {
     let expected = Disowned { username: name("AzureDiamond"), session, email_kept: false };
     assert_eq!(disown(fixture, token).await, Some(expected));
     assert!(!is_live(fixture, thiefs).await && is_live(fixture, digest).await);
+    assert!(open(fixture, user_id, HASH).await.0.is_none(), "the thief knows the password");
     assert!(!is_link(fixture, Purpose::ResetPassword, &reset, 5_000).await, "the thief may have asked for it");
     assert_eq!(disown(fixture, token).await, None, "once");
     let expected = format!("disowned AzureDiamond AzureDiamond {}", SessionId::of(&thiefs).as_str());
@@ -663,6 +673,8 @@ pub async fn who_disowns_a_new_password_or_a_change_of_the_address_ends_every_se
     let told = events(fixture).await;
     let of = |kind| format!("{kind} AzureDiamond AzureDiamond ");
     assert_eq!(told[told.len() - 2..], [of("email_change_withdrawn"), of("disowned")]);
+    assert!(open(fixture, user_id, HASH).await.0.is_none(), "whoever it was may know the password");
+    set_password(fixture).await;
     let (_, session) = open(fixture, user_id, HASH).await;
     assert!(change_password(fixture, session, HASH, "$new", 4_000).await);
     let token = disowner(fixture, MailKind::PasswordChanged).await;
@@ -670,15 +682,19 @@ pub async fn who_disowns_a_new_password_or_a_change_of_the_address_ends_every_se
     assert!(!is_live(fixture, session).await);
 }
 
-/// Changes an account's address at 4,000 ms, and tells the former one; the token of the notice's link.
-async fn steal(fixture: &Fixture, session: TokenDigest, address: &str) -> TokenDigest {
-    request_change(fixture, session, address, 4_000).await;
-    let mails = claim(fixture, 4_000).await;
-    let (confirmation, _) = send(fixture, &mails[0], 4_000).await;
+/// Changes an account's address, and tells the former one; the token of the notice's link.
+async fn steal_at(fixture: &Fixture, session: TokenDigest, address: &str, millis: i64) -> TokenDigest {
+    request_change(fixture, session, address, millis).await;
+    let mails = claim(fixture, millis).await;
+    let (confirmation, _) = send(fixture, &mails[0], millis).await;
     assert!(fixture.repository.complete_mail(mails[1].id).await.unwrap());
-    let confirmed = fixture.repository.confirm_email_by_link(confirmation, None, at(4_000)).await.unwrap();
+    let confirmed = fixture.repository.confirm_email_by_link(confirmation, None, at(millis)).await.unwrap();
     assert!(matches!(confirmed, Confirmed::Done(_)));
     disowner(fixture, MailKind::EmailChanged).await
+}
+
+async fn steal(fixture: &Fixture, session: TokenDigest, address: &str) -> TokenDigest {
+    steal_at(fixture, session, address, 4_000).await
 }
 
 pub async fn who_disowns_a_change_that_was_made_has_the_former_address_again(fixture: &Fixture) {
@@ -697,12 +713,90 @@ pub async fn who_disowns_a_change_that_was_made_has_the_former_address_again(fix
     let told = events(fixture).await;
     assert!(told.contains(&"email_restored AzureDiamond AzureDiamond ".to_owned()), "{told:?}");
     // Where another account has verified it meanwhile, it is not verified any more.
+    set_password(fixture).await;
     let (_, session) = open(fixture, user_id, HASH).await;
     let token = steal(fixture, session, "thief@diamond.example").await;
     register_verified(fixture, "other", "azure@diamond.example").await;
     assert_eq!(disown(fixture, token).await, Some(expected));
     let user = fixture.repository.find_account(&Actor::CommandLine, &name("AzureDiamond")).await.unwrap().unwrap();
     assert_eq!((&*user.profile.email, user.is_email_verified), ("Azure@diamond.example", false));
+}
+
+/// Sets a new password by a mail to the account's address.
+async fn reset_by(fixture: &Fixture, user_id: UserId, address: &str) {
+    let reset = mailed(fixture, Purpose::ResetPassword, user_id, address).await;
+    let done = fixture.repository.reset_password(reset.by_link(), hash(HASH), None, at(4_500)).await.unwrap();
+    assert_eq!(done, Some(name("AzureDiamond")));
+    take(fixture, 4_500).await;
+}
+
+pub async fn a_thief_who_has_changed_the_address_cannot_end_what_its_owner_was_mailed(fixture: &Fixture) {
+    let (user_id, digest) = register_verified(fixture, "AzureDiamond", "azure@diamond.example").await;
+    let token = steal(fixture, digest, "thief@diamond.example").await;
+    reset_by(fixture, user_id, "thief@diamond.example").await;
+    let (_, session) = open(fixture, user_id, HASH).await;
+    for _ in 0..25 {
+        assert!(change_password(fixture, session, HASH, HASH, 4_500).await);
+        send_only(fixture, MailKind::PasswordChanged, 5_000).await;
+    }
+    let of_thief = steal_at(fixture, session, "other@diamond.example", 4_600).await;
+    assert!(disown(fixture, of_thief).await.unwrap().email_kept);
+    assert!(is_found_by(fixture, "thief@diamond.example").await);
+    assert!(disown(fixture, token).await.unwrap().email_kept);
+    assert!(is_found_by(fixture, "azure@diamond.example").await);
+}
+
+pub async fn once_an_address_is_restored_no_later_change_restores_another_however_late_its_mail_is(fixture: &Fixture) {
+    let (user_id, digest) = register_verified(fixture, "AzureDiamond", "azure@diamond.example").await;
+    let token = steal(fixture, digest, "thief@diamond.example").await;
+    let (_, session) = open(fixture, user_id, HASH).await;
+    let of_thief = steal_at(fixture, session, "other@diamond.example", 4_600).await;
+    // One more, whose notice the thief's mail server has not taken yet.
+    request_change(fixture, session, "third@diamond.example", 5_000).await;
+    let mails = claim(fixture, 5_000).await;
+    let (confirmation, _) = send(fixture, &mails[0], 5_000).await;
+    assert!(fixture.repository.complete_mail(mails[1].id).await.unwrap());
+    fixture.repository.confirm_email_by_link(confirmation, None, at(5_000)).await.unwrap();
+    let [late] = &claim(fixture, 5_000).await[..] else { panic!("no notice") };
+    assert!(disown(fixture, token).await.unwrap().email_kept);
+    assert_eq!(disown(fixture, of_thief).await, None);
+    let late_token = PlainToken::generate().digest();
+    let stored = fixture.repository.store_outbox_offer(late.id, Purpose::NotMe, None, late_token, at(6_000)).await;
+    assert!(!stored.unwrap(), "its mail is gone");
+    assert!(is_found_by(fixture, "azure@diamond.example").await);
+}
+
+pub async fn a_pending_change_ends_with_what_its_owner_does_against_a_thief(fixture: &Fixture) {
+    let (user_id, digest) = register_verified(fixture, "AzureDiamond", "azure@diamond.example").await;
+    let by_owner = async |what: &str| match what {
+        "a new password" => assert!(change_password(fixture, digest, HASH, HASH, 4_000).await),
+        "a password by the operator" => set_password(fixture).await,
+        "the end of all sessions" => {
+            let (_, session) = open(fixture, user_id, HASH).await;
+            fixture.repository.revoke_all_sessions(&caller(session), at(4_000)).await.unwrap();
+        }
+        _ => {
+            for is_active in [false, true] {
+                let change = AccountChange { is_active: Some(is_active), ..AccountChange::default() };
+                let username = name("AzureDiamond");
+                fixture.repository.change_account(&Actor::CommandLine, &username, change, at(4_000)).await.unwrap();
+            }
+        }
+    };
+    for what in ["a new password", "a password by the operator", "the end of all sessions", "a deactivation"] {
+        let (_, session) = open(fixture, user_id, HASH).await;
+        request_change(fixture, session, "thief@diamond.example", 3_000).await;
+        let mails = claim(fixture, 3_000).await;
+        let (confirmation, _) = send(fixture, &mails[0], 3_000).await;
+        assert!(fixture.repository.complete_mail(mails[1].id).await.unwrap());
+        by_owner(what).await;
+        let confirmed = fixture.repository.confirm_email_by_link(confirmation, None, at(5_000)).await.unwrap();
+        assert_eq!(confirmed, Confirmed::Refused(None), "{what}");
+        take(fixture, 5_000).await;
+        if !is_live(fixture, digest).await {
+            break;
+        }
+    }
 }
 
 pub async fn a_notice_of_anything_else_restores_no_address(fixture: &Fixture) {

@@ -5,11 +5,13 @@ use bytes::Bytes;
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OptionalExtension as _, Params, ToSql, params, params_from_iter};
 
+use super::emails::set_email;
 use super::lists::list_items;
 use super::lookup::{
     begin_change, find_own_credentials, find_user, holds, keep_a_superuser, live, require_session, target_of,
 };
-use super::one_time_codes::{begin_confirmation, delete_all_offers, delete_opening_offers, set_email};
+use super::offers::{delete_all_offers, delete_opening_offers, delete_pending_change};
+use super::one_time_codes::begin_confirmation;
 use super::rows::{invalid_account, read_credentials, read_session, read_user, require_own_key};
 use super::session_cache::Change;
 use super::sessions::{id_of, insert_token, list_sessions, set_reauthentication};
@@ -156,6 +158,7 @@ impl Accounts for SqliteRepository {
             others.execute(params![user_id.0, caller.digest.as_bytes()])?;
             set_reauthentication(connection, &caller, None)?;
             delete_opening_offers(connection, user_id)?;
+            delete_pending_change(connection, user_id)?;
             connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
             events::by_owner(connection, EventKind::PasswordChanged, user_id, caller.ip, "", now)?;
             Ok(true)

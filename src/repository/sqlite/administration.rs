@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
 use super::accounts::insert_user;
+use super::emails::{Verification, verify_email};
 use super::error::Failure;
 use super::lookup::{allow, find_user, keep_a_superuser, require_staff, target_named};
-use super::one_time_codes::{Verification, delete_all_offers, delete_opening_offers, verify_email};
+use super::offers::{delete_all_offers, delete_opening_offers, delete_pending_change};
 use super::session_cache::Change;
 use super::sessions::{self, delete_session};
 use super::transaction::Transaction;
@@ -216,6 +217,7 @@ fn change_account(
     }
     if change.password_hash.is_some() || !after.is_active {
         delete_opening_offers(connection, before.user_id)?;
+        delete_pending_change(connection, before.user_id)?;
         connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([before.user_id.0])?;
     }
     Ok(Some(find_user(connection, before.user_id)?))
@@ -305,6 +307,7 @@ fn revoke_account_sessions(
         (EventKind::AllSessionsRevoked, ended)
     };
     if ended > 0 {
+        delete_pending_change(connection, target.user_id)?;
         let detail = id.map(SessionId::as_str).unwrap_or_default();
         events::insert(connection, kind, target.user_id, Some(acting.name()), actor.ip(), detail, now)?;
     }

@@ -8,19 +8,24 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 use rusqlite::types::Null;
-use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 
+use super::emails::{Email, Verification, find_email, is_taken, set_email, verify_email};
 use super::error::Failure;
 use super::lookup::{begin_change, find_user, holds, require_session};
+use super::offers::{
+    Found, Offer, delete_all_offers, delete_offer, end_restorers_since, find_by_code, find_by_token, find_pending,
+    find_presented, try_code,
+};
 use super::outbox::insert_confirmation;
-use super::rows::{read_time, read_truth, read_username};
+use super::rows::{read_truth, read_username};
 use super::session_cache::Change;
 use super::sessions::{delete_session, id_of, insert_session, set_reauthentication};
 use super::transaction::Transaction;
 use super::{SqliteRepository, events, sql};
-use crate::domain::email::{EmailAddress, key_of};
+use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
-use crate::domain::one_time::{CODE_LIFETIME, Code, CodeMac, MAX_TRIES, Presented, Purpose};
+use crate::domain::one_time::{CODE_LIFETIME, Code, CodeMac, Presented, Purpose, RESTORES_EMAIL};
 use crate::domain::session::{Caller, NewSession, SessionCutoffs, SessionId};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{PasswordHash, User, UserId, Username};
@@ -29,12 +34,6 @@ use crate::repository::{
     Whom,
 };
 use crate::system::clock::Timestamp;
-
-/// What the offer to disown a change of the address has in the place of a session's id: the former address is restored.
-pub(super) const RESTORES_EMAIL: &str = "email_changed";
-
-/// How many links that disown something an account has at most.
-const MAX_DISOWNERS: u32 = 20;
 
 /// How many codes are pruned in one transaction, so that no other write waits long.
 const PRUNED_AT_ONCE: u32 = 500;
@@ -276,219 +275,6 @@ impl OneTimeCodes for SqliteRepository {
     }
 }
 
-/// What a mail offers, and its account.
-struct Offer {
-    request: [u8; 32],
-    user_id: UserId,
-    username: Username,
-    /// The address to confirm, the one that it was mailed to, or the one to restore.
-    email: String,
-    email_key: String,
-    detail: String,
-    mac: Option<CodeMac>,
-    tries: u32,
-    code_expires: Timestamp,
-    expires: Timestamp,
-    /// The address that the account has now.
-    current_email: String,
-    is_verified: bool,
-    is_active: bool,
-}
-
-fn read_offer(row: &Row<'_>) -> rusqlite::Result<Offer> {
-    Ok(Offer {
-        request: row.get("request")?,
-        user_id: UserId(row.get("user_id")?),
-        username: read_username(row, "username")?,
-        email: row.get("email")?,
-        email_key: row.get("email_key")?,
-        detail: row.get("detail")?,
-        mac: row.get::<_, Option<_>>("mac")?.map(CodeMac::from_bytes),
-        tries: row.get("tries")?,
-        code_expires: read_time(row, "code_expires")?,
-        expires: read_time(row, "expires")?,
-        current_email: row.get("current_email")?,
-        is_verified: read_truth(row, "email_verified")?,
-        is_active: read_truth(row, "is_active")?,
-    })
-}
-
-/// What was found for what somebody presents.
-enum Found {
-    Right(Offer),
-    /// A wrong code, which was counted.
-    Wrong(Username),
-    Nothing,
-}
-
-fn find(
-    connection: &Connection,
-    statement: &str,
-    purpose: Purpose,
-    key: &dyn ToSql,
-    now: Timestamp,
-) -> rusqlite::Result<Option<Offer>> {
-    let mut find = connection.prepare_cached(statement)?;
-    find.query_row(params![now.as_millis(), purpose.name(), key], read_offer).optional()
-}
-
-fn find_by_token(
-    connection: &Connection,
-    purpose: Purpose,
-    token: &TokenDigest,
-    now: Timestamp,
-) -> rusqlite::Result<Option<Offer>> {
-    find(connection, sql::FIND_OFFER_BY_TOKEN, purpose, token.as_bytes(), now)
-}
-
-/// The account's address that waits for its confirmation.
-fn find_pending(connection: &Connection, user_id: UserId, now: Timestamp) -> rusqlite::Result<Option<Offer>> {
-    find(connection, sql::FIND_OWN_OFFER, Purpose::ConfirmEmail, &user_id.0, now)
-}
-
-/// The offer of a request, which must be of this account where one is given.
-fn find_by_code(
-    connection: &Transaction<'_>,
-    purpose: Purpose,
-    request: &TokenDigest,
-    mac: &CodeMac,
-    of: Option<UserId>,
-    now: Timestamp,
-) -> rusqlite::Result<Found> {
-    let offer = find(connection, sql::FIND_OFFER, purpose, request.as_bytes(), now)?;
-    let found = match offer.filter(|offer| of.is_none_or(|user_id| offer.user_id == user_id)) {
-        Some(offer) => try_code(connection, offer, mac, now)?,
-        None => Found::Nothing,
-    };
-    if matches!(found, Found::Nothing) {
-        // A wrong code is counted, and whoever presented it is answered after the disk has synced that. Without a write
-        // the answer would come sooner, and tell that there is no such request: no account has the address for which
-        // it was made. The row is gone before the COMMIT, which writes its pages all the same.
-        connection.prepare_cached(sql::INSERT_EQUAL_WORK)?.execute([])?;
-        connection.prepare_cached(sql::DELETE_EQUAL_WORK)?.execute([])?;
-    }
-    Ok(found)
-}
-
-fn find_presented(
-    connection: &Transaction<'_>,
-    purpose: Purpose,
-    presented: &Presented,
-    now: Timestamp,
-) -> rusqlite::Result<Found> {
-    match presented {
-        // Nobody has a link by guessing: the time in which one is refused tells nothing.
-        Presented::Link(token) => {
-            Ok(find_by_token(connection, purpose, token, now)?.map_or(Found::Nothing, Found::Right))
-        }
-        Presented::Code(request, mac) => find_by_code(connection, purpose, request, mac, None, now),
-    }
-}
-
-/// Compares a code with that of an offer, and counts a wrong one.
-fn try_code(connection: &Connection, offer: Offer, mac: &CodeMac, now: Timestamp) -> rusqlite::Result<Found> {
-    match offer.mac {
-        Some(right) if now < offer.code_expires => {
-            if right == *mac {
-                return Ok(Found::Right(offer));
-            }
-            if offer.tries + 1 >= MAX_TRIES {
-                delete_offer(connection, &offer.request)?;
-            } else {
-                connection.prepare_cached(sql::COUNT_TRY)?.execute([offer.request])?;
-            }
-            Ok(Found::Wrong(offer.username))
-        }
-        _ => Ok(Found::Nothing),
-    }
-}
-
-/// Ends an offer, and its mail where that still waits.
-fn delete_offer(connection: &Connection, request: &[u8; 32]) -> rusqlite::Result<()> {
-    connection.prepare_cached(sql::DELETE_MAIL_OF_OFFER)?.execute([request])?;
-    connection.prepare_cached(sql::DELETE_OFFER)?.execute([request])?;
-    Ok(())
-}
-
-/// Ends every code and link of an account, and their mails where these still wait.
-pub(super) fn delete_all_offers(connection: &Connection, user_id: UserId) -> rusqlite::Result<()> {
-    connection.prepare_cached(sql::DELETE_MAILS_OF_OFFERS)?.execute([user_id.0])?;
-    connection.prepare_cached(sql::DELETE_OFFERS_OF)?.execute([user_id.0])?;
-    Ok(())
-}
-
-/// Ends what opens the account without its password.
-pub(super) fn delete_opening_offers(connection: &Connection, user_id: UserId) -> rusqlite::Result<()> {
-    connection.prepare_cached(sql::DELETE_OPENING_OFFERS)?.execute([user_id.0])?;
-    Ok(())
-}
-
-/// Bounds the links that disown something: the oldest go first.
-pub(super) fn keep_newest_disowners(connection: &Connection, user_id: UserId) -> rusqlite::Result<()> {
-    connection.prepare_cached(sql::DELETE_OLDEST_DISOWNERS)?.execute([user_id.0, MAX_DISOWNERS.into()])?;
-    Ok(())
-}
-
-/// An account's address.
-struct Email {
-    text: String,
-    /// `None` where mail cannot be sent to it.
-    key: Option<String>,
-    is_verified: bool,
-}
-
-fn find_email(connection: &Connection, user_id: UserId) -> rusqlite::Result<Email> {
-    connection.prepare_cached(sql::FIND_EMAIL)?.query_row([user_id.0], |row| {
-        let is_verified = read_truth(row, "email_verified")?;
-        Ok(Email { text: row.get("email")?, key: row.get("email_key")?, is_verified })
-    })
-}
-
-/// Whether another account has verified an address.
-pub(super) fn is_taken(connection: &Connection, user_id: UserId, email_key: &str) -> rusqlite::Result<bool> {
-    connection.prepare_cached(sql::FIND_OTHER_WITH_EMAIL)?.exists(params![email_key, user_id.0])
-}
-
-/// Sets an account's address. Codes and links that were mailed to the former one end.
-pub(super) fn set_email(
-    connection: &Connection,
-    user_id: UserId,
-    email: &str,
-    is_verified: bool,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    delete_all_offers(connection, user_id)?;
-    let mut set = connection.prepare_cached(sql::SET_EMAIL)?;
-    set.execute(params![user_id.0, email, key_of(email), is_verified, now.as_millis()])?;
-    Ok(())
-}
-
-/// The outcome of counting the address that an account has as verified.
-pub(super) enum Verification {
-    Now,
-    Before,
-    NoAddress,
-    Taken,
-}
-
-/// Counts the address that an account has as verified, unless another account has verified it.
-pub(super) fn verify_email(connection: &Connection, user_id: UserId, now: Timestamp) -> rusqlite::Result<Verification> {
-    let email = find_email(connection, user_id)?;
-    let Some(key) = email.key else { return Ok(Verification::NoAddress) };
-    if email.is_verified {
-        return Ok(Verification::Before);
-    }
-    if is_taken(connection, user_id, &key)? {
-        return Ok(Verification::Taken);
-    }
-    connection.prepare_cached(sql::SET_EMAIL_VERIFIED)?.execute([user_id.0])?;
-    // What it waits for has happened.
-    if let Some(pending) = find_pending(connection, user_id, now)?.filter(|pending| pending.email == email.text) {
-        delete_offer(connection, &pending.request)?;
-    }
-    Ok(Verification::Now)
-}
-
 /// Begins a change of the address in the place of an earlier one, and puts its confirmation in the outbox. Neither the
 /// code nor the link exists before that is sent.
 pub(super) fn begin_confirmation(
@@ -672,6 +458,11 @@ fn disown(connection: &Transaction<'_>, offer: Offer, ip: Option<IpAddr>, now: T
         set_email(connection, user_id, &offer.email, is_verified, now)?;
         events::by_owner(connection, EventKind::EmailRestored, user_id, ip, "", now)?;
     }
+    if offer.detail == RESTORES_EMAIL {
+        end_restorers_since(connection, user_id, offer.created)?;
+    }
+    // Whoever it was may know the password.
+    connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![user_id.0, PasswordHash::none().as_stored()])?;
     let session = SessionId::parse(&offer.detail);
     match &session {
         Some(id) => drop(delete_session(connection, user_id, id, EVER)?),

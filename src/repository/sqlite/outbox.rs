@@ -6,15 +6,16 @@ use async_trait::async_trait;
 use rusqlite::types::Null;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::emails::is_taken;
 use super::error::Failure;
-use super::one_time_codes::{RESTORES_EMAIL, is_taken, keep_newest_disowners};
-use super::rows::{ip_text, read_mail, read_mail_kind, read_optional_time};
+use super::offers::keep_newest_disowners;
+use super::rows::{ip_text, read_mail, read_mail_kind, read_optional_time, read_time};
 use super::transaction::Transaction;
 use super::{SqliteRepository, sql};
 use crate::domain::email::key_of;
 use crate::domain::event::EventKind;
 use crate::domain::mail::MailKind;
-use crate::domain::one_time::{CODE_LIFETIME, Code, CodeMac, Purpose};
+use crate::domain::one_time::{CODE_LIFETIME, Code, CodeMac, Purpose, RESTORES_EMAIL};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::UserId;
 use crate::repository::{MailId, NewEmailChange, Outbox, OutboxMail, OutboxStatistics, RepositoryError, Undelivered};
@@ -174,6 +175,7 @@ struct Claimed {
     recipient: String,
     request: Option<[u8; 32]>,
     detail: String,
+    at: Timestamp,
 }
 
 fn store_offer(
@@ -192,10 +194,10 @@ fn store_offer(
             recipient: row.get(2)?,
             request: row.get(3)?,
             detail: row.get(4)?,
+            at: read_time(row, 5)?,
         })
     });
     let Some(mail) = claimed.optional()? else { return Ok(false) };
-    let expires = now.plus(purpose.lifetime()).as_millis();
     if purpose == Purpose::ConfirmEmail {
         let Some(request) = mail.request else { return Ok(false) };
         let mac = code.map(|code| code.mac_in_session(&TokenDigest::from_bytes(request)));
@@ -206,7 +208,7 @@ fn store_offer(
             token.as_bytes(),
             now.as_millis(),
             now.plus(CODE_LIFETIME).as_millis(),
-            expires,
+            now.plus(purpose.lifetime()).as_millis(),
         ])?;
         return Ok(renewed > 0);
     }
@@ -216,7 +218,11 @@ fn store_offer(
         return Ok(false);
     }
     // It has no code, so it is found by its token alone: nobody has a request id of it.
-    let detail = if mail.kind == MailKind::EmailChanged { RESTORES_EMAIL } else { &mail.detail };
+    let (detail, created) = match mail.kind {
+        // Changes are undone in their order, however late their mails are.
+        MailKind::EmailChanged => (RESTORES_EMAIL, mail.at),
+        _ => (&*mail.detail, now),
+    };
     connection.prepare_cached(sql::INSERT_OFFER)?.execute(params![
         token.as_bytes(),
         purpose.name(),
@@ -228,9 +234,9 @@ fn store_offer(
         detail,
         token.as_bytes(),
         Null,
-        now.as_millis(),
-        now.as_millis(),
-        expires,
+        created.as_millis(),
+        created.as_millis(),
+        created.plus(purpose.lifetime()).as_millis(),
     ])?;
     keep_newest_disowners(connection, mail.user_id)?;
     Ok(true)

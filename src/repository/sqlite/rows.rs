@@ -9,13 +9,12 @@ use rusqlite::types::{Type, Value, ValueRef};
 use rusqlite::{Connection, Row, RowIndex};
 use thiserror::Error;
 
-use super::one_time_codes::RESTORES_EMAIL;
 use super::sql;
 use crate::domain::email::key_of;
 use crate::domain::event::{COMMAND_LINE, Event, EventKind};
 use crate::domain::item::{ItemId, MAX_ITEMS};
 use crate::domain::mail::MailKind;
-use crate::domain::one_time::{CODE_LIFETIME, MAX_TRIES, Purpose};
+use crate::domain::one_time::{CODE_LIFETIME, MAX_TRIES, Purpose, RESTORES_EMAIL};
 use crate::domain::profile::{Profile, ProfileField, ProfileText};
 use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
 use crate::domain::token::TokenDigest;

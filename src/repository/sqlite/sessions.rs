@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
 use super::lookup::{begin_change, find_own_credentials, find_session, find_user, is_session_fresh, require_session};
+use super::offers::delete_pending_change;
 use super::rows::{ip_text, read_session_details};
 use super::session_cache::Change;
 use super::transaction::Transaction;
@@ -117,6 +118,7 @@ impl Sessions for SqliteRepository {
             if !delete_session(connection, user_id, &id, caller.cutoffs)? {
                 return Ok(false);
             }
+            delete_pending_change(connection, user_id)?;
             events::by_owner(connection, EventKind::SessionRevoked, user_id, caller.ip, id.as_str(), now)?;
             Ok(true)
         })
@@ -128,6 +130,7 @@ impl Sessions for SqliteRepository {
         self.write(move |connection| {
             let user_id = begin_change(connection, &caller, Change::Sessions)?.user_id;
             connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])?;
+            delete_pending_change(connection, user_id)?;
             events::by_owner(connection, EventKind::AllSessionsRevoked, user_id, caller.ip, "", now)?;
             Ok(())
         })

@@ -138,7 +138,7 @@ macro_rules! offer {
     ($which:literal) => {
         concat!(
             "SELECT request, purpose, user_id, one_time_codes.email, one_time_codes.email_key, detail, mac, tries, \
-             code_expires, expires, username, users.email AS current_email, email_verified, is_active \
+             one_time_codes.created, code_expires, expires, username, users.email AS current_email, email_verified, is_active \
              FROM one_time_codes JOIN users ON users.id = user_id \
              WHERE one_time_codes.created <= ?1 AND expires > ?1 AND (purpose IN ('confirm_email', 'not_me') \
              OR one_time_codes.email_key = users.email_key) AND purpose = ?2 AND ",
@@ -170,15 +170,30 @@ pub const DELETE_OFFER: &str = "DELETE FROM one_time_codes WHERE request = ?1";
 pub const DELETE_OFFER_FOR: &str = "DELETE FROM one_time_codes \
      WHERE user_id = ?1 AND purpose = ?2 AND is_familiar = ?3 AND purpose <> 'not_me' RETURNING request";
 
-pub const DELETE_OFFERS_OF: &str = "DELETE FROM one_time_codes WHERE user_id = ?1";
+/// But for those that restore a former address.
+pub const DELETE_OFFERS_OF: &str = "DELETE FROM one_time_codes WHERE user_id = ?1 AND detail <> 'email_changed'";
+
+pub const DELETE_RESTORERS_SINCE: &str =
+    "DELETE FROM one_time_codes WHERE user_id = ?1 AND detail = 'email_changed' AND created >= ?2";
+
+/// By the kind and not by the account, which has no index: few mails wait at a time.
+pub const DELETE_RESTORING_MAILS_SINCE: &str =
+    "DELETE FROM outbox WHERE user_id = ?1 AND kind = 'email_changed' AND at >= ?2";
 
 /// What opens the account without its password.
 pub const DELETE_OPENING_OFFERS: &str =
     "DELETE FROM one_time_codes WHERE user_id = ?1 AND purpose IN ('reset_password', 'sign_in')";
 
+pub const DELETE_PENDING_CHANGE: &str = "DELETE FROM one_time_codes WHERE user_id = ?1 \
+     AND purpose = 'confirm_email' AND email <> (SELECT email FROM users WHERE id = ?1)";
+
+pub const DELETE_MAIL_OF_PENDING_CHANGE: &str = "DELETE FROM outbox WHERE request IN (SELECT request \
+     FROM one_time_codes WHERE user_id = ?1 AND purpose = 'confirm_email' \
+     AND email <> (SELECT email FROM users WHERE id = ?1))";
+
 /// All but the newest `?2`.
 pub const DELETE_OLDEST_DISOWNERS: &str = "DELETE FROM one_time_codes WHERE request IN (SELECT request \
-     FROM one_time_codes WHERE user_id = ?1 AND purpose = 'not_me' \
+     FROM one_time_codes WHERE user_id = ?1 AND purpose = 'not_me' AND detail <> 'email_changed' \
      ORDER BY created DESC, request LIMIT 9223372036854775807 OFFSET ?2)";
 
 pub const FIND_EXPIRED_OFFERS: &str = "SELECT request FROM one_time_codes WHERE expires <= ?1 LIMIT ?2";
@@ -211,7 +226,7 @@ pub const CLAIM_MAIL: &str = "UPDATE outbox SET due = ?2, claims = claims + 1 WH
 
 /// A mail, while the claim to it holds.
 pub const FIND_CLAIMED_MAIL: &str =
-    "SELECT kind, user_id, recipient, request, detail FROM outbox WHERE id = ?1 AND claims = ?2 AND due > ?3";
+    "SELECT kind, user_id, recipient, request, detail, at FROM outbox WHERE id = ?1 AND claims = ?2 AND due > ?3";
 
 pub const RETURN_MAIL: &str = "UPDATE outbox SET attempts = attempts + 1, claims = claims + 1, due = ?3 \
      WHERE id = ?1 AND claims = ?2";
@@ -542,7 +557,11 @@ pub const ALL: &[(&str, Visits)] = &[
     (DELETE_OFFER, Visits::Few),
     (DELETE_OFFER_FOR, Visits::Few),
     (DELETE_OFFERS_OF, Visits::Few),
+    (DELETE_RESTORERS_SINCE, Visits::Few),
+    (DELETE_RESTORING_MAILS_SINCE, Visits::Many("it is done seldom, and few mails wait")),
     (DELETE_OPENING_OFFERS, Visits::Few),
+    (DELETE_PENDING_CHANGE, Visits::Few),
+    (DELETE_MAIL_OF_PENDING_CHANGE, Visits::Few),
     (DELETE_OLDEST_DISOWNERS, Visits::Few),
     (FIND_EXPIRED_OFFERS, Visits::Many("it is done once an hour")),
     (DELETE_EXPIRED_OFFER, Visits::Few),
