@@ -40,8 +40,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a request has to be answered before its mail is begun, and as long again at random.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(50);
 
-/// How many deliveries are under way at most, so that a slow one does not hold up the others.
-const AT_ONCE: usize = 4;
+/// How many deliveries are under way at most, so that a few slow ones do not hold up the others.
+const AT_ONCE: usize = 16;
 
 /// How long after each failed delivery a mail from memory is tried again; after the last of them, as after the last one.
 const RETRY_MEMORY_AFTER: [Duration; 3] =

@@ -86,6 +86,7 @@ pub async fn an_address_is_known_by_its_key_wherever_it_was_written_and_verified
 }
 
 /// What a response shows of an address.
+#[expect(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "it is a `Render`")]
 fn render(user: User) -> Result<Bytes, Cause> {
     Ok(format!("{} {}", user.profile.email, user.is_email_verified).into())
 }
@@ -618,7 +619,7 @@ async fn disowner(fixture: &Fixture, kind: MailKind) -> TokenDigest {
     send_only(fixture, kind, 5_000).await.0
 }
 
-/// Gives AzureDiamond its password back, which a notice that was disowned has removed.
+/// Gives the account its password back, which a notice that was disowned has removed.
 async fn set_password(fixture: &Fixture) {
     let change = AccountChange { password_hash: Some(hash(HASH)), ..AccountChange::default() };
     let changed =

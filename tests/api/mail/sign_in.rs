@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::mailbox::{Post, WRONG_CODE, assert_worthless, request_of};
+use super::smtp_server::Received;
 use crate::helpers::{Response, session_of};
 
 const AZURE: &str = "azure@diamond.example";
@@ -31,8 +32,8 @@ async fn the_link_or_the_code_opens_a_session_once_and_leaves_the_others_and_the
         let mail = post.mail_to(AZURE).await;
         let (link, code) = (json!({"token": mail.token()}), json!({"request": request, "code": mail.code()}));
         let (used, other) = if by_code { (code, link) } else { (link, code) };
-        let (token, user) = session_of(confirm(&post, &used).await).await;
-        assert_eq!((user.as_object().unwrap().len(), &user["username"]), (18, &json!("AzureDiamond")));
+        let (token, opened) = session_of(confirm(&post, &used).await).await;
+        assert_eq!((opened.as_object().unwrap().len(), &opened["username"]), (18, &json!("AzureDiamond")));
         assert_eq!((post.status_of(&token).await, post.status_of(&before).await), (200, 200));
         assert_worthless(confirm(&post, &used).await, "used").await;
         assert_worthless(confirm(&post, &other).await, "ended by the other").await;
@@ -68,7 +69,7 @@ async fn an_inactive_account_an_unknown_address_and_a_wrong_code_are_answered_al
     ask(&post, AZURE).await;
     // No mail for an inactive account: the next is what it asks for last.
     post.forget("AzureDiamond", AZURE).await;
-    let subjects: Vec<String> = post.smtp.messages().iter().map(|mail| mail.subject()).collect();
+    let subjects: Vec<String> = post.smtp.messages().iter().map(Received::subject).collect();
     assert_eq!(subjects.len(), 3, "{subjects:?}");
 }
 

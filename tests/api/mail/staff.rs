@@ -67,8 +67,8 @@ async fn staff_count_an_address_as_verified_unless_another_account_has_it_and_se
     assert_eq!(verified["email_verified"], true);
     let listed = post.app.get(Method::GET, "/api/users?search=AzureDiamond", &staff, None).await;
     assert_eq!(listed[0]["email_verified"], true);
-    let taken = post.app.ask(Method::POST, "/api/users/second/verify-email", &staff, None).await;
-    assert_eq!(error_of(taken, 400).await, "Invalid Data: another account has verified this address");
+    let refused = post.app.ask(Method::POST, "/api/users/second/verify-email", &staff, None).await;
+    assert_eq!(error_of(refused, 400).await, "Invalid Data: another account has verified this address");
     assert_eq!(post.email_of(&token).await["verified"], true);
     let own = post.app.get(Method::GET, "/api/user", &token, None).await;
     assert_eq!(own.as_object().unwrap().len(), 18, "the user object stays as it is");
