@@ -26,6 +26,7 @@ pub use self::ask_for_mail::{AskError, Asked};
 pub use self::change_password::PasswordChange;
 pub use self::email::{ConfirmError, EmailChange};
 pub use self::mail_proof::{MailProof, MailProofError};
+pub use self::prepare_mail::PreparedMail;
 pub use self::reauthenticate::ReauthenticationError;
 pub use self::register::{RegisterError, Registration};
 pub use self::service::{Accounts, Client, MailPolicy, NewPassword, NoMail};

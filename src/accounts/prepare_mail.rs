@@ -4,9 +4,11 @@
 //! stranger's request is for. The job that sends mail calls it, never a request: so no answer tells what is stored.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::mail_requests::{MailRequest, Requested};
 use super::service::{Accounts, MailPolicy};
+use super::throttle::limits::TooMany;
 use super::throttle::mail_limits::Asker;
 use crate::domain::email::EmailAddress;
 use crate::domain::mail::{Mail, MailKind};
@@ -42,46 +44,46 @@ impl Accounts {
         let Some(recipient) = recipient.filter(|recipient| policy.may_have(purpose, recipient)) else {
             return Ok(None);
         };
-        if asker.is_some_and(|asker| !self.has_room(policy, recipient.email.key(), asker, purpose.name())) {
+        if asker.is_some_and(|asker| self.admit_to(policy, recipient.email.key(), asker, purpose.name()).is_err()) {
             return Ok(None);
         }
         let offer = Offer { purpose, recipient, request, link };
         offer.make(self.repository.as_ref(), &self.clock, ip).await
     }
 
-    /// Makes a mail of the outbox. `None` where it is not to be sent any more.
+    /// Makes a mail of the outbox.
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    pub async fn prepare_outbox_mail(&self, waiting: &OutboxMail) -> Result<Option<Mail>, RepositoryError> {
-        let Some(policy) = &self.mail else { return Ok(None) };
+    pub async fn prepare_outbox_mail(&self, waiting: &OutboxMail) -> Result<PreparedMail, RepositoryError> {
+        let Some(policy) = &self.mail else { return Ok(PreparedMail::Drop) };
         let Ok(to) = EmailAddress::parse(&waiting.recipient) else {
             log::error!("a mail of the outbox has a recipient that no mail can be sent to; it is dropped");
-            return Ok(None);
+            return Ok(PreparedMail::Drop);
         };
         let mut kind = waiting.kind;
-        if kind == MailKind::ConfirmEmail {
-            if self.repository.is_email_taken(waiting.user_id, to.key()).await? {
-                kind = MailKind::EmailTaken;
-            }
-            // What is tried again was counted before.
-            let is_first = waiting.attempts == 0;
-            if is_first && !self.has_room(policy, to.key(), Asker::Confirmation, kind.name()) {
-                return Ok(None);
-            }
+        if kind == MailKind::ConfirmEmail
+            && let Err(TooMany { retry_after }) = self.admit_to(policy, to.key(), Asker::Confirmation, kind.name())
+        {
+            return Ok(PreparedMail::Later(Duration::from_secs(retry_after)));
         }
-        let code = (kind == MailKind::ConfirmEmail).then(Code::generate);
+        let mut code = (kind == MailKind::ConfirmEmail).then(Code::generate);
         let mut token = None;
         if let Some(purpose) = kind.purpose() {
             let new = PlainToken::generate();
             let (digest, now) = (new.digest(), self.clock.now());
             if !self.repository.store_outbox_offer(waiting.id, purpose, code.clone(), digest, now).await? {
-                return Ok(None);
+                return Ok(PreparedMail::Drop);
             }
             token = Some(new);
         }
+        // Until here all is the same for an address that is taken: nobody is told the code that is stored, but wrong ones
+        // are counted and end it. Else whoever asked for the confirmation would learn from them whether it is.
+        if kind == MailKind::ConfirmEmail && self.repository.is_email_taken(waiting.user_id, to.key()).await? {
+            (kind, code, token) = (MailKind::EmailTaken, None, None);
+        }
         let is_verified = waiting.is_verified;
-        Ok(Some(Mail {
+        Ok(PreparedMail::Send(Box::new(Mail {
             kind,
             to,
             username: is_verified.then(|| waiting.username.as_str().to_owned()),
@@ -91,17 +93,25 @@ impl Accounts {
             at: waiting.at,
             ip: waiting.ip.filter(|_| is_verified),
             user_agent: is_verified.then(|| waiting.user_agent.clone()),
-        }))
+        })))
     }
 
-    fn has_room(&self, policy: &MailPolicy, mailbox: &str, asker: Asker, what: &str) -> bool {
-        let has_room = policy.limits.admit_to(mailbox, asker, self.clock.monotonic()).is_ok();
-        if !has_room {
-            policy.limits.drop_mail();
-            log::debug!("a mail ({what}) is not sent: its mailbox has had enough");
-        }
-        has_room
+    fn admit_to(&self, policy: &MailPolicy, mailbox: &str, asker: Asker, what: &str) -> Result<(), TooMany> {
+        policy.limits.admit_to(mailbox, asker, self.clock.monotonic()).inspect_err(|_| {
+            policy.limits.note_limited();
+            log::debug!("a mail ({what}) is not sent now: its mailbox has had enough");
+        })
     }
+}
+
+/// What becomes of a mail of the outbox that is due.
+pub enum PreparedMail {
+    /// It is sent.
+    Send(Box<Mail>),
+    /// It is not to be sent any more.
+    Drop,
+    /// Its mailbox has had enough, and may have another after this time.
+    Later(Duration),
 }
 
 impl MailPolicy {

@@ -23,8 +23,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::accounts::Accounts;
 use crate::accounts::mail_requests::{MailRequest, MailRequests, QueueSlot, QueuedRequest};
+use crate::accounts::{Accounts, PreparedMail};
 use crate::domain::mail::{Mail, MailKind, RETRY_AFTER};
 use crate::domain::one_time::{CODE_LIFETIME, Purpose};
 use crate::jobs::{Job, JobError};
@@ -362,9 +362,18 @@ impl Sender {
     /// Sends a mail of the outbox, once, and settles the claim to it.
     async fn send_from_outbox(&self, claimed: &OutboxMail) -> Result<(), RepositoryError> {
         let repository = &self.accounts.repository;
-        let Some(mail) = self.accounts.prepare_outbox_mail(claimed).await? else {
-            repository.complete_mail(claimed.id).await?;
-            return Ok(());
+        let mail = match self.accounts.prepare_outbox_mail(claimed).await? {
+            PreparedMail::Send(mail) => mail,
+            PreparedMail::Drop => {
+                repository.complete_mail(claimed.id).await?;
+                return Ok(());
+            }
+            PreparedMail::Later(wait) => {
+                let now = self.clock.now();
+                let later = Undelivered::Later(now.plus(wait).min(claimed.expires));
+                repository.return_mail(claimed.id, later, now).await?;
+                return Ok(());
+            }
         };
         let Err(error) = self.deliver(&mail).await else {
             repository.complete_mail(claimed.id).await?;

@@ -68,6 +68,8 @@ pub struct OutboxStatistics {
 pub enum Undelivered {
     /// It is tried again at this time.
     Retry(Timestamp),
+    /// It was not tried, and is due at this time: it has as many attempts left as before.
+    Later(Timestamp),
     /// It is given up, which is an event.
     GiveUp,
 }

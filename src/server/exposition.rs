@@ -186,8 +186,8 @@ impl Exposition {
         for metric in self.metrics.of_mails() {
             page.add(metric);
         }
-        let limited = "Mails that were not sent, because their mailbox has had as many as it may.";
-        page.counter("authtokens_mails_limited_total", limited, mail.limits.dropped())?;
+        let limited = "Mails that were not sent, or put off, because their mailbox has had as many as it may.";
+        page.counter("authtokens_mails_limited_total", limited, mail.limits.limited())?;
         let outbox = self.accounts.repository.outbox_statistics().await;
         let outbox = outbox.inspect_err(|error| log::warn!("the outbox cannot be counted: {}", Chain(error))).ok();
         let queue = IntGaugeVec::new(Opts::new("authtokens_mail_queue", "Mails that wait, by where."), &["queue"])?;

@@ -45,7 +45,7 @@ pub async fn a_claimed_mail_is_nobody_elses_until_its_claim_ends_and_then_the_cl
     assert_eq!(OutboxMail { id: first.id, ..second.clone() }, first, "it is the same mail, not tried meanwhile");
     assert!(!store(&first, 6_000).await.unwrap());
     assert!(!fixture.repository.complete_mail(first.id).await.unwrap());
-    for undelivered in [Undelivered::Retry(at(7_000)), Undelivered::GiveUp] {
+    for undelivered in [Undelivered::Retry(at(7_000)), Undelivered::Later(at(7_000)), Undelivered::GiveUp] {
         assert!(!fixture.repository.return_mail(first.id, undelivered, at(6_000)).await.unwrap());
     }
     assert_eq!(statistics(fixture).await.waiting, 1);
@@ -84,7 +84,11 @@ pub async fn an_undelivered_mail_is_tried_again_at_its_time_or_given_up_which_is
         assert!(!fixture.repository.complete_mail(mails[0].id).await.unwrap(), "the claim is over");
         assert!(claim(fixture, 2_999 + i64::from(attempts) * 1_000).await.is_empty());
     }
+    let mails = claim(fixture, 6_000).await;
+    assert!(fixture.repository.return_mail(mails[0].id, Undelivered::Later(at(8_000)), at(6_500)).await.unwrap());
+    assert!(claim(fixture, 7_999).await.is_empty());
     let mails = claim(fixture, 9_000).await;
+    assert_eq!(mails[0].attempts, 3, "put off is not tried");
     assert!(fixture.repository.return_mail(mails[0].id, Undelivered::GiveUp, at(9_000)).await.unwrap());
     assert_eq!(statistics(fixture).await.waiting, 0);
     assert_eq!(*events(fixture).await.last().unwrap(), "mail_failed AzureDiamond  password_set");

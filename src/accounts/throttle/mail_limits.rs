@@ -51,7 +51,7 @@ pub struct MailLimits {
     /// When what strangers may ask for will have recovered in full.
     arrival: Mutex<Monotonic>,
     mailboxes: Mutex<Table<Sent>>,
-    dropped: AtomicU64,
+    limited: AtomicU64,
 }
 
 /// When the last mails to a mailbox were, the newest first: in seconds of the monotonic clock, and one more. Zero is never.
@@ -67,7 +67,7 @@ impl MailLimits {
             hasher: RandomState::new(),
             arrival: Mutex::default(),
             mailboxes: Mutex::new(Table::new()),
-            dropped: AtomicU64::new(0),
+            limited: AtomicU64::new(0),
         }
     }
 
@@ -108,15 +108,15 @@ impl MailLimits {
         Ok(())
     }
 
-    /// Notes a mail that was not sent because its mailbox had enough.
-    pub(crate) fn drop_mail(&self) {
-        self.dropped.fetch_add(1, Ordering::Relaxed);
+    /// Notes a mail that was not sent, or not yet, because its mailbox had enough.
+    pub(crate) fn note_limited(&self) {
+        self.limited.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many mails were not sent because their mailbox had enough.
+    /// How many times a mail was not sent, or not yet, because its mailbox had enough.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    pub fn limited(&self) -> u64 {
+        self.limited.load(Ordering::Relaxed)
     }
 }
 

@@ -85,12 +85,13 @@ impl Outbox for SqliteRepository {
         now: Timestamp,
     ) -> Result<bool, RepositoryError> {
         self.write(move |connection| {
-            let due = match undelivered {
-                Undelivered::Retry(at) => at,
-                Undelivered::GiveUp => now,
+            let (due, attempts) = match undelivered {
+                Undelivered::Retry(at) => (at, 1),
+                Undelivered::Later(at) => (at, 0),
+                Undelivered::GiveUp => (now, 1),
             };
             let mut give_back = connection.prepare_cached(sql::RETURN_MAIL)?;
-            let is_held = give_back.execute(params![mail.id, mail.claim, due.as_millis()])? > 0;
+            let is_held = give_back.execute(params![mail.id, mail.claim, due.as_millis(), attempts])? > 0;
             if is_held && undelivered == Undelivered::GiveUp {
                 give_up(connection, mail.id, now)?;
             }

@@ -228,7 +228,7 @@ pub const CLAIM_MAIL: &str = "UPDATE outbox SET due = ?2, claims = claims + 1 WH
 pub const FIND_CLAIMED_MAIL: &str =
     "SELECT kind, user_id, recipient, request, detail, at FROM outbox WHERE id = ?1 AND claims = ?2 AND due > ?3";
 
-pub const RETURN_MAIL: &str = "UPDATE outbox SET attempts = attempts + 1, claims = claims + 1, due = ?3 \
+pub const RETURN_MAIL: &str = "UPDATE outbox SET attempts = attempts + ?4, claims = claims + 1, due = ?3 \
      WHERE id = ?1 AND claims = ?2";
 
 pub const DELETE_MAIL: &str = "DELETE FROM outbox WHERE id = ?1 AND claims = ?2";
