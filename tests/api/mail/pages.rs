@@ -34,6 +34,11 @@ fn with_mail(config: &mut Config) {
     config.server.public_url = Some("https://accounts.example.org".to_owned());
 }
 
+/// Only a service that browsers reach on the machine itself shows its mails.
+fn on_this_machine(config: &mut Config) {
+    config.server.public_url = Some("http://localhost:8000".to_owned());
+}
+
 fn sender(name: Option<&str>) -> Sender {
     let email = EmailAddress::parse("noreply@diamond.example").unwrap();
     Sender { name: name.map(str::to_owned), email }
@@ -179,6 +184,7 @@ async fn no_other_origin_reads_a_page_and_no_cache_or_search_engine_keeps_one() 
         let mailing = Mailing::spawn_with(|config| {
             config.cors.origins = vec![origins.to_owned()];
             config.accounts.login_by_mail = true;
+            on_this_machine(config);
         });
         for path in FORMS.into_iter().chain(["/account/login", "/account/reset/", "/dev/mail"]) {
             for method in [Method::GET, Method::HEAD] {
@@ -596,7 +602,7 @@ async fn a_folder_gives_the_pages_other_words_and_a_broken_template_stops_the_st
 
 #[tokio::test]
 async fn a_developer_reads_mails_on_the_machine_itself_and_nobody_else_does() {
-    let mailing = Mailing::spawn();
+    let mailing = Mailing::spawn_with(on_this_machine);
     assert!(page(mailing.get("/dev/mail").await, 200).await.contains("There are none yet."));
     mailing.forget("nobody").await;
     mailing.owner("azure").await;
@@ -632,6 +638,9 @@ async fn a_developer_reads_mails_on_the_machine_itself_and_nobody_else_does() {
         (vec![("Host", "127.0.0.1.evil.example".to_owned())], 404),
         (vec![("X-Forwarded-For", "203.0.113.9".to_owned())], 404),
         (vec![("X-Forwarded-For", "127.0.0.1".to_owned())], 404),
+        (vec![("X-Forwarded-Proto", "https".to_owned())], 404),
+        (vec![("X-Real-IP", "127.0.0.1".to_owned())], 404),
+        (vec![("Via", "1.1 proxy".to_owned())], 404),
         (vec![("Forwarded", "for=127.0.0.1".to_owned())], 404),
     ] {
         for path in ["/dev/mail", path.as_str()] {
@@ -641,14 +650,44 @@ async fn a_developer_reads_mails_on_the_machine_itself_and_nobody_else_does() {
         }
     }
     // A listener that others can reach, and mail that really leaves.
-    let open = Mailing::spawn_with(|config| config.server.listen = "0.0.0.0:0".parse().unwrap());
+    let open = Mailing::spawn_with(|config| {
+        on_this_machine(config);
+        config.server.listen = "0.0.0.0:0".parse().unwrap();
+    });
     let url = format!("http://127.0.0.1:{}/dev/mail", open.app.address.port());
     assert_eq!(open.app.client.get(url).send().await.unwrap().status(), 404);
     let smtp = Mailing::spawn_with(|config| {
+        on_this_machine(config);
         config.mail.transport = Transport::Smtp;
         config.mail.smtp.host = Some("127.0.0.1".to_owned());
         config.mail.smtp.tls = Encryption::None;
     });
     assert_eq!(smtp.get("/account/reset").await.status(), 200);
     assert_eq!(smtp.get("/dev/mail").await.status(), 404);
+}
+
+#[tokio::test]
+async fn behind_a_proxy_that_tells_nothing_of_itself_no_mail_is_shown() {
+    // Such a proxy sends what a browser on the machine itself would: a loopback `Host`, and no header of its own.
+    for (public_url, trusted_proxy, status) in [
+        ("http://127.0.0.1:8000", None, 200),
+        ("http://[::1]:8000/auth", None, 200),
+        ("https://localhost", None, 200),
+        ("https://accounts.example.org", None, 404),
+        ("https://localhost.example.org", None, 404),
+        ("http://10.0.0.1:8000", None, 404),
+        ("http://127.0.0.1:8000", Some("127.0.0.1/32"), 404),
+        ("http://127.0.0.1:8000", Some("10.0.0.0/8"), 404),
+    ] {
+        let mailing = Mailing::spawn_with(|config| {
+            config.server.public_url = Some(public_url.to_owned());
+            config.server.trusted_proxies = trusted_proxy.iter().map(|proxy| proxy.parse().unwrap()).collect();
+        });
+        fs::create_dir_all(&mailing.folder).unwrap();
+        fs::write(mailing.folder.join("1.eml"), "Subject: x\r\n\r\nx\r\n").unwrap();
+        for path in ["/dev/mail", "/dev/mail/1.eml"] {
+            let request = mailing.app.client.get(mailing.app.url(path)).header("Host", "127.0.0.1:8000");
+            assert_eq!(request.send().await.unwrap().status(), status, "{path} {public_url} {trusted_proxy:?}");
+        }
+    }
 }
