@@ -222,6 +222,8 @@ impl Pages {
             return Ok(None);
         };
         let folder = config.mail.templates.as_deref().map(|folder| folder.join("pages"));
+        // It need not be there. One that cannot even be looked for is left to the loader, which says so.
+        let folder = folder.filter(|folder| folder.try_exists().unwrap_or(true));
         let templates = Templates::load(BUILT_IN, folder.as_deref())?;
         let style = templates.style(STYLE).to_owned();
         let (origin, base) = split(public_url);
