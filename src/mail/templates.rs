@@ -171,6 +171,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::domain::one_time::Purpose;
 
     fn refusal(files: &[(&str, &str)]) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
@@ -217,6 +218,49 @@ mod tests {
                 );
                 assert!(kind != MailKind::ResetPassword || part.contains("will ever ask you for"), "{part}");
             }
+        }
+    }
+
+    #[test]
+    fn a_confirmation_says_that_somebody_can_log_in_and_that_who_did_not_ask_must_not_confirm() {
+        let rendered = Templates::load(None).unwrap().render("confirm_email", &sample("confirm_email")).unwrap();
+        for part in [rendered.text, rendered.html.replace("&#39;", "'")] {
+            let part = part.replace('\n', " ");
+            for sentence in [
+                "Somebody gave this address for an account at Diamonds, and can log in to that account.",
+                "If it was not you, ignore this mail and confirm nothing: then nothing happens.",
+                "somebody else's, who knows its password",
+            ] {
+                assert!(part.contains(sentence), "{sentence} in {part}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_notice_that_can_be_disowned_says_all_that_this_does() {
+        let templates = Templates::load(None).unwrap();
+        for kind in MailKind::ALL.into_iter().filter(|kind| kind.purpose() == Some(Purpose::NotMe)) {
+            let rendered = templates.render(kind.name(), &sample(kind.name())).unwrap();
+            for part in [rendered.text, rendered.html] {
+                let part = part.replace('\n', " ");
+                let ends = if kind == MailKind::UnfamiliarSignIn { "ends that session" } else { "ends all sessions" };
+                for said in [ends, "so that nobody can log in with it any more", "mails you a link to set a new one"] {
+                    assert!(part.contains(said), "{said} in {part}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_reset_that_nobody_typed_a_code_for_promises_nothing_of_the_password() {
+        // It may have been removed just before, by whoever disowned a notice.
+        let values = Values { code: String::new(), ..sample("reset_password") };
+        let rendered = Templates::load(None).unwrap().render("reset_password", &values).unwrap();
+        for part in [rendered.text, rendered.html] {
+            assert!(
+                part.contains("ignore this mail: nothing changes then.") && !part.contains("stays as it is"),
+                "{part}"
+            );
         }
     }
 

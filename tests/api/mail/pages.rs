@@ -514,6 +514,32 @@ async fn the_forms_have_the_limits_of_the_calls_and_say_when_to_try_again() {
 }
 
 #[tokio::test]
+async fn who_confirms_an_address_is_told_that_somebody_can_log_in_and_how_to_end_that() {
+    let mailing = Mailing::spawn();
+    let body = json!({"username": "thief", "password": "hunter2", "email": "azure@diamond.example"});
+    let (token, _) = session_of(mailing.app.post("/api/register", &body).await).await;
+    let link = mailing.mail().await.link;
+    let wrong = mailing.send("/account/confirm", &[("proof", UNKNOWN_TOKEN)]).await;
+    for html in [page(mailing.get("/account/confirm").await, 200).await, page(wrong, 400).await] {
+        assert!(html.contains("Somebody has an account at Diamonds with the address"), "{html}");
+        assert!(
+            html.contains("and knows its password.") && html.contains("If it is not you, do not confirm."),
+            "{html}"
+        );
+    }
+    let html = page(mailing.send("/account/confirm", &[("proof", &link)]).await, 200).await;
+    let way_back = "Did somebody else make the account? Then <a href=\"/account/reset\">set a new password</a> now.";
+    assert!(html.contains(way_back), "{html}");
+    // What the page promises of it.
+    let request = mailing.forget("azure@diamond.example").await;
+    let code = mailing.mail().await.code;
+    let fields = [("step", "set"), ("request", &request), ("proof", &code), ("new_password", "mine")];
+    page(mailing.send("/account/reset", &fields).await, 200).await;
+    assert_eq!(mailing.app.ask(Method::GET, "/api/user", &token, None).await.status(), 401);
+    assert!(!mailing.logs_in("thief", "hunter2").await && mailing.logs_in("thief", "mine").await);
+}
+
+#[tokio::test]
 async fn a_notice_is_disowned_on_the_page_which_ends_the_session_and_starts_a_reset() {
     let mailing = Mailing::spawn();
     let token = mailing.owner("azure").await;
@@ -521,8 +547,12 @@ async fn a_notice_is_disowned_on_the_page_which_ends_the_session_and_starts_a_re
     assert_eq!(mailing.app.ask(Method::POST, "/api/user/password", &token, Some(&change)).await.status(), 200);
     let notice = mailing.mail().await;
     assert!(notice.link.starts_with("https://accounts.example.org/account/not-me#"), "{}", notice.text);
+    let opened = page(mailing.get("/account/not-me").await, 200).await;
+    assert!(opened.contains("remove the password so that nobody can log in with it any more"), "{opened}");
     let html = page(mailing.send("/account/not-me", &[("proof", &notice.link)]).await, 200).await;
     assert!(html.contains("A mail to set a new password is on its way to you."), "{html}");
+    assert!(html.contains("nobody can log in with the old password any more"), "{html}");
+    assert!(!mailing.logs_in("azure", "stolen").await);
     assert_eq!(mailing.app.ask(Method::GET, "/api/user", &token, None).await.status(), 401);
     let reset = mailing.mail().await;
     let fields = [("step", "set"), ("proof", &reset.link), ("new_password", "mine again")];
