@@ -56,10 +56,15 @@ proxies:
     cargo build --release
     scripts/proxies target/release/authtokens
 
-# Send mail by a real mail server, over TLS and after STARTTLS, and read it by Python's strict parser
+# Go every way that a mail opens, by a real mail server over TLS and after STARTTLS, and read each by Python's strict parser
 mail:
     cargo build --release
     scripts/mail target/release/authtokens
+
+# The pages behind the links of mails in headless Chromium, and what WCAG forbids there
+pages *folder:
+    cargo build --release
+    scripts/pages target/release/authtokens {{folder}}
 
 # Measure what hostile bodies cost in memory and in everybody else's latency
 bodies:

@@ -31,7 +31,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["bcrypt"], &["passwords"]),
     (&["hmac"], &["passwords", "domain"]),
     (&["lettre", "rustls_native_certs", "tokio_rustls"], &["mail"]),
-    (&["minijinja"], &["mail", "templates"]),
+    (&["minijinja"], &["templates"]),
     (&["actix_web", "actix_http", "actix_server", "actix_service", "actix_cors"], &["http", "server"]),
     (&["actix_rt"], &["transport", "server", "main"]),
     (&["prometheus"], &["server", "telemetry"]),

@@ -136,7 +136,13 @@ pub(super) fn is_loopback(host: &str) -> bool {
         || address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
+/// Whether an address of the web leads to this machine.
+#[must_use]
+pub fn is_on_this_machine(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.host_str().is_some_and(is_loopback))
+}
+
 /// Whether an address of the web is plain HTTP to another machine.
 pub(super) fn is_in_clear(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| url.scheme() == "http" && !url.host_str().is_some_and(is_loopback))
+    Url::parse(url).is_ok_and(|url| url.scheme() == "http") && !is_on_this_machine(url)
 }

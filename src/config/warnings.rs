@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::mail::{Transport, is_in_clear};
+use crate::config::mail::{Transport, is_in_clear, is_on_this_machine};
 use crate::config::{Config, Origin, Setting};
 use crate::system::address::is_close;
 
@@ -88,14 +88,20 @@ impl Config {
     }
 
     fn of_mail_that_is_not_sent(&self) -> Option<String> {
+        if self.mail.transport != Transport::Folder {
+            return None;
+        }
         let address = self.server.listen;
-        (self.mail.transport == Transport::Folder && !address.ip().to_canonical().is_loopback()).then(|| {
-            format!(
-                "mail.transport is \"folder\" and server.listen is {address}: mails are written to {} and reach nobody; \
-                 set it to \"smtp\"",
-                self.mail.folder.display()
-            )
-        })
+        let others = match &self.server.public_url {
+            Some(url) if !is_on_this_machine(url) => format!("server.public_url is {url}"),
+            _ if !address.ip().to_canonical().is_loopback() => format!("server.listen is {address}"),
+            _ => return None,
+        };
+        Some(format!(
+            "mail.transport is \"folder\" and {others}: mails are files in {} on this machine, and nobody gets them; \
+             set it to \"smtp\"",
+            self.mail.folder.display()
+        ))
     }
 }
 
@@ -161,9 +167,14 @@ mod tests {
                 "server.public_url is http://diamond.example: the links in mails open accounts, ",
             ),
             (
-                "[server]\nlisten = \"10.0.0.1:80\"\npublic_url = \"https://diamond.example\"\n\
+                "[server]\nlisten = \"10.0.0.1:80\"\npublic_url = \"http://localhost\"\n\
                  [mail]\ntransport = \"folder\"\nfrom = \"a@diamond.example\"",
-                "mail.transport is \"folder\" and server.listen is 10.0.0.1:80: mails are written to data/mail and reach ",
+                "mail.transport is \"folder\" and server.listen is 10.0.0.1:80: mails are files in data/mail on this ",
+            ),
+            (
+                "[server]\npublic_url = \"https://diamond.example\"\n\
+                 [mail]\ntransport = \"folder\"\nfrom = \"a@diamond.example\"",
+                "mail.transport is \"folder\" and server.public_url is https://diamond.example: mails are files in ",
             ),
         ] {
             let told = warnings(text);
@@ -181,6 +192,10 @@ mod tests {
             "[server]\nlisten = \"[::1]:80\"",
             "[server]\nlisten = \"0.0.0.0:80\"\ntrusted_proxies = [\"172.17.0.1\"]",
             "[tokens]\nlifetime = \"never\"",
+            "[server]\npublic_url = \"https://diamond.example\"\n\
+             [mail]\ntransport = \"smtp\"\nfrom = \"a@diamond.example\"\n[mail.smtp]\nhost = \"diamond.example\"",
+            "[server]\npublic_url = \"http://[::1]:8000/auth\"\n\
+             [mail]\ntransport = \"folder\"\nfrom = \"a@diamond.example\"",
             "[server]\npublic_url = \"http://localhost:8000\"\n\
              [mail]\ntransport = \"folder\"\nfrom = \"a@diamond.example\"",
             include_str!("../../config.toml"),

@@ -142,7 +142,7 @@ pub fn preview(config: &Config, name: &str) -> Result<Rendered, MailError> {
         values.link = values.link.replace("https://diamond.example", url);
     }
     let templates = Templates::load(config.mail.templates.as_deref())?;
-    templates.render(name, &values).map_err(|error| templates::wrong(name, &error))
+    templates.render(name, &values)
 }
 
 /// Checks what can be checked before a mail is sent: the templates, and where mail is sent its settings.

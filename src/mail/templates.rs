@@ -2,31 +2,21 @@
 //! language.
 //!
 //! A mail named `x` has two files: `x.txt`, whose first line is its subject, and `x.html`, which extends `layout.html`.
-//! All are parsed and rendered once at the start, with and without what may be missing: a template that is wrong is a
+//! All are rendered once at the start, with and without what may be missing: a template that is wrong is a
 //! sentence then, and never a mail that cannot be sent.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, UndefinedBehavior, Value};
+use serde::Serialize;
 
 use crate::domain::mail::MailKind;
 use crate::domain::one_time::CODE_LIFETIME;
 use crate::mail::error::MailError;
+use crate::templates::{self, TemplateError};
 
 /// The name of the mail that tries the way out.
 pub(super) const TEST: &str = "test";
-
-/// The frame of every mail's HTML.
-const LAYOUT: &str = "layout.html";
-
-/// The largest file that overrides a template, in bytes.
-const MAX_SIZE: u64 = 256 * 1024;
 
 /// The two files of each mail.
 macro_rules! files {
@@ -36,7 +26,7 @@ macro_rules! files {
                 (concat!($name, ".txt"), include_str!(concat!("templates/", $name, ".txt"))),
                 (concat!($name, ".html"), include_str!(concat!("templates/", $name, ".html"))),
             )*
-            (LAYOUT, include_str!("templates/layout.html")),
+            ("layout.html", include_str!("templates/layout.html")),
         ]
     };
 }
@@ -48,7 +38,7 @@ const FILES: &[(&str, &str)] = files![
 ];
 
 /// What a template may show. What a mail does not have is empty or 0.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize)]
 pub(super) struct Values {
     pub service_name: String,
     pub username: String,
@@ -63,6 +53,14 @@ pub(super) struct Values {
     pub program: String,
 }
 
+/// All that a template is given. The HTML has the subject, too.
+#[derive(Serialize)]
+struct Shown<'a> {
+    subject: &'a str,
+    #[serde(flatten)]
+    values: &'a Values,
+}
+
 /// A mail as it is read.
 pub struct Rendered {
     /// One line.
@@ -74,22 +72,12 @@ pub struct Rendered {
 }
 
 /// The templates, ready to be rendered.
-pub(super) struct Templates(Environment<'static>);
+pub(super) struct Templates(templates::Templates);
 
 impl Templates {
     /// Those of the program, each replaced by the file of its name in `folder` where there is one.
     pub(super) fn load(folder: Option<&Path>) -> Result<Self, MailError> {
-        let mut environment = Environment::new();
-        // A name that there is none of is an error, in the place of an empty text that nobody notices.
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
-        environment.set_syntax(syntax.map_err(|error| wrong("a template", &error))?);
-        let mut overrides = folder.map_or_else(|| Ok(BTreeMap::new()), read_folder)?;
-        for (name, text) in FILES {
-            let text = overrides.remove(*name).unwrap_or_else(|| (*text).to_owned());
-            environment.add_template_owned(*name, text).map_err(|error| wrong(name, &error))?;
-        }
-        let templates = Self(environment);
+        let templates = Self(templates::Templates::load(FILES, folder)?);
         for name in MailKind::ALL.map(MailKind::name).into_iter().chain([TEST]) {
             templates.check(name)?;
         }
@@ -97,13 +85,11 @@ impl Templates {
     }
 
     /// Renders the mail of this name.
-    pub(super) fn render(&self, name: &str, values: &Values) -> Result<Rendered, Error> {
-        let rendered =
-            self.0.get_template(&format!("{name}.txt"))?.render(context(values, "", &values.link.as_str().into()))?;
+    pub(super) fn render(&self, name: &str, values: &Values) -> Result<Rendered, MailError> {
+        let rendered = self.0.render(&format!("{name}.txt"), &Shown { subject: "", values })?;
         let (first, text) = rendered.split_once('\n').unwrap_or((&rendered, ""));
         let subject = first.strip_prefix("Subject: ").unwrap_or_default().trim().to_owned();
-        let link = Value::from_safe_string(escape(&values.link));
-        let html = self.0.get_template(&format!("{name}.html"))?.render(context(values, &subject, &link))?;
+        let html = self.0.render(&format!("{name}.html"), &Shown { subject: &subject, values })?;
         Ok(Rendered { subject, text: text.trim_start_matches(['\r', '\n']).to_owned(), html })
     }
 
@@ -112,7 +98,7 @@ impl Templates {
         let full = sample(name);
         let least = Values { username: String::new(), ip: String::new(), program: String::new(), ..full.clone() };
         for values in [full, least] {
-            let rendered = self.render(name, &values).map_err(|error| wrong(name, &error))?;
+            let rendered = self.render(name, &values)?;
             let refused = |file: &str, why: &str| MailError(format!("the mail template {name}.{file} {why}"));
             if rendered.subject.is_empty() {
                 return Err(refused("txt", "must begin with a line such as \"Subject: Hello\""));
@@ -127,7 +113,7 @@ impl Templates {
                 if !rendered.text.contains(value.as_str()) {
                     return Err(refused("txt", &format!("does not show the {what}: it needs {{{{ {what} }}}}")));
                 }
-                if !rendered.html.contains(&escape(value)) {
+                if !rendered.html.contains(value.as_str()) {
                     return Err(refused("html", &format!("does not show the {what}: it needs {{{{ {what} }}}}")));
                 }
             }
@@ -136,45 +122,23 @@ impl Templates {
     }
 }
 
-/// Reads the files of a folder that override templates.
-fn read_folder(folder: &Path) -> Result<BTreeMap<String, String>, MailError> {
-    let unreadable = |path: &Path, error: &io::Error| {
-        MailError(format!("mail.templates: {} cannot be read: {error}", path.display()))
-    };
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
-        let path = entry.map_err(|error| unreadable(folder, &error))?.path();
-        if !path.extension().is_some_and(|extension| extension == "txt" || extension == "html") {
-            continue;
-        }
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if !FILES.iter().any(|(known, _)| *known == name) {
-            let known = FILES.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
-            let path = path.display();
-            return Err(MailError(format!("mail.templates: {path} overrides nothing; there are {known}")));
-        }
-        let size = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?.len();
-        if size > MAX_SIZE {
-            return Err(MailError(format!("mail.templates: {} is larger than 256 KiB", path.display())));
-        }
-        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
-        found.insert(name, text.replace("\r\n", "\n"));
+/// What the templates of mails say is wrong, without any value.
+impl From<TemplateError> for MailError {
+    fn from(error: TemplateError) -> Self {
+        Self(match error {
+            TemplateError::Unreadable { path, source } => {
+                format!("mail.templates: {} cannot be read: {source}", path.display())
+            }
+            TemplateError::TooLarge { path } => format!("mail.templates: {} is larger than 256 KiB", path.display()),
+            TemplateError::Unknown { path, known } => {
+                format!("mail.templates: {} overrides nothing; there are {known}", path.display())
+            }
+            TemplateError::Broken { name, line, why } => {
+                let line = line.map(|line| format!(" line {line}")).unwrap_or_default();
+                format!("the mail template {name}{line}: {why}")
+            }
+        })
     }
-    Ok(found)
-}
-
-/// What is wrong with a template, without any value.
-pub(super) fn wrong(name: &str, error: &Error) -> MailError {
-    let mut text = format!("the mail template {}", error.name().unwrap_or(name));
-    // Writing to a string does not fail.
-    if let Some(line) = error.line() {
-        let _ = write!(text, " line {line}");
-    }
-    let _ = write!(text, ": {}", error.kind());
-    if let Some(detail) = error.detail() {
-        let _ = write!(text, ", {detail}");
-    }
-    MailError(text)
 }
 
 /// What the mail of this name has, with values of nobody's.
@@ -202,42 +166,12 @@ pub(super) fn minutes(time: Duration) -> u64 {
     time.as_secs() / 60
 }
 
-fn context(values: &Values, subject: &str, link: &Value) -> Value {
-    let values = values.clone();
-    Value::from(BTreeMap::from([
-        ("subject", Value::from(subject)),
-        ("service_name", values.service_name.into()),
-        ("username", values.username.into()),
-        ("code", values.code.into()),
-        ("link", link.clone()),
-        ("minutes", values.minutes.into()),
-        ("link_minutes", values.link_minutes.into()),
-        ("when", values.when.into()),
-        ("ip", values.ip.into()),
-        ("program", values.program.into()),
-    ]))
-}
-
-/// A link as an attribute and as text of HTML. The template engine would write each slash as `&#x2f;`, which some mail
-/// programs show.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::domain::one_time::Purpose;
 
     fn refusal(files: &[(&str, &str)]) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
@@ -284,6 +218,49 @@ mod tests {
                 );
                 assert!(kind != MailKind::ResetPassword || part.contains("will ever ask you for"), "{part}");
             }
+        }
+    }
+
+    #[test]
+    fn a_confirmation_says_that_somebody_can_log_in_and_that_who_did_not_ask_must_not_confirm() {
+        let rendered = Templates::load(None).unwrap().render("confirm_email", &sample("confirm_email")).unwrap();
+        for part in [rendered.text, rendered.html.replace("&#39;", "'")] {
+            let part = part.replace('\n', " ");
+            for sentence in [
+                "Somebody gave this address for an account at Diamonds, and can log in to that account.",
+                "If it was not you, ignore this mail and confirm nothing: then nothing happens.",
+                "somebody else's, who knows its password",
+            ] {
+                assert!(part.contains(sentence), "{sentence} in {part}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_notice_that_can_be_disowned_says_all_that_this_does() {
+        let templates = Templates::load(None).unwrap();
+        for kind in MailKind::ALL.into_iter().filter(|kind| kind.purpose() == Some(Purpose::NotMe)) {
+            let rendered = templates.render(kind.name(), &sample(kind.name())).unwrap();
+            for part in [rendered.text, rendered.html] {
+                let part = part.replace('\n', " ");
+                let ends = if kind == MailKind::UnfamiliarSignIn { "ends that session" } else { "ends all sessions" };
+                for said in [ends, "so that nobody can log in with it any more", "mails you a link to set a new one"] {
+                    assert!(part.contains(said), "{said} in {part}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_reset_that_nobody_typed_a_code_for_promises_nothing_of_the_password() {
+        // It may have been removed just before, by whoever disowned a notice.
+        let values = Values { code: String::new(), ..sample("reset_password") };
+        let rendered = Templates::load(None).unwrap().render("reset_password", &values).unwrap();
+        for part in [rendered.text, rendered.html] {
+            assert!(
+                part.contains("ignore this mail: nothing changes then.") && !part.contains("stays as it is"),
+                "{part}"
+            );
         }
     }
 
@@ -354,6 +331,8 @@ mod tests {
         }
         let refused = refusal(&[("resetpassword.txt", "")]).unwrap();
         assert!(refused.contains("resetpassword.txt overrides nothing; there are confirm_email.txt, "), "{refused}");
+        let refused = refusal(&[("test.html", &" ".repeat(256 * 1024 + 1))]).unwrap();
+        assert!(refused.starts_with("mail.templates: /") && refused.ends_with("test.html is larger than 256 KiB"));
         let refused = Templates::load(Some(Path::new("/nowhere"))).err().unwrap().to_string();
         assert!(refused.starts_with("mail.templates: /nowhere cannot be read: "), "{refused}");
     }

@@ -2,7 +2,8 @@
 //! or another language.
 //!
 //! All are parsed at the start, so that a broken one is a sentence for the operator and never a failed answer. What is
-//! named `.html` escapes every value that it shows; a value that nobody gives is an error.
+//! named `.html` escapes every value that it shows; a value that nobody gives is an error. A line that has a statement
+//! alone leaves no line.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -10,10 +11,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Serde, Value};
+use minijinja::{AutoEscape, Environment, Error as EngineError, Output, State, UndefinedBehavior, escape_formatter};
 use serde::Serialize;
 use thiserror::Error;
+
+/// The largest file that overrides a template, in bytes.
+const MAX_SIZE: u64 = 256 * 1024;
 
 /// Why templates are refused: a sentence for the operator.
 #[derive(Debug, Error)]
@@ -26,6 +31,12 @@ pub enum TemplateError {
         /// Why.
         source: io::Error,
     },
+    /// A file is larger than any template is.
+    #[error("the template {} is larger than 256 KiB", path.display())]
+    TooLarge {
+        /// Which one.
+        path: PathBuf,
+    },
     /// A file overrides nothing.
     #[error("{} overrides no template; there are {known}", path.display())]
     Unknown {
@@ -35,10 +46,12 @@ pub enum TemplateError {
         known: String,
     },
     /// It cannot be understood, or asks for a value that there is none of.
-    #[error("the template {name} is broken: {why}")]
+    #[error("the template {name} is broken: {}{why}", line.map(|line| format!("line {line}, ")).unwrap_or_default())]
     Broken {
         /// Which one.
         name: String,
+        /// Where in it.
+        line: Option<usize>,
         /// Why, without any value.
         why: String,
     },
@@ -52,14 +65,17 @@ pub struct Templates {
 
 impl Templates {
     /// Takes the templates that are built in, each with the file of its name in `folder` in its place where there is one.
-    /// The folder need not exist.
     ///
     /// # Errors
     /// [`TemplateError`].
     pub fn load(built_in: &[(&'static str, &'static str)], folder: Option<&Path>) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         let mut styles = BTreeMap::new();
+        // A name that there is none of is an error, in the place of an empty text that nobody notices.
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_formatter(write_value);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
+        environment.set_syntax(syntax.map_err(|error| broken("", &error))?);
         if let Some(folder) = folder {
             refuse_unknown(built_in, folder)?;
         }
@@ -91,32 +107,60 @@ impl Templates {
     }
 }
 
-/// A file's text; `None` where there is no such file.
-fn read(path: &Path) -> Result<Option<String>, TemplateError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(TemplateError::Unreadable { path: path.to_owned(), source }),
+/// Writes a value, in HTML so that it is text there and in an attribute. The engine itself would write each slash of a link
+/// as `&#x2f;`, which some mail programs show.
+fn write_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), EngineError> {
+    match value.as_str() {
+        Some(text) if *state.auto_escape() == AutoEscape::Html && !value.is_safe() => Ok(out.write_str(&escape(text))?),
+        _ => escape_formatter(out, state, value),
     }
 }
 
-/// Refuses a folder with a file that overrides nothing: its name is mistyped.
-fn refuse_unknown(built_in: &[(&str, &str)], folder: &Path) -> Result<(), TemplateError> {
-    let unreadable = |source| TemplateError::Unreadable { path: folder.to_owned(), source };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// A file's text; `None` where there is no such file.
+fn read(path: &Path) -> Result<Option<String>, TemplateError> {
+    let unreadable = |source| TemplateError::Unreadable { path: path.to_owned(), source };
+    let size = match fs::metadata(path) {
+        Ok(file) => file.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
-    for entry in entries {
-        let entry = entry.map_err(unreadable)?;
-        let name = entry.file_name();
+    if size > MAX_SIZE {
+        return Err(TemplateError::TooLarge { path: path.to_owned() });
+    }
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    Ok(Some(text.replace("\r\n", "\n")))
+}
+
+/// Refuses a folder with a file that is named as a template is and overrides none: its name is mistyped. Others, such as a
+/// README, an editor's back-up copies and folders, are nobody's mistake.
+fn refuse_unknown(built_in: &[(&str, &str)], folder: &Path) -> Result<(), TemplateError> {
+    let unreadable = |source| TemplateError::Unreadable { path: folder.to_owned(), source };
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let name = path.file_name().unwrap_or_default();
         let is_known = built_in.iter().any(|(known, _)| name == *known);
-        // An editor's back-up copies are nobody's mistake.
-        let is_copy = name.to_string_lossy().starts_with('.') || name.to_string_lossy().ends_with('~');
-        if !is_known && !is_copy {
+        let is_hidden = name.to_string_lossy().starts_with('.');
+        let is_a_template = path
+            .extension()
+            .is_some_and(|extension| built_in.iter().any(|(known, _)| Path::new(known).extension() == Some(extension)));
+        if is_a_template && !is_known && !is_hidden {
             let known = built_in.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
-            return Err(TemplateError::Unknown { path: entry.path(), known });
+            return Err(TemplateError::Unknown { path, known });
         }
     }
     Ok(())
@@ -127,17 +171,14 @@ fn is_style(name: &str) -> bool {
 }
 
 /// What is wrong with a template, without any value. An error in one that another includes is told of the former.
-fn broken(name: &str, mut error: &minijinja::Error) -> TemplateError {
+fn broken(name: &str, mut error: &EngineError) -> TemplateError {
     while let Some(cause) = error.source().and_then(|cause| cause.downcast_ref()) {
         error = cause;
     }
     let name = error.name().unwrap_or(name).to_owned();
-    let parts = [
-        error.line().map(|line| format!("line {line}")),
-        Some(error.kind().to_string()),
-        error.detail().map(str::to_owned),
-    ];
-    TemplateError::Broken { name, why: parts.into_iter().flatten().collect::<Vec<_>>().join(", ") }
+    let kind = error.kind().to_string();
+    let why = error.detail().map_or_else(|| kind.clone(), |detail| format!("{kind}, {detail}"));
+    TemplateError::Broken { name, line: error.line(), why }
 }
 
 #[cfg(test)]
@@ -162,7 +203,28 @@ mod tests {
         assert_eq!(templates.render("a.txt", &values).unwrap(), "Hallo <b>");
         assert_eq!(templates.style("a.css"), "a{{#}");
         assert_eq!(with(&[("a.css", "{%")]).unwrap().style("a.css"), "{%");
-        assert!(Templates::load(BUILT_IN, Some(Path::new("/nonexistent"))).is_ok());
+        for nobodys_mistake in ["README.md", "a.html~", ".a.html", ".#a.html", "a.html.orig"] {
+            assert!(with(&[(nobodys_mistake, "{% if %}")]).is_ok(), "{nobodys_mistake}");
+        }
+    }
+
+    #[test]
+    fn a_line_with_a_statement_alone_leaves_no_line_whoever_ended_it() {
+        let shown =
+            |text: &str| with(&[("a.txt", text)]).unwrap().render("a.txt", &serde_json::json!({"x": 1})).unwrap();
+        assert_eq!(shown("a\n  {% if x %}\nb {{ x }}\n  {% endif %}\n\nc\n"), "a\nb 1\n\nc\n");
+        assert_eq!(shown("a\r\n{% if x %}\r\nb\r\n{% endif %}\r\n"), "a\nb\n");
+    }
+
+    #[test]
+    fn a_link_is_text_of_html_and_no_slash_of_it_is_disguised() {
+        let templates = with(&[("a.html", "<a href=\"{{ x }}\">")]).unwrap();
+        let values = serde_json::json!({"x": "https://a.example/?a=1&b='<\">"});
+        assert_eq!(
+            templates.render("a.html", &values).unwrap(),
+            "<a href=\"https://a.example/?a=1&amp;b=&#39;&lt;&quot;&gt;\">"
+        );
+        assert_eq!(templates.render("a.html", &serde_json::json!({"x": 1})).unwrap(), "<a href=\"1\">");
     }
 
     #[test]
@@ -177,6 +239,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("a.html")).unwrap();
         assert!(matches!(Templates::load(BUILT_IN, Some(folder.path())), Err(TemplateError::Unreadable { .. })));
+        assert!(matches!(
+            Templates::load(BUILT_IN, Some(Path::new("/nowhere"))),
+            Err(TemplateError::Unreadable { .. })
+        ));
+        let size = usize::try_from(MAX_SIZE).unwrap();
+        assert!(with(&[("a.html", &" ".repeat(size))]).is_ok());
+        let refused = with(&[("a.html", &" ".repeat(size + 1))]).err().unwrap().to_string();
+        assert!(refused.ends_with("a.html is larger than 256 KiB"), "{refused}");
         let templates = with(&[("a.html", "{{ y }}")]).unwrap();
         assert!(templates.render("a.html", &serde_json::json!({"x": 1})).is_err());
     }

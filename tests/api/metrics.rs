@@ -11,6 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::helpers::{HOUR, JSON, PATIENCE, RawResponse, START_MILLIS, TestApp, post_bytes, session_of, test_config};
+use crate::mail::mailbox::Post;
 
 pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -311,17 +312,19 @@ fn an_address_that_is_in_use_is_a_sentence_and_the_listener_ends_with_the_server
 
 #[tokio::test]
 async fn every_expression_of_the_dashboard_names_metrics_that_there_are() {
-    let app = TestApp::spawn_with(|config| {
+    let post = Post::spawn_with(|config| {
         config.metrics.listen = Some(ANY_PORT);
         config.backup.every = Some(Duration::from_secs(60 * 60));
         config.backup.folder = config.database.path.with_file_name("backups");
     });
-    app.register("AzureDiamond", "hunter2").await;
+    post.register("AzureDiamond", "azure@diamond.example").await;
+    let app = &post.app;
     let deadline = Instant::now() + PATIENCE;
     let text = loop {
-        let text = read_metrics(&app);
-        // The first backup is made at the start, and is there a moment later.
-        if text.contains("authtokens_last_backup_timestamp_seconds 1") || Instant::now() > deadline {
+        let text = read_metrics(app);
+        // The first backup is made at the start, and is there a moment later. So is a mail's count after its arrival.
+        let expected = ["authtokens_last_backup_timestamp_seconds 1", "authtokens_mails_total{"];
+        if expected.iter().all(|series| text.contains(series)) || Instant::now() > deadline {
             break text;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -336,6 +339,14 @@ async fn every_expression_of_the_dashboard_names_metrics_that_there_are() {
         }
     }
     assert!(expressions.len() > 10);
+    for mails in [
+        "authtokens_mails_total{job=~\"$job\", outcome=\"sent\"}",
+        "authtokens_mails_total{job=~\"$job\", outcome=\"failed\"}",
+        "authtokens_mail_queue",
+        "authtokens_mail_outbox_oldest_seconds",
+    ] {
+        assert!(expressions.iter().any(|expression| expression.contains(mails)), "{mails}");
+    }
     for expression in expressions {
         let used: Vec<&str> = expression
             .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')

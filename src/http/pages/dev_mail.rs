@@ -1,9 +1,11 @@
 //! The mails of a developer's machine, at `/dev/mail`: what the service has written to `[mail] folder` in the place of
 //! sending it.
 //!
-//! They open accounts, so they are shown to the machine itself alone: the service listens on a loopback address, the peer
-//! has one, no proxy stands between, and the browser was told to go to a loopback name. The last keeps away a page of
-//! somebody else whose name leads to 127.0.0.1 (DNS rebinding).
+//! They open accounts, so they are shown to the machine itself alone: the service listens on a loopback address, is reached
+//! at one by its `server.public_url`, and knows of no proxy; the peer has a loopback address, no proxy has left a header, and
+//! the browser was told to go to a loopback name. The last keeps away a page of somebody else whose name leads to 127.0.0.1
+//! (DNS rebinding). A proxy that adds no header and has a loopback name as its `Host`, as nginx does by default, looks like
+//! the machine itself: it is the settings that keep it away.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -24,11 +26,13 @@ const LISTED: usize = 100;
 /// How much of a mail is read.
 const MAX_SIZE: u64 = 256 * 1024;
 /// What proxies add.
-const FORWARDED: [HeaderName; 4] = [
+const FORWARDED: [HeaderName; 6] = [
     HeaderName::from_static("forwarded"),
     HeaderName::from_static("via"),
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
 ];
 
 pub(crate) async fn list(request: HttpRequest, state: State) -> Result<HttpResponse, ApiError> {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
-use crate::config::mail::Transport;
+use crate::config::mail::{Transport, is_on_this_machine};
 use crate::domain::token::hex;
 use crate::http::error::ApiError;
 use crate::http::pages::eml::{Mail, Piece, Summary};
@@ -222,12 +222,18 @@ impl Pages {
             return Ok(None);
         };
         let folder = config.mail.templates.as_deref().map(|folder| folder.join("pages"));
+        // It need not be there. One that cannot even be looked for is left to the loader, which says so.
+        let folder = folder.filter(|folder| folder.try_exists().unwrap_or(true));
         let templates = Templates::load(BUILT_IN, folder.as_deref())?;
         let style = templates.style(STYLE).to_owned();
         let (origin, base) = split(public_url);
         let host = origin.split_once("://").map_or(origin, |(_, host)| host);
         let sender = config.mail.from.as_ref().and_then(|sender| sender.name.clone());
-        let is_read_here = config.mail.transport == Transport::Folder && ip.to_canonical().is_loopback();
+        // A proxy that tells nothing of itself is not seen in a request. Who has one has named it, or the service's address.
+        let is_read_here = config.mail.transport == Transport::Folder
+            && ip.to_canonical().is_loopback()
+            && is_on_this_machine(public_url)
+            && config.server.trusted_proxies.is_empty();
         let pages = Self {
             templates,
             version: hex(&Sha256::new().chain_update(&style).chain_update(SCRIPT).finalize()[..8]),

@@ -34,6 +34,11 @@ fn with_mail(config: &mut Config) {
     config.server.public_url = Some("https://accounts.example.org".to_owned());
 }
 
+/// Only a service that browsers reach on the machine itself shows its mails.
+fn on_this_machine(config: &mut Config) {
+    config.server.public_url = Some("http://localhost:8000".to_owned());
+}
+
 fn sender(name: Option<&str>) -> Sender {
     let email = EmailAddress::parse("noreply@diamond.example").unwrap();
     Sender { name: name.map(str::to_owned), email }
@@ -179,6 +184,7 @@ async fn no_other_origin_reads_a_page_and_no_cache_or_search_engine_keeps_one() 
         let mailing = Mailing::spawn_with(|config| {
             config.cors.origins = vec![origins.to_owned()];
             config.accounts.login_by_mail = true;
+            on_this_machine(config);
         });
         for path in FORMS.into_iter().chain(["/account/login", "/account/reset/", "/dev/mail"]) {
             for method in [Method::GET, Method::HEAD] {
@@ -508,6 +514,32 @@ async fn the_forms_have_the_limits_of_the_calls_and_say_when_to_try_again() {
 }
 
 #[tokio::test]
+async fn who_confirms_an_address_is_told_that_somebody_can_log_in_and_how_to_end_that() {
+    let mailing = Mailing::spawn();
+    let body = json!({"username": "thief", "password": "hunter2", "email": "azure@diamond.example"});
+    let (token, _) = session_of(mailing.app.post("/api/register", &body).await).await;
+    let link = mailing.mail().await.link;
+    let wrong = mailing.send("/account/confirm", &[("proof", UNKNOWN_TOKEN)]).await;
+    for html in [page(mailing.get("/account/confirm").await, 200).await, page(wrong, 400).await] {
+        assert!(html.contains("Somebody has an account at Diamonds with the address"), "{html}");
+        assert!(
+            html.contains("and knows its password.") && html.contains("If it is not you, do not confirm."),
+            "{html}"
+        );
+    }
+    let html = page(mailing.send("/account/confirm", &[("proof", &link)]).await, 200).await;
+    let way_back = "Did somebody else make the account? Then <a href=\"/account/reset\">set a new password</a> now.";
+    assert!(html.contains(way_back), "{html}");
+    // What the page promises of it.
+    let request = mailing.forget("azure@diamond.example").await;
+    let code = mailing.mail().await.code;
+    let fields = [("step", "set"), ("request", &request), ("proof", &code), ("new_password", "mine")];
+    page(mailing.send("/account/reset", &fields).await, 200).await;
+    assert_eq!(mailing.app.ask(Method::GET, "/api/user", &token, None).await.status(), 401);
+    assert!(!mailing.logs_in("thief", "hunter2").await && mailing.logs_in("thief", "mine").await);
+}
+
+#[tokio::test]
 async fn a_notice_is_disowned_on_the_page_which_ends_the_session_and_starts_a_reset() {
     let mailing = Mailing::spawn();
     let token = mailing.owner("azure").await;
@@ -515,8 +547,12 @@ async fn a_notice_is_disowned_on_the_page_which_ends_the_session_and_starts_a_re
     assert_eq!(mailing.app.ask(Method::POST, "/api/user/password", &token, Some(&change)).await.status(), 200);
     let notice = mailing.mail().await;
     assert!(notice.link.starts_with("https://accounts.example.org/account/not-me#"), "{}", notice.text);
+    let opened = page(mailing.get("/account/not-me").await, 200).await;
+    assert!(opened.contains("remove the password so that nobody can log in with it any more"), "{opened}");
     let html = page(mailing.send("/account/not-me", &[("proof", &notice.link)]).await, 200).await;
     assert!(html.contains("A mail to set a new password is on its way to you."), "{html}");
+    assert!(html.contains("nobody can log in with the old password any more"), "{html}");
+    assert!(!mailing.logs_in("azure", "stolen").await);
     assert_eq!(mailing.app.ask(Method::GET, "/api/user", &token, None).await.status(), 401);
     let reset = mailing.mail().await;
     let fields = [("step", "set"), ("proof", &reset.link), ("new_password", "mine again")];
@@ -535,7 +571,7 @@ async fn the_login_page_leads_into_the_app_by_a_configured_prefix_and_has_nothin
         })
     };
     let html = page(spawn(&["diamonds://account", "https://other.example/a/"]).get("/account/login").await, 200).await;
-    let app = "data-app-link=\"diamonds:&#x2f;&#x2f;account&#x2f;login\"";
+    let app = "data-app-link=\"diamonds://account/login\"";
     assert!(html.contains(app) && !html.contains("<form") && !html.contains("other.example"), "{html}");
     let html = page(spawn(&[]).get("/account/login").await, 200).await;
     assert!(!html.contains("data-app-link") && html.contains("type the code of six digits"), "{html}");
@@ -547,7 +583,7 @@ async fn pages_stand_below_the_path_of_the_public_url_and_are_named_after_the_se
         config.server.public_url = Some("https://example.org:8443/auth".to_owned());
         config.mail.from = Some(sender(None));
     });
-    let html = page(mailing.get("/account/reset").await, 200).await.replace("&#x2f;", "/");
+    let html = page(mailing.get("/account/reset").await, 200).await;
     assert!(
         html.contains("· example.org:8443</title>") && html.contains("<p class=\"service\">example.org:8443</p>"),
         "{html}"
@@ -596,7 +632,7 @@ async fn a_folder_gives_the_pages_other_words_and_a_broken_template_stops_the_st
 
 #[tokio::test]
 async fn a_developer_reads_mails_on_the_machine_itself_and_nobody_else_does() {
-    let mailing = Mailing::spawn();
+    let mailing = Mailing::spawn_with(on_this_machine);
     assert!(page(mailing.get("/dev/mail").await, 200).await.contains("There are none yet."));
     mailing.forget("nobody").await;
     mailing.owner("azure").await;
@@ -609,7 +645,7 @@ async fn a_developer_reads_mails_on_the_machine_itself_and_nobody_else_does() {
     let path = format!("/dev/mail/{}", files[0]);
     let shown = mailing.get(&path).await.text().await.unwrap();
     assert!(shown.contains(&format!("<strong class=\"code\">{}</strong>", mail.code)), "{shown}");
-    let link = mail.link.replace('/', "&#x2f;");
+    let link = &mail.link;
     assert!(shown.contains(&format!("<a href=\"{link}\">{link}</a>")), "{shown}");
     // What leads out of the folder, or is no mail in it.
     fs::write(mailing.folder.with_file_name("secret.eml"), "secret").unwrap();
@@ -632,6 +668,9 @@ async fn a_developer_reads_mails_on_the_machine_itself_and_nobody_else_does() {
         (vec![("Host", "127.0.0.1.evil.example".to_owned())], 404),
         (vec![("X-Forwarded-For", "203.0.113.9".to_owned())], 404),
         (vec![("X-Forwarded-For", "127.0.0.1".to_owned())], 404),
+        (vec![("X-Forwarded-Proto", "https".to_owned())], 404),
+        (vec![("X-Real-IP", "127.0.0.1".to_owned())], 404),
+        (vec![("Via", "1.1 proxy".to_owned())], 404),
         (vec![("Forwarded", "for=127.0.0.1".to_owned())], 404),
     ] {
         for path in ["/dev/mail", path.as_str()] {
@@ -641,14 +680,44 @@ async fn a_developer_reads_mails_on_the_machine_itself_and_nobody_else_does() {
         }
     }
     // A listener that others can reach, and mail that really leaves.
-    let open = Mailing::spawn_with(|config| config.server.listen = "0.0.0.0:0".parse().unwrap());
+    let open = Mailing::spawn_with(|config| {
+        on_this_machine(config);
+        config.server.listen = "0.0.0.0:0".parse().unwrap();
+    });
     let url = format!("http://127.0.0.1:{}/dev/mail", open.app.address.port());
     assert_eq!(open.app.client.get(url).send().await.unwrap().status(), 404);
     let smtp = Mailing::spawn_with(|config| {
+        on_this_machine(config);
         config.mail.transport = Transport::Smtp;
         config.mail.smtp.host = Some("127.0.0.1".to_owned());
         config.mail.smtp.tls = Encryption::None;
     });
     assert_eq!(smtp.get("/account/reset").await.status(), 200);
     assert_eq!(smtp.get("/dev/mail").await.status(), 404);
+}
+
+#[tokio::test]
+async fn behind_a_proxy_that_tells_nothing_of_itself_no_mail_is_shown() {
+    // Such a proxy sends what a browser on the machine itself would: a loopback `Host`, and no header of its own.
+    for (public_url, trusted_proxy, status) in [
+        ("http://127.0.0.1:8000", None, 200),
+        ("http://[::1]:8000/auth", None, 200),
+        ("https://localhost", None, 200),
+        ("https://accounts.example.org", None, 404),
+        ("https://localhost.example.org", None, 404),
+        ("http://10.0.0.1:8000", None, 404),
+        ("http://127.0.0.1:8000", Some("127.0.0.1/32"), 404),
+        ("http://127.0.0.1:8000", Some("10.0.0.0/8"), 404),
+    ] {
+        let mailing = Mailing::spawn_with(|config| {
+            config.server.public_url = Some(public_url.to_owned());
+            config.server.trusted_proxies = trusted_proxy.iter().map(|proxy| proxy.parse().unwrap()).collect();
+        });
+        fs::create_dir_all(&mailing.folder).unwrap();
+        fs::write(mailing.folder.join("1.eml"), "Subject: x\r\n\r\nx\r\n").unwrap();
+        for path in ["/dev/mail", "/dev/mail/1.eml"] {
+            let request = mailing.app.client.get(mailing.app.url(path)).header("Host", "127.0.0.1:8000");
+            assert_eq!(request.send().await.unwrap().status(), status, "{path} {public_url} {trusted_proxy:?}");
+        }
+    }
 }
