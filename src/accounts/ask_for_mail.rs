@@ -58,8 +58,14 @@ impl Accounts {
         self.throttle.admit_mail(&policy.limits, client.ip())?;
         let request = PlainToken::generate();
         let id = request.clone();
+        let name = match &whom {
+            Whom::Username(username) => username.as_str(),
+            Whom::Email(email) => email.as_str(),
+        };
+        let name = name.to_owned();
         let whom = Requested::Somebody(whom);
         policy.requests.push(MailRequest { whom, purpose, request, ip: client.ip(), link })?;
+        self.throttle.guesses.remember(&id.digest(), name, self.clock.monotonic());
         Ok(id)
     }
 

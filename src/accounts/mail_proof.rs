@@ -1,12 +1,13 @@
 //! What a mail carries, presented: the token of its link, or its code with the request id that the asking client has.
 //!
-//! Wrong, used, expired and unknown are one and the same refusal. A wrong code counts at its account like a wrong
-//! password, but the account's lockout does not keep codes out: a refusal by it would tell whose the request id is, and
+//! Wrong, used, expired and unknown are one and the same refusal. A wrong code counts like a wrong password that comes
+//! with the name or the address for which the mail was asked, but the account's lockout does not keep codes out: a refusal by it would tell whose the request id is, and
 //! a code ends by itself after a few tries.
 
 use thiserror::Error;
 
 use super::service::{Accounts, Client};
+use super::throttle::guesses::Guess;
 use super::throttle::limits::Origin;
 use crate::domain::one_time::{Code, Presented, Purpose};
 use crate::domain::token::PlainToken;
@@ -53,16 +54,37 @@ impl Accounts {
         proof: &MailProof,
         client: &impl Client,
     ) -> Result<Username, MailProofError> {
-        let now = self.clock.now();
+        let (now, origin) = (self.clock.now(), Origin::Anywhere(client.ip()));
         match proof.presented() {
             Presented::Link(token) => {
                 self.repository.find_link(purpose, token, now).await?.ok_or(MailProofError::Refused)
             }
             Presented::Code(request, mac) => {
-                let tried = self.repository.try_code(purpose, request, mac, now).await?;
-                self.outcome_of(tried, Origin::Anywhere(client.ip()), client)
+                let guess = self.throttle.guesses.begin(&request, self.clock.monotonic());
+                // One too many is refused after the same work, whatever it is.
+                let tried = if guess == Guess::Over { PlainToken::generate().digest() } else { request };
+                let tried = self.repository.try_code(purpose, tried, mac, now).await;
+                match (guess, &tried) {
+                    (Guess::Under(name), Ok(wrong @ (Tried::Wrong(_) | Tried::Unknown))) => {
+                        self.count_wrong_code(&name, wrong, origin).await?;
+                    }
+                    (Guess::Under(_), _) => self.throttle.guesses.give_back(&request),
+                    (Guess::Over | Guess::Unknown, _) => {}
+                }
+                self.outcome_of(tried?, origin, client)
             }
         }
+    }
+
+    /// Counts a wrong code where a wrong password counts that comes with the name for which it was asked: so the lockout
+    /// does not tell whether there is such an account. Where that is the account of the code, it is counted there already.
+    async fn count_wrong_code(&self, name: &str, tried: &Tried, origin: Origin) -> Result<(), RepositoryError> {
+        let Ok(name) = self.read_login_name(name) else { return Ok(()) };
+        let counted = self.count_login_at(&name).await?;
+        if !matches!(tried, Tried::Wrong(username) if username.key() == counted.key()) {
+            self.throttle.limits.note_failure(&counted, origin, self.clock.monotonic());
+        }
+        Ok(())
     }
 
     /// The account whose code was right. A wrong one is counted.

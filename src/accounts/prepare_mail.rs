@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::mail_requests::{MailRequest, Requested};
 use super::service::{Accounts, MailPolicy};
-use super::throttle::limits::TooMany;
+use super::throttle::limits::{MAX_FAILURES, TooMany};
 use super::throttle::mail_limits::Asker;
 use crate::domain::email::EmailAddress;
 use crate::domain::mail::{Mail, MailKind};
@@ -47,6 +47,9 @@ impl Accounts {
         if asker.is_some_and(|asker| self.admit_to(policy, recipient.email.key(), asker, purpose.name()).is_err()) {
             return Ok(None);
         }
+        // So many guesses in a row are enough (NIST SP 800-63B): a link cannot be guessed.
+        let may_be_guessed = self.throttle.limits.failures(&recipient.username) < MAX_FAILURES;
+        let request = request.filter(|_| may_be_guessed || purpose == Purpose::Reauthenticate);
         let offer = Offer { purpose, recipient, request, link };
         offer.make(self.repository.as_ref(), &self.clock, ip).await
     }
@@ -131,7 +134,7 @@ impl MailPolicy {
 pub(super) struct Offer {
     pub(super) purpose: Purpose,
     pub(super) recipient: Recipient,
-    /// The request id that the client was given. Without one, no code could be used: the mail has a link alone.
+    /// The request id that the client was given, where a code may be used with it. Without one the mail has a link alone.
     pub(super) request: Option<PlainToken>,
     pub(super) link: Option<String>,
 }

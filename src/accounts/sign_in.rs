@@ -130,7 +130,7 @@ impl Accounts {
     }
 
     /// Whom a login under this name counts at: the account itself, so that its address is no second way to guess.
-    async fn count_login_at(&self, name: &LoginName) -> Result<Username, RepositoryError> {
+    pub(super) async fn count_login_at(&self, name: &LoginName) -> Result<Username, RepositoryError> {
         match name {
             LoginName::Username(username) => Ok(username.clone()),
             LoginName::Address { counted, .. } => {

@@ -25,6 +25,7 @@ use futures_util::FutureExt as _;
 use thiserror::Error;
 
 use crate::accounts::throttle::LoginThrottle;
+use crate::accounts::throttle::guesses::Guesses;
 use crate::accounts::throttle::limits::Limits;
 use crate::accounts::throttle::mail_limits::MailLimits;
 use crate::accounts::{Accounts, MailPolicy};
@@ -318,6 +319,7 @@ fn accounts(
         },
         session_policy: config.tokens,
         throttle: LoginThrottle {
+            guesses: Guesses::default(),
             limits: Arc::new(Limits::new(config.rate_limit)),
             failed_attempts: Arc::default(),
             repository: Arc::clone(repository),

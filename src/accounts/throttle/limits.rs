@@ -131,10 +131,10 @@ impl Limits {
         Self {
             policy,
             hasher: RandomState::new(),
-            register: Mutex::new(Table::new()),
-            login: Mutex::new(Table::new()),
-            newcomers: Mutex::new(Table::new()),
-            accounts: Mutex::new(Table::new()),
+            register: Mutex::default(),
+            login: Mutex::default(),
+            newcomers: Mutex::default(),
+            accounts: Mutex::default(),
         }
     }
 
@@ -224,6 +224,12 @@ impl Limits {
             failures.account = account;
             failures.add(now);
         }
+    }
+
+    /// How many attempts at the account have failed in a row, but for those of the holders of live tokens.
+    pub fn failures(&self, username: &Username) -> u32 {
+        let key = self.key(self.account(username), &Counted::Account);
+        lock(&self.accounts).get(key).map_or(0, |failures| failures.count)
     }
 
     /// Restores the failures at an account that a store has kept. It has not kept which neighbourhoods they came from,
@@ -409,21 +415,23 @@ pub(super) struct Table<V>(Vec<Option<Box<Set<V>>>>);
 
 type Set<V> = [Option<(u64, V)>; WAYS];
 
-impl<V: Copy + Default> Table<V> {
-    pub(super) fn new() -> Self {
+impl<V> Default for Table<V> {
+    fn default() -> Self {
         Self(std::iter::repeat_with(|| None).take(SETS).collect())
     }
+}
 
+impl<V: Default> Table<V> {
     fn index(key: u64) -> usize {
         usize::try_from(key % (SETS as u64)).unwrap_or_default()
     }
 
-    fn get(&self, key: u64) -> Option<&V> {
+    pub(super) fn get(&self, key: u64) -> Option<&V> {
         let set = self.0[Self::index(key)].as_deref()?;
         set.iter().flatten().find(|(known, _)| *known == key).map(|(_, value)| value)
     }
 
-    fn get_mut(&mut self, key: u64) -> Option<&mut V> {
+    pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut V> {
         let set = self.0[Self::index(key)].as_deref_mut()?;
         set.iter_mut().flatten().find(|(known, _)| *known == key).map(|(_, value)| value)
     }
@@ -431,7 +439,7 @@ impl<V: Copy + Default> Table<V> {
     /// The key's value; a new one where it has none.
     pub(super) fn entry<W: Ord>(&mut self, key: u64, eviction_rank: impl Fn(&V) -> W) -> &mut V {
         let set = self.0[Self::index(key)].get_or_insert_with(|| Box::new([const { None }; WAYS]));
-        let own = set.iter().position(|slot| slot.is_some_and(|(known, _)| known == key));
+        let own = set.iter().position(|slot| slot.as_ref().is_some_and(|(known, _)| *known == key));
         let slot = own.unwrap_or_else(|| {
             // `None` is less than every `Some`: an empty slot is taken first.
             let least = (0..WAYS).min_by_key(|slot| set[*slot].as_ref().map(|(_, value)| eviction_rank(value)));

@@ -66,7 +66,7 @@ impl MailLimits {
             rate,
             hasher: RandomState::new(),
             arrival: Mutex::default(),
-            mailboxes: Mutex::new(Table::new()),
+            mailboxes: Mutex::default(),
             limited: AtomicU64::new(0),
         }
     }

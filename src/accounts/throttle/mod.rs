@@ -4,6 +4,7 @@
 //! case then counts the account. A use case takes an [`Admission`], so nobody can call it without the first check.
 
 pub mod failed_attempts;
+pub mod guesses;
 pub mod limits;
 pub mod mail_limits;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use self::failed_attempts::FailedAttempts;
+use self::guesses::Guesses;
 use self::limits::{Attempt, Call, Limits, Origin, TooMany};
 use self::mail_limits::{Asker, MailLimits};
 use crate::domain::event::{EventKind, FailedAttempt};
@@ -52,6 +54,8 @@ pub(crate) enum NotBegun {
 pub struct LoginThrottle {
     /// The counts, by address and by account.
     pub limits: Arc<Limits>,
+    /// The guesses at the codes of mails.
+    pub guesses: Guesses,
     /// Where throttled and failed attempts are noted.
     pub failed_attempts: Arc<FailedAttempts>,
     /// Knows from which addresses an account has logged in.

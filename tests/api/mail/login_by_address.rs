@@ -1,22 +1,11 @@
 //! Logging in by the verified address in the place of the name, and logins that need one.
 
-use std::time::Duration;
-
-use authtokens::config::Config;
-use authtokens::domain::rate::Rate;
 use serde_json::json;
 
-use super::mailbox::Post;
+use super::mailbox::{Post, accounts_alone};
 use crate::helpers::{error_of, session_of};
 
 const AZURE: &str = "azure@diamond.example";
-
-/// Limits at accounts alone.
-fn accounts_alone(config: &mut Config) {
-    config.rate_limit.enabled = true;
-    let plenty = Rate { count: 1_000_000, period: Duration::from_secs(1) };
-    (config.rate_limit.login, config.rate_limit.register) = (plenty, plenty);
-}
 
 #[tokio::test]
 async fn a_verified_address_logs_in_in_any_case_and_an_unverified_or_unknown_one_is_a_wrong_name() {
@@ -43,8 +32,10 @@ async fn a_verified_address_logs_in_in_any_case_and_an_unverified_or_unknown_one
 #[tokio::test]
 async fn a_name_wins_over_anothers_address_also_with_a_wrong_password() {
     let post = Post::spawn();
+    let body = json!({"username": "A@b.example", "password": "another", "email": "a@b.example"});
+    assert_eq!(post.app.post("/api/register", &body).await.status(), 201);
+    post.mail_to("a@b.example").await;
     post.new_owner("owner", "a@b.example").await;
-    post.app.register("A@b.example", "another").await;
     let (_, user) = session_of(post.app.log_in("a@B.example", "another").await).await;
     assert_eq!(user["username"], "A@b.example");
     assert_eq!(post.log_in("a@b.example", "hunter2").await, 401, "the owner of the address has a name");

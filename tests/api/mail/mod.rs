@@ -6,6 +6,7 @@ mod documented;
 mod login_by_address;
 pub mod mailbox;
 mod off;
+mod oracles;
 mod pages;
 mod reauthenticate;
 mod reset;
