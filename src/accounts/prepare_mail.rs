@@ -23,19 +23,20 @@ impl Accounts {
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    pub async fn prepare_mail(&self, request: MailRequest) -> Result<Option<Mail>, RepositoryError> {
+    pub async fn prepare_mail(&self, asked: &MailRequest) -> Result<Option<Mail>, RepositoryError> {
         let Some(policy) = &self.mail else { return Ok(None) };
-        let MailRequest { whom, purpose, request, ip, link } = request;
-        let (recipient, asker, request) = match whom {
+        let MailRequest { purpose, ip, .. } = *asked;
+        let request = Some(asked.request.clone());
+        let (recipient, asker, request) = match &asked.whom {
             Requested::Somebody(whom) => {
-                let recipient = self.repository.find_recipient(&whom, ip).await?;
+                let recipient = self.repository.find_recipient(whom, ip).await?;
                 let is_familiar = recipient.as_ref().is_some_and(|recipient| recipient.is_familiar);
-                (recipient, Some(if is_familiar { Asker::Familiar } else { Asker::Stranger }), Some(request))
+                (recipient, Some(if is_familiar { Asker::Familiar } else { Asker::Stranger }), request)
             }
             // Its limit was kept when it was asked for.
-            Requested::Own(recipient) => (Some(recipient), None, Some(request)),
+            Requested::Own(recipient) => (Some(recipient.clone()), None, request),
             Requested::Entitled(username) => {
-                let recipient = self.repository.find_recipient(&Whom::Username(username), ip).await?;
+                let recipient = self.repository.find_recipient(&Whom::Username(username.clone()), ip).await?;
                 // A stranger's later request must not end it.
                 let recipient = recipient.map(|recipient| Recipient { is_familiar: true, ..recipient });
                 (recipient, Some(Asker::Entitled), None)
@@ -50,8 +51,15 @@ impl Accounts {
         // So many guesses in a row are enough (NIST SP 800-63B): a link cannot be guessed.
         let may_be_guessed = self.throttle.limits.failures(&recipient.username) < MAX_FAILURES;
         let request = request.filter(|_| may_be_guessed || purpose == Purpose::Reauthenticate);
+        let link = asked.link.as_ref().map(|link| policy.link_at(recipient.is_verified, link));
+        let mailbox = recipient.email.key().to_owned();
         let offer = Offer { purpose, recipient, request, link };
-        offer.make(self.repository.as_ref(), &self.clock, ip).await
+        let made = offer.make(self.repository.as_ref(), &self.clock, ip).await;
+        if let (Err(_), Some(asker)) = (&made, asker) {
+            // Nothing was sent, and it is tried again.
+            policy.limits.give_back(&mailbox, asker);
+        }
+        made
     }
 
     /// Makes a mail of the outbox.
@@ -65,10 +73,18 @@ impl Accounts {
             return Ok(PreparedMail::Drop);
         };
         let mut kind = waiting.kind;
-        if kind == MailKind::ConfirmEmail
-            && let Err(TooMany { retry_after }) = self.admit_to(policy, to.key(), Asker::Confirmation, kind.name())
-        {
-            return Ok(PreparedMail::Later(Duration::from_secs(retry_after)));
+        if kind == MailKind::ConfirmEmail {
+            let admitted = policy.limits.admit_confirmation(self.clock.monotonic());
+            let admitted = admitted.and_then(|()| self.admit_to(policy, to.key(), Asker::Confirmation, kind.name()));
+            if let Err(TooMany { retry_after }) = admitted {
+                return Ok(PreparedMail::Later(Duration::from_secs(retry_after)));
+            }
+        } else if kind != MailKind::EmailChanged && waiting.attempts == 0 {
+            // More notices of one kind tell nothing more. But the one that undoes a change of the address is always sent.
+            let asker = Asker::Notice(kind);
+            if self.admit_to(policy, to.key(), asker, kind.name()).is_err() {
+                return Ok(PreparedMail::Drop);
+            }
         }
         let mut code = (kind == MailKind::ConfirmEmail).then(Code::generate);
         let mut token = None;
@@ -92,7 +108,7 @@ impl Accounts {
             username: is_verified.then(|| waiting.username.as_str().to_owned()),
             code,
             token,
-            link: waiting.link.clone(),
+            link: waiting.link.as_ref().map(|link| policy.link_at(is_verified, link)),
             at: waiting.at,
             ip: waiting.ip.filter(|_| is_verified),
             user_agent: is_verified.then(|| waiting.user_agent.clone()),
@@ -118,6 +134,14 @@ pub enum PreparedMail {
 }
 
 impl MailPolicy {
+    /// Where the link of a mail leads, for which a client has asked for this link into an app. To an address that is not
+    /// verified no mail carries text that a user chose: there the configured beginning stands alone.
+    fn link_at(&self, is_verified: bool, link: &str) -> String {
+        let beginning =
+            self.app_links.iter().filter(|prefix| link.starts_with(prefix.as_str())).max_by_key(|it| it.len());
+        if is_verified { link.to_owned() } else { beginning.cloned().unwrap_or_default() }
+    }
+
     /// Whether an account may have a mail for this purpose. The owner of an inactive account may reset its password: it
     /// stays inactive.
     fn may_have(&self, purpose: Purpose, recipient: &Recipient) -> bool {

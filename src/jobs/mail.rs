@@ -339,24 +339,31 @@ impl Sender {
             Content::Prepared(mail) => mail,
             Content::Request(request) => {
                 memory.expires = self.clock.monotonic().plus(CODE_LIFETIME.saturating_sub(LEAST_LEFT));
-                match self.accounts.prepare_mail(request).await {
+                match self.accounts.prepare_mail(&request).await {
                     Ok(mail) => mail?,
                     Err(error) => {
                         log::warn!("a mail ({}) could not be made: {}", memory.kind.name(), Chain(&error));
-                        self.count(memory.kind, MailOutcome::Failed);
-                        return None;
+                        memory.content = Content::Request(request);
+                        let is_given_up = !self.put_off(&mut memory);
+                        self.count(memory.kind, if is_given_up { MailOutcome::Failed } else { MailOutcome::Retried });
+                        return (!is_given_up).then_some(memory);
                     }
                 }
             }
         };
         let error = self.deliver(&mail).await.err()?;
+        memory.content = Content::Prepared(mail);
+        let is_given_up = !self.put_off(&mut memory) || error.is_permanent;
+        self.note_failure(memory.kind, memory.attempts, &error, is_given_up);
+        (!is_given_up).then_some(memory)
+    }
+
+    /// Has a mail from memory wait after a failure. `false` where it would then no longer be worth sending.
+    fn put_off(&self, memory: &mut MemoryMail) -> bool {
         let after = RETRY_MEMORY_AFTER.get(memory.attempts as usize).or(RETRY_MEMORY_AFTER.last());
         memory.attempts += 1;
-        memory.due = self.clock.monotonic().plus(*after?);
-        let is_given_up = error.is_permanent || memory.due >= memory.expires;
-        self.note_failure(memory.kind, memory.attempts, &error, is_given_up);
-        memory.content = Content::Prepared(mail);
-        (!is_given_up).then_some(memory)
+        memory.due = self.clock.monotonic().plus(after.copied().unwrap_or_default());
+        memory.due < memory.expires
     }
 
     /// Sends a mail of the outbox, once, and settles the claim to it.

@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::limits::{Table, TooMany, admit_at};
+use crate::domain::mail::MailKind;
 use crate::domain::rate::Rate;
 use crate::system::clock::Monotonic;
 
@@ -37,6 +38,8 @@ pub enum Asker {
     Entitled,
     /// Whoever has an address confirmed, counted at the address.
     Confirmation,
+    /// What is told of an account, counted at the address for each kind.
+    Notice(MailKind),
     /// The holder of a session who changes the address, counted at the account.
     OwnAddress,
     /// The holder of a session who makes it fresh, counted at the account.
@@ -50,6 +53,8 @@ pub struct MailLimits {
     hasher: RandomState,
     /// When what strangers may ask for will have recovered in full.
     arrival: Mutex<Monotonic>,
+    /// The same of confirmations, which registrations ask for.
+    confirmations: Mutex<Monotonic>,
     mailboxes: Mutex<Table<Sent>>,
     limited: AtomicU64,
 }
@@ -66,6 +71,7 @@ impl MailLimits {
             rate,
             hasher: RandomState::new(),
             arrival: Mutex::default(),
+            confirmations: Mutex::default(),
             mailboxes: Mutex::default(),
             limited: AtomicU64::new(0),
         }
@@ -76,10 +82,31 @@ impl MailLimits {
     /// # Errors
     /// [`TooMany`] when it may not be asked for; it is then not counted.
     pub fn admit(&self, now: Monotonic) -> Result<(), TooMany> {
+        self.admit_at(&self.arrival, now)
+    }
+
+    /// Counts a confirmation of an address. There may be as many as strangers may ask for otherwise.
+    ///
+    /// # Errors
+    /// [`TooMany`] when it may not be sent yet; it is then not counted.
+    pub fn admit_confirmation(&self, now: Monotonic) -> Result<(), TooMany> {
+        self.admit_at(&self.confirmations, now)
+    }
+
+    fn admit_at(&self, arrival: &Mutex<Monotonic>, now: Monotonic) -> Result<(), TooMany> {
         if !self.is_enabled {
             return Ok(());
         }
-        admit_at(&mut self.arrival.lock().unwrap_or_else(PoisonError::into_inner), self.rate, now)
+        admit_at(&mut arrival.lock().unwrap_or_else(PoisonError::into_inner), self.rate, now)
+    }
+
+    /// Takes back the last mail that was counted at a mailbox: it was not sent.
+    pub fn give_back(&self, mailbox: &str, asker: Asker) {
+        let mut mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sent) = mailboxes.get_mut(self.hasher.hash_one((asker, mailbox))) {
+            sent.rotate_left(1);
+            sent[MOST - 1] = 0;
+        }
     }
 
     /// Counts a mail to a mailbox.
