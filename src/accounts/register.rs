@@ -76,8 +76,8 @@ impl Accounts {
         opened.ok_or(RegisterError::Taken)
     }
 
-    /// Refuses, where mail is sent, a name that is an address other than the one that is given: a name wins in a login, so
-    /// the owner of the address could no longer log in by it. Whether there is such an owner does not matter.
+    /// Refuses, where mail is sent, a name that is an address other than the one that is given: a name wins in a login,
+    /// so the owner of the address could no longer log in by it. Whether there is such an owner does not matter.
     fn check_name(&self, username: &Username, confirmation: Option<&NewEmailChange>) -> Result<(), InvalidField> {
         let address = EmailAddress::parse(username.as_str()).ok().filter(|_| self.mail.is_some());
         let given = confirmation.map(|confirmation| confirmation.email.key());

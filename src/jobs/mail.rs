@@ -8,13 +8,13 @@
 //! - **A mail of the outbox** is claimed, so that no other process sends it too, and removed once the mail server has taken
 //!   it. A process that dies between the two sends it again: at least once, never not at all.
 //!
-//! A delivery that fails by the mail server (it is not reached, or the login fails) says the same of every mail. Until the
-//! next one succeeds, one at a time is tried, of another mail each time, with exponential backoff between them: a server
-//! that is down is not asked for every mail that waits. A refusal of one mail says nothing of the server.
+//! A delivery that fails by the mail server (it is not reached, or the login fails) says the same of every mail. Until
+//! the next one succeeds, one at a time is tried, of another mail each time, with exponential backoff between them: a
+//! server that is down is not asked for every mail that waits. A refusal of one mail says nothing of the server.
 //!
-//! What everybody is told of the server ([`MailStatus::shown_since`]) must not tell whether a mail was sent to an address
-//! that somebody asked about. So it follows from the mails of the outbox alone: whether there is one depends on no
-//! stranger's guess.
+//! What everybody is told of the server ([`MailStatus::shown_since`]) must not tell whether a mail was sent to an
+//! address that somebody asked about. So it follows from the mails of the outbox alone: whether there is one depends on
+//! no stranger's guess.
 //!
 //! The log tells of a mail's kind, attempt and cause of failure, never of its recipient or what it carries.
 
