@@ -1,8 +1,8 @@
 //! What a mail carries, presented: the token of its link, or its code with the request id that the asking client has.
 //!
 //! Wrong, used, expired and unknown are one and the same refusal. A wrong code counts like a wrong password that comes
-//! with the name or the address for which the mail was asked, but the account's lockout does not keep codes out: a refusal by it would tell whose the request id is, and
-//! a code ends by itself after a few tries.
+//! with the name or the address for which the mail was asked, but the account's lockout does not keep codes out: a
+//! refusal by it would tell whose the request id is, and a code ends by itself after a few tries.
 
 use thiserror::Error;
 
@@ -76,8 +76,9 @@ impl Accounts {
         }
     }
 
-    /// Counts a wrong code where a wrong password counts that comes with the name for which it was asked: so the lockout
-    /// does not tell whether there is such an account. Where that is the account of the code, it is counted there already.
+    /// Counts a wrong code where a wrong password counts that comes with the name for which it was asked: so the
+    /// lockout does not tell whether there is such an account. Where that is the account of the code, it is counted
+    /// there already.
     async fn count_wrong_code(&self, name: &str, tried: &Tried, origin: Origin) -> Result<(), RepositoryError> {
         let Ok(name) = self.read_login_name(name) else { return Ok(()) };
         let counted = self.count_login_at(&name).await?;

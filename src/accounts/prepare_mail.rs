@@ -96,8 +96,8 @@ impl Accounts {
             }
             token = Some(new);
         }
-        // Until here all is the same for an address that is taken: nobody is told the code that is stored, but wrong ones
-        // are counted and end it. Else whoever asked for the confirmation would learn from them whether it is.
+        // Until here all is the same for an address that is taken: nobody is told the code that is stored, but wrong
+        // ones are counted and end it. Else whoever asked for the confirmation would learn from them whether it is.
         if kind == MailKind::ConfirmEmail && self.repository.is_email_taken(waiting.user_id, to.key()).await? {
             (kind, code, token) = (MailKind::EmailTaken, None, None);
         }
@@ -158,7 +158,8 @@ impl MailPolicy {
 pub(super) struct Offer {
     pub(super) purpose: Purpose,
     pub(super) recipient: Recipient,
-    /// The request id that the client was given, where a code may be used with it. Without one the mail has a link alone.
+    /// The request id that the client was given, where a code may be used with it. Without one the mail has a link
+    /// alone.
     pub(super) request: Option<PlainToken>,
     pub(super) link: Option<String>,
 }

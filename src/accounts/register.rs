@@ -25,9 +25,9 @@ pub struct Registration {
 /// Why there is no new account.
 #[derive(Debug, Error)]
 pub enum RegisterError {
-    /// Mail is sent, and none can be sent to the address.
+    /// Mail is sent, and none can be sent to the address; or the name is another address.
     #[error(transparent)]
-    Email(#[from] InvalidField),
+    Invalid(#[from] InvalidField),
     /// Another account has the name.
     #[error("the username is taken")]
     Taken,
@@ -61,6 +61,7 @@ impl Accounts {
     ) -> Result<OpenedSession, RegisterError> {
         let Registration { username, password, profile } = registration;
         let confirmation = self.confirmation_of(&profile)?;
+        self.check_name(&username, confirmation.as_ref())?;
         admission.confirm(Call::Register);
         // Saves the hash for a name that is taken. The store alone decides who is first.
         if self.repository.find_credentials(&username).await?.is_some() {
@@ -73,6 +74,17 @@ impl Accounts {
             policy.requests.wake();
         }
         opened.ok_or(RegisterError::Taken)
+    }
+
+    /// Refuses, where mail is sent, a name that is an address other than the one that is given: a name wins in a login,
+    /// so the owner of the address could no longer log in by it. Whether there is such an owner does not matter.
+    fn check_name(&self, username: &Username, confirmation: Option<&NewEmailChange>) -> Result<(), InvalidField> {
+        let address = EmailAddress::parse(username.as_str()).ok().filter(|_| self.mail.is_some());
+        let given = confirmation.map(|confirmation| confirmation.email.key());
+        if address.is_none_or(|address| given == Some(address.key())) {
+            return Ok(());
+        }
+        Err(InvalidField { field: "username", rule: "must be no e-mail address but the one given in email".to_owned() })
     }
 
     /// Where mail is sent, the confirmation of the address that was given. Nobody is given its request id: the code

@@ -312,7 +312,7 @@ impl From<Throttled> for ApiError {
 impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
         match error {
-            RegisterError::Email(error) => error.into(),
+            RegisterError::Invalid(error) => error.into(),
             RegisterError::Taken => Self::taken(),
             RegisterError::Password(error) => error.into(),
             RegisterError::Repository(error) => error.into(),

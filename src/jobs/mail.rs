@@ -8,9 +8,13 @@
 //! - **A mail of the outbox** is claimed, so that no other process sends it too, and removed once the mail server has taken
 //!   it. A process that dies between the two sends it again: at least once, never not at all.
 //!
-//! A delivery that fails, other than by a refusal for good, says as much of the mail server as of the mail. Until the next
-//! one succeeds, one at a time is tried, of another mail each time, with exponential backoff between them: a server that
-//! is down is not asked for every mail that waits.
+//! A delivery that fails by the mail server (it is not reached, or the login fails) says the same of every mail. Until
+//! the next one succeeds, one at a time is tried, of another mail each time, with exponential backoff between them: a
+//! server that is down is not asked for every mail that waits. A refusal of one mail says nothing of the server.
+//!
+//! What everybody is told of the server ([`MailStatus::shown_since`]) must not tell whether a mail was sent to an
+//! address that somebody asked about. So it follows from the mails of the outbox alone: whether there is one depends on
+//! no stranger's guess.
 //!
 //! The log tells of a mail's kind, attempt and cause of failure, never of its recipient or what it carries.
 
@@ -58,6 +62,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause between two deliveries while they fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long the mail server must have failed before everybody is told.
+const SHOWN_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// How long a stop waits for the deliveries that are under way.
 const GRACE: Duration = Duration::from_millis(500);
@@ -115,15 +122,30 @@ enum Content {
     Prepared(Mail),
 }
 
+/// Where a mail has waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Memory,
+    Outbox,
+}
+
 /// Whether the mail server takes mail. Clones tell the same.
 #[derive(Clone, Default)]
 pub struct MailStatus(Arc<Mutex<ServerState>>);
 
 impl MailStatus {
-    /// Since when deliveries fail; `None` where the last one did not.
+    /// Since when deliveries fail; `None` where the last one did not. It is for the operator alone.
     #[must_use]
     pub fn failing_since(&self) -> Option<Timestamp> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).failing_since
+    }
+
+    /// The same for everybody: to the minute, once it has lasted for [`SHOWN_AFTER`], by the mails of the outbox alone.
+    #[must_use]
+    pub fn shown_since(&self, now: Monotonic) -> Option<Timestamp> {
+        let (since, at) = self.0.lock().unwrap_or_else(PoisonError::into_inner).outbox_failing?;
+        (now.since(at) >= SHOWN_AFTER)
+            .then(|| since.minus(Duration::from_millis(since.as_millis().rem_euclid(60_000).unsigned_abs())))
     }
 }
 
@@ -131,6 +153,8 @@ impl MailStatus {
 #[derive(Default)]
 struct ServerState {
     failing_since: Option<Timestamp>,
+    /// Since when deliveries of the outbox fail, by both clocks.
+    outbox_failing: Option<(Timestamp, Monotonic)>,
     /// How many pauses there were since then.
     failures: u32,
     /// When the next delivery may be tried.
@@ -147,16 +171,22 @@ impl ServerState {
         }
     }
 
-    /// Notes that the server has taken a mail, or has refused one for good. Answers since when it had not.
-    fn succeeded(&mut self) -> Option<Timestamp> {
+    /// Notes that the server has taken a mail. Answers since when it had not.
+    fn succeeded(&mut self, origin: Origin) -> Option<Timestamp> {
         self.failures = 0;
+        if origin == Origin::Outbox {
+            self.outbox_failing = None;
+        }
         self.failing_since.take()
     }
 
-    /// Notes a delivery that has failed.
-    fn failed(&mut self, clock: &Clock) {
+    /// Notes a delivery that has failed by the server.
+    fn failed(&mut self, origin: Origin, clock: &Clock) {
         let now = clock.monotonic();
         self.failing_since.get_or_insert_with(|| clock.now());
+        if origin == Origin::Outbox {
+            self.outbox_failing.get_or_insert_with(|| (clock.now(), now));
+        }
         // Those that were under way together fail together, and count once.
         if self.failures == 0 || now >= self.next {
             let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST_PAUSE);
@@ -351,7 +381,7 @@ impl Sender {
                 }
             }
         };
-        let error = self.deliver(&mail).await.err()?;
+        let error = self.deliver(&mail, Origin::Memory).await.err()?;
         memory.content = Content::Prepared(mail);
         let is_given_up = !self.put_off(&mut memory) || error.is_permanent;
         self.note_failure(memory.kind, memory.attempts, &error, is_given_up);
@@ -382,7 +412,7 @@ impl Sender {
                 return Ok(());
             }
         };
-        let Err(error) = self.deliver(&mail).await else {
+        let Err(error) = self.deliver(&mail, Origin::Outbox).await else {
             repository.complete_mail(claimed.id).await?;
             return Ok(());
         };
@@ -395,17 +425,21 @@ impl Sender {
     }
 
     /// Delivers a mail, and notes how the mail server does.
-    async fn deliver(&self, mail: &Mail) -> Result<(), DeliveryError> {
+    async fn deliver(&self, mail: &Mail, origin: Origin) -> Result<(), DeliveryError> {
         let began = Instant::now();
         let outcome = self.postman.deliver(mail).await;
         if let Some(metrics) = &self.metrics {
             metrics.delivered(began.elapsed());
         }
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        if outcome.as_ref().is_err_and(|error| !error.is_permanent) {
-            server.failed(&self.clock);
-        } else if let Some(since) = server.succeeded() {
-            log::info!("mail is delivered again, for the first time since {since}");
+        match &outcome {
+            Err(error) if error.is_of_server => server.failed(origin, &self.clock),
+            Err(_) => {}
+            Ok(()) => {
+                if let Some(since) = server.succeeded(origin) {
+                    log::info!("mail is delivered again, for the first time since {since}");
+                }
+            }
         }
         drop(server);
         if outcome.is_ok() {

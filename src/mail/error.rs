@@ -9,15 +9,19 @@ pub struct DeliveryError {
     pub(super) why: String,
     /// Whether another attempt is of no use: the server has refused the mail for good.
     pub is_permanent: bool,
+    /// Whether it is the way out that fails, for any mail, and not this mail alone.
+    pub is_of_server: bool,
 }
 
 impl DeliveryError {
-    pub(super) fn temporary(why: String) -> Self {
-        Self { why, is_permanent: false }
+    /// Of the way out.
+    pub(super) fn of_server(why: String) -> Self {
+        Self { why, is_permanent: false, is_of_server: true }
     }
 
-    pub(super) fn permanent(why: String) -> Self {
-        Self { why, is_permanent: true }
+    /// Of this mail.
+    pub(super) fn of_mail(why: String, is_permanent: bool) -> Self {
+        Self { why, is_permanent, is_of_server: false }
     }
 }
 

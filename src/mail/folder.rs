@@ -39,9 +39,9 @@ impl Folder {
         let name = format!("{time}-{number:06}-{:08x}-{name}", rand::random::<u32>());
         let path = self.path.clone();
         let written = blocking::run(move || write(&path, &name, &message)).await;
-        let written = written.map_err(|interrupted| DeliveryError::temporary(interrupted.to_string()))?;
+        let written = written.map_err(|interrupted| DeliveryError::of_server(interrupted.to_string()))?;
         let failed =
-            |error| DeliveryError::temporary(format!("the mail cannot be written to {}: {error}", self.path.display()));
+            |error| DeliveryError::of_server(format!("the mail cannot be written to {}: {error}", self.path.display()));
         written.map_err(failed)
     }
 }

@@ -27,10 +27,10 @@ pub(super) fn prepare(
     rendered: &Rendered,
     now: Timestamp,
 ) -> Result<Prepared, DeliveryError> {
-    let refused = |_| DeliveryError::permanent("the mail's address is none that mail can be sent to".to_owned());
+    let refused = |_| DeliveryError::of_mail("the mail's address is none that mail can be sent to".to_owned(), true);
     let (from, to) = (address(&sender.email).map_err(refused)?, address(to).map_err(refused)?);
     let envelope = Envelope::new(Some(from.clone()), vec![to.clone()]);
-    let envelope = envelope.map_err(|_| DeliveryError::permanent("the mail has no recipient".to_owned()))?;
+    let envelope = envelope.map_err(|_| DeliveryError::of_mail("the mail has no recipient".to_owned(), true))?;
     let id = format!("<{:032x}@{}>", rand::random::<u128>(), from.domain());
     let millis = u64::try_from(now.as_millis()).unwrap_or_default();
     let message = Message::builder()
@@ -45,7 +45,7 @@ pub(super) fn prepare(
                 .singlepart(part(ContentType::TEXT_PLAIN, &rendered.text))
                 .singlepart(part(ContentType::TEXT_HTML, &rendered.html)),
         );
-    let message = message.map_err(|_| DeliveryError::permanent("the mail has no recipient".to_owned()))?;
+    let message = message.map_err(|_| DeliveryError::of_mail("the mail has no recipient".to_owned(), true))?;
     Ok(Prepared { envelope, bytes: message.formatted() })
 }
 

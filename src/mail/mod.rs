@@ -87,7 +87,7 @@ impl Postman {
         secrets: &[&str],
     ) -> Result<(), DeliveryError> {
         // The templates were tried at the start. Should one fail nevertheless, its engine's words could show a value.
-        let broken = |_| DeliveryError::temporary(format!("the mail template {name} cannot be rendered"));
+        let broken = |_| DeliveryError::of_mail(format!("the mail template {name} cannot be rendered"), false);
         let rendered = self.templates.render(name, values).map_err(broken)?;
         let now = self.clock.now();
         let Prepared { envelope, bytes } = prepare(&self.sender, to, &rendered, now)?;

@@ -49,6 +49,9 @@ const MAX_TOLD: usize = 200;
 /// How long the server may take to say goodbye: the mail is delivered by then.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 
+/// The reply of a server that takes no more commands: RFC 5321, 4.2.2.
+const CLOSING: u16 = 421;
+
 /// What a word of a reply is replaced by that could be somebody's.
 const MASK: &str = "***";
 
@@ -158,7 +161,7 @@ impl Smtp {
             Err(_) => {
                 let (server, timeout) = (self.server(), self.timeout.as_secs());
                 let why = format!("{server} did not answer in {timeout} s {}", stage.waits());
-                return Err(DeliveryError::temporary(why));
+                return Err(DeliveryError::of_server(why));
             }
         };
         // The mail is delivered: what the server says or does now changes nothing.
@@ -241,13 +244,13 @@ impl Smtp {
         let error = match failure {
             Failure::NoStartTls => {
                 let why = format!("{server} does not offer STARTTLS, and nothing is sent without it");
-                return DeliveryError::temporary(why);
+                return DeliveryError::of_server(why);
             }
             Failure::NoLogin => {
                 let why = format!("{server} offers no login by PLAIN or LOGIN, and mail.smtp has a user");
-                return DeliveryError::temporary(why);
+                return DeliveryError::of_server(why);
             }
-            Failure::Io(error) => return DeliveryError::temporary(self.tell_io(stage, &error)),
+            Failure::Io(error) => return DeliveryError::of_server(self.tell_io(stage, &error)),
             Failure::Smtp(error) => error,
         };
         if let Some(code) = error.status() {
@@ -263,15 +266,23 @@ impl Smtp {
                 told = format!("{told} {said}");
             }
             let why = format!("{server} refuses {}: {told}", stage.refuses());
-            let is_about_the_mail = matches!(stage, Stage::Sender | Stage::Recipient | Stage::Content);
-            let is_permanent = error.is_permanent() && is_about_the_mail && !is_about_a_login(u16::from(code));
-            return DeliveryError { why, is_permanent };
+            let is_about_the_mail = match stage {
+                // Before it has heard who the mail is for, a server that closes does so to any.
+                Stage::Sender => u16::from(code) != CLOSING,
+                Stage::Recipient | Stage::Content => true,
+                _ => false,
+            };
+            return if is_about_the_mail && !is_about_a_login(u16::from(code)) {
+                DeliveryError::of_mail(why, error.is_permanent())
+            } else {
+                DeliveryError::of_server(why)
+            };
         }
         if let Some(error) = cause::<io::Error>(&error) {
-            return DeliveryError::temporary(self.tell_io(stage, error));
+            return DeliveryError::of_server(self.tell_io(stage, error));
         }
         // Nothing of what lettre says: its words may repeat the server's.
-        DeliveryError::temporary(format!("{server} does not speak SMTP as it should, {}", stage.waits()))
+        DeliveryError::of_server(format!("{server} does not speak SMTP as it should, {}", stage.waits()))
     }
 
     fn tell_io(&self, stage: Stage, error: &io::Error) -> String {

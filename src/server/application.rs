@@ -147,17 +147,18 @@ impl Application {
         let metrics = metrics_listener.is_some().then(|| Arc::new(Metrics::new(routes::PATHS.map(|(path, _)| path))));
         allow_open_files(config.server.max_connections);
         let accounts = Arc::new(accounts(config, &repository, passwords, metrics.clone(), clock));
+        let mail = send_mail(config, &accounts, metrics.clone())?;
+        let mail_status = mail.as_ref().map(SendMail::status);
         let exposition = metrics.clone().map(|metrics| {
             Arc::new(Exposition::new(
                 metrics,
                 Arc::clone(&accounts),
                 backups.as_ref().map(Backups::status),
+                mail_status.clone(),
                 registry.clone(),
             ))
         });
         let mut jobs = jobs(config, &accounts, registry);
-        let mail = send_mail(config, &accounts, metrics.clone())?;
-        let mail_status = mail.as_ref().map(SendMail::status);
         if let Some(mail) = mail {
             jobs.add(mail);
         }

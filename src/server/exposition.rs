@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use crate::accounts::Accounts;
 use crate::jobs::JobRegistry;
 use crate::jobs::backups::BackupStatus;
+use crate::jobs::mail::MailStatus;
 use crate::passwords::threads::{HashingLoad, HashingThreads};
 use crate::repository::{Figure, FigureValue, StoreCounts, StoreStatistics};
 use crate::system::clock::Timestamp;
@@ -31,6 +32,7 @@ pub struct Exposition {
     accounts: Arc<Accounts>,
     threads: HashingThreads,
     backups: Option<BackupStatus>,
+    mail: Option<MailStatus>,
     jobs: JobRegistry,
     counts: Mutex<Option<Counted>>,
 }
@@ -49,6 +51,7 @@ impl Exposition {
         metrics: Arc<Metrics>,
         accounts: Arc<Accounts>,
         backups: Option<BackupStatus>,
+        mail: Option<MailStatus>,
         jobs: JobRegistry,
     ) -> Self {
         let threads = accounts.passwords.threads().clone();
@@ -56,7 +59,16 @@ impl Exposition {
             let metrics = Arc::clone(&metrics);
             move |took| metrics.hashed(took)
         });
-        Self { started: accounts.clock.now(), metrics, accounts, threads, backups, jobs, counts: Mutex::default() }
+        Self {
+            started: accounts.clock.now(),
+            metrics,
+            accounts,
+            threads,
+            backups,
+            mail,
+            jobs,
+            counts: Mutex::default(),
+        }
     }
 
     /// All metrics, in version 0.0.4 of the text format.
@@ -198,6 +210,12 @@ impl Exposition {
             }
         }
         page.add(&queue);
+        if let Some(status) = &self.mail {
+            let help = "When deliveries began to fail by the mail server; 0 while the last one did not.";
+            let failing = Gauge::new("authtokens_mail_failing_since_timestamp_seconds", help)?;
+            failing.set(status.failing_since().map_or(0.0, in_seconds));
+            page.add(&failing);
+        }
         let age = outbox.map(|outbox| outbox.oldest.map_or(Duration::ZERO, |at| self.accounts.clock.now().since(at)));
         let help = "How long the mail that has waited longest has been in the outbox.";
         page.gauge("authtokens_mail_outbox_oldest_seconds", help, None, age.map(|age| age.as_secs()))

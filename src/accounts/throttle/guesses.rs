@@ -1,9 +1,9 @@
 //! Guesses at the codes of mails: whose failure a wrong one is, and how many there may be.
 //!
-//! A wrong code counts like a wrong password. So it counts where a wrong password counts that comes with the name or the
-//! address for which the mail was asked, whether or not there is such an account, and whether or not a mail was sent:
-//! else whoever asks for a mail, and gives wrong codes and then wrong passwords, would learn it from the lockout. That
-//! name is remembered here by the request id. Whose it is is looked up when a code was wrong, as a login does.
+//! A wrong code counts like a wrong password. So it counts where a wrong password counts that comes with the name or
+//! the address for which the mail was asked, whether or not there is such an account, and whether or not a mail was
+//! sent: else whoever asks for a mail, and gives wrong codes and then wrong passwords, would learn it from the lockout.
+//! That name is remembered here by the request id. Whose it is is looked up when a code was wrong, as a login does.
 //!
 //! The tries of a request are counted here too, from before its mail is made: all of them count somewhere, and none is
 //! left over. The table has a bounded size; the request that was made the longest ago is evicted first. Of one that is

@@ -34,11 +34,11 @@ pub(crate) struct ReadyResponse {
 /// Whether mail is delivered.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct MailResponse {
-    /// `ok`, or `failing`.
+    /// `ok`, or `failing`: the mail server has taken no confirmation and no notice for five minutes and more.
     #[schema(example = "ok")]
     status: &'static str,
-    /// Since when every delivery has failed; null where the last one did not.
-    #[schema(value_type = Option<String>, format = DateTime, example = "2015-01-04T22:51:35.144Z")]
+    /// Since when, to the minute; null where it is not failing.
+    #[schema(value_type = Option<String>, format = DateTime, example = "2015-01-04T22:51:00.000Z")]
     failing_since: Option<Timestamp>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) async fn ready(state: State) -> Result<HttpResponse, ApiError> {
     state.readiness.check(state.accounts.repository.as_ref()).await?;
     let last_backup = state.backups.as_ref().map(|backups| backups.figures().last_good);
     let mail = state.mail.as_ref().map(|mail| {
-        let failing_since = mail.failing_since();
+        let failing_since = mail.shown_since(state.accounts.clock.monotonic());
         MailResponse { status: if failing_since.is_some() { "failing" } else { "ok" }, failing_since }
     });
     respond(HttpResponse::Ok(), &ReadyResponse { status: "ready", last_backup, mail })

@@ -398,6 +398,7 @@ async fn a_refusal_for_good_is_told_apart_from_one_for_now_and_from_what_the_ope
         (Auth, "454 4.7.0 later", "refuses the user and the password of mail.smtp: 454 4.7.0 later", false),
         (Mail, "550 5.7.1 not yours", "refuses the sender, mail.from: 550 5.7.1 not yours", true),
         (Mail, "530 5.7.0 log in", "refuses the sender, mail.from: 530 5.7.0 log in", false),
+        (Mail, "421 4.7.0 too many", "refuses the sender, mail.from: 421 4.7.0 too many", false),
         (Mail, "451 4.7.1 later", "refuses the sender, mail.from: 451 4.7.1 later", false),
         (Rcpt, "550 5.1.1 no such user", "refuses the recipient: 550 5.1.1 no such user", true),
         (Rcpt, "450 4.2.0 greylisted", "refuses the recipient: 450 4.2.0 greylisted", false),
@@ -411,6 +412,9 @@ async fn a_refusal_for_good_is_told_apart_from_one_for_now_and_from_what_the_ope
         let failure = failure_of(Behaviour::with(encryption).replying(stage, reply)).await;
         assert!(failure.to_string().ends_with(sentence), "{failure}");
         assert_eq!(failure.is_permanent, is_permanent, "{failure}");
+        let is_of_server =
+            !matches!(stage, Mail | Rcpt | Data | Content) || reply.starts_with("530") || reply.starts_with("421");
+        assert_eq!(failure.is_of_server, is_of_server, "{failure}");
     }
 }
 

@@ -112,22 +112,89 @@ async fn a_notice_waits_for_the_mail_server_to_come_back_and_readyz_tells_meanwh
     smtp.behave(failing());
     owner.change_password(&app).await;
     until(&app, &mails("password_changed", "retried"), 1.0).await;
-    let failing = json!({"status": "failing", "failing_since": "2015-01-04T22:51:35.144Z"});
-    assert_eq!(readyz(&app).await["mail"], failing);
+    until(&app, "authtokens_mail_failing_since_timestamp_seconds", 1_420_411_895.144).await;
     assert_eq!(outbox(&app).await.waiting, 1);
     app.clock.advance(MINUTE);
     until(&app, &mails("password_changed", "retried"), 2.0).await;
-    assert_eq!(readyz(&app).await["mail"], failing, "since the first failure");
     until(&app, "authtokens_mail_outbox_oldest_seconds", 60.0).await;
+    app.clock.advance(3 * MINUTE);
+    assert_eq!(readyz(&app).await["mail"]["status"], "ok", "it may be over soon");
+    app.clock.advance(MINUTE);
+    let failing = json!({"status": "failing", "failing_since": "2015-01-04T22:51:00.000Z"});
+    assert_eq!(readyz(&app).await["mail"], failing, "since the minute of the first failure");
 
     smtp.behave(Behaviour::default());
-    app.clock.advance(5 * MINUTE);
+    app.clock.advance(MINUTE);
     assert!(smtp.next().await.subject().contains(CHANGED));
     until(&app, &mails("password_changed", "sent"), 1.0).await;
     until(&app, "authtokens_mail_queue{queue=\"outbox\"}", 0.0).await;
     assert_eq!(readyz(&app).await["mail"]["status"], "ok");
+    until(&app, "authtokens_mail_failing_since_timestamp_seconds", 0.0).await;
     until(&app, "authtokens_mail_delivery_duration_seconds_count", 4.0).await;
     assert_eq!(app.count_events("mail_failed"), 0);
+}
+
+#[tokio::test]
+async fn what_a_stranger_asks_for_neither_begins_nor_ends_that_readyz_says_failing() {
+    let smtp = SmtpServer::start(Behaviour::default());
+    let app = spawn(&smtp);
+    let mut owner = new_owner(&app, &smtp, "AzureDiamond").await;
+    smtp.behave(failing());
+    owner.forget_password(&app).await;
+    until(&app, &mails("reset_password", "retried"), 1.0).await;
+    for retried in [2.0, 3.0] {
+        app.clock.advance(2 * MINUTE);
+        until(&app, &mails("reset_password", "retried"), retried).await;
+    }
+    app.clock.advance(2 * MINUTE);
+    assert_eq!(readyz(&app).await["mail"], json!({"status": "ok", "failing_since": null}));
+
+    owner.change_password(&app).await;
+    until(&app, &mails("password_changed", "retried"), 1.0).await;
+    for retried in [2.0, 3.0] {
+        app.clock.advance(6 * MINUTE);
+        until(&app, &mails("password_changed", "retried"), retried).await;
+    }
+    let shown = readyz(&app).await["mail"].clone();
+    assert_eq!(shown["status"], "failing");
+    smtp.behave(Behaviour::default());
+    app.clock.advance(10 * MINUTE);
+    owner.forget_password(&app).await;
+    until(&app, &mails("reset_password", "sent"), 1.0).await;
+    until(&app, "authtokens_mail_failing_since_timestamp_seconds", 0.0).await;
+    assert_eq!(readyz(&app).await["mail"], shown);
+    app.clock.advance(20 * MINUTE);
+    until(&app, &mails("password_changed", "sent"), 1.0).await;
+    assert_eq!(readyz(&app).await["mail"]["status"], "ok");
+}
+
+#[tokio::test]
+async fn a_mail_that_is_refused_for_now_says_nothing_of_the_server_and_holds_up_no_other() {
+    let smtp = SmtpServer::start(Behaviour::default());
+    let app = spawn(&smtp);
+    let mut owner = new_owner(&app, &smtp, "AzureDiamond").await;
+    smtp.behave(Behaviour::default().replying(Stage::Rcpt, "450 4.2.0 greylisted"));
+    for retried in [1.0, 2.0, 3.0] {
+        // The clock stands still: after a failure of the server no other would be tried.
+        owner.change_password(&app).await;
+        until(&app, &mails("password_changed", "retried"), retried).await;
+    }
+    until(&app, "authtokens_mail_failing_since_timestamp_seconds", 0.0).await;
+    smtp.behave(failing());
+    owner.change_password(&app).await;
+    until(&app, &mails("password_changed", "retried"), 4.0).await;
+    until(&app, "authtokens_mail_failing_since_timestamp_seconds", 1_420_411_895.144).await;
+    for reply in ["450 4.2.0 greylisted", "550 5.1.1 no such mailbox"] {
+        smtp.behave(Behaviour::default().replying(Stage::Rcpt, reply));
+        let before = smtp.connections();
+        app.clock.advance(2 * MINUTE);
+        owner.forget_password(&app).await;
+        crate::helpers::until("a try", || smtp.connections() > before).await;
+        assert_eq!(
+            value(&read_metrics(&app), "authtokens_mail_failing_since_timestamp_seconds"),
+            Some(1_420_411_895.144)
+        );
+    }
 }
 
 #[tokio::test]
