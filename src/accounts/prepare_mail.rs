@@ -89,6 +89,7 @@ impl Accounts {
             token,
             link: waiting.link.clone(),
             at: waiting.at,
+            made: self.clock.now(),
             ip: waiting.ip.filter(|_| is_verified),
             user_agent: is_verified.then(|| waiting.user_agent.clone()),
         }))
@@ -168,6 +169,7 @@ impl Offer {
             token: (purpose != Purpose::Reauthenticate).then_some(token),
             link,
             at: now,
+            made: now,
             ip: ip.filter(|_| is_verified),
             user_agent: None,
         }))

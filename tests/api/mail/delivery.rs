@@ -34,6 +34,7 @@ fn mail(kind: MailKind) -> Mail {
         token: kind.page().is_some().then(|| PlainToken::parse(UNKNOWN_TOKEN).unwrap()),
         link: None,
         at: Timestamp::from_millis(START_MILLIS).unwrap(),
+        made: Timestamp::from_millis(START_MILLIS).unwrap(),
         ip: Some("203.0.113.7".parse().unwrap()),
         user_agent: Some(UserAgent::from_header("Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0")),
     }
