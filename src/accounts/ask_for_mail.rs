@@ -91,7 +91,8 @@ impl Accounts {
 
 impl MailPolicy {
     /// Reads a link into an app that a client asks for: it begins with one of the configured prefixes, and goes on
-    /// with nothing that could lead elsewhere.
+    /// with nothing that could lead elsewhere. Where the prefix ends, a part of the link does: `diamonds://account.evil` is
+    /// not below `diamonds://account`.
     ///
     /// # Errors
     /// [`InvalidField`], which names `link`.
@@ -100,7 +101,11 @@ impl MailPolicy {
         let is_path = |rest: &str| {
             rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_.-".contains(&byte)) && !rest.contains("..")
         };
-        let is_ours = self.app_links.iter().any(|prefix| link.strip_prefix(prefix.as_str()).is_some_and(is_path));
+        let is_below = |prefix: &String| {
+            let Some(rest) = link.strip_prefix(prefix.as_str()) else { return false };
+            is_path(rest) && (prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+        };
+        let is_ours = self.app_links.iter().any(is_below);
         // Not across the border of the two either.
         let is_good = is_ours && link.len() <= MAX_LINK && !link.contains("..");
         if is_good {
@@ -109,7 +114,7 @@ impl MailPolicy {
         Err(InvalidField {
             field: "link",
             rule: format!(
-                "must begin with one of mail.app_links, go on with A-Z a-z 0-9 / _ . - alone, and have at most {MAX_LINK} characters"
+                "must be one of mail.app_links or go on below it with A-Z a-z 0-9 / _ . - alone, and have at most {MAX_LINK} characters"
             ),
         })
     }

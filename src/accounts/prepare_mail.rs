@@ -110,6 +110,7 @@ impl Accounts {
             token,
             link: waiting.link.as_ref().map(|link| policy.link_at(is_verified, link)),
             at: waiting.at,
+            made: self.clock.now(),
             ip: waiting.ip.filter(|_| is_verified),
             user_agent: is_verified.then(|| waiting.user_agent.clone()),
         })))
@@ -206,6 +207,7 @@ impl Offer {
             token: (purpose != Purpose::Reauthenticate).then_some(token),
             link,
             at: now,
+            made: now,
             ip: ip.filter(|_| is_verified),
             user_agent: None,
         }))

@@ -6,6 +6,7 @@ use super::service::{Accounts, Client, NewPassword};
 use super::sign_in::{OpenedSession, Verified};
 use super::throttle::Admission;
 use super::throttle::limits::Call;
+use super::throttle::mail_limits::Asker;
 use crate::domain::email::EmailAddress;
 use crate::domain::field::InvalidField;
 use crate::domain::profile::Profile;
@@ -68,9 +69,14 @@ impl Accounts {
             return Err(RegisterError::Taken);
         }
         let password_hash = self.passwords.hash(password.0, client.gone()).await?;
+        let (name, has_confirmation) = (username.clone(), confirmation.is_some());
         let user = NewUser { username, password_hash, profile };
         let opened = self.open_session(Verified::Registration(Box::new(user), confirmation), client).await?;
         if let Some(policy) = &self.mail {
+            if has_confirmation {
+                // Whoever asks again at once is told to wait, and the code that is on its way stays good.
+                let _ = self.throttle.admit_own_mail(&policy.limits, &name, Asker::OwnAddress, client.ip());
+            }
             policy.requests.wake();
         }
         opened.ok_or(RegisterError::Taken)

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use crate::cli::context::CommandError;
 use crate::config::Config;
 use crate::config::mail::Transport;
+use crate::system::small_file;
 
 /// Where a unit is installed, in the order in which systemd looks.
 const INSTALLED: [&str; 3] = [
@@ -48,7 +49,7 @@ impl Unit {
     /// Reads a unit and its drop-ins.
     fn read(file: &Path) -> io::Result<Self> {
         let mut unit = Self::default();
-        unit.add(&fs::read_to_string(file)?);
+        unit.add(&read(file)?);
         let mut folder = file.as_os_str().to_owned();
         folder.push(".d");
         let mut drop_ins = match fs::read_dir(Path::new(&folder)) {
@@ -59,7 +60,7 @@ impl Unit {
         drop_ins.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
         drop_ins.sort_unstable();
         for path in drop_ins {
-            unit.add(&fs::read_to_string(path)?);
+            unit.add(&read(&path)?);
         }
         Ok(unit)
     }
@@ -197,6 +198,14 @@ impl Unit {
         let is_protected = protected.iter().any(|folder| path.starts_with(folder));
         is_protected.then(|| "which ProtectSystem makes read-only; name it in ReadWritePaths".to_owned())
     }
+}
+
+/// Reads a file of a unit. A link to `/dev/null` stands for one that has nothing: systemd.unit(5).
+fn read(file: &Path) -> io::Result<String> {
+    if fs::canonicalize(file)? == Path::new("/dev/null") {
+        return Ok(String::new());
+    }
+    String::from_utf8(small_file::read(file)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// A path of a list in a unit, without its prefixes.

@@ -120,7 +120,12 @@ pub fn prefixes() -> Kind<Vec<String>> {
 /// scheme of the app's own.
 fn is_prefix(text: &str) -> bool {
     let Ok(url) = Url::parse(text) else { return false };
-    let is_plain = url.fragment().is_none() && url.query().is_none() && !text.contains(char::is_whitespace);
+    // What looks like a host could be a user or a password; and for some readers `\\` is a `/`.
+    let is_plain = url.fragment().is_none()
+        && url.query().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && !text.contains(|c: char| c.is_whitespace() || c == '\\');
     let is_complete = match url.scheme() {
         "https" => url.has_host() && text.matches('/').count() >= 3,
         "http" | "javascript" | "data" | "file" | "blob" | "vbscript" | "about" => false,
@@ -145,4 +150,40 @@ pub fn is_on_this_machine(url: &str) -> bool {
 /// Whether an address of the web is plain HTTP to another machine.
 pub(super) fn is_in_clear(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| url.scheme() == "http") && !is_on_this_machine(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_a_link_into_an_app_ends_its_host_and_hides_none() {
+        for good in [
+            "https://app.example.org/",
+            "https://app.example.org/account",
+            "https://app.example.org:8443/@app/",
+            "diamonds://account",
+            "diamonds://",
+        ] {
+            assert!(is_prefix(good), "{good}");
+        }
+        for bad in [
+            "https://app.example.org",
+            "https://user:password@app.example.org/",
+            "https://app.example.org@evil.example/",
+            "https://:password@app.example.org/",
+            "https:////user@app.example.org/",
+            "https://app.example.org\\@evil.example/",
+            "diamonds://user@account",
+            "diamonds://user:password@account/",
+            "diamonds:account",
+            "http://app.example.org/",
+            "https://app.example.org/?a",
+            "https://app.example.org/#a",
+            "javascript://account",
+            "",
+        ] {
+            assert!(!is_prefix(bad), "{bad}");
+        }
+    }
 }

@@ -151,6 +151,8 @@ pub struct Mail {
     pub code: Option<Code>,
     /// The token of its link.
     pub token: Option<PlainToken>,
+    /// When code and token were made: they are valid from then on.
+    pub made: Timestamp,
     /// Where its link leads, where not to the service's own page. The token is added behind a `#`.
     pub link: Option<String>,
     /// What it tells of: when, and where known and verified, from where and by which program.

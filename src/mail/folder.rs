@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::mail::error::DeliveryError;
+use crate::mail::error::{DeliveryError, MailError};
 use crate::system::blocking;
 use crate::system::clock::Timestamp;
+use crate::system::error_chain::Chain;
 
 /// How many mails are kept; the oldest go first.
 const KEPT: usize = 1_000;
@@ -27,8 +28,16 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, written: Arc::default() }
+    /// Checks that the folder is there or can be: what it would be made in is a folder.
+    pub(super) fn new(path: PathBuf) -> Result<Self, MailError> {
+        match nearest(&path) {
+            Ok((_, true)) => Ok(Self { path, written: Arc::default() }),
+            Ok((found, false)) => {
+                let (path, found) = (path.display(), found.display());
+                Err(MailError(format!("mail.folder: {path} cannot be used: {found} is not a folder")))
+            }
+            Err(error) => Err(MailError(format!("mail.folder: {} cannot be used: {error}", path.display()))),
+        }
     }
 
     /// Writes a mail, named after the time and what it is.
@@ -46,6 +55,19 @@ impl Folder {
     }
 }
 
+/// The path or the first of its parents that exists, and whether that is a folder.
+fn nearest(path: &Path) -> io::Result<(&Path, bool)> {
+    for path in path.ancestors().filter(|path| !path.as_os_str().is_empty()) {
+        match fs::metadata(path) {
+            Ok(found) => return Ok((path, found.is_dir())),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // It would be made in the folder that the process runs in.
+    Ok((path, true))
+}
+
 fn write(folder: &Path, name: &str, message: &[u8]) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let partial = folder.join(format!("{name}{PARTIAL}"));
@@ -56,10 +78,15 @@ fn write(folder: &Path, name: &str, message: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&partial);
     }
     outcome?;
-    delete_oldest(folder)
+    if let Err(error) = delete_oldest(folder) {
+        // This mail is written, all the same.
+        log::warn!("old mails in {} cannot be deleted: {}", folder.display(), Chain(&error));
+    }
+    Ok(())
 }
 
-/// Keeps the newest [`KEPT`] mails. What is not named like one is not touched.
+/// Keeps the newest [`KEPT`] mails. What is not named like one is not touched. What cannot be deleted keeps no other from
+/// it; the first failure is returned.
 fn delete_oldest(folder: &Path) -> io::Result<()> {
     let mut mails = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -71,14 +98,15 @@ fn delete_oldest(folder: &Path) -> io::Result<()> {
     }
     mails.sort_unstable();
     let surplus = mails.len().saturating_sub(KEPT);
+    let mut outcome = Ok(());
     for name in &mails[..surplus] {
         match fs::remove_file(folder.join(name)) {
             // Another program may have deleted it.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => outcome = outcome.and(Err(error)),
             _ => {}
         }
     }
-    Ok(())
+    outcome
 }
 
 #[cfg(test)]
@@ -98,7 +126,7 @@ mod tests {
     async fn mails_are_files_that_their_owner_alone_can_read_in_the_order_in_which_they_were_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("below").join("mail");
-        let mails = Folder::new(path.clone());
+        let mails = Folder::new(path.clone()).unwrap();
         let now = Timestamp::from_millis(1_420_411_895_144).unwrap();
         for name in ["b", "a"] {
             mails.write(name, name.into(), now).await.unwrap();
@@ -120,7 +148,7 @@ mod tests {
         fs::write(folder.path().join("20150103T225135.144Z-0-x-y.eml.partial"), "").unwrap();
         fs::write(folder.path().join("mine.eml"), "").unwrap();
         let now = Timestamp::from_millis(1_420_411_895_145).unwrap();
-        Folder::new(folder.path().to_owned()).write("z", Vec::new(), now).await.unwrap();
+        Folder::new(folder.path().to_owned()).unwrap().write("z", Vec::new(), now).await.unwrap();
         let names = names(folder.path());
         assert_eq!(names.len(), KEPT + 1);
         assert!(names[0].contains("-000006-") && names.contains(&"mine.eml".to_owned()), "{}", names[0]);
@@ -128,9 +156,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_cannot_be_deleted_fails_no_mail_and_keeps_no_other_from_being_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("20150101T225135.144Z-0-x-y.eml")).unwrap();
+        for number in 0..1_005 {
+            fs::write(folder.path().join(format!("20150104T225135.144Z-{number:06}-x-y.eml")), "").unwrap();
+        }
+        let mails = Folder::new(folder.path().to_owned()).unwrap();
+        let now = Timestamp::from_millis(1_420_411_895_145).unwrap();
+        mails.write("z", Vec::new(), now).await.unwrap();
+        let names = names(folder.path());
+        assert!(names[0].starts_with("20150101") && names[1].contains("-000006-"), "{names:?}");
+        assert_eq!(names.len(), KEPT + 1);
+        assert!(names[KEPT].ends_with("-z.eml"), "{}", names[KEPT]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_told_before_a_mail_is_written() {
+        let refused = |path: &str| Folder::new(path.into()).err().map(|error| error.to_string());
+        let expected = |path: &str| Some(format!("mail.folder: {path} cannot be used: /dev/null is not a folder"));
+        for path in ["/dev/null", "/dev/null/x", "/dev/null/x/y"] {
+            assert_eq!(refused(path), expected(path));
+        }
+        for path in ["/", "/nowhere/mail", "nowhere/mail", "src", "src/nowhere"] {
+            assert_eq!(refused(path), None, "{path}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_folder_that_cannot_be_written_is_a_sentence() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let mails = Folder::new(file.path().join("mail"));
+        let folder = tempfile::tempdir().unwrap();
+        let mails = Folder::new(folder.path().join("file").join("mail")).unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
         let failure = mails.write("a", Vec::new(), Timestamp::from_millis(0).unwrap()).await.unwrap_err();
         assert!(failure.to_string().starts_with("the mail cannot be written to ") && !failure.is_permanent);
     }

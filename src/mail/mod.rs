@@ -10,6 +10,8 @@ mod program;
 mod smtp;
 mod templates;
 
+use std::time::Duration;
+
 use crate::config::Config;
 use crate::config::mail::{Sender, Transport};
 use crate::domain::email::EmailAddress;
@@ -54,7 +56,7 @@ impl Postman {
         let sender = config.mail.from.clone().ok_or_else(|| missing("mail.from"))?;
         let public_url = config.server.public_url.clone().ok_or_else(|| missing("server.public_url"))?;
         let way = if config.mail.transport == Transport::Folder {
-            Way::Folder(Folder::new(config.mail.folder.clone()))
+            Way::Folder(Folder::new(config.mail.folder.clone())?)
         } else {
             Way::Smtp(Box::new(Smtp::new(&config.mail.smtp, &sender.email)?))
         };
@@ -98,6 +100,10 @@ impl Postman {
     }
 
     fn values(&self, mail: &Mail) -> Values {
+        // A mail that is sent again after a failure keeps its code and its link. What is left of a minute counts from its
+        // half on: a mail that is sent at once has all of them.
+        let age = self.clock.now().since(mail.made);
+        let left = |lifetime: Duration| minutes(lifetime.saturating_sub(age) + Duration::from_secs(30));
         // Without a name the address is not verified, and no mail to it carries text that a user chose.
         let program = mail.user_agent.as_ref().filter(|_| mail.username.is_some());
         Values {
@@ -105,8 +111,8 @@ impl Postman {
             username: mail.username.clone().unwrap_or_default(),
             code: mail.code.as_ref().map(|code| spaced(code.reveal())).unwrap_or_default(),
             link: self.link(mail).unwrap_or_default(),
-            minutes: minutes(CODE_LIFETIME),
-            link_minutes: mail.kind.purpose().map_or(0, |purpose| minutes(purpose.lifetime())),
+            minutes: left(CODE_LIFETIME),
+            link_minutes: mail.kind.purpose().map_or(0, |purpose| left(purpose.lifetime())),
             when: to_the_minute(mail.at),
             ip: mail.ip.map(|ip| ip.to_string()).unwrap_or_default(),
             program: program.map(program::name_of).unwrap_or_default(),

@@ -6,14 +6,13 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -26,7 +25,9 @@ use lettre::transport::smtp::client::{
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -39,9 +40,22 @@ use crate::config::secret::Secret;
 use crate::domain::email::EmailAddress;
 use crate::mail::error::{DeliveryError, MailError};
 use crate::system::visible::is_unseen;
+use crate::system::{blocking, small_file};
 
 /// How much a server may say in one delivery, TLS included.
 const MAX_SAID: usize = 256 * 1024;
+
+/// How much of it may be one reply: lettre parses a reply anew at each of its lines.
+const MAX_REPLY: usize = 16 * 1024;
+
+/// How much of it may be a TLS handshake after STARTTLS, with its certificates.
+const MAX_HANDSHAKE: usize = 64 * 1024;
+
+/// How many look-ups of names are under way at most. One that is not answered goes on after its delivery has ended.
+const LOOK_UPS: usize = 4;
+
+/// How long each of several addresses may take to answer at most, but for the last.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How much of a reply is told.
 const MAX_TOLD: usize = 200;
@@ -113,6 +127,7 @@ pub(super) struct Smtp {
     /// What the service calls itself.
     hello: ClientId,
     timeout: Duration,
+    look_ups: Arc<Semaphore>,
 }
 
 /// What TLS needs: the same for a connection that begins with it and for one that turns to it, which is lettre's.
@@ -143,6 +158,7 @@ impl Smtp {
             }),
             hello: ClientId::Domain(domain.to_owned()),
             timeout: config.timeout,
+            look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
         })
     }
 
@@ -154,7 +170,7 @@ impl Smtp {
         secrets: &[&str],
     ) -> Result<(), DeliveryError> {
         let mut stage = Stage::Address;
-        let conversation = tokio::time::timeout(self.timeout, self.converse(&mut stage, envelope, message)).await;
+        let conversation = timeout(self.timeout, self.converse(&mut stage, envelope, message)).await;
         let mut connection = match conversation {
             Ok(Ok(connection)) => connection,
             Ok(Err(failure)) => return Err(self.tell(stage, failure, envelope, secrets)),
@@ -165,7 +181,7 @@ impl Smtp {
             }
         };
         // The mail is delivered: what the server says or does now changes nothing.
-        let _ = tokio::time::timeout(GOODBYE_WITHIN, connection.quit()).await;
+        let _ = timeout(GOODBYE_WITHIN, connection.quit()).await;
         Ok(())
     }
 
@@ -180,12 +196,9 @@ impl Smtp {
             (Some(tls), Encryption::Tls) => {
                 *stage = Stage::Tls;
                 let stream = tls.connector.connect(tls.name.clone(), stream).await.map_err(Failure::Io)?;
-                Box::new(Bounded { stream, peer, left: MAX_SAID, is_in_clear: false })
+                Box::new(Bounded::new(stream, peer, false))
             }
-            (_, encryption) => {
-                let is_in_clear = encryption == Encryption::StartTls;
-                Box::new(Bounded { stream, peer, left: MAX_SAID, is_in_clear })
-            }
+            (_, encryption) => Box::new(Bounded::new(stream, peer, encryption == Encryption::StartTls)),
         };
         *stage = Stage::Greeting;
         let mut connection = AsyncSmtpConnection::connect_with_transport(stream, &self.hello).await?;
@@ -218,19 +231,25 @@ impl Smtp {
 
     /// Connects to the first of the server's addresses that answers.
     async fn connect(&self, stage: &mut Stage) -> Result<(TcpStream, SocketAddr), Failure> {
-        let mut found = lookup_host((self.host.as_str(), self.port)).await.map_err(Failure::Io)?.collect::<Vec<_>>();
+        let begun = Instant::now();
+        let mut found = self.look_up().await.map_err(Failure::Io)?;
         if self.encryption == Encryption::None {
             found.retain(|address| address.ip().to_canonical().is_loopback());
         }
         *stage = Stage::Connect;
-        let mut outcome = Err(Failure::Io(io::ErrorKind::AddrNotAvailable.into()));
-        for address in found {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok((stream, address)),
-                Err(error) => outcome = Err(Failure::Io(error)),
-            }
-        }
-        outcome
+        connect_to_first(&found, self.timeout.saturating_sub(begun.elapsed())).await.map_err(Failure::Io)
+    }
+
+    /// Looks the server's addresses up. Nothing waits for a name server that hangs: neither the delivery beyond its timeout
+    /// nor a stop of the process.
+    async fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
+        let begun = Arc::clone(&self.look_ups).acquire_owned().await.map_err(io::Error::other)?;
+        let (host, port) = (self.host.clone(), self.port);
+        let look_up = move || {
+            let _begun = begun;
+            (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)
+        };
+        blocking::run_detached("mail-look-up", look_up).await?
     }
 
     /// As the beginning of a sentence.
@@ -267,8 +286,9 @@ impl Smtp {
             }
             let why = format!("{server} refuses {}: {told}", stage.refuses());
             let is_about_the_mail = match stage {
-                // Before it has heard who the mail is for, a server that closes does so to any.
-                Stage::Sender => u16::from(code) != CLOSING,
+                // Whoever is not taken as the sender is so for every mail: mail.from is the operator's to mend. And a server
+                // that closes before it has heard who the mail is for does so to any.
+                Stage::Sender => !error.is_permanent() && u16::from(code) != CLOSING,
                 Stage::Recipient | Stage::Content => true,
                 _ => false,
             };
@@ -367,8 +387,20 @@ fn authorities(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, M
     let Some(path) = ca_file else { return Ok(rustls_native_certs::load_native_certs().certs) };
     let unreadable =
         |error: &dyn fmt::Display| MailError(format!("mail.smtp.ca_file: {} cannot be read: {error}", path.display()));
-    let text = fs::read(path).map_err(|error| unreadable(&error))?;
+    let text = small_file::read(path).map_err(|error| unreadable(&error))?;
     CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|error| unreadable(&error))
+}
+
+/// Connects to the first of these addresses that answers. One that does not leaves time for those behind it.
+async fn connect_to_first(addresses: &[SocketAddr], within: Duration) -> io::Result<(TcpStream, SocketAddr)> {
+    let Some((last, others)) = addresses.split_last() else { return Err(io::ErrorKind::AddrNotAvailable.into()) };
+    let share = within / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    for address in others {
+        if let Ok(Ok(stream)) = timeout(share.min(ANSWERS_WITHIN), TcpStream::connect(address)).await {
+            return Ok((stream, *address));
+        }
+    }
+    TcpStream::connect(last).await.map(|stream| (stream, *last))
 }
 
 /// Why a conversation ended before the mail was taken.
@@ -426,7 +458,8 @@ fn without(said: &str, hidden: &[&str]) -> String {
     told.chars().take(MAX_TOLD).collect()
 }
 
-/// A connection that ends where the server says too much: lettre reads a line to its end, however long it is.
+/// A connection that ends where the server says too much, in one reply or in all: lettre reads a reply to its end, however
+/// long it is.
 ///
 /// Before STARTTLS it is read a byte at a time. What somebody on the way has put behind the reply to STARTTLS then stands
 /// where TLS is expected, and is never taken for a reply within it (CVE-2021-38371 and its like).
@@ -435,7 +468,15 @@ struct Bounded<S> {
     peer: SocketAddr,
     /// How much may still be said.
     left: usize,
+    /// How much of it before the next write: the rest of a reply.
+    left_of_reply: usize,
     is_in_clear: bool,
+}
+
+impl<S> Bounded<S> {
+    fn new(stream: S, peer: SocketAddr, is_in_clear: bool) -> Self {
+        Self { stream, peer, left: MAX_SAID, left_of_reply: MAX_REPLY, is_in_clear }
+    }
 }
 
 impl<S> fmt::Debug for Bounded<S> {
@@ -452,7 +493,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> AsyncTokioStream for Bound
 
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.left == 0 {
+        if self.left == 0 || self.left_of_reply == 0 {
             return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
         }
         let before = buf.filled().len();
@@ -465,14 +506,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         } else {
             Pin::new(&mut self.stream).poll_read(cx, buf)
         };
-        self.left = self.left.saturating_sub(buf.filled().len() - before);
+        let said = buf.filled().len() - before;
+        self.left = self.left.saturating_sub(said);
+        self.left_of_reply = self.left_of_reply.saturating_sub(said);
         polled
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.is_in_clear &= buf.first() != Some(&HANDSHAKE);
+        let is_handshake = buf.first() == Some(&HANDSHAKE);
+        self.is_in_clear &= !is_handshake;
+        self.left_of_reply = if is_handshake { MAX_HANDSHAKE } else { MAX_REPLY };
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -505,5 +550,26 @@ mod tests {
             assert_eq!(without(said, &[hidden, ""]), told, "{said}");
         }
         assert_eq!(without(&"x ".repeat(1_000), &[]).len(), MAX_TOLD);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_leaves_time_for_the_next_one() {
+        // A listener that accepts nothing lets its queue fill up, and then leaves whoever connects without an answer.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = socket.listen(1).unwrap();
+        let silent = silent.local_addr().map(|address| (silent, address)).unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(300), TcpStream::connect(silent.1)).await {
+            queued.push(stream.unwrap());
+        }
+        let good = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = good.local_addr().map(|address| (good, address)).unwrap();
+        let within = Duration::from_secs(3);
+        for addresses in [vec![silent.1, good.1], vec![silent.1, silent.1, good.1], vec![good.1, silent.1]] {
+            let (_, connected) = timeout(within, connect_to_first(&addresses, within)).await.unwrap().unwrap();
+            assert_eq!(connected, good.1);
+        }
+        assert!(connect_to_first(&[], within).await.is_err());
     }
 }

@@ -6,5 +6,6 @@ pub mod clock;
 pub mod error_chain;
 pub mod memory;
 pub mod priority;
+pub(crate) mod small_file;
 pub mod visible;
 pub mod watched;

@@ -1,10 +1,14 @@
 //! `mail test`, `mail preview`, `config check`.
 
 use std::fs;
+use std::net::UdpSocket;
+use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use super::Machine;
+use crate::helpers::left_out;
 use crate::mail::smtp_server::{Behaviour, Certificate, PASSWORD, SmtpServer, Stage, closed_port};
-use crate::process::{authtokens, failure_of, run};
+use crate::process::{authtokens, failure_of, program, run};
 
 /// A machine whose mail goes to this server.
 fn machine_with(server: &SmtpServer) -> Machine {
@@ -174,4 +178,68 @@ fn the_configuration_is_checked_together_with_the_unit_and_its_drop_ins() {
     assert!(code == 2 && told.contains("server.public_url must be "), "{told}");
     let (code, told) = machine.refused("config check --unit nowhere.service");
     assert!(code == 2 && told.starts_with("cannot read the unit nowhere.service: "), "{told}");
+}
+
+#[test]
+fn what_is_no_file_in_the_place_of_certificates_or_of_a_unit_is_a_sentence() {
+    let server = SmtpServer::start(Behaviour::default());
+    let machine = machine_with(&server);
+    let path = |name: &str| machine.path().join(name);
+    assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+    for arguments in ["serve --listen 127.0.0.1:0", "config check --unit /dev/null", "mail test bob@diamond.example"] {
+        let mut command = machine.command(arguments);
+        let (code, told) = failure_of(command.env("AUTHTOKENS__MAIL__SMTP__CA_FILE", "pipe"));
+        assert_eq!((code, told.as_str()), (2, "mail.smtp.ca_file: pipe cannot be read: it is not a file"));
+    }
+    let (code, told) = machine.refused("config check --unit pipe");
+    assert_eq!((code, told.as_str()), (2, "cannot read the unit pipe: it is not a file"));
+    fs::write(path("a.service"), "").unwrap();
+    fs::create_dir(path("a.service.d")).unwrap();
+    symlink("/dev/null", path("a.service.d/masked.conf")).unwrap();
+    machine.said("config check --unit a.service");
+    symlink("/dev/zero", path("a.service.d/zero.conf")).unwrap();
+    let (code, told) = machine.refused("config check --unit a.service");
+    assert_eq!((code, told.as_str()), (2, "cannot read the unit a.service: it is not a file"));
+}
+
+#[test]
+fn a_folder_for_mails_that_cannot_be_made_is_told_by_the_check() {
+    let server = SmtpServer::start(Behaviour::default());
+    let machine = machine_with(&server);
+    let check = |folder: &str| {
+        let mut command = machine.command("config check --unit /dev/null");
+        command.env("AUTHTOKENS__MAIL__TRANSPORT", "folder").env("AUTHTOKENS__MAIL__FOLDER", folder);
+        command
+    };
+    let (code, told) = failure_of(&mut check("/dev/null/x"));
+    assert_eq!((code, told.as_str()), (2, "mail.folder: /dev/null/x cannot be used: /dev/null is not a folder"));
+    assert!(run(&mut check("data/mail")).status.success());
+    assert!(!machine.path().join("data").exists(), "and nothing is made");
+}
+
+#[test]
+fn a_name_server_that_hangs_holds_up_no_program_beyond_the_timeout_of_mail() {
+    const SILENT: &str = "127.53.53.53";
+    let Ok(silent) = UdpSocket::bind((SILENT, 53)) else {
+        return left_out("only root may be a name server");
+    };
+    let server = SmtpServer::start(Behaviour::default());
+    let machine = machine_with(&server);
+    let own = machine.path().join("resolv.conf");
+    // Asked twice for each of two kinds of addresses, ten seconds apart.
+    fs::write(&own, format!("nameserver {SILENT}\noptions timeout:10 attempts:2\n")).unwrap();
+    let is_mounted = "mount --bind \"$OWN\" /etc/resolv.conf && exec \"$0\" mail test bob@diamond.example";
+    let mut command = program("unshare");
+    command.args(["--mount", "sh", "-c", is_mounted, env!("CARGO_BIN_EXE_authtokens")]);
+    command.current_dir(machine.path()).env("OWN", &own);
+    command.env("AUTHTOKENS__MAIL__SMTP__HOST", "mail.diamond.example").env("AUTHTOKENS__MAIL__SMTP__TIMEOUT", "1s");
+    let output = run(&mut command);
+    let told = String::from_utf8(output.stderr).unwrap();
+    if told.contains("unshare") || told.contains("mount") {
+        return left_out("only root may give a program a name server of its own");
+    }
+    assert!(told.contains("did not answer in 1 s when its address was looked up"), "{told}");
+    silent.set_nonblocking(true).unwrap();
+    let asked = std::iter::from_fn(|| silent.recv(&mut [0; 512]).ok()).count();
+    assert!((1..=2).contains(&asked), "the program has ended before it was asked again: {asked}");
 }

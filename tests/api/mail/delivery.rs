@@ -34,6 +34,7 @@ fn mail(kind: MailKind) -> Mail {
         token: kind.page().is_some().then(|| PlainToken::parse(UNKNOWN_TOKEN).unwrap()),
         link: None,
         at: Timestamp::from_millis(START_MILLIS).unwrap(),
+        made: Timestamp::from_millis(START_MILLIS).unwrap(),
         ip: Some("203.0.113.7".parse().unwrap()),
         user_agent: Some(UserAgent::from_header("Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0")),
     }
@@ -386,6 +387,36 @@ async fn replies_without_end_end_the_delivery() {
 }
 
 #[tokio::test]
+async fn a_reply_of_many_lines_is_read_to_16_kib_and_no_further() {
+    let reply = |kib: usize| {
+        let line = |code| format!("{code}{}\r\n", "x".repeat(58));
+        format!("{}250 ok", line("250-").repeat(kib * 16))
+    };
+    for encryption in [Encryption::Tls, Encryption::StartTls, Encryption::None] {
+        let server = SmtpServer::start(Behaviour::with(encryption));
+        for stage in [Stage::Ehlo, Stage::Rcpt, Stage::Content] {
+            server.behave(Behaviour::with(encryption).replying(stage, &reply(32)));
+            let told = failure(&config_for(&server)).await.to_string();
+            assert!(told.contains("says too much without end"), "{stage:?}: {told}");
+        }
+        for stage in [Stage::Rcpt, Stage::Content] {
+            server.behave(Behaviour::with(encryption).replying(stage, &reply(12)));
+            postman(&config_for(&server)).deliver(&mail(MailKind::SignIn)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_is_sent_again_tells_how_long_its_code_and_its_link_are_still_valid() {
+    let mail = Mail { made: Timestamp::from_millis(START_MILLIS - 220_000).unwrap(), ..mail(MailKind::ResetPassword) };
+    let received = delivered(&mail, |_| {}).await;
+    for (part, link) in [(received.text(), "link"), (received.html(), "button")] {
+        let told = format!("The code is valid for 6 minutes, the {link} for 26 minutes.");
+        assert!(part.contains(&told), "{part}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_for_good_is_told_apart_from_one_for_now_and_from_what_the_operator_mends() {
     use Stage::{Auth, Connect, Content, Data, Ehlo, Mail, Rcpt, StartTls};
     for (stage, reply, sentence, is_permanent) in [
@@ -396,7 +427,7 @@ async fn a_refusal_for_good_is_told_apart_from_one_for_now_and_from_what_the_ope
         (StartTls, "501 5.5.4 never", "refuses STARTTLS: 501 5.5.4 never", false),
         (Auth, "535 5.7.8 wrong", "refuses the user and the password of mail.smtp: 535 5.7.8 wrong", false),
         (Auth, "454 4.7.0 later", "refuses the user and the password of mail.smtp: 454 4.7.0 later", false),
-        (Mail, "550 5.7.1 not yours", "refuses the sender, mail.from: 550 5.7.1 not yours", true),
+        (Mail, "550 5.7.1 not yours", "refuses the sender, mail.from: 550 5.7.1 not yours", false),
         (Mail, "530 5.7.0 log in", "refuses the sender, mail.from: 530 5.7.0 log in", false),
         (Mail, "421 4.7.0 too many", "refuses the sender, mail.from: 421 4.7.0 too many", false),
         (Mail, "451 4.7.1 later", "refuses the sender, mail.from: 451 4.7.1 later", false),
@@ -412,8 +443,12 @@ async fn a_refusal_for_good_is_told_apart_from_one_for_now_and_from_what_the_ope
         let failure = failure_of(Behaviour::with(encryption).replying(stage, reply)).await;
         assert!(failure.to_string().ends_with(sentence), "{failure}");
         assert_eq!(failure.is_permanent, is_permanent, "{failure}");
-        let is_of_server =
-            !matches!(stage, Mail | Rcpt | Data | Content) || reply.starts_with("530") || reply.starts_with("421");
+        let is_of_server = match stage {
+            // A sender that is not taken is so for every mail.
+            Mail => !reply.starts_with("451"),
+            Rcpt | Data | Content => false,
+            _ => true,
+        };
         assert_eq!(failure.is_of_server, is_of_server, "{failure}");
     }
 }
@@ -484,6 +519,13 @@ async fn what_mail_needs_and_does_not_find_stops_the_start_with_a_sentence() {
     assert_eq!(refused(&|config| config.mail.transport = Transport::Off), "mail.transport is \"off\": no mail is sent");
     let told = refused(&|config| config.mail.smtp.ca_file = Some("/nowhere/ca.pem".into()));
     assert!(told.starts_with("mail.smtp.ca_file: /nowhere/ca.pem cannot be read: "), "{told}");
+    let told = refused(&|config| config.mail.smtp.ca_file = Some("/dev/zero".into()));
+    assert_eq!(told, "mail.smtp.ca_file: /dev/zero cannot be read: it is not a file");
+    let told = refused(&|config| {
+        config.mail.transport = Transport::Folder;
+        config.mail.folder = "/dev/null/x".into();
+    });
+    assert_eq!(told, "mail.folder: /dev/null/x cannot be used: /dev/null is not a folder");
     let empty = tempfile::NamedTempFile::new().unwrap();
     let told = refused(&|config| config.mail.smtp.ca_file = Some(empty.path().to_owned()));
     assert!(told.ends_with("has no certificate that can be used"), "{told}");

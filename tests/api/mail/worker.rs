@@ -416,7 +416,7 @@ async fn a_thousand_mails_wait_for_a_server_that_hangs_while_the_service_answers
         assert_eq!(app.ask(Method::GET, "/api/user", &owner.token, None).await.status(), 200);
         assert_eq!(app.log_in("AzureDiamond", "hunter2").await.status(), 200);
     }
-    until(&app, &mails("reset_password", "retried"), 4.0).await;
+    until(&app, &mails("reset_password", "retried"), 16.0).await;
     smtp.behave(Behaviour::with(Encryption::None));
     app.clock.advance(MINUTE);
     smtp.wait_for(1 + CAPACITY).await;
