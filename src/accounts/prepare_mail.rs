@@ -23,11 +23,11 @@ impl Accounts {
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    pub async fn prepare_mail(&self, asked: &MailRequest) -> Result<Option<Mail>, RepositoryError> {
+    pub async fn prepare_mail(&self, wanted: &MailRequest) -> Result<Option<Mail>, RepositoryError> {
         let Some(policy) = &self.mail else { return Ok(None) };
-        let MailRequest { purpose, ip, .. } = *asked;
-        let request = Some(asked.request.clone());
-        let (recipient, asker, request) = match &asked.whom {
+        let MailRequest { purpose, ip, .. } = *wanted;
+        let request = Some(wanted.request.clone());
+        let (recipient, asker, request) = match &wanted.whom {
             Requested::Somebody(whom) => {
                 let recipient = self.repository.find_recipient(whom, ip).await?;
                 let is_familiar = recipient.as_ref().is_some_and(|recipient| recipient.is_familiar);
@@ -51,7 +51,7 @@ impl Accounts {
         // So many guesses in a row are enough (NIST SP 800-63B): a link cannot be guessed.
         let may_be_guessed = self.throttle.limits.failures(&recipient.username) < MAX_FAILURES;
         let request = request.filter(|_| may_be_guessed || purpose == Purpose::Reauthenticate);
-        let link = asked.link.as_ref().map(|link| policy.link_at(recipient.is_verified, link));
+        let link = wanted.link.as_ref().map(|link| policy.link_at(recipient.is_verified, link));
         let mailbox = recipient.email.key().to_owned();
         let offer = Offer { purpose, recipient, request, link };
         let made = offer.make(self.repository.as_ref(), &self.clock, ip).await;

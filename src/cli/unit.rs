@@ -205,7 +205,8 @@ fn read(file: &Path) -> io::Result<String> {
     if fs::canonicalize(file)? == Path::new("/dev/null") {
         return Ok(String::new());
     }
-    String::from_utf8(small_file::read(file)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    String::from_utf8(small_file::read(file, small_file::ONE_MIB)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// A path of a list in a unit, without its prefixes.

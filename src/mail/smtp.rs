@@ -387,7 +387,7 @@ fn authorities(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, M
     let Some(path) = ca_file else { return Ok(rustls_native_certs::load_native_certs().certs) };
     let unreadable =
         |error: &dyn fmt::Display| MailError(format!("mail.smtp.ca_file: {} cannot be read: {error}", path.display()));
-    let text = small_file::read(path).map_err(|error| unreadable(&error))?;
+    let text = small_file::read(path, small_file::ONE_MIB).map_err(|error| unreadable(&error))?;
     CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|error| unreadable(&error))
 }
 

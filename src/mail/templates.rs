@@ -93,11 +93,17 @@ impl Templates {
         Ok(Rendered { subject, text: text.trim_start_matches(['\r', '\n']).to_owned(), html })
     }
 
-    /// Renders a mail with what it may have, and with what it has at least.
+    /// Renders a mail with every choice of what it may have.
     fn check(&self, name: &str) -> Result<(), MailError> {
         let full = sample(name);
-        let least = Values { username: String::new(), ip: String::new(), program: String::new(), ..full.clone() };
-        for values in [full, least] {
+        for choice in 0..16_u8 {
+            let mut values = full.clone();
+            let may_lack = [&mut values.username, &mut values.ip, &mut values.program, &mut values.code];
+            for (bit, value) in may_lack.into_iter().enumerate() {
+                if choice >> bit & 1 == 1 {
+                    value.clear();
+                }
+            }
             let rendered = self.render(name, &values)?;
             let refused = |file: &str, why: &str| MailError(format!("the mail template {name}.{file} {why}"));
             if rendered.subject.is_empty() {

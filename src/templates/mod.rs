@@ -17,8 +17,13 @@ use minijinja::{AutoEscape, Environment, Error as EngineError, Output, State, Un
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::system::small_file;
+
 /// The largest file that overrides a template, in bytes.
 const MAX_SIZE: u64 = 256 * 1024;
+
+/// How many instructions a template may take: far more than any, and few enough that loops in loops end at once.
+const FUEL: u64 = 1_000_000;
 
 /// Why templates are refused: a sentence for the operator.
 #[derive(Debug, Error)]
@@ -74,6 +79,7 @@ impl Templates {
         // A name that there is none of is an error, in the place of an empty text that nobody notices.
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_formatter(write_value);
+        environment.set_fuel(Some(FUEL));
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
         environment.set_syntax(syntax.map_err(|error| broken("", &error))?);
         if let Some(folder) = folder {
@@ -134,16 +140,17 @@ fn escape(text: &str) -> String {
 /// A file's text; `None` where there is no such file.
 fn read(path: &Path) -> Result<Option<String>, TemplateError> {
     let unreadable = |source| TemplateError::Unreadable { path: path.to_owned(), source };
-    let size = match fs::metadata(path) {
-        Ok(file) => file.len(),
+    let bytes = match small_file::read(path, MAX_SIZE) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            return Err(TemplateError::TooLarge { path: path.to_owned() });
+        }
         Err(error) => return Err(unreadable(error)),
     };
-    if size > MAX_SIZE {
-        return Err(TemplateError::TooLarge { path: path.to_owned() });
-    }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
-    Ok(Some(text.replace("\r\n", "\n")))
+    let text = String::from_utf8(bytes).map_err(|_| unreadable(io::Error::other("it is not UTF-8")))?;
+    // Some editors begin a file with a byte order mark.
+    Ok(Some(text.trim_start_matches('\u{feff}').replace("\r\n", "\n")))
 }
 
 /// Refuses a folder with a file that is named as a template is and overrides none: its name is mistyped. Others, such as a
@@ -225,6 +232,19 @@ mod tests {
             "<a href=\"https://a.example/?a=1&amp;b=&#39;&lt;&quot;&gt;\">"
         );
         assert_eq!(templates.render("a.html", &serde_json::json!({"x": 1})).unwrap(), "<a href=\"1\">");
+    }
+
+    #[test]
+    fn a_file_is_neither_waited_for_nor_read_without_end_and_no_template_runs_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("a.html")).unwrap();
+        let refused = Templates::load(BUILT_IN, Some(folder.path())).err().unwrap().to_string();
+        assert!(refused.ends_with("cannot be read: it is not a file"), "{refused}");
+        let loops = "{% for a in range(9000) %}{% for b in range(9000) %}{% endfor %}{% endfor %}";
+        let templates = with(&[("a.txt", loops)]).unwrap();
+        assert!(matches!(templates.render("a.txt", &serde_json::json!({"x": 1})), Err(TemplateError::Broken { .. })));
+        let templates = with(&[("a.txt", "\u{feff}{{ x }}")]).unwrap();
+        assert_eq!(templates.render("a.txt", &serde_json::json!({"x": 1})).unwrap(), "1");
     }
 
     #[test]
