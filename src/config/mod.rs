@@ -9,7 +9,7 @@
 //! retries: u32 = whole(0..=9).default(3),
 //! ```
 //!
-//! [`source`] gathers the values, [`table`] makes sections of them, [`value`] says what each may be, and [`secret`] is
+//! [`source`] gathers the values, [`table`] makes sections of them, [`value`] says what each may be, and [`mod@secret`] is
 //! the kind that is never shown. A section is a `section!` and a field of the section that holds it: `nested()` for
 //! `[a.b]`, `list()` for `[[a]]`.
 

@@ -144,7 +144,7 @@ pub struct Kind<T> {
     pub hint: fn(&Raw) -> String,
     /// Reads a given value, and writes it so that it reads back as the same.
     pub read: Box<dyn Fn(&Raw) -> Option<(T, Value)>>,
-    /// Whether it is never shown, and may be given by a file of its own; see [`super::secret`].
+    /// Whether it is never shown, and may be given by a file of its own; see [`mod@super::secret`].
     pub is_secret: bool,
 }
 

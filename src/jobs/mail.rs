@@ -140,7 +140,7 @@ impl MailStatus {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).failing_since
     }
 
-    /// The same for everybody: to the minute, once it has lasted for [`SHOWN_AFTER`], by the mails of the outbox alone.
+    /// The same for everybody: to the minute, once it has lasted for five minutes, by the mails of the outbox alone.
     #[must_use]
     pub fn shown_since(&self, now: Monotonic) -> Option<Timestamp> {
         let (since, at) = self.0.lock().unwrap_or_else(PoisonError::into_inner).outbox_failing?;
