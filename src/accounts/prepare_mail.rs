@@ -17,6 +17,9 @@ use crate::domain::token::PlainToken;
 use crate::repository::{NewOffer, OutboxMail, Recipient, Repository, RepositoryError, Whom};
 use crate::system::clock::Clock;
 
+/// The least time that a confirmation waits where all of them together have had enough.
+const LEAST_WAIT: Duration = Duration::from_secs(5 * 60);
+
 impl Accounts {
     /// Makes the mail that somebody asked for. `None` where none is to be sent: there is no such account, it may not do
     /// this, or its mailbox has had enough.
@@ -74,10 +77,15 @@ impl Accounts {
         };
         let mut kind = waiting.kind;
         if kind == MailKind::ConfirmEmail {
-            let admitted = policy.limits.admit_confirmation(self.clock.monotonic());
-            let admitted = admitted.and_then(|()| self.admit_to(policy, to.key(), Asker::Confirmation, kind.name()));
-            if let Err(TooMany { retry_after }) = admitted {
+            if let Err(TooMany { retry_after }) = self.admit_to(policy, to.key(), Asker::Confirmation, kind.name()) {
                 return Ok(PreparedMail::Later(Duration::from_secs(retry_after)));
+            }
+            if let Err(TooMany { retry_after }) = policy.limits.admit_confirmation(self.clock.monotonic()) {
+                policy.limits.give_back(to.key(), Asker::Confirmation);
+                policy.limits.note_limited();
+                // Very many may wait, for the next that is free: they must not all come back for it, again and again.
+                let wait = Duration::from_secs(retry_after).max(LEAST_WAIT);
+                return Ok(PreparedMail::Later(wait.mul_f64(1.0 + rand::random::<f64>())));
             }
         } else if kind != MailKind::EmailChanged && waiting.attempts == 0 {
             // More notices of one kind tell nothing more. But the one that undoes a change of the address is always sent.
@@ -110,7 +118,7 @@ impl Accounts {
             token,
             link: waiting.link.as_ref().map(|link| policy.link_at(is_verified, link)),
             at: waiting.at,
-            made: self.clock.now(),
+            made: if kind == MailKind::EmailChanged { waiting.at } else { self.clock.now() },
             ip: waiting.ip.filter(|_| is_verified),
             user_agent: is_verified.then(|| waiting.user_agent.clone()),
         })))

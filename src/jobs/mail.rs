@@ -367,19 +367,19 @@ impl Sender {
     async fn send_from_memory(&self, mut memory: MemoryMail) -> Option<MemoryMail> {
         let mail = match memory.content {
             Content::Prepared(mail) => mail,
-            Content::Request(request) => {
-                memory.expires = self.clock.monotonic().plus(CODE_LIFETIME.saturating_sub(LEAST_LEFT));
-                match self.accounts.prepare_mail(&request).await {
-                    Ok(mail) => mail?,
-                    Err(error) => {
-                        log::warn!("a mail ({}) could not be made: {}", memory.kind.name(), Chain(&error));
-                        memory.content = Content::Request(request);
-                        let is_given_up = !self.put_off(&mut memory);
-                        self.count(memory.kind, if is_given_up { MailOutcome::Failed } else { MailOutcome::Retried });
-                        return (!is_given_up).then_some(memory);
-                    }
+            Content::Request(request) => match self.accounts.prepare_mail(&request).await {
+                Ok(mail) => {
+                    memory.expires = self.clock.monotonic().plus(CODE_LIFETIME.saturating_sub(LEAST_LEFT));
+                    mail?
                 }
-            }
+                Err(error) => {
+                    log::warn!("a mail ({}) could not be made: {}", memory.kind.name(), Chain(&error));
+                    memory.content = Content::Request(request);
+                    let is_given_up = !self.put_off(&mut memory);
+                    self.count(memory.kind, if is_given_up { MailOutcome::Failed } else { MailOutcome::Retried });
+                    return (!is_given_up).then_some(memory);
+                }
+            },
         };
         let error = self.deliver(&mail, Origin::Memory).await.err()?;
         memory.content = Content::Prepared(mail);

@@ -79,9 +79,10 @@ pub struct NewOffer {
 pub enum Tried {
     /// It is right, and still there.
     Right(Username),
-    /// It is wrong, and was counted at the offer of this account.
+    /// It is wrong, and was counted at the offer of this account, which has verified its address.
     Wrong(Username),
-    /// There is no such offer. It took as long as a wrong code, which is written.
+    /// There is no such offer; or the code is wrong, and was counted, and nobody is told whose it is, because the account has
+    /// not verified the address: it may be somebody else's. Either took as long as a wrong code, which is written.
     Unknown,
 }
 

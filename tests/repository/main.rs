@@ -144,6 +144,7 @@ macro_rules! contract {
                 what_is_mailed_is_for_the_address_alone_that_the_account_has
                 a_code_may_be_tried_and_the_fifth_wrong_one_ends_it
                 a_wrong_code_of_a_reset_or_a_login_is_counted_too
+                whoever_has_an_address_that_is_not_verified_hears_nothing_of_what_is_asked_for_there
                 a_code_and_a_link_end_by_their_lifetimes_and_are_worth_nothing_before_they_were_made
                 a_reset_sets_the_password_and_ends_all_that_was_before
                 a_reset_leaves_an_account_inactive_and_a_mail_opens_no_session_of_one
@@ -157,7 +158,7 @@ macro_rules! contract {
                 a_thief_who_has_changed_the_address_cannot_end_what_its_owner_was_mailed
                 once_an_address_is_restored_no_later_change_restores_another_however_late_its_mail_is
                 a_pending_change_ends_with_what_its_owner_does_against_a_thief
-                a_notice_of_anything_else_restores_no_address
+                a_former_address_hears_of_its_change_and_of_nothing_else
                 every_notice_can_be_disowned_and_of_very_many_the_newest
                 what_has_expired_is_pruned_and_nothing_else
                 a_deleted_account_has_no_codes_and_its_owner_is_told

@@ -56,7 +56,10 @@ pub(super) fn read_offer(row: &Row<'_>) -> rusqlite::Result<Offer> {
 pub(super) enum Found {
     Right(Offer),
     /// A wrong code, which was counted.
-    Wrong(Username),
+    Wrong {
+        username: Username,
+        is_verified: bool,
+    },
     Nothing,
 }
 
@@ -145,7 +148,7 @@ pub(super) fn try_code(
             } else {
                 connection.prepare_cached(sql::COUNT_TRY)?.execute([offer.request])?;
             }
-            Ok(Found::Wrong(offer.username))
+            Ok(Found::Wrong { username: offer.username, is_verified: offer.is_verified })
         }
         _ => Ok(Found::Nothing),
     }

@@ -105,7 +105,7 @@ impl OneTimeCodes for SqliteRepository {
             let mac = code.mac_in_session(&TokenDigest::from_bytes(pending.request));
             match try_code(connection, pending, &mac, now)? {
                 Found::Right(offer) => confirm(connection, &offer, caller.ip, now),
-                Found::Wrong(username) => Ok(Confirmed::Refused(Some(username))),
+                Found::Wrong { username, .. } => Ok(Confirmed::Refused(Some(username))),
                 Found::Nothing => Ok(Confirmed::Refused(None)),
             }
         })
@@ -165,7 +165,9 @@ impl OneTimeCodes for SqliteRepository {
         self.write(move |connection| {
             Ok(match find_by_code(connection, purpose, &request, &mac, None, now)? {
                 Found::Right(offer) => Tried::Right(offer.username),
-                Found::Wrong(username) => Tried::Wrong(username),
+                // For the same reason as with the event of a reset: see `store_offer`.
+                Found::Wrong { username, is_verified: true } => Tried::Wrong(username),
+                Found::Wrong { is_verified: false, .. } => Tried::Unknown,
                 Found::Nothing => Tried::Unknown,
             })
         })
@@ -191,7 +193,7 @@ impl OneTimeCodes for SqliteRepository {
     ) -> Result<Option<Username>, RepositoryError> {
         self.write(move |connection| match find_presented(connection, Purpose::ResetPassword, &presented, now)? {
             Found::Right(offer) => reset_password(connection, offer, &new_hash, ip, now).map(Some),
-            Found::Wrong(_) | Found::Nothing => Ok(None),
+            Found::Wrong { .. } | Found::Nothing => Ok(None),
         })
         .await
     }
@@ -207,7 +209,7 @@ impl OneTimeCodes for SqliteRepository {
             Found::Right(offer) if offer.is_active => {
                 open_session(connection, &offer, &session, max_sessions, now).map(Some)
             }
-            Found::Right(_) | Found::Wrong(_) | Found::Nothing => Ok(None),
+            Found::Right(_) | Found::Wrong { .. } | Found::Nothing => Ok(None),
         })
         .await
     }
@@ -231,7 +233,7 @@ impl OneTimeCodes for SqliteRepository {
                     events::by_owner(connection, kind, user_id, caller.ip, &id, now)?;
                     Tried::Right(offer.username)
                 }
-                Found::Wrong(username) => Tried::Wrong(username),
+                Found::Wrong { username, .. } => Tried::Wrong(username),
                 Found::Nothing => Tried::Unknown,
             })
         })
@@ -388,7 +390,8 @@ fn store_offer(
         now.plus(CODE_LIFETIME).as_millis(),
         now.plus(purpose.lifetime()).as_millis(),
     ])?;
-    if purpose == Purpose::ResetPassword {
+    // Whoever has registered with somebody else's address must not learn from its own events that the address is free.
+    if purpose == Purpose::ResetPassword && email.is_verified {
         // Nobody has shown who asks.
         events::insert(connection, EventKind::ResetRequested, offer.user_id, Some(""), ip, "", now)?;
     }

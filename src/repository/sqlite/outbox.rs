@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::types::Null;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::emails::is_taken;
+use super::emails::{find_email, is_taken};
 use super::error::Failure;
 use super::offers::keep_newest_disowners;
 use super::rows::{ip_text, read_mail, read_mail_kind, read_optional_time, read_time};
@@ -214,8 +214,11 @@ fn store_offer(
         return Ok(renewed > 0);
     }
     let Some(email_key) = key_of(&mail.recipient) else { return Ok(false) };
-    let is_there = connection.prepare_cached(sql::FIND_EMAIL)?.exists([mail.user_id.0])?;
-    if !is_there || purpose != Purpose::NotMe {
+    let Some(account) = find_email(connection, mail.user_id).optional()? else { return Ok(false) };
+    // A thief's mailbox is told nothing more, and can disown nothing, once the owner's address is back. The mail that
+    // restores an address goes to one that the account no longer has.
+    let is_told = mail.kind == MailKind::EmailChanged || account.key.as_ref() == Some(&email_key);
+    if !is_told || purpose != Purpose::NotMe {
         return Ok(false);
     }
     // It has no code, so it is found by its token alone: nobody has a request id of it.

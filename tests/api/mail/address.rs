@@ -264,8 +264,24 @@ async fn confirmations_have_a_limit_together_and_those_beyond_it_are_sent_later(
     }
     post.smtp.wait_for(2).await;
     assert_eq!(post.app.post("/api/password/forgot", &json!({"username": "nobody"})).await.status(), 202);
-    post.app.clock.advance(31 * Duration::from_secs(60));
+    post.app.clock.advance(61 * Duration::from_secs(60));
     assert_eq!(post.smtp.wait_for(3).await.len(), 3);
+}
+
+#[tokio::test]
+async fn what_a_mailbox_has_had_enough_of_uses_up_nothing_of_the_limit_of_all() {
+    let post = Post::spawn_with(|config| {
+        accounts_alone(config);
+        config.mail.limit.count = 2;
+    });
+    for (username, email) in [("a", AZURE), ("b", AZURE), ("c", AZURE), ("d", BLUE)] {
+        let body = json!({"username": username, "password": "hunter2", "email": email});
+        session_of(post.app.post("/api/register", &body).await).await;
+    }
+    let mails = post.smtp.wait_for(2).await;
+    let mut to: Vec<_> = mails.iter().map(|mail| &*mail.to).collect();
+    to.sort_unstable();
+    assert_eq!(to, [AZURE, BLUE]);
 }
 
 #[tokio::test]
