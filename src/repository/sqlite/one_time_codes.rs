@@ -165,10 +165,9 @@ impl OneTimeCodes for SqliteRepository {
         self.write(move |connection| {
             Ok(match find_by_code(connection, purpose, &request, &mac, None, now)? {
                 Found::Right(offer) => Tried::Right(offer.username),
-                // For the same reason as with the event of a reset: see `store_offer`.
                 Found::Wrong { username, is_verified: true } => Tried::Wrong(username),
-                Found::Wrong { is_verified: false, .. } => Tried::Unknown,
-                Found::Nothing => Tried::Unknown,
+                // For the same reason as with the event of a reset: see `store_offer`.
+                Found::Wrong { is_verified: false, .. } | Found::Nothing => Tried::Unknown,
             })
         })
         .await
