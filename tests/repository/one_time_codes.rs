@@ -431,9 +431,10 @@ pub async fn whoever_has_an_address_that_is_not_verified_hears_nothing_of_what_i
     for is_verified in [false, true] {
         let (username, address) =
             if is_verified { ("owner", "b@diamond.example") } else { ("squatter", "a@diamond.example") };
-        let (user_id, _) = match is_verified {
-            false => register_with(fixture, username, address).await,
-            true => register_verified(fixture, username, address).await,
+        let (user_id, _) = if is_verified {
+            register_verified(fixture, username, address).await
+        } else {
+            register_with(fixture, username, address).await
         };
         let reset = mailed(fixture, Purpose::ResetPassword, user_id, address).await;
         let wrong = async || {
