@@ -142,13 +142,17 @@ impl LoginThrottle {
         username: Option<&Username>,
         ip: Option<IpAddr>,
     ) -> Throttled {
+        self.note_throttled(reason, username, ip, "mail");
+        Throttled { retry_after }
+    }
+
+    /// Counts a refusal, and notes it as an event. `detail` is the limit that was met.
+    fn note_throttled(&self, reason: Reason, username: Option<&Username>, ip: Option<IpAddr>, detail: &'static str) {
         if let Some(metrics) = &self.metrics {
             metrics.rejected(reason);
         }
-        let (at, kind, now) = (self.clock.now(), EventKind::Throttled, self.clock.monotonic());
-        let username = username.cloned();
-        self.failed_attempts.note(FailedAttempt { at, kind, username, ip, detail: "mail" }, now);
-        Throttled { retry_after }
+        let (at, kind, username) = (self.clock.now(), EventKind::Throttled, username.cloned());
+        self.failed_attempts.note(FailedAttempt { at, kind, username, ip, detail }, self.clock.monotonic());
     }
 
     /// Clears an account's failures: it has a new password.
@@ -173,9 +177,6 @@ impl LoginThrottle {
         username: Option<&Username>,
         ip: Option<IpAddr>,
     ) -> Throttled {
-        if let Some(metrics) = &self.metrics {
-            metrics.rejected(reason);
-        }
         if reason == Reason::RateLimitAddress && ip.is_some_and(|ip| ip.to_canonical().is_loopback()) {
             LOOPBACK_HINT.call_once(|| {
                 log::warn!(
@@ -185,11 +186,10 @@ impl LoginThrottle {
             });
         }
         let detail = if reason == Reason::RateLimitAccount { "account" } else { "address" };
-        let username = username.cloned();
-        let (at, kind, now) = (self.clock.now(), EventKind::Throttled, self.clock.monotonic());
-        self.failed_attempts.note(FailedAttempt { at, kind, username, ip, detail }, now);
+        self.note_throttled(reason, username, ip, detail);
         // The next attempt on the account counts for the address too, so the wait is the longer of the two.
-        let of_the_address = self.limits.check(Call::LogIn, ip, now).err().map(|too_many| too_many.retry_after);
+        let of_the_address =
+            self.limits.check(Call::LogIn, ip, self.clock.monotonic()).err().map(|too_many| too_many.retry_after);
         let of_the_address = of_the_address.filter(|_| reason == Reason::RateLimitAccount);
         Throttled { retry_after: retry_after.max(of_the_address.unwrap_or_default()) }
     }

@@ -80,17 +80,17 @@ impl UnreadBody {
 
     /// Reads an object.
     pub(crate) async fn read<T: Request + Send + 'static>(self) -> Result<T, ApiError> {
-        self.parse(Expected::Json, |limits| limits.size, json::read).await
+        self.parse(Format::Json, |limits| limits.size, json::read).await
     }
 
     /// Reads an object with a password, for which the limit is lower.
     pub(crate) async fn read_with_password<T: Request + Send + 'static>(self) -> Result<T, ApiError> {
-        self.parse(Expected::Json, |limits| limits.size_with_password.min(limits.size), json::read).await
+        self.parse(Format::Json, |limits| limits.size_with_password.min(limits.size), json::read).await
     }
 
     /// Reads what a form of ours has sent, within the limit of a body with a password.
     pub(crate) async fn read_form(self) -> Result<Form, ApiError> {
-        self.parse(Expected::Form, |limits| limits.size_with_password.min(limits.size), Form::read).await
+        self.parse(Format::Form, |limits| limits.size_with_password.min(limits.size), Form::read).await
     }
 
     /// Reads an array of numbers. `take` is given them one by one, as [`json::read_numbers`] does.
@@ -102,12 +102,12 @@ impl UnreadBody {
             let mut taken = T::default();
             json::read_numbers(text, &mut |number| take(&mut taken, number)).map(|()| taken)
         };
-        self.parse(Expected::Json, |limits| limits.size, parse).await
+        self.parse(Format::Json, |limits| limits.size, parse).await
     }
 
     async fn parse<T: Send + 'static>(
         self,
-        expected: Expected,
+        expected: Format,
         limit: impl FnOnce(&BodyLimits) -> ByteSize,
         parse: impl FnOnce(&[u8]) -> Result<T, Malformed> + Send + 'static,
     ) -> Result<T, ApiError> {
@@ -155,42 +155,52 @@ pub(crate) const NOT_JSON: &str = "The body must have the Content-Type applicati
 /// The error of a body that is no form.
 const NO_FORM: &str = "The body must have the Content-Type application/x-www-form-urlencoded.";
 
-/// What a handler reads.
+/// What a body is written in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Expected {
+enum Format {
     Json,
     Form,
 }
 
+impl Format {
+    /// That of a content type, whatever its parameters: `application/json` or `application/<anything>+json`, or a form as
+    /// browsers send it.
+    fn of(content_type: &str) -> Option<Self> {
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.strip_prefix("application/")? {
+            "json" => Some(Self::Json),
+            "x-www-form-urlencoded" => Some(Self::Form),
+            subtype => subtype.strip_suffix("+json").filter(|name| !name.is_empty()).map(|_| Self::Json),
+        }
+    }
+}
+
 /// What the headers say of a body.
 struct Content {
-    is_json: bool,
-    is_form: bool,
+    /// `None` where it is neither, or where there are several that differ.
+    format: Option<Format>,
     is_compressed: bool,
 }
 
 impl Content {
     fn of(headers: &HeaderMap) -> Self {
-        let all = |is: fn(&str) -> bool| {
-            let mut types = headers.get_all(CONTENT_TYPE).peekable();
-            types.peek().is_some() && types.all(|value| value.to_str().is_ok_and(is))
-        };
+        let mut formats = headers.get_all(CONTENT_TYPE).map(|value| value.to_str().ok().and_then(Format::of));
+        let first = formats.next().flatten();
         let mut codings = headers.get_all(CONTENT_ENCODING);
         Self {
-            is_json: all(is_json),
-            is_form: all(is_form),
+            format: first.filter(|_| formats.all(|format| format == first)),
             is_compressed: !codings.all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity")),
         }
     }
 
     /// Checks that the body is of the right type and not compressed: what is never inflated cannot be a decompression
     /// bomb.
-    fn must_be(&self, expected: Expected) -> Result<(), ApiError> {
-        let (is_right, why) = match expected {
-            Expected::Json => (self.is_json, NOT_JSON),
-            Expected::Form => (self.is_form, NO_FORM),
-        };
-        if !is_right {
+    fn must_be(&self, expected: Format) -> Result<(), ApiError> {
+        if self.format != Some(expected) {
+            let why = match expected {
+                Format::Json => NOT_JSON,
+                Format::Form => NO_FORM,
+            };
             return Err(ApiError::UnsupportedMediaType { why });
         }
         if self.is_compressed {
@@ -198,23 +208,6 @@ impl Content {
         }
         Ok(())
     }
-}
-
-/// The part of a content type before its parameters, in lower case.
-fn essence(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-/// As browsers send a form.
-fn is_form(content_type: &str) -> bool {
-    essence(content_type) == "application/x-www-form-urlencoded"
-}
-
-/// `application/json` or `application/<anything>+json`, with any parameters.
-fn is_json(content_type: &str) -> bool {
-    let essence = essence(content_type);
-    let subtype = essence.strip_prefix("application/").unwrap_or_default();
-    subtype == "json" || subtype.strip_suffix("+json").is_some_and(|name| !name.is_empty())
 }
 
 fn is_absent(headers: &HeaderMap) -> bool {
@@ -239,7 +232,7 @@ mod tests {
             "application/json ; charset=\"utf-8\"",
             "application/vnd.api+json",
         ] {
-            assert!(is_json(good), "{good}");
+            assert!(Format::of(good) == Some(Format::Json), "{good}");
         }
         for bad in [
             "",
@@ -249,7 +242,7 @@ mod tests {
             "application/+json",
             "application/x-www-form-urlencoded",
         ] {
-            assert!(!is_json(bad), "{bad}");
+            assert!(Format::of(bad) != Some(Format::Json), "{bad}");
         }
     }
 }

@@ -192,9 +192,10 @@ fn is_unfamiliar(connection: &Transaction<'_>, user_id: UserId, session: &NewSes
     let Some(ip) = session.ip.filter(|_| connection.notices.enabled && connection.notices.sign_ins) else {
         return Ok(false);
     };
+    // Nearly every login is by a program that is known: the longer look at its networks is for the others.
     let mut by_program = connection.prepare_cached(sql::FIND_SESSION_BY)?;
-    Ok(!events::is_familiar(connection, user_id, ip)?
-        && !by_program.exists(params![user_id.0, session.user_agent.as_str()])?)
+    Ok(!by_program.exists(params![user_id.0, session.user_agent.as_str()])?
+        && !events::is_familiar(connection, user_id, ip)?)
 }
 
 /// Notes that the owner is told of a login; `false` where there is no verified address to tell, or it was told of one
