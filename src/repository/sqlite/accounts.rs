@@ -13,7 +13,6 @@ use super::lookup::{
 use super::offers::{delete_all_offers, delete_opening_offers, delete_pending_change};
 use super::one_time_codes::begin_confirmation;
 use super::rows::{invalid_account, read_credentials, read_session, read_user, require_own_key};
-use super::session_cache::Change;
 use super::sessions::{id_of, insert_token, list_sessions, set_reauthentication};
 use super::{SqliteRepository, events, sql};
 use crate::domain::email::{EmailAddress, key_of};
@@ -22,6 +21,7 @@ use crate::domain::item::List;
 use crate::domain::profile::{Profile, ProfileChanges};
 use crate::domain::session::{Caller, NewSession, Session};
 use crate::domain::user::{Credentials, NewUser, PasswordHash, User, UserId, Username};
+use crate::repository::session_cache::Change;
 use crate::repository::{
     Accounts, Export, MAX_EXPORTED_EVENTS, NewEmailChange, Proof, Render, RepositoryError, UniqueField,
 };

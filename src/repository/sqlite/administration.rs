@@ -8,7 +8,6 @@ use super::emails::{Verification, verify_email};
 use super::error::Failure;
 use super::lookup::{allow, find_user, keep_a_superuser, require_staff, target_named};
 use super::offers::{delete_all_offers, delete_opening_offers, delete_pending_change};
-use super::session_cache::Change;
 use super::sessions::{self, delete_session};
 use super::transaction::Transaction;
 use super::{SqliteRepository, events, sql};
@@ -18,6 +17,7 @@ use crate::domain::rights::{
 };
 use crate::domain::session::{SessionCutoffs, SessionDetails, SessionId};
 use crate::domain::user::{NewUser, PasswordHash, User, UserId, Username};
+use crate::repository::session_cache::Change;
 use crate::repository::{Administration, EmailVerification, Page, RepositoryError, UniqueField};
 use crate::system::clock::Timestamp;
 

@@ -7,11 +7,11 @@ use rusqlite::{Connection, params};
 
 use super::lookup::{begin_change, require_session};
 use super::rows::{read_item, read_time};
-use super::session_cache::Change;
 use super::{SqliteRepository, sql};
 use crate::domain::item::{ItemId, List};
 use crate::domain::session::Caller;
 use crate::domain::user::UserId;
+use crate::repository::session_cache::Change;
 use crate::repository::{Lists, RepositoryError};
 use crate::system::clock::Timestamp;
 

@@ -5,12 +5,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::error::Failure;
 use super::rows::{invalid_account, read_credentials, read_optional_time, read_session, read_truth, read_user};
-use super::session_cache::Change;
 use super::sql;
 use super::transaction::Transaction;
 use crate::domain::rights::{Acting, Actor, Rights, Target};
 use crate::domain::session::{Caller, Session, is_fresh};
 use crate::domain::user::{Credentials, User, UserId, Username};
+use crate::repository::session_cache::Change;
 use crate::repository::{Proof, RepositoryError};
 use crate::system::clock::Timestamp;
 

@@ -12,11 +12,11 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::file::with_suffix;
-use super::session_cache::Change;
 use super::{SqliteRepository, events, sql};
 use crate::domain::session::SessionCutoffs;
 use crate::domain::user::UserId;
 use crate::repository::FigureValue::{Counter, Gauge, Seconds};
+use crate::repository::session_cache::Change;
 use crate::repository::{Cause, Figure, Maintenance, RepositoryError, StoreCounts, StoreStatistics};
 use crate::system::blocking;
 use crate::system::clock::Timestamp;

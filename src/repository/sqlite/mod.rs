@@ -27,7 +27,6 @@ mod outbox;
 mod pool;
 mod rows;
 mod schema;
-mod session_cache;
 mod sessions;
 mod sql;
 #[cfg(test)]
@@ -54,14 +53,16 @@ use self::inline::Inline;
 pub use self::pool::blocking_threads;
 use self::pool::{Readers, Reads};
 pub use self::schema::VERSION as SCHEMA_VERSION;
-pub use self::session_cache::MAX_STALENESS;
-use self::session_cache::SessionCache;
 use self::transaction::Transaction;
 use self::writer::Writer;
+use crate::repository::session_cache::SessionCache;
 use crate::repository::{Maintenance, Notices, RepositoryError, Upgrade};
 use crate::system::blocking;
 use crate::system::clock::Timestamp;
 use crate::system::watched::WatchedThreads;
+
+/// The lease of the session cache: how long a change by another process may go unnoticed.
+pub const MAX_STALENESS: Duration = Duration::from_millis(20);
 
 /// How many of SQLite's instructions a read with a deadline runs between two looks at the time.
 const SCAN_STEPS: i32 = 10_000;
@@ -203,8 +204,8 @@ impl SqliteRepository {
     /// The cache. The writer polls for other processes' changes for as long as it is in use.
     fn watched_cache(&self) -> Result<&SessionCache, RepositoryError> {
         self.refuse_when_damaged()?;
-        if self.cache.needs_poller() && !self.writer.watch() {
-            self.cache.was_not_asked();
+        if self.cache.is_on() && self.cache.lease().needs_look() && !self.writer.watch() {
+            self.cache.lease().was_not_asked();
         }
         Ok(&self.cache)
     }

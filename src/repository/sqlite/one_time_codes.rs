@@ -19,7 +19,6 @@ use super::offers::{
 };
 use super::outbox::insert_confirmation;
 use super::rows::{read_truth, read_username};
-use super::session_cache::Change;
 use super::sessions::{delete_session, id_of, insert_session, set_reauthentication};
 use super::transaction::Transaction;
 use super::{SqliteRepository, events, sql};
@@ -29,6 +28,7 @@ use crate::domain::one_time::{CODE_LIFETIME, Code, CodeMac, Presented, Purpose, 
 use crate::domain::session::{Caller, NewSession, SessionCutoffs, SessionId};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{PasswordHash, User, UserId, Username};
+use crate::repository::session_cache::Change;
 use crate::repository::{
     Confirmed, Disowned, EmailState, NewEmailChange, NewOffer, OneTimeCodes, Proof, Recipient, RepositoryError, Tried,
     Whom,

@@ -21,10 +21,11 @@ use super::inline::Inline;
 use super::pool::{Readers, Reads, cores, open_readers, scanners};
 use super::rows;
 use super::schema::{self, SchemaError};
-use super::session_cache::SessionCache;
 use super::watcher::Role;
 use super::writer::Writer;
-use super::{SqliteRepository, SqliteSettings};
+use super::{MAX_STALENESS, SqliteRepository, SqliteSettings};
+use crate::repository::lease::Lease;
+use crate::repository::session_cache::SessionCache;
 use crate::repository::{Kept, Upgrade};
 use crate::system::watched::WatchedThreads;
 
@@ -181,7 +182,10 @@ impl SqliteRepository {
         let path = &settings.path;
         let damaged = Arc::new(AtomicBool::new(false));
         // A command makes few requests, and none twice.
-        let cache = Arc::new(SessionCache::new(if lock.is_some() { settings.cache } else { 0 }));
+        let cache = Arc::new(SessionCache::new(
+            if lock.is_some() { settings.cache } else { 0 },
+            Arc::new(Lease::new(MAX_STALENESS)),
+        ));
         let threads = WatchedThreads::default();
         let start_error = |source| OpenError::Start { path: path.clone(), source };
         let guarded = guard_files(&writer, file.clone()).map(Arc::new);

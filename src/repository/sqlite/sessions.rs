@@ -8,13 +8,13 @@ use rusqlite::{Connection, params};
 use super::lookup::{begin_change, find_own_credentials, find_session, find_user, is_session_fresh, require_session};
 use super::offers::delete_pending_change;
 use super::rows::{ip_text, read_session_details};
-use super::session_cache::Change;
 use super::transaction::Transaction;
 use super::{SqliteRepository, events, sql};
 use crate::domain::event::EventKind;
 use crate::domain::session::{Caller, NewSession, Session, SessionCutoffs, SessionDetails, SessionId};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{PasswordHash, User, UserId};
+use crate::repository::session_cache::Change;
 use crate::repository::{RepositoryError, Sessions, VerifiedLogin};
 use crate::system::clock::Timestamp;
 

@@ -5,10 +5,10 @@ use std::ops::Deref;
 
 use rusqlite::Connection;
 
-use super::session_cache::{Change, SessionCache};
 use crate::domain::session::{Caller, Session};
 use crate::domain::user::UserId;
 use crate::repository::Notices;
+use crate::repository::session_cache::{Change, SessionCache};
 
 /// A transaction, as the work in it sees it.
 pub(super) struct Transaction<'a> {

@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::checkpoint::Checkpoints;
 use super::guard::{FileGuard, IndexHeader, Lost};
-use super::session_cache::SessionCache;
+use crate::repository::lease::Lease;
+use crate::repository::session_cache::SessionCache;
 use crate::system::error_chain::Chain;
 
 /// For whom the writer writes.
@@ -76,10 +77,11 @@ pub(super) struct Watcher<'a> {
 impl Watcher<'_> {
     /// Polls for other processes' changes, and renews the cache's lease.
     pub(super) fn look(&self) {
-        let began = Instant::now();
+        let lease = self.role.cache().map(SessionCache::lease);
+        let began = lease.map(Lease::now);
         // A poll that fails does not renew the lease, and soon the cache is not used any more.
-        if let (Ok(()), Some(cache)) = (self.notice(), self.role.cache()) {
-            cache.looked(began);
+        if let (Ok(()), Some(lease), Some(began)) = (self.notice(), lease, began) {
+            lease.looked(began);
         }
     }
 

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::MAX_STALENESS;
 use super::checkpoint::{Checkpoints, take_written};
 use super::error::is_busy;
 use super::guard::{IndexHeader, Lost};
-use super::session_cache::{MAX_STALENESS, SessionCache};
 use super::transaction::Transaction;
 use super::watcher::{Role, Watcher};
 use super::work::{QUEUE, QUEUED_FOR, Ran, Task, Work, WriterError};
@@ -197,7 +197,7 @@ fn serve(
                 Message::Work(_) => {}
                 Message::Watch => {
                     watcher.inspect();
-                    watching = role.cache().is_some_and(SessionCache::is_in_use);
+                    watching = role.cache().is_some_and(|cache| cache.lease().is_in_use());
                 }
                 Message::Close(reply) => {
                     closing = Some(reply);

@@ -1,27 +1,23 @@
 //! The session cache: sessions that were found lately, with their rendered users, so that a token check needs no read
-//! of the file. Invalidation: a change to a user reaches the cache after its COMMIT and before it is acknowledged, and
-//! entries that were read before it are not used any more. The writer polls for changes by other processes: whenever it
-//! begins a transaction and, while the cache is in use, every few milliseconds. Each poll renews a lease; without a
-//! poll that began less than [`MAX_STALENESS`] ago, no entry is used at all.
+//! of the store. Invalidation: a change to a user reaches the cache after its COMMIT and before it is acknowledged, and
+//! entries that were read before it are not used any more. Changes by other processes and other nodes are found by
+//! looks at the store. Each renews the [`Lease`]; while that does not hold, no entry is used at all.
 //!
 //! Versions: changes are numbered. An entry has the number of the last change before it was read. A table has the last
 //! change of each bucket of users; users who share a bucket are read once more than needed, which does no harm. The
 //! table tells changes to sessions, which are rare, from changes to the lists and the profile, which are frequent.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use crate::domain::session::{Caller, Session};
 use crate::domain::token::{DigestMap, TokenDigest};
 use crate::domain::user::UserId;
+use crate::repository::lease::Lease;
 use crate::system::clock::Timestamp;
-
-/// The lease: how long a change by another process may go unnoticed.
-pub const MAX_STALENESS: Duration = Duration::from_millis(20);
 
 /// How many shards there are, each with a lock of its own.
 const SHARDS: usize = 16;
@@ -43,13 +39,7 @@ pub(super) struct SessionCache {
     last_changes: Vec<LastChanges>,
     /// The last change that may have been to any user.
     last_change_to_all: AtomicU64,
-    began: Instant,
-    /// When the writer last began to poll for other processes' changes, in microseconds since `began`.
-    looked: AtomicU64,
-    /// Whether the cache was used since the last call of [`SessionCache::is_in_use`].
-    asked: AtomicBool,
-    /// Whether the writer is polling.
-    watched: AtomicBool,
+    lease: Arc<Lease>,
 }
 
 /// What a change affects.
@@ -98,17 +88,14 @@ impl Entry {
 
 impl SessionCache {
     /// A cache of about `size` bytes at most. One of 0 bytes keeps nothing.
-    pub(super) fn new(size: usize) -> Self {
+    pub(super) fn new(size: usize, lease: Arc<Lease>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             shard_size: size / SHARDS,
             changes: AtomicU64::new(0),
             last_changes: (0..BUCKETS).map(|_| LastChanges::default()).collect(),
             last_change_to_all: AtomicU64::new(0),
-            began: Instant::now(),
-            looked: AtomicU64::new(0),
-            asked: AtomicBool::new(false),
-            watched: AtomicBool::new(false),
+            lease,
         }
     }
 
@@ -127,7 +114,7 @@ impl SessionCache {
     }
 
     fn find_entry<T>(&self, caller: &Caller, read: impl FnOnce(&Entry) -> T) -> Option<T> {
-        if !self.is_current() {
+        if !self.lease.holds() {
             return None;
         }
         let shard = self.shard(&caller.digest);
@@ -207,41 +194,14 @@ impl SessionCache {
         self.last_change_to_all.fetch_max(number, Ordering::SeqCst);
     }
 
-    /// Whether the caller must ask the writer to poll for other processes' changes. One caller asks, and the writer
-    /// goes on by itself.
-    pub(super) fn needs_poller(&self) -> bool {
-        self.shard_size > 0 && !self.is_current() && !self.watched.swap(true, Ordering::SeqCst)
+    /// The lease on which its entries are used.
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
     }
 
-    /// The writer could not be asked, so the next caller asks again.
-    pub(super) fn was_not_asked(&self) {
-        self.watched.store(false, Ordering::SeqCst);
-    }
-
-    /// Renews the lease: the writer has polled for other processes' changes, beginning at `at`, and reported them.
-    pub(super) fn looked(&self, at: Instant) {
-        self.looked.store(self.micros(at), Ordering::SeqCst);
-    }
-
-    /// Whether the writer should go on polling: the cache was used since the last call.
-    pub(super) fn is_in_use(&self) -> bool {
-        let is_in_use = self.asked.swap(false, Ordering::SeqCst);
-        self.watched.store(is_in_use, Ordering::SeqCst);
-        is_in_use
-    }
-
-    /// Whether the lease holds: the writer has polled less than [`MAX_STALENESS`] ago.
-    fn is_current(&self) -> bool {
-        if !self.asked.load(Ordering::Relaxed) {
-            self.asked.store(true, Ordering::Relaxed);
-        }
-        let looked = self.looked.load(Ordering::SeqCst);
-        let since = self.micros(Instant::now()).saturating_sub(looked);
-        looked > 0 && u128::from(since) < MAX_STALENESS.as_micros()
-    }
-
-    fn micros(&self, at: Instant) -> u64 {
-        u64::try_from(at.duration_since(self.began).as_micros()).unwrap_or(u64::MAX)
+    /// Whether it keeps anything.
+    pub(super) fn is_on(&self) -> bool {
+        self.shard_size > 0
     }
 
     fn shard(&self, digest: &TokenDigest) -> MutexGuard<'_, Shard> {
@@ -257,6 +217,8 @@ fn bucket(user_id: UserId) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::session::SessionCutoffs;
     use crate::domain::token::PlainToken;
@@ -273,10 +235,14 @@ mod tests {
         Session { user_id: UserId(user_id), last_used: at(1_000) }
     }
 
+    fn lease() -> Arc<Lease> {
+        // Long, so that the test does not depend on the time it takes.
+        Arc::new(Lease::new(Duration::from_secs(3_600)))
+    }
+
     fn cache(size: usize) -> SessionCache {
-        let cache = SessionCache::new(size);
-        // Far ahead, so that the test does not depend on the time it takes.
-        cache.looked(Instant::now() + Duration::from_secs(3_600));
+        let cache = SessionCache::new(size, lease());
+        cache.lease().looked(cache.lease().now());
         cache
     }
 
@@ -321,15 +287,14 @@ mod tests {
 
     #[test]
     fn nothing_is_used_without_a_live_lease() {
-        let cache = SessionCache::new(1 << 20);
+        let cache = SessionCache::new(1 << 20, lease());
         let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
         cache.keep(cache.read_version(), digest, session(1), at(0), Some(&text));
         assert!(cache.find(&caller(digest)).is_none());
-        assert!(cache.needs_poller() && !cache.needs_poller(), "one asks");
-        assert!(cache.is_in_use() && !cache.is_in_use());
-        assert!(cache.needs_poller(), "the writer had given up");
-        cache.was_not_asked();
-        assert!(cache.needs_poller(), "its queue was full");
+        cache.lease().looked(cache.lease().now());
+        assert!(cache.find(&caller(digest)).is_some());
+        cache.lease().end();
+        assert!(cache.find(&caller(digest)).is_none());
     }
 
     #[test]
@@ -357,7 +322,7 @@ mod tests {
             let shard = shard.lock().unwrap();
             assert_eq!((shard.entries.len(), shard.order.len()), (10, 10));
         }
-        let none = SessionCache::new(0);
+        let none = SessionCache::new(0, lease());
         none.keep(none.read_version(), PlainToken::generate().digest(), session(1), at(0), Some(&text));
         assert!(none.shards.iter().all(|shard| shard.lock().unwrap().entries.is_empty()));
     }
