@@ -23,7 +23,7 @@ pub async fn create(context: &mut Context, username: Username, rights: Rights) -
     // Checked first, before a password is typed twice for a taken name. A missing file is created only with the
     // account.
     let database = context.config.database.path.clone();
-    let is_new = !exists(&context.config.database)?;
+    let is_new = !exists(&context.config)?;
     if !is_new && find(context, &username).await?.is_some() {
         return Err(CommandError::Taken(username.as_str().to_owned()));
     }

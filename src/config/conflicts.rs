@@ -1,4 +1,4 @@
-//! What the settings of mail need of each other: each is valid by itself, and together they may not work.
+//! What settings need of each other: each is valid by itself, and together they may not work.
 
 use crate::config::mail::{Encryption, Transport, is_loopback};
 use crate::config::{Config, ConfigError, SmtpConfig};
@@ -20,6 +20,23 @@ impl Config {
     #[must_use]
     pub fn sends_mail(&self) -> bool {
         self.mail.transport != Transport::Off
+    }
+
+    /// Refuses a configuration that asks for backups of a database that the service cannot copy as a file.
+    pub(super) fn check_database(&self) -> Result<(), ConfigError> {
+        if self.database.url.is_some() && self.backup.every.is_some() {
+            return Err(ConfigError::Conflict(
+                "backup.every is given and so is database.url: PostgreSQL is backed up by its own means, such as pg_dump or \
+                 pgBackRest; set backup.every = \"off\""
+                    .to_owned(),
+            ));
+        }
+        if self.database.ca_file.is_some() && self.database.url.is_none() {
+            return Err(ConfigError::Conflict(
+                "database.ca_file is given and database.url is not: only PostgreSQL is reached by TLS".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// Refuses a configuration that sends mail and lacks what mail needs, or needs mail and sends none.

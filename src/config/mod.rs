@@ -90,14 +90,23 @@ section! {
 
 section! {
     "database" =>
-    /// The file and how it is used.
-    #[derive(Clone, Debug, PartialEq, Eq)]
+    /// The store and how it is used: a SQLite file, or PostgreSQL where a URL is given.
+    #[derive(Clone, PartialEq, Eq)]
     pub struct DatabaseConfig {
         path: PathBuf = file().default("data/authtokens.db"),
+        url: Option<Secret> = optional(secret()),
+        ca_file: Option<PathBuf> = optional(file()),
+        connections: usize = whole(2..=1_000).default(10),
         readers: u32 = whole(1..=64).default(4),
         busy_timeout: Duration = time("0s"..="1min", "2s").default("2s"),
         cache: ByteSize = size("0 B"..="64 GiB", "64 MiB").or("auto", usual_cache).default("auto"),
         keep_before_upgrade: bool = boolean().default(true),
+    }
+}
+
+impl fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseConfig").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -243,6 +252,7 @@ impl Config {
     pub fn explain(settings: Settings) -> Result<(Self, Vec<Setting>), ConfigError> {
         let (config, settings): (Self, _) = settings.read()?;
         config.check_mail()?;
+        config.check_database()?;
         Ok((config, settings))
     }
 }

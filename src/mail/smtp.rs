@@ -29,10 +29,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, CertificateError};
 
 use crate::config::SmtpConfig;
 use crate::config::mail::Encryption;
@@ -40,7 +38,7 @@ use crate::config::secret::Secret;
 use crate::domain::email::EmailAddress;
 use crate::mail::error::{DeliveryError, MailError};
 use crate::system::visible::is_unseen;
-use crate::system::{blocking, small_file};
+use crate::system::{authorities, blocking};
 
 /// How much a server may say in one delivery, TLS included.
 const MAX_SAID: usize = 256 * 1024;
@@ -350,45 +348,17 @@ impl Tls {
     fn new(host: &str, ca_file: Option<&Path>) -> Result<Self, MailError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| MailError("mail.smtp.host must be a host's name or address".to_owned()))?;
-        let authorities = authorities(ca_file)?;
         let unusable = |error: &dyn fmt::Display| MailError(format!("TLS for the mail server cannot be used: {error}"));
-        let mut roots = RootCertStore::empty();
+        let authorities = authorities::load("mail.smtp.ca_file", ca_file, "the mail server's").map_err(MailError)?;
         let mut parameters = TlsParameters::builder(host.to_owned()).certificate_store(CertificateStore::None);
-        for certificate in authorities {
-            let der = certificate.to_vec();
-            // The system's may have some that nobody can use.
-            if roots.add(certificate).is_ok() {
-                let certificate = Certificate::from_der(der).map_err(|error| unusable(&error))?;
-                parameters = parameters.add_root_certificate(certificate);
-            }
+        for authority in &authorities {
+            let certificate = Certificate::from_der(authority.to_vec()).map_err(|error| unusable(&error))?;
+            parameters = parameters.add_root_certificate(certificate);
         }
-        if roots.is_empty() {
-            return Err(MailError(match ca_file {
-                Some(path) => format!("mail.smtp.ca_file: {} has no certificate that can be used", path.display()),
-                None => {
-                    "this machine has no certificates of authorities to check the mail server's with: install them, in \
-                         Debian as ca-certificates, or name a file of them in mail.smtp.ca_file"
-                        .to_owned()
-                }
-            }));
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| unusable(&error))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = authorities::tls_client(authorities).map_err(|error| unusable(&error))?;
         let parameters = parameters.build().map_err(|error| unusable(&error))?;
         Ok(Self { name, connector: TlsConnector::from(Arc::new(config)), parameters })
     }
-}
-
-/// The certificates of the authorities that are trusted: the file's alone, or the system's.
-fn authorities(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, MailError> {
-    let Some(path) = ca_file else { return Ok(rustls_native_certs::load_native_certs().certs) };
-    let unreadable =
-        |error: &dyn fmt::Display| MailError(format!("mail.smtp.ca_file: {} cannot be read: {error}", path.display()));
-    let text = small_file::read(path, small_file::ONE_MIB).map_err(|error| unreadable(&error))?;
-    CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|error| unreadable(&error))
 }
 
 /// Connects to the first of these addresses that answers. One that does not leaves time for those behind it.

@@ -64,9 +64,15 @@ impl Lease {
         self.looked.store(self.micros(at), Ordering::SeqCst);
     }
 
-    /// Ends it.
-    pub(super) fn end(&self) {
-        self.looked.store(0, Ordering::SeqCst);
+    /// Whether it was given and has run out by `at`.
+    pub(super) fn has_lapsed(&self, at: Monotonic) -> bool {
+        let looked = self.looked.load(Ordering::SeqCst);
+        looked > 0 && u128::from(self.micros(at).saturating_sub(looked)) >= self.max_staleness.as_micros()
+    }
+
+    /// Ends it; `false` where it had ended.
+    pub(super) fn end(&self) -> bool {
+        self.looked.swap(0, Ordering::SeqCst) > 0
     }
 
     /// Whether the caller must ask for looks. One caller does, and they go on by themselves.

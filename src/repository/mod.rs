@@ -18,6 +18,7 @@ mod one_time_codes;
 pub mod open;
 mod outbox;
 mod page;
+pub mod postgres;
 mod proof;
 mod session_cache;
 mod sessions;

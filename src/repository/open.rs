@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{Config, DatabaseConfig};
+use crate::repository::postgres::{self, PostgresRepository, PostgresSettings};
 use crate::repository::sqlite::{self, SqliteRepository, SqliteSettings};
 use crate::repository::{
     BackupError, BackupReport, CheckReport, Existing, Notices, OpenError, Progress, Repository, RestoreReport, Rules,
@@ -28,11 +29,14 @@ pub struct Opened {
 /// # Errors
 /// [`OpenError`]. A store that is refused is not changed.
 pub fn open(config: &Config, now: Timestamp) -> Result<Arc<dyn Repository>, OpenError> {
+    if let Some(settings) = postgres_settings(config) {
+        return Ok(Arc::new(PostgresRepository::open(&settings)?));
+    }
     let settings = SqliteSettings {
         path: config.database.path.clone(),
         readers: config.database.readers,
         busy_timeout: config.database.busy_timeout,
-        cache: usize::try_from(config.database.cache.as_u64()).unwrap_or(usize::MAX),
+        cache: cache(config),
         keep_before_upgrade: config.database.keep_before_upgrade.then_some(now),
         notices: notices(config),
     };
@@ -45,6 +49,13 @@ pub fn open(config: &Config, now: Timestamp) -> Result<Arc<dyn Repository>, Open
 /// # Errors
 /// [`OpenError`]. A store that is refused is not changed.
 pub fn open_shared(config: &Config, now: Timestamp, make: bool) -> Result<Opened, OpenError> {
+    if let Some(settings) = postgres_settings(config) {
+        // A command makes one request at a time.
+        let settings = PostgresSettings { connections: 2, cache: 0, ..settings };
+        let repository = PostgresRepository::open_shared(&settings, make)?;
+        let upgrade = repository.upgrade().cloned();
+        return Ok(Opened { repository: Arc::new(repository), upgrade });
+    }
     let settings = SqliteSettings {
         path: config.database.path.clone(),
         // A command makes one request at a time.
@@ -59,6 +70,23 @@ pub fn open_shared(config: &Config, now: Timestamp, make: bool) -> Result<Opened
     Ok(Opened { repository: Arc::new(repository), upgrade })
 }
 
+/// The settings of PostgreSQL, where the store is there.
+fn postgres_settings(config: &Config) -> Option<PostgresSettings> {
+    let DatabaseConfig { url, ca_file, connections, .. } = &config.database;
+    Some(PostgresSettings {
+        url: url.clone()?,
+        ca_file: ca_file.clone(),
+        connections: *connections,
+        cache: cache(config),
+        max_staleness: postgres::MAX_STALENESS,
+        notices: notices(config),
+    })
+}
+
+fn cache(config: &Config) -> usize {
+    usize::try_from(config.database.cache.as_u64()).unwrap_or(usize::MAX)
+}
+
 fn notices(config: &Config) -> Notices {
     Notices { enabled: config.sends_mail(), sign_ins: config.mail.sign_in_notices }
 }
@@ -67,8 +95,11 @@ fn notices(config: &Config) -> Notices {
 ///
 /// # Errors
 /// [`OpenError`] where that cannot be found out.
-pub fn exists(config: &DatabaseConfig) -> Result<bool, OpenError> {
-    Ok(SqliteRepository::exists(&config.path)?)
+pub fn exists(config: &Config) -> Result<bool, OpenError> {
+    match postgres_settings(config) {
+        Some(settings) => Ok(PostgresRepository::exists(&settings)?),
+        None => Ok(SqliteRepository::exists(&config.database.path)?),
+    }
 }
 
 /// How many blocking threads the store uses at most.

@@ -1,6 +1,7 @@
 //! The machine beneath the service: time, threads, memory, text. Nothing here knows about accounts.
 
 pub mod address;
+pub(crate) mod authorities;
 pub mod blocking;
 pub mod clock;
 pub mod error_chain;

@@ -1,16 +1,22 @@
-//! The stores that the suite runs against: a function a backend, which makes an empty store.
+//! The stores that the suite runs against: a function a backend, which makes an empty store, or says that the backend is
+//! not installed here.
 
 use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
+use authtokens::config::secret::Secret;
 use authtokens::domain::user::UserId;
 use authtokens::repository::Notices;
 use authtokens::repository::Repository;
+use authtokens::repository::postgres::{PostgresRepository, PostgresSettings};
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
 use rusqlite::Connection;
 use tempfile::TempDir;
+
+use crate::cluster;
 
 /// An empty store, and whatever must live as long as it does.
 pub struct Fixture {
@@ -33,7 +39,7 @@ fn folder() -> TempDir {
 }
 
 /// One SQLite file, opened as the server does and as a command beside it does.
-pub fn sqlite() -> Fixture {
+pub fn sqlite() -> Option<Fixture> {
     let folder = folder();
     let path = folder.path().join("test.db");
     let settings = SqliteSettings {
@@ -44,7 +50,7 @@ pub fn sqlite() -> Fixture {
         keep_before_upgrade: None,
         notices: Notices { enabled: true, sign_ins: true },
     };
-    Fixture {
+    Some(Fixture {
         repository: Arc::new(SqliteRepository::open(&settings).unwrap()),
         second: Arc::new(SqliteRepository::open_shared(&settings, false).unwrap()),
         without_mail: Box::new(move || {
@@ -60,7 +66,52 @@ pub fn sqlite() -> Fixture {
         }),
         count_rows_of: Box::new(move |user_id| count_sqlite_rows_of(&path, user_id)),
         _guard: Box::new(folder),
-    }
+    })
+}
+
+/// One database of PostgreSQL, opened by two servers as two nodes are.
+pub fn postgres() -> Option<Fixture> {
+    let Some(cluster) = cluster::cluster() else {
+        cluster::left_out("a case of the contract suite");
+        return None;
+    };
+    let url = cluster.new_database();
+    let settings = PostgresSettings {
+        url: Secret::from(url.clone()),
+        ca_file: None,
+        connections: 8,
+        cache: 1 << 20,
+        // Shorter than usual: many cases wait for the other node.
+        max_staleness: Duration::from_millis(100),
+        notices: Notices { enabled: true, sign_ins: true },
+    };
+    let open = |settings: &PostgresSettings| Arc::new(PostgresRepository::open(settings).unwrap());
+    Some(Fixture {
+        repository: open(&settings),
+        second: open(&settings),
+        without_mail: Box::new(move || {
+            let settings = PostgresSettings { notices: Notices::default(), ..settings.clone() };
+            Arc::new(PostgresRepository::open_shared(&settings, false).unwrap())
+        }),
+        deactivate: Box::new({
+            let url = url.clone();
+            move |username| {
+                cluster::execute(&url, &format!("UPDATE users SET is_active = FALSE WHERE username = '{username}'"))
+                    .unwrap();
+                // Another program does not wait until the nodes know of it.
+                thread::sleep(Duration::from_millis(110));
+            }
+        }),
+        count_rows_of: Box::new(move |user_id| count_postgres_rows_of(&url, user_id)),
+        _guard: Box::new(()),
+    })
+}
+
+fn count_postgres_rows_of(url: &str, user_id: UserId) -> i64 {
+    let of_user = ["cellar", "wants", "tokens", "login_failures", "one_time_codes"]
+        .map(|table| format!("(SELECT count(*) FROM {table} WHERE user_id = $1)"));
+    let count = format!("SELECT (SELECT count(*) FROM users WHERE id = $1) + {}", of_user.join(" + "));
+    cluster::on(url, async move |client| client.query_one(&count, &[&user_id.0]).await).unwrap().get(0)
 }
 
 fn count_sqlite_rows_of(path: &PathBuf, user_id: UserId) -> i64 {

@@ -10,6 +10,8 @@ mod accounts;
 mod administration;
 mod administration_races;
 mod at_once;
+#[path = "../support/cluster.rs"]
+mod cluster;
 mod event_races;
 mod events;
 mod fixture;
@@ -33,7 +35,9 @@ macro_rules! contract {
                     $(
                         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
                         async fn $case() {
-                            crate::$concern::$case(&crate::fixture::$backend()).await;
+                            if let Some(fixture) = crate::fixture::$backend() {
+                                crate::$concern::$case(&fixture).await;
+                            }
                         }
                     )*
                 }
@@ -205,3 +209,4 @@ macro_rules! contract {
 }
 
 contract!(sqlite);
+contract!(postgres);

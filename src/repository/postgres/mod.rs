@@ -1,0 +1,214 @@
+//! The store in PostgreSQL: a pool of connections, a session cache under a lease that all nodes keep, and all of the SQL.
+//!
+//! Any number of copies of the service ("nodes") share a database. Nothing is acknowledged before PostgreSQL has committed
+//! it, and with a synchronous standby before that has it. What a node has read is believed only while its lease holds
+//! ([`watcher`]), so that neither a cache nor a former primary can answer for a session that has ended.
+//!
+//! Each unit of work runs as a task on the store's own threads, beside the connections: a client that goes away does not
+//! end it in the middle. A unit that changes an account locks the account's row first.
+//!
+//! This module hands work to a connection. The work itself is in one file a trait.
+
+mod accounts;
+mod administration;
+mod emails;
+mod error;
+mod events;
+mod lists;
+mod lookup;
+mod maintenance;
+mod offers;
+mod one_time_codes;
+mod open;
+mod outbox;
+mod pool;
+mod rows;
+mod schema;
+mod sessions;
+mod sql;
+mod transaction;
+mod url;
+mod watcher;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+pub use self::error::OpenError;
+use self::error::{Failure, LinkError, Remedy};
+use self::pool::{Connection, Pool, STATEMENT_TIMEOUT};
+pub use self::schema::VERSION as SCHEMA_VERSION;
+use self::transaction::Transaction;
+pub use self::watcher::MAX_STALENESS;
+use self::watcher::Watcher;
+use self::writer::Writer;
+use crate::config::secret::Secret;
+use crate::repository::session_cache::SessionCache;
+use crate::repository::{Notices, RepositoryError, Upgrade};
+use crate::system::watched::WatchedThreads;
+
+/// The settings of the store.
+#[derive(Clone)]
+pub struct PostgresSettings {
+    /// `postgres://user:password@host/database`.
+    pub url: Secret,
+    /// The authorities that the server's certificate is checked with: this file's, or the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How many connections the pool has. One more is for the feed.
+    pub connections: usize,
+    /// The size of the session cache, in bytes.
+    pub cache: usize,
+    /// How long what was read may be believed, from a look at the feed on: [`MAX_STALENESS`], and up to a second.
+    pub max_staleness: Duration,
+    /// Which notices are put in the outbox.
+    pub notices: Notices,
+}
+
+/// The store.
+pub struct PostgresRepository {
+    /// `None` while it is dropped.
+    runtime: Option<Runtime>,
+    pool: Arc<Pool>,
+    cache: Arc<SessionCache>,
+    watcher: Arc<Watcher>,
+    writer: Arc<Writer>,
+    threads: WatchedThreads,
+    upgrade: Option<Upgrade>,
+}
+
+/// How a read sees what others commit meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// One statement, which is of one moment by itself.
+    Statement,
+    /// Several statements, as of one moment.
+    Snapshot,
+}
+
+impl PostgresRepository {
+    /// A read of one statement.
+    async fn read<A, T, W>(&self, arguments: A, work: W) -> Result<T, RepositoryError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
+    {
+        self.read_as(View::Statement, arguments, work).await
+    }
+
+    /// A read of several statements, as of one moment.
+    async fn read_snapshot<A, T, W>(&self, arguments: A, work: W) -> Result<T, RepositoryError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
+    {
+        self.read_as(View::Snapshot, arguments, work).await
+    }
+
+    async fn read_as<A, T, W>(&self, view: View, arguments: A, work: W) -> Result<T, RepositoryError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
+    {
+        let (pool, watcher) = (Arc::clone(&self.pool), Arc::clone(&self.watcher));
+        self.run(async move {
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                let failure = match read_once(&pool, &watcher, view, &arguments, &work).await {
+                    Ok(value) => return Ok(value),
+                    Err(failure) => failure,
+                };
+                if failure.remedy() == Remedy::Report || tries >= 3 {
+                    return Err(failure.mapped());
+                }
+            }
+        })
+        .await
+    }
+
+    /// A transaction that changes something. `work` may be run more than once.
+    async fn write<A, T, W>(&self, arguments: A, work: W) -> Result<T, RepositoryError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        W: for<'a> Fn(&'a Transaction, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
+    {
+        let writer = Arc::clone(&self.writer);
+        self.run(async move { writer.write(&arguments, &work).await }).await
+    }
+
+    /// Runs a unit of work to its end on the store's threads, whether or not anybody still waits for it.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, RepositoryError>> + Send + 'static,
+    ) -> Result<T, RepositoryError> {
+        let Some(runtime) = &self.runtime else { return Err(pool::unavailable(LinkError::Closed)) };
+        runtime.spawn(work).await.unwrap_or_else(|error| Err(RepositoryError::Backend(Arc::new(error))))
+    }
+
+    fn start_watching(&self) {
+        let Some(runtime) = &self.runtime else { return };
+        let (watcher, threads) = (Arc::clone(&self.watcher), self.threads.clone());
+        runtime.spawn(async move {
+            let watching = tokio::spawn(async move { watcher.run().await });
+            let ended = watching.await;
+            if !matches!(ended, Ok(Ok(()))) {
+                if let Ok(Err(why)) = ended {
+                    log::error!("{why}");
+                }
+                threads.report_end("authtokens postgres");
+            }
+        });
+    }
+}
+
+async fn read_once<A, T, W>(pool: &Pool, watcher: &Watcher, view: View, arguments: &A, work: &W) -> Result<T, Failure>
+where
+    A: Sync,
+    W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>>,
+{
+    let connection = pool.get().await?;
+    connection.is_in_doubt();
+    let worked = timeout(STATEMENT_TIMEOUT * 2, async {
+        if view == View::Statement {
+            return work(&connection, arguments).await;
+        }
+        let begin = connection.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        let (begun, outcome) = join(begin, work(&connection, arguments)).await;
+        begun?;
+        connection.batch("ROLLBACK").await?;
+        outcome
+    });
+    let value = worked.await.unwrap_or_else(|_| Err(LinkError::Late(STATEMENT_TIMEOUT * 2).into()));
+    let value = match value {
+        Err(failure) if !matches!(failure, Failure::Repository(_)) => {
+            if failure.remedy() == Remedy::Report && !failure.is_late() && connection.batch("ROLLBACK").await.is_ok() {
+                connection.is_clean_again();
+            }
+            return Err(failure);
+        }
+        value => value,
+    };
+    watcher.confirm(connection.instance).await?;
+    connection.is_clean_again();
+    value
+}
+
+impl Drop for PostgresRepository {
+    fn drop(&mut self) {
+        self.watcher.close();
+        self.pool.close();
+        if let Some(runtime) = self.runtime.take() {
+            // It may be dropped on an async thread, which must not wait.
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Reads rows into the domain's types, and refuses what the service cannot have written.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio_postgres::Row;
+use tokio_postgres::row::RowIndex;
+use tokio_postgres::types::FromSql;
+
+use super::error::Failure;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::item::ItemId;
+use crate::domain::mail::MailKind;
+use crate::domain::profile::{Profile, ProfileField};
+use crate::domain::session::{Session, SessionDetails, SessionId, UserAgent};
+use crate::domain::token::TokenDigest;
+use crate::domain::user::{Credentials, PasswordHash, User, UserId, Username};
+use crate::system::clock::Timestamp;
+
+#[derive(Debug, Error)]
+#[error("{0} is out of range")]
+struct OutOfRange(&'static str);
+
+/// The error of a value that PostgreSQL could read and the service never wrote.
+pub(super) fn invalid(why: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Failure::Invalid(Arc::new(why))
+}
+
+/// A column's value. One that is of another type is an error, and not a panic.
+pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: impl RowIndex + std::fmt::Display) -> Result<T, Failure> {
+    row.try_get(column).map_err(invalid)
+}
+
+pub(super) fn read_time(row: &Row, column: impl RowIndex + std::fmt::Display) -> Result<Timestamp, Failure> {
+    Timestamp::from_millis(get(row, column)?).ok_or_else(|| invalid(OutOfRange("a time")))
+}
+
+pub(super) fn read_optional_time(
+    row: &Row,
+    column: impl RowIndex + std::fmt::Display,
+) -> Result<Option<Timestamp>, Failure> {
+    let Some(millis) = get::<Option<i64>>(row, column)? else { return Ok(None) };
+    Timestamp::from_millis(millis).map(Some).ok_or_else(|| invalid(OutOfRange("a time")))
+}
+
+pub(super) fn read_username(row: &Row, column: impl RowIndex + std::fmt::Display) -> Result<Username, Failure> {
+    Username::parse(get(row, column)?).map_err(invalid)
+}
+
+pub(super) fn read_digest(row: &Row, column: impl RowIndex + std::fmt::Display) -> Result<TokenDigest, Failure> {
+    let bytes: &[u8] = get(row, column)?;
+    Ok(TokenDigest::from_bytes(bytes.try_into().map_err(|_| invalid(OutOfRange("a digest")))?))
+}
+
+pub(super) fn read_session(row: &Row) -> Result<(Session, Timestamp), Failure> {
+    Ok((Session { user_id: UserId(get(row, 0)?), last_used: read_time(row, 1)? }, read_time(row, 2)?))
+}
+
+pub(super) fn read_credentials(row: &Row) -> Result<Credentials, Failure> {
+    Ok(Credentials {
+        user_id: UserId(get(row, "id")?),
+        username: read_username(row, "username")?,
+        password_hash: PasswordHash::from_stored(get(row, "password_hash")?),
+        is_active: get(row, "is_active")?,
+        is_email_verified: get(row, "email_verified")?,
+    })
+}
+
+/// An address as it is stored.
+pub(super) fn ip_text(ip: Option<IpAddr>) -> String {
+    ip.map(|ip| ip.to_string()).unwrap_or_default()
+}
+
+pub(super) fn read_ip(row: &Row) -> Result<Option<IpAddr>, Failure> {
+    Ok(get::<&str>(row, "ip")?.parse().ok())
+}
+
+pub(super) fn read_session_details(row: &Row) -> Result<(TokenDigest, SessionDetails), Failure> {
+    let digest = read_digest(row, "digest")?;
+    let details = SessionDetails {
+        id: SessionId::of(&digest),
+        created: read_time(row, "created")?,
+        last_used: read_time(row, "last_used")?,
+        user_agent: UserAgent::from_stored(get(row, "user_agent")?),
+        ip: read_ip(row)?,
+    };
+    Ok((digest, details))
+}
+
+pub(super) fn read_item(row: &Row) -> Result<ItemId, Failure> {
+    ItemId::new(get(row, 0)?).map_err(invalid)
+}
+
+/// A user whose columns begin at `first`, in the order of the statements.
+pub(super) fn read_user(row: &Row, first: usize) -> Result<User, Failure> {
+    let mut profile = Profile::default();
+    for (column, field) in (first + 11..).zip(ProfileField::ALL) {
+        profile.set_stored(field, get(row, column)?);
+    }
+    Ok(User {
+        username: read_username(row, first)?,
+        profile,
+        is_active: get(row, first + 1)?,
+        is_superuser: get(row, first + 2)?,
+        is_staff: get(row, first + 3)?,
+        last_login: read_time(row, first + 4)?,
+        created: read_time(row, first + 5)?,
+        modified: read_time(row, first + 6)?,
+        date_joined: read_time(row, first + 7)?,
+        is_email_verified: get(row, first + 8)?,
+        cellar: read_items(row, first + 9)?,
+        wants: read_items(row, first + 10)?,
+    })
+}
+
+fn read_items(row: &Row, column: usize) -> Result<Vec<ItemId>, Failure> {
+    get::<Vec<i64>>(row, column)?.into_iter().map(|item| ItemId::new(item).map_err(invalid)).collect()
+}
+
+pub(super) fn read_event(row: &Row) -> Result<Event, Failure> {
+    Ok(Event {
+        id: get(row, "id")?,
+        at: read_time(row, "at")?,
+        kind: EventKind::parse(get(row, "kind")?).ok_or_else(|| invalid(OutOfRange("a kind")))?,
+        username: get(row, "username")?,
+        actor: get(row, "actor")?,
+        ip: read_ip(row)?,
+        detail: get(row, "detail")?,
+    })
+}
+
+pub(super) fn read_mail_kind(row: &Row, column: impl RowIndex + std::fmt::Display) -> Result<MailKind, Failure> {
+    MailKind::parse(get(row, column)?).ok_or_else(|| invalid(OutOfRange("a kind")))
+}

@@ -1,0 +1,102 @@
+//! The schema: creates it in a new database, upgrades an older one, and refuses what is not ours or too new.
+//!
+//! A migration is one transaction under an advisory lock, so that any number of nodes may start at once. A newer release
+//! migrates while older ones go on serving: each version says which is the oldest that can still work on it. What an older
+//! one cannot work on comes in a later release, when none is left (expand, then contract).
+
+use tokio_postgres::Client;
+
+use super::error::{OpenError, told};
+use crate::repository::{Kept, Upgrade};
+
+/// The version of `schema.sql`; the same as that of SQLite's.
+pub const VERSION: i32 = 5;
+
+/// The oldest version whose releases can work on this schema.
+pub(super) const OLDEST_SERVING: i32 = 5;
+
+/// The schema of a new database.
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// The first version that there is for PostgreSQL.
+const FIRST: i32 = 5;
+
+/// The upgrades from each version to the next, beginning with the first.
+const UPGRADES: &[&str] = &[];
+
+/// The advisory lock of migrations: "authtok" in ASCII.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(27431030084431723)";
+
+/// What a database is found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It has no tables.
+    Empty,
+    /// It has a schema of ours.
+    Version { version: i32, oldest_serving: i32 },
+    /// It has other tables.
+    Foreign,
+}
+
+/// Whether, and in which version, the schema is there.
+pub(super) async fn find(client: &Client) -> Result<Found, tokio_postgres::Error> {
+    let tables = "SELECT to_regclass('schema_version') IS NOT NULL, \
+         EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p'))";
+    let row = client.query_one(tables, &[]).await?;
+    match (row.get(0), row.get(1)) {
+        (true, _) => {
+            let row = client.query_one("SELECT version, oldest_serving FROM schema_version", &[]).await?;
+            Ok(Found::Version { version: row.get(0), oldest_serving: row.get(1) })
+        }
+        (false, true) => Ok(Found::Foreign),
+        (false, false) => Ok(Found::Empty),
+    }
+}
+
+/// Creates the schema or upgrades it. `None` where there was nothing to upgrade.
+pub(super) async fn migrate(client: &mut Client, shown: &str) -> Result<Option<Upgrade>, OpenError> {
+    let failed = |error: tokio_postgres::Error| OpenError::Failed { shown: shown.to_owned(), why: told(&error) };
+    // Without the lock where there is nothing to do: a role that may only read and write rows can start, too.
+    if is_current(find(client).await.map_err(failed)?, shown)? {
+        return Ok(None);
+    }
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0").await.map_err(failed)?;
+    transaction.batch_execute(LOCK).await.map_err(failed)?;
+    let found = find(transaction.client()).await.map_err(failed)?;
+    if is_current(found, shown)? {
+        return Ok(None);
+    }
+    let from = match found {
+        Found::Version { version, .. } => version,
+        Found::Empty | Found::Foreign => {
+            transaction.batch_execute(SCHEMA).await.map_err(failed)?;
+            VERSION
+        }
+    };
+    let done = usize::try_from(from - FIRST).unwrap_or_default();
+    for upgrade in UPGRADES.iter().skip(done) {
+        transaction.batch_execute(upgrade).await.map_err(failed)?;
+    }
+    let set = format!("DELETE FROM schema_version; INSERT INTO schema_version VALUES ({VERSION}, {OLDEST_SERVING})");
+    transaction.batch_execute(&set).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    let upgrade = Upgrade { path: shown.into(), from, to: VERSION, kept: Kept::NotAsked };
+    Ok((from != VERSION).then_some(upgrade))
+}
+
+/// Whether nothing needs to be done; refuses what cannot be worked on.
+fn is_current(found: Found, shown: &str) -> Result<bool, OpenError> {
+    let shown = shown.to_owned();
+    match found {
+        Found::Empty => Ok(false),
+        Found::Foreign => Err(OpenError::NotOurs { shown, why: "there is no table schema_version".to_owned() }),
+        Found::Version { version, .. } if version < FIRST => {
+            Err(OpenError::NotOurs { shown, why: format!("the version {version} never was") })
+        }
+        Found::Version { version, oldest_serving } if oldest_serving > VERSION => {
+            Err(OpenError::TooNew { shown, version })
+        }
+        Found::Version { version, .. } => Ok(version >= VERSION),
+    }
+}

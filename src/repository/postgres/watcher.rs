@@ -1,0 +1,391 @@
+//! The watcher: looks at the feed of changes, renews this node's lease, and lets a change be acknowledged only when every
+//! node knows of it. The protocol and its proof are in docs/decisions/0016-leases-across-nodes.md.
+//!
+//! A look is three statements on a connection of its own, one after the other, each a transaction:
+//!
+//! 1. the beat: this node's row in `nodes` gets a greater number. Its COMMIT is confirmed as every write is, which a
+//!    primary that has been deposed cannot do;
+//! 2. the feed: what was changed since the last look;
+//! 3. the other nodes' beats.
+//!
+//! A lease holds for [`MAX_STALENESS`] from the beginning of a look. Whoever changes a user commits, reads all beats, and
+//! waits until each other node has begun and ended a look since, or its lease has run out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join3;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio_postgres::Row;
+
+use super::error::{Failure, LinkError};
+use super::pool::{Connection, Instance, Pool};
+use super::schema;
+use crate::domain::user::UserId;
+use crate::repository::lease::Lease;
+use crate::repository::session_cache::{Change, SessionCache};
+use crate::system::clock::Monotonic;
+use crate::system::error_chain::Chain;
+
+/// The lease of a node: how long what it has read may be believed, from the beginning of a look on.
+pub const MAX_STALENESS: Duration = Duration::from_millis(250);
+
+/// How many looks fit in a lease: a node looks at the feed that often, while it is asked.
+const LOOKS_A_LEASE: u32 = 10;
+
+/// The longest lease that a node may have.
+const LONGEST_LEASE: Duration = Duration::from_secs(1);
+
+/// How long the looks go on after the last time that somebody asked.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// How long a look may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long an answer waits for a look that confirms it.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(3);
+
+/// How many changes are read one by one; with more, everything is forgotten.
+const MOST_CHANGES: i64 = 10_000;
+
+/// After how long without a look the feed may have been pruned: everything is forgotten.
+pub(super) const FEED_KEPT_FOR: Duration = Duration::from_secs(60);
+
+/// How much longer than its lease is waited for another node: its clock may be slower than ours.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_millis(10);
+
+const BEAT: &str = "INSERT INTO nodes (id, beat, lease) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET beat = $2";
+
+/// One row a change that was not visible at the last look; or one without a change. Numbers of transactions are not in the
+/// order of their commits, so the whole snapshot is remembered.
+const READ_FEED: &str = "WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS snapshot, \
+         (SELECT oldest_serving FROM schema_version) AS oldest_serving) \
+     SELECT snapshot::text, oldest_serving, user_id, is_text FROM now LEFT JOIN changes \
+         ON changes.xid >= pg_snapshot_xmin($1::text::pg_snapshot) \
+         AND NOT pg_visible_in_snapshot(changes.xid, $1::text::pg_snapshot) LIMIT $2";
+
+const BEGIN_FEED: &str = "SELECT pg_current_snapshot()::text";
+
+const FIND_NODES: &str = "SELECT id, beat, lease FROM nodes";
+
+const LEAVE: &str = "DELETE FROM nodes WHERE id = $1";
+
+/// The beats of all nodes, by their ids.
+pub(super) type Beats = HashMap<i64, Beat>;
+
+/// A node's last beat, and for how long a look of this node is believed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beat {
+    number: i64,
+    lease: Duration,
+}
+
+/// Looks at the feed.
+pub(super) struct Watcher {
+    /// This node's id: a random number.
+    node: i64,
+    pool: Arc<Pool>,
+    lease: Arc<Lease>,
+    cache: Arc<SessionCache>,
+    /// Whether it looks: a command does not.
+    is_on: bool,
+    wake: Notify,
+    is_closed: AtomicBool,
+    /// The server that the last look was at.
+    instance: AtomicI64,
+    /// What the last look saw of the other nodes.
+    view: watch::Sender<View>,
+    /// The schema's `oldest_serving` as of the last look.
+    oldest_serving: AtomicI32,
+    pub(super) tally: Tally,
+}
+
+/// Counters, for the metrics.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) looks: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) failovers: AtomicU64,
+    /// Changes by other nodes and by this one that were read.
+    pub(super) changes: AtomicU64,
+    /// When the last look began, in the lease's time.
+    last: AtomicI64,
+}
+
+/// What a node has seen of the others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
+    /// How many looks have succeeded.
+    looks: u64,
+    nodes: HashMap<i64, Seen>,
+}
+
+/// A node's beat, and since when it is known to be that.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    number: i64,
+    since: Monotonic,
+}
+
+/// What a run of looks on one connection has in common.
+struct Link {
+    connection: Connection,
+    /// The snapshot of the last look; `None` before the first.
+    snapshot: Option<String>,
+    /// When the last look began.
+    looked: Monotonic,
+}
+
+impl Watcher {
+    pub(super) fn new(node: i64, pool: Arc<Pool>, cache: Arc<SessionCache>, lease: Arc<Lease>, is_on: bool) -> Self {
+        Self {
+            node,
+            pool,
+            lease,
+            cache,
+            is_on,
+            wake: Notify::new(),
+            is_closed: AtomicBool::new(false),
+            instance: AtomicI64::new(0),
+            view: watch::Sender::default(),
+            oldest_serving: AtomicI32::new(0),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The cache, for a look-up. The looks go on for as long as there are any.
+    pub(super) fn cache(&self) -> &SessionCache {
+        if self.lease.needs_look() {
+            self.wake.notify_one();
+        }
+        &self.cache
+    }
+
+    /// How often it looks.
+    fn pace(&self) -> Duration {
+        self.lease.max_staleness() / LOOKS_A_LEASE
+    }
+
+    /// How long ago the last look began.
+    pub(super) fn lag(&self) -> Duration {
+        let last = self.tally.last.load(Ordering::Relaxed);
+        let now = self.lease.now().since(Monotonic::default());
+        now.saturating_sub(Duration::from_nanos(u64::try_from(last).unwrap_or_default()))
+    }
+
+    /// Waits until a lease on this server holds: what was read of it before can then be believed.
+    pub(super) async fn confirm(&self, instance: Instance) -> Result<(), LinkError> {
+        if !self.is_on {
+            return Ok(());
+        }
+        let deadline = Instant::now() + CONFIRMED_WITHIN;
+        let mut view = self.view.subscribe();
+        loop {
+            if self.lease.holds() {
+                let is_same = self.instance.load(Ordering::SeqCst) == instance;
+                return if is_same { Ok(()) } else { Err(LinkError::OtherServer) };
+            }
+            if self.is_closed.load(Ordering::SeqCst) {
+                return Err(LinkError::Closed);
+            }
+            if self.lease.needs_look() {
+                self.wake.notify_one();
+            }
+            match timeout_at(deadline, view.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(LinkError::Unconfirmed),
+            }
+        }
+    }
+
+    /// The beats of all nodes, as of now.
+    pub(super) async fn find_nodes(&self, connection: &Connection) -> Result<Beats, Failure> {
+        let rows = connection.query(FIND_NODES, &[]).await?;
+        let read = |row: &Row| {
+            let lease = Duration::from_millis(u64::try_from(row.get::<_, i64>(2)).unwrap_or(u64::MAX));
+            (row.get(0), Beat { number: row.get(1), lease })
+        };
+        Ok(rows.iter().map(read).collect())
+    }
+
+    /// Waits until every other node knows of what was committed before these beats were read; `None` where they could
+    /// not be.
+    pub(super) async fn wait_for_others(&self, beats: Option<Beats>) {
+        let Some(mut waiting) = beats else { return sleep(LONGEST_LEASE).await };
+        let read_at = Instant::now();
+        let mut view = self.view.subscribe();
+        let now = self.lease.now();
+        waiting.remove(&self.node);
+        let known = view.borrow_and_update().clone();
+        waiting.retain(|id, beat| {
+            let has_run_out =
+                |seen: &Seen| seen.number == beat.number && now.since(seen.since) >= beat.lease + CLOCKS_DIFFER_BY;
+            !known.nodes.get(id).is_some_and(has_run_out)
+        });
+        let Some(longest) = waiting.values().map(|beat| beat.lease).max() else { return };
+        let deadline = read_at + longest.min(LONGEST_LEASE) + CLOCKS_DIFFER_BY;
+        if !self.is_on {
+            return sleep_until(deadline).await;
+        }
+        loop {
+            // So that this node looks, too.
+            if !self.lease.holds() && self.lease.needs_look() {
+                self.wake.notify_one();
+            }
+            if timeout_at(deadline, view.changed()).await.is_err() {
+                return;
+            }
+            let seen = view.borrow_and_update();
+            // Two beats later it has read the feed in between: see the proof.
+            waiting.retain(|id, beat| seen.nodes.get(id).is_none_or(|seen| seen.number < beat.number + 2));
+            if waiting.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Looks for as long as somebody asks. It returns when the store is closed, and fails when it cannot go on.
+    pub(super) async fn run(&self) -> Result<(), String> {
+        let mut link: Option<Link> = None;
+        let mut beat = 0;
+        let mut unasked_since = Instant::now();
+        while !self.is_closed.load(Ordering::SeqCst) {
+            if self.lease.is_in_use() {
+                unasked_since = Instant::now();
+            } else if unasked_since.elapsed() >= LINGER {
+                self.lease.end();
+                self.wake.notified().await;
+                unasked_since = Instant::now();
+                continue;
+            }
+            let began = Instant::now();
+            beat += 1;
+            if let Err(error) = self.look(&mut link, beat).await {
+                // At once: the beat may have been counted, and others take the next one as a sign that what was committed
+                // before this look is known here.
+                if self.lease.end() {
+                    self.tally.lost.fetch_add(1, Ordering::Relaxed);
+                    log::warn!("the feed of changes cannot be read: {error}");
+                }
+                link = None;
+                sleep(self.pace() * 4).await;
+                continue;
+            }
+            let oldest = self.oldest_serving.load(Ordering::SeqCst);
+            if oldest > schema::VERSION {
+                return Err(format!("the database was upgraded to a schema that serves releases from {oldest} on"));
+            }
+            sleep_until(began + self.pace()).await;
+        }
+        self.lease.end();
+        if let Some(link) = link {
+            let _ = timeout(LOOK_WITHIN, link.connection.execute(LEAVE, &[&self.node])).await;
+        }
+        Ok(())
+    }
+
+    async fn look(&self, link: &mut Option<Link>, beat: i64) -> Result<(), String> {
+        let late = |_| LinkError::Late(LOOK_WITHIN).to_string();
+        let began = self.lease.now();
+        let linked = match link {
+            Some(linked) => linked,
+            None => {
+                let connection = timeout(LOOK_WITHIN, self.pool.connector().connect()).await.map_err(late)?;
+                let connection = connection.map_err(|error| super::error::told(&error))?;
+                link.insert(Link { connection, snapshot: None, looked: began })
+            }
+        };
+        let looked = timeout(LOOK_WITHIN, self.look_by(linked, beat)).await.map_err(late)?;
+        let (changes, nodes) = looked.map_err(|failure| Chain(&failure.mapped()).to_string())?;
+        let seen_at = self.lease.now();
+        match changes {
+            // Before the lease is renewed.
+            Some(changes) if began.since(linked.looked) < FEED_KEPT_FOR / 2 => {
+                self.tally.changes.fetch_add(u64::try_from(changes.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                self.apply(&changes);
+            }
+            _ => self.cache.change_all(),
+        }
+        let instance = linked.connection.instance;
+        let before = self.instance.swap(instance, Ordering::SeqCst);
+        if before != 0 && before != instance {
+            log::warn!("PostgreSQL has another primary now: {}", self.pool.connector().shown());
+            self.tally.failovers.fetch_add(1, Ordering::Relaxed);
+            self.pool.connector().forget_all();
+        }
+        if self.lease.has_lapsed(began) {
+            self.tally.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        linked.looked = began;
+        self.lease.looked(began);
+        self.tally.looks.fetch_add(1, Ordering::Relaxed);
+        let last = i64::try_from(began.since(Monotonic::default()).as_nanos()).unwrap_or(i64::MAX);
+        self.tally.last.store(last, Ordering::Relaxed);
+        self.view.send_modify(|view| {
+            view.looks += 1;
+            let known = std::mem::take(&mut view.nodes);
+            view.nodes = nodes
+                .into_iter()
+                .map(|(id, Beat { number, .. })| {
+                    let same = known.get(&id).filter(|seen| seen.number == number);
+                    (id, Seen { number, since: same.map_or(seen_at, |seen| seen.since) })
+                })
+                .collect();
+        });
+        Ok(())
+    }
+
+    /// The changes since the last look on this connection, `None` where that was the first one or they are too many; and
+    /// the beats of all nodes.
+    async fn look_by(&self, link: &mut Link, beat: i64) -> Result<(Option<Vec<(i64, bool)>>, Beats), Failure> {
+        let connection = &link.connection;
+        let lease = i64::try_from(self.lease.max_staleness().as_millis()).unwrap_or(i64::MAX);
+        let Some(before) = &link.snapshot else {
+            connection.execute(BEAT, &[&self.node, &beat, &lease]).await?;
+            let snapshot: String = connection.query_one(BEGIN_FEED, &[]).await?.get(0);
+            let nodes = self.find_nodes(connection).await?;
+            link.snapshot = Some(snapshot);
+            return Ok((None, nodes));
+        };
+        // In one go: the server runs them one after the other, each as a transaction of its own.
+        let limit = MOST_CHANGES + 1;
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [before, &limit];
+        let beating: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&self.node, &beat, &lease];
+        let (beaten, rows, nodes) = join3(
+            connection.execute(BEAT, &beating),
+            connection.query(READ_FEED, &parameters),
+            self.find_nodes(connection),
+        )
+        .await;
+        beaten?;
+        let (rows, nodes) = (rows?, nodes?);
+        let first = rows.first().ok_or_else(|| Failure::from(LinkError::Unconfirmed))?;
+        let snapshot: String = first.get(0);
+        self.oldest_serving.store(first.get(1), Ordering::SeqCst);
+        let is_whole = rows.len() <= usize::try_from(MOST_CHANGES).unwrap_or(usize::MAX);
+        let changes = rows.iter().filter_map(|row| Some((row.get::<_, Option<i64>>(2)?, row.get(3)))).collect();
+        link.snapshot = Some(snapshot);
+        Ok((is_whole.then_some(changes), nodes))
+    }
+
+    fn apply(&self, changes: &[(i64, bool)]) {
+        if changes.iter().any(|(user_id, _)| *user_id == 0) {
+            return self.cache.change_all();
+        }
+        let changes: Vec<_> = changes
+            .iter()
+            .map(|(user_id, is_text)| (UserId(*user_id), if *is_text { Change::Text } else { Change::Sessions }))
+            .collect();
+        self.cache.change(&changes);
+    }
+
+    /// Ends the lease and the looks.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.lease.end();
+        self.wake.notify_one();
+    }
+}
