@@ -82,6 +82,7 @@ section! {
         body_timeout: Duration = time("1ms"..="1day", "30s").default("30s"),
         header_timeout: Duration = time("1ms"..="1day", "30s").default("10s"),
         keep_alive: Duration = time("1ms"..="1day", "30s").default("75s"),
+        drain: Duration = seconds("0s"..="10min").default("0s"),
         shutdown_timeout: Duration = seconds("1s"..="1h").default("30s"),
         max_connections: usize = whole(1..=1_000_000).default(4096),
         trusted_proxies: Vec<IpNet> = networks().default([]),

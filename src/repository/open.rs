@@ -91,6 +91,15 @@ fn notices(config: &Config) -> Notices {
     Notices { enabled: config.sends_mail(), sign_ins: config.mail.sign_in_notices }
 }
 
+/// Which store it is, for messages. Nothing secret is shown.
+#[must_use]
+pub fn described(config: &DatabaseConfig) -> String {
+    match &config.url {
+        Some(url) => postgres::described(url),
+        None => config.path.display().to_string(),
+    }
+}
+
 /// Whether the store exists.
 ///
 /// # Errors

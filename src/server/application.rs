@@ -44,7 +44,7 @@ use crate::jobs::pruning::Pruning;
 use crate::jobs::{JobRegistry, Jobs};
 use crate::mail::{MailError, Postman};
 use crate::passwords::{PasswordPolicy, Passwords};
-use crate::repository::open::{blocking_threads, open};
+use crate::repository::open::{blocking_threads, described, open};
 use crate::repository::{Cause, OpenError, Repository};
 use crate::server::exposition::Exposition;
 use crate::server::metrics_listener;
@@ -106,11 +106,13 @@ pub enum ServeError {
 pub struct Application {
     address: SocketAddr,
     server: Server,
+    state: State,
     metrics: Option<(SocketAddr, Server)>,
     repository: Arc<dyn Repository>,
     jobs: Jobs,
     backups: Option<Backups>,
     threads: WatchedThreads,
+    drain: Duration,
     shutdown_timeout: Duration,
 }
 
@@ -181,7 +183,7 @@ impl Application {
             mail: mail_status,
             description: Description::new(openapi::document),
         });
-        let server = serve(listener, config, state, metrics)?;
+        let server = serve(listener, config, state.clone(), metrics)?;
         let metrics = metrics_listener.zip(exposition).map(|(listener, exposition)| {
             let address = listener.local_addr()?;
             Ok((address, metrics_listener::serve(listener, &exposition)?))
@@ -195,8 +197,8 @@ impl Application {
         if let Some(way) = way_of_mail(config) {
             log::info!("mail leaves {way}");
         }
-        let shutdown_timeout = config.server.shutdown_timeout;
-        Ok(Self { address, server, metrics, repository, jobs, backups, threads, shutdown_timeout })
+        let ServerConfig { drain, shutdown_timeout, .. } = config.server;
+        Ok(Self { address, server, state, metrics, repository, jobs, backups, threads, drain, shutdown_timeout })
     }
 
     /// The address it listens on, with the port that the system chose where it was asked to.
@@ -221,7 +223,7 @@ impl Application {
              All calls, to read and to try:  http://{address}/docs",
             version = env!("CARGO_PKG_VERSION"),
             address = self.address,
-            path = config.database.path.display(),
+            path = described(&config.database),
         )
     }
 
@@ -248,6 +250,11 @@ impl Application {
                 cause = self.repository.wait_for_failure() => Some(ServeError::Store(cause)),
                 ended = end_of(serving_metrics) => Some(ServeError::from(ended)),
             };
+            if ended.is_none() && !self.drain.is_zero() {
+                log::info!("draining for {} s: not ready any more", self.drain.as_secs());
+                self.state.readiness.drain();
+                tokio::time::sleep(self.drain).await;
+            }
             told_at.set(Some(Instant::now()));
             match &ended {
                 None => log::info!("stopping: no new connections are taken"),
@@ -284,9 +291,9 @@ impl Application {
         };
         match tokio::time::timeout(left.max(CLOSE_WITHIN), closing).await {
             Ok(Ok(())) => log::info!("stopped"),
-            // What was acknowledged is in the WAL, and the next start reads it.
-            Ok(Err(error)) => log::warn!("stopped, but the WAL was not checkpointed: {}", Chain(&error)),
-            Err(_) => log::warn!("stopped, but the WAL was not checkpointed: something holds the file"),
+            // What was acknowledged is durable, and the next start reads it.
+            Ok(Err(error)) => log::warn!("stopped, but the store was not closed in good order: {}", Chain(&error)),
+            Err(_) => log::warn!("stopped, but the store was not closed in good order: something holds it"),
         }
         outcome.map_err(ServeError::Server)?;
         failure.take().map_or(Ok(()), Err)

@@ -41,6 +41,7 @@ use tokio::time::timeout;
 
 pub use self::error::OpenError;
 use self::error::{Failure, LinkError, Remedy};
+pub use self::open::described;
 use self::pool::{Connection, Pool, STATEMENT_TIMEOUT};
 pub use self::schema::VERSION as SCHEMA_VERSION;
 use self::transaction::Transaction;

@@ -14,6 +14,7 @@ use super::url::Address;
 use super::watcher::Watcher;
 use super::writer::{self, Writer};
 use super::{PostgresRepository, PostgresSettings};
+use crate::config::secret::Secret;
 use crate::repository::Upgrade;
 use crate::repository::lease::Lease;
 use crate::repository::session_cache::SessionCache;
@@ -94,6 +95,12 @@ impl PostgresRepository {
     pub fn upgrade(&self) -> Option<&Upgrade> {
         self.upgrade.as_ref()
     }
+}
+
+/// The hosts and the database of a URL, for messages.
+#[must_use]
+pub fn described(url: &Secret) -> String {
+    Address::parse(url.expose(), None).map_or_else(|_| "PostgreSQL".to_owned(), |address| address.shown)
 }
 
 pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, OpenError> {

@@ -30,6 +30,24 @@ fn a_server_that_nohup_started_outlives_its_terminal() {
 }
 
 #[test]
+fn a_server_that_drains_is_not_ready_and_serves_until_it_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), |command| {
+        command.env("AUTHTOKENS__SERVER__DRAIN", "5s");
+    });
+    let get = |path: &str| server.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).status();
+    assert_eq!(get("/readyz"), 200);
+    server.signal("TERM");
+    let told = Instant::now();
+    while get("/readyz") != 503 {
+        assert!(told.elapsed() < PATIENCE, "a balancer hears of it");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((get("/healthz"), server.ask(&credentials("/api/register", "a")).status()), (200, 201), "it serves");
+    assert!(server.wait().success());
+}
+
+#[test]
 fn a_stop_waits_no_longer_than_the_shutdown_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), |command| {
