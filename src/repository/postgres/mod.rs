@@ -37,11 +37,12 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join};
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 pub use self::error::OpenError;
 use self::error::{Failure, LinkError, Remedy};
-use self::pool::{Connection, Pool, STATEMENT_TIMEOUT};
+use self::pool::{Connection, POOL_TIMEOUT, Pool, STATEMENT_TIMEOUT};
 pub use self::schema::VERSION as SCHEMA_VERSION;
 use self::transaction::Transaction;
 pub use self::watcher::MAX_STALENESS;
@@ -74,6 +75,8 @@ pub struct PostgresRepository {
     /// `None` while it is dropped.
     runtime: Option<Runtime>,
     pool: Arc<Pool>,
+    /// Permits of scans: most connections are left for other reads.
+    scans: Arc<Semaphore>,
     cache: Arc<SessionCache>,
     watcher: Arc<Watcher>,
     writer: Arc<Writer>,
@@ -109,6 +112,21 @@ impl PostgresRepository {
         W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
         self.read_as(View::Snapshot, arguments, work).await
+    }
+
+    /// A scan: a read of several statements, as of one moment, whose work grows with the store. It waits for other scans
+    /// before it waits for a connection.
+    async fn scan<A, T, W>(&self, arguments: A, work: W) -> Result<T, RepositoryError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
+    {
+        let permit = timeout(POOL_TIMEOUT, Arc::clone(&self.scans).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else { return Err(pool::unavailable(LinkError::PoolTimeout(POOL_TIMEOUT))) };
+        // With the work, which ends later than a client that goes away.
+        let arguments = (arguments, permit);
+        self.read_as(View::Snapshot, arguments, move |connection, (arguments, _)| work(connection, arguments)).await
     }
 
     async fn read_as<A, T, W>(&self, view: View, arguments: A, work: W) -> Result<T, RepositoryError>

@@ -6,6 +6,7 @@ use std::thread;
 
 use rand::RngExt as _;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 
 use super::error::{OpenError, told};
 use super::pool::{Connection, Connector, POOL_TIMEOUT, Pool};
@@ -82,7 +83,8 @@ impl PostgresRepository {
             notices: settings.notices,
             tally: writer::Tally::default(),
         });
-        let repository = Self { runtime: Some(runtime), pool, cache, watcher, writer, threads, upgrade };
+        let scans = Arc::new(Semaphore::new(scans(settings.connections)));
+        let repository = Self { runtime: Some(runtime), pool, scans, cache, watcher, writer, threads, upgrade };
         if is_server {
             repository.start_watching();
         }
@@ -98,6 +100,11 @@ impl PostgresRepository {
 
 pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, OpenError> {
     Connector::new(Address::parse(settings.url.expose(), settings.ca_file.clone())?)
+}
+
+/// How many of so many connections scans may have at once.
+fn scans(connections: usize) -> usize {
+    (connections / 4).max(1)
 }
 
 /// The store's own threads: they serve the connections, run the units of work, and look at the feed.
