@@ -15,7 +15,7 @@ use super::pool::Connection;
 use super::rows::{get, read_user};
 use super::sessions::{self, delete_session};
 use super::transaction::Transaction;
-use super::{PostgresRepository, events, sql};
+use super::{PostgresRepository, SCAN_WITHIN, events, sql};
 use crate::domain::event::EventKind;
 use crate::domain::rights::{
     AccountChange, AccountCursor, Acting, Actor, Permission, Rights, SearchText, Target, UserQuery, is_folded_in,
@@ -58,7 +58,10 @@ impl Administration for PostgresRepository {
         actor: &Actor,
         query: UserQuery,
     ) -> Result<Page<User, AccountCursor>, RepositoryError> {
-        self.scan((*actor, query), |connection, (actor, query)| Box::pin(list_accounts(connection, actor, query))).await
+        self.scan(SCAN_WITHIN, (*actor, query), |connection, (actor, query)| {
+            Box::pin(list_accounts(connection, actor, query))
+        })
+        .await
     }
 
     async fn find_account(&self, actor: &Actor, username: &Username) -> Result<Option<User>, RepositoryError> {

@@ -18,7 +18,7 @@ use crate::system::clock::Timestamp;
 /// An account that was there a moment ago, in the same transaction and under its lock, is not.
 #[derive(Debug, thiserror::Error)]
 #[error("an account is gone in the middle of a transaction")]
-struct Gone;
+pub(super) struct Gone;
 
 /// The caller's live session, and when it was opened.
 pub(super) async fn find_session(

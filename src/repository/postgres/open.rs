@@ -70,6 +70,7 @@ impl PostgresRepository {
                 .unwrap_or_else(|error| Err(OpenError::Failed { shown: String::new(), why: error.to_string() }))
         })?;
         let pool = Arc::new(Pool::new(connector, settings.connections));
+        let scans = Arc::new(Semaphore::new((settings.connections / 2).max(1)));
         let lease = Arc::new(Lease::new(settings.max_staleness));
         let size = if is_server { settings.cache } else { 0 };
         let cache = Arc::new(SessionCache::new(size, Arc::clone(&lease)));
@@ -83,7 +84,6 @@ impl PostgresRepository {
             notices: settings.notices,
             tally: writer::Tally::default(),
         });
-        let scans = Arc::new(Semaphore::new(scans(settings.connections)));
         let repository = Self { runtime: Some(runtime), pool, scans, cache, watcher, writer, threads, upgrade };
         if is_server {
             repository.start_watching();
@@ -100,11 +100,6 @@ impl PostgresRepository {
 
 pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, OpenError> {
     Connector::new(Address::parse(settings.url.expose(), settings.ca_file.clone())?)
-}
-
-/// How many of so many connections scans may have at once.
-fn scans(connections: usize) -> usize {
-    (connections / 4).max(1)
 }
 
 /// The store's own threads: they serve the connections, run the units of work, and look at the feed.
