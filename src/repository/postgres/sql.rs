@@ -228,8 +228,13 @@ pub const INSERT_EVENT: &str = "INSERT INTO events (at, kind, user_id, username,
      SELECT $1::bigint, $2::text, id, username, coalesce($4::text, username), $5::text, $6::text \
      FROM users WHERE id = $3";
 
-pub const INSERT_STRANGERS_EVENT: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
-     VALUES ($1, $2, NULL, '', '', $3, $4)";
+/// Those with an account and those without, in the order in which they are given.
+pub const INSERT_ATTEMPTS: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
+     SELECT attempt.at, attempt.kind, users.id, coalesce(users.username, ''), \
+         CASE WHEN attempt.by_owner THEN coalesce(users.username, '') ELSE '' END, attempt.ip, attempt.detail \
+     FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::text[], $6::text[]) WITH ORDINALITY \
+         AS attempt (at, kind, user_id, by_owner, ip, detail, number) \
+     LEFT JOIN users ON users.id = attempt.user_id ORDER BY attempt.number";
 
 pub const LIST_EVENTS: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
      WHERE id < $1 AND ($2::text IS NULL OR kind = $2) ORDER BY id DESC LIMIT $3";
@@ -274,9 +279,14 @@ pub const LIST_NEW_PASSWORDS: &str = "SELECT user_id, max(at) FROM events WHERE 
      AND kind IN ('password_changed', 'password_set', 'password_reset') AND at <= $2 + 1000 GROUP BY user_id";
 
 /// A failure that a login has followed by now does not count. `$3` is now; a login that is said to be later was before.
-pub const COUNT_FAILURE: &str = "INSERT INTO login_failures (user_id, failures, last_failed) \
-     SELECT id, 1, $2::bigint FROM users WHERE id = $1 AND (last_login <= $2 OR last_login > $3::bigint + 1000) \
-     ON CONFLICT (user_id) DO UPDATE SET failures = login_failures.failures + 1, last_failed = excluded.last_failed";
+pub const COUNT_FAILURES: &str = "INSERT INTO login_failures (user_id, failures, last_failed) \
+     SELECT users.id, count(*), (array_agg(failure.at ORDER BY failure.number DESC))[1] \
+     FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS failure (user_id, at, number) \
+     JOIN users ON users.id = failure.user_id \
+     WHERE users.last_login <= failure.at OR users.last_login > $3::bigint + 1000 \
+     GROUP BY users.id \
+     ON CONFLICT (user_id) DO UPDATE SET failures = login_failures.failures + excluded.failures, \
+         last_failed = excluded.last_failed";
 
 pub const LIST_FAILURES: &str = "SELECT username, failures, last_failed FROM login_failures \
      JOIN users ON users.id = login_failures.user_id ORDER BY failures DESC, user_id LIMIT $1";
