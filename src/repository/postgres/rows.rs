@@ -23,6 +23,18 @@ use crate::system::clock::Timestamp;
 #[error("{0} is out of range")]
 struct OutOfRange(&'static str);
 
+#[derive(Debug, Error)]
+#[error("the account {0} (id {1}), username_key: it is not the folded name")]
+struct NotFolded(String, i64);
+
+/// Refuses an account that was found under a name that is not its own: no list shows that name.
+pub(super) fn require_own_key(found: &Credentials, key: &str) -> Result<(), Failure> {
+    if found.username.key() == key {
+        return Ok(());
+    }
+    Err(invalid(NotFolded(found.username.as_str().to_owned(), found.user_id.0)))
+}
+
 /// The error of a value that PostgreSQL could read and the service never wrote.
 pub(super) fn invalid(why: impl std::error::Error + Send + Sync + 'static) -> Failure {
     Failure::Invalid(Arc::new(why))
