@@ -22,6 +22,7 @@ mod one_time_codes;
 mod open;
 mod outbox;
 mod pool;
+mod pruning;
 mod rows;
 mod schema;
 mod sessions;
@@ -32,17 +33,21 @@ mod watcher;
 mod writer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join};
 use tokio::runtime::Runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use self::error::OpenError;
 use self::error::{Failure, LinkError, Remedy};
+use self::maintenance::WriteProof;
 pub use self::open::described;
-use self::pool::{Connection, Pool, STATEMENT_TIMEOUT};
+use self::pool::{Connection, POOL_TIMEOUT, Pool, STATEMENT_TIMEOUT};
+use self::pruning::Pruner;
 pub use self::schema::VERSION as SCHEMA_VERSION;
 use self::transaction::Transaction;
 pub use self::watcher::MAX_STALENESS;
@@ -52,6 +57,10 @@ use crate::config::secret::Secret;
 use crate::repository::session_cache::SessionCache;
 use crate::repository::{Notices, RepositoryError, Upgrade};
 use crate::system::watched::WatchedThreads;
+
+/// The deadline of a scan that a client waits for, and of one that only a job waits for.
+const SCAN_WITHIN: Duration = Duration::from_secs(10);
+const LONG_SCAN_WITHIN: Duration = Duration::from_secs(600);
 
 /// The settings of the store.
 #[derive(Clone)]
@@ -75,11 +84,26 @@ pub struct PostgresRepository {
     /// `None` while it is dropped.
     runtime: Option<Runtime>,
     pool: Arc<Pool>,
+    /// Permits for scans: half as many as there are connections.
+    scans: Arc<Semaphore>,
     cache: Arc<SessionCache>,
     watcher: Arc<Watcher>,
     writer: Arc<Writer>,
+    proof: Arc<WriteProof>,
+    /// A permit a unit of work that is under way; closed where no more are accepted.
+    units: Arc<Semaphore>,
+    background: Mutex<Option<Background>>,
     threads: WatchedThreads,
     upgrade: Option<Upgrade>,
+}
+
+/// More units of work than there ever are at once.
+const UNITS: u32 = 1 << 20;
+
+/// What goes on beside the units of work, where this is a server.
+struct Background {
+    watching: JoinHandle<()>,
+    pruning: JoinHandle<()>,
 }
 
 /// How a read sees what others commit meanwhile.
@@ -89,6 +113,28 @@ enum View {
     Statement,
     /// Several statements, as of one moment.
     Snapshot,
+    /// The same, and each statement may take as long as this.
+    Scan(Duration),
+}
+
+impl View {
+    /// How a read is begun, where it needs a transaction.
+    fn begin(self) -> Option<String> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        match self {
+            Self::Statement => None,
+            Self::Snapshot => Some(begin.to_owned()),
+            Self::Scan(within) => Some(format!("{begin}; SET LOCAL statement_timeout = {}", within.as_millis())),
+        }
+    }
+
+    /// How long the client waits.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Statement | Self::Snapshot => STATEMENT_TIMEOUT * 2,
+            Self::Scan(within) => within + STATEMENT_TIMEOUT,
+        }
+    }
 }
 
 impl PostgresRepository {
@@ -99,7 +145,7 @@ impl PostgresRepository {
         T: Send + 'static,
         W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
-        self.read_as(View::Statement, arguments, work).await
+        self.read_as(View::Statement, None, arguments, work).await
     }
 
     /// A read of several statements, as of one moment.
@@ -109,10 +155,29 @@ impl PostgresRepository {
         T: Send + 'static,
         W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
-        self.read_as(View::Snapshot, arguments, work).await
+        self.read_as(View::Snapshot, None, arguments, work).await
     }
 
-    async fn read_as<A, T, W>(&self, view: View, arguments: A, work: W) -> Result<T, RepositoryError>
+    /// A scan: a read, as of one moment, whose work grows with the store. It waits for other scans and leaves the pool
+    /// connections for everything else. Each of its statements is ended after `within`.
+    async fn scan<A, T, W>(&self, within: Duration, arguments: A, work: W) -> Result<T, RepositoryError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
+    {
+        let permit = timeout(POOL_TIMEOUT, Arc::clone(&self.scans).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else { return Err(pool::unavailable(LinkError::PoolTimeout(POOL_TIMEOUT))) };
+        self.read_as(View::Scan(within), Some(permit), arguments, work).await
+    }
+
+    async fn read_as<A, T, W>(
+        &self,
+        view: View,
+        permit: Option<OwnedSemaphorePermit>,
+        arguments: A,
+        work: W,
+    ) -> Result<T, RepositoryError>
     where
         A: Send + Sync + 'static,
         T: Send + 'static,
@@ -120,6 +185,8 @@ impl PostgresRepository {
     {
         let (pool, watcher) = (Arc::clone(&self.pool), Arc::clone(&self.watcher));
         self.run(async move {
+            // It is dropped when the read has ended, whether or not anybody still waits for it.
+            let _permit = permit;
             let mut tries = 0;
             loop {
                 tries += 1;
@@ -142,8 +209,17 @@ impl PostgresRepository {
         T: Send + 'static,
         W: for<'a> Fn(&'a Transaction, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
-        let writer = Arc::clone(&self.writer);
-        self.run(async move { writer.write(&arguments, &work).await }).await
+        let (writer, proof) = (Arc::clone(&self.writer), Arc::clone(&self.proof));
+        self.run(async move {
+            let written = writer.write(&arguments, &work).await;
+            match &written {
+                Ok(_) => proof.note(true),
+                Err(RepositoryError::Unavailable(_) | RepositoryError::OutcomeUnknown(_)) => proof.note(false),
+                Err(_) => {}
+            }
+            written
+        })
+        .await
     }
 
     /// Runs a unit of work to its end on the store's threads, whether or not anybody still waits for it.
@@ -151,14 +227,21 @@ impl PostgresRepository {
         &self,
         work: impl Future<Output = Result<T, RepositoryError>> + Send + 'static,
     ) -> Result<T, RepositoryError> {
-        let Some(runtime) = &self.runtime else { return Err(pool::unavailable(LinkError::Closed)) };
+        let closed = || pool::unavailable(LinkError::Closed);
+        let runtime = self.runtime.as_ref().ok_or_else(closed)?;
+        let unit = Arc::clone(&self.units).try_acquire_owned().map_err(|_| closed())?;
+        let work = async move {
+            let _unit = unit;
+            work.await
+        };
         runtime.spawn(work).await.unwrap_or_else(|error| Err(RepositoryError::Backend(Arc::new(error))))
     }
 
+    /// Starts what goes on beside the units of work.
     fn start_watching(&self) {
         let Some(runtime) = &self.runtime else { return };
         let (watcher, threads) = (Arc::clone(&self.watcher), self.threads.clone());
-        runtime.spawn(async move {
+        let watching = runtime.spawn(async move {
             let watching = tokio::spawn(async move { watcher.run().await });
             let ended = watching.await;
             if !matches!(ended, Ok(Ok(()))) {
@@ -168,6 +251,8 @@ impl PostgresRepository {
                 threads.report_end("authtokens postgres");
             }
         });
+        let pruning = runtime.spawn(Pruner::new(Arc::clone(&self.pool)).run());
+        *self.background.lock().unwrap_or_else(PoisonError::into_inner) = Some(Background { watching, pruning });
     }
 }
 
@@ -178,17 +263,14 @@ where
 {
     let connection = pool.get().await?;
     connection.is_in_doubt();
-    let worked = timeout(STATEMENT_TIMEOUT * 2, async {
-        if view == View::Statement {
-            return work(&connection, arguments).await;
-        }
-        let begin = connection.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-        let (begun, outcome) = join(begin, work(&connection, arguments)).await;
+    let worked = timeout(view.patience(), async {
+        let Some(begin) = view.begin() else { return work(&connection, arguments).await };
+        let (begun, outcome) = join(connection.batch(&begin), work(&connection, arguments)).await;
         begun?;
         connection.batch("ROLLBACK").await?;
         outcome
     });
-    let value = worked.await.unwrap_or_else(|_| Err(LinkError::Late(STATEMENT_TIMEOUT * 2).into()));
+    let value = worked.await.unwrap_or_else(|_| Err(LinkError::Late(view.patience()).into()));
     let value = match value {
         Err(failure) if !matches!(failure, Failure::Repository(_)) => {
             if failure.remedy() == Remedy::Report && !failure.is_late() && connection.batch("ROLLBACK").await.is_ok() {

@@ -1,11 +1,12 @@
 //! Opens the database: connects, checks it, brings the schema up to date, starts the looks.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rand::RngExt as _;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 
 use super::error::{OpenError, told};
 use super::pool::{Connection, Connector, POOL_TIMEOUT, Pool};
@@ -13,7 +14,7 @@ use super::schema::{self, Found};
 use super::url::Address;
 use super::watcher::Watcher;
 use super::writer::{self, Writer};
-use super::{PostgresRepository, PostgresSettings};
+use super::{PostgresRepository, PostgresSettings, UNITS};
 use crate::config::secret::Secret;
 use crate::repository::Upgrade;
 use crate::repository::lease::Lease;
@@ -70,6 +71,7 @@ impl PostgresRepository {
                 .unwrap_or_else(|error| Err(OpenError::Failed { shown: String::new(), why: error.to_string() }))
         })?;
         let pool = Arc::new(Pool::new(connector, settings.connections));
+        let scans = Arc::new(Semaphore::new((settings.connections / 2).max(1)));
         let lease = Arc::new(Lease::new(settings.max_staleness));
         let size = if is_server { settings.cache } else { 0 };
         let cache = Arc::new(SessionCache::new(size, Arc::clone(&lease)));
@@ -83,7 +85,19 @@ impl PostgresRepository {
             notices: settings.notices,
             tally: writer::Tally::default(),
         });
-        let repository = Self { runtime: Some(runtime), pool, cache, watcher, writer, threads, upgrade };
+        let repository = Self {
+            runtime: Some(runtime),
+            pool,
+            scans,
+            cache,
+            watcher,
+            writer,
+            proof: Arc::default(),
+            units: Arc::new(Semaphore::new(UNITS as usize)),
+            background: Mutex::default(),
+            threads,
+            upgrade,
+        };
         if is_server {
             repository.start_watching();
         }
