@@ -17,11 +17,14 @@ mod events;
 mod lists;
 mod lookup;
 mod maintenance;
+#[cfg(test)]
+mod model;
 mod offers;
 mod one_time_codes;
 mod open;
 mod outbox;
 mod pool;
+mod protocol;
 mod rows;
 mod schema;
 mod sessions;
@@ -50,7 +53,7 @@ use self::watcher::Watcher;
 use self::writer::Writer;
 use crate::config::secret::Secret;
 use crate::repository::session_cache::SessionCache;
-use crate::repository::{Notices, RepositoryError, Upgrade};
+use crate::repository::{Cause, Notices, RepositoryError, Upgrade};
 use crate::system::watched::WatchedThreads;
 
 /// The deadline of a scan that a client waits for, and of one that only a job waits for.
@@ -166,7 +169,7 @@ impl PostgresRepository {
         W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
         let (pool, watcher) = (Arc::clone(&self.pool), Arc::clone(&self.watcher));
-        self.run(async move {
+        self.run(RepositoryError::Backend, async move {
             // It is dropped when the read has ended, whether or not anybody still waits for it.
             let _permit = permit;
             let mut tries = 0;
@@ -192,16 +195,18 @@ impl PostgresRepository {
         W: for<'a> Fn(&'a Transaction, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
         let writer = Arc::clone(&self.writer);
-        self.run(async move { writer.write(&arguments, &work).await }).await
+        self.run(RepositoryError::OutcomeUnknown, async move { writer.write(&arguments, &work).await }).await
     }
 
-    /// Runs a unit of work to its end on the store's threads, whether or not anybody still waits for it.
+    /// Runs a unit of work to its end on the store's threads, whether or not anybody still waits for it. Where it cannot
+    /// come to its end, because the store is dropped or it panics, that is `cut_off`.
     async fn run<T: Send + 'static>(
         &self,
+        cut_off: fn(Cause) -> RepositoryError,
         work: impl Future<Output = Result<T, RepositoryError>> + Send + 'static,
     ) -> Result<T, RepositoryError> {
         let Some(runtime) = &self.runtime else { return Err(pool::unavailable(LinkError::Closed)) };
-        runtime.spawn(work).await.unwrap_or_else(|error| Err(RepositoryError::Backend(Arc::new(error))))
+        runtime.spawn(work).await.unwrap_or_else(|error| Err(cut_off(Arc::new(error))))
     }
 
     fn start_watching(&self) {
@@ -225,6 +230,7 @@ where
     A: Sync,
     W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>>,
 {
+    watcher.ensure_looking()?;
     let connection = pool.get().await?;
     connection.is_in_doubt();
     let worked = timeout(view.patience(), async {
@@ -237,7 +243,10 @@ where
     let value = worked.await.unwrap_or_else(|_| Err(LinkError::Late(view.patience()).into()));
     let value = match value {
         Err(failure) if !matches!(failure, Failure::Repository(_)) => {
-            if failure.remedy() == Remedy::Report && !failure.is_late() && connection.batch("ROLLBACK").await.is_ok() {
+            if failure.remedy() == Remedy::Report
+                && !failure.is_late()
+                && let Ok(Ok(())) = timeout(STATEMENT_TIMEOUT, connection.batch("ROLLBACK")).await
+            {
                 connection.is_clean_again();
             }
             return Err(failure);
