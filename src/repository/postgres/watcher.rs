@@ -114,6 +114,8 @@ pub(super) struct Tally {
     pub(super) changes: AtomicU64,
     /// When the last look began, in the lease's time.
     last: AtomicI64,
+    /// Whether nobody asks for looks.
+    is_resting: AtomicBool,
 }
 
 /// How the last look went, and what it saw of the nodes.
@@ -182,11 +184,14 @@ impl Watcher {
         self.lease.now()
     }
 
-    /// How long ago the last look began.
-    pub(super) fn lag(&self) -> Duration {
+    /// How long ago the last look began; `None` before the first, and while nobody asks for any.
+    pub(super) fn lag(&self) -> Option<Duration> {
         let last = self.tally.last.load(Ordering::Relaxed);
+        if last == 0 || self.tally.is_resting.load(Ordering::Relaxed) {
+            return None;
+        }
         let now = self.lease.now().since(Monotonic::default());
-        now.saturating_sub(Duration::from_nanos(u64::try_from(last).unwrap_or_default()))
+        Some(now.saturating_sub(Duration::from_nanos(u64::try_from(last).unwrap_or_default())))
     }
 
     /// Refuses where looks have failed for so long that nothing could be confirmed: nobody is kept waiting then.
@@ -286,7 +291,9 @@ impl Watcher {
                 self.lease.end();
                 // Whoever asks next waits for a look.
                 self.view.send_modify(|view| view.failing_since = None);
+                self.tally.is_resting.store(true, Ordering::Relaxed);
                 self.wake.notified().await;
+                self.tally.is_resting.store(false, Ordering::Relaxed);
                 unasked_since = Instant::now();
                 continue;
             }
