@@ -22,6 +22,7 @@ mod one_time_code_races;
 mod one_time_codes;
 mod outbox;
 mod outbox_races;
+mod reaching;
 mod session_races;
 mod sessions;
 mod words;

@@ -22,6 +22,8 @@ mod one_time_codes;
 mod open;
 mod outbox;
 mod pool;
+mod pooler;
+mod reach;
 mod rows;
 mod schema;
 mod sessions;

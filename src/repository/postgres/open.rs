@@ -10,6 +10,8 @@ use tokio::sync::Semaphore;
 
 use super::error::{OpenError, told};
 use super::pool::{Connection, Connector, POOL_TIMEOUT, Pool};
+use super::pooler;
+use super::reach::why_not;
 use super::schema::{self, Found};
 use super::url::Address;
 use super::watcher::Watcher;
@@ -127,9 +129,10 @@ pub(super) async fn reach(connector: &Connector) -> Result<Connection, OpenError
     let connected = tokio::time::timeout(POOL_TIMEOUT * 3, connector.connect()).await;
     let connection = match connected {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Err(OpenError::Unreachable { shown, why: told(&error) }),
+        Ok(Err(error)) => return Err(OpenError::Unreachable { shown, why: why_not(&error) }),
         Err(_) => return Err(OpenError::Unreachable { shown, why: "it does not answer".to_owned() }),
     };
+    pooler::check(connector, &connection).await?;
     let settings = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'), \
          current_setting('server_encoding'), current_setting('synchronous_commit')";
     let row = connection.query_one(settings, &[]).await.map_err(|failure| OpenError::Failed {
