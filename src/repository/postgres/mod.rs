@@ -47,6 +47,7 @@ use self::error::{Failure, LinkError, Remedy};
 use self::pool::{Connection, POOL_TIMEOUT, Pool, STATEMENT_TIMEOUT};
 pub use self::schema::VERSION as SCHEMA_VERSION;
 use self::transaction::Transaction;
+pub(super) use self::url::shown_of as shown;
 pub use self::watcher::MAX_STALENESS;
 use self::watcher::Watcher;
 use self::writer::Writer;
