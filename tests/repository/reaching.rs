@@ -1,6 +1,7 @@
 //! Reaching PostgreSQL over the network: with TLS and a password, and what is said where it is refused. A real server with
 //! certificates of an authority of its own.
 
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -45,13 +46,15 @@ impl Server {
         let made = as_user(&mut initdb, user).output().unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // The shell waits until PostgreSQL has begun to run before it can be told to end it.
-        let script = "\"$1/postgres\" -D data -k \"$PWD\" -p \"$2\" -c listen_addresses=127.0.0.1 -c fsync=off -c ssl=on \
-             -c ssl_cert_file=\"$PWD/server.pem\" -c ssl_key_file=\"$PWD/server.key\" -c log_min_messages=fatal \
-             < /dev/null > log 2>&1 & server=$!; read line; kill -TERM $server; kill -QUIT $server; wait $server";
+        // SIGTERM ends it where it has only begun to start, and does not handle SIGQUIT yet.
+        let script = "\"$1/postgres\" -D data -k \"$PWD\" -p \"$2\" -c listen_addresses=127.0.0.1 -c fsync=off \
+             -c log_min_messages=fatal < /dev/null > log 2>&1 & server=$!; read line; kill -TERM $server; kill -QUIT $server; wait $server";
         let mut shell = Command::new("sh");
         shell.args(["-c", script, "sh"]).arg(programs).arg(port.to_string()).current_dir(folder.path());
         write_certificate(folder.path(), authority, &["localhost", "127.0.0.1"], false);
+        // Not as options, which would win over what a test sets later.
+        let mut settings = OpenOptions::new().append(true).open(folder.path().join("data/postgresql.conf")).unwrap();
+        writeln!(settings, "ssl = on\nssl_cert_file = '../server.pem'\nssl_key_file = '../server.key'").unwrap();
         let guard = as_user(&mut shell, user).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let server = Self { folder, port, guard };
         let since = Instant::now();

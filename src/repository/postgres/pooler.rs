@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::error::{Failure, OpenError};
-use super::pool::{Connection, Connector};
+use super::pool::{Connection, Connector, POOL_TIMEOUT};
+use super::reach::why_not;
 use crate::system::error_chain::Chain;
 
 /// How long a try may take. A pooler that has only one session to give has the second connection wait for it.
@@ -30,7 +31,13 @@ pub(super) async fn check(connector: &Connector, first: &Connection) -> Result<(
                 .to_owned(),
         )
     };
-    let second = connector.connect().await.map_err(|error| failed(super::reach::why_not(&error)))?;
+    let second = match timeout(POOL_TIMEOUT, connector.connect()).await {
+        Ok(second) => second.map_err(|error| failed(why_not(&error)))?,
+        Err(_) => {
+            let why = "it has no second session to give: raise default_pool_size of the pooler in between";
+            return Err(failed(why.to_owned()));
+        }
+    };
     for number in 0..TRIES {
         let Ok(tried) = timeout(TRIED_WITHIN, are_sessions_kept(first, &second, number)).await else {
             return Err(mixed_up());

@@ -18,7 +18,8 @@ const PEER: Peer<'_> = Peer {
 /// Why a connection could not be made, as the end of a sentence about the server.
 pub(super) fn why_not(error: &tokio_postgres::Error) -> String {
     if let Some(state) = error.code() {
-        return refused(state).map_or_else(|| told(error), str::to_owned);
+        let said = error.as_db_error().and_then(|error| error.message().lines().next());
+        return refused(state).map_or_else(|| format!("it refuses: {}", said.unwrap_or_default()), str::to_owned);
     }
     if let Some(tls) = authorities::find_error(error) {
         return match authorities::tell(tls, &PEER) {
@@ -50,8 +51,8 @@ fn refused(state: &SqlState) -> Option<&'static str> {
     Some(match *state {
         SqlState::INVALID_PASSWORD => "the user or the password in database.url is wrong",
         SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-            "its pg_hba.conf lets the user in database.url in from nowhere near here, or only with TLS, or there is no such \
-             user"
+            "it does not let the user in database.url in from here: its pg_hba.conf may not name the user or the network, or \
+             ask for TLS; or the user may not log in"
         }
         SqlState::INVALID_CATALOG_NAME => {
             "it has no such database: create it, or name another at the end of database.url"
