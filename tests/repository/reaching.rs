@@ -153,8 +153,9 @@ fn until_refused(url: &str, ca_file: &Path, why: &str) {
     }
 }
 
-#[test]
-fn tls_is_checked_in_full_and_what_is_wrong_with_it_is_said_in_a_sentence() {
+// On an async thread, as at the start of the server.
+#[tokio::test]
+async fn tls_is_checked_in_full_and_what_is_wrong_with_it_is_said_in_a_sentence() {
     let Some(programs) = find_programs() else { return left_out("TLS to PostgreSQL") };
     let ours = authority("Ours");
     let server = Server::start(&programs, &ours);
@@ -207,8 +208,8 @@ fn tls_is_checked_in_full_and_what_is_wrong_with_it_is_said_in_a_sentence() {
     assert!(open(&server.url("data"), None).is_ok(), "on this machine TLS is not asked for");
 }
 
-#[test]
-fn why_the_server_cannot_be_used_is_said_in_a_sentence() {
+#[tokio::test]
+async fn why_the_server_cannot_be_used_is_said_in_a_sentence() {
     let Some(programs) = find_programs() else { return left_out("what PostgreSQL refuses") };
     let server = Server::start(&programs, &authority("Ours"));
     let port = server.port;

@@ -20,7 +20,6 @@ use super::{PostgresRepository, PostgresSettings, UNITS};
 use crate::repository::Upgrade;
 use crate::repository::lease::Lease;
 use crate::repository::session_cache::SessionCache;
-use crate::system::blocking;
 use crate::system::watched::WatchedThreads;
 
 /// PostgreSQL 13: the first with `pg_current_snapshot`.
@@ -61,7 +60,7 @@ impl PostgresRepository {
         let shown = connector.shown().to_owned();
         let runtime = runtime(&shown)?;
         let handle = runtime.handle().clone();
-        let (upgrade, connector) = outside(&shown, async move {
+        let prepared = outside(&shown, async move {
             // On the store's own runtime, where connections are served.
             let prepared = handle.spawn(async move {
                 let upgrade = prepare(&connector, make).await?;
@@ -70,7 +69,15 @@ impl PostgresRepository {
             prepared
                 .await
                 .unwrap_or_else(|error| Err(OpenError::Failed { shown: String::new(), why: error.to_string() }))
-        })?;
+        });
+        let (upgrade, connector) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // The caller may be an async thread, which must not wait.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         let pool = Arc::new(Pool::new(connector, settings.connections));
         let scans = Arc::new(Semaphore::new((settings.connections / 2).max(1)));
         let lease = Arc::new(Lease::new(settings.max_staleness));
