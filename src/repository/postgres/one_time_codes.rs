@@ -1,9 +1,15 @@
 //! [`OneTimeCodes`] in PostgreSQL.
 
-use async_trait::async_trait;
 use std::net::IpAddr;
 
-use super::PostgresRepository;
+use async_trait::async_trait;
+use tokio_postgres::types::ToSql;
+
+use super::error::Failure;
+use super::outbox::insert_confirmation;
+use super::rows::get;
+use super::transaction::Transaction;
+use super::{PostgresRepository, sql};
 use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
 use crate::domain::one_time::{CODE_LIFETIME, Code, CodeMac, Presented, Purpose, RESTORES_EMAIL};
@@ -16,6 +22,9 @@ use crate::repository::{
     Whom,
 };
 use crate::system::clock::Timestamp;
+
+/// The token and the MAC of what was not mailed yet.
+const NO_BYTES: Option<&[u8]> = None;
 
 #[async_trait]
 impl OneTimeCodes for PostgresRepository {
@@ -129,4 +138,39 @@ impl OneTimeCodes for PostgresRepository {
     async fn prune_codes(&self, now: Timestamp) -> Result<usize, RepositoryError> {
         unimplemented!()
     }
+}
+
+/// Begins a change of the address in the place of an earlier one, and puts its confirmation in the outbox. Neither the
+/// code nor the link exists before that is sent.
+pub(super) async fn begin_confirmation(
+    transaction: &Transaction,
+    user_id: UserId,
+    change: &NewEmailChange,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let purpose = Purpose::ConfirmEmail;
+    // Whether or not it has expired.
+    let replaced = transaction.query_opt(sql::DELETE_OFFER_FOR, &[&user_id.0, &purpose.name(), &true]).await?;
+    if let Some(replaced) = replaced {
+        let request: &[u8] = get(&replaced, 0)?;
+        transaction.execute(sql::DELETE_MAIL_OF_OFFER, &[&request]).await?;
+    }
+    let (email, request): (&str, &[u8]) = (change.email.as_str(), change.request.as_bytes());
+    let parameters: [&(dyn ToSql + Sync); 13] = [
+        &request,
+        &purpose.name(),
+        &user_id.0,
+        &true,
+        &email,
+        &change.email.key(),
+        &change.link,
+        &"",
+        &NO_BYTES,
+        &NO_BYTES,
+        &now.as_millis(),
+        &now.as_millis(),
+        &now.plus(purpose.lifetime()).as_millis(),
+    ];
+    transaction.execute(sql::INSERT_OFFER, &parameters).await?;
+    insert_confirmation(transaction, user_id, change, now).await
 }
