@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use tokio_postgres::types::ToSql;
 
 use super::error::Failure;
-use super::lookup::require_session;
+use super::lookup::{require_session, require_staff};
 use super::pool::{Connection, Instance};
 use super::rows::{get, ip_text, read_event, read_failures, read_ip, read_username};
 use super::transaction::Transaction;
-use super::{PostgresRepository, outbox, sql};
+use super::{PostgresRepository, SCAN_WITHIN, outbox, sql};
 use crate::domain::event::{Event, EventCursor, EventKind, EventQuery, FailedAttempt};
 use crate::domain::mail::MailKind;
 use crate::domain::rights::Actor;
@@ -50,7 +50,13 @@ impl Events for PostgresRepository {
     }
 
     async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Page<Event, EventCursor>, RepositoryError> {
-        unimplemented!()
+        self.scan(SCAN_WITHIN, (*actor, query), |connection, (actor, query)| {
+            Box::pin(async move {
+                require_staff(connection, actor).await?;
+                Ok(page(list(connection, query).await?, query.limit))
+            })
+        })
+        .await
     }
 
     async fn record_failed_attempts(
@@ -111,52 +117,48 @@ pub(super) async fn insert(
 }
 
 /// Stores failed attempts. The name is stored only where it is an account's: it may be a password that was typed there.
+/// There may be thousands, so each statement is for all of them. None of them is told by a mail.
 async fn record_failed_attempts(
     transaction: &Transaction,
     attempts: &[FailedAttempt],
     now: Timestamp,
 ) -> Result<(), Failure> {
     let accounts = lock_named(transaction, attempts).await?;
-    let ids: Vec<i64> = accounts.values().map(|user_id| user_id.0).collect();
+    let ids: Vec<i64> = accounts.values().copied().collect();
     let new_passwords = list_new_passwords(transaction, &ids, now).await?;
-    for attempt in attempts {
-        let account = attempt.username.as_ref().and_then(|username| accounts.get(&username.key())).copied();
-        record_failed_attempt(transaction, attempt, account, &new_passwords, now).await?;
-    }
+    let account = |attempt: &FailedAttempt| accounts.get(&attempt.username.as_ref()?.key()).copied();
+
+    let counted = attempts.iter().filter_map(|attempt| {
+        let (at, user_id) = (attempt.at.as_millis(), account(attempt)?);
+        // A new password resets the failures before it, also those that are stored only now. Failed reauthentications are
+        // counted elsewhere, and only in memory.
+        let is_reset = new_passwords.get(&user_id).is_some_and(|set| *set >= at);
+        let counts = matches!(attempt.kind, EventKind::LoginFailed | EventKind::CodeFailed);
+        (counts && !is_reset).then_some((user_id, at))
+    });
+    let (of, when): (Vec<i64>, Vec<i64>) = counted.unzip();
+    let counting: [&(dyn ToSql + Sync); 3] = [&of, &when, &now.as_millis()];
+
+    let at: Vec<i64> = attempts.iter().map(|attempt| attempt.at.as_millis()).collect();
+    let kinds: Vec<&str> = attempts.iter().map(|attempt| attempt.kind.name()).collect();
+    let of: Vec<Option<i64>> = attempts.iter().map(account).collect();
+    // The holder of a session is known to be the account's; anyone else may be a stranger.
+    let is_owner = |attempt: &FailedAttempt| attempt.kind == EventKind::ReauthenticationFailed;
+    let by_owner: Vec<bool> = attempts.iter().map(is_owner).collect();
+    let ips: Vec<String> = attempts.iter().map(|attempt| ip_text(attempt.ip)).collect();
+    let details: Vec<&str> = attempts.iter().map(|attempt| attempt.detail).collect();
+    let telling: [&(dyn ToSql + Sync); 6] = [&at, &kinds, &of, &by_owner, &ips, &details];
+    transaction.query_in_order([(sql::COUNT_FAILURES, &counting[..]), (sql::INSERT_ATTEMPTS, &telling)]).await?;
     Ok(())
 }
 
 /// The accounts whose names were given, by these. They are locked in the order of their ids, as by every unit that locks
 /// several: so no two wait for each other.
-async fn lock_named(transaction: &Transaction, attempts: &[FailedAttempt]) -> Result<HashMap<String, UserId>, Failure> {
-    let keys: Vec<String> = attempts.iter().filter_map(|attempt| Some(attempt.username.as_ref()?.key())).collect();
+async fn lock_named(transaction: &Transaction, attempts: &[FailedAttempt]) -> Result<HashMap<String, i64>, Failure> {
+    let names = attempts.iter().filter_map(|attempt| attempt.username.as_ref());
+    let keys: Vec<String> = names.map(Username::key).collect();
     let rows = transaction.query(sql::LOCK_USERS_NAMED, &[&keys]).await?;
-    rows.iter().map(|row| Ok((get(row, 1)?, UserId(get(row, 0)?)))).collect()
-}
-
-async fn record_failed_attempt(
-    transaction: &Transaction,
-    attempt: &FailedAttempt,
-    account: Option<UserId>,
-    new_passwords: &HashMap<i64, i64>,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let at = attempt.at.as_millis();
-    let Some(user_id) = account else {
-        let (kind, ip) = (attempt.kind.name(), ip_text(attempt.ip));
-        transaction.execute(sql::INSERT_STRANGERS_EVENT, &[&at, &kind, &ip, &attempt.detail]).await?;
-        return Ok(());
-    };
-    // A new password resets the failures before it, also those that are stored only now. Failed reauthentications are
-    // counted elsewhere, and only in memory.
-    let is_reset = new_passwords.get(&user_id.0).is_some_and(|set| *set >= at);
-    let counts = matches!(attempt.kind, EventKind::LoginFailed | EventKind::CodeFailed);
-    if counts && !is_reset {
-        transaction.execute(sql::COUNT_FAILURE, &[&user_id.0, &at, &now.as_millis()]).await?;
-    }
-    // The holder of a session is known to be the account's; anyone else may be a stranger.
-    let actor = (attempt.kind != EventKind::ReauthenticationFailed).then_some("");
-    insert(transaction, attempt.kind, user_id, actor, attempt.ip, attempt.detail, attempt.at).await
+    rows.iter().map(|row| Ok((get(row, 1)?, get(row, 0)?))).collect()
 }
 
 /// When each of these accounts, which are locked, got its newest password.
