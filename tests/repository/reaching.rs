@@ -41,7 +41,16 @@ impl Server {
             chown(folder.path(), Some(uid), Some(gid)).unwrap();
         }
         let mut initdb = Command::new(programs.join("initdb"));
-        initdb.args(["-U", "owner", "--auth-local=trust", "--auth-host=scram-sha-256", "-E", "UTF8", "--no-sync", "-D"]);
+        initdb.args([
+            "-U",
+            "owner",
+            "--auth-local=trust",
+            "--auth-host=scram-sha-256",
+            "-E",
+            "UTF8",
+            "--no-sync",
+            "-D",
+        ]);
         initdb.arg("data").current_dir(folder.path()).env("LC_ALL", "C.UTF-8");
         let made = as_user(&mut initdb, user).output().unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
@@ -103,7 +112,7 @@ fn authority(name: &str) -> Authority {
 
 /// Writes the server's certificate and its key, which nobody else may read.
 fn write_certificate(folder: &Path, authority: &Authority, names: &[&str], is_expired: bool) {
-    let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let mut params = CertificateParams::new(names).unwrap();
     if is_expired {
         params.not_before = rcgen::date_time_ymd(2014, 1, 1);

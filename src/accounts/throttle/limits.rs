@@ -880,7 +880,10 @@ mod tests {
         let before = node.limits.stored_before(&name("azure"));
         node.store(&mut store);
         node.limits.merge(&name("azure"), before, 0, at(0));
-        assert!(node.limits.begin(&name("azure"), ANYWHERE, at(0)).is_err(), "the store was read before they were stored");
+        assert!(
+            node.limits.begin(&name("azure"), ANYWHERE, at(0)).is_err(),
+            "the store was read before they were stored"
+        );
         assert!(node.begin(store, at(0)).is_err());
         assert!(node.begin(0, at(0)).is_ok(), "a success");
         assert!(node.limits.begin(&name("azure"), Origin::Session, at(0)).is_ok(), "of the owner's");

@@ -9,11 +9,8 @@ use super::error::told;
 use crate::system::authorities::{self, Peer};
 
 /// What is said of the certificate, as the sentence goes on behind "cannot reach …: ".
-const PEER: Peer<'_> = Peer {
-    certificate: "its certificate",
-    name: "the host in database.url",
-    ca_setting: "database.ca_file",
-};
+const PEER: Peer<'_> =
+    Peer { certificate: "its certificate", name: "the host in database.url", ca_setting: "database.ca_file" };
 
 /// Why a connection could not be made, as the end of a sentence about the server.
 pub(super) fn why_not(error: &tokio_postgres::Error) -> String {
@@ -22,10 +19,7 @@ pub(super) fn why_not(error: &tokio_postgres::Error) -> String {
         return refused(state).map_or_else(|| format!("it refuses: {}", said.unwrap_or_default()), str::to_owned);
     }
     if let Some(tls) = authorities::find_error(error) {
-        return match authorities::tell(tls, &PEER) {
-            Some(why) => why,
-            None => format!("TLS with it failed: {tls}"),
-        };
+        return authorities::tell(tls, &PEER).unwrap_or_else(|| format!("TLS with it failed: {tls}"));
     }
     let cause = error.source();
     if let Some(error) = cause.and_then(|cause| cause.downcast_ref::<io::Error>()) {
@@ -78,7 +72,8 @@ fn not_connected(error: &io::Error) -> String {
         }
         // So says the driver of a server whose transactions are read only.
         io::ErrorKind::PermissionDenied if error.get_ref().is_some() => {
-            "it is a standby, which takes no writes: name the primary in database.url, or all hosts, with commas".to_owned()
+            "it is a standby, which takes no writes: name the primary in database.url, or all hosts, with commas"
+                .to_owned()
         }
         io::ErrorKind::TimedOut => {
             "it does not answer: the host in database.url may be wrong, or a firewall is in between".to_owned()
