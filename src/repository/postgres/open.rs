@@ -15,6 +15,7 @@ use super::url::Address;
 use super::watcher::Watcher;
 use super::writer::{self, Writer};
 use super::{PostgresRepository, PostgresSettings, UNITS};
+use crate::config::secret::Secret;
 use crate::repository::Upgrade;
 use crate::repository::lease::Lease;
 use crate::repository::session_cache::SessionCache;
@@ -59,7 +60,7 @@ impl PostgresRepository {
         let shown = connector.shown().to_owned();
         let runtime = runtime(&shown)?;
         let handle = runtime.handle().clone();
-        let (upgrade, connector) = outside(&shown, async move {
+        let prepared = outside(&shown, async move {
             // On the store's own runtime, where connections are served.
             let prepared = handle.spawn(async move {
                 let upgrade = prepare(&connector, make).await?;
@@ -68,7 +69,15 @@ impl PostgresRepository {
             prepared
                 .await
                 .unwrap_or_else(|error| Err(OpenError::Failed { shown: String::new(), why: error.to_string() }))
-        })?;
+        });
+        let (upgrade, connector) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // This may be an async thread, which must not wait for the threads' end.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         let pool = Arc::new(Pool::new(connector, settings.connections));
         let scans = Arc::new(Semaphore::new((settings.connections / 2).max(1)));
         let lease = Arc::new(Lease::new(settings.max_staleness));
@@ -108,6 +117,11 @@ impl PostgresRepository {
     pub fn upgrade(&self) -> Option<&Upgrade> {
         self.upgrade.as_ref()
     }
+}
+
+/// The hosts and the database of a URL, for messages.
+pub(in crate::repository) fn shown(url: &Secret) -> String {
+    Address::parse(url.expose(), None).map_or_else(|_| "PostgreSQL".to_owned(), |address| address.shown)
 }
 
 pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, OpenError> {
