@@ -17,6 +17,7 @@ use super::url::Address;
 use super::watcher::Watcher;
 use super::writer::{self, Writer};
 use super::{PostgresRepository, PostgresSettings, UNITS};
+use crate::config::secret::Secret;
 use crate::repository::Upgrade;
 use crate::repository::lease::Lease;
 use crate::repository::session_cache::SessionCache;
@@ -73,7 +74,7 @@ impl PostgresRepository {
         let (upgrade, connector) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
-                // The caller may be an async thread, which must not wait.
+                // This may be an async thread, which must not wait for the threads' end.
                 runtime.shutdown_background();
                 return Err(error);
             }
@@ -117,6 +118,11 @@ impl PostgresRepository {
     pub fn upgrade(&self) -> Option<&Upgrade> {
         self.upgrade.as_ref()
     }
+}
+
+/// The hosts and the database of a URL, for messages.
+pub(in crate::repository) fn shown(url: &Secret) -> String {
+    Address::parse(url.expose(), None).map_or_else(|_| "PostgreSQL".to_owned(), |address| address.shown)
 }
 
 pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, OpenError> {

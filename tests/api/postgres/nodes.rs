@@ -25,9 +25,8 @@ fn server_on(url: &str) -> TestApp {
 async fn what_one_server_has_acknowledged_holds_on_the_others_from_the_very_next_request() {
     let Some(url) = new_database() else { return };
     let apps = [server_on(&url), server_on(&url)];
-    let status = async |app: &TestApp, token: &str| {
-        app.ask(Method::GET, "/api/user", token, None).await.status().as_u16()
-    };
+    let status =
+        async |app: &TestApp, token: &str| app.ask(Method::GET, "/api/user", token, None).await.status().as_u16();
     for round in 0..5 {
         let (here, there) = (&apps[round % 2], &apps[1 - round % 2]);
         let name = format!("user{round}");

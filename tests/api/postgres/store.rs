@@ -78,7 +78,8 @@ impl TestStore for PostgresStore {
         let copy = Self::at(config.database.url.as_ref().unwrap().expose());
         drop(PostgresRepository::open_shared(&copy.settings(), true).unwrap());
         let (rows, numbers) = self.on(async |client| {
-            let transaction = client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead);
+            let transaction =
+                client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead);
             let transaction = transaction.read_only(true).start().await?;
             let (mut rows, mut numbers) = (Vec::new(), Vec::new());
             for table in TABLES {
@@ -282,8 +283,7 @@ impl TestStore for PostgresStore {
             for StoredEvent { id, at, kind, username, actor, ip, detail } in events {
                 let update = "UPDATE events SET at = $2, kind = $3, username = $4, actor = $5, ip = $6, detail = $7 \
                     WHERE id = $1";
-                let updated =
-                    transaction.execute(update, &[&id, &at, &kind, &username, &actor, &ip, &detail]).await?;
+                let updated = transaction.execute(update, &[&id, &at, &kind, &username, &actor, &ip, &detail]).await?;
                 assert_eq!(updated, 1);
             }
             Ok(())
