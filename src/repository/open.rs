@@ -91,15 +91,6 @@ fn notices(config: &Config) -> Notices {
     Notices { enabled: config.sends_mail(), sign_ins: config.mail.sign_in_notices }
 }
 
-/// Which store it is, for messages. Nothing secret is shown.
-#[must_use]
-pub fn described(config: &DatabaseConfig) -> String {
-    match &config.url {
-        Some(url) => postgres::described(url),
-        None => config.path.display().to_string(),
-    }
-}
-
 /// Whether the store exists.
 ///
 /// # Errors
@@ -109,6 +100,12 @@ pub fn exists(config: &Config) -> Result<bool, OpenError> {
         Some(settings) => Ok(PostgresRepository::exists(&settings)?),
         None => Ok(SqliteRepository::exists(&config.database.path)?),
     }
+}
+
+/// How messages name the store.
+#[must_use]
+pub fn shown(config: &DatabaseConfig) -> String {
+    config.url.as_ref().map_or_else(|| config.path.display().to_string(), postgres::shown)
 }
 
 /// How many blocking threads the store uses at most.

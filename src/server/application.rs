@@ -44,7 +44,7 @@ use crate::jobs::pruning::Pruning;
 use crate::jobs::{JobRegistry, Jobs};
 use crate::mail::{MailError, Postman};
 use crate::passwords::{PasswordPolicy, Passwords};
-use crate::repository::open::{blocking_threads, described, open};
+use crate::repository::open::{blocking_threads, open, shown};
 use crate::repository::{Cause, OpenError, Repository};
 use crate::server::exposition::Exposition;
 use crate::server::metrics_listener;
@@ -217,13 +217,13 @@ impl Application {
     #[must_use]
     pub fn greeting(&self, config: &Config) -> String {
         format!(
-            "authtokens {version} listens on http://{address} and keeps its data in {path}\n\
+            "authtokens {version} listens on http://{address} and keeps its data in {store}\n\
              Try it:  curl -H 'Content-Type: application/json' \
              -d '{{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}}' http://{address}/api/register\n\
              All calls, to read and to try:  http://{address}/docs",
             version = env!("CARGO_PKG_VERSION"),
             address = self.address,
-            path = described(&config.database),
+            store = shown(&config.database),
         )
     }
 
@@ -328,7 +328,7 @@ fn accounts(
         session_policy: config.tokens,
         throttle: LoginThrottle {
             guesses: Guesses::default(),
-            limits: Arc::new(Limits::new(config.rate_limit)),
+            limits: Arc::new(Limits::new(config.rate_limit, repository.is_shared())),
             failed_attempts: Arc::default(),
             repository: Arc::clone(repository),
             metrics,
@@ -354,8 +354,12 @@ fn jobs(config: &Config, accounts: &Accounts, registry: JobRegistry) -> Jobs {
     let LoginThrottle { limits, failed_attempts, .. } = &accounts.throttle;
     let mut jobs = Jobs::new(registry, clock());
     jobs.add(StoreLastUsed { repository: repository(), last_used: Arc::clone(&accounts.last_used) });
-    let failed_attempts = Arc::clone(failed_attempts);
-    jobs.add(StoreFailedAttempts { repository: repository(), failed_attempts, clock: clock() });
+    jobs.add(StoreFailedAttempts {
+        repository: repository(),
+        failed_attempts: Arc::clone(failed_attempts),
+        limits: Arc::clone(limits),
+        clock: clock(),
+    });
     jobs.add(NoticeResets::new(repository(), Arc::clone(limits), clock()));
     jobs.add(Pruning::new(repository(), config.tokens, config.events, clock()));
     jobs

@@ -184,6 +184,8 @@ pub fn start(clock: Clock, threads: &WatchedThreads) -> io::Result<Log> {
         })
         // The framework's parser reports every malformed request as an error of ours, and quotes it.
         .filter_module("actix_http", LevelFilter::Off)
+        // The driver tells the parameters of each statement: names, digests, hashes.
+        .filter_module("tokio_postgres", LevelFilter::Off)
         .target(Target::Pipe(Box::new(Pipe(lines))))
         .init();
     if let Err(part) = filter {

@@ -22,6 +22,7 @@ mod one_time_code_races;
 mod one_time_codes;
 mod outbox;
 mod outbox_races;
+mod reaching;
 mod session_races;
 mod sessions;
 mod words;
@@ -123,6 +124,7 @@ macro_rules! contract {
             events {
                 a_change_is_told_in_events_once_and_an_event_outlives_its_account
                 a_refused_attempt_is_kept_without_a_name_that_is_nobodys
+                the_failures_that_were_counted_come_with_the_credentials
                 a_reauthentication_resets_the_failures_of_its_account
                 a_password_that_was_set_is_found_behind_the_event_that_one_knew
                 a_failure_that_a_new_password_has_followed_by_now_is_not_counted

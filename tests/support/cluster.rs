@@ -33,7 +33,7 @@ pub fn cluster() -> Option<&'static Cluster> {
 }
 
 /// The folder of PostgreSQL's programs: the newest that is installed.
-fn find_programs() -> Option<PathBuf> {
+pub fn find_programs() -> Option<PathBuf> {
     let named = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect::<Vec<_>>();
     let mut installed: Vec<_> = fs::read_dir("/usr/lib/postgresql")
         .map(|versions| versions.filter_map(Result::ok).map(|version| version.path().join("bin")).collect())
@@ -132,8 +132,8 @@ fn folder_of(folder: TempDir) -> PathBuf {
     folder.keep()
 }
 
-/// PostgreSQL refuses to run as root: then somebody else runs it.
-fn unprivileged() -> Option<(u32, u32)> {
+/// PostgreSQL refuses to run as root: then somebody else runs it, by these ids.
+pub fn unprivileged() -> Option<(u32, u32)> {
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let id_of = |name: &str| {
@@ -146,7 +146,8 @@ fn unprivileged() -> Option<(u32, u32)> {
     })
 }
 
-fn as_user(command: &mut Command, user: Option<(u32, u32)>) -> &mut Command {
+/// Has a command run by these ids.
+pub fn as_user(command: &mut Command, user: Option<(u32, u32)>) -> &mut Command {
     match user {
         Some((uid, gid)) => command.uid(uid).gid(gid),
         None => command,

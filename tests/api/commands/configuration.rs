@@ -4,55 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Machine;
-use crate::process::{authtokens, failure_of, program, run};
-
-#[test]
-fn the_configuration_is_shown_with_where_each_value_comes_from_and_reads_back_as_the_same() {
-    let machine = Machine::new();
-    fs::write(
-        machine.path().join("config.toml"),
-        "[server]\n\nbody_limit = \"2 MiB\"\n[tokens]\nlifetime = \"never\"\n",
-    )
-    .unwrap();
-    let shown = |arguments: &str| {
-        let mut command = machine.command(arguments);
-        command.env("AUTHTOKENS__CORS__ORIGINS", "https://a.example, https://b.example");
-        String::from_utf8(run(&mut command).stdout).unwrap()
-    };
-    let toml = shown("config show --database other.db");
-    assert!(toml.starts_with("# The file that was read is config.toml.\n\n[server]\n"), "{toml}");
-    for line in [
-        "workers = \"auto\" # default",
-        "body_limit = \"2 MiB\" # config.toml line 3",
-        "keep_alive = \"75s\" # default",
-        "lifetime = \"never\" # config.toml line 5",
-        "origins = [\"https://a.example\", \"https://b.example\"] # environment variable AUTHTOKENS__CORS__ORIGINS",
-        "path = \"other.db\" # flag --database",
-    ] {
-        assert!(toml.lines().any(|shown| shown == line), "{line} in {toml}");
-    }
-    let json: Value = serde_json::from_str(&shown("config show --json --database other.db")).unwrap();
-    assert_eq!(json["server"]["body_limit"], json!({"value": "2 MiB", "origin": "config.toml line 3"}));
-    assert_eq!(json["file"], "config.toml");
-    assert_eq!(json["database"]["path"], json!({"value": "other.db", "origin": "flag --database"}));
-
-    fs::write(machine.path().join("effective.toml"), &toml).unwrap();
-    let shown_again = machine.json("config show --database x\u{e0041}\u{202e}.db");
-    assert_eq!(shown_again["database"]["path"]["value"], "x\u{e0041}\u{202e}.db");
-    fs::write(machine.path().join("escaped.toml"), machine.said("config show --database x\u{e0041}\u{202e}.db"))
-        .unwrap();
-    let read_back = machine.json("config show --config escaped.toml");
-    assert_eq!(read_back["database"]["path"]["value"], "x\u{e0041}\u{202e}.db", "TOML has an escape of its own for it");
-
-    let mut command = authtokens(machine.path());
-    let again = String::from_utf8(run(command.args(["--config", "effective.toml", "config", "show"])).stdout).unwrap();
-    let values =
-        |text: &str| text.lines().skip(1).map(|line| line.split(" # ").next().unwrap().to_owned()).collect::<Vec<_>>();
-    assert_eq!(values(&again), values(&toml));
-}
+use crate::process::{failure_of, program, run};
 
 #[test]
 fn the_file_that_the_variable_names_goes_before_the_folders_own_and_behind_the_flags() {

@@ -8,14 +8,91 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::commands::{Machine, log_in, names};
 use crate::helpers::PATIENCE;
-use crate::process::{failure_of, program};
+use crate::process::{authtokens, failure_of, program, run};
 
 fn connect(machine: &Machine) -> Connection {
     Connection::open(machine.path().join("data/authtokens.db")).unwrap()
+}
+
+#[test]
+fn the_first_account_makes_the_file_and_its_full_path_is_told() {
+    let machine = Machine::new();
+    for arguments in ["user list", "user show bob", "token list bob", "events", "prune", "check"] {
+        let refused = machine.refused(arguments);
+        assert_eq!(refused, (1, "there is no database at data/authtokens.db".to_owned()), "{arguments}");
+    }
+    assert_eq!(fs::read_dir(machine.path()).unwrap().count(), 0, "only the first account makes it");
+    let database = machine.path().canonicalize().unwrap().join("data/authtokens.db");
+    assert_eq!(
+        machine.said_to("hunter2\n", "user create Admin --superuser"),
+        format!("Admin was made in a new database at {}; it is a superuser.\n", database.display())
+    );
+}
+
+#[test]
+fn a_sentence_on_standard_error_shows_a_terminal_no_control_character() {
+    let machine = Machine::new();
+    let sentence = machine.refused("check a\u{1b}[31m\u{202e}b").1;
+    assert_eq!(sentence, "there is no database at a\\u{1b}[31m\\u{202e}b");
+}
+
+#[test]
+fn the_flag_that_names_the_file_stands_before_or_behind_the_command() {
+    let machine = Machine::new();
+    machine.said_to("hunter2\n", "--database a.db user create a");
+    machine.said_to("hunter2\n", "user create b --database a.db");
+    assert_eq!(names(&machine.json("user --database a.db list")), ["a", "b"]);
+    let missing = machine.refused("--database missing/a.db user list");
+    assert_eq!(missing, (1, "there is no database at missing/a.db".to_owned()));
+}
+
+#[test]
+fn the_configuration_is_shown_with_where_each_value_comes_from_and_reads_back_as_the_same() {
+    let machine = Machine::new();
+    fs::write(
+        machine.path().join("config.toml"),
+        "[server]\n\nbody_limit = \"2 MiB\"\n[tokens]\nlifetime = \"never\"\n",
+    )
+    .unwrap();
+    let shown = |arguments: &str| {
+        let mut command = machine.command(arguments);
+        command.env("AUTHTOKENS__CORS__ORIGINS", "https://a.example, https://b.example");
+        String::from_utf8(run(&mut command).stdout).unwrap()
+    };
+    let toml = shown("config show --database other.db");
+    assert!(toml.starts_with("# The file that was read is config.toml.\n\n[server]\n"), "{toml}");
+    for line in [
+        "workers = \"auto\" # default",
+        "body_limit = \"2 MiB\" # config.toml line 3",
+        "keep_alive = \"75s\" # default",
+        "lifetime = \"never\" # config.toml line 5",
+        "origins = [\"https://a.example\", \"https://b.example\"] # environment variable AUTHTOKENS__CORS__ORIGINS",
+        "path = \"other.db\" # flag --database",
+    ] {
+        assert!(toml.lines().any(|shown| shown == line), "{line} in {toml}");
+    }
+    let json: Value = serde_json::from_str(&shown("config show --json --database other.db")).unwrap();
+    assert_eq!(json["server"]["body_limit"], json!({"value": "2 MiB", "origin": "config.toml line 3"}));
+    assert_eq!(json["file"], "config.toml");
+    assert_eq!(json["database"]["path"], json!({"value": "other.db", "origin": "flag --database"}));
+
+    fs::write(machine.path().join("effective.toml"), &toml).unwrap();
+    let shown_again = machine.json("config show --database x\u{e0041}\u{202e}.db");
+    assert_eq!(shown_again["database"]["path"]["value"], "x\u{e0041}\u{202e}.db");
+    fs::write(machine.path().join("escaped.toml"), machine.said("config show --database x\u{e0041}\u{202e}.db"))
+        .unwrap();
+    let read_back = machine.json("config show --config escaped.toml");
+    assert_eq!(read_back["database"]["path"]["value"], "x\u{e0041}\u{202e}.db", "TOML has an escape of its own for it");
+
+    let mut command = authtokens(machine.path());
+    let again = String::from_utf8(run(command.args(["--config", "effective.toml", "config", "show"])).stdout).unwrap();
+    let values =
+        |text: &str| text.lines().skip(1).map(|line| line.split(" # ").next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(values(&again), values(&toml));
 }
 
 #[test]
