@@ -30,6 +30,8 @@ pub struct Fixture {
     pub deactivate: Box<dyn Fn(&str) + Send + Sync>,
     /// How many rows beside events name this account.
     pub count_rows_of: Box<dyn Fn(UserId) -> i64 + Send + Sync>,
+    /// Whether what is asked for first is done first.
+    pub is_in_order: bool,
     _guard: Box<dyn Any + Send + Sync>,
 }
 
@@ -65,6 +67,7 @@ pub fn sqlite() -> Option<Fixture> {
             }
         }),
         count_rows_of: Box::new(move |user_id| count_sqlite_rows_of(&path, user_id)),
+        is_in_order: true,
         _guard: Box::new(folder),
     })
 }
@@ -103,6 +106,7 @@ pub fn postgres() -> Option<Fixture> {
             }
         }),
         count_rows_of: Box::new(move |user_id| count_postgres_rows_of(&url, user_id)),
+        is_in_order: false,
         _guard: Box::new(()),
     })
 }
