@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-#[expect(dead_code, reason = "the other tests need it")]
 #[path = "../support/cluster.rs"]
 mod cluster;
 mod leases;
