@@ -2,7 +2,7 @@
 //! of steps leads to an answer that it must not give; each of its rules is needed where the search finds such an order
 //! without it. See docs/decisions/0016-leases-across-nodes.md.
 //!
-//! There is one session and one change that ends it. One node looks, caches, and reads directly; one revokes, which is the
+//! There is one session, and one change that ends it. One node looks, caches, and reads directly; one revokes, which is the
 //! same one or another; PostgreSQL fails over once, and its former primary goes on answering reads. Every message may take
 //! any time. Nodes do not depend on each other, but in that whoever revokes waits for each: so one is enough.
 //!
@@ -145,14 +145,25 @@ enum Revoker {
     Done,
 }
 
+/// What can happen beside looks, reads and the revocation. Two of these at once are not searched: they would be too many
+/// states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Scope {
+    /// Beats that arrive late, and a row that is pruned.
+    LateBeats,
+    /// A failover, with another node that revokes.
+    Failover,
+    /// A failover, with a node that revokes itself.
+    OwnFailover,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct State {
     servers: [Server; 2],
     primary: usize,
     node: Node,
     revoker: Revoker,
-    /// The node itself revokes.
-    is_own: bool,
+    scope: Scope,
     /// The beat that the revoker has seen, and its age since.
     seen: Option<(i8, u8)>,
     /// How old the node's row is at the primary: one that was not changed for long is pruned.
@@ -160,13 +171,13 @@ struct State {
 }
 
 impl State {
-    fn first(is_own: bool) -> Self {
+    fn first(scope: Scope) -> Self {
         Self {
             servers: [Server::default(); 2],
             primary: 0,
             node: Node::default(),
             revoker: Revoker::Ready,
-            is_own,
+            scope,
             seen: None,
             beat_age: 0,
         }
@@ -190,10 +201,19 @@ impl State {
         if self.is_acknowledged() {
             self.seen = None;
         }
-        if self.is_own || self.has_lease() {
-            return;
+        if self.scope != Scope::LateBeats || self.is_acknowledged() {
+            self.beat_age = 0;
         }
-        self.node.lease = None;
+        if self.is_acknowledged() {
+            (self.node.number, self.node.late_beat) = (0, None);
+            self.servers.iter_mut().for_each(|server| server.beat = None);
+        }
+        if self.primary == 1 && self.revoker != (Revoker::Committed { server: 0 }) {
+            self.servers[0].beat = None;
+        }
+        if self.scope != Scope::OwnFailover && !self.has_lease() {
+            self.node.lease = None;
+        }
     }
 
     /// A change was told to the cache, or all was forgotten.
@@ -220,7 +240,7 @@ fn steps(state: &State, rules: &Rules) -> Vec<Step> {
         }
     };
     step("time passes", &|next| pass(next));
-    if state.primary == 0 {
+    if state.primary == 0 && state.scope != Scope::LateBeats {
         step("PostgreSQL fails over", &|next| {
             next.servers[1] = next.servers[0];
             next.primary = 1;
@@ -265,6 +285,7 @@ fn steps(state: &State, rules: &Rules) -> Vec<Step> {
         let mut next = *state;
         next.node.late_beat = None;
         beat(&mut next, number, rules);
+        next.forget_what_is_over();
         steps.push(("a late beat arrives", Some(next)));
     }
     // Whoever finishes a look has confirmed what was read before it.
@@ -286,6 +307,7 @@ fn steps(state: &State, rules: &Rules) -> Vec<Step> {
 fn answer(state: &State, rules: &Rules, read: Read) -> Option<State> {
     let mut next = *state;
     next.node.read = None;
+    next.forget_what_is_over();
     next.node.is_cached |= !(read.is_outdated && rules.checks_versions);
     (!read.is_late && !next.is_wrong()).then_some(next)
 }
@@ -332,13 +354,13 @@ fn revoke(state: &State, rules: &Rules, step: &mut impl FnMut(&'static str, &dyn
         }),
         Revoker::Committed { server } => step("the beats are read", &|next| {
             next.revoker = Revoker::Waiting { server, beat: next.servers[server].beat, age: 0 };
-            if next.is_own {
+            if next.scope == Scope::OwnFailover {
                 next.invalidate();
             }
         }),
         Revoker::Waiting { server, beat, age } => {
             let is_own_server = state.node.lease.is_some_and(|(_, at)| at == server);
-            let is_skipped = state.is_own && (is_own_server || !rules.waits_for_itself);
+            let is_skipped = state.scope == Scope::OwnFailover && (is_own_server || !rules.waits_for_itself);
             let time = |age: u8| TICK * age.into();
             let is_known = beat.is_none_or(|read| {
                 state.seen.is_some_and(|(seen, unchanged_for)| {
@@ -357,7 +379,7 @@ fn revoke(state: &State, rules: &Rules, step: &mut impl FnMut(&'static str, &dyn
 /// The steps of a look, but for its end.
 fn look(state: &State, rules: &Rules, step: &mut impl FnMut(&'static str, &dyn Fn(&mut State))) {
     let Some(look) = state.node.look else {
-        if state.node.number < BEATS {
+        if state.node.number < BEATS || state.is_acknowledged() {
             for server in 0..=state.primary {
                 let link = Link { server, is_new: true, is_ended: false, greatest: 0 };
                 let link = state.node.link.unwrap_or(link);
@@ -375,7 +397,10 @@ fn look(state: &State, rules: &Rules, step: &mut impl FnMut(&'static str, &dyn F
         return;
     };
     step("a look fails", &|next| {
-        if look == Look::Begun && next.node.link.is_some_and(|link| link.server == next.primary) {
+        if look == Look::Begun
+            && next.scope == Scope::LateBeats
+            && next.node.link.is_some_and(|link| link.server == next.primary)
+        {
             next.node.late_beat = Some(next.node.number);
         }
         (next.node.look, next.node.link, next.node.look_age) = (None, None, 0);
@@ -395,7 +420,8 @@ fn look(state: &State, rules: &Rules, step: &mut impl FnMut(&'static str, &dyn F
             let server = next.servers[link.server];
             let is_found = if rules.feeds_by_snapshot { !link.is_ended } else { link.greatest < 1 };
             let greatest = if server.has_later_id { 2 } else { u8::from(server.is_ended) }.max(link.greatest);
-            let has_change = server.is_ended && is_found;
+            // The first look on a connection has no snapshot to begin with.
+            let has_change = server.is_ended && is_found && !link.is_new;
             next.node.look = Some(Look::Fed { has_change, is_ended: server.is_ended, greatest });
         }),
         Look::Begun | Look::Fed { .. } => {}
@@ -414,34 +440,39 @@ fn finished(state: &State, rules: &Rules) -> Option<State> {
     next.node.link = Some(Link { is_new: false, is_ended, greatest, ..link });
     next.node.lease = Some((if rules.leases_from_beginning { state.node.look_age } else { 0 }, link.server));
     (next.node.look, next.node.look_age) = (None, 0);
+    next.forget_what_is_over();
     Some(next)
 }
 
 /// Searches all that can happen, the shortest first. The steps to the first wrong answer, where there is one, and how many
 /// states were found.
 fn search(rules: &Rules) -> (Option<Vec<&'static str>>, usize) {
-    let mut ways = vec![(0, ""), (0, "")];
-    let mut queue = VecDeque::from([(State::first(false), 0), (State::first(true), 1)]);
-    let mut found: HashSet<State> = queue.iter().map(|(first, _)| *first).collect();
-    while let Some((state, number)) = queue.pop_front() {
-        for (name, next) in steps(&state, rules) {
-            let Some(next) = next else {
-                let mut way = vec![name];
-                let mut at: usize = number;
-                while at > 1 {
-                    way.push(ways[at].1);
-                    at = ways[at].0;
+    let mut searched = 0;
+    for scope in [Scope::LateBeats, Scope::Failover, Scope::OwnFailover] {
+        let mut ways = vec![(0, "")];
+        let mut queue = VecDeque::from([(State::first(scope), 0)]);
+        let mut found: HashSet<State> = queue.iter().map(|(first, _)| *first).collect();
+        while let Some((state, number)) = queue.pop_front() {
+            for (name, next) in steps(&state, rules) {
+                let Some(next) = next else {
+                    let mut way = vec![name];
+                    let mut at: usize = number;
+                    while at > 0 {
+                        way.push(ways[at].1);
+                        at = ways[at].0;
+                    }
+                    way.reverse();
+                    return (Some(way), searched + found.len());
+                };
+                if found.insert(next) {
+                    queue.push_back((next, ways.len()));
+                    ways.push((number, name));
                 }
-                way.reverse();
-                return (Some(way), found.len());
-            };
-            if found.insert(next) {
-                queue.push_back((next, ways.len()));
-                ways.push((number, name));
             }
         }
+        searched += found.len();
     }
-    (None, found.len())
+    (None, searched)
 }
 
 /// A mutant must lead to a wrong answer: otherwise its rule is not needed, or the model does not see what it is for.
@@ -456,7 +487,7 @@ fn no_order_of_steps_leads_to_an_answer_for_a_session_whose_end_was_acknowledged
     let (way, states) = search(&REAL);
     assert_eq!(way, None);
     println!("{states} states");
-    assert!(states > 100_000, "{states} states: the search has missed most of them");
+    assert!(states > 10_000, "{states} states: the search has missed most of them");
 }
 
 #[test]
