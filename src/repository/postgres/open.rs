@@ -109,7 +109,7 @@ pub(super) fn runtime(shown: &str) -> Result<Runtime, OpenError> {
 }
 
 /// Runs `work` to its end on a thread of its own: the caller may be an async thread, which must not wait.
-fn outside<T: Send + 'static>(
+pub(super) fn outside<T: Send + 'static>(
     shown: &str,
     work: impl Future<Output = Result<T, OpenError>> + Send + 'static,
 ) -> Result<T, OpenError> {

@@ -8,6 +8,8 @@ use thiserror::Error;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 
+use crate::config::secret::Secret;
+
 /// How long each host may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
@@ -106,6 +108,11 @@ impl Address {
         let shown = shown(&config);
         Ok(Self { config, tls, ca_file: root.or(ca_file), shown })
     }
+}
+
+/// The hosts and the database of a URL, for messages.
+pub(in crate::repository) fn shown_of(url: &Secret) -> String {
+    Address::parse(url.expose(), None).map_or_else(|_| "PostgreSQL".to_owned(), |address| address.shown)
 }
 
 /// Whether a host is this machine.
