@@ -13,7 +13,7 @@ use crate::domain::user::{NewUser, User, Username};
 use crate::http::views::user::{AccountResponse, UserResponse};
 use crate::mail::Postman;
 use crate::repository::RepositoryError;
-use crate::repository::open::exists;
+use crate::repository::open::{exists, shown};
 
 /// Makes an account, and the database where there is none.
 ///
@@ -22,7 +22,6 @@ use crate::repository::open::exists;
 pub async fn create(context: &mut Context, username: Username, rights: Rights) -> Result<(), CommandError> {
     // Checked first, before a password is typed twice for a taken name. A missing file is created only with the
     // account.
-    let database = context.config.database.path.clone();
     let is_new = !exists(&context.config)?;
     if !is_new && find(context, &username).await?.is_some() {
         return Err(CommandError::Taken(username.as_str().to_owned()));
@@ -36,7 +35,9 @@ pub async fn create(context: &mut Context, username: Username, rights: Rights) -
     .await?;
     // The full path, because a database is easily made in the wrong folder.
     let where_it_is = if is_new {
-        format!(" in a new database at {}", path::absolute(&database).unwrap_or_else(|_| database.clone()).display())
+        let mut database = context.config.database.clone();
+        database.path = path::absolute(&database.path).unwrap_or(database.path);
+        format!(" in a new database at {}", shown(&database))
     } else {
         String::new()
     };

@@ -103,6 +103,12 @@ pub fn exists(config: &Config) -> Result<bool, OpenError> {
     }
 }
 
+/// How messages name the store.
+#[must_use]
+pub fn shown(config: &DatabaseConfig) -> String {
+    config.url.as_ref().map_or_else(|| config.path.display().to_string(), postgres::shown)
+}
+
 /// How many blocking threads the store uses at most.
 #[must_use]
 pub fn blocking_threads(config: &DatabaseConfig) -> usize {

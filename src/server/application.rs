@@ -44,7 +44,7 @@ use crate::jobs::pruning::Pruning;
 use crate::jobs::{JobRegistry, Jobs};
 use crate::mail::{MailError, Postman};
 use crate::passwords::{PasswordPolicy, Passwords};
-use crate::repository::open::{blocking_threads, open};
+use crate::repository::open::{blocking_threads, open, shown};
 use crate::repository::{Cause, OpenError, Repository};
 use crate::server::exposition::Exposition;
 use crate::server::metrics_listener;
@@ -215,13 +215,13 @@ impl Application {
     #[must_use]
     pub fn greeting(&self, config: &Config) -> String {
         format!(
-            "authtokens {version} listens on http://{address} and keeps its data in {path}\n\
+            "authtokens {version} listens on http://{address} and keeps its data in {store}\n\
              Try it:  curl -H 'Content-Type: application/json' \
              -d '{{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}}' http://{address}/api/register\n\
              All calls, to read and to try:  http://{address}/docs",
             version = env!("CARGO_PKG_VERSION"),
             address = self.address,
-            path = config.database.path.display(),
+            store = shown(&config.database),
         )
     }
 

@@ -39,7 +39,7 @@ async fn a_damaged_password_hash_is_a_500_for_what_needs_it_and_nothing_else() {
         format!("{}\u{fc}\u{fc}", &good[..good.len() - 4]),
     ]);
     let wrong = json!({"current_password": "hunter2", "new_password": "hunter3"});
-    for (number, hash) in hashes.iter().enumerate() {
+    for (number, hash) in hashes.iter().filter(|hash| app.store.can_store(hash)).enumerate() {
         let shown: String = hash.chars().take(80).collect();
         app.set("broken", |account| account.password_hash.clone_from(hash));
         for password in ["hunter2", ""] {

@@ -1,4 +1,4 @@
-//! What the tests share: a real server on a port of its own over a real file, and a client that sends raw bytes.
+//! What the tests share: a real server on a port of its own over a real store, and a client that sends raw bytes.
 
 use std::cell::Cell;
 use std::io::{self, Read as _, Write as _};
@@ -46,11 +46,12 @@ pub struct TestApp {
     folder: Arc<TempDir>,
 }
 
-/// The default configuration, except for a port and a file of its own and hashes at the lowest cost.
+/// The default configuration, except for a port and a store of its own and hashes at the lowest cost.
 pub fn test_config(folder: &TempDir) -> Config {
     let mut config = Config::from_settings(Settings::default()).unwrap();
     config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.database.path = folder.path().join("data").join("test.db");
+    store::keep_in(folder.path(), &mut config);
     config.password.bcrypt_cost = 4;
     // All tests come from one address.
     config.rate_limit.enabled = false;
@@ -67,7 +68,7 @@ impl TestApp {
         Self::spawn_in(Arc::new(tempfile::tempdir().unwrap()), clock, configure)
     }
 
-    /// Stops the server, and starts another one on the same file and the same clock.
+    /// Stops the server, and starts another one on the same store and the same clock.
     pub fn restart_with(self, configure: impl FnOnce(&mut Config)) -> Self {
         let (folder, clock) = (Arc::clone(&self.folder), self.clock.clone());
         drop(self);

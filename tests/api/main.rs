@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod background;
+#[path = "../support/cluster.rs"]
+mod cluster;
 mod commands;
 mod configuration;
 mod connections;
@@ -19,6 +21,7 @@ mod mail;
 mod malformed;
 mod metrics;
 mod overload;
+mod postgres;
 mod process;
 mod reauthentication;
 mod register;

@@ -3,11 +3,14 @@
 //! A backend needs a [`TestStore`] of its own and a line in [`of`]. Tests of one backend alone are in a folder of its
 //! name.
 
+use std::path::Path;
 use std::process::Command;
 
 use authtokens::config::Config;
 use authtokens::repository::Repository;
 
+use crate::postgres::store::PostgresStore;
+use crate::postgres::url_in;
 use crate::sqlite::store::SqliteStore;
 
 /// An account as it is stored, as far as a test looks at it or changes it.
@@ -54,6 +57,9 @@ pub trait TestStore: Send + Sync {
     /// Makes a command use this store.
     fn point(&self, command: &mut Command);
 
+    /// Whether anything was ever stored in it.
+    fn exists(&self) -> bool;
+
     /// Copies it, as of one moment, to the store that this configuration names, which does not exist yet.
     fn copy_to(&self, config: &Config);
 
@@ -80,6 +86,9 @@ pub trait TestStore: Send + Sync {
 
     /// Whether these bytes are anywhere in what is stored.
     fn contains(&self, bytes: &[u8]) -> bool;
+
+    /// Whether it can hold this text.
+    fn can_store(&self, text: &str) -> bool;
 
     /// The accounts, oldest first.
     fn accounts(&self) -> Vec<StoredAccount>;
@@ -136,5 +145,20 @@ impl StoredAccount {
 
 /// The store that a configuration names.
 pub fn of(config: &Config) -> Box<dyn TestStore> {
-    Box::new(SqliteStore::at(&config.database.path))
+    match &config.database.url {
+        Some(url) => Box::new(PostgresStore::at(url.expose())),
+        None => Box::new(SqliteStore::at(&config.database.path)),
+    }
+}
+
+/// Makes a configuration name the store of this folder, of the kind that this run is on. A path in it is left as it is.
+pub fn keep_in(folder: &Path, config: &mut Config) {
+    config.database.url = url_in(folder).map(Into::into);
+}
+
+/// Makes a program that is started in this folder use the folder's own store, of the kind that this run is on.
+pub fn point_in(folder: &Path, command: &mut Command) {
+    if let Some(url) = url_in(folder) {
+        PostgresStore::at(&url).point(command);
+    }
 }

@@ -28,7 +28,7 @@ fn a_test_mail_goes_the_way_that_is_configured() {
     assert_eq!(received.len(), 2);
     assert_eq!(received[0].subject(), "A test mail from Diamonds");
     assert!(received[0].is_encrypted && received[0].to == "bob@diamond.example");
-    assert!(!machine.path().join("data").exists(), "no database is made for it");
+    assert!(!machine.store().exists(), "no database is made for it");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_template_that_is_wrong_stops_the_start_as_a_wrong_configuration() {
             (2, "the mail template sign_in.txt does not show the link: it needs {{ link }}")
         );
     }
-    assert!(!machine.path().join("data").exists(), "nothing was touched");
+    assert!(!machine.store().exists(), "nothing was touched");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_template_of_a_page_that_is_wrong_does_the_same() {
         let (code, told) = failure_of(command.env("AUTHTOKENS__MAIL__TEMPLATES", machine.path()));
         assert_eq!((code, told.as_str()), (2, "the template reset.html is broken: line 1, undefined value"));
     }
-    assert!(!machine.path().join("data").exists(), "nothing was touched");
+    assert!(!machine.store().exists(), "nothing was touched");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::helpers::{JSON, left_out, post_bytes};
 use crate::process::{Server, authtokens, failure_of, program, run, store_in};
-use crate::store::TestStore;
+use crate::store::{TestStore, point_in};
 
 /// A folder in which commands are given.
 pub struct Machine(TempDir);
@@ -143,6 +143,7 @@ pub fn said_at_a_terminal(machine: &Machine, width: usize, arguments: &str) -> O
     let mut terminal = program("script");
     terminal.args(["-qec", &inside, "/dev/null"]).current_dir(machine.path()).stdin(Stdio::null());
     terminal.env("SHELL", "/bin/sh").env("AUTHTOKENS_CONFIG", "/dev/null");
+    point_in(machine.path(), &mut terminal);
     let Ok(output) = terminal.output() else {
         left_out("there is no script(1) that gives a terminal");
         return None;

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Machine, log_in, names, run_with, status_of};
 use crate::helpers::left_out;
 use crate::process::{Server, credentials, failure_of, program, token_of};
+use crate::store::point_in;
 
 #[test]
 fn a_password_that_is_set_ends_the_tokens_and_the_old_password() {
@@ -134,6 +135,7 @@ fn at_a_terminal(machine: &Machine, then: impl FnOnce(&mut ChildStdin, &str)) ->
     terminal.args(["-qec", &inside, "/dev/null"]).current_dir(machine.path());
     // One shell for all: they differ in what Ctrl-C at a command that they wait for does to themselves.
     terminal.env("SHELL", "/bin/sh").env("AUTHTOKENS_CONFIG", "/dev/null");
+    point_in(machine.path(), &mut terminal);
     let Ok(mut child) = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
         left_out("there is no script(1) that gives a terminal");
         return None;
@@ -182,6 +184,6 @@ fn a_password_that_is_given_up_leaves_a_terminal_that_shows_what_is_typed() {
             said.contains("authtokens: it was interrupted, and nothing was done") && said.contains("code=130"),
             "{said}"
         );
-        assert!(!machine.path().join("data").exists(), "{said}");
+        assert!(!machine.store().exists(), "{said}");
     }
 }

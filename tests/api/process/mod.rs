@@ -39,6 +39,7 @@ pub fn authtokens(folder: &Path) -> Command {
     if !folder.join("config.toml").exists() {
         command.env("AUTHTOKENS_CONFIG", "/dev/null");
     }
+    store::point_in(folder, &mut command);
     command
 }
 
@@ -75,6 +76,8 @@ impl Server {
             .env("AUTHTOKENS__RATE_LIMIT__ENABLED", "false")
             .stderr(fs::File::create(&log).unwrap());
         configure(&mut command);
+        // It may be another command by now.
+        store::point_in(folder, &mut command);
         let mut child = command.spawn().unwrap();
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -148,6 +151,7 @@ pub fn token_of(response: &RawResponse) -> String {
 pub fn store_in(folder: &Path) -> Box<dyn TestStore> {
     let mut config = Config::from_settings(Settings::default()).unwrap();
     config.database.path = folder.join(&config.database.path);
+    store::keep_in(folder, &mut config);
     store::of(&config)
 }
 

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Command;
 
-use super::{Server, authtokens, contents, failure_of, run};
+use super::{Server, authtokens, contents, failure_of, run, store_in};
 
 #[test]
-fn without_arguments_or_files_it_serves_on_127_0_0_1_8000_and_keeps_its_data_in_data() {
+fn without_arguments_or_files_it_serves_on_127_0_0_1_8000_and_tells_where() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(authtokens(folder.path()).arg("--help"));
     assert!(output.status.success());
@@ -18,7 +17,6 @@ fn without_arguments_or_files_it_serves_on_127_0_0_1_8000_and_keeps_its_data_in_
     }
     let config = authtokens::config::Config::from_settings(authtokens::config::Settings::default()).unwrap();
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8000");
-    assert_eq!(config.database.path, Path::new("data/authtokens.db"));
 
     let version = run(authtokens(folder.path()).arg("--version"));
     assert_eq!(String::from_utf8(version.stdout).unwrap(), format!("authtokens {}\n", env!("CARGO_PKG_VERSION")));
@@ -27,23 +25,8 @@ fn without_arguments_or_files_it_serves_on_127_0_0_1_8000_and_keeps_its_data_in_
     let server = Server::start(folder.path(), |_| {});
     let said = server.log();
     assert!(said.contains(&format!("listens on http://{}", server.address)), "{said}");
-    assert!(said.contains("keeps its data in data/authtokens.db"), "{said}");
     assert!(said.contains("curl "), "{said}");
-    assert!(folder.path().join("data/authtokens.db").is_file());
-}
-
-#[test]
-fn serve_is_the_default_command_and_takes_the_same_flags() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), |command| {
-        let listen = ["serve", "--listen", "127.0.0.1:0", "--database", "elsewhere.db"];
-        let mut other = authtokens(folder.path());
-        other.args(listen).env("AUTHTOKENS__PASSWORD__BCRYPT_COST", "4");
-        other.stderr(fs::File::create(folder.path().join("stderr.log")).unwrap());
-        *command = other;
-    });
-    assert_eq!(server.ask(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200);
-    assert!(folder.path().join("elsewhere.db").is_file());
+    assert!(store_in(folder.path()).exists());
 }
 
 #[test]
@@ -98,7 +81,7 @@ fn what_is_wrong_in_the_configuration_is_one_sentence_that_names_its_source_and_
     });
     assert!(sentence.starts_with("cannot read missing.toml: "), "{sentence}");
     assert_eq!(run(authtokens(folder.path()).arg("--no-such-flag")).status.code(), Some(2));
-    assert!(!folder.path().join("data").exists(), "nothing is touched");
+    assert!(!store_in(folder.path()).exists(), "nothing is touched");
 }
 
 #[test]
@@ -109,19 +92,5 @@ fn a_port_in_use_is_one_sentence_and_nothing_is_touched() {
     let (code, sentence) = failure_of(authtokens(folder.path()).args(["--listen", &address]));
     assert_eq!(code, 1);
     assert!(sentence.starts_with(&format!("cannot listen on {address}: ")), "{sentence}");
-    assert!(!folder.path().join("data").exists());
-}
-
-#[test]
-fn a_folder_that_cannot_be_made_or_written_is_one_sentence() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("file"), "").unwrap();
-    for path in ["file/below/authtokens.db", "/proc/authtokens.db", "/proc/new/authtokens.db"] {
-        let (code, sentence) =
-            failure_of(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", path]));
-        assert_eq!(code, 1, "{sentence}");
-        assert!(sentence.starts_with("cannot "), "{sentence}");
-    }
-    let (code, sentence) = failure_of(authtokens(folder.path()).args(["--listen", "127.0.0.1:0", "--database", "."]));
-    assert_eq!((code, sentence.as_str()), (2, "flag --database: database.path must be the path of a file"));
+    assert!(!store_in(folder.path()).exists());
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::{Server, authtokens, credentials, failure_of, program};
+use super::{Server, authtokens, credentials, failure_of, program, store_in};
 use crate::helpers::{PATIENCE, RawResponse};
 
 #[test]
@@ -59,7 +59,8 @@ fn a_service_manager_that_cannot_be_told_stops_nothing() {
 fn pass_socket(command: &mut Command, socket: impl Into<OwnedFd>) {
     let mut shell = program("sh");
     shell.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\" 3<&0 </dev/null", "sh"]);
-    shell.arg(command.get_program()).args(command.get_args()).envs([("AUTHTOKENS__PASSWORD__BCRYPT_COST", "4")]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::from(socket.into()));
     *command = shell;
 }
@@ -96,5 +97,5 @@ fn a_socket_that_is_no_tcp_port_is_one_sentence_and_nothing_is_touched() {
     let (code, sentence) = failure_of(&mut command);
     assert_eq!(code, 1);
     assert!(sentence.starts_with("cannot use the socket that systemd passes: "), "{sentence}");
-    assert!(!folder.path().join("data").exists());
+    assert!(!store_in(folder.path()).exists());
 }

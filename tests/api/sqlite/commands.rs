@@ -19,6 +19,38 @@ fn connect(machine: &Machine) -> Connection {
 }
 
 #[test]
+fn the_first_account_makes_the_file_and_its_full_path_is_told() {
+    let machine = Machine::new();
+    for arguments in ["user list", "user show bob", "token list bob", "events", "prune", "check"] {
+        let refused = machine.refused(arguments);
+        assert_eq!(refused, (1, "there is no database at data/authtokens.db".to_owned()), "{arguments}");
+    }
+    assert_eq!(fs::read_dir(machine.path()).unwrap().count(), 0, "only the first account makes it");
+    let database = machine.path().canonicalize().unwrap().join("data/authtokens.db");
+    assert_eq!(
+        machine.said_to("hunter2\n", "user create Admin --superuser"),
+        format!("Admin was made in a new database at {}; it is a superuser.\n", database.display())
+    );
+}
+
+#[test]
+fn a_sentence_on_standard_error_shows_a_terminal_no_control_character() {
+    let machine = Machine::new();
+    let sentence = machine.refused("check a\u{1b}[31m\u{202e}b").1;
+    assert_eq!(sentence, "there is no database at a\\u{1b}[31m\\u{202e}b");
+}
+
+#[test]
+fn the_flag_that_names_the_file_stands_before_or_behind_the_command() {
+    let machine = Machine::new();
+    machine.said_to("hunter2\n", "--database a.db user create a");
+    machine.said_to("hunter2\n", "user create b --database a.db");
+    assert_eq!(names(&machine.json("user --database a.db list")), ["a", "b"]);
+    let missing = machine.refused("--database missing/a.db user list");
+    assert_eq!(missing, (1, "there is no database at missing/a.db".to_owned()));
+}
+
+#[test]
 fn a_backup_is_made_checked_and_put_back() {
     let machine = Machine::with_accounts();
     {

@@ -1,5 +1,4 @@
-//! Tests of SQLite's files, the only ones that name it. Another backend needs a `store.rs`, and a folder like this one
-//! for tests of its own.
+//! Tests of SQLite's files, the only ones that name it: they are on it, whatever a run is on.
 
 pub mod altered_files;
 pub mod backups;
@@ -7,6 +6,8 @@ mod before_upgrade;
 mod commands;
 mod disk;
 mod files;
+mod metrics;
+mod starting;
 pub mod store;
 mod wal;
 

@@ -54,6 +54,10 @@ impl TestStore for SqliteStore {
         command.env("AUTHTOKENS__DATABASE__PATH", &self.path);
     }
 
+    fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
     fn copy_to(&self, config: &Config) {
         let copy = &config.database.path;
         fs::create_dir_all(copy.parent().unwrap()).unwrap();
@@ -123,6 +127,10 @@ impl TestStore for SqliteStore {
         });
         assert!(!names.is_empty(), "the file, and what is beside it: its WAL, its index, its locks");
         names.iter().any(|file| fs::read(file.path()).unwrap().windows(bytes.len()).any(|window| window == bytes))
+    }
+
+    fn can_store(&self, _: &str) -> bool {
+        true
     }
 
     fn accounts(&self) -> Vec<StoredAccount> {
