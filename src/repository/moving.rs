@@ -499,7 +499,9 @@ mod tests {
 
     #[test]
     fn every_table_and_column_of_both_schemas_is_copied() {
+        // What the nodes of one database tell each other.
         let ours = ["schema_version", "changes", "nodes", "receipts"];
+        let is_its_own = |(_, kind): &(String, String)| kind == "XID8";
         for (schema, names) in [
             (include_str!("../../schema.sql"), ["INTEGER", "INTEGER", "TEXT", "BLOB"]),
             (include_str!("postgres/schema.sql"), ["BIGINT", "BOOLEAN", "TEXT", "BYTEA"]),
@@ -507,6 +509,7 @@ mod tests {
             let [integer, boolean, text, bytes] = names;
             let mut found = columns_of(schema);
             found.retain(|(name, _)| !ours.contains(&name.as_str()));
+            found.iter_mut().for_each(|(_, columns)| columns.retain(|column| !is_its_own(column)));
             let copied: Vec<_> = TABLES
                 .iter()
                 .map(|table| {
