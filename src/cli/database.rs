@@ -14,7 +14,7 @@ use crate::jobs::pruning::{prune_events, prune_sessions};
 use crate::passwords::is_well_formed;
 use crate::repository::open::{self as backend, Migrated, Place};
 use crate::repository::{
-    ClusterStatus, CheckReport, CopyReport, Existing, Progress, RepositoryError, Rules, Stop, StoreStatus,
+    CheckReport, ClusterStatus, CopyReport, Existing, Progress, RepositoryError, Rules, Stop, StoreStatus,
 };
 use crate::server::application::stop_signal;
 use crate::system::blocking;
@@ -127,8 +127,8 @@ impl Named {
             }
             Self::Place(place) => Ok(Place::File(place.into())),
             Self::UrlFile(path) => {
-                let (url, _) = secret::read_file(&path)
-                    .map_err(|why| CommandError::UrlFile { path: path.clone(), why })?;
+                let (url, _) =
+                    secret::read_file(&path).map_err(|why| CommandError::UrlFile { path: path.clone(), why })?;
                 if !is_url(&url) {
                     let why = "holds no URL that begins with postgres://".to_owned();
                     return Err(CommandError::UrlFile { path, why });
@@ -243,9 +243,10 @@ fn describe_status(status: &StoreStatus) -> String {
 
 fn describe_cluster(cluster: &ClusterStatus) -> [(&'static str, String); 4] {
     let or_none = |texts: Vec<String>| if texts.is_empty() { "none".to_owned() } else { texts.join(", ") };
-    let nodes = cluster.nodes.iter().map(|node| {
-        format!("one that looks every {} ms, with a lease of {} ms", millis(node.lag), millis(node.lease))
-    });
+    let nodes = cluster
+        .nodes
+        .iter()
+        .map(|node| format!("one that looks every {} ms, with a lease of {} ms", millis(node.lag), millis(node.lease)));
     let standbys = cluster.standbys.iter().map(|standby| {
         format!("{} ({})", standby.name, standby.sync_state.as_deref().unwrap_or("not visible to this role"))
     });
@@ -269,7 +270,7 @@ fn millis(time: Duration) -> u64 {
 /// [`CommandError::Move`], or another.
 pub async fn reopen(context: &mut Context, yes: bool) -> Result<(), CommandError> {
     let config = context.config.clone();
-    let shown = Place::configured(&config.database).shown();
+    let shown = backend::shown(&config.database);
     prompt::confirm(&format!("Use {shown} again, without what happened in the other one?"), yes)?;
     let moved_to = long(move |_, _| backend::reopen(&config)).await?;
     context.tell(&json!({"database": shown, "was_moved_to": moved_to}), || match &moved_to {

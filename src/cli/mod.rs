@@ -319,19 +319,21 @@ enum DatabaseCommand {
         Accounts, tokens, ids and events stay what they are, so nobody has to log in again. Both are compared by count and \
         digest before it is done, and whatever happens the target is empty or complete. The source stays as it was, but \
         servers and commands refuse it until `authtokens database reopen`.",
-        override_usage = "authtokens database copy [OPTIONS] <--from <PLACE>|--from-file <FILE>> <--to <PLACE>|--to-file <FILE>>"
+        override_usage = "authtokens database copy [OPTIONS] --from <PLACE> --to <PLACE>"
     )]
     Copy {
         #[command(flatten)]
-        from: From,
+        from: SourceArgs,
         #[command(flatten)]
-        to: To,
+        to: TargetArgs,
         #[command(flatten)]
         format: Format,
     },
     /// Use a database again, as it was, that is marked as moved
-    #[command(after_help = "What happened in the other one since is not in it. It asks first. Without a terminal to ask \
-        at, it needs --yes.")]
+    #[command(
+        after_help = "What happened in the other one since is not in it. It asks first. Without a terminal to ask \
+        at, it needs --yes."
+    )]
     Reopen {
         /// Do not ask
         #[arg(long)]
@@ -343,7 +345,7 @@ enum DatabaseCommand {
 
 #[derive(Args)]
 #[group(id = "source", required = true, multiple = false)]
-struct From {
+struct SourceArgs {
     /// What is copied
     #[arg(long = "from", value_name = "PLACE")]
     from: Option<String>,
@@ -354,7 +356,7 @@ struct From {
 
 #[derive(Args)]
 #[group(id = "target", required = true, multiple = false)]
-struct To {
+struct TargetArgs {
     /// What it is copied to, which must be empty
     #[arg(long = "to", value_name = "PLACE")]
     to: Option<String>,

@@ -259,7 +259,9 @@ pub enum MoveError {
     Same(String),
     #[error("{shown} holds {table} already: the target must be empty")]
     NotEmpty { shown: String, table: &'static str },
-    #[error("the schema of {shown} is of version {found}, and must be {needed}: run authtokens database migrate on it first")]
+    #[error(
+        "the schema of {shown} is of version {found}, and must be {needed}: run authtokens database migrate on it first"
+    )]
     OtherVersion { shown: String, found: i32, needed: i32 },
     #[error("{shown} is in use: {why}")]
     InUse { shown: String, why: String },
@@ -324,11 +326,7 @@ pub(super) trait Reader: Send {
     fn count(&mut self, table: &Table) -> Result<u64, MoveError>;
 
     /// Calls `row` with each row.
-    fn read(
-        &mut self,
-        table: &Table,
-        row: &mut dyn FnMut(Row) -> Result<(), MoveError>,
-    ) -> Result<(), MoveError>;
+    fn read(&mut self, table: &Table, row: &mut dyn FnMut(Row) -> Result<(), MoveError>) -> Result<(), MoveError>;
 
     /// The greatest id that a table has ever given.
     fn greatest_id(&mut self, table: &Table) -> Result<i64, MoveError>;
@@ -436,7 +434,7 @@ fn copy_table(
                 send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)))
             })?;
             send(batch)?;
-            Ok(contents)
+            Ok::<_, MoveError>(contents)
         });
         let write = |batch: Vec<Row>| {
             let rows = batch.len() as u64;
@@ -446,8 +444,9 @@ fn copy_table(
         let written = batches.into_iter().try_for_each(write);
         let contents = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
         written?;
+        let contents = contents?;
         target.end_table(table)?;
-        contents
+        Ok(contents)
     })
 }
 
@@ -488,7 +487,7 @@ mod tests {
                 if let (Some(name), Some(kind)) = (words.next(), words.next())
                     && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
                 {
-                    columns.push((name.to_owned(), kind.to_owned()));
+                    columns.push((name.to_owned(), kind.trim_end_matches(',').to_owned()));
                 }
             }
             columns.sort();

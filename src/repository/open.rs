@@ -103,6 +103,12 @@ pub fn exists(config: &Config) -> Result<bool, OpenError> {
     }
 }
 
+/// The servers of the store that are reached by the network, by their names or addresses.
+#[must_use]
+pub fn hosts(config: &DatabaseConfig) -> Vec<String> {
+    config.url.as_ref().map(postgres::hosts).unwrap_or_default()
+}
+
 /// How messages name the store.
 #[must_use]
 pub fn shown(config: &DatabaseConfig) -> String {
@@ -211,9 +217,7 @@ impl Place {
         }
     }
 
-    /// Its name in messages, without a password.
-    #[must_use]
-    pub fn shown(&self) -> String {
+    fn shown(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Url(url, _) => postgres::shown(url),
@@ -225,7 +229,12 @@ impl Place {
 ///
 /// # Errors
 /// [`MoveError`]. The target is then empty and the source as it was before, where the error does not say otherwise.
-pub fn copy(from: &Place, to: &Place, stop: &Stop, progress: &mut dyn FnMut(Progress)) -> Result<CopyReport, MoveError> {
+pub fn copy(
+    from: &Place,
+    to: &Place,
+    stop: &Stop,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<CopyReport, MoveError> {
     if from.is(to) {
         return Err(MoveError::Same(from.shown()));
     }
@@ -281,5 +290,5 @@ pub fn migrate(config: &Config, now: Timestamp) -> Result<Migrated, OpenError> {
     let Opened { upgrade, .. } = open_shared(config, now, true)?;
     let to = if config.database.url.is_some() { postgres::SCHEMA_VERSION } else { sqlite::SCHEMA_VERSION };
     let from = upgrade.as_ref().map_or(to, |upgrade| upgrade.from);
-    Ok(Migrated { store: Place::configured(&config.database).shown(), from: is_there.then_some(from), to, upgrade })
+    Ok(Migrated { store: shown(&config.database), from: is_there.then_some(from), to, upgrade })
 }

@@ -47,7 +47,7 @@ use self::error::{Failure, LinkError, Remedy};
 use self::pool::{Connection, POOL_TIMEOUT, Pool, STATEMENT_TIMEOUT};
 pub use self::schema::VERSION as SCHEMA_VERSION;
 use self::transaction::Transaction;
-pub(super) use self::url::shown_of as shown;
+pub(super) use self::url::{hosts_of as hosts, shown_of as shown};
 pub use self::watcher::MAX_STALENESS;
 use self::watcher::Watcher;
 use self::writer::Writer;
@@ -58,7 +58,7 @@ use crate::system::watched::WatchedThreads;
 
 /// The deadline of a scan that a client waits for, and of one that only a job waits for.
 const SCAN_WITHIN: Duration = Duration::from_secs(10);
-const LONG_SCAN_WITHIN: Duration = Duration::from_secs(60);
+const LONG_SCAN_WITHIN: Duration = Duration::from_secs(600);
 
 /// The settings of the store.
 #[derive(Clone)]

@@ -153,7 +153,9 @@ impl Moving {
 
     /// Begins the transaction, and locks all tables. A server that has come meanwhile may be in the way.
     fn begin(&self, isolation: &str, tables: &str, mode: &str) -> Result<(), MoveError> {
-        self.run(&format!("BEGIN ISOLATION LEVEL {isolation}; SET LOCAL lock_timeout = 5000; LOCK TABLE {tables} IN {mode} MODE"))?;
+        self.run(&format!(
+            "BEGIN ISOLATION LEVEL {isolation}; SET LOCAL lock_timeout = 5000; LOCK TABLE {tables} IN {mode} MODE"
+        ))?;
         self.run(NO_TIMEOUTS)
     }
 }
@@ -363,7 +365,9 @@ impl Target for DatabaseTarget {
             return Ok(());
         }
         let (name, column) = (table.name, table.columns[0].0);
-        self.moving.find::<i64>(&format!("SELECT setval(pg_get_serial_sequence('{name}', '{column}'), {id})")).map(|_| ())
+        self.moving
+            .find::<i64>(&format!("SELECT setval(pg_get_serial_sequence('{name}', '{column}'), {id})"))
+            .map(|_| ())
     }
 
     fn finish(&mut self) -> Result<(), MoveError> {

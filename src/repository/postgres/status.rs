@@ -32,9 +32,7 @@ impl PostgresRepository {
         let shown = connector.shown().to_owned();
         outside(&shown.clone(), async move {
             let connection = reach(&connector).await?;
-            find_status(&connection, &shown)
-                .await
-                .map_err(|error| OpenError::Failed { shown, why: told(&error) })
+            find_status(&connection, &shown).await.map_err(|error| OpenError::Failed { shown, why: told(&error) })
         })
     }
 

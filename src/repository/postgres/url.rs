@@ -115,6 +115,17 @@ pub(in crate::repository) fn shown_of(url: &Secret) -> String {
     Address::parse(url.expose(), None).map_or_else(|_| "PostgreSQL".to_owned(), |address| address.shown)
 }
 
+/// The hosts of a URL that are reached by the network.
+pub(in crate::repository) fn hosts_of(url: &Secret) -> Vec<String> {
+    let name = |host: &Host| match host {
+        Host::Tcp(name) => Some(name.clone()),
+        #[cfg(unix)]
+        Host::Unix(_) => None,
+    };
+    Address::parse(url.expose(), None)
+        .map_or_else(|_| Vec::new(), |address| address.config.get_hosts().iter().filter_map(name).collect())
+}
+
 /// Whether a host is this machine.
 fn is_here(host: &Host) -> bool {
     match host {

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod configuration;
+mod database;
 mod help;
 mod mail;
 mod passwords;

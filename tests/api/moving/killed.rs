@@ -24,8 +24,7 @@ fn filled() -> Machine {
 
 /// Begins a command, and kills it after a while.
 fn kill_after(machine: &Machine, arguments: &str, time: Duration) {
-    let mut child =
-        machine.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = machine.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     thread::sleep(time);
     let _ = child.kill();
     child.wait().unwrap();

@@ -40,8 +40,7 @@ fn server_on(store: &dyn TestStore, folder: &Path) -> Server {
 fn fill(store: &dyn TestStore, folder: &Path) -> Vec<String> {
     let mut server = server_on(store, folder);
     let names = ["alice", "bob", "Carol", "last"];
-    let tokens: Vec<_> =
-        names.iter().map(|name| token_of(&server.ask(&credentials("/api/register", name)))).collect();
+    let tokens: Vec<_> = names.iter().map(|name| token_of(&server.ask(&credentials("/api/register", name)))).collect();
     assert_eq!(log_in(&server, "bob", "wrong").0, 401);
     let ask = |method: &str, path: &str, token: &str, body: &Value| {
         let body = body.to_string();
@@ -55,7 +54,12 @@ fn fill(store: &dyn TestStore, folder: &Path) -> Vec<String> {
     };
     ask("PUT", "/api/user/cellar", &tokens[0], &json!([1, 2, 9_007_199_254_740_991_i64]));
     ask("PUT", "/api/user/wants", &tokens[2], &json!([7]));
-    ask("PATCH", "/api/user", &tokens[2], &json!({"city": "Łódź", "first_name": "'\"\\N\t".trim(), "email": "c@x.example"}));
+    ask(
+        "PATCH",
+        "/api/user",
+        &tokens[2],
+        &json!({"city": "Łódź", "first_name": "'\"\\N\t".trim(), "email": "c@x.example"}),
+    );
     // The greatest id is nobody's any more, and must not be given again.
     ask("DELETE", "/api/user", &tokens[3], &json!({"password": "hunter2"}));
     server.signal("TERM");

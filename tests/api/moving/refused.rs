@@ -40,9 +40,9 @@ fn a_store_that_was_moved_is_refused_until_it_is_reopened() {
     machine.said(&format!("database copy --from {url} --to b.db"));
     std::fs::write(machine.path().join("config.toml"), format!("database.url = \"{url}\"\n")).unwrap();
     for command in ["user list", "serve", "prune", "database migrate", "database copy --from config --to c.db"] {
-        assert_refused(&machine, command, " was moved to b.db");
+        assert_refused(&machine, command, "/b.db, and is not used any more");
     }
-    assert_eq!(machine.json("database status")["moved_to"], "b.db");
+    assert!(machine.json("database status")["moved_to"].as_str().unwrap().ends_with("/b.db"));
     machine.said("database reopen --yes");
     assert_eq!(machine.json("user list").as_array().unwrap().len(), 3);
 }
@@ -54,7 +54,11 @@ fn a_source_or_a_target_that_a_server_uses_is_refused() {
     fill(&file, machine.path());
     let url = cluster.new_database();
     let server = server_on(&file, machine.path());
-    assert_refused(&machine, &format!("database copy --from a.db --to {url}"), "is in use by another authtokens server");
+    assert_refused(
+        &machine,
+        &format!("database copy --from a.db --to {url}"),
+        "is in use by another authtokens server",
+    );
     assert_refused(&machine, "database copy --from a.db --to b.db", "is in use by another authtokens server");
     drop(server);
     file.wait_until_free();
@@ -101,7 +105,8 @@ fn a_row_that_the_target_cannot_hold_is_named_and_nothing_is_copied() {
     let Some(cluster) = cluster("the refusal of rows") else { return };
     let (machine, file) = with_file("a.db");
     fill(&file, machine.path());
-    let change = |sql: &str| rusqlite::Connection::open(machine.path().join("a.db")).unwrap().execute_batch(sql).unwrap();
+    let change =
+        |sql: &str| rusqlite::Connection::open(machine.path().join("a.db")).unwrap().execute_batch(sql).unwrap();
     let url = cluster.new_database();
     let copy = format!("database copy --from a.db --to {url}");
     let is_empty = || {
@@ -124,4 +129,18 @@ fn a_row_that_the_target_cannot_hold_is_named_and_nothing_is_copied() {
     assert!(is_empty() && !machine.path().join("b.db").exists());
     change("DELETE FROM wants WHERE user_id = 77");
     machine.said(&copy);
+}
+
+#[test]
+fn what_is_for_a_file_alone_says_what_does_it_for_postgresql() {
+    let Some(cluster) = cluster("the commands for a file") else { return };
+    let machine = Machine::new();
+    std::fs::write(machine.path().join("config.toml"), format!("database.url = \"{}\"\n", cluster.new_database()))
+        .unwrap();
+    for (command, means) in
+        [("backup x.db", "pg_dump or pgBackRest"), ("restore x.db --yes", "pg_restore"), ("check", "pg_amcheck")]
+    {
+        assert_refused(&machine, command, means);
+    }
+    assert_eq!(machine.refused("--database a.db user list").0, 2, "two databases");
 }

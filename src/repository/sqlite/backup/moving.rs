@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -59,6 +58,7 @@ fn lock(own_name: &Path, path: &Path) -> Result<Locks, OpenError> {
 struct Moving {
     connection: Connection,
     path: PathBuf,
+    /// The whole path, for a mark that is read in another folder.
     shown: String,
 }
 
@@ -166,7 +166,7 @@ pub(in crate::repository) fn source(path: &Path) -> Result<Box<dyn Source>, Move
     };
     let (connection, version) = begin().map_err(|error| schema_error(path, error))?;
     check_version(path, version)?;
-    let moving = Moving { connection, path: path.to_owned(), shown: path.display().to_string() };
+    let moving = Moving { connection, path: path.to_owned(), shown: own_name.display().to_string() };
     Ok(Box::new(FileSource { moving, _locks: locks }))
 }
 
@@ -249,7 +249,7 @@ pub(in crate::repository) fn target(path: &Path) -> Result<Box<dyn Target>, Move
     let opened = partial.open(|path| file::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE))?;
     let mut connection = opened.map_err(|error| failed(error.into()))?;
     let indexes = prepare(&mut connection).map_err(failed)?;
-    let moving = Moving { connection, path: path.to_owned(), shown: path.display().to_string() };
+    let moving = Moving { connection, path: path.to_owned(), shown: own_name.display().to_string() };
     Ok(Box::new(FileTarget { moving, partial, own_name, is_there, given, indexes, _locks: locks }))
 }
 
@@ -324,10 +324,7 @@ impl Target for FileTarget {
         let connection = &self.moving.connection;
         let set = || {
             connection.execute("DELETE FROM sqlite_sequence WHERE name = ?1", [table.name])?;
-            connection.execute(
-                "INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)",
-                (table.name, id.max(before)),
-            )
+            connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)", (table.name, id.max(before)))
         };
         set().map(|_| ()).map_err(|error| self.moving.failed(&error))
     }
@@ -360,7 +357,9 @@ impl Target for FileTarget {
         // SQLite would take what is left of another file for the new one's.
         for suffix in JOURNALS.into_iter().chain(["-shm"]) {
             match fs::remove_file(with_suffix(&own_name, suffix)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(write_error(&path, error).into()),
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(write_error(&path, error).into());
+                }
                 _ => {}
             }
         }
