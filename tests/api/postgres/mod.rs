@@ -1,5 +1,6 @@
 //! The tests on PostgreSQL: a database of the private cluster for each folder, and the run of the whole suite on it.
 
+mod nodes;
 pub mod store;
 
 use std::collections::HashMap;
