@@ -103,6 +103,17 @@ pub fn exists(config: &Config) -> Result<bool, OpenError> {
     }
 }
 
+/// Checks how the store is reached, and connects to nothing.
+///
+/// # Errors
+/// [`OpenError`], for what is wrong.
+pub fn check_settings(config: &Config) -> Result<(), OpenError> {
+    match postgres_settings(config) {
+        Some(settings) => Ok(PostgresRepository::check(&settings)?),
+        None => Ok(()),
+    }
+}
+
 /// The servers of the store that are reached by the network, by their names or addresses.
 #[must_use]
 pub fn hosts(config: &DatabaseConfig) -> Vec<String> {

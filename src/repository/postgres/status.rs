@@ -23,6 +23,14 @@ const FIND_STANDBYS: &str = "SELECT coalesce(application_name, ''), sync_state F
      ORDER BY application_name";
 
 impl PostgresRepository {
+    /// Checks the URL and the certificates of the authorities, and connects to nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`], for what is wrong.
+    pub fn check(settings: &PostgresSettings) -> Result<(), OpenError> {
+        connector(settings).map(|_| ())
+    }
+
     /// Reads what the database holds. Servers may be using it.
     ///
     /// # Errors

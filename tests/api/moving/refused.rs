@@ -6,6 +6,7 @@ use super::{cluster, fill, server_on, with_file};
 use crate::cluster;
 use crate::commands::Machine;
 use crate::postgres::store::PostgresStore;
+use crate::process::run;
 use crate::sqlite::store::SqliteStore;
 use crate::store::TestStore;
 
@@ -143,4 +144,20 @@ fn what_is_for_a_file_alone_says_what_does_it_for_postgresql() {
         assert_refused(&machine, command, means);
     }
     assert_eq!(machine.refused("--database a.db user list").0, 2, "two databases");
+}
+
+#[test]
+fn a_url_that_cannot_be_used_is_told_by_the_check_of_the_configuration_and_never_shown() {
+    let machine = Machine::new();
+    for (url, sentence) in [
+        ("postgres://a:s3cret@db.example/d?sslmode=prefer", "database.url has sslmode=prefer"),
+        ("mysql://a:s3cret@db.example/d", "database.url must be postgres://user:password@host/database"),
+    ] {
+        std::fs::write(machine.path().join("config.toml"), format!("database.url = \"{url}\"\n")).unwrap();
+        let (code, told) = machine.refused("config check");
+        assert!(code == 2 && told.starts_with(sentence) && !told.contains("s3cret"), "{told}");
+        let shown = run(&mut machine.command("config show"));
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.contains("url = \"********\" # masked, from config.toml") && !shown.contains("s3cret"), "{shown}");
+    }
 }
