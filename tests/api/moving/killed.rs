@@ -5,10 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{cluster, with_file};
+use crate::cluster::Cluster;
 use crate::commands::Machine;
 use crate::sqlite::store::SqliteStore;
 use crate::store::{StoredAccount, TestStore as _};
-use crate::{cluster, cluster::Cluster};
 
 const ACCOUNTS: usize = 500;
 

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::{cluster, fill, server_on, with_file};
-use crate::cluster;
 use crate::commands::Machine;
 use crate::postgres::store::PostgresStore;
 use crate::process::run;
@@ -158,6 +157,9 @@ fn a_url_that_cannot_be_used_is_told_by_the_check_of_the_configuration_and_never
         assert!(code == 2 && told.starts_with(sentence) && !told.contains("s3cret"), "{told}");
         let shown = run(&mut machine.command("config show"));
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-        assert!(shown.contains("url = \"********\" # masked, from config.toml") && !shown.contains("s3cret"), "{shown}");
+        assert!(
+            shown.contains("url = \"********\" # masked, from config.toml") && !shown.contains("s3cret"),
+            "{shown}"
+        );
     }
 }
