@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::mail_requests::{MailRequest, Requested};
 use super::service::{Accounts, MailPolicy};
-use super::throttle::limits::{MAX_FAILURES, TooMany};
+use super::throttle::limits::TooMany;
 use super::throttle::mail_limits::Asker;
 use crate::domain::email::EmailAddress;
 use crate::domain::mail::{Mail, MailKind};
@@ -52,7 +52,8 @@ impl Accounts {
             return Ok(None);
         }
         // So many guesses in a row are enough (NIST SP 800-63B): a link cannot be guessed.
-        let may_be_guessed = self.throttle.limits.failures(&recipient.username) < MAX_FAILURES;
+        self.merge_failures(&recipient.username).await?;
+        let may_be_guessed = !self.throttle.limits.is_locked(&recipient.username);
         let request = request.filter(|_| may_be_guessed || purpose == Purpose::Reauthenticate);
         let link = wanted.link.as_ref().map(|link| policy.link_at(recipient.is_verified, link));
         let mailbox = recipient.email.key().to_owned();

@@ -134,7 +134,8 @@ impl Accounts {
             attempt.succeeded();
             return Ok(credentials.password_hash);
         }
-        self.throttle.fail(attempt, EventKind::ReauthenticationFailed, Some(credentials.username), client.ip());
+        let kind = EventKind::ReauthenticationFailed;
+        self.throttle.fail(attempt, kind, Some(credentials.username), client.ip()).await;
         Err(ReauthenticationError::WrongPassword)
     }
 }

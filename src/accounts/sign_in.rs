@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::service::{ATTEMPTS, Accounts, Client};
 use super::throttle::limits::Call;
-use super::throttle::{Admission, NotBegun, Throttled};
+use super::throttle::{Admission, Begun, NotBegun, Throttled};
 use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
 use crate::domain::field::InvalidField;
@@ -139,6 +139,29 @@ impl Accounts {
         }
     }
 
+    /// What a login under this name is verified against, where it counts at this account. The throttle is told of the
+    /// failures that the store has counted there.
+    async fn find_counted(
+        &self,
+        name: &LoginName,
+        counted: &Username,
+    ) -> Result<Option<Credentials>, RepositoryError> {
+        let before = self.throttle.limits.stored_before(counted);
+        let found = self.find_login(name).await?;
+        // The address may have become another account's since it was found out where to count.
+        let found = found.filter(|credentials| credentials.username.key() == counted.key());
+        if let Some(credentials) = &found {
+            self.throttle.merge(counted, before, credentials.failures);
+        }
+        Ok(found)
+    }
+
+    /// Tells the throttle of the failures that the store has counted at this account.
+    pub(super) async fn merge_failures(&self, username: &Username) -> Result<(), RepositoryError> {
+        let name = LoginName::Username(username.clone());
+        self.find_counted(&name, username).await.map(drop)
+    }
+
     /// Verifies a password and opens a session.
     ///
     /// # Errors
@@ -150,18 +173,17 @@ impl Accounts {
         client: &impl Client,
     ) -> Result<OpenedSession, SignInError> {
         admission.confirm(Call::LogIn);
+        let begun = Begun::now();
         let counted = self.count_login_at(&name).await?;
-        let attempt = self.throttle.begin_login(&counted, client.ip()).await?;
-        let mut named = name.username().cloned();
-        for _ in 0..ATTEMPTS {
-            // An inactive account is treated like one that does not exist, from here to the last byte of the answer.
-            let found = self.find_login(&name).await?;
-            // The address may have become another account's since the attempt began to count.
-            let found = found.filter(|credentials| credentials.username.key() == counted.key());
-            if found.is_some() {
-                named = Some(counted.clone());
+        let mut found = self.find_counted(&name, &counted).await?;
+        let attempt = self.throttle.begin_login(&counted, client.ip(), begun).await?;
+        let named = if found.is_some() { Some(counted.clone()) } else { name.username().cloned() };
+        for number in 0..ATTEMPTS {
+            if number > 0 {
+                found = self.find_counted(&name, &counted).await?;
             }
-            let credentials = found.filter(|credentials| credentials.is_active);
+            // An inactive account is treated like one that does not exist, from here to the last byte of the answer.
+            let credentials = found.take().filter(|credentials| credentials.is_active);
             let verification = self.passwords.verify(password.clone(), credentials.as_ref(), client.gone()).await?;
             let Some(credentials) = credentials.filter(|_| verification.matches) else { break };
 
@@ -180,7 +202,7 @@ impl Accounts {
                 return Ok(opened);
             }
         }
-        self.throttle.fail(attempt, EventKind::LoginFailed, named, client.ip());
+        self.throttle.fail(attempt, EventKind::LoginFailed, named, client.ip()).await;
         Err(SignInError::Refused)
     }
 

@@ -104,6 +104,13 @@ impl EventKind {
         Self::MailFailed,
     ];
 
+    /// Whether it is a failed attempt that counts at its account. Failed reauthentications are counted apart, and only in
+    /// memory.
+    #[must_use]
+    pub const fn counts_at_account(self) -> bool {
+        matches!(self, Self::LoginFailed | Self::CodeFailed)
+    }
+
     /// Its name, as stored and shown.
     #[must_use]
     pub const fn name(self) -> &'static str {

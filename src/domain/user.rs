@@ -106,6 +106,16 @@ pub struct Credentials {
     pub password_hash: PasswordHash,
     pub is_active: bool,
     pub is_email_verified: bool,
+    /// The failures that the store has counted at the account since its last success; `None` where there are none.
+    pub failures: Option<CountedFailures>,
+}
+
+/// How many attempts at an account have failed in a row, and when the last one did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct CountedFailures {
+    pub count: u32,
+    pub last: Timestamp,
 }
 
 /// An account as its owner sees it.

@@ -73,6 +73,7 @@ impl Job for StoreLastUsed {
 pub struct StoreFailedAttempts {
     pub repository: Arc<dyn Repository>,
     pub failed_attempts: Arc<FailedAttempts>,
+    pub limits: Arc<Limits>,
     pub clock: Clock,
 }
 
@@ -92,7 +93,10 @@ impl Job for StoreFailedAttempts {
             return Ok(());
         }
         let stored = self.repository.record_failed_attempts(attempts.clone(), self.clock.now()).await;
-        let Err(error) = stored else { return Ok(()) };
+        let Err(error) = stored else {
+            attempts.iter().for_each(|attempt| self.limits.note_stored(attempt));
+            return Ok(());
+        };
         let what = format!("{} refused attempts could not be stored", attempts.len());
         // Only what is known not to be stored is tried again: an attempt must not count twice.
         if matches!(error, RepositoryError::Unavailable(_)) {

@@ -30,15 +30,16 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{self, CertificateError};
+use tokio_rustls::rustls;
 
 use crate::config::SmtpConfig;
 use crate::config::mail::Encryption;
 use crate::config::secret::Secret;
 use crate::domain::email::EmailAddress;
 use crate::mail::error::{DeliveryError, MailError};
+use crate::system::authorities::{self, Peer};
+use crate::system::blocking;
 use crate::system::visible::is_unseen;
-use crate::system::{authorities, blocking};
 
 /// How much a server may say in one delivery, TLS included.
 const MAX_SAID: usize = 256 * 1024;
@@ -305,30 +306,15 @@ impl Smtp {
 
     fn tell_io(&self, stage: Stage, error: &io::Error) -> String {
         let (server, host) = (self.server(), &self.host);
-        // An I/O error that wraps TLS's has it inside, not as its source.
-        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match inner.or_else(|| cause::<rustls::Error>(error)) {
-            Some(rustls::Error::InvalidCertificate(error)) => match error {
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                    format!("the certificate of {server} is for another name than {host}")
-                }
-                // A bad signature: an authority of that name is trusted, and it has another key.
-                CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
-                    "the certificate of {server} is by an authority that is not trusted; name the authority's in \
-                     mail.smtp.ca_file if it is yours"
-                ),
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                    format!("the certificate of {server} has expired, or this machine's clock is wrong")
-                }
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                    format!("the certificate of {server} is not valid yet, or this machine's clock is wrong")
-                }
-                error => format!("the certificate of {server} is not valid: {error}"),
-            },
+        let certificate = format!("the certificate of {server}");
+        let peer = Peer { certificate: &certificate, name: host, ca_setting: "mail.smtp.ca_file" };
+        match authorities::find_error(error) {
             Some(rustls::Error::InvalidMessage(_)) => {
                 format!("{server} does not speak TLS there; mail.smtp.tls or mail.smtp.port may be wrong")
             }
-            Some(error) => format!("TLS with {server} failed: {error}"),
+            Some(error) => {
+                authorities::tell(error, &peer).unwrap_or_else(|| format!("TLS with {server} failed: {error}"))
+            }
             None => match (stage, error.kind()) {
                 (Stage::Address, _) => format!("the address of the mail server {host} is not found: {error}"),
                 (Stage::Connect, io::ErrorKind::AddrNotAvailable) if self.encryption == Encryption::None => {

@@ -76,6 +76,11 @@ pub trait Events: Send + Sync {
     /// See [`RepositoryError`].
     async fn list_familiar_addresses(&self, username: &Username) -> Result<Vec<IpAddr>, RepositoryError>;
 
+    /// Whether other processes count failed logins in this store too.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// The accounts with failed logins since their last success, those with the most failures first.
     ///
     /// # Errors

@@ -321,7 +321,7 @@ fn accounts(
         session_policy: config.tokens,
         throttle: LoginThrottle {
             guesses: Guesses::default(),
-            limits: Arc::new(Limits::new(config.rate_limit)),
+            limits: Arc::new(Limits::new(config.rate_limit, repository.is_shared())),
             failed_attempts: Arc::default(),
             repository: Arc::clone(repository),
             metrics,
@@ -347,8 +347,12 @@ fn jobs(config: &Config, accounts: &Accounts, registry: JobRegistry) -> Jobs {
     let LoginThrottle { limits, failed_attempts, .. } = &accounts.throttle;
     let mut jobs = Jobs::new(registry, clock());
     jobs.add(StoreLastUsed { repository: repository(), last_used: Arc::clone(&accounts.last_used) });
-    let failed_attempts = Arc::clone(failed_attempts);
-    jobs.add(StoreFailedAttempts { repository: repository(), failed_attempts, clock: clock() });
+    jobs.add(StoreFailedAttempts {
+        repository: repository(),
+        failed_attempts: Arc::clone(failed_attempts),
+        limits: Arc::clone(limits),
+        clock: clock(),
+    });
     jobs.add(NoticeResets::new(repository(), Arc::clone(limits), clock()));
     jobs.add(Pruning::new(repository(), config.tokens, config.events, clock()));
     jobs

@@ -86,6 +86,27 @@ pub async fn a_refused_attempt_is_kept_without_a_name_that_is_nobodys(fixture: &
     assert_eq!(repository.list_failures(1).await.unwrap().len(), 1, "those with the most");
 }
 
+pub async fn the_failures_that_were_counted_come_with_the_credentials(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    let (user_id, digest) = register(fixture, "AzureDiamond").await;
+    register(fixture, "other").await;
+    let counted = async |username: &str| {
+        let found = fixture.second.find_credentials(&name(username)).await.unwrap().unwrap();
+        found.failures.map(|failures| (failures.count, failures.last))
+    };
+    assert_eq!(counted("azureDIAMOND").await, None);
+    for times in [&[2_000, 2_001][..], &[2_005]] {
+        let attempts = times.iter().map(|millis| refused(EventKind::LoginFailed, "AzureDiamond", *millis)).collect();
+        repository.record_failed_attempts(attempts, at(9_999)).await.unwrap();
+    }
+    assert_eq!(counted("azureDIAMOND").await, Some((3, at(2_005))));
+    assert_eq!(counted("other").await, None);
+    let own = repository.find_own_credentials(&caller(digest)).await.unwrap();
+    assert_eq!(own.failures.map(|failures| failures.count), Some(3));
+    open(fixture, user_id, HASH).await.0.unwrap();
+    assert_eq!(counted("azureDIAMOND").await, None);
+}
+
 pub async fn a_reauthentication_resets_the_failures_of_its_account(fixture: &Fixture) {
     let repository = fixture.repository.as_ref();
     let (_, digest) = register(fixture, "AzureDiamond").await;

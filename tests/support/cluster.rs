@@ -33,7 +33,7 @@ pub fn cluster() -> Option<&'static Cluster> {
 }
 
 /// The folder of PostgreSQL's programs: the newest that is installed.
-fn find_programs() -> Option<PathBuf> {
+pub fn find_programs() -> Option<PathBuf> {
     let named = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect::<Vec<_>>();
     let mut installed: Vec<_> = fs::read_dir("/usr/lib/postgresql")
         .map(|versions| versions.filter_map(Result::ok).map(|version| version.path().join("bin")).collect())
@@ -64,12 +64,12 @@ impl Cluster {
         let made = make(&["--locale-provider=icu", "--icu-locale=en"]);
         let made = if made.status.success() { made } else { make(&[]) };
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        // SIGQUIT ends it at once, but a shell has its background jobs ignore it until they handle it. Until then SIGTERM
-        // ends it.
+        // A background process of a shell ignores SIGQUIT until it has a handler of its own, so one may not be enough.
         let script = "\"$1/postgres\" -D data -k \"$PWD\" -c listen_addresses= -c fsync=off -c full_page_writes=off \
              -c max_connections=600 -c shared_buffers=64MB -c max_wal_size=2GB -c log_min_messages=fatal \
              < /dev/null > log 2>&1 & \
-             server=$!; read line; kill -TERM $server; kill -QUIT $server; wait $server; cd /; rm -rf \"$2\"";
+             server=$!; read line; \
+             while kill -QUIT $server 2> /dev/null; do sleep 0.1; done; cd /; rm -rf \"$2\"";
         let mut shell = Command::new("sh");
         shell.args(["-c", script, "sh"]).arg(programs).arg(folder.path()).current_dir(folder.path());
         let guard = as_user(&mut shell, user).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
@@ -110,8 +110,9 @@ pub fn on<T: Send>(
     url: &str,
     work: impl AsyncFnOnce(&mut tokio_postgres::Client) -> Result<T, tokio_postgres::Error> + Send,
 ) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let run = || {
+        // Made and dropped on that thread: a runtime cannot be dropped on an async one.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (mut client, connection) = tokio_postgres::connect(url, NoTls).await?;
             let serving = tokio::spawn(connection);
@@ -131,8 +132,8 @@ fn folder_of(folder: TempDir) -> PathBuf {
     folder.keep()
 }
 
-/// PostgreSQL refuses to run as root: then somebody else runs it.
-fn unprivileged() -> Option<(u32, u32)> {
+/// PostgreSQL refuses to run as root: then somebody else runs it, by these ids.
+pub fn unprivileged() -> Option<(u32, u32)> {
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let id_of = |name: &str| {
@@ -145,7 +146,8 @@ fn unprivileged() -> Option<(u32, u32)> {
     })
 }
 
-fn as_user(command: &mut Command, user: Option<(u32, u32)>) -> &mut Command {
+/// Has a command run by these ids.
+pub fn as_user(command: &mut Command, user: Option<(u32, u32)>) -> &mut Command {
     match user {
         Some((uid, gid)) => command.uid(uid).gid(gid),
         None => command,

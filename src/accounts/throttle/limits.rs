@@ -19,6 +19,15 @@
 //!
 //! The holders of live tokens have a count apart from all of these.
 //!
+//! Several processes ("nodes") may share a store. Each counts what fails at itself, and stores it a moment later. The
+//! growing delay goes by a node's own count, as it does for a name that is nobody's and is stored nowhere: else the delay
+//! would tell after ten attempts which names are accounts. But what all nodes have counted is read with the account
+//! before each attempt ([`Limits::merge`]), and from [`LOCKED_FROM`] on it costs a day on each of them. That is fewer than
+//! [`MAX_FAILURES`], because each other node may let one attempt through that the store does not know of yet. From
+//! [`NEAR_LOCK`] on that is all: a node has one attempt at the account under way, and stores its failure before it
+//! answers. What is fewer in the store than a node itself has had stored is a success, or a new password, on another
+//! node: the node's own count is lowered to it.
+//!
 //! An attempt that is being checked counts as failed until its outcome is known, so that many at once are no way around
 //! the count. Waits are measured by the monotonic clock: no setting of the wall clock makes them longer or shorter. All
 //! of it is decided before anything is hashed, and in bounded memory: the counts are in a set-associative table, as in
@@ -30,6 +39,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::domain::event::FailedAttempt;
 use crate::domain::rate::{LimitsPolicy, Rate};
 use crate::domain::user::Username;
 use crate::system::address::{block, neighbourhood, network};
@@ -43,6 +53,9 @@ const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
 /// How many failures in a row there may be at that pace: the most that NIST SP 800-63B allows.
 pub const MAX_FAILURES: u32 = 100;
+/// How many failures in a row there may be on several nodes, and how many until each of them has one attempt under way.
+const LOCKED_FROM: u32 = MAX_FAILURES - 10;
+const NEAR_LOCK: u32 = 40;
 /// The delay from then on.
 const DELAY_AT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -105,6 +118,8 @@ enum Counted {
 /// The counts.
 pub struct Limits {
     policy: LimitsPolicy,
+    /// Whether other nodes count failures in the same store.
+    is_shared: bool,
     hasher: RandomState,
     register: Mutex<Table<Monotonic>>,
     login: Mutex<Table<Monotonic>>,
@@ -122,14 +137,26 @@ struct Failures {
     count: u32,
     /// Attempts that are being checked.
     pending: u32,
+    /// How many there are on all nodes, as far as this one knows, and when the last of them was.
+    total: u32,
+    total_last: Monotonic,
+    /// How many have failed here so far, and of how many of these it is known that they are stored. They are only ever
+    /// counted up.
+    noted: u32,
+    stored: u32,
 }
 
+/// How many failures the store knew of before it was read: see [`Limits::merge`].
+#[derive(Clone, Copy, Debug)]
+pub struct StoredBefore(u32);
+
 impl Limits {
-    /// Counts that all start at zero.
+    /// Counts that all start at zero. `is_shared` says whether other nodes count failures in the same store.
     #[must_use]
-    pub fn new(policy: LimitsPolicy) -> Self {
+    pub fn new(policy: LimitsPolicy, is_shared: bool) -> Self {
         Self {
             policy,
+            is_shared,
             hasher: RandomState::new(),
             register: Mutex::default(),
             login: Mutex::default(),
@@ -195,8 +222,21 @@ impl Limits {
         let [account_or_sessions, neighbourhood, block] =
             counts.map(|key| key.and_then(|key| table.get(key)).copied().unwrap_or_default());
         match origin {
-            Origin::Anywhere(_) | Origin::Session => account_or_sessions.admit(now)?,
-            Origin::Familiar(_) if account_or_sessions.failures() < MAX_FAILURES => neighbourhood.admit(now)?,
+            Origin::Session => account_or_sessions.admit(now)?,
+            Origin::Anywhere(_) => {
+                account_or_sessions.admit(now)?;
+                self.admit_alone(&account_or_sessions)?;
+                if self.is_total_reached(&account_or_sessions) {
+                    let over = account_or_sessions.total_last.min(now).plus(DELAY_AT_MAX);
+                    TooMany::unless_over(over.since(now))?;
+                }
+            }
+            Origin::Familiar(_)
+                if account_or_sessions.failures() < MAX_FAILURES && !self.is_total_reached(&account_or_sessions) =>
+            {
+                self.admit_alone(&account_or_sessions)?;
+                neighbourhood.admit(now)?;
+            }
             Origin::Familiar(_) => neighbourhood.admit_rarely(now)?,
             Origin::Newcomer(_) => {
                 neighbourhood.admit_rarely(now)?;
@@ -210,6 +250,73 @@ impl Limits {
             failures.pending += 1;
         }
         Ok(Attempt { limits: self, account, counts, is_newcomer: matches!(origin, Origin::Newcomer(_)) })
+    }
+
+    /// Whether too many have failed on all nodes together.
+    fn is_total_reached(&self, failures: &Failures) -> bool {
+        self.is_shared && failures.total >= LOCKED_FROM
+    }
+
+    /// Near the lock an attempt is let through while there is no other.
+    fn admit_alone(&self, failures: &Failures) -> Result<(), TooMany> {
+        let is_alone = !self.is_shared || failures.total < NEAR_LOCK || failures.pending == 0;
+        TooMany::unless_over(if is_alone { Duration::ZERO } else { FIRST_DELAY })
+    }
+
+    /// Whether so many have failed at the account that only a few a day are let through.
+    pub fn is_locked(&self, username: &Username) -> bool {
+        self.failures(username) >= if self.is_shared { LOCKED_FROM } else { MAX_FAILURES }
+    }
+
+    /// What is known to be stored of the failures at an account. It is asked before the store is.
+    pub fn stored_before(&self, username: &Username) -> StoredBefore {
+        let key = self.key(self.account(username), &Counted::Account);
+        StoredBefore(lock(&self.accounts).get(key).map_or(0, |failures| failures.stored))
+    }
+
+    /// Takes in what the store has counted at an account: how many failures, and when the last one was. They are the
+    /// failures of all nodes since the last success, but for those that a node has noted and not stored yet. So this
+    /// node's own count is never greater than these and its own that were not known to be stored before; where it is,
+    /// there was a success or a new password on another node.
+    pub fn merge(&self, username: &Username, before: StoredBefore, counted: u32, last: Monotonic) {
+        if !self.policy.enabled {
+            return;
+        }
+        let account = self.account(username);
+        let key = self.key(account, &Counted::Account);
+        let mut table = lock(&self.accounts);
+        let failures = if counted > 0 { Some(table.entry(key, Failures::eviction_rank)) } else { table.get_mut(key) };
+        let Some(failures) = failures else { return };
+        failures.account = account;
+        let total = counted.saturating_add(failures.noted.saturating_sub(before.0));
+        // A wait goes by the monotonic clock from when it is first heard of, whatever the wall clock is set to meanwhile.
+        if total > failures.total {
+            failures.total_last = failures.total_last.max(last);
+        }
+        failures.total = total;
+        if failures.count > total {
+            failures.count = total;
+            if let Some(sessions) = table.get_mut(self.key(account, &Counted::Sessions)) {
+                sessions.count = 0;
+            }
+        }
+    }
+
+    /// Notes that a failed attempt is stored.
+    pub fn note_stored(&self, attempt: &FailedAttempt) {
+        let FailedAttempt { kind, username: Some(username), .. } = attempt else { return };
+        if !kind.counts_at_account() {
+            return;
+        }
+        let key = self.key(self.account(username), &Counted::Account);
+        if let Some(failures) = lock(&self.accounts).get_mut(key) {
+            failures.stored = failures.stored.saturating_add(1).min(failures.noted);
+        }
+    }
+
+    /// Whether a failure at the account is to be stored before it is answered.
+    pub fn is_near_lock(&self, username: &Username) -> bool {
+        self.is_shared && self.failures(username) >= NEAR_LOCK
     }
 
     /// Counts a failure of an attempt that was not begun here.
@@ -226,10 +333,10 @@ impl Limits {
         }
     }
 
-    /// How many attempts at the account have failed in a row, but for those of the holders of live tokens.
-    pub fn failures(&self, username: &Username) -> u32 {
+    /// How many attempts at the account have failed in a row, as far as this node knows, but for those of the holders of live tokens.
+    fn failures(&self, username: &Username) -> u32 {
         let key = self.key(self.account(username), &Counted::Account);
-        lock(&self.accounts).get(key).map_or(0, |failures| failures.count)
+        lock(&self.accounts).get(key).map_or(0, |failures| failures.count.max(failures.total))
     }
 
     /// Restores the failures at an account that a store has kept. It has not kept which neighbourhoods they came from,
@@ -238,7 +345,7 @@ impl Limits {
         let account = self.account(username);
         let mut table = lock(&self.accounts);
         let failures = table.entry(self.key(account, &Counted::Account), Failures::eviction_rank);
-        *failures = Failures { account, last, count, pending: failures.pending };
+        *failures = Failures { account, last, count, total: count, total_last: last, ..*failures };
         if count >= FREE_FAILURES {
             *lock(&self.newcomers).entry(account, |arrival| *arrival) = last.plus(NEWCOMERS.period);
         }
@@ -249,7 +356,7 @@ impl Limits {
         let account = self.account(username);
         lock(&self.accounts).for_each(|failures| {
             if failures.account == account {
-                failures.count = 0;
+                failures.clear();
             }
         });
     }
@@ -313,7 +420,15 @@ fn interval(rate: Rate) -> Duration {
 impl Failures {
     fn add(&mut self, now: Monotonic) {
         self.count = self.count.saturating_add(1);
+        self.total = self.total.saturating_add(1);
+        self.noted = self.noted.saturating_add(1);
         self.last = self.last.max(now);
+        self.total_last = self.total_last.max(now);
+    }
+
+    fn clear(&mut self) {
+        self.count = 0;
+        self.total = 0;
     }
 
     /// How many there are, with the attempts that are being checked.
@@ -340,7 +455,7 @@ impl Failures {
     /// What its eviction would lose: attempts that are being checked first, then how many failures, then how recent
     /// ones.
     fn eviction_rank(&self) -> (u32, u32, Monotonic) {
-        (self.pending, self.count, self.last)
+        (self.pending, self.count.max(self.total), self.last)
     }
 }
 
@@ -371,11 +486,11 @@ impl Attempt<'_> {
 
     /// The password was right: the counts that it went to are cleared, and the account's and the token holders' too.
     pub fn succeeded(mut self) {
-        self.end(|failures| failures.count = 0);
+        self.end(Failures::clear);
         let mut table = lock(&self.limits.accounts);
         for counted in [Counted::Account, Counted::Sessions] {
             if let Some(failures) = table.get_mut(self.limits.key(self.account, &counted)) {
-                failures.count = 0;
+                failures.clear();
             }
         }
     }
@@ -464,7 +579,7 @@ mod tests {
 
     fn limits() -> Limits {
         let rate = Rate { count: 3, period: Duration::from_secs(60) };
-        Limits::new(LimitsPolicy { enabled: true, register: rate, login: rate })
+        Limits::new(LimitsPolicy { enabled: true, register: rate, login: rate }, false)
     }
 
     fn at(seconds: u64) -> Monotonic {
@@ -654,6 +769,128 @@ mod tests {
         assert!(limits.begin(&name("azure"), newcomer, at(8_640)).is_ok());
     }
 
+    /// A node, and what of its failures is not stored yet.
+    struct Node {
+        limits: Limits,
+        unstored: u32,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            Self { limits: Limits::new(limits().policy, true), unstored: 0 }
+        }
+
+        /// Begins an attempt as a login does: the store is read first. `store` is how many failures it has counted.
+        fn begin(&self, store: u32, now: Monotonic) -> Result<Attempt<'_>, TooMany> {
+            let azure = name("azure");
+            let before = self.limits.stored_before(&azure);
+            self.limits.merge(&azure, before, store, now);
+            self.limits.begin(&azure, ANYWHERE, now)
+        }
+
+        fn store(&mut self, store: &mut u32) {
+            for _ in 0..std::mem::take(&mut self.unstored) {
+                *store += 1;
+                self.limits.note_stored(&failed_login());
+            }
+        }
+    }
+
+    fn failed_login() -> FailedAttempt {
+        let (at, kind) = (crate::system::clock::Timestamp::MIN, crate::domain::event::EventKind::LoginFailed);
+        FailedAttempt { at, kind, username: Some(name("azure")), ip: None, detail: "" }
+    }
+
+    #[test]
+    fn five_nodes_let_no_more_than_a_hundred_failures_in_a_row_through_however_their_attempts_overlap() {
+        let mut random = 1_u64;
+        let mut below = |limit: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(random >> 33).unwrap() % limit
+        };
+        for _ in 0..50 {
+            let (mut store, mut let_in) = (0, 0);
+            let mut nodes: Vec<_> = (0..5).map(|_| Node::new()).collect();
+            // A day less a second, so that no attempt of the next day is among them. All of it is at the pace of an
+            // attacker who waits for each delay, and for nothing else.
+            for second in (0..86_399).step_by(61) {
+                let now = at(second);
+                let mut began: Vec<Vec<Attempt<'_>>> = Vec::new();
+                let read = store;
+                for node in &nodes {
+                    let attempts = 1 + below(12);
+                    // Each reads the store before any of the others has stored its failure.
+                    began.push((0..attempts).filter_map(|_| node.begin(read, now).ok()).collect());
+                }
+                let is_near: Vec<_> = nodes.iter().map(|node| node.limits.is_near_lock(&name("azure"))).collect();
+                let ended: Vec<_> = began
+                    .into_iter()
+                    .map(|attempts| attempts.into_iter().map(|attempt| attempt.failed(now)).count())
+                    .collect();
+                for ((node, ended), is_near) in nodes.iter_mut().zip(ended).zip(is_near) {
+                    node.unstored += u32::try_from(ended).unwrap();
+                    let_in += ended;
+                    if is_near || below(2) == 0 {
+                        node.store(&mut store);
+                    }
+                }
+                // At the end of the second the job has stored everything.
+                nodes.iter_mut().for_each(|node| node.store(&mut store));
+            }
+            assert!((usize::try_from(LOCKED_FROM).unwrap()..=100).contains(&let_in), "{let_in}");
+        }
+    }
+
+    #[test]
+    fn the_delay_goes_by_the_nodes_own_count_and_the_lock_by_that_of_all() {
+        let (mut one, other) = (Node::new(), Node::new());
+        let mut store = 0;
+        for _ in 0..10 {
+            one.begin(store, at(0)).ok().unwrap().failed(at(0));
+            one.unstored += 1;
+        }
+        one.store(&mut store);
+        assert_eq!(one.begin(store, at(0)).map(drop), Err(TooMany { retry_after: 1 }));
+        assert!(other.begin(store, at(0)).is_ok(), "as with a name that is nobody's");
+        assert!(other.begin(NEAR_LOCK, at(0)).is_ok());
+        let pending = other.begin(NEAR_LOCK, at(0)).ok().unwrap();
+        assert!(other.begin(NEAR_LOCK, at(0)).is_err(), "one at a time");
+        drop(pending);
+        assert_eq!(other.begin(LOCKED_FROM, at(0)).map(drop), Err(TooMany { retry_after: 86_400 }));
+        assert!(other.limits.is_locked(&name("azure")));
+        // Whatever becomes of the stored time, it is a day from when it was first read.
+        assert_eq!(other.begin(LOCKED_FROM, at(86_399)).map(drop), Err(TooMany { retry_after: 1 }));
+        assert!(other.begin(LOCKED_FROM, at(86_400)).is_ok());
+        // A node that shares its store with nobody goes by its own count.
+        let alone = limits();
+        alone.merge(&name("azure"), alone.stored_before(&name("azure")), LOCKED_FROM, at(0));
+        assert!(alone.begin(&name("azure"), ANYWHERE, at(0)).is_ok());
+    }
+
+    #[test]
+    fn a_success_on_another_node_resets_what_failed_before_and_nothing_that_is_not_stored_yet() {
+        let mut node = Node::new();
+        let mut store = 0;
+        fail(&node.limits, Origin::Session, 10, at(0));
+        for _ in 0..10 {
+            node.begin(store, at(0)).ok().unwrap().failed(at(0));
+            node.unstored += 1;
+        }
+        assert!(node.begin(0, at(0)).is_err(), "they are not stored yet");
+        let before = node.limits.stored_before(&name("azure"));
+        node.store(&mut store);
+        node.limits.merge(&name("azure"), before, 0, at(0));
+        assert!(
+            node.limits.begin(&name("azure"), ANYWHERE, at(0)).is_err(),
+            "the store was read before they were stored"
+        );
+        assert!(node.begin(store, at(0)).is_err());
+        assert!(node.begin(0, at(0)).is_ok(), "a success");
+        assert!(node.limits.begin(&name("azure"), Origin::Session, at(0)).is_ok(), "of the owner's");
+        fail(&node.limits, ANYWHERE, 10, at(0));
+        assert!(node.begin(3, at(0)).is_err(), "and what fails from then on counts");
+    }
+
     #[test]
     fn a_million_addresses_do_not_push_out_who_is_limited() {
         let limits = limits();
@@ -673,7 +910,7 @@ mod tests {
     #[test]
     fn without_limits_everything_is_let_through() {
         let policy = LimitsPolicy { enabled: false, ..limits().policy };
-        let limits = Limits::new(policy);
+        let limits = Limits::new(policy, false);
         for _ in 0..1_000 {
             limits.admit(Call::Register, None, at(0)).unwrap();
         }

@@ -16,21 +16,32 @@ use thiserror::Error;
 
 use self::failed_attempts::FailedAttempts;
 use self::guesses::Guesses;
-use self::limits::{Attempt, Call, Limits, Origin, TooMany};
+use self::limits::{Attempt, Call, Limits, Origin, StoredBefore, TooMany};
 use self::mail_limits::{Asker, MailLimits};
 use crate::domain::event::{EventKind, FailedAttempt};
-use crate::domain::user::Username;
+use crate::domain::user::{CountedFailures, Username};
 use crate::repository::{Repository, RepositoryError};
 use crate::system::address::neighbourhood;
 use crate::system::clock::Clock;
+use crate::system::error_chain::Chain;
 use crate::telemetry::metrics::{Metrics, Reason};
 
 /// Limits on the loopback address are soon met in two cases: by somebody who tries things out, and by all clients
 /// together behind a proxy that is not configured as trusted. The log says once what to do.
 static LOOPBACK_HINT: Once = Once::new();
 
-/// The least time that the look for familiar addresses takes, so that its length tells nothing.
+/// The least time that the looks at the store take before a login is refused, so that their length tells nothing.
 const LOOK_TAKES: Duration = Duration::from_millis(10);
+
+/// When a login began to look at the store: a refusal has to wait until [`LOOK_TAKES`] later.
+#[derive(Clone, Copy)]
+pub(crate) struct Begun(tokio::time::Instant);
+
+impl Begun {
+    pub(crate) fn now() -> Self {
+        Self(tokio::time::Instant::now() + LOOK_TAKES)
+    }
+}
 
 /// There were too many attempts from an address or at an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -78,7 +89,12 @@ impl LoginThrottle {
     }
 
     /// Lets a login through to the account of this name, unless too many have failed there.
-    pub(crate) async fn begin_login(&self, username: &Username, ip: Option<IpAddr>) -> Result<Attempt<'_>, NotBegun> {
+    pub(crate) async fn begin_login(
+        &self,
+        username: &Username,
+        ip: Option<IpAddr>,
+        begun: Begun,
+    ) -> Result<Attempt<'_>, NotBegun> {
         let now = self.clock.monotonic();
         // Nearly every login passes here. Where it comes from matters only if it does not.
         let too_many = match self.limits.begin(username, Origin::Anywhere(ip), now) {
@@ -86,7 +102,7 @@ impl LoginThrottle {
             Err(too_many) => too_many,
         };
         let attempt = match ip {
-            Some(ip) if self.is_familiar(username, ip).await? => self.limits.begin(username, Origin::Familiar(ip), now),
+            Some(ip) if self.is_familiar(username, ip, begun).await? => self.limits.begin(username, Origin::Familiar(ip), now),
             Some(ip) => self.limits.begin(username, Origin::Newcomer(ip), now).map_err(|_| too_many),
             None => Err(too_many),
         };
@@ -103,11 +119,41 @@ impl LoginThrottle {
         attempt.map_err(|too_many| self.throttled(too_many, Reason::RateLimitAccount, Some(username), ip))
     }
 
-    /// Ends an attempt that has failed.
-    pub(crate) fn fail(&self, attempt: Attempt<'_>, kind: EventKind, username: Option<Username>, ip: Option<IpAddr>) {
+    /// Takes in what the store has counted at an account; `before` is from before the store was read.
+    pub(crate) fn merge(&self, username: &Username, before: StoredBefore, failures: Option<CountedFailures>) {
+        let (now, time) = (self.clock.monotonic(), self.clock.now());
+        // A time in the future counts as now.
+        let last = failures.map_or(now, |failures| now.minus(time.since(failures.last)));
+        self.limits.merge(username, before, failures.map_or(0, |failures| failures.count), last);
+    }
+
+    /// Ends an attempt that has failed. It is noted, and stored a moment later; but at once where other nodes must know of
+    /// it before there is another one.
+    pub(crate) async fn fail(
+        &self,
+        attempt: Attempt<'_>,
+        kind: EventKind,
+        username: Option<Username>,
+        ip: Option<IpAddr>,
+    ) {
         let (at, now) = (self.clock.now(), self.clock.monotonic());
-        attempt.failed(now);
-        self.failed_attempts.note(FailedAttempt { at, kind, username, ip, detail: "" }, now);
+        let is_near =
+            username.as_ref().is_some_and(|name| kind.counts_at_account() && self.limits.is_near_lock(name));
+        let failed = FailedAttempt { at, kind, username, ip, detail: "" };
+        if is_near {
+            let stored = self.repository.record_failed_attempts(vec![failed.clone()], at).await;
+            // Only then may the next one begin.
+            attempt.failed(now);
+            match stored {
+                Ok(()) => return self.limits.note_stored(&failed),
+                Err(RepositoryError::Unavailable(_)) => {}
+                // It may be stored, and must not count twice.
+                Err(error) => return log::error!("a failed attempt could not be stored: {}", Chain(&error)),
+            }
+        } else {
+            attempt.failed(now);
+        }
+        self.failed_attempts.note(failed, now);
     }
 
     /// Notes a code from a mail that was wrong. It counts like a wrong password, from wherever it came.
@@ -162,11 +208,16 @@ impl LoginThrottle {
 
     /// Whether the account has logged in from this neighbourhood. The store's look takes longer the more it knows of
     /// the account, and the time that it takes to refuse a login must not tell whether the account exists. So it never
-    /// takes less than [`LOOK_TAKES`].
-    async fn is_familiar(&self, username: &Username, ip: IpAddr) -> Result<bool, RepositoryError> {
+    /// ends earlier than [`LOOK_TAKES`] after the beginning.
+    async fn is_familiar(
+        &self,
+        username: &Username,
+        ip: IpAddr,
+        Begun(over): Begun,
+    ) -> Result<bool, RepositoryError> {
         let asking = neighbourhood(ip);
         let look = self.repository.list_familiar_addresses(username);
-        let (addresses, ()) = tokio::join!(look, tokio::time::sleep(LOOK_TAKES));
+        let (addresses, ()) = tokio::join!(look, tokio::time::sleep_until(over));
         Ok(addresses?.into_iter().any(|address| neighbourhood(address) == asking))
     }
 

@@ -74,6 +74,10 @@ impl Events for PostgresRepository {
         self.read_snapshot(username.clone(), |connection, username| Box::pin(list_familiar(connection, username))).await
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn list_failures(&self, limit: u32) -> Result<Vec<StoredFailures>, RepositoryError> {
         self.read(limit, |connection, limit| Box::pin(list_failures(connection, *limit))).await
     }
@@ -130,11 +134,9 @@ async fn record_failed_attempts(
 
     let counted = attempts.iter().filter_map(|attempt| {
         let (at, user_id) = (attempt.at.as_millis(), account(attempt)?);
-        // A new password resets the failures before it, also those that are stored only now. Failed reauthentications are
-        // counted elsewhere, and only in memory.
+        // A new password resets the failures before it, also those that are stored only now.
         let is_reset = new_passwords.get(&user_id).is_some_and(|set| *set >= at);
-        let counts = matches!(attempt.kind, EventKind::LoginFailed | EventKind::CodeFailed);
-        (counts && !is_reset).then_some((user_id, at))
+        (attempt.kind.counts_at_account() && !is_reset).then_some((user_id, at))
     });
     let (of, when): (Vec<i64>, Vec<i64>) = counted.unzip();
     let counting: [&(dyn ToSql + Sync); 3] = [&of, &when, &now.as_millis()];

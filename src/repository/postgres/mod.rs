@@ -23,6 +23,8 @@ mod one_time_codes;
 mod open;
 mod outbox;
 mod pool;
+mod pooler;
+mod reach;
 mod pruning;
 mod rows;
 mod schema;

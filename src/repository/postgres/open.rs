@@ -10,6 +10,8 @@ use tokio::sync::Semaphore;
 
 use super::error::{OpenError, told};
 use super::pool::{Connection, Connector, POOL_TIMEOUT, Pool};
+use super::pooler;
+use super::reach::why_not;
 use super::schema::{self, Found};
 use super::url::Address;
 use super::watcher::Watcher;
@@ -18,7 +20,6 @@ use super::{PostgresRepository, PostgresSettings, UNITS};
 use crate::repository::Upgrade;
 use crate::repository::lease::Lease;
 use crate::repository::session_cache::SessionCache;
-use crate::system::blocking;
 use crate::system::watched::WatchedThreads;
 
 /// PostgreSQL 13: the first with `pg_current_snapshot`.
@@ -59,7 +60,7 @@ impl PostgresRepository {
         let shown = connector.shown().to_owned();
         let runtime = runtime(&shown)?;
         let handle = runtime.handle().clone();
-        let (upgrade, connector) = outside(&shown, async move {
+        let prepared = outside(&shown, async move {
             // On the store's own runtime, where connections are served.
             let prepared = handle.spawn(async move {
                 let upgrade = prepare(&connector, make).await?;
@@ -68,7 +69,15 @@ impl PostgresRepository {
             prepared
                 .await
                 .unwrap_or_else(|error| Err(OpenError::Failed { shown: String::new(), why: error.to_string() }))
-        })?;
+        });
+        let (upgrade, connector) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // The caller may be an async thread, which must not wait.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         let pool = Arc::new(Pool::new(connector, settings.connections));
         let scans = Arc::new(Semaphore::new((settings.connections / 2).max(1)));
         let lease = Arc::new(Lease::new(settings.max_staleness));
@@ -139,9 +148,10 @@ pub(super) async fn reach(connector: &Connector) -> Result<Connection, OpenError
     let connected = tokio::time::timeout(POOL_TIMEOUT * 3, connector.connect()).await;
     let connection = match connected {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Err(OpenError::Unreachable { shown, why: told(&error) }),
+        Ok(Err(error)) => return Err(OpenError::Unreachable { shown, why: why_not(&error) }),
         Err(_) => return Err(OpenError::Unreachable { shown, why: "it does not answer".to_owned() }),
     };
+    pooler::check(connector, &connection).await?;
     let settings = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'), \
          current_setting('server_encoding'), current_setting('synchronous_commit')";
     let row = connection.query_one(settings, &[]).await.map_err(|failure| OpenError::Failed {

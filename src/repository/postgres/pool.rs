@@ -10,10 +10,11 @@ use deadpool_postgres::ClientWrapper;
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{NoTls, Row};
+use tokio_postgres::{Client, NoTls, Row, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{Failure, LinkError, OpenError, told};
+use super::reach::why_not;
 use super::url::Address;
 use crate::repository::RepositoryError;
 use crate::system::authorities;
@@ -101,10 +102,21 @@ impl Connector {
         };
         let client = ClientWrapper::new(client, task);
         client.batch_execute(PREPARE).await?;
-        let instance = client.query_one(FIND_INSTANCE, &[]).await?.get(0);
+        // Without a prepared statement, which a pooler may not keep: that is found out later.
+        let instance = find_instance(&client).await?;
         self.made.fetch_add(1, Ordering::Relaxed);
         Ok(Connection { client, instance, generation, used: Instant::now(), is_clean: AtomicBool::new(true) })
     }
+}
+
+/// The server that a connection leads to.
+async fn find_instance(client: &Client) -> Result<Instance, tokio_postgres::Error> {
+    let answers = client.simple_query(FIND_INSTANCE).await?;
+    let found = answers.iter().find_map(|answer| match answer {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+        _ => None,
+    });
+    Ok(found.unwrap_or_default())
 }
 
 /// Serves a connection until it ends.
@@ -260,7 +272,7 @@ impl Pool {
         }
         let error = match got {
             Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(PoolError::Backend(error))) => LinkError::Connect(told(&error)),
+            Ok(Err(PoolError::Backend(error))) => LinkError::Connect(why_not(&error)),
             Ok(Err(PoolError::Closed)) => LinkError::Closed,
             Ok(Err(_)) | Err(_) => LinkError::PoolTimeout(POOL_TIMEOUT),
         };

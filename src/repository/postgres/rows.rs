@@ -15,7 +15,7 @@ use crate::domain::mail::MailKind;
 use crate::domain::profile::{Profile, ProfileField};
 use crate::domain::session::{Session, SessionDetails, SessionId, UserAgent};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{Credentials, PasswordHash, User, UserId, Username};
+use crate::domain::user::{CountedFailures, Credentials, PasswordHash, User, UserId, Username};
 use crate::repository::{MailId, OutboxMail, StoredFailures};
 use crate::system::clock::Timestamp;
 
@@ -77,6 +77,13 @@ pub(super) fn read_credentials(row: &Row) -> Result<Credentials, Failure> {
         password_hash: PasswordHash::from_stored(get(row, "password_hash")?),
         is_active: get(row, "is_active")?,
         is_email_verified: get(row, "email_verified")?,
+        failures: match get::<Option<i64>>(row, "failures")? {
+            Some(count) => {
+                let count = u32::try_from(count).map_err(invalid)?;
+                Some(CountedFailures { count, last: read_time(row, "last_failed")? })
+            }
+            None => None,
+        },
     })
 }
 

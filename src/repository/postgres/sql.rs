@@ -13,11 +13,20 @@ pub const LOCK_USER_NAMED: &str = "SELECT id FROM users WHERE username_key = $1 
 /// Held by whoever may take the last superuser away, until the end of the transaction; taken before any account's lock.
 pub const LOCK_SUPERUSERS: &str = "SELECT pg_advisory_xact_lock(7308604897285989234)";
 
-pub const FIND_CREDENTIALS: &str =
-    "SELECT id, username, password_hash, is_active, email_verified FROM users WHERE username_key = $1";
+/// What a password is verified against, and the failures that were counted at the account.
+macro_rules! credentials {
+    (of $condition:literal) => {
+        concat!(
+            "SELECT id, username, password_hash, is_active, email_verified, failures, last_failed \
+             FROM users LEFT JOIN login_failures ON login_failures.user_id = users.id WHERE ",
+            $condition
+        )
+    };
+}
 
-pub const FIND_OWN_CREDENTIALS: &str =
-    "SELECT id, username, password_hash, is_active, email_verified FROM users WHERE id = $1";
+pub const FIND_CREDENTIALS: &str = credentials!(of "username_key = $1");
+
+pub const FIND_OWN_CREDENTIALS: &str = credentials!(of "id = $1");
 
 pub const FIND_SESSION: &str = "SELECT tokens.user_id, tokens.last_used, tokens.created \
      FROM tokens JOIN users ON users.id = tokens.user_id \
@@ -212,8 +221,7 @@ pub const fn items(list: List) -> Items {
 
 // Events, codes, the outbox, maintenance.
 
-pub const FIND_CREDENTIALS_BY_EMAIL: &str = "SELECT id, username, password_hash, is_active, email_verified FROM users \
-     WHERE email_key = $1 AND email_verified";
+pub const FIND_CREDENTIALS_BY_EMAIL: &str = credentials!(of "email_key = $1 AND email_verified");
 
 /// A login by means of a mail.
 pub const RECORD_LOGIN_BY_MAIL: &str = "UPDATE users SET last_login = $1 WHERE id = $2 AND is_active";

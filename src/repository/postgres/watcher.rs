@@ -23,6 +23,7 @@ use tokio_postgres::Row;
 
 use super::error::{Failure, LinkError};
 use super::pool::{Connection, Instance, Pool};
+use super::reach::why_not;
 use super::schema;
 use crate::domain::user::UserId;
 use crate::repository::lease::Lease;
@@ -301,7 +302,7 @@ impl Watcher {
             Some(linked) => linked,
             None => {
                 let connection = timeout(LOOK_WITHIN, self.pool.connector().connect()).await.map_err(late)?;
-                let connection = connection.map_err(|error| super::error::told(&error))?;
+                let connection = connection.map_err(|error| why_not(&error))?;
                 link.insert(Link { connection, snapshot: None, looked: began })
             }
         };

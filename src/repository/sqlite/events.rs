@@ -142,11 +142,9 @@ fn record_failed_attempt(
         return Ok(());
     };
     let user_id = account.user_id.0;
-    // A new password resets the failures before it, also those that are stored only now. Failed reauthentications are
-    // counted elsewhere, and only in memory.
+    // A new password resets the failures before it, also those that are stored only now.
     let is_reset = new_passwords.get(&user_id).is_some_and(|set| *set >= at);
-    let counts = matches!(attempt.kind, EventKind::LoginFailed | EventKind::CodeFailed);
-    if counts && !is_reset {
+    if attempt.kind.counts_at_account() && !is_reset {
         connection.prepare_cached(sql::COUNT_FAILURE)?.execute(params![user_id, at, now.as_millis()])?;
     }
     // The holder of a session is known to be the account's; anyone else may be a stranger.

@@ -18,7 +18,7 @@ use crate::domain::one_time::{CODE_LIFETIME, MAX_TRIES, Purpose, RESTORES_EMAIL}
 use crate::domain::profile::{Profile, ProfileField, ProfileText};
 use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{Credentials, PasswordHash, User, UserId, Username};
+use crate::domain::user::{CountedFailures, Credentials, PasswordHash, User, UserId, Username};
 use crate::repository::{MailId, OutboxMail, Rules, StoredFailures};
 use crate::system::clock::Timestamp;
 
@@ -53,6 +53,10 @@ pub(super) fn read_credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
         password_hash: PasswordHash::from_stored(row.get("password_hash")?),
         is_active: read_truth(row, "is_active")?,
         is_email_verified: read_truth(row, "email_verified")?,
+        failures: match row.get::<_, Option<u32>>("failures")? {
+            Some(count) => Some(CountedFailures { count, last: read_time(row, "last_failed")? }),
+            None => None,
+        },
     })
 }
 

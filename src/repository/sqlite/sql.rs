@@ -8,14 +8,22 @@ use crate::domain::email::key_of;
 use crate::domain::item::List;
 use crate::domain::rights::is_folded_in;
 
-pub const FIND_CREDENTIALS: &str =
-    "SELECT id, username, password_hash, is_active, email_verified FROM users WHERE username_key = ?1";
+/// What a password is verified against, and the failures that were counted at the account.
+macro_rules! credentials {
+    (of $condition:literal) => {
+        concat!(
+            "SELECT id, username, password_hash, is_active, email_verified, failures, last_failed \
+             FROM users LEFT JOIN login_failures ON login_failures.user_id = users.id WHERE ",
+            $condition
+        )
+    };
+}
 
-pub const FIND_OWN_CREDENTIALS: &str =
-    "SELECT id, username, password_hash, is_active, email_verified FROM users WHERE id = ?1";
+pub const FIND_CREDENTIALS: &str = credentials!(of "username_key = ?1");
 
-pub const FIND_CREDENTIALS_BY_EMAIL: &str = "SELECT id, username, password_hash, is_active, email_verified FROM users \
-     WHERE email_key = ?1 AND email_verified = 1";
+pub const FIND_OWN_CREDENTIALS: &str = credentials!(of "id = ?1");
+
+pub const FIND_CREDENTIALS_BY_EMAIL: &str = credentials!(of "email_key = ?1 AND email_verified = 1");
 
 pub const FIND_SESSION: &str = "SELECT tokens.user_id, tokens.last_used, tokens.created \
      FROM tokens JOIN users ON users.id = tokens.user_id \

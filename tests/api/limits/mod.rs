@@ -3,6 +3,7 @@
 mod accounts;
 mod addresses;
 mod familiar;
+mod nodes;
 mod remembering;
 
 use std::time::Duration;
