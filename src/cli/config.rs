@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use crate::cli::context::CommandError;
 use crate::cli::output::{Output, printable, to_toml};
 use crate::cli::unit;
-use crate::config::{Config, Setting, header};
+use crate::config::{Config, ConfigError, Setting, header};
 use crate::http::pages::templates::Pages;
 use crate::mail;
+use crate::repository::open::check_settings;
 
 /// Prints which file was read, and the configuration as a file that reads back as the same, except for its secrets; or
 /// both as JSON. Warnings go to standard error.
@@ -43,6 +44,7 @@ pub fn check(
     config: &Config,
     warnings: &[String],
 ) -> Result<(), CommandError> {
+    check_settings(config).map_err(|error| ConfigError::Conflict(error.to_string()))?;
     mail::check(config)?;
     Pages::check(config)?;
     let unit = unit::check(unit, config)?;

@@ -4,6 +4,7 @@
 //! the command reports that it is done.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::domain::field::InvalidField;
 use crate::mail::{DeliveryError, MailError};
 use crate::passwords::PasswordError;
 use crate::repository::open::{Opened, open_shared};
-use crate::repository::{BackupError, OpenError, Repository, RepositoryError};
+use crate::repository::{BackupError, MoveError, OpenError, Repository, RepositoryError};
 use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
 use crate::templates::TemplateError;
@@ -71,6 +72,20 @@ pub enum CommandError {
     /// A backup, a restore or a check failed.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// The database was not copied to another one.
+    #[error(transparent)]
+    Move(#[from] MoveError),
+    /// A place at the command line is none.
+    #[error("{0} is neither the path of a SQLite file nor a URL that begins with postgres://")]
+    Place(String),
+    /// A file that holds a URL cannot be used.
+    #[error("the file {path} {why}")]
+    UrlFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// No account has the name.
     #[error("there is no account named {0}")]
     NoAccount(String),
@@ -136,6 +151,8 @@ impl CommandError {
             | Self::Templates(_)
             | Self::Unit { .. }
             | Self::UnreadableUnit { .. }
+            | Self::Place(_)
+            | Self::UrlFile { .. }
             | Self::NeedsYes => 2,
             // 128 + SIGINT, as shells have it.
             Self::Interrupted => 130,

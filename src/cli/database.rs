@@ -1,4 +1,4 @@
-//! The commands on the database as a whole: `backup`, `restore`, `check` and `prune`.
+//! The commands on the database as a whole: `backup`, `restore`, `check`, `prune` and `database …`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,13 +7,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use crate::cli::context::{CommandError, Context, close, open};
-use crate::cli::output::pairs;
+use crate::cli::output::{pairs, printable};
 use crate::cli::prompt;
+use crate::config::secret::{self, Secret};
 use crate::jobs::pruning::{prune_events, prune_sessions};
 use crate::passwords::is_well_formed;
-use crate::repository::{BackupError, CheckReport, Existing, Progress, RepositoryError, Rules, Stop, open as backend};
+use crate::repository::open::{self as backend, Migrated, Place};
+use crate::repository::{
+    CheckReport, ClusterStatus, CopyReport, Existing, Progress, RepositoryError, Rules, Stop, StoreStatus,
+};
 use crate::server::application::stop_signal;
 use crate::system::blocking;
+
+/// The word for the configured database in the place of a path.
+const CONFIGURED: &str = "config";
 
 /// How often a spinner turns.
 const TURN: Duration = Duration::from_millis(100);
@@ -35,6 +42,7 @@ pub async fn back_up(context: &mut Context, file: PathBuf, existing: Existing) -
 /// # Errors
 /// [`CommandError::Backup`], or another.
 pub async fn restore(context: &mut Context, file: PathBuf, yes: bool) -> Result<(), CommandError> {
+    backend::require_file(&context.config.database)?;
     let (database, rules) = (context.config.database.path.clone(), rules(context));
     let question = format!("Replace {1} by {0}?", file.display(), database.display());
     prompt::confirm(&question, yes)?;
@@ -93,10 +101,188 @@ pub async fn prune(context: &mut Context) -> Result<(), CommandError> {
     })
 }
 
+/// A database as the command line names it.
+pub enum Named {
+    /// A path, a URL, or the word for the configured one.
+    Place(String),
+    /// A file that holds the URL.
+    UrlFile(PathBuf),
+}
+
+impl Named {
+    /// What was given; the command line has made sure that one of the two was.
+    pub(super) fn new(place: Option<String>, url_file: Option<PathBuf>) -> Self {
+        url_file.map_or_else(|| Self::Place(place.unwrap_or_default()), Self::UrlFile)
+    }
+
+    fn find(self, context: &Context) -> Result<Place, CommandError> {
+        let is_url = |text: &str| text.starts_with("postgres://") || text.starts_with("postgresql://");
+        match self {
+            Self::Place(place) if place == CONFIGURED => Ok(Place::configured(&context.config.database)),
+            Self::Place(place) if is_url(&place) => Ok(Place::Url(Secret::from(place), None)),
+            // Of a URL only its scheme is shown: there may be a password in it.
+            Self::Place(place) if place.is_empty() || place.contains("://") => {
+                let scheme = place.split("://").next().unwrap_or_default();
+                Err(CommandError::Place(format!("\"{scheme}{}\"", if place.is_empty() { "" } else { "://…" })))
+            }
+            Self::Place(place) => Ok(Place::File(place.into())),
+            Self::UrlFile(path) => {
+                let (url, _) =
+                    secret::read_file(&path).map_err(|why| CommandError::UrlFile { path: path.clone(), why })?;
+                if !is_url(&url) {
+                    let why = "holds no URL that begins with postgres://".to_owned();
+                    return Err(CommandError::UrlFile { path, why });
+                }
+                Ok(Place::Url(Secret::from(url.to_string()), None))
+            }
+        }
+    }
+}
+
+/// Copies all of a database to another one.
+///
+/// # Errors
+/// [`CommandError::Move`], or another.
+pub async fn copy(context: &mut Context, from: Named, to: Named) -> Result<(), CommandError> {
+    let (from, to) = (from.find(context)?, to.find(context)?);
+    let report = long(move |stop, progress| backend::copy(&from, &to, stop, progress)).await?;
+    let tables: Map<String, Value> = report
+        .tables
+        .iter()
+        .map(|table| (table.name.to_owned(), json!({"rows": table.rows, "digest": table.digest})))
+        .collect();
+    context.tell(&json!({"from": report.from, "to": report.to, "tables": tables}), || describe_copy(&report))
+}
+
+fn describe_copy(report: &CopyReport) -> String {
+    let CopyReport { from, to, tables } = report;
+    let lines: Vec<_> = tables.iter().map(|table| (table.name, format!("{} {}", table.digest, table.rows))).collect();
+    format!(
+        "All of {} is in {}, durably, and was read again there: digests and rows are the same.\n{}\
+         The first is marked as moved; servers and commands refuse it from now on.\n",
+        printable(from),
+        printable(to),
+        pairs(&lines)
+    )
+}
+
+/// Brings the schema up to date.
+///
+/// # Errors
+/// See [`CommandError`].
+pub fn migrate(context: &mut Context) -> Result<(), CommandError> {
+    let Migrated { store, from, to, upgrade } = backend::migrate(&context.config, context.clock.now())?;
+    context.tell(&json!({"database": store, "from": from, "to": to}), || {
+        let done = match (from, upgrade) {
+            (None, _) => format!("the schema of {store} was made, of version {to}"),
+            (Some(_), Some(upgrade)) => upgrade.to_string(),
+            (Some(_), None) => format!("the schema of {store} is up to date, of version {to}"),
+        };
+        format!("{}\n", printable(&done))
+    })
+}
+
+/// Tells which database is configured and what it holds.
+///
+/// # Errors
+/// See [`CommandError`].
+pub async fn status(context: &mut Context) -> Result<(), CommandError> {
+    let config = context.config.clone();
+    let status = long(move |_, _| backend::status(&config)).await?;
+    Ok(context.output.print(&status_as_json(&status), || describe_status(&status))?)
+}
+
+fn status_as_json(status: &StoreStatus) -> Value {
+    let tables: Map<String, Value> =
+        status.tables.iter().map(|table| (table.name.clone(), table.rows.into())).collect();
+    let mut told = json!({
+        "database": status.store,
+        "engine": status.engine,
+        "schema_version": status.schema_version,
+        "newest_version": status.newest_version,
+        "is_migration_due": status.is_migration_due(),
+        "moved_to": status.moved_to,
+        "tables": tables,
+    });
+    if let Some(cluster) = &status.cluster {
+        let nodes: Vec<_> = cluster
+            .nodes
+            .iter()
+            .map(|node| json!({"lease_ms": millis(node.lease), "lag_ms": millis(node.lag)}))
+            .collect();
+        let standbys: Vec<_> =
+            cluster.standbys.iter().map(|one| json!({"name": one.name, "sync_state": one.sync_state})).collect();
+        told["nodes"] = nodes.into();
+        told["changes_in_feed"] = cluster.changes.into();
+        told["synchronous_commit"] = cluster.synchronous_commit.clone().into();
+        told["synchronous_standby_names"] = cluster.synchronous_standby_names.clone().into();
+        told["standbys"] = standbys.into();
+    }
+    told
+}
+
+fn describe_status(status: &StoreStatus) -> String {
+    let newest = status.newest_version;
+    let schema = match status.schema_version {
+        None => "none yet: run authtokens database migrate".to_owned(),
+        Some(version) if version < newest => format!("version {version}; a migration to {newest} is due"),
+        Some(version) if version > newest => format!("version {version}, of a newer release"),
+        Some(version) => format!("version {version}, up to date"),
+    };
+    let tables: Vec<_> = status.tables.iter().map(|table| format!("{} {}", table.rows, table.name)).collect();
+    let mut told = vec![("database", status.store.clone()), ("engine", status.engine.clone()), ("schema", schema)];
+    if let Some(to) = &status.moved_to {
+        told.push(("moved to", to.clone()));
+    }
+    told.push(("rows", tables.join(", ")));
+    if let Some(cluster) = &status.cluster {
+        told.extend(describe_cluster(cluster));
+    }
+    pairs(&told)
+}
+
+fn describe_cluster(cluster: &ClusterStatus) -> [(&'static str, String); 4] {
+    let or_none = |texts: Vec<String>| if texts.is_empty() { "none".to_owned() } else { texts.join(", ") };
+    let nodes = cluster
+        .nodes
+        .iter()
+        .map(|node| format!("one that looks every {} ms, with a lease of {} ms", millis(node.lag), millis(node.lease)));
+    let standbys = cluster.standbys.iter().map(|standby| {
+        format!("{} ({})", standby.name, standby.sync_state.as_deref().unwrap_or("not visible to this role"))
+    });
+    let names = &cluster.synchronous_standby_names;
+    let names = if names.is_empty() { "no synchronous standbys" } else { names };
+    [
+        ("nodes", or_none(nodes.collect())),
+        ("feed", format!("{} changes", cluster.changes)),
+        ("durability", format!("synchronous_commit = {}, {names}", cluster.synchronous_commit)),
+        ("standbys", or_none(standbys.collect())),
+    ]
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Takes away the mark that says that the database was moved; asks first.
+///
+/// # Errors
+/// [`CommandError::Move`], or another.
+pub async fn reopen(context: &mut Context, yes: bool) -> Result<(), CommandError> {
+    let config = context.config.clone();
+    let shown = backend::shown(&config.database);
+    prompt::confirm(&format!("Use {shown} again, without what happened in the other one?"), yes)?;
+    let moved_to = long(move |_, _| backend::reopen(&config)).await?;
+    context.tell(&json!({"database": shown, "was_moved_to": moved_to}), || match &moved_to {
+        Some(to) => format!("{} is used again. Let no server use {} any more.\n", printable(&shown), printable(to)),
+        None => format!("{} is not marked as moved; nothing was done.\n", printable(&shown)),
+    })
+}
+
 /// Does long work on a thread of its own, with a progress bar at a terminal. When the process is told to stop, it stops
 /// the work, so that nothing unfinished is left behind.
-async fn long<T: Send + 'static>(
-    work: impl FnOnce(&Stop, &mut dyn FnMut(Progress)) -> Result<T, BackupError> + Send + 'static,
+async fn long<T: Send + 'static, E: Into<CommandError> + Send + 'static>(
+    work: impl FnOnce(&Stop, &mut dyn FnMut(Progress)) -> Result<T, E> + Send + 'static,
 ) -> Result<T, CommandError> {
     let stop = Stop::default();
     let told = stop_signal().map_err(CommandError::Start)?;
@@ -115,7 +301,7 @@ async fn long<T: Send + 'static>(
             working.await
         }
     };
-    Ok(outcome.map_err(|error| CommandError::Start(std::io::Error::other(error)))??)
+    outcome.map_err(|error| CommandError::Start(std::io::Error::other(error)))?.map_err(Into::into)
 }
 
 fn bar_style() -> ProgressStyle {

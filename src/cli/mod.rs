@@ -21,6 +21,7 @@ use clap_mangen::Man;
 
 use crate::accounts::administer::Ended;
 use crate::cli::context::{CommandError, Context, run};
+use crate::cli::database::Named;
 use crate::cli::output::{Form, Output};
 use crate::cli::user::Right;
 use crate::config::{Config, ConfigError, Settings};
@@ -44,7 +45,7 @@ use crate::system::clock::Clock;
         Try it:\n  authtokens &\n  curl -H 'Content-Type: application/json' \\\n    \
         -d '{\"username\": \"AzureDiamond\", \"password\": \"hunter2\"}' \\\n    \
         http://127.0.0.1:8000/api/register\n  authtokens user list\n\n\
-        The other commands work on the file itself, whether a server runs or not; they take effect with its next \
+        The other commands work on the database itself, whether a server runs or not; they take effect with its next \
         request.\n\n\
         Exit codes: 0 done, or stopped as asked; 1 failed; 2 wrong usage or configuration; 130 interrupted at a question."
 )]
@@ -93,7 +94,7 @@ enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Copy the database to a file, whether a server runs or not
+    /// Copy the SQLite file to another one, whether a server runs or not
     #[command(
         after_help = "The copy holds the database as of one moment and is checked before it takes its name. Its \
         folder is as private as you make it; the file is readable by its owner only."
@@ -107,7 +108,7 @@ enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Replace the database by a backup, with the server stopped
+    /// Replace the SQLite file by a backup, with the server stopped
     #[command(
         after_help = "The database that was there is kept beside the new one. Tokens and passwords are then what \
         they were in the backup. Without a terminal to ask at, it needs --yes."
@@ -121,7 +122,7 @@ enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Read all of the database or of a backup, and tell what it holds
+    /// Read all of the SQLite file or of a backup, and tell what it holds
     Check {
         /// The backup; without it, the database
         file: Option<PathBuf>,
@@ -133,6 +134,9 @@ enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// Show, bring up to date or move the database, a SQLite file or PostgreSQL
+    #[command(subcommand)]
+    Database(DatabaseCommand),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -292,6 +296,73 @@ enum TokenCommand {
         #[command(flatten)]
         format: Format,
     },
+}
+
+#[derive(Subcommand)]
+enum DatabaseCommand {
+    /// Tell which database is configured, what it holds, and whether a migration is due
+    Status {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Bring the schema up to date, or make it, as a server does when it starts
+    Migrate {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Copy all of a database to an empty one, and mark the first as moved; with the servers of both stopped
+    #[command(
+        after_help = "A place is the path of a SQLite file, a URL such as postgres://user@host/database, or \"config\" for \
+        the configured database. A command line is seen by every user of the machine: a URL with a password is better in a \
+        file, which --from-file or --to-file names. A URL takes sslrootcert=FILE; database.ca_file is used with \"config\" \
+        alone.\n\n\
+        Accounts, tokens, ids and events stay what they are, so nobody has to log in again. Both are compared by count and \
+        digest before it is done, and whatever happens the target is empty or complete. The source stays as it was, but \
+        servers and commands refuse it until `authtokens database reopen`.",
+        override_usage = "authtokens database copy [OPTIONS] --from <PLACE> --to <PLACE>"
+    )]
+    Copy {
+        #[command(flatten)]
+        from: SourceArgs,
+        #[command(flatten)]
+        to: TargetArgs,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Use a database again, as it was, that is marked as moved
+    #[command(
+        after_help = "What happened in the other one since is not in it. It asks first. Without a terminal to ask \
+        at, it needs --yes."
+    )]
+    Reopen {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Args)]
+#[group(id = "source", required = true, multiple = false)]
+struct SourceArgs {
+    /// What is copied
+    #[arg(long = "from", value_name = "PLACE")]
+    from: Option<String>,
+    /// A file that holds the URL of what is copied
+    #[arg(long = "from-file", value_name = "FILE")]
+    from_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[group(id = "target", required = true, multiple = false)]
+struct TargetArgs {
+    /// What it is copied to, which must be empty
+    #[arg(long = "to", value_name = "PLACE")]
+    to: Option<String>,
+    /// A file that holds the URL of what it is copied to
+    #[arg(long = "to-file", value_name = "FILE")]
+    to_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -467,6 +538,7 @@ impl Command {
             Self::Restore { file, yes, format } => database::restore(&mut context(&format)?, file, yes).await,
             Self::Check { file, format } => database::check(&mut context(&format)?, file).await,
             Self::Prune { format } => database::prune(&mut context(&format)?).await,
+            Self::Database(command) => command.run(context).await,
             Self::Mail(MailCommand::Test { address, format }) => mail::test(&mut context(&format)?, &address).await,
             Self::Mail(MailCommand::Preview { kind, html, format }) => {
                 mail::preview(&mut context(&format)?, kind.as_deref(), html)
@@ -474,6 +546,20 @@ impl Command {
             Self::Serve(_) | Self::Config(_) | Self::Completions { .. } | Self::Manual => {
                 unreachable!("these need no workplace and are done by now")
             }
+        }
+    }
+}
+
+impl DatabaseCommand {
+    async fn run(self, context: impl FnOnce(&Format) -> Result<Context, ConfigError>) -> Result<(), CommandError> {
+        match self {
+            Self::Status { format } => database::status(&mut context(&format)?).await,
+            Self::Migrate { format } => database::migrate(&mut context(&format)?),
+            Self::Copy { from, to, format } => {
+                let (from, to) = (Named::new(from.from, from.from_file), Named::new(to.to, to.to_file));
+                database::copy(&mut context(&format)?, from, to).await
+            }
+            Self::Reopen { yes, format } => database::reopen(&mut context(&format)?, yes).await,
         }
     }
 }
@@ -610,6 +696,14 @@ Copy the database beside a running server, and check the copy:
 .nf
 authtokens backup /var/backups/authtokens.db
 authtokens check /var/backups/authtokens.db
+.fi
+.RE
+.PP
+Move from the SQLite file to PostgreSQL, whose URL is in a file, with the server stopped:
+.PP
+.RS 4
+.nf
+authtokens database copy \-\-from data/authtokens.db \-\-to\-file /etc/authtokens/url
 .fi
 .RE
 .PP

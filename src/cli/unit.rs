@@ -1,5 +1,5 @@
 //! The systemd unit that the service is installed by, read for one question: does its sandbox let the service do what the
-//! configuration asks for? A mail server on another machine or a folder outside of the state directory fails only when it
+//! configuration asks for? A mail server or a database on another machine, or a folder outside of the state directory fails only when it
 //! is used, and then without a word of the sandbox.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use crate::cli::context::CommandError;
 use crate::config::Config;
 use crate::config::mail::Transport;
+use crate::repository::open;
 use crate::system::small_file;
 
 /// Where a unit is installed, in the order in which systemd looks.
@@ -24,6 +25,24 @@ const INSTALLED: [&str; 3] = [
 
 /// Who answers for names.
 const RESOLVERS: &str = "/etc/resolv.conf";
+
+/// A server on the network that the configuration names.
+struct Peer {
+    /// Who needs it.
+    who: &'static str,
+    /// What it is in a sentence.
+    server: &'static str,
+    host: String,
+}
+
+/// The servers that the configuration names.
+fn peers(config: &Config) -> Vec<Peer> {
+    let mail = config.mail.smtp.host.clone().filter(|_| config.mail.transport == Transport::Smtp);
+    let mail = mail.map(|host| Peer { who: "mail", server: "the mail server", host });
+    let databases = open::hosts(&config.database).into_iter();
+    let databases = databases.map(|host| Peer { who: "PostgreSQL", server: "the database server", host });
+    mail.into_iter().chain(databases).collect()
+}
 
 /// The settings of a unit's section `[Service]`, each with its values in their order.
 #[derive(Debug, Default)]
@@ -95,37 +114,41 @@ impl Unit {
         ["yes", "true", "on", "1"].contains(&self.value(name).to_ascii_lowercase().as_str())
     }
 
-    /// What of the network it forbids that mail needs.
+    /// What of the network it forbids that mail or PostgreSQL needs.
     fn of_the_network(&self, config: &Config) -> Vec<String> {
+        let mut forbidden: Vec<_> = peers(config).iter().flat_map(|peer| self.of_a_peer(peer)).collect();
+        // Several hosts may be forbidden for one reason.
+        forbidden.dedup();
+        forbidden
+    }
+
+    fn of_a_peer(&self, Peer { who, server, host }: &Peer) -> Vec<String> {
         let mut forbidden = Vec::new();
-        let Some(host) = config.mail.smtp.host.as_deref().filter(|_| config.mail.transport == Transport::Smtp) else {
-            return forbidden;
-        };
         let families = self.values("RestrictAddressFamilies");
         if let Some(first) = families.first() {
             let (is_denied, first) = first.strip_prefix('~').map_or((false, first.as_str()), |first| (true, first));
             let listed: Vec<_> = std::iter::once(first).chain(families[1..].iter().map(String::as_str)).collect();
             if ["AF_INET", "AF_INET6"].iter().all(|family| listed.contains(family) == is_denied) {
-                forbidden.push("RestrictAddressFamilies has neither AF_INET nor AF_INET6, which mail needs".to_owned());
+                forbidden.push(format!("RestrictAddressFamilies has neither AF_INET nor AF_INET6, which {who} needs"));
             }
         }
         if self.is_on("PrivateNetwork") {
-            forbidden.push("PrivateNetwork is on, so that the mail server is not reached".to_owned());
+            forbidden.push(format!("PrivateNetwork is on, so that {server} is not reached"));
         }
         // Without a list of what is denied, nothing is; and what is allowed goes before it.
         if self.values("IPAddressDeny").is_empty() || self.values("IPAddressAllow").iter().any(|all| all == "any") {
             return forbidden;
         }
         let remedy = "allow it with IPAddressAllow, as the drop-in deploy/mail.conf does";
-        match (host, 0).to_socket_addrs() {
+        match (host.as_str(), 0).to_socket_addrs() {
             Ok(found) => {
                 let denied = found.map(|address| address.ip().to_canonical()).find(|address| !self.allows(*address));
                 if let Some(address) = denied {
-                    forbidden.push(format!("the mail server {host} is at {address}, which IPAddressDeny denies; {remedy}"));
+                    forbidden.push(format!("{server} {host} is at {address}, which IPAddressDeny denies; {remedy}"));
                 }
             }
             Err(error) => forbidden.push(format!(
-                "the address of the mail server {host} is not found ({error}), so nobody can say whether IPAddressDeny denies it"
+                "the address of {server} {host} is not found ({error}), so nobody can say whether IPAddressDeny denies it"
             )),
         }
         let is_name = host.parse::<IpAddr>().is_err() && !host.eq_ignore_ascii_case("localhost");
@@ -148,14 +171,21 @@ impl Unit {
     /// Which files and folders of the configuration it hides or protects.
     fn of_paths(&self, config: &Config) -> Vec<String> {
         let folder = |path: &Path| path.parent().map_or_else(|| path.to_owned(), Path::to_owned);
-        let mut written = vec![("database.path", folder(&config.database.path))];
+        let mut written = Vec::new();
+        if config.database.url.is_none() {
+            written.push(("database.path", folder(&config.database.path)));
+        }
         if config.backup.every.is_some() {
             written.push(("backup.folder", config.backup.folder.clone()));
         }
         if config.mail.transport == Transport::Folder {
             written.push(("mail.folder", config.mail.folder.clone()));
         }
-        let read = [("mail.templates", &config.mail.templates), ("mail.smtp.ca_file", &config.mail.smtp.ca_file)];
+        let read = [
+            ("database.ca_file", &config.database.ca_file),
+            ("mail.templates", &config.mail.templates),
+            ("mail.smtp.ca_file", &config.mail.smtp.ca_file),
+        ];
         let read = read.into_iter().filter_map(|(name, path)| Some((name, path.clone()?, false)));
         let written = written.into_iter().map(|(name, path)| (name, path, true));
         written
@@ -349,6 +379,28 @@ mod tests {
             told(&|config| config.mail.templates = Some("/tmp/templates".into()), ""),
             ["mail.templates is /tmp/templates, and PrivateTmp gives the service folders of its own there"]
         );
+    }
+
+    #[test]
+    fn postgresql_needs_its_servers_and_no_folder_of_a_file() {
+        let mut config = config();
+        config.mail.transport = Transport::Off;
+        config.database.path = "/mnt/none/authtokens.db".into();
+        config.database.url = Some("postgres://a:s3cret@203.0.113.5,127.0.0.1/d".to_owned().into());
+        let mut unit = shipped();
+        let told = forbidden(&unit, &config);
+        assert!(
+            told.len() == 1 && told[0].starts_with("the database server 203.0.113.5 is at 203.0.113.5, "),
+            "{told:?}"
+        );
+        unit.add("[Service]\nIPAddressAllow=203.0.113.0/24\n");
+        assert_eq!(forbidden(&unit, &config), [""; 0]);
+        config.database.ca_file = Some("/root/ca.pem".into());
+        assert_eq!(forbidden(&unit, &config), ["database.ca_file is /root/ca.pem, which ProtectHome hides"]);
+        config.database.url = Some("postgres:///d?host=/run/postgresql&user=a".to_owned().into());
+        config.database.ca_file = None;
+        unit.add("[Service]\nPrivateNetwork=yes\n");
+        assert_eq!(forbidden(&unit, &config), [""; 0], "a socket in the file system is no network");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What settings need of each other: each is valid by itself, and together they may not work.
 
 use crate::config::mail::{Encryption, Transport, is_loopback};
-use crate::config::{Config, ConfigError, SmtpConfig};
+use crate::config::{Config, ConfigError, Origin, Setting, SmtpConfig};
 
 impl SmtpConfig {
     /// The port: by default the one that is usual for the encryption.
@@ -22,8 +22,15 @@ impl Config {
         self.mail.transport != Transport::Off
     }
 
-    /// Refuses a configuration that asks for backups of a database that the service cannot copy as a file.
-    pub(super) fn check_database(&self) -> Result<(), ConfigError> {
+    /// Refuses a configuration that names two databases, or asks for backups of one that the service cannot copy as a file.
+    pub(super) fn check_database(&self, settings: &[Setting]) -> Result<(), ConfigError> {
+        let is_given =
+            |setting: &Setting| setting.name() == "database.path" && matches!(setting.origin, Some(Origin::Flag(_)));
+        if self.database.url.is_some() && settings.iter().any(is_given) {
+            return Err(ConfigError::Conflict(
+                "--database names a file and database.url is given: leave one of the two".to_owned(),
+            ));
+        }
         if self.database.url.is_some() && self.backup.every.is_some() {
             return Err(ConfigError::Conflict(
                 "backup.every is given and so is database.url: PostgreSQL is backed up by its own means, such as pg_dump or \
@@ -126,6 +133,23 @@ mod tests {
             assert_eq!(refused, format!("accounts.{name} is true and mail.transport is \"off\": it needs mail"));
             assert_eq!(refusal(&format!("{NEEDED}transport = \"folder\"\n[accounts]\n{name} = true")), None);
         }
+    }
+
+    #[test]
+    fn postgresql_is_neither_backed_up_by_the_service_nor_given_beside_a_file() {
+        const URL: &str = "[database]\nurl = \"postgres://a:s3cret@localhost/d\"\n";
+        assert_eq!(refusal(URL), None);
+        let refused = refusal(&format!("{URL}[backup]\nevery = \"1day\"")).unwrap();
+        assert!(refused.starts_with("backup.every is given and so is database.url: ") && refused.contains("pg_dump"));
+        assert!(!refused.contains("s3cret"), "{refused}");
+        let refused = refusal("[database]\nca_file = \"ca.pem\"").unwrap();
+        assert!(refused.starts_with("database.ca_file is given and database.url is not: "), "{refused}");
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, URL.as_bytes()).unwrap();
+        let flag = [("--database", "database", "path", "a.db".to_owned())];
+        let settings = Settings::gather(Some(file.path()), [], flag).unwrap();
+        let refused = Config::from_settings(settings).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.starts_with("--database names a file and database.url is given: "), "{refused}");
     }
 
     #[test]

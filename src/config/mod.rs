@@ -253,7 +253,7 @@ impl Config {
     pub fn explain(settings: Settings) -> Result<(Self, Vec<Setting>), ConfigError> {
         let (config, settings): (Self, _) = settings.read()?;
         config.check_mail()?;
-        config.check_database()?;
+        config.check_database(&settings)?;
         Ok((config, settings))
     }
 }

@@ -63,7 +63,7 @@ pub fn secret() -> Kind<Secret> {
 ///
 /// # Errors
 /// The end of a sentence about the file, which never shows any of its content.
-pub(super) fn read_file(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
+pub(crate) fn read_file(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
     // Before it is opened: opening a pipe would wait for a writer.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {

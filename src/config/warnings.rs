@@ -1,6 +1,9 @@
 //! Warnings about settings that are allowed but unwise: logged when the server has started, and printed by `config
 //! show`. The defaults have none.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::mail::{Transport, is_in_clear, is_on_this_machine};
@@ -105,16 +108,23 @@ impl Config {
     }
 }
 
+/// A secret in a file of its own, or in the configuration itself, that is open to all.
 fn of_an_open_file(setting: &Setting) -> Option<String> {
-    let Some(Origin::SecretFile { path, is_open_to_all: true, .. }) = &setting.origin else { return None };
+    let path = match setting.origin.as_ref()? {
+        Origin::SecretFile { path, is_open_to_all: true, .. } => path,
+        Origin::File { path, .. } if setting.is_secret && is_open_to_all(path) => path,
+        _ => return None,
+    };
     let (name, path) = (setting.name(), path.display());
     Some(format!("{name} is in {path}, which every user of this machine can read: take that away with chmod o-r"))
 }
 
+fn is_open_to_all(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::config::Settings;
 
@@ -227,5 +237,25 @@ mod tests {
                 "mail.smtp.password is in /run/secret, which every user of this machine can read: take that away with chmod o-r"
             ]
         );
+    }
+
+    #[test]
+    fn a_configuration_with_a_secret_that_every_user_can_read_is_warned_of() {
+        let text = "[database]\nurl = \"postgres://a:s3cret@localhost/d\"";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        fs::write(&path, text).unwrap();
+        for (mode, is_told) in [(0o644, true), (0o640, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let mut settings = Settings::default();
+            settings.add_file(&path, text).unwrap();
+            let (config, settings) = Config::explain(settings).unwrap();
+            let told = config.warnings(&settings);
+            assert_eq!(told.len(), usize::from(is_told), "{told:?}");
+            assert!(
+                told.iter().all(|told| told.starts_with("database.url is in ") && !told.contains("s3cret")),
+                "{told:?}"
+            );
+        }
     }
 }

@@ -61,6 +61,9 @@ pub enum BackupError {
     Invalid { path: PathBuf, findings: String },
     #[error("another program has {path} open")]
     Busy { path: PathBuf },
+    /// Another store's own means do it.
+    #[error("the database is {store}: {what}")]
+    Elsewhere { store: String, what: &'static str },
     #[error("it was stopped before its end")]
     Stopped,
     /// The database may not be used: a server uses it, it is another program's, or a newer release wrote it.
@@ -89,13 +92,13 @@ impl Stop {
     }
 }
 
-/// How far a backup, a restore or a check is.
+/// How far a backup, a restore, a check or a move is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// `done` pages are copied, of so many.
+    /// `done` pages or rows are copied, of so many.
     #[expect(missing_docs, reason = "the names say it")]
     Copying { done: u64, of: u64 },
-    /// The file is being checked.
+    /// What was copied is being checked.
     Checking,
 }
 

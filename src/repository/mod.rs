@@ -14,6 +14,7 @@ mod events;
 mod lease;
 mod lists;
 mod maintenance;
+mod moving;
 mod one_time_codes;
 pub mod open;
 mod outbox;
@@ -23,6 +24,7 @@ mod proof;
 mod session_cache;
 mod sessions;
 pub mod sqlite;
+mod status;
 mod upgrade;
 
 pub use self::accounts::{Accounts, Export, MAX_EXPORTED_EVENTS, Render};
@@ -34,6 +36,7 @@ pub use self::error::{Cause, OpenError, RepositoryError, UniqueField};
 pub use self::events::{Events, ResetCursor, Resets, StoredFailures};
 pub use self::lists::Lists;
 pub use self::maintenance::{Figure, FigureValue, Maintenance, StoreCounts, StoreStatistics};
+pub use self::moving::{CopiedTable, CopyReport, MoveError};
 pub use self::one_time_codes::{
     Confirmed, Disowned, EmailState, NewEmailChange, NewOffer, OneTimeCodes, Recipient, Tried, Whom,
 };
@@ -41,6 +44,7 @@ pub use self::outbox::{MailId, Notices, Outbox, OutboxMail, OutboxStatistics, Un
 pub use self::page::Page;
 pub use self::proof::Proof;
 pub use self::sessions::{Sessions, VerifiedLogin};
+pub use self::status::{ClusterStatus, NodeStatus, StandbyStatus, StoreStatus};
 pub use self::upgrade::{Kept, Upgrade};
 
 /// A whole store: all of the traits. The service holds it as `Arc<dyn Repository>`.

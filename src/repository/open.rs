@@ -3,15 +3,16 @@
 //! What works on a store from outside, such as a backup, is dispatched here too. All of it blocks: it is for the start,
 //! for a thread of its own, or for the command line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::config::secret::Secret;
 use crate::config::{Config, DatabaseConfig};
 use crate::repository::postgres::{self, PostgresRepository, PostgresSettings};
 use crate::repository::sqlite::{self, SqliteRepository, SqliteSettings};
 use crate::repository::{
-    BackupError, BackupReport, CheckReport, Existing, Notices, OpenError, Progress, Repository, RestoreReport, Rules,
-    Stop, Upgrade,
+    BackupError, BackupReport, CheckReport, CopyReport, Existing, MoveError, Notices, OpenError, Progress, Repository,
+    RestoreReport, Rules, Stop, StoreStatus, Upgrade, moving,
 };
 use crate::system::clock::Timestamp;
 
@@ -102,6 +103,23 @@ pub fn exists(config: &Config) -> Result<bool, OpenError> {
     }
 }
 
+/// Checks how the store is reached, and connects to nothing.
+///
+/// # Errors
+/// [`OpenError`], for what is wrong.
+pub fn check_settings(config: &Config) -> Result<(), OpenError> {
+    match postgres_settings(config) {
+        Some(settings) => Ok(PostgresRepository::check(&settings)?),
+        None => Ok(()),
+    }
+}
+
+/// The servers of the store that are reached by the network, by their names or addresses.
+#[must_use]
+pub fn hosts(config: &DatabaseConfig) -> Vec<String> {
+    config.url.as_ref().map(postgres::hosts).unwrap_or_default()
+}
+
 /// How messages name the store.
 #[must_use]
 pub fn shown(config: &DatabaseConfig) -> String {
@@ -125,6 +143,7 @@ pub fn back_up(
     stop: &Stop,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<BackupReport, BackupError> {
+    refuse_elsewhere(config, "back it up by PostgreSQL's own means, such as pg_dump or pgBackRest")?;
     sqlite::backup::back_up(&config.path, target, existing, stop, progress)
 }
 
@@ -139,6 +158,7 @@ pub fn restore(
     stop: &Stop,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RestoreReport, BackupError> {
+    require_file(config)?;
     sqlite::backup::restore(backup, &config.path, rules, stop, progress)
 }
 
@@ -155,5 +175,131 @@ pub fn check(
     stop: &Stop,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<CheckReport, BackupError> {
+    if file.is_none() {
+        refuse_elsewhere(config, "check it by PostgreSQL's own means, such as pg_amcheck and data checksums")?;
+    }
     sqlite::backup::check(file.unwrap_or(&config.path), rules, stop, progress)
+}
+
+/// Refuses a restore where the store is in PostgreSQL.
+///
+/// # Errors
+/// [`BackupError::Elsewhere`], with what does it instead.
+pub fn require_file(config: &DatabaseConfig) -> Result<(), BackupError> {
+    refuse_elsewhere(config, "restore it by PostgreSQL's own means, such as pg_restore or pgBackRest")
+}
+
+/// Refuses what is for a file alone, where the store is in PostgreSQL.
+///
+/// # Errors
+/// [`BackupError::Elsewhere`], with what does it instead.
+fn refuse_elsewhere(config: &DatabaseConfig, what: &'static str) -> Result<(), BackupError> {
+    let Some(url) = &config.url else { return Ok(()) };
+    Err(BackupError::Elsewhere { store: postgres::shown(url), what })
+}
+
+/// A store that is named at the command line.
+#[derive(Clone)]
+pub enum Place {
+    /// A SQLite file.
+    File(PathBuf),
+    /// PostgreSQL: the URL, and the file of the authorities that its certificate is checked with.
+    Url(Secret, Option<PathBuf>),
+}
+
+impl Place {
+    /// The configured store.
+    #[must_use]
+    pub fn configured(config: &DatabaseConfig) -> Self {
+        match &config.url {
+            Some(url) => Self::Url(url.clone(), config.ca_file.clone()),
+            None => Self::File(config.path.clone()),
+        }
+    }
+
+    /// Whether both are the same store, as far as their names tell.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(other)) => {
+                one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+            }
+            (Self::Url(one, _), Self::Url(other, _)) => postgres::shown(one) == postgres::shown(other),
+            _ => false,
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Url(url, _) => postgres::shown(url),
+        }
+    }
+}
+
+/// Copies all of a store to another one, which is empty, and marks the source as moved. No server may be using either.
+///
+/// # Errors
+/// [`MoveError`]. The target is then empty and the source as it was before, where the error does not say otherwise.
+pub fn copy(
+    from: &Place,
+    to: &Place,
+    stop: &Stop,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<CopyReport, MoveError> {
+    if from.is(to) {
+        return Err(MoveError::Same(from.shown()));
+    }
+    let source = match from {
+        Place::File(path) => sqlite::backup::source(path)?,
+        Place::Url(url, ca_file) => postgres::moving::source(url, ca_file.clone())?,
+    };
+    let target = match to {
+        Place::File(path) => sqlite::backup::target(path)?,
+        Place::Url(url, ca_file) => postgres::moving::target(url, ca_file.clone())?,
+    };
+    moving::copy(source, target, stop, progress)
+}
+
+/// Takes away the mark that says that the store was moved. Answers where to; `None` where it has no mark.
+///
+/// # Errors
+/// [`MoveError`]. The store is then as it was before.
+pub fn reopen(config: &Config) -> Result<Option<String>, MoveError> {
+    match postgres_settings(config) {
+        Some(settings) => PostgresRepository::reopen(&settings),
+        None => sqlite::backup::reopen(&config.database.path),
+    }
+}
+
+/// What the store is and holds, whether or not this release can work on it.
+///
+/// # Errors
+/// [`BackupError`] where it cannot be read.
+pub fn status(config: &Config) -> Result<StoreStatus, BackupError> {
+    match postgres_settings(config) {
+        Some(settings) => Ok(PostgresRepository::status(&settings).map_err(OpenError::from)?),
+        None => sqlite::backup::status(&config.database.path),
+    }
+}
+
+/// A store whose schema is up to date.
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Migrated {
+    pub store: String,
+    /// The version before; `None` where there was no schema.
+    pub from: Option<i32>,
+    pub to: i32,
+    pub upgrade: Option<Upgrade>,
+}
+
+/// Creates the store's schema or brings it up to date. `now` is as for [`open`].
+///
+/// # Errors
+/// [`OpenError`]. A store that is refused is not changed.
+pub fn migrate(config: &Config, now: Timestamp) -> Result<Migrated, OpenError> {
+    let is_there = exists(config)?;
+    let Opened { upgrade, .. } = open_shared(config, now, true)?;
+    let to = if config.database.url.is_some() { postgres::SCHEMA_VERSION } else { sqlite::SCHEMA_VERSION };
+    let from = upgrade.as_ref().map_or(to, |upgrade| upgrade.from);
+    Ok(Migrated { store: shown(&config.database), from: is_there.then_some(from), to, upgrade })
 }

@@ -20,6 +20,7 @@ mod logout;
 mod mail;
 mod malformed;
 mod metrics;
+mod moving;
 mod overload;
 mod postgres;
 mod process;

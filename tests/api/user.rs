@@ -100,6 +100,20 @@ async fn a_whole_user_object_may_be_sent_back_with_changes_to_its_profile() {
 }
 
 #[tokio::test]
+async fn no_text_that_is_stored_has_the_character_nul_which_not_every_store_can_hold() {
+    let app = TestApp::spawn();
+    let token = app.new_user("AzureDiamond").await;
+    for field in ["first_name", "last_name", "email", "address", "address2", "city", "state", "zipcode"] {
+        let text = if field == "email" { "a\u{0}b@x.example" } else { "a\u{0}b" };
+        let sentence = format!("Invalid Data: {field} must not have control characters");
+        let change = json!({field: text});
+        assert_eq!(error_of(app.ask(Method::PATCH, "/api/user", &token, Some(&change)).await, 400).await, sentence);
+        let registration = json!({"username": "bob", "password": "p", field: text});
+        assert_eq!(error_of(app.post("/api/register", &registration).await, 400).await, sentence);
+    }
+}
+
+#[tokio::test]
 async fn two_devices_that_edit_different_fields_both_win() {
     let app = std::sync::Arc::new(TestApp::spawn());
     let token = app.new_user("AzureDiamond").await;

@@ -35,6 +35,10 @@ pub enum OpenError {
     TooNew { shown: String, version: i32 },
     #[error("{shown} holds tables that are not authtokens': {why}; it needs a database of its own")]
     NotOurs { shown: String, why: String },
+    #[error(
+        "{shown} was moved to {to}, and is not used any more; to use it again as it was then, run authtokens database reopen"
+    )]
+    Moved { shown: String, to: String },
     #[error("{shown} has no schema yet: start the server once, or run authtokens database migrate")]
     Missing { shown: String },
     #[error("cannot use {shown}: {why}")]

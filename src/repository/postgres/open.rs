@@ -125,6 +125,11 @@ pub(in crate::repository) fn shown(url: &Secret) -> String {
     Address::parse(url.expose(), None).map_or_else(|_| "PostgreSQL".to_owned(), |address| address.shown)
 }
 
+/// The hosts of a URL that are reached by the network.
+pub(in crate::repository) fn hosts(url: &Secret) -> Vec<String> {
+    Address::parse(url.expose(), None).map_or_else(|_| Vec::new(), |address| address.hosts())
+}
+
 pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, OpenError> {
     Connector::new(Address::parse(settings.url.expose(), settings.ca_file.clone())?)
 }
@@ -138,7 +143,7 @@ pub(super) fn runtime(shown: &str) -> Result<Runtime, OpenError> {
 }
 
 /// Runs `work` to its end on a thread of its own: the caller may be an async thread, which must not wait.
-fn outside<T: Send + 'static>(
+pub(super) fn outside<T: Send + 'static>(
     shown: &str,
     work: impl Future<Output = Result<T, OpenError>> + Send + 'static,
 ) -> Result<T, OpenError> {

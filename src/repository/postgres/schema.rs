@@ -28,7 +28,7 @@ const UPGRADES: &[&str] = &[];
 const LOCK: &str = "SELECT pg_advisory_xact_lock(27431030084431723)";
 
 /// What a database is found to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// It has no tables.
     Empty,
@@ -36,13 +36,23 @@ pub(super) enum Found {
     Version { version: i32, oldest_serving: i32 },
     /// It has other tables.
     Foreign,
+    /// It has a schema of ours, and all rows were moved to another store.
+    Moved { to: String },
 }
+
+/// The mark of a database whose rows were moved to another store: where to, and the `oldest_serving` of before. Until it
+/// is taken away no release can serve.
+pub(super) const MARK: &str = "CREATE TABLE moved (target TEXT NOT NULL, oldest_serving INTEGER NOT NULL)";
 
 /// Whether, and in which version, the schema is there.
 pub(super) async fn find(client: &Client) -> Result<Found, tokio_postgres::Error> {
     let tables = "SELECT to_regclass('schema_version') IS NOT NULL, \
-         EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p'))";
+         EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')), \
+         to_regclass('schema_version') IS NOT NULL AND to_regclass('moved') IS NOT NULL";
     let row = client.query_one(tables, &[]).await?;
+    if row.get(2) {
+        return Ok(Found::Moved { to: client.query_one("SELECT target FROM moved", &[]).await?.get(0) });
+    }
     match (row.get(0), row.get(1)) {
         (true, _) => {
             let row = client.query_one("SELECT version, oldest_serving FROM schema_version", &[]).await?;
@@ -64,12 +74,12 @@ pub(super) async fn migrate(client: &mut Client, shown: &str) -> Result<Option<U
     transaction.batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0").await.map_err(failed)?;
     transaction.batch_execute(LOCK).await.map_err(failed)?;
     let found = find(transaction.client()).await.map_err(failed)?;
-    if is_current(found, shown)? {
+    if is_current(found.clone(), shown)? {
         return Ok(None);
     }
     let from = match found {
         Found::Version { version, .. } => version,
-        Found::Empty | Found::Foreign => {
+        Found::Empty | Found::Foreign | Found::Moved { .. } => {
             transaction.batch_execute(SCHEMA).await.map_err(failed)?;
             VERSION
         }
@@ -90,6 +100,7 @@ fn is_current(found: Found, shown: &str) -> Result<bool, OpenError> {
     let shown = shown.to_owned();
     match found {
         Found::Empty => Ok(false),
+        Found::Moved { to } => Err(OpenError::Moved { shown, to }),
         Found::Foreign => Err(OpenError::NotOurs { shown, why: "there is no table schema_version".to_owned() }),
         Found::Version { version, .. } if version < FIRST => {
             Err(OpenError::NotOurs { shown, why: format!("the version {version} never was") })

@@ -106,6 +106,16 @@ impl Address {
         let shown = shown(&config);
         Ok(Self { config, tls, ca_file: root.or(ca_file), shown })
     }
+
+    /// The hosts that are reached by the network.
+    pub(super) fn hosts(&self) -> Vec<String> {
+        let name = |host: &Host| match host {
+            Host::Tcp(name) => Some(name.clone()),
+            #[cfg(unix)]
+            Host::Unix(_) => None,
+        };
+        self.config.get_hosts().iter().filter_map(name).collect()
+    }
 }
 
 /// Whether a host is this machine.

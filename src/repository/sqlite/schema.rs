@@ -76,6 +76,9 @@ const COMPANIONS: &str = "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, 
 /// The statistics of `ANALYZE` change SQLite's query plans. The statements are written for the plans without them.
 const DROP_STATISTICS: &str = "DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;";
 
+/// The mark of a file whose rows were moved to another store. Older releases refuse it as an altered schema.
+pub(super) const MARK: &str = "CREATE TABLE moved (target TEXT NOT NULL) STRICT";
+
 /// How many differences a message lists, and how many characters of a foreign name it shows.
 const TOLD: usize = 3;
 const MAX_SHOWN: usize = 64;
@@ -92,6 +95,14 @@ pub enum SchemaError {
     /// A SQLite database, but of another program.
     #[error("it is a database of another program")]
     Foreign,
+    /// Everything in it was moved to another store.
+    #[error(
+        "it was moved to {to}, and is not used any more; to use it again as it was then, run authtokens database reopen"
+    )]
+    Moved {
+        /// Where to.
+        to: String,
+    },
     /// Another program has changed the schema.
     #[error("its schema is not that of version {version}: {differences}")]
     Altered {
@@ -185,6 +196,9 @@ pub fn check(connection: &Connection) -> Result<i32, SchemaError> {
     if version > VERSION {
         return Err(SchemaError::Newer { found: version });
     }
+    if objects.iter().any(is_mark) {
+        return Err(SchemaError::Moved { to: find_target(connection)? });
+    }
     if version > 0 {
         let differences = differences(objects, version)?;
         if !differences.is_empty() {
@@ -195,6 +209,20 @@ pub fn check(connection: &Connection) -> Result<i32, SchemaError> {
         return Err(altered(version, format!("its text is encoded as {encoding} and not as UTF-8")));
     }
     Ok(version)
+}
+
+/// Where the rows of a file were moved to; `None` where it is not marked.
+pub(super) fn moved_to(connection: &Connection) -> Result<Option<String>, SchemaError> {
+    let is_marked = read(connection)?.objects.iter().any(is_mark);
+    Ok(if is_marked { Some(find_target(connection)?) } else { None })
+}
+
+fn find_target(connection: &Connection) -> rusqlite::Result<String> {
+    connection.query_row("SELECT target FROM moved", [], |row| row.get(0))
+}
+
+fn is_mark(object: &Object) -> bool {
+    object.kind == "table" && tokens(&object.sql).eq(tokens(MARK))
 }
 
 /// Shows an older file's tables, through a connection that only reads, with the columns that later releases have added to

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod configuration;
+mod database;
 mod help;
 mod mail;
 mod passwords;
@@ -109,7 +110,7 @@ pub fn status_of(server: &Server, token: &str) -> u16 {
 }
 
 /// Every command, as it is given.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 29] = [
     "serve",
     "user create",
     "user list",
@@ -129,6 +130,10 @@ const COMMANDS: [&str; 25] = [
     "restore",
     "check",
     "prune",
+    "database status",
+    "database migrate",
+    "database copy",
+    "database reopen",
     "config show",
     "config check",
     "mail test",

@@ -16,7 +16,7 @@ use crate::cluster;
 const STORE: &str = "AUTHTOKENS_TEST_STORE";
 
 /// What a run on PostgreSQL leaves out: the tests that are always on the backend that they name.
-const LEFT_TO_THE_BACKENDS: [&str; 4] = ["--skip", "sqlite::", "--skip", "postgres::"];
+const LEFT_TO_THE_BACKENDS: [&str; 6] = ["--skip", "sqlite::", "--skip", "postgres::", "--skip", "moving::"];
 
 /// The URL of the database that belongs to a folder, in a run on PostgreSQL. It is made when it is first asked for, and
 /// dropped once the folder is gone.

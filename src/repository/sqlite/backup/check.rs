@@ -36,7 +36,7 @@ pub fn check(
     inspect(&reader, path, rules, stop, progress)
 }
 
-fn open_to_check(path: &Path) -> Result<(Connection, Option<SharedLock>), BackupError> {
+pub(super) fn open_to_check(path: &Path) -> Result<(Connection, Option<SharedLock>), BackupError> {
     let found = database_at(path)?;
     let file = fs::canonicalize(path).map_err(|error| read_error(path, error))?;
     // A backup has no WAL, so it may have several names (hard links).
@@ -118,7 +118,7 @@ fn find_damage(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(findings.iter().map(|finding| finding.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
 }
 
-fn count_rows(connection: &Connection) -> rusqlite::Result<Vec<TableReport>> {
+pub(super) fn count_rows(connection: &Connection) -> rusqlite::Result<Vec<TableReport>> {
     const TABLES: &str =
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
     let count = |name: String| {

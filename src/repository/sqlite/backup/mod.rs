@@ -11,11 +11,15 @@ mod before_upgrade;
 mod check;
 mod copy;
 mod error;
+mod moving;
 mod partial;
 mod restore;
 mod source;
+mod status;
 
 pub(super) use self::before_upgrade::Copied;
 pub use self::check::check;
 pub use self::copy::back_up;
+pub(in crate::repository) use self::moving::{reopen, source, target};
 pub use self::restore::restore;
+pub(in crate::repository) use self::status::status;
