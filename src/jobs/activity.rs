@@ -159,7 +159,7 @@ impl Job for NoticeResets {
     }
 
     async fn run(&self) -> Result<(), JobError> {
-        let looked_at = *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // The first run only gets the cursor.
         let resets = self.repository.list_resets(looked_at).await;
         let resets = resets.map_err(JobError::because("whether passwords were set anew could not be read"))?;

@@ -22,8 +22,17 @@ pub struct StoredFailures {
 
 /// A cursor into the password resets. It is opaque, and each store's own: events may become visible in another order
 /// than that of their numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResetCursor(pub(super) i64);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResetCursor(pub(super) Behind);
+
+/// What a [`ResetCursor`] is behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// Of a store whose events become visible in the order of their numbers: the last one.
+    Event(i64),
+    /// Of one where they do not: which server was read, and what it showed then.
+    Snapshot(i64, String),
+}
 
 /// The accounts that got a new password since the last call.
 pub struct Resets {

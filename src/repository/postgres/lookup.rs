@@ -1,13 +1,16 @@
 //! Lookups that several traits begin with, in the transaction that uses them: the caller's session, the actor's rights,
 //! an account. Those that are for a change lock the account's row first.
 
+use tokio_postgres::Row;
+
 use super::error::Failure;
 use super::pool::Connection;
 use super::rows::{get, invalid, read_credentials, read_optional_time, read_session, read_user};
 use super::sql;
 use super::transaction::Transaction;
+use crate::domain::rights::{Acting, Actor, Rights, Target};
 use crate::domain::session::{Caller, Session, is_fresh};
-use crate::domain::user::{Credentials, User, UserId};
+use crate::domain::user::{Credentials, User, UserId, Username};
 use crate::repository::session_cache::Change;
 use crate::repository::{Proof, RepositoryError};
 use crate::system::clock::Timestamp;
@@ -15,7 +18,7 @@ use crate::system::clock::Timestamp;
 /// An account that was there a moment ago, in the same transaction and under its lock, is not.
 #[derive(Debug, thiserror::Error)]
 #[error("an account is gone in the middle of a transaction")]
-struct Gone;
+pub(super) struct Gone;
 
 /// The caller's live session, and when it was opened.
 pub(super) async fn find_session(
@@ -93,6 +96,97 @@ pub(super) async fn find_user(connection: &Connection, user_id: UserId) -> Resul
 }
 
 /// An id of a row that was just inserted.
-pub(super) fn read_id(row: &tokio_postgres::Row) -> Result<UserId, Failure> {
+pub(super) fn read_id(row: &Row) -> Result<UserId, Failure> {
     Ok(UserId(get(row, 0)?))
+}
+
+/// The actor, where it has any right over other accounts.
+pub(super) async fn require_staff(connection: &Connection, actor: &Actor) -> Result<Acting, Failure> {
+    let Actor::Session(caller) = actor else { return Ok(Acting::Operator) };
+    let digest: &[u8] = caller.digest.as_bytes();
+    let (created, used) = (caller.cutoffs.created_after.as_millis(), caller.cutoffs.used_after.as_millis());
+    let row = connection.query_opt(sql::FIND_RIGHTS, &[&digest, &created, &used]).await?;
+    read_acting(row.as_ref())
+}
+
+fn read_acting(row: Option<&Row>) -> Result<Acting, Failure> {
+    let row = row.ok_or(RepositoryError::NoSession)?;
+    let rights = read_rights(row)?;
+    if !rights.any() {
+        return Err(RepositoryError::Forbidden.into());
+    }
+    let (user_id, username) = (UserId(get(row, "id")?), get(row, "username")?);
+    Ok(Acting::Staff { user_id, username, is_superuser: rights.is_superuser })
+}
+
+fn read_rights(row: &Row) -> Result<Rights, Failure> {
+    Ok(Rights { is_staff: get(row, "is_staff")?, is_superuser: get(row, "is_superuser")? })
+}
+
+pub(super) fn allow(allowed: bool) -> Result<(), Failure> {
+    if allowed { Ok(()) } else { Err(RepositoryError::Forbidden.into()) }
+}
+
+/// The actor, where it has any right over other accounts, and the account of this name, for a transaction that changes
+/// that. Both are locked: until the end, the actor keeps its session and its rights. [`require_staff`] comes before it, so
+/// that who has no right makes no account wait.
+pub(super) async fn begin_action(
+    transaction: &Transaction,
+    actor: &Actor,
+    username: &Username,
+) -> Result<(Acting, Option<Target>), Failure> {
+    let key = username.key();
+    let (acting, locked, target) = match actor {
+        Actor::Session(caller) => {
+            let digest: &[u8] = caller.digest.as_bytes();
+            let (created, used) = (caller.cutoffs.created_after.as_millis(), caller.cutoffs.used_after.as_millis());
+            let [locked, acting, target] = transaction
+                .query_in_order([
+                    (sql::LOCK_ACTOR_AND_TARGET, &[&digest, &key]),
+                    (sql::FIND_RIGHTS, &[&digest, &created, &used]),
+                    (sql::FIND_TARGET, &[&key]),
+                ])
+                .await?;
+            (read_acting(acting.first())?, locked, target)
+        }
+        Actor::CommandLine => {
+            let [locked, target] =
+                transaction.query_in_order([(sql::LOCK_USER_NAMED, &[&key]), (sql::FIND_TARGET, &[&key])]).await?;
+            (Acting::Operator, locked, target)
+        }
+    };
+    let target = target.first().map(read_target).transpose()?;
+    let locked = locked.iter().map(read_id).collect::<Result<Vec<_>, _>>()?;
+    // One that is not locked got the name of one that was deleted while its lock was waited for: in between, there was none.
+    Ok((acting, target.filter(|target| locked.contains(&target.user_id))))
+}
+
+/// The account of this name, with what rights depend on.
+pub(super) async fn target_named(connection: &Connection, username: &Username) -> Result<Option<Target>, Failure> {
+    connection.query_opt(sql::FIND_TARGET, &[&username.key()]).await?.as_ref().map(read_target).transpose()
+}
+
+/// An account that exists, with what rights depend on.
+pub(super) async fn target_of(connection: &Connection, user_id: UserId) -> Result<Target, Failure> {
+    let row = connection.query_opt(sql::FIND_TARGET_BY_ID, &[&user_id.0]).await?;
+    read_target(&row.ok_or_else(|| invalid(Gone))?)
+}
+
+fn read_target(row: &Row) -> Result<Target, Failure> {
+    Ok(Target { user_id: UserId(get(row, "id")?), rights: read_rights(row)?, is_active: get(row, "is_active")? })
+}
+
+/// For a transaction that may take the last superuser away: until the end, no other one can. Taken before any account's
+/// lock.
+pub(super) async fn lock_superusers(transaction: &Transaction) -> Result<(), Failure> {
+    transaction.execute(sql::LOCK_SUPERUSERS, &[]).await.map(drop)
+}
+
+/// Refuses to lose the last active superuser.
+pub(super) async fn keep_a_superuser(transaction: &Transaction, going: &Target) -> Result<(), Failure> {
+    if !going.rights.is_superuser || !going.is_active {
+        return Ok(());
+    }
+    let other = transaction.query_opt(sql::FIND_OTHER_SUPERUSER, &[&going.user_id.0]).await?;
+    other.map(drop).ok_or_else(|| RepositoryError::LastSuperuser.into())
 }

@@ -37,11 +37,12 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join};
 use tokio::runtime::Runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 pub use self::error::OpenError;
 use self::error::{Failure, LinkError, Remedy};
-use self::pool::{Connection, Pool, STATEMENT_TIMEOUT};
+use self::pool::{Connection, POOL_TIMEOUT, Pool, STATEMENT_TIMEOUT};
 pub use self::schema::VERSION as SCHEMA_VERSION;
 use self::transaction::Transaction;
 pub use self::watcher::MAX_STALENESS;
@@ -51,6 +52,10 @@ use crate::config::secret::Secret;
 use crate::repository::session_cache::SessionCache;
 use crate::repository::{Notices, RepositoryError, Upgrade};
 use crate::system::watched::WatchedThreads;
+
+/// The deadline of a scan that a client waits for, and of one that only a job waits for.
+const SCAN_WITHIN: Duration = Duration::from_secs(10);
+const LONG_SCAN_WITHIN: Duration = Duration::from_secs(60);
 
 /// The settings of the store.
 #[derive(Clone)]
@@ -74,6 +79,8 @@ pub struct PostgresRepository {
     /// `None` while it is dropped.
     runtime: Option<Runtime>,
     pool: Arc<Pool>,
+    /// Permits for scans: half as many as there are connections.
+    scans: Arc<Semaphore>,
     cache: Arc<SessionCache>,
     watcher: Arc<Watcher>,
     writer: Arc<Writer>,
@@ -88,6 +95,28 @@ enum View {
     Statement,
     /// Several statements, as of one moment.
     Snapshot,
+    /// The same, and each statement may take as long as this.
+    Scan(Duration),
+}
+
+impl View {
+    /// How a read is begun, where it needs a transaction.
+    fn begin(self) -> Option<String> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        match self {
+            Self::Statement => None,
+            Self::Snapshot => Some(begin.to_owned()),
+            Self::Scan(within) => Some(format!("{begin}; SET LOCAL statement_timeout = {}", within.as_millis())),
+        }
+    }
+
+    /// How long the client waits.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Statement | Self::Snapshot => STATEMENT_TIMEOUT * 2,
+            Self::Scan(within) => within + STATEMENT_TIMEOUT,
+        }
+    }
 }
 
 impl PostgresRepository {
@@ -98,7 +127,7 @@ impl PostgresRepository {
         T: Send + 'static,
         W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
-        self.read_as(View::Statement, arguments, work).await
+        self.read_as(View::Statement, None, arguments, work).await
     }
 
     /// A read of several statements, as of one moment.
@@ -108,10 +137,29 @@ impl PostgresRepository {
         T: Send + 'static,
         W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
-        self.read_as(View::Snapshot, arguments, work).await
+        self.read_as(View::Snapshot, None, arguments, work).await
     }
 
-    async fn read_as<A, T, W>(&self, view: View, arguments: A, work: W) -> Result<T, RepositoryError>
+    /// A scan: a read, as of one moment, whose work grows with the store. It waits for other scans and leaves the pool
+    /// connections for everything else. Each of its statements is ended after `within`.
+    async fn scan<A, T, W>(&self, within: Duration, arguments: A, work: W) -> Result<T, RepositoryError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
+    {
+        let permit = timeout(POOL_TIMEOUT, Arc::clone(&self.scans).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else { return Err(pool::unavailable(LinkError::PoolTimeout(POOL_TIMEOUT))) };
+        self.read_as(View::Scan(within), Some(permit), arguments, work).await
+    }
+
+    async fn read_as<A, T, W>(
+        &self,
+        view: View,
+        permit: Option<OwnedSemaphorePermit>,
+        arguments: A,
+        work: W,
+    ) -> Result<T, RepositoryError>
     where
         A: Send + Sync + 'static,
         T: Send + 'static,
@@ -119,6 +167,8 @@ impl PostgresRepository {
     {
         let (pool, watcher) = (Arc::clone(&self.pool), Arc::clone(&self.watcher));
         self.run(async move {
+            // It is dropped when the read has ended, whether or not anybody still waits for it.
+            let _permit = permit;
             let mut tries = 0;
             loop {
                 tries += 1;
@@ -177,17 +227,14 @@ where
 {
     let connection = pool.get().await?;
     connection.is_in_doubt();
-    let worked = timeout(STATEMENT_TIMEOUT * 2, async {
-        if view == View::Statement {
-            return work(&connection, arguments).await;
-        }
-        let begin = connection.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-        let (begun, outcome) = join(begin, work(&connection, arguments)).await;
+    let worked = timeout(view.patience(), async {
+        let Some(begin) = view.begin() else { return work(&connection, arguments).await };
+        let (begun, outcome) = join(connection.batch(&begin), work(&connection, arguments)).await;
         begun?;
         connection.batch("ROLLBACK").await?;
         outcome
     });
-    let value = worked.await.unwrap_or_else(|_| Err(LinkError::Late(STATEMENT_TIMEOUT * 2).into()));
+    let value = worked.await.unwrap_or_else(|_| Err(LinkError::Late(view.patience()).into()));
     let value = match value {
         Err(failure) if !matches!(failure, Failure::Repository(_)) => {
             if failure.remedy() == Remedy::Report && !failure.is_late() && connection.batch("ROLLBACK").await.is_ok() {

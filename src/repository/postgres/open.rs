@@ -6,6 +6,7 @@ use std::thread;
 
 use rand::RngExt as _;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 
 use super::error::{OpenError, told};
 use super::pool::{Connection, Connector, POOL_TIMEOUT, Pool};
@@ -69,6 +70,7 @@ impl PostgresRepository {
                 .unwrap_or_else(|error| Err(OpenError::Failed { shown: String::new(), why: error.to_string() }))
         })?;
         let pool = Arc::new(Pool::new(connector, settings.connections));
+        let scans = Arc::new(Semaphore::new((settings.connections / 2).max(1)));
         let lease = Arc::new(Lease::new(settings.max_staleness));
         let size = if is_server { settings.cache } else { 0 };
         let cache = Arc::new(SessionCache::new(size, Arc::clone(&lease)));
@@ -82,7 +84,7 @@ impl PostgresRepository {
             notices: settings.notices,
             tally: writer::Tally::default(),
         });
-        let repository = Self { runtime: Some(runtime), pool, cache, watcher, writer, threads, upgrade };
+        let repository = Self { runtime: Some(runtime), pool, scans, cache, watcher, writer, threads, upgrade };
         if is_server {
             repository.start_watching();
         }

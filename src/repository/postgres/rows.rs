@@ -16,11 +16,24 @@ use crate::domain::profile::{Profile, ProfileField};
 use crate::domain::session::{Session, SessionDetails, SessionId, UserAgent};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{Credentials, PasswordHash, User, UserId, Username};
+use crate::repository::{MailId, OutboxMail, StoredFailures};
 use crate::system::clock::Timestamp;
 
 #[derive(Debug, Error)]
 #[error("{0} is out of range")]
 struct OutOfRange(&'static str);
+
+#[derive(Debug, Error)]
+#[error("the account {0} (id {1}), username_key: it is not the folded name")]
+struct NotFolded(String, i64);
+
+/// Refuses an account that was found under a name that is not its own: no list shows that name.
+pub(super) fn require_own_key(found: &Credentials, key: &str) -> Result<(), Failure> {
+    if found.username.key() == key {
+        return Ok(());
+    }
+    Err(invalid(NotFolded(found.username.as_str().to_owned(), found.user_id.0)))
+}
 
 /// The error of a value that PostgreSQL could read and the service never wrote.
 pub(super) fn invalid(why: impl std::error::Error + Send + Sync + 'static) -> Failure {
@@ -132,4 +145,30 @@ pub(super) fn read_event(row: &Row) -> Result<Event, Failure> {
 
 pub(super) fn read_mail_kind(row: &Row, column: impl RowIndex + std::fmt::Display) -> Result<MailKind, Failure> {
     MailKind::parse(get(row, column)?).ok_or_else(|| invalid(OutOfRange("a kind")))
+}
+
+/// A mail of the outbox that has just been claimed.
+pub(super) fn read_mail(row: &Row) -> Result<OutboxMail, Failure> {
+    Ok(OutboxMail {
+        id: MailId { id: get(row, "id")?, claim: get(row, "claims")? },
+        kind: read_mail_kind(row, "kind")?,
+        user_id: UserId(get(row, "user_id")?),
+        recipient: get(row, "recipient")?,
+        is_verified: get(row, "is_verified")?,
+        username: read_username(row, "username")?,
+        at: read_time(row, "at")?,
+        ip: read_ip(row)?,
+        user_agent: UserAgent::from_stored(get(row, "user_agent")?),
+        link: get(row, "link")?,
+        attempts: get::<i64>(row, "attempts")?.try_into().map_err(invalid)?,
+        expires: read_time(row, "expires")?,
+    })
+}
+
+pub(super) fn read_failures(row: &Row) -> Result<StoredFailures, Failure> {
+    Ok(StoredFailures {
+        username: read_username(row, 0)?,
+        count: get::<i64>(row, "failures")?.try_into().map_err(invalid)?,
+        last: read_time(row, "last_failed")?,
+    })
 }

@@ -83,7 +83,9 @@ CREATE TABLE events (
     username TEXT   COLLATE "C" NOT NULL,     -- the account's name, or '': never a name that is no account's
     actor    TEXT   COLLATE "C" NOT NULL,     -- a name, 'command line', or '' where nobody has shown who they are
     ip       TEXT   COLLATE "C" NOT NULL,     -- or '' where it is not known
-    detail   TEXT   COLLATE "C" NOT NULL      -- a session's id, a right, a limit, or ''
+    detail   TEXT   COLLATE "C" NOT NULL,     -- a session's id, a right, a limit, or ''
+    -- The transaction: numbers are not in the order of the commits. It is this database's own, and is not copied.
+    xid      XID8   NOT NULL DEFAULT pg_current_xact_id()
 );
 
 -- An account's events in their order.
@@ -94,6 +96,13 @@ CREATE INDEX events_by_name ON events (lower(username), id);
 
 -- Where an account has logged in from recently, however many other events it has.
 CREATE INDEX events_of_logins ON events (user_id, id) WHERE kind IN ('registered', 'logged_in');
+
+-- When an account got its passwords.
+CREATE INDEX events_of_passwords ON events (user_id, at)
+    WHERE kind IN ('password_changed', 'password_set', 'password_reset');
+
+-- The passwords that were set anew, for those who look for what is new.
+CREATE INDEX events_of_resets ON events (xid) WHERE kind IN ('password_set', 'password_reset');
 
 -- Failed logins of an account since the last success: the part of the throttle that all nodes share.
 CREATE TABLE login_failures (

@@ -1,5 +1,7 @@
 //! Every SQL statement. They are those of SQLite's `sql.rs` under the same names, but where PostgreSQL needs another.
 
+use crate::domain::item::List;
+
 /// Locks the account of a session. What is read behind it, in a statement of its own, is as of then.
 pub const LOCK_CALLER: &str =
     "SELECT id FROM users WHERE id = (SELECT user_id FROM tokens WHERE digest = $1) FOR NO KEY UPDATE";
@@ -25,6 +27,13 @@ pub const FIND_SESSION: &str = "SELECT tokens.user_id, tokens.last_used, tokens.
 macro_rules! profile {
     (columns) => {
         "first_name, last_name, email, address, address2, city, state, zipcode"
+    };
+    // Behind those of the statement itself.
+    (parameters from 3) => {
+        "$3, $4, $5, $6, $7, $8, $9, $10"
+    };
+    (parameters from 6) => {
+        "$6, $7, $8, $9, $10, $11, $12, $13"
     };
 }
 
@@ -84,3 +93,325 @@ pub const SET_TOLD_OF_LOGIN: &str = "UPDATE users SET told_of_login = $2 WHERE i
      AND (told_of_login IS NULL OR told_of_login <= $3 OR told_of_login > $2)";
 
 pub const RESET_FAILURES: &str = "DELETE FROM login_failures WHERE user_id = $1";
+
+// Accounts, lists, administration.
+
+/// Locks the account of the actor's session and the account of this name, whichever comes first: two who act on each
+/// other at once wait in one order. The actor's, so that it keeps its session and its rights until the end.
+pub const LOCK_ACTOR_AND_TARGET: &str = "SELECT id FROM users \
+     WHERE id = (SELECT user_id FROM tokens WHERE digest = $1) OR username_key = $2 ORDER BY id FOR NO KEY UPDATE";
+
+pub const INSERT_USER: &str = concat!(
+    "INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login, email_key, ",
+    profile!(columns),
+    ") VALUES ($1, $2, $3, $4, $4, $4, $4, $5, ",
+    profile!(parameters from 6),
+    ") ON CONFLICT (username_key) DO NOTHING RETURNING id"
+);
+
+pub const UPDATE_PROFILE: &str = concat!(
+    "UPDATE users SET modified = $2, (",
+    profile!(columns),
+    ") = (",
+    profile!(parameters from 3),
+    ") WHERE id = $1"
+);
+
+pub const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
+
+pub const DELETE_OTHER_TOKENS: &str = "DELETE FROM tokens WHERE user_id = $1 AND digest <> $2";
+
+/// The rights of who has this session, where it is live.
+pub const FIND_RIGHTS: &str = "SELECT users.id, username, is_staff, is_superuser \
+     FROM tokens JOIN users ON users.id = tokens.user_id \
+     WHERE tokens.digest = $1 AND tokens.created > $2 AND tokens.last_used > $3 AND users.is_active";
+
+pub const FIND_TARGET: &str = "SELECT id, is_staff, is_superuser, is_active FROM users WHERE username_key = $1";
+
+pub const FIND_TARGET_BY_ID: &str = "SELECT id, is_staff, is_superuser, is_active FROM users WHERE id = $1";
+
+pub const FIND_OTHER_SUPERUSER: &str = "SELECT id FROM users WHERE is_superuser AND is_active AND id <> $1 LIMIT 1";
+
+/// One of the texts that are searched, as far as the database can tell: whether the folded `$2` is in it, or it is not
+/// ASCII, and the service must look. Under the collation "C", `lower` changes ASCII letters alone.
+macro_rules! may_have {
+    ($text:literal) => {
+        concat!("strpos(lower(", $text, "), $2) > 0 OR octet_length(", $text, ") <> char_length(", $text, ")")
+    };
+}
+
+/// Accounts that a search may find, with the texts that it is for. `$2` is folded.
+pub const LIST_USERS: &str = concat!(
+    "SELECT id, username_key, email, first_name || ' ' || last_name AS full_name FROM users WHERE username_key > $1 \
+     AND ($2::text IS NULL OR ",
+    may_have!("username_key"),
+    " OR ",
+    may_have!("email"),
+    " OR ",
+    may_have!("(first_name || ' ' || last_name)"),
+    ") AND ($3::boolean IS NULL OR is_active = $3) AND ($4::boolean IS NULL OR is_staff = $4) \
+     AND ($5::boolean IS NULL OR is_superuser = $5) ORDER BY username_key LIMIT $6"
+);
+
+pub const FIND_USERS: &str =
+    concat!("SELECT ", user_columns!(), " FROM users WHERE id = ANY($1) ORDER BY users.username_key");
+
+pub const CHANGE_ACCOUNT: &str = "UPDATE users SET is_active = $2, is_staff = $3, is_superuser = $4, \
+     password_hash = coalesce($5, password_hash) WHERE id = $1";
+
+pub const DELETE_ACCOUNT: &str = "DELETE FROM users WHERE id = $1";
+
+/// The statements of one list. Those that change it set the account's `modified` with it. `insert` and `delete` return a
+/// row where they changed anything.
+pub struct Items {
+    pub list: &'static str,
+    pub insert: &'static str,
+    pub delete: &'static str,
+    /// `$2` are the items that go, and `$3` those that come. It is for a list that changes.
+    pub replace: &'static str,
+}
+
+macro_rules! items {
+    ($table:literal) => {
+        Items {
+            list: concat!("SELECT item_id, added FROM ", $table, " WHERE user_id = $1 ORDER BY item_id"),
+            insert: concat!(
+                "WITH came AS (INSERT INTO ",
+                $table,
+                " (user_id, item_id, added) VALUES ($1, $2, $3) ON CONFLICT (user_id, item_id) DO NOTHING RETURNING 1) \
+                 UPDATE users SET modified = $3 WHERE id = $1 AND EXISTS (SELECT 1 FROM came) RETURNING id"
+            ),
+            delete: concat!(
+                "WITH went AS (DELETE FROM ",
+                $table,
+                " WHERE user_id = $1 AND item_id = $2 RETURNING 1) \
+                 UPDATE users SET modified = $3 WHERE id = $1 AND EXISTS (SELECT 1 FROM went) RETURNING id"
+            ),
+            replace: concat!(
+                "WITH went AS (DELETE FROM ",
+                $table,
+                " WHERE user_id = $1 AND item_id = ANY($2)), came AS (INSERT INTO ",
+                $table,
+                " (user_id, item_id, added) SELECT $1::bigint, unnest($3::bigint[]), $4::bigint) \
+                 UPDATE users SET modified = $4 WHERE id = $1"
+            ),
+        }
+    };
+}
+
+pub const CELLAR: Items = items!("cellar");
+
+pub const WANTS: Items = items!("wants");
+
+pub const fn items(list: List) -> Items {
+    match list {
+        List::Cellar => CELLAR,
+        List::Wants => WANTS,
+    }
+}
+
+// Events, codes, the outbox, maintenance.
+
+pub const FIND_CREDENTIALS_BY_EMAIL: &str = "SELECT id, username, password_hash, is_active, email_verified FROM users \
+     WHERE email_key = $1 AND email_verified";
+
+/// A login by means of a mail.
+pub const RECORD_LOGIN_BY_MAIL: &str = "UPDATE users SET last_login = $1 WHERE id = $2 AND is_active";
+
+/// The only statement that sets an address of an account that exists; `$3` is the key of `$2`.
+pub const SET_EMAIL: &str = "UPDATE users SET modified = CASE WHEN email = $2 THEN modified ELSE $5 END, email = $2, \
+     email_key = $3, email_verified = $4 WHERE id = $1";
+
+pub const SET_EMAIL_VERIFIED: &str =
+    "UPDATE users SET email_verified = TRUE WHERE id = $1 AND NOT email_verified AND email_key IS NOT NULL";
+
+pub const FIND_EMAIL: &str = "SELECT email, email_key, email_verified FROM users WHERE id = $1";
+
+pub const FIND_OTHER_WITH_EMAIL: &str = "SELECT id FROM users WHERE email_key = $1 AND email_verified AND id <> $2";
+
+macro_rules! recipient {
+    ($whose:literal) => {
+        concat!(
+            "SELECT id AS user_id, username, email, email_verified, is_active FROM users WHERE email_key IS NOT NULL AND ",
+            $whose
+        )
+    };
+}
+
+pub const FIND_RECIPIENT: &str = recipient!("id = $1");
+
+pub const FIND_RECIPIENT_NAMED: &str = recipient!("username_key = $1");
+
+pub const FIND_RECIPIENT_VERIFIED: &str = recipient!("email_key = $1 AND email_verified");
+
+pub const FIND_RECIPIENT_UNVERIFIED: &str =
+    recipient!("email_key = $1 AND NOT email_verified AND is_active ORDER BY id LIMIT 1");
+
+/// Locks the account of an offer. What is read behind it, in a statement of its own, is as of then.
+pub const LOCK_OFFER_USER: &str =
+    "SELECT id FROM users WHERE id = (SELECT user_id FROM one_time_codes WHERE request = $1) FOR NO KEY UPDATE";
+
+pub const LOCK_OFFER_USER_BY_TOKEN: &str =
+    "SELECT id FROM users WHERE id = (SELECT user_id FROM one_time_codes WHERE token = $1) FOR NO KEY UPDATE";
+
+/// What is worth something at `$1`, and its account. Its account has the address that it was mailed to, where it is not
+/// for another address: one that is to be confirmed, or one that may be restored. What is said to be made later was made
+/// while the clock was ahead, by any amount, and is over.
+macro_rules! offer {
+    ($which:literal) => {
+        concat!(
+            "SELECT request, purpose, user_id, one_time_codes.email, one_time_codes.email_key, detail, mac, tries, \
+             one_time_codes.created, code_expires, expires, username, users.email AS current_email, email_verified, is_active \
+             FROM one_time_codes JOIN users ON users.id = user_id \
+             WHERE one_time_codes.created <= $1 AND expires > $1 AND (purpose IN ('confirm_email', 'not_me') \
+             OR one_time_codes.email_key = users.email_key) AND purpose = $2 AND ",
+            $which
+        )
+    };
+}
+
+pub const FIND_OFFER: &str = offer!("request = $3");
+
+pub const FIND_OFFER_BY_TOKEN: &str = offer!("token = $3");
+
+/// There is one row an account of what is asked for by its own sessions.
+pub const FIND_OWN_OFFER: &str = offer!("user_id = $3 AND is_familiar AND purpose <> 'not_me'");
+
+pub const INSERT_OFFER: &str = "INSERT INTO one_time_codes (request, purpose, user_id, is_familiar, email, email_key, \
+     link, detail, token, mac, tries, created, code_expires, expires) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12, $13)";
+
+/// What is mailed once more takes the place of what was mailed before. `$5` is now.
+pub const RENEW_OFFER: &str = "UPDATE one_time_codes SET mac = $3, token = $4, tries = 0, created = $5, \
+     code_expires = $6, expires = $7 \
+     WHERE request = $1 AND purpose = $2 AND created <= $5 AND expires > $5";
+
+pub const COUNT_TRY: &str = "UPDATE one_time_codes SET tries = tries + 1 WHERE request = $1";
+
+pub const DELETE_OFFER: &str = "DELETE FROM one_time_codes WHERE request = $1";
+
+pub const DELETE_OFFER_FOR: &str = "DELETE FROM one_time_codes \
+     WHERE user_id = $1 AND purpose = $2 AND is_familiar = $3 AND purpose <> 'not_me' RETURNING request";
+
+/// But for those that restore a former address.
+pub const DELETE_OFFERS_OF: &str = "DELETE FROM one_time_codes WHERE user_id = $1 AND detail <> 'email_changed'";
+
+pub const DELETE_RESTORERS_SINCE: &str =
+    "DELETE FROM one_time_codes WHERE user_id = $1 AND detail = 'email_changed' AND created >= $2";
+
+/// By the kind and not by the account, which has no index: few mails wait at a time.
+pub const DELETE_RESTORING_MAILS_SINCE: &str =
+    "DELETE FROM outbox WHERE user_id = $1 AND kind = 'email_changed' AND at >= $2";
+
+/// What opens the account without its password.
+pub const DELETE_OPENING_OFFERS: &str =
+    "DELETE FROM one_time_codes WHERE user_id = $1 AND purpose IN ('reset_password', 'sign_in')";
+
+pub const DELETE_PENDING_CHANGE: &str = "DELETE FROM one_time_codes WHERE user_id = $1 \
+     AND purpose = 'confirm_email' AND email <> (SELECT email FROM users WHERE id = $1)";
+
+pub const DELETE_MAIL_OF_PENDING_CHANGE: &str = "DELETE FROM outbox WHERE request IN (SELECT request \
+     FROM one_time_codes WHERE user_id = $1 AND purpose = 'confirm_email' \
+     AND email <> (SELECT email FROM users WHERE id = $1))";
+
+/// All but the newest `$2`.
+pub const DELETE_OLDEST_DISOWNERS: &str = "DELETE FROM one_time_codes WHERE request IN (SELECT request \
+     FROM one_time_codes WHERE user_id = $1 AND purpose = 'not_me' AND detail <> 'email_changed' \
+     ORDER BY created DESC, request OFFSET $2)";
+
+/// Those that another transaction is at come in its turn or the next one.
+pub const DELETE_EXPIRED_OFFERS: &str = "DELETE FROM one_time_codes WHERE request IN (SELECT request \
+     FROM one_time_codes WHERE expires <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
+
+pub const INSERT_CONFIRMATION: &str = "INSERT INTO outbox (kind, user_id, username, recipient, is_verified, request, \
+     detail, at, ip, user_agent, link, attempts, due, claims, expires) \
+     SELECT $2::text, id, username, $3::text, FALSE, $4::bytea, '', $5::bigint, '', '', $6::text, 0, $5::bigint, 0, \
+         $7::bigint FROM users WHERE id = $1";
+
+/// To the address that the account has, where it is verified. The program is that of the session of which it tells.
+pub const INSERT_NOTICE: &str = "INSERT INTO outbox (kind, user_id, username, recipient, is_verified, request, \
+     detail, at, ip, user_agent, link, attempts, due, claims, expires) \
+     SELECT $2::text, id, username, email, TRUE, NULL, $3::text, $4::bigint, $5::text, \
+         coalesce((SELECT user_agent FROM tokens WHERE user_id = $1 AND left(encode(digest, 'hex'), 16) = $3::text), ''), \
+         NULL, 0, $4::bigint, 0, $6::bigint \
+     FROM users WHERE id = $1 AND email_verified";
+
+pub const DELETE_MAIL_OF_OFFER: &str = "DELETE FROM outbox WHERE request = $1";
+
+pub const DELETE_MAILS_OF_OFFERS: &str =
+    "DELETE FROM outbox WHERE request IN (SELECT request FROM one_time_codes WHERE user_id = $1)";
+
+/// What is written where nothing is found, and nothing remains of it.
+pub const INSERT_EQUAL_WORK: &str = "INSERT INTO outbox (id, kind, user_id, username, recipient, is_verified, request, \
+     detail, at, ip, user_agent, link, attempts, due, claims, expires) \
+     VALUES ($1, '', 0, '', '', FALSE, NULL, '', 0, '', '', NULL, 0, 0, 0, 0)";
+
+pub const DELETE_EQUAL_WORK: &str = "DELETE FROM outbox WHERE id = $1";
+
+/// `$4` is who did it, where it was not the account itself.
+pub const INSERT_EVENT: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
+     SELECT $1::bigint, $2::text, id, username, coalesce($4::text, username), $5::text, $6::text \
+     FROM users WHERE id = $3";
+
+/// Those with an account and those without, in the order in which they are given.
+pub const INSERT_ATTEMPTS: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
+     SELECT attempt.at, attempt.kind, users.id, coalesce(users.username, ''), \
+         CASE WHEN attempt.by_owner THEN coalesce(users.username, '') ELSE '' END, attempt.ip, attempt.detail \
+     FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::text[], $6::text[]) WITH ORDINALITY \
+         AS attempt (at, kind, user_id, by_owner, ip, detail, number) \
+     LEFT JOIN users ON users.id = attempt.user_id ORDER BY attempt.number";
+
+pub const LIST_EVENTS: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
+     WHERE id < $1 AND ($2::text IS NULL OR kind = $2) ORDER BY id DESC LIMIT $3";
+
+pub const LIST_EVENTS_NAMED: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
+     WHERE lower(username) = $4 AND id < $1 AND ($2::text IS NULL OR kind = $2) ORDER BY id DESC LIMIT $3";
+
+pub const LIST_EVENTS_OF: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
+     WHERE user_id = $3 AND id < $1 AND ($2::text IS NULL OR kind = $2) ORDER BY id DESC LIMIT $4";
+
+/// Those that are no younger than `$1`, those numbered up to `$2`, and those from the future (`$4` is now) that are
+/// older than an old one by their number.
+pub const FIND_OLD_EVENTS: &str = "SELECT id FROM events WHERE at <= $1 OR id <= $2 \
+     OR (at > $4 AND id < (SELECT id FROM events WHERE at <= $1 ORDER BY id DESC LIMIT 1)) ORDER BY id LIMIT $3";
+
+pub const FIND_EVENT_NUMBERS: &str = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM events";
+
+pub const FIND_EVENT_BEYOND: &str = "SELECT id FROM events ORDER BY id DESC OFFSET $1 LIMIT 1";
+
+pub const FIND_SNAPSHOT: &str = "SELECT pg_current_snapshot()::text";
+
+/// What a snapshot does not see.
+pub const LIST_RESETS: &str = "SELECT username FROM events WHERE kind IN ('password_set', 'password_reset') \
+     AND xid >= pg_snapshot_xmin($1::text::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
+     ORDER BY id";
+
+/// The same where the snapshot is another server's.
+pub const LIST_RESETS_OF_FORMER: &str = "SELECT username FROM events WHERE kind IN ('password_set', 'password_reset') \
+     AND xid >= greatest(pg_snapshot_xmin($1::text::pg_snapshot)::text::numeric - $2::bigint, 0)::text::xid8 ORDER BY id";
+
+/// The addresses from which the account has logged in lately.
+pub const LIST_FAMILIAR: &str = "SELECT ip FROM tokens WHERE user_id = $1 \
+     UNION ALL (SELECT ip FROM events WHERE user_id = $1 AND kind IN ('registered', 'logged_in') \
+     ORDER BY id DESC LIMIT 100)";
+
+/// In the order of their ids.
+pub const LOCK_USERS_NAMED: &str =
+    "SELECT id, username_key FROM users WHERE username_key = ANY($1) ORDER BY id FOR NO KEY UPDATE";
+
+/// `$2` is now; what is said to be later was written while the clock was ahead, and so before all that happens now.
+pub const LIST_NEW_PASSWORDS: &str = "SELECT user_id, max(at) FROM events WHERE user_id = ANY($1) \
+     AND kind IN ('password_changed', 'password_set', 'password_reset') AND at <= $2 + 1000 GROUP BY user_id";
+
+/// A failure that a login has followed by now does not count. `$3` is now; a login that is said to be later was before.
+pub const COUNT_FAILURES: &str = "INSERT INTO login_failures (user_id, failures, last_failed) \
+     SELECT users.id, count(*), (array_agg(failure.at ORDER BY failure.number DESC))[1] \
+     FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS failure (user_id, at, number) \
+     JOIN users ON users.id = failure.user_id \
+     WHERE users.last_login <= failure.at OR users.last_login > $3::bigint + 1000 \
+     GROUP BY users.id \
+     ON CONFLICT (user_id) DO UPDATE SET failures = login_failures.failures + excluded.failures, \
+         last_failed = excluded.last_failed";
+
+pub const LIST_FAILURES: &str = "SELECT username, failures, last_failed FROM login_failures \
+     JOIN users ON users.id = login_failures.user_id ORDER BY failures DESC, user_id LIMIT $1";

@@ -15,6 +15,7 @@ use crate::domain::mail::MailKind;
 use crate::domain::rights::Actor;
 use crate::domain::session::Caller;
 use crate::domain::user::{UserId, Username};
+use crate::repository::events::Behind;
 use crate::repository::{Events, Page, RepositoryError, ResetCursor, Resets, StoredFailures};
 use crate::system::address::neighbourhood;
 use crate::system::clock::Timestamp;
@@ -71,7 +72,7 @@ impl Events for SqliteRepository {
     async fn list_resets(&self, behind: Option<ResetCursor>) -> Result<Resets, RepositoryError> {
         self.read_inline(move |connection| {
             let transaction = connection.unchecked_transaction()?;
-            Ok(list_resets(&transaction, behind)?)
+            Ok(list_resets(&transaction, behind.as_ref())?)
         })
         .await
     }
@@ -253,14 +254,14 @@ pub(super) fn list_failures(connection: &Connection, limit: u32) -> rusqlite::Re
     list.query_map([limit], read_failures)?.collect()
 }
 
-pub(super) fn list_resets(connection: &Connection, behind: Option<ResetCursor>) -> rusqlite::Result<Resets> {
+pub(super) fn list_resets(connection: &Connection, behind: Option<&ResetCursor>) -> rusqlite::Result<Resets> {
     let last_event = last(connection)?;
     let mut list = connection.prepare_cached(sql::LIST_RESETS)?;
     let usernames = match behind {
-        Some(ResetCursor(behind)) if last_event > behind => {
+        Some(ResetCursor(Behind::Event(behind))) if last_event > *behind => {
             list.query_map([behind], |row| read_username(row, 0))?.collect::<Result<_, _>>()?
         }
         _ => Vec::new(),
     };
-    Ok(Resets { next: ResetCursor(last_event), usernames })
+    Ok(Resets { next: ResetCursor(Behind::Event(last_event)), usernames })
 }
