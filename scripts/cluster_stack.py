@@ -19,7 +19,6 @@ import time
 
 PROGRAMS = "/usr/lib/postgresql/15/bin"
 NETWORK = "10.77.0"
-URL_HOSTS = ",".join(f"{NETWORK}.{number}" for number in (1, 2, 3))
 BALANCER, PORTS = 8000, {"a": 8001, "b": 8002}
 ETCD = ",".join(f"n{number}=http://{NETWORK}.{number}:2380" for number in (1, 2, 3))
 
@@ -161,12 +160,13 @@ class Host:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, what)
 
-    def kill_database(self):
-        """Kills PostgreSQL and Patroni. etcd goes on."""
+    def kill_database(self, with_patroni=True):
+        """Kills PostgreSQL's first process, and Patroni. etcd goes on."""
         postmaster = int((self.folder / "data/postmaster.pid").read_text().split()[0])
         os.kill(postmaster, signal.SIGKILL)
-        self.patroni.kill()
-        self.patroni.wait()
+        if with_patroni:
+            self.patroni.kill()
+            self.patroni.wait()
 
     def cut_off(self):
         run("ip", "link", "set", self.link, "down")
@@ -184,7 +184,8 @@ class Copy:
         self.process = None
 
     def start(self):
-        environment = os.environ | {
+        # Not the caller's own settings.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("AUTHTOKENS")} | {
             "AUTHTOKENS_CONFIG": "/dev/null", "RUST_LOG": "info", "AUTHTOKENS__PASSWORD__BCRYPT_COST": "4",
             "AUTHTOKENS__RATE_LIMIT__ENABLED": "false",
         } | self.settings
@@ -221,22 +222,24 @@ def status(port, path):
 class Stack:
     """All of it."""
 
-    def __init__(self, work, binary):
-        self.work = pathlib.Path(work)
+    def __init__(self, work, binary, databases=3):
+        """With two databases the third host has etcd alone: it only has a vote."""
+        self.work, self.databases = pathlib.Path(work), databases
         self.work.chmod(0o755)
         run("ip", "link", "set", "lo", "up")
         run("ip", "link", "add", "hosts", "type", "bridge")
         run("ip", "addr", "add", f"{NETWORK}.254/24", "dev", "hosts")
         run("ip", "link", "set", "hosts", "up")
         self.hosts = [Host(number, self.work) for number in (1, 2, 3)]
+        addresses = ",".join(host.address for host in self.hosts[:databases])
         settings = {"AUTHTOKENS__DATABASE__URL":
-                    f"postgres://authtokens:authtokens@{URL_HOSTS}/authtokens?sslmode=disable"}
+                    f"postgres://authtokens:authtokens@{addresses}/authtokens?sslmode=disable"}
         self.copies = [Copy(name, binary, self.work, settings) for name in PORTS]
 
     def start_database(self):
         for host in self.hosts:
             host.start_etcd()
-        for host in self.hosts:
+        for host in self.hosts[:self.databases]:
             host.start_patroni()
         self.wait_until_whole(120)
         self.sql("CREATE ROLE authtokens LOGIN PASSWORD 'authtokens'", database="postgres")
@@ -251,47 +254,47 @@ class Stack:
         subprocess.Popen(["haproxy", "-db", "-f", configuration], stdout=log, stderr=log)
         until("HAProxy starts", lambda: status(BALANCER, "/readyz") == 200, 20)
 
-    def views(self):
-        """What each host's Patroni tells of the members. One that was cut off tells what it knew before."""
+    def ask_etcd(self, key):
+        """What Patroni's members have agreed on: the value of a key, of a majority of the hosts."""
         for host in self.hosts:
-            connection = http.client.HTTPConnection(host.address, 8008, timeout=1)
-            with contextlib.suppress(OSError, http.client.HTTPException, ValueError), contextlib.closing(connection):
-                connection.request("GET", "/cluster")
-                yield json.loads(connection.getresponse().read())["members"]
+            connection = http.client.HTTPConnection(host.address, 2379, timeout=2)
+            with contextlib.suppress(OSError, http.client.HTTPException, KeyError), contextlib.closing(connection):
+                connection.request("GET", f"/v2/keys/service/authtokens/{key}?quorum=true")
+                return json.loads(connection.getresponse().read())["node"]["value"]
 
-    def find(self, role):
-        """The host that two of three say has this role."""
-        told = [member["name"] for members in self.views() for member in members if member["role"] == role]
-        return next((host for host in self.hosts if told.count(host.name) >= 2), None)
+    def find_primary(self):
+        name = self.ask_etcd("leader")
+        return next((host for host in self.hosts if host.name == name), None)
 
     def primary(self):
-        return until("a primary", lambda: self.find("leader"), 60)
+        return until("a primary", self.find_primary, 60)
+
+    def standby(self):
+        """The synchronous one."""
+        name = json.loads(self.ask_etcd("sync") or "{}").get("sync_standby")
+        return next((host for host in self.hosts if host.name == name), None)
 
     def is_whole(self):
-        """Whether all hosts tell of one primary, one synchronous standby and another, on one timeline."""
-        views = list(self.views())
-        if len(views) < 3 or any(view != views[0] for view in views):
+        """Whether all others follow the primary, and one of them synchronously, as Patroni knows, too."""
+        if not (self.find_primary() and self.standby()):
             return False
-        roles = sorted(member["role"] for member in views[0])
-        return (roles == ["leader", "replica", "sync_standby"]
-                and all(member["state"] in ("running", "streaming") for member in views[0])
-                and len({member["timeline"] for member in views[0]}) == 1)
+        with contextlib.suppress(subprocess.CalledProcessError):
+            rows = self.sql("SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'", "postgres")
+            return len(rows) == self.databases - 1 and "sync" in rows
+        return False
 
     def wait_until_whole(self, seconds):
-        try:
-            until("three members", self.is_whole, seconds)
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}: {list(self.views())}") from None
+        until("all databases", self.is_whole, seconds)
 
     def switch_over(self):
-        primary, standby = self.primary(), until("a standby", lambda: self.find("sync_standby"), 60)
+        primary, standby = self.primary(), until("a standby", self.standby, 60)
         run("patronictl", "-c", str(primary.configuration), "switchover", "--force",
             "--leader", primary.name, "--candidate", standby.name)
 
     def sql(self, statement, database="authtokens"):
         """Runs a statement on the primary; its rows as text."""
-        return run("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", statement,
-                   f"postgresql://postgres:postgres@{self.primary().address}/{database}").splitlines()
+        url = f"postgresql://postgres:postgres@{self.primary().address}/{database}?connect_timeout=2"
+        return run("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", statement, url).splitlines()
 
     def balance(self, command):
         """Tells HAProxy something."""

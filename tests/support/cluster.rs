@@ -64,10 +64,12 @@ impl Cluster {
         let made = make(&["--locale-provider=icu", "--icu-locale=en"]);
         let made = if made.status.success() { made } else { make(&[]) };
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        // A background process of a shell ignores SIGQUIT until it has a handler of its own, so one may not be enough.
         let script = "\"$1/postgres\" -D data -k \"$PWD\" -c listen_addresses= -c fsync=off -c full_page_writes=off \
              -c max_connections=600 -c shared_buffers=64MB -c max_wal_size=2GB -c log_min_messages=fatal \
              < /dev/null > log 2>&1 & \
-             server=$!; read line; kill -QUIT $server; wait $server; cd /; rm -rf \"$2\"";
+             server=$!; read line; \
+             while kill -QUIT $server 2> /dev/null; do sleep 0.1; done; cd /; rm -rf \"$2\"";
         let mut shell = Command::new("sh");
         shell.args(["-c", script, "sh"]).arg(programs).arg(folder.path()).current_dir(folder.path());
         let guard = as_user(&mut shell, user).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
