@@ -46,17 +46,18 @@ bootstrap:
         shared_buffers: 128MB
         wal_keep_size: 512MB
         password_encryption: scram-sha-256
+        ssl: "on"
   initdb: [{{encoding: UTF8}}, {{locale: C.UTF-8}}, data-checksums]
   pg_hba:
-    - host all all {network}.0/24 scram-sha-256
-    - host replication replicator {network}.0/24 scram-sha-256
+    - hostssl all all {network}.0/24 scram-sha-256
+    - hostssl replication replicator {network}.0/24 scram-sha-256
 postgresql:
   listen: "{address}:5432"
   connect_address: "{address}:5432"
   data_dir: {folder}/data
   bin_dir: {programs}
   pgpass: {folder}/pgpass
-  parameters: {{unix_socket_directories: "{folder}"}}
+  parameters: {{unix_socket_directories: "{folder}", ssl_cert_file: "{folder}/tls.pem", ssl_key_file: "{folder}/tls.key"}}
   authentication:
     superuser: {{username: postgres, password: postgres}}
     replication: {{username: replicator, password: replicator}}
@@ -88,6 +89,7 @@ backend copies
     server b 127.0.0.1:{b}
 """
 
+NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
 
 
@@ -123,6 +125,7 @@ class Host:
         self.configuration = work / f"{self.name}.yml"
         self.configuration.write_text(PATRONI.format(
             name=self.name, address=self.address, folder=self.folder, network=NETWORK, programs=PROGRAMS))
+        self.make_certificate(work)
         # Nothing else keeps the namespace alive while its host is down.
         self.holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
         until("a namespace", lambda: namespace(self.holder.pid) not in (None, namespace(os.getpid())), 5)
@@ -132,12 +135,27 @@ class Host:
             run(*self.inside(), "ip", *command.split())
         self.patroni = None
 
+    def make_certificate(self, work):
+        """One for this address, signed by the trial's authority."""
+        request, extension = work / f"{self.name}.csr", work / f"{self.name}.ext"
+        extension.write_text(f"subjectAltName=IP:{self.address}\n")
+        key, certificate = self.folder / "tls.key", self.folder / "tls.pem"
+        run("openssl", "req", *NEW_KEY, "-subj", f"/CN={self.name}", "-keyout", key, "-out", request)
+        run("openssl", "x509", "-req", "-days", "1", "-CA", work / "ca.pem", "-CAkey", work / "ca.key", "-CAcreateserial",
+            "-extfile", extension, "-in", request, "-out", certificate)
+        for file in (key, certificate):
+            shutil.chown(file, "postgres", "postgres")
+        key.chmod(0o600)
+
     def inside(self):
         return ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
 
     def start(self, name, *command):
         log = open(self.folder / f"{name}.log", "a")
-        return subprocess.Popen([*self.inside(), *AS_POSTGRES, *command], stdout=log, stderr=log, cwd=self.folder)
+        # PostgreSQL's client looks for certificates at home, and root's is closed to it.
+        environment = os.environ | {"HOME": str(self.folder)}
+        return subprocess.Popen([*self.inside(), *AS_POSTGRES, *command], stdout=log, stderr=log, cwd=self.folder,
+                                env=environment)
 
     def start_etcd(self):
         client, peer = f"http://{self.address}:2379", f"http://{self.address}:2380"
@@ -230,10 +248,12 @@ class Stack:
         run("ip", "link", "add", "hosts", "type", "bridge")
         run("ip", "addr", "add", f"{NETWORK}.254/24", "dev", "hosts")
         run("ip", "link", "set", "hosts", "up")
+        run("openssl", "req", "-x509", "-days", "1", *NEW_KEY, "-subj", "/CN=authority", "-keyout", self.work / "ca.key",
+            "-out", self.work / "ca.pem")
         self.hosts = [Host(number, self.work) for number in (1, 2, 3)]
         addresses = ",".join(host.address for host in self.hosts[:databases])
-        settings = {"AUTHTOKENS__DATABASE__URL":
-                    f"postgres://authtokens:authtokens@{addresses}/authtokens?sslmode=disable"}
+        settings = {"AUTHTOKENS__DATABASE__URL": f"postgres://authtokens:authtokens@{addresses}/authtokens",
+                    "AUTHTOKENS__DATABASE__CA_FILE": str(self.work / "ca.pem")}
         self.copies = [Copy(name, binary, self.work, settings) for name in PORTS]
 
     def start_database(self):
