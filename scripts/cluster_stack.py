@@ -84,7 +84,7 @@ backend copies
     balance roundrobin
     option httpchk GET /readyz
     http-check expect status 200
-    default-server check inter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
+    default-server check inter 500ms fall 2 rise 1
     server a 127.0.0.1:{a}
     server b 127.0.0.1:{b}
 """
