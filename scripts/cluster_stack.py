@@ -162,7 +162,7 @@ class Host:
         self.start("etcd", "etcd", "--name", self.name, "--data-dir", str(self.folder / "etcd"), "--enable-v2",
                    "--listen-client-urls", client, "--advertise-client-urls", client,
                    "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", ETCD,
-                   "--heartbeat-interval", "200", "--election-timeout", "2000")
+                   "--pre-vote", "--heartbeat-interval", "200", "--election-timeout", "2000")
 
     def start_patroni(self):
         self.patroni = self.start("patroni", "patroni", str(self.configuration))
