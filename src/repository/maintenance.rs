@@ -34,6 +34,8 @@ pub struct Figure {
 pub enum FigureValue {
     /// It goes up and down.
     Gauge(u64),
+    /// A duration that goes up and down.
+    GaugeSeconds(Duration),
     /// It only goes up.
     Counter(u64),
     /// A duration that only goes up.

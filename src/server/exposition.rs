@@ -254,6 +254,12 @@ impl Page {
         let Figure { name, help, value } = *figure;
         match value {
             FigureValue::Gauge(value) => self.gauge(name, help, None, Some(value)),
+            FigureValue::GaugeSeconds(value) => {
+                let gauge = Gauge::new(name, help)?;
+                gauge.set(value.as_secs_f64());
+                self.add(&gauge);
+                Ok(())
+            }
             FigureValue::Counter(value) => self.counter(name, help, value),
             FigureValue::Seconds(value) => self.seconds(name, help, value),
         }

@@ -307,3 +307,34 @@ pub async fn no_session_is_fresh_by_a_password_that_is_changed_beside_it(fixture
         assert!(!is_fresh(fixture, session, 4_000).await, "{round}");
     }
 }
+
+pub async fn of_two_changes_of_an_account_at_once_neither_is_lost(fixture: &Fixture) {
+    for round in 0..ROUNDS {
+        let username = format!("user{round}");
+        let (_, digest) = register(fixture, &username).await;
+        let [first, second] = handles(fixture, round);
+        let other = caller(digest);
+        // Two fields of a profile, or two rights.
+        if round % 4 < 2 {
+            let change = |field, content: &str| vec![text(field, content)];
+            let (city, state) = (change(ProfileField::City, "Springfield"), change(ProfileField::State, "Oregon"));
+            both(async move { first.update_profile(&caller(digest), city, at(3_000)).await.unwrap() }, async move {
+                second.update_profile(&other, state, at(3_000)).await.unwrap()
+            })
+            .await;
+            let (_, user) = fixture.repository.find_user(&caller(digest)).await.unwrap();
+            assert_eq!((&*user.profile.city, &*user.profile.state), ("Springfield", "Oregon"), "{round}");
+        } else {
+            let (target, same) = (name(&username), name(&username));
+            let staff = AccountChange { is_staff: Some(true), ..AccountChange::default() };
+            let superuser = AccountChange { is_superuser: Some(true), ..AccountChange::default() };
+            both(
+                async move { first.change_account(&Actor::CommandLine, &target, staff, at(3_000)).await.unwrap() },
+                async move { second.change_account(&Actor::CommandLine, &same, superuser, at(3_000)).await.unwrap() },
+            )
+            .await;
+            let (_, user) = fixture.repository.find_user(&caller(digest)).await.unwrap();
+            assert!(user.is_staff && user.is_superuser, "{round}");
+        }
+    }
+}

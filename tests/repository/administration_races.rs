@@ -1,13 +1,14 @@
-//! The last superuser, where two go at once.
+//! Staff, where two act at once: the last superuser, and who loses its rights meanwhile.
 
 use std::sync::Arc;
 
+use authtokens::domain::event::{EventKind, EventQuery};
 use authtokens::domain::rights::{AccountChange, Actor, UserQuery};
 use authtokens::repository::{Repository, RepositoryError};
 
 use crate::at_once::{ROUNDS, both, handles};
 use crate::fixture::Fixture;
-use crate::words::{HASH, at, by_password, create, name};
+use crate::words::{EVER, HASH, at, by_password, create, name, register};
 
 /// How a superuser stops being one.
 #[derive(Clone, Copy, Debug)]
@@ -87,5 +88,55 @@ pub async fn of_two_last_superusers_who_go_at_once_one_is_refused_and_stays(fixt
             outcomes => panic!("{round} {losses:?}: {outcomes:?}"),
         };
         assert_eq!(superusers(fixture).await, [one.0.as_str()], "{round} {losses:?}");
+    }
+}
+
+pub async fn what_an_actor_does_who_loses_its_rights_at_once_comes_before_that_or_is_not_done(fixture: &Fixture) {
+    for round in 0..ROUNDS {
+        let (staff, username) = (format!("staff{round}"), format!("user{round}"));
+        // Whichever of the two accounts is the older one.
+        if round % 4 < 2 {
+            register(fixture, &username).await;
+        }
+        let actor = create(fixture, &staff, true, false).await;
+        if round % 4 >= 2 {
+            register(fixture, &username).await;
+        }
+        let [first, second] = handles(fixture, round);
+        let (target, going) = (name(&username), name(&staff));
+        let loss = round / 4 % 4;
+        let (acted, lost) = both(
+            async move {
+                let change = AccountChange { is_active: Some(false), ..AccountChange::default() };
+                first.change_account(&actor, &target, change, at(3_000)).await.map(|user| assert!(user.is_some()))
+            },
+            async move {
+                let change = match loss {
+                    0 => AccountChange { is_staff: Some(false), ..AccountChange::default() },
+                    1 => AccountChange { is_active: Some(false), ..AccountChange::default() },
+                    2 => return second.delete_account(&Actor::CommandLine, &going, at(3_000)).await.unwrap(),
+                    _ => {
+                        let ended = second.revoke_account_sessions(&Actor::CommandLine, &going, None, EVER, at(3_000));
+                        return ended.await.unwrap() == Some(1);
+                    }
+                };
+                second.change_account(&Actor::CommandLine, &going, change, at(3_000)).await.unwrap().is_some()
+            },
+        )
+        .await;
+        assert!(lost, "{round}");
+        let query = EventQuery { username: None, kind: None, before: None, limit: 2 };
+        let told = fixture.repository.list_events(&Actor::CommandLine, query).await.unwrap().rows;
+        let told: Vec<_> = told.iter().rev().map(|event| (event.kind, event.actor.as_str())).collect();
+        let done = (EventKind::Deactivated, staff.as_str());
+        match acted {
+            Ok(()) => assert_eq!(told[0], done, "{round}: {told:?}"),
+            Err(RepositoryError::Forbidden | RepositoryError::NoSession) => {
+                assert!(!told.contains(&done), "{round}: {told:?}");
+            }
+            Err(other) => panic!("{round}: {other:?}"),
+        }
+        let is_active = fixture.repository.find_credentials(&name(&username)).await.unwrap().unwrap().is_active;
+        assert_ne!(is_active, told.contains(&done), "{round}");
     }
 }

@@ -70,6 +70,7 @@ macro_rules! contract {
                 of_two_deletions_by_fresh_sessions_at_once_one_is_made
                 of_two_changes_of_a_password_by_one_fresh_session_at_once_one_is_made
                 no_session_is_fresh_by_a_password_that_is_changed_beside_it
+                of_two_changes_of_an_account_at_once_neither_is_lost
             }
             sessions {
                 the_first_session_is_live_with_the_registration
@@ -117,6 +118,7 @@ macro_rules! contract {
             administration_races {
                 of_two_superusers_who_end_each_other_at_once_one_is_refused_and_stays
                 of_two_last_superusers_who_go_at_once_one_is_refused_and_stays
+                what_an_actor_does_who_loses_its_rights_at_once_comes_before_that_or_is_not_done
             }
             events {
                 a_change_is_told_in_events_once_and_an_event_outlives_its_account

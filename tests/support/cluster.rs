@@ -110,8 +110,9 @@ pub fn on<T: Send>(
     url: &str,
     work: impl AsyncFnOnce(&mut tokio_postgres::Client) -> Result<T, tokio_postgres::Error> + Send,
 ) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let run = || {
+        // Made and dropped on that thread: a runtime cannot be dropped on an async one.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (mut client, connection) = tokio_postgres::connect(url, NoTls).await?;
             let serving = tokio::spawn(connection);

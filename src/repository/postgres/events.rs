@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use tokio_postgres::types::ToSql;
 
 use super::error::Failure;
-use super::lookup::require_session;
+use super::lookup::{require_session, require_staff};
 use super::pool::{Connection, Instance};
 use super::rows::{get, ip_text, read_event, read_failures, read_ip, read_username};
 use super::transaction::Transaction;
-use super::{PostgresRepository, outbox, sql};
+use super::{PostgresRepository, SCAN_WITHIN, outbox, sql};
 use crate::domain::event::{Event, EventCursor, EventKind, EventQuery, FailedAttempt};
 use crate::domain::mail::MailKind;
 use crate::domain::rights::Actor;
@@ -50,7 +50,13 @@ impl Events for PostgresRepository {
     }
 
     async fn list_events(&self, actor: &Actor, query: EventQuery) -> Result<Page<Event, EventCursor>, RepositoryError> {
-        unimplemented!()
+        self.scan(SCAN_WITHIN, (*actor, query), |connection, (actor, query)| {
+            Box::pin(async move {
+                require_staff(connection, actor).await?;
+                Ok(page(list(connection, query).await?, query.limit))
+            })
+        })
+        .await
     }
 
     async fn record_failed_attempts(

@@ -22,6 +22,7 @@ mod one_time_codes;
 mod open;
 mod outbox;
 mod pool;
+mod pruning;
 mod rows;
 mod schema;
 mod sessions;
@@ -32,17 +33,20 @@ mod watcher;
 mod writer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use self::error::OpenError;
 use self::error::{Failure, LinkError, Remedy};
+use self::maintenance::WriteProof;
 use self::pool::{Connection, POOL_TIMEOUT, Pool, STATEMENT_TIMEOUT};
+use self::pruning::Pruner;
 pub use self::schema::VERSION as SCHEMA_VERSION;
 use self::transaction::Transaction;
 pub use self::watcher::MAX_STALENESS;
@@ -55,7 +59,7 @@ use crate::system::watched::WatchedThreads;
 
 /// The deadline of a scan that a client waits for, and of one that only a job waits for.
 const SCAN_WITHIN: Duration = Duration::from_secs(10);
-const LONG_SCAN_WITHIN: Duration = Duration::from_secs(60);
+const LONG_SCAN_WITHIN: Duration = Duration::from_secs(600);
 
 /// The settings of the store.
 #[derive(Clone)]
@@ -84,8 +88,21 @@ pub struct PostgresRepository {
     cache: Arc<SessionCache>,
     watcher: Arc<Watcher>,
     writer: Arc<Writer>,
+    proof: Arc<WriteProof>,
+    /// A permit a unit of work that is under way; closed where no more are accepted.
+    units: Arc<Semaphore>,
+    background: Mutex<Option<Background>>,
     threads: WatchedThreads,
     upgrade: Option<Upgrade>,
+}
+
+/// More units of work than there ever are at once.
+const UNITS: u32 = 1 << 20;
+
+/// What goes on beside the units of work, where this is a server.
+struct Background {
+    watching: JoinHandle<()>,
+    pruning: JoinHandle<()>,
 }
 
 /// How a read sees what others commit meanwhile.
@@ -191,8 +208,17 @@ impl PostgresRepository {
         T: Send + 'static,
         W: for<'a> Fn(&'a Transaction, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
-        let writer = Arc::clone(&self.writer);
-        self.run(async move { writer.write(&arguments, &work).await }).await
+        let (writer, proof) = (Arc::clone(&self.writer), Arc::clone(&self.proof));
+        self.run(async move {
+            let written = writer.write(&arguments, &work).await;
+            match &written {
+                Ok(_) => proof.note(true),
+                Err(RepositoryError::Unavailable(_) | RepositoryError::OutcomeUnknown(_)) => proof.note(false),
+                Err(_) => {}
+            }
+            written
+        })
+        .await
     }
 
     /// Runs a unit of work to its end on the store's threads, whether or not anybody still waits for it.
@@ -200,14 +226,21 @@ impl PostgresRepository {
         &self,
         work: impl Future<Output = Result<T, RepositoryError>> + Send + 'static,
     ) -> Result<T, RepositoryError> {
-        let Some(runtime) = &self.runtime else { return Err(pool::unavailable(LinkError::Closed)) };
+        let closed = || pool::unavailable(LinkError::Closed);
+        let runtime = self.runtime.as_ref().ok_or_else(closed)?;
+        let unit = Arc::clone(&self.units).try_acquire_owned().map_err(|_| closed())?;
+        let work = async move {
+            let _unit = unit;
+            work.await
+        };
         runtime.spawn(work).await.unwrap_or_else(|error| Err(RepositoryError::Backend(Arc::new(error))))
     }
 
+    /// Starts what goes on beside the units of work.
     fn start_watching(&self) {
         let Some(runtime) = &self.runtime else { return };
         let (watcher, threads) = (Arc::clone(&self.watcher), self.threads.clone());
-        runtime.spawn(async move {
+        let watching = runtime.spawn(async move {
             let watching = tokio::spawn(async move { watcher.run().await });
             let ended = watching.await;
             if !matches!(ended, Ok(Ok(()))) {
@@ -217,6 +250,8 @@ impl PostgresRepository {
                 threads.report_end("authtokens postgres");
             }
         });
+        let pruning = runtime.spawn(Pruner::new(Arc::clone(&self.pool)).run());
+        *self.background.lock().unwrap_or_else(PoisonError::into_inner) = Some(Background { watching, pruning });
     }
 }
 

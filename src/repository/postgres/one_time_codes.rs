@@ -21,7 +21,7 @@ use super::pool::Connection;
 use super::rows::{get, read_username};
 use super::sessions::{delete_session, id_of, insert_session, set_reauthentication};
 use super::transaction::Transaction;
-use super::{PostgresRepository, events, sql};
+use super::{LONG_SCAN_WITHIN, PostgresRepository, events, sql};
 use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
 use crate::domain::one_time::{CODE_LIFETIME, Code, CodeMac, Presented, Purpose, RESTORES_EMAIL};
@@ -311,8 +311,7 @@ impl OneTimeCodes for PostgresRepository {
         }
         self.write((expired, now), |transaction, (expired, now)| {
             Box::pin(async move {
-                let deleted = transaction.execute(sql::DELETE_EXPIRED_OFFERS, &[expired, &now.as_millis()]).await?;
-                Ok(count(deleted))
+                Ok(transaction.query(sql::DELETE_EXPIRED_OFFERS, &[expired, &now.as_millis()]).await?.len())
             })
         })
         .await

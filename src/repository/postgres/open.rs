@@ -1,7 +1,7 @@
 //! Opens the database: connects, checks it, brings the schema up to date, starts the looks.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rand::RngExt as _;
@@ -14,7 +14,7 @@ use super::schema::{self, Found};
 use super::url::Address;
 use super::watcher::Watcher;
 use super::writer::{self, Writer};
-use super::{PostgresRepository, PostgresSettings};
+use super::{PostgresRepository, PostgresSettings, UNITS};
 use crate::repository::Upgrade;
 use crate::repository::lease::Lease;
 use crate::repository::session_cache::SessionCache;
@@ -84,7 +84,19 @@ impl PostgresRepository {
             notices: settings.notices,
             tally: writer::Tally::default(),
         });
-        let repository = Self { runtime: Some(runtime), pool, scans, cache, watcher, writer, threads, upgrade };
+        let repository = Self {
+            runtime: Some(runtime),
+            pool,
+            scans,
+            cache,
+            watcher,
+            writer,
+            proof: Arc::default(),
+            units: Arc::new(Semaphore::new(UNITS as usize)),
+            background: Mutex::default(),
+            threads,
+            upgrade,
+        };
         if is_server {
             repository.start_watching();
         }

@@ -274,6 +274,11 @@ impl Pool {
         (status.size, status.size.saturating_sub(status.available))
     }
 
+    /// How many connections there may be.
+    pub(super) fn max_size(&self) -> usize {
+        self.pool.status().max_size
+    }
+
     pub(super) fn close(&self) {
         self.pool.close();
     }

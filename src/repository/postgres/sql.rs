@@ -319,9 +319,18 @@ pub const DELETE_OLDEST_DISOWNERS: &str = "DELETE FROM one_time_codes WHERE requ
      FROM one_time_codes WHERE user_id = $1 AND purpose = 'not_me' AND detail <> 'email_changed' \
      ORDER BY created DESC, request OFFSET $2)";
 
-/// Those that another transaction is at come in its turn or the next one.
+pub const FIND_EXPIRED_OFFERS: &str = "SELECT request FROM one_time_codes WHERE expires <= $1 LIMIT $2";
+
+/// Of these, those that nobody else is at: as with all pruning and clamping, every node may do it at once, and nobody
+/// waits.
 pub const DELETE_EXPIRED_OFFERS: &str = "DELETE FROM one_time_codes WHERE request IN (SELECT request \
-     FROM one_time_codes WHERE expires <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
+     FROM one_time_codes WHERE request = ANY($1) AND expires <= $2 FOR UPDATE SKIP LOCKED) RETURNING request";
+
+pub const FIND_FUTURE_OFFERS: &str = "SELECT request FROM one_time_codes WHERE created > $1 LIMIT $2";
+
+/// They are over. Set to now, they would be worth something once more.
+pub const DELETE_FUTURE_OFFERS: &str = "DELETE FROM one_time_codes WHERE request IN (SELECT request \
+     FROM one_time_codes WHERE request = ANY($1) AND created > $2 FOR UPDATE SKIP LOCKED)";
 
 pub const INSERT_CONFIRMATION: &str = "INSERT INTO outbox (kind, user_id, username, recipient, is_verified, request, \
      detail, at, ip, user_agent, link, attempts, due, claims, expires) \
@@ -336,10 +345,58 @@ pub const INSERT_NOTICE: &str = "INSERT INTO outbox (kind, user_id, username, re
          NULL, 0, $4::bigint, 0, $6::bigint \
      FROM users WHERE id = $1 AND email_verified";
 
+/// Whether there is anything to claim or to drop.
+pub const FIND_DUE_MAIL: &str = "SELECT id FROM outbox WHERE due <= $1 LIMIT 1";
+
+/// Removes mails that nobody has received in time, each of which is an event; also of an account that is gone.
+pub const DROP_EXPIRED_MAILS: &str = "WITH gone AS (DELETE FROM outbox WHERE id IN (SELECT id FROM outbox \
+         WHERE due <= $1 AND expires <= $1 ORDER BY due, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
+         RETURNING id, due, user_id, username, kind) \
+     INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
+     SELECT $1, $2::text, user_id, username, '', '', kind FROM gone ORDER BY due, id";
+
+/// Claims those that nobody else is claiming at this moment.
+pub const CLAIM_MAILS: &str = "WITH free AS (SELECT id, due FROM outbox WHERE due <= $1 AND expires > $1 \
+         ORDER BY due, id LIMIT $2 FOR UPDATE SKIP LOCKED), \
+     claimed AS (UPDATE outbox SET due = $3, claims = claims + 1 FROM free WHERE outbox.id = free.id \
+         RETURNING outbox.id, claims, kind, user_id, recipient, is_verified, username, at, ip, user_agent, link, attempts, \
+             expires, free.due AS was_due) \
+     SELECT * FROM claimed ORDER BY was_due, id";
+
+/// Locks the account of a mail. What is read behind it, in a statement of its own, is as of then.
+pub const LOCK_MAIL_USER: &str =
+    "SELECT id FROM users WHERE id = (SELECT user_id FROM outbox WHERE id = $1) FOR NO KEY UPDATE";
+
+/// A mail, while the claim to it holds: it is locked.
+pub const FIND_CLAIMED_MAIL: &str = "SELECT kind, user_id, recipient, request, detail, at FROM outbox \
+     WHERE id = $1 AND claims = $2 AND due > $3 FOR UPDATE";
+
+pub const RETURN_MAIL: &str = "UPDATE outbox SET attempts = attempts + $4, claims = claims + 1, due = $3 \
+     WHERE id = $1 AND claims = $2";
+
+pub const DELETE_MAIL: &str = "DELETE FROM outbox WHERE id = $1 AND claims = $2";
+
+/// Removes a claimed mail that nobody has received, which is an event; also of an account that is gone.
+pub const GIVE_MAIL_UP: &str = "WITH gone AS (DELETE FROM outbox WHERE id = $1 AND claims = $2 \
+         RETURNING user_id, username, kind) \
+     INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
+     SELECT $3::bigint, $4::text, user_id, username, '', '', kind FROM gone";
+
 pub const DELETE_MAIL_OF_OFFER: &str = "DELETE FROM outbox WHERE request = $1";
 
 pub const DELETE_MAILS_OF_OFFERS: &str =
     "DELETE FROM outbox WHERE request IN (SELECT request FROM one_time_codes WHERE user_id = $1)";
+
+pub const COUNT_MAILS: &str = "SELECT count(id), min(at) FROM outbox";
+
+/// Those that were written while the clock was ahead, and those that wait for longer than any mail does (`$2` is a day
+/// from now).
+pub const FIND_FUTURE_MAILS: &str = "SELECT id FROM outbox WHERE at > $1 OR due > $2 LIMIT $3";
+
+/// Each keeps its lifetime. `$2` is now.
+pub const CLAMP_MAILS: &str = "UPDATE outbox SET at = least(at, $2), due = least(due, $2), \
+     expires = least(expires, $2 + expires - at) \
+     WHERE id IN (SELECT id FROM outbox WHERE id = ANY($1) AND (at > $3 OR due > $4) FOR UPDATE SKIP LOCKED)";
 
 /// What is written where nothing is found, and nothing remains of it.
 pub const INSERT_EQUAL_WORK: &str = "INSERT INTO outbox (id, kind, user_id, username, recipient, is_verified, request, \
@@ -415,3 +472,49 @@ pub const COUNT_FAILURES: &str = "INSERT INTO login_failures (user_id, failures,
 
 pub const LIST_FAILURES: &str = "SELECT username, failures, last_failed FROM login_failures \
      JOIN users ON users.id = login_failures.user_id ORDER BY failures DESC, user_id LIMIT $1";
+
+pub const DELETE_EVENTS: &str = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id = ANY($1) \
+     FOR UPDATE SKIP LOCKED)";
+
+pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens WHERE created <= $1 OR last_used <= $2 LIMIT $3";
+
+pub const DELETE_DEAD_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens \
+     WHERE digest = ANY($1) AND (created <= $2 OR last_used <= $3) FOR UPDATE SKIP LOCKED) RETURNING user_id";
+
+/// Those with a time after `$1`.
+pub const FIND_FUTURE_TOKENS: &str = "SELECT digest FROM tokens \
+     WHERE created > $1 OR last_used > $1 OR reauthenticated > $1 LIMIT $2";
+
+/// A reauthentication is forgotten: set to now, it would make the session fresh without a password.
+pub const CLAMP_TOKENS: &str = "UPDATE tokens SET created = least(created, $2), last_used = least(last_used, $2), \
+     reauthenticated = CASE WHEN reauthenticated > $2 THEN NULL ELSE reauthenticated END \
+     WHERE digest IN (SELECT digest FROM tokens WHERE digest = ANY($1) \
+         AND (created > $2 OR last_used > $2 OR reauthenticated > $2) FOR UPDATE SKIP LOCKED) RETURNING user_id";
+
+pub const FIND_FUTURE_FAILURES: &str = "SELECT user_id FROM login_failures WHERE last_failed > $1 LIMIT $2";
+
+pub const CLAMP_FAILURES: &str = "UPDATE login_failures SET last_failed = $2 WHERE user_id IN (SELECT user_id \
+     FROM login_failures WHERE user_id = ANY($1) AND last_failed > $2 FOR UPDATE SKIP LOCKED)";
+
+/// Counts for the metrics, by no request.
+pub const COUNT_USERS: &str = "SELECT count(*) FROM users";
+
+pub const COUNT_TOKENS: &str = "SELECT count(*) FROM tokens";
+
+pub const FIND_XMIN: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
+
+pub const LIST_BEATS: &str = "SELECT id, beat FROM nodes";
+
+/// Held by the node that prunes what only nodes read, until the end of its transaction.
+pub const TRY_LOCK_PRUNING: &str = "SELECT pg_try_advisory_xact_lock(7308604897285989235)";
+
+/// By their places in the table, for which no other index is needed.
+pub const PRUNE_CHANGES: &str = "DELETE FROM changes WHERE ctid = ANY (ARRAY( \
+     SELECT ctid FROM changes WHERE xid < $1::text::xid8 LIMIT $2))";
+
+pub const PRUNE_RECEIPTS: &str = "DELETE FROM receipts WHERE ctid = ANY (ARRAY( \
+     SELECT ctid FROM receipts WHERE xid < $1::text::xid8 LIMIT $2))";
+
+/// Those that have not looked since.
+pub const DELETE_NODES: &str = "DELETE FROM nodes USING unnest($1::bigint[], $2::bigint[]) AS gone (id, beat) \
+     WHERE nodes.id = gone.id AND nodes.beat = gone.beat";

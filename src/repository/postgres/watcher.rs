@@ -113,6 +113,8 @@ pub(super) struct Tally {
     pub(super) changes: AtomicU64,
     /// When the last look began, in the lease's time.
     last: AtomicI64,
+    /// Whether nobody asks for looks.
+    is_resting: AtomicBool,
 }
 
 /// What a node has seen of the others.
@@ -169,11 +171,14 @@ impl Watcher {
         self.lease.max_staleness() / LOOKS_A_LEASE
     }
 
-    /// How long ago the last look began.
-    pub(super) fn lag(&self) -> Duration {
+    /// How long ago the last look began; `None` before the first, and while nobody asks for any.
+    pub(super) fn lag(&self) -> Option<Duration> {
         let last = self.tally.last.load(Ordering::Relaxed);
+        if last == 0 || self.tally.is_resting.load(Ordering::Relaxed) {
+            return None;
+        }
         let now = self.lease.now().since(Monotonic::default());
-        now.saturating_sub(Duration::from_nanos(u64::try_from(last).unwrap_or_default()))
+        Some(now.saturating_sub(Duration::from_nanos(u64::try_from(last).unwrap_or_default())))
     }
 
     /// Waits until a lease on this server holds: what was read of it before can then be believed.
@@ -257,7 +262,9 @@ impl Watcher {
                 unasked_since = Instant::now();
             } else if unasked_since.elapsed() >= LINGER {
                 self.lease.end();
+                self.tally.is_resting.store(true, Ordering::Relaxed);
                 self.wake.notified().await;
+                self.tally.is_resting.store(false, Ordering::Relaxed);
                 unasked_since = Instant::now();
                 continue;
             }

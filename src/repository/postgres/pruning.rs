@@ -1,0 +1,133 @@
+//! Prunes what only the nodes read: the feed of changes, the receipts, and the rows of nodes that are gone.
+//!
+//! Nobody needs what was committed a minute ago: a node that has not looked for half of it forgets everything, and whoever
+//! looks for a receipt gives up sooner. What is old is told by a snapshot that was taken so long ago by the monotonic
+//! clock: each row of a transaction below its xmin was there then. No wall clock is asked. Every node does it, and those
+//! that find another at it leave it to that one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::error::{Failure, LinkError};
+use super::pool::{Connection, Instance, Pool};
+use super::rows::get;
+use super::sql;
+use super::watcher::FEED_KEPT_FOR;
+use crate::system::clock::{Clock, Monotonic};
+use crate::system::error_chain::Chain;
+
+/// How many rows are deleted in one transaction.
+const PRUNED_AT_ONCE: i64 = 5_000;
+
+/// How long a transaction of it may take.
+const PRUNED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Prunes, for as long as the store is open.
+pub(super) struct Pruner {
+    pool: Arc<Pool>,
+    clock: Clock,
+    seen: Option<Seen>,
+}
+
+/// What a server was seen to hold.
+struct Seen {
+    instance: Instance,
+    at: Monotonic,
+    /// The xmin of a snapshot: what every transaction below it has left is in that.
+    xmin: String,
+    /// Each node's beat, and since when it is known to be that.
+    nodes: HashMap<i64, (i64, Monotonic)>,
+}
+
+impl Pruner {
+    pub(super) fn new(pool: Arc<Pool>) -> Self {
+        Self { pool, clock: Clock::system(), seen: None }
+    }
+
+    /// Never returns.
+    pub(super) async fn run(mut self) {
+        loop {
+            sleep(FEED_KEPT_FOR).await;
+            if let Err(failure) = self.prune().await {
+                // What was not pruned now is pruned in a minute.
+                log::debug!("the feed of changes was not pruned: {}", Chain(&failure.mapped()));
+            }
+        }
+    }
+
+    async fn prune(&mut self) -> Result<(), Failure> {
+        let connection = self.pool.get().await?;
+        connection.is_in_doubt();
+        let mut now = within(look(&connection, &self.clock)).await?;
+        connection.is_clean_again();
+        drop(connection);
+        let Some(before) = self.seen.take().filter(|before| before.instance == now.instance) else {
+            // On another server the numbers of transactions may mean others.
+            self.seen = Some(now);
+            return Ok(());
+        };
+        for (id, (beat, since)) in &mut now.nodes {
+            if let Some((_, earlier)) = before.nodes.get(id).filter(|(known, _)| known == beat) {
+                *since = *earlier;
+            }
+        }
+        if now.at.since(before.at) < FEED_KEPT_FOR {
+            self.seen = Some(before);
+            return Ok(());
+        }
+        let is_gone = |since: Monotonic| now.at.since(since) >= FEED_KEPT_FOR;
+        let gone =
+            now.nodes.iter().filter(|(_, (_, since))| is_gone(*since)).map(|(id, (beat, _))| (*id, *beat)).unzip();
+        let instance = now.instance;
+        self.seen = Some(now);
+        self.delete(instance, &before.xmin, &gone).await
+    }
+
+    async fn delete(&self, instance: Instance, xmin: &str, gone: &(Vec<i64>, Vec<i64>)) -> Result<(), Failure> {
+        loop {
+            let connection = self.pool.get().await?;
+            if connection.instance != instance {
+                return Err(LinkError::OtherServer.into());
+            }
+            connection.is_in_doubt();
+            let is_done = within(delete_some(&connection, xmin, gone)).await?;
+            connection.is_clean_again();
+            if is_done {
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn within<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(PRUNED_WITHIN, work).await.unwrap_or_else(|_| Err(LinkError::Late(PRUNED_WITHIN).into()))
+}
+
+/// What there is.
+async fn look(connection: &Connection, clock: &Clock) -> Result<Seen, Failure> {
+    let xmin = get(&connection.query_one(sql::FIND_XMIN, &[]).await?, 0)?;
+    let rows = connection.query(sql::LIST_BEATS, &[]).await?;
+    // Behind both: neither is younger than it is said to be.
+    let at = clock.monotonic();
+    let nodes = rows.iter().map(|row| Ok((get(row, 0)?, (get(row, 1)?, at)))).collect::<Result<_, Failure>>()?;
+    Ok(Seen { instance: connection.instance, at, xmin, nodes })
+}
+
+/// Deletes a bounded number of rows; `true` where none are left, or another node is at it.
+async fn delete_some(connection: &Connection, xmin: &str, gone: &(Vec<i64>, Vec<i64>)) -> Result<bool, Failure> {
+    connection.batch("BEGIN").await?;
+    let is_locked: bool = get(&connection.query_one(sql::TRY_LOCK_PRUNING, &[]).await?, 0)?;
+    let mut is_done = true;
+    if is_locked {
+        for statement in [sql::PRUNE_CHANGES, sql::PRUNE_RECEIPTS] {
+            let deleted = connection.execute(statement, &[&xmin, &PRUNED_AT_ONCE]).await?;
+            is_done &= i64::try_from(deleted).is_ok_and(|deleted| deleted < PRUNED_AT_ONCE);
+        }
+        connection.execute(sql::DELETE_NODES, &[&gone.0, &gone.1]).await?;
+    }
+    connection.batch("COMMIT").await?;
+    Ok(is_done)
+}
