@@ -178,19 +178,25 @@ class Host:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, what)
 
-    def kill_database(self, with_patroni=True):
-        """Kills PostgreSQL's first process, and Patroni. etcd goes on."""
-        postmaster = int((self.folder / "data/postmaster.pid").read_text().split()[0])
-        os.kill(postmaster, signal.SIGKILL)
-        if with_patroni:
-            self.patroni.kill()
-            self.patroni.wait()
+    def kill_postgres(self):
+        """Kills PostgreSQL's first process; the others end by themselves."""
+        os.kill(int((self.folder / "data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
 
     def cut_off(self):
         run("ip", "link", "set", self.link, "down")
 
     def connect(self):
         run("ip", "link", "set", self.link, "up")
+
+    def part(self, others, command="add"):
+        """Lets nothing through to the other hosts, while clients still reach it; or, with `del`, all of it again."""
+        for other in others:
+            if other is not self:
+                run(*self.inside(), "ip", "route", command, "blackhole", f"{other.address}/32")
+
+    def kill_patroni(self):
+        self.patroni.kill()
+        self.patroni.wait()
 
 
 class Copy:

@@ -10,6 +10,11 @@ use std::time::Duration;
 
 use crate::system::clock::{Clock, Monotonic};
 
+/// Whether a lease of this length holds so long after its look began.
+pub(super) fn is_live(since_look: Duration, lease: Duration) -> bool {
+    since_look < lease
+}
+
 /// A lease on what was read of the store.
 pub(super) struct Lease {
     max_staleness: Duration,
@@ -55,8 +60,7 @@ impl Lease {
             self.asked.store(true, Ordering::Relaxed);
         }
         let looked = self.looked.load(Ordering::SeqCst);
-        let since = self.micros(self.now()).saturating_sub(looked);
-        looked > 0 && u128::from(since) < self.max_staleness.as_micros()
+        looked > 0 && self.is_live_at(self.now(), looked)
     }
 
     /// Renews it: somebody has looked, beginning at `at`, and told of all that was found.
@@ -67,7 +71,7 @@ impl Lease {
     /// Whether it was given and has run out by `at`.
     pub(super) fn has_lapsed(&self, at: Monotonic) -> bool {
         let looked = self.looked.load(Ordering::SeqCst);
-        looked > 0 && u128::from(self.micros(at).saturating_sub(looked)) >= self.max_staleness.as_micros()
+        looked > 0 && !self.is_live_at(at, looked)
     }
 
     /// Ends it; `false` where it had ended.
@@ -77,7 +81,13 @@ impl Lease {
 
     /// Whether the caller must ask for looks. One caller does, and they go on by themselves.
     pub(super) fn needs_look(&self) -> bool {
-        !self.holds() && !self.watched.swap(true, Ordering::SeqCst)
+        if self.holds() {
+            return false;
+        }
+        // In this order, against the other one below: either this caller finds that nobody looks, or whoever is about to
+        // stop looking finds that somebody has asked.
+        self.asked.store(true, Ordering::SeqCst);
+        !self.watched.swap(true, Ordering::SeqCst)
     }
 
     /// Looks could not be asked for, so the next caller asks again.
@@ -87,9 +97,16 @@ impl Lease {
 
     /// Whether the looks should go on: somebody has asked since the last call.
     pub(super) fn is_in_use(&self) -> bool {
+        self.watched.swap(false, Ordering::SeqCst);
         let is_in_use = self.asked.swap(false, Ordering::SeqCst);
-        self.watched.store(is_in_use, Ordering::SeqCst);
+        if is_in_use {
+            self.watched.store(true, Ordering::SeqCst);
+        }
         is_in_use
+    }
+
+    fn is_live_at(&self, at: Monotonic, looked: u64) -> bool {
+        is_live(Duration::from_micros(self.micros(at).saturating_sub(looked)), self.max_staleness)
     }
 
     fn micros(&self, at: Monotonic) -> u64 {

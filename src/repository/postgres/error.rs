@@ -65,6 +65,8 @@ pub(super) enum LinkError {
     Unconfirmed,
     #[error("the connection is to another server than the one that the lease is on")]
     OtherServer,
+    #[error("the connection was lost before the transaction was committed")]
+    NotCommitted,
     #[error("whether the transaction was committed could not be found out for {} s", .0.as_secs())]
     NotSettled(Duration),
 }
@@ -118,7 +120,7 @@ impl Failure {
     pub(super) fn remedy(&self) -> Remedy {
         let error = match self {
             Self::Postgres(error) => error,
-            Self::Link(LinkError::OtherServer) => return Remedy::Reconnect,
+            Self::Link(LinkError::OtherServer | LinkError::NotCommitted) => return Remedy::Reconnect,
             Self::Link(_) | Self::Invalid(_) | Self::Repository(_) => return Remedy::Report,
         };
         let Some(state) = error.code() else {

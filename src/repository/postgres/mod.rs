@@ -17,11 +17,14 @@ mod events;
 mod lists;
 mod lookup;
 mod maintenance;
+#[cfg(test)]
+mod model;
 mod offers;
 mod one_time_codes;
 mod open;
 mod outbox;
 mod pool;
+mod protocol;
 mod pruning;
 mod rows;
 mod schema;
@@ -54,7 +57,7 @@ use self::watcher::Watcher;
 use self::writer::Writer;
 use crate::config::secret::Secret;
 use crate::repository::session_cache::SessionCache;
-use crate::repository::{Notices, RepositoryError, Upgrade};
+use crate::repository::{Cause, Notices, RepositoryError, Upgrade};
 use crate::system::watched::WatchedThreads;
 
 /// The deadline of a scan that a client waits for, and of one that only a job waits for.
@@ -183,7 +186,7 @@ impl PostgresRepository {
         W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
         let (pool, watcher) = (Arc::clone(&self.pool), Arc::clone(&self.watcher));
-        self.run(async move {
+        self.run(RepositoryError::Backend, async move {
             // It is dropped when the read has ended, whether or not anybody still waits for it.
             let _permit = permit;
             let mut tries = 0;
@@ -209,7 +212,7 @@ impl PostgresRepository {
         W: for<'a> Fn(&'a Transaction, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
         let (writer, proof) = (Arc::clone(&self.writer), Arc::clone(&self.proof));
-        self.run(async move {
+        self.run(RepositoryError::OutcomeUnknown, async move {
             let written = writer.write(&arguments, &work).await;
             match &written {
                 Ok(_) => proof.note(true),
@@ -221,9 +224,11 @@ impl PostgresRepository {
         .await
     }
 
-    /// Runs a unit of work to its end on the store's threads, whether or not anybody still waits for it.
+    /// Runs a unit of work to its end on the store's threads, whether or not anybody still waits for it. Where it cannot
+    /// come to its end, because the store is dropped or it panics, that is `cut_off`.
     async fn run<T: Send + 'static>(
         &self,
+        cut_off: fn(Cause) -> RepositoryError,
         work: impl Future<Output = Result<T, RepositoryError>> + Send + 'static,
     ) -> Result<T, RepositoryError> {
         let closed = || pool::unavailable(LinkError::Closed);
@@ -233,7 +238,7 @@ impl PostgresRepository {
             let _unit = unit;
             work.await
         };
-        runtime.spawn(work).await.unwrap_or_else(|error| Err(RepositoryError::Backend(Arc::new(error))))
+        runtime.spawn(work).await.unwrap_or_else(|error| Err(cut_off(Arc::new(error))))
     }
 
     /// Starts what goes on beside the units of work.
@@ -260,6 +265,7 @@ where
     A: Sync,
     W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>>,
 {
+    watcher.ensure_looking()?;
     let connection = pool.get().await?;
     connection.is_in_doubt();
     let worked = timeout(view.patience(), async {
@@ -272,7 +278,10 @@ where
     let value = worked.await.unwrap_or_else(|_| Err(LinkError::Late(view.patience()).into()));
     let value = match value {
         Err(failure) if !matches!(failure, Failure::Repository(_)) => {
-            if failure.remedy() == Remedy::Report && !failure.is_late() && connection.batch("ROLLBACK").await.is_ok() {
+            if failure.remedy() == Remedy::Report
+                && !failure.is_late()
+                && let Ok(Ok(())) = timeout(STATEMENT_TIMEOUT, connection.batch("ROLLBACK")).await
+            {
                 connection.is_clean_again();
             }
             return Err(failure);

@@ -12,7 +12,7 @@ use super::error::{OpenError, told};
 use super::pool::{Connection, Connector, POOL_TIMEOUT, Pool};
 use super::schema::{self, Found};
 use super::url::Address;
-use super::watcher::Watcher;
+use super::watcher::{LONGEST_LEASE, Watcher};
 use super::writer::{self, Writer};
 use super::{PostgresRepository, PostgresSettings, UNITS};
 use crate::repository::Upgrade;
@@ -71,7 +71,7 @@ impl PostgresRepository {
         })?;
         let pool = Arc::new(Pool::new(connector, settings.connections));
         let scans = Arc::new(Semaphore::new((settings.connections / 2).max(1)));
-        let lease = Arc::new(Lease::new(settings.max_staleness));
+        let lease = Arc::new(Lease::new(settings.max_staleness.min(LONGEST_LEASE)));
         let size = if is_server { settings.cache } else { 0 };
         let cache = Arc::new(SessionCache::new(size, Arc::clone(&lease)));
         let node = rand::rng().random_range(1..i64::MAX);

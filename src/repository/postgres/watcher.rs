@@ -9,20 +9,22 @@
 //! 3. the other nodes' beats.
 //!
 //! A lease holds for [`MAX_STALENESS`] from the beginning of a look. Whoever changes a user commits, reads all beats, and
-//! waits until each other node has begun and ended a look since, or its lease has run out.
+//! waits until each other node has begun and ended a look since, or its lease has run out. What no cache answers is
+//! believed where a lease on the same server holds, or where a look at that server has succeeded that began later.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join3;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::error::{Failure, LinkError};
 use super::pool::{Connection, Instance, Pool};
+use super::protocol::{has_looked_since, has_run_out, runs_out_in};
 use super::schema;
 use crate::domain::user::UserId;
 use crate::repository::lease::Lease;
@@ -36,8 +38,8 @@ pub const MAX_STALENESS: Duration = Duration::from_millis(250);
 /// How many looks fit in a lease: a node looks at the feed that often, while it is asked.
 const LOOKS_A_LEASE: u32 = 10;
 
-/// The longest lease that a node may have.
-const LONGEST_LEASE: Duration = Duration::from_secs(1);
+/// The longest lease that a node may have. A later release must not have a longer one while this one runs beside it.
+pub(super) const LONGEST_LEASE: Duration = Duration::from_secs(1);
 
 /// How long the looks go on after the last time that somebody asked.
 const LINGER: Duration = Duration::from_secs(5);
@@ -45,7 +47,7 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How long a look may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(3);
 
-/// How long an answer waits for a look that confirms it.
+/// How long an answer waits for a look that confirms it; and how long looks may fail until nobody is kept waiting.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(3);
 
 /// How many changes are read one by one; with more, everything is forgotten.
@@ -54,10 +56,9 @@ const MOST_CHANGES: i64 = 10_000;
 /// After how long without a look the feed may have been pruned: everything is forgotten.
 pub(super) const FEED_KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// How much longer than its lease is waited for another node: its clock may be slower than ours.
-const CLOCKS_DIFFER_BY: Duration = Duration::from_millis(10);
-
-const BEAT: &str = "INSERT INTO nodes (id, beat, lease) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET beat = $2";
+/// The number only grows: one that was sent on a connection since given up, and arrives late, changes nothing.
+const BEAT: &str = "INSERT INTO nodes (id, beat, lease) VALUES ($1, $2, $3) \
+     ON CONFLICT (id) DO UPDATE SET beat = $2 WHERE nodes.beat < $2 RETURNING beat";
 
 /// One row a change that was not visible at the last look; or one without a change. Numbers of transactions are not in the
 /// order of their commits, so the whole snapshot is remembered.
@@ -96,7 +97,7 @@ pub(super) struct Watcher {
     is_closed: AtomicBool,
     /// The server that the last look was at.
     instance: AtomicI64,
-    /// What the last look saw of the other nodes.
+    /// How the last look went, and what it saw of the other nodes.
     view: watch::Sender<View>,
     /// The schema's `oldest_serving` as of the last look.
     oldest_serving: AtomicI32,
@@ -117,11 +118,13 @@ pub(super) struct Tally {
     is_resting: AtomicBool,
 }
 
-/// What a node has seen of the others.
+/// How the last look went, and what it saw of the nodes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct View {
-    /// How many looks have succeeded.
-    looks: u64,
+struct View {
+    /// When the last look that succeeded began, and at which server it was.
+    last: Option<(Monotonic, Instance)>,
+    /// When the first of the looks began that have failed since.
+    failing_since: Option<Monotonic>,
     nodes: HashMap<i64, Seen>,
 }
 
@@ -160,15 +163,25 @@ impl Watcher {
 
     /// The cache, for a look-up. The looks go on for as long as there are any.
     pub(super) fn cache(&self) -> &SessionCache {
+        self.ask();
+        &self.cache
+    }
+
+    /// Has the looks begin where they have ended.
+    fn ask(&self) {
         if self.lease.needs_look() {
             self.wake.notify_one();
         }
-        &self.cache
     }
 
     /// How often it looks.
     fn pace(&self) -> Duration {
         self.lease.max_staleness() / LOOKS_A_LEASE
+    }
+
+    /// The time by the clock of the lease.
+    pub(super) fn now(&self) -> Monotonic {
+        self.lease.now()
     }
 
     /// How long ago the last look began; `None` before the first, and while nobody asks for any.
@@ -181,24 +194,42 @@ impl Watcher {
         Some(now.saturating_sub(Duration::from_nanos(u64::try_from(last).unwrap_or_default())))
     }
 
-    /// Waits until a lease on this server holds: what was read of it before can then be believed.
+    /// Refuses where looks have failed for so long that nothing could be confirmed: nobody is kept waiting then.
+    pub(super) fn ensure_looking(&self) -> Result<(), LinkError> {
+        if !self.is_on {
+            return Ok(());
+        }
+        let failing_since = self.view.borrow().failing_since;
+        if failing_since.is_none_or(|since| self.lease.now().since(since) < CONFIRMED_WITHIN) {
+            return Ok(());
+        }
+        self.ask();
+        Err(LinkError::Late(CONFIRMED_WITHIN))
+    }
+
+    /// Waits until what was read of this server before can be believed: until a lease on it holds; or, where looks take
+    /// longer than a lease lasts, until one at it has succeeded that began after the read.
     pub(super) async fn confirm(&self, instance: Instance) -> Result<(), LinkError> {
         if !self.is_on {
             return Ok(());
         }
+        let asked_at = self.lease.now();
         let deadline = Instant::now() + CONFIRMED_WITHIN;
         let mut view = self.view.subscribe();
         loop {
-            if self.lease.holds() {
-                let is_same = self.instance.load(Ordering::SeqCst) == instance;
-                return if is_same { Ok(()) } else { Err(LinkError::OtherServer) };
+            let confirmed = if self.lease.holds() {
+                // In this order: a look notes the server before it renews the lease.
+                Some(self.instance.load(Ordering::SeqCst))
+            } else {
+                view.borrow().last.filter(|(began, _)| *began >= asked_at).map(|(_, server)| server)
+            };
+            if let Some(server) = confirmed {
+                return if server == instance { Ok(()) } else { Err(LinkError::OtherServer) };
             }
             if self.is_closed.load(Ordering::SeqCst) {
                 return Err(LinkError::Closed);
             }
-            if self.lease.needs_look() {
-                self.wake.notify_one();
-            }
+            self.ask();
             match timeout_at(deadline, view.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => return Err(LinkError::Unconfirmed),
@@ -208,44 +239,40 @@ impl Watcher {
 
     /// The beats of all nodes, as of now.
     pub(super) async fn find_nodes(&self, connection: &Connection) -> Result<Beats, Failure> {
-        let rows = connection.query(FIND_NODES, &[]).await?;
-        let read = |row: &Row| {
-            let lease = Duration::from_millis(u64::try_from(row.get::<_, i64>(2)).unwrap_or(u64::MAX));
-            (row.get(0), Beat { number: row.get(1), lease })
-        };
-        Ok(rows.iter().map(read).collect())
+        Ok(read_nodes(&connection.query(FIND_NODES, &[]).await?))
     }
 
-    /// Waits until every other node knows of what was committed before these beats were read; `None` where they could
-    /// not be.
-    pub(super) async fn wait_for_others(&self, beats: Option<Beats>) {
-        let Some(mut waiting) = beats else { return sleep(LONGEST_LEASE).await };
+    /// Waits until every node knows of what was committed on this server before these beats were read on it; `None` where
+    /// they could not be.
+    pub(super) async fn wait_for_others(&self, beats: Option<Beats>, instance: Instance) {
         let read_at = Instant::now();
+        let Some(mut waiting) = beats else { return sleep_until(read_at + runs_out_in(LONGEST_LEASE)).await };
+        // This node's own cache knows of it already. But its reads are believed by its lease: one on another server, which
+        // has been deposed then, must run out as any other node's.
+        if self.instance.load(Ordering::SeqCst) == instance {
+            waiting.remove(&self.node);
+        }
         let mut view = self.view.subscribe();
         let now = self.lease.now();
-        waiting.remove(&self.node);
-        let known = view.borrow_and_update().clone();
-        waiting.retain(|id, beat| {
+        {
+            let seen = &view.borrow_and_update().nodes;
             let has_run_out =
-                |seen: &Seen| seen.number == beat.number && now.since(seen.since) >= beat.lease + CLOCKS_DIFFER_BY;
-            !known.nodes.get(id).is_some_and(has_run_out)
-        });
+                |beat: &Beat, seen: &Seen| has_run_out(beat.number, seen.number, now.since(seen.since), beat.lease);
+            waiting.retain(|id, beat| !seen.get(id).is_some_and(|seen| has_run_out(beat, seen)));
+        }
         let Some(longest) = waiting.values().map(|beat| beat.lease).max() else { return };
-        let deadline = read_at + longest.min(LONGEST_LEASE) + CLOCKS_DIFFER_BY;
+        let deadline = read_at + runs_out_in(longest.min(LONGEST_LEASE));
         if !self.is_on {
             return sleep_until(deadline).await;
         }
         loop {
             // So that this node looks, too.
-            if !self.lease.holds() && self.lease.needs_look() {
-                self.wake.notify_one();
+            self.ask();
+            if !matches!(timeout_at(deadline, view.changed()).await, Ok(Ok(()))) {
+                return sleep_until(deadline).await;
             }
-            if timeout_at(deadline, view.changed()).await.is_err() {
-                return;
-            }
-            let seen = view.borrow_and_update();
-            // Two beats later it has read the feed in between: see the proof.
-            waiting.retain(|id, beat| seen.nodes.get(id).is_none_or(|seen| seen.number < beat.number + 2));
+            let seen = &view.borrow_and_update().nodes;
+            waiting.retain(|id, beat| !seen.get(id).is_some_and(|seen| has_looked_since(beat.number, seen.number)));
             if waiting.is_empty() {
                 return;
             }
@@ -263,14 +290,16 @@ impl Watcher {
             } else if unasked_since.elapsed() >= LINGER {
                 self.lease.end();
                 self.tally.is_resting.store(true, Ordering::Relaxed);
+                // Whoever asks next waits for a look.
+                self.view.send_modify(|view| view.failing_since = None);
                 self.wake.notified().await;
                 self.tally.is_resting.store(false, Ordering::Relaxed);
                 unasked_since = Instant::now();
                 continue;
             }
-            let began = Instant::now();
+            let (began, began_at) = (Instant::now(), self.lease.now());
             beat += 1;
-            if let Err(error) = self.look(&mut link, beat).await {
+            if let Err(error) = self.look(&mut link, beat, began_at).await {
                 // At once: the beat may have been counted, and others take the next one as a sign that what was committed
                 // before this look is known here.
                 if self.lease.end() {
@@ -278,6 +307,7 @@ impl Watcher {
                     log::warn!("the feed of changes cannot be read: {error}");
                 }
                 link = None;
+                self.view.send_modify(|view| _ = view.failing_since.get_or_insert(began_at));
                 sleep(self.pace() * 4).await;
                 continue;
             }
@@ -294,9 +324,8 @@ impl Watcher {
         Ok(())
     }
 
-    async fn look(&self, link: &mut Option<Link>, beat: i64) -> Result<(), String> {
+    async fn look(&self, link: &mut Option<Link>, beat: i64, began: Monotonic) -> Result<(), String> {
         let late = |_| LinkError::Late(LOOK_WITHIN).to_string();
-        let began = self.lease.now();
         let linked = match link {
             Some(linked) => linked,
             None => {
@@ -332,7 +361,8 @@ impl Watcher {
         let last = i64::try_from(began.since(Monotonic::default()).as_nanos()).unwrap_or(i64::MAX);
         self.tally.last.store(last, Ordering::Relaxed);
         self.view.send_modify(|view| {
-            view.looks += 1;
+            view.last = Some((began, instance));
+            view.failing_since = None;
             let known = std::mem::take(&mut view.nodes);
             view.nodes = nodes
                 .into_iter()
@@ -350,32 +380,28 @@ impl Watcher {
     async fn look_by(&self, link: &mut Link, beat: i64) -> Result<(Option<Vec<(i64, bool)>>, Beats), Failure> {
         let connection = &link.connection;
         let lease = i64::try_from(self.lease.max_staleness().as_millis()).unwrap_or(i64::MAX);
+        let beating: [&(dyn ToSql + Sync); 3] = [&self.node, &beat, &lease];
         let Some(before) = &link.snapshot else {
-            connection.execute(BEAT, &[&self.node, &beat, &lease]).await?;
-            let snapshot: String = connection.query_one(BEGIN_FEED, &[]).await?.get(0);
-            let nodes = self.find_nodes(connection).await?;
-            link.snapshot = Some(snapshot);
-            return Ok((None, nodes));
+            let statements = [(BEAT, &beating as &[_]), (BEGIN_FEED, &[]), (FIND_NODES, &[])];
+            let [beaten, begun, nodes] = connection.query_in_order(statements).await?;
+            let (Some(_), Some(begun)) = (beaten.first(), begun.first()) else {
+                return Err(LinkError::Unconfirmed.into());
+            };
+            link.snapshot = Some(begun.get(0));
+            return Ok((None, read_nodes(&nodes)));
         };
         // In one go: the server runs them one after the other, each as a transaction of its own.
         let limit = MOST_CHANGES + 1;
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [before, &limit];
-        let beating: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&self.node, &beat, &lease];
-        let (beaten, rows, nodes) = join3(
-            connection.execute(BEAT, &beating),
-            connection.query(READ_FEED, &parameters),
-            self.find_nodes(connection),
-        )
-        .await;
-        beaten?;
-        let (rows, nodes) = (rows?, nodes?);
-        let first = rows.first().ok_or_else(|| Failure::from(LinkError::Unconfirmed))?;
+        let reading: [&(dyn ToSql + Sync); 2] = [before, &limit];
+        let statements = [(BEAT, &beating as &[_]), (READ_FEED, &reading), (FIND_NODES, &[])];
+        let [beaten, rows, nodes] = connection.query_in_order(statements).await?;
+        let (Some(_), Some(first)) = (beaten.first(), rows.first()) else { return Err(LinkError::Unconfirmed.into()) };
         let snapshot: String = first.get(0);
         self.oldest_serving.store(first.get(1), Ordering::SeqCst);
         let is_whole = rows.len() <= usize::try_from(MOST_CHANGES).unwrap_or(usize::MAX);
         let changes = rows.iter().filter_map(|row| Some((row.get::<_, Option<i64>>(2)?, row.get(3)))).collect();
         link.snapshot = Some(snapshot);
-        Ok((is_whole.then_some(changes), nodes))
+        Ok((is_whole.then_some(changes), read_nodes(&nodes)))
     }
 
     fn apply(&self, changes: &[(i64, bool)]) {
@@ -393,6 +419,16 @@ impl Watcher {
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
         self.lease.end();
+        // For whoever waits for a look.
+        self.view.send_modify(|_| {});
         self.wake.notify_one();
     }
+}
+
+fn read_nodes(rows: &[Row]) -> Beats {
+    let read = |row: &Row| {
+        let lease = Duration::from_millis(u64::try_from(row.get::<_, i64>(2)).unwrap_or(u64::MAX));
+        (row.get(0), Beat { number: row.get(1), lease })
+    };
+    rows.iter().map(read).collect()
 }

@@ -10,29 +10,34 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join};
 use rand::RngExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::{Failure, LinkError, Remedy};
-use super::pool::{Pool, Pooled, unavailable};
+use super::pool::{Instance, Pool, Pooled, unavailable};
 use super::transaction::Transaction;
-use super::watcher::Watcher;
+use super::watcher::{FEED_KEPT_FOR, Watcher};
 use crate::repository::session_cache::SessionCache;
 use crate::repository::{Notices, RepositoryError};
+use crate::system::clock::Monotonic;
 
-/// How often a transaction is tried, and for how long.
+/// How often a transaction is tried, and for how long: none is begun later.
 const TRIES: u32 = 10;
-const TRIED_FOR: Duration = Duration::from_secs(4);
+const BEGUN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the work of a transaction may take, and how long its COMMIT.
-const WORK_WITHIN: Duration = Duration::from_secs(4);
-const COMMIT_WITHIN: Duration = Duration::from_secs(4);
+const WORK_WITHIN: Duration = Duration::from_secs(3);
+const COMMIT_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long it may take to find out whether a transaction was committed.
-const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+/// How long a client waits, nearly always, until it is told at least that the outcome is unknown.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long after a COMMIT its receipt is there for certain: one that was pruned tells nothing. The time is that of the
+/// clock that goes on while the machine is suspended.
+const RECEIPT_GOOD_FOR: Duration = FEED_KEPT_FOR.checked_div(2).unwrap();
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
@@ -80,14 +85,17 @@ impl Writer {
     {
         let since = Instant::now();
         let mut tries = 0;
+        self.watcher.ensure_looking().map_err(unavailable)?;
         loop {
             tries += 1;
-            let connection = self.pool.get().await.map_err(Failure::mapped)?;
-            let failure = match self.attempt(connection, arguments, work).await? {
+            let connection = timeout_at(since + BEGUN_WITHIN, self.pool.get()).await;
+            let connection = connection.unwrap_or_else(|_| Err(LinkError::PoolTimeout(BEGUN_WITHIN).into()));
+            let connection = connection.map_err(Failure::mapped)?;
+            let failure = match self.attempt(connection, since + ANSWERED_WITHIN, arguments, work).await? {
                 Tried::Committed(value) => return Ok(value),
                 Tried::Failed(failure) => failure,
             };
-            if failure.remedy() == Remedy::Report || tries >= TRIES || since.elapsed() >= TRIED_FOR {
+            if failure.remedy() == Remedy::Report || tries >= TRIES || since.elapsed() >= BEGUN_WITHIN {
                 return Err(failure.mapped());
             }
             self.tally.retries.fetch_add(1, Ordering::Relaxed);
@@ -95,15 +103,24 @@ impl Writer {
         }
     }
 
-    async fn attempt<A, T, W>(&self, connection: Pooled, arguments: &A, work: &W) -> Result<Tried<T>, RepositoryError>
+    async fn attempt<A, T, W>(
+        &self,
+        connection: Pooled,
+        deadline: Instant,
+        arguments: &A,
+        work: &W,
+    ) -> Result<Tried<T>, RepositoryError>
     where
         A: Sync,
         W: for<'a> Fn(&'a Transaction, &'a A) -> BoxFuture<'a, Result<T, Failure>>,
     {
+        let instance = connection.instance;
         let transaction = Transaction::new(connection, self.notices);
         let receipt: Receipt = rand::rng().random();
         transaction.is_in_doubt();
         let worked = timeout(WORK_WITHIN, async {
+            // Before anything is sent: a statement that had to be prepared first would come behind the work's.
+            transaction.prepare_cached(INSERT_RECEIPT).await?;
             // In one go: the server runs them one after the other.
             let id: &[u8] = &receipt;
             let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&id];
@@ -117,14 +134,14 @@ impl Writer {
         let value = match worked {
             Ok(value) => value,
             Err(failure) => {
-                self.roll_back(transaction, &failure).await;
-                return Ok(Tried::Failed(failure));
+                roll_back(transaction, &failure).await;
+                return Ok(Tried::Failed(self.confirmed(failure, instance).await));
             }
         };
+        let committing_since = self.watcher.now();
         let committed =
             timeout(COMMIT_WITHIN, join(transaction.batch("COMMIT"), self.watcher.find_nodes(&transaction)));
         let committed = committed.await;
-        self.tally.commits.fetch_add(1, Ordering::Relaxed);
         let (is_committed, nodes) = match committed {
             Ok((Ok(()), nodes)) => {
                 transaction.is_clean_again();
@@ -132,7 +149,7 @@ impl Writer {
             }
             // The COMMIT itself was refused.
             Ok((Err(failure @ Failure::Postgres(_)), _)) if was_refused(&failure) => {
-                self.roll_back(transaction, &failure).await;
+                roll_back(transaction, &failure).await;
                 return Ok(Tried::Failed(failure));
             }
             Ok((Err(_), _)) | Err(_) => (false, None),
@@ -140,38 +157,51 @@ impl Writer {
         let (connection, changed) = transaction.into_parts();
         // It goes back to the pool, or is thrown away there.
         drop(connection);
-        let settled = if is_committed { Ok(true) } else { self.settle(&receipt).await };
+        let settled = if is_committed { Ok(true) } else { self.settle(&receipt, committing_since, deadline).await };
         // Whether or not it was committed: one read more than needed does no harm.
         self.cache.change(&changed);
         if !settled? {
-            return Err(unavailable(LinkError::Late(COMMIT_WITHIN)));
+            return Ok(Tried::Failed(LinkError::NotCommitted.into()));
         }
+        self.tally.commits.fetch_add(1, Ordering::Relaxed);
         if !changed.is_empty() {
-            self.watcher.wait_for_others(nodes).await;
+            self.watcher.wait_for_others(nodes, instance).await;
         }
         Ok(Tried::Committed(value))
     }
 
-    async fn roll_back(&self, transaction: Transaction, failure: &Failure) {
-        if failure.remedy() != Remedy::Reconnect
-            && let Ok(Ok(())) = timeout(COMMIT_WITHIN, transaction.batch("ROLLBACK")).await
-        {
-            transaction.is_clean_again();
+    /// What the work has failed by. It refuses by what it has read, which no COMMIT has confirmed: so a lease must, as for
+    /// any other read.
+    async fn confirmed(&self, failure: Failure, instance: Instance) -> Failure {
+        match failure {
+            Failure::Repository(_) => self.watcher.confirm(instance).await.map_or_else(Failure::from, |()| failure),
+            failure => failure,
         }
     }
 
     /// Finds out whether a transaction was committed, and sees to it that it is not from now on where it was not.
-    async fn settle(&self, receipt: &Receipt) -> Result<bool, RepositoryError> {
+    async fn settle(
+        &self,
+        receipt: &Receipt,
+        committing_since: Monotonic,
+        deadline: Instant,
+    ) -> Result<bool, RepositoryError> {
         self.tally.settled.fetch_add(1, Ordering::Relaxed);
-        let since = Instant::now();
-        while since.elapsed() < SETTLED_WITHIN {
-            if let Ok(Ok(is_fence)) = timeout(WORK_WITHIN, self.fence(receipt)).await {
-                return Ok(!is_fence);
+        let settled = timeout_at(deadline.max(Instant::now() + COMMIT_WITHIN), async {
+            loop {
+                if let Ok(Ok(is_fence)) = timeout(WORK_WITHIN, self.fence(receipt)).await {
+                    return !is_fence;
+                }
+                sleep(Duration::from_millis(200)).await;
             }
-            sleep(Duration::from_millis(200)).await;
+        });
+        match settled.await {
+            Ok(is_committed) if self.watcher.now().since(committing_since) < RECEIPT_GOOD_FOR => Ok(is_committed),
+            _ => {
+                self.tally.unknown.fetch_add(1, Ordering::Relaxed);
+                Err(RepositoryError::OutcomeUnknown(LinkError::NotSettled(ANSWERED_WITHIN).into()))
+            }
         }
-        self.tally.unknown.fetch_add(1, Ordering::Relaxed);
-        Err(RepositoryError::OutcomeUnknown(LinkError::NotSettled(SETTLED_WITHIN).into()))
     }
 
     async fn fence(&self, receipt: &Receipt) -> Result<bool, Failure> {
@@ -181,6 +211,17 @@ impl Writer {
         let is_fence = connection.query_one(FENCE, &[&id]).await?.get(0);
         connection.is_clean_again();
         Ok(is_fence)
+    }
+}
+
+/// Ends a transaction that was not committed, so that its connection can be used again. One that does not answer is
+/// thrown away: PostgreSQL ends what was begun on it.
+async fn roll_back(transaction: Transaction, failure: &Failure) {
+    if failure.remedy() != Remedy::Reconnect
+        && !failure.is_late()
+        && let Ok(Ok(())) = timeout(COMMIT_WITHIN, transaction.batch("ROLLBACK")).await
+    {
+        transaction.is_clean_again();
     }
 }
 
