@@ -289,9 +289,9 @@ impl Watcher {
                 unasked_since = Instant::now();
             } else if unasked_since.elapsed() >= LINGER {
                 self.lease.end();
-                self.tally.is_resting.store(true, Ordering::Relaxed);
                 // Whoever asks next waits for a look.
                 self.view.send_modify(|view| view.failing_since = None);
+                self.tally.is_resting.store(true, Ordering::Relaxed);
                 self.wake.notified().await;
                 self.tally.is_resting.store(false, Ordering::Relaxed);
                 unasked_since = Instant::now();
