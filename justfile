@@ -76,6 +76,16 @@ litestream:
     cargo build --release
     scripts/litestream target/release/authtokens
 
+# Three databases with Patroni and two copies of the service in namespaces: break each under load and count what is lost
+cluster *arguments:
+    cargo build --release
+    scripts/cluster {{arguments}}
+
+# What PostgreSQL in the place of the file costs, beside SQLite and pgbench
+cluster-bench *arguments:
+    cargo build --release
+    scripts/cluster-bench {{arguments}}
+
 # Kill the service between a mail's cause and its delivery, and count what is sent twice and what is lost
 mail-kill rounds="50":
     cargo build --release
