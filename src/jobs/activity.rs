@@ -94,7 +94,9 @@ impl Job for StoreFailedAttempts {
         }
         let stored = self.repository.record_failed_attempts(attempts.clone(), self.clock.now()).await;
         let Err(error) = stored else {
-            attempts.iter().for_each(|attempt| self.limits.note_stored(attempt));
+            for attempt in &attempts {
+                self.limits.note_stored(attempt);
+            }
             return Ok(());
         };
         let what = format!("{} refused attempts could not be stored", attempts.len());

@@ -508,7 +508,9 @@ mod tests {
             let [integer, boolean, text, bytes] = names;
             let mut found = columns_of(schema);
             found.retain(|(name, _)| !ours.contains(&name.as_str()));
-            found.iter_mut().for_each(|(_, columns)| columns.retain(|column| !is_its_own(column)));
+            for (_, columns) in &mut found {
+                columns.retain(|column| !is_its_own(column));
+            }
             let copied: Vec<_> = TABLES
                 .iter()
                 .map(|table| {
@@ -537,7 +539,9 @@ mod tests {
     fn contents_do_not_depend_on_the_order_of_rows_and_do_on_everything_else() {
         let of = |rows: &[Row]| {
             let mut contents = Contents::default();
-            rows.iter().for_each(|row| contents.add(row));
+            for row in &rows {
+                contents.add(row);
+            }
             contents
         };
         let text = |text: &str| Value::Text(text.to_owned());

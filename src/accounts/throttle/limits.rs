@@ -835,7 +835,9 @@ mod tests {
                     }
                 }
                 // At the end of the second the job has stored everything.
-                nodes.iter_mut().for_each(|node| node.store(&mut store));
+                for node in &mut nodes {
+                    node.store(&mut store);
+                }
             }
             assert!((usize::try_from(LOCKED_FROM).unwrap()..=100).contains(&let_in), "{let_in}");
         }

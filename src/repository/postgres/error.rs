@@ -185,7 +185,7 @@ fn map_error(error: tokio_postgres::Error) -> RepositoryError {
 }
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<io::Error>)
 }
 
 /// The whole of what went wrong, in one line.

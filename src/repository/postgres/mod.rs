@@ -217,7 +217,7 @@ impl PostgresRepository {
         W: for<'a> Fn(&'a Transaction, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
         let (writer, proof) = (Arc::clone(&self.writer), Arc::clone(&self.proof));
-        self.run(RepositoryError::OutcomeUnknown, async move {
+        let work = async move {
             let written = writer.write(&arguments, &work).await;
             match &written {
                 Ok(_) => proof.note(true),
@@ -225,8 +225,8 @@ impl PostgresRepository {
                 Err(_) => {}
             }
             written
-        })
-        .await
+        };
+        self.run(RepositoryError::OutcomeUnknown, Box::pin(work)).await
     }
 
     /// Runs a unit of work to its end on the store's threads, whether or not anybody still waits for it. Where it cannot
@@ -275,8 +275,8 @@ where
     connection.is_in_doubt();
     let worked = timeout(view.patience(), async {
         let Some(begin) = view.begin() else { return work(&connection, arguments).await };
-        let (begun, outcome) = join(connection.batch(&begin), work(&connection, arguments)).await;
-        begun?;
+        let (opened, outcome) = join(connection.batch(&begin), work(&connection, arguments)).await;
+        opened?;
         connection.batch("ROLLBACK").await?;
         outcome
     });

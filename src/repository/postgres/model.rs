@@ -24,6 +24,7 @@ const BEATS: i8 = 4;
 
 /// The rules of the protocol. A mutant has another one.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule that a mutant breaks")]
 struct Rules {
     /// The beats that the revoker goes by are read after the COMMIT.
     reads_beats_after_commit: bool,

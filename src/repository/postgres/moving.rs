@@ -34,7 +34,7 @@ const CLOSED_LOOK: Duration = Duration::from_millis(150);
 const FIND_OTHERS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
      AND pid <> pg_backend_pid() AND application_name = current_setting('application_name')";
 
-const FIND_BEATS: &str = "SELECT id, beat FROM nodes ORDER BY id";
+const FIND_BEATS: &str = "SELECT id, coalesce(pg_sequence_last_value(beats), 0) FROM nodes ORDER BY id";
 
 const FIND_FOREIGN_KEYS: &str = "SELECT conrelid::regclass::text, quote_ident(conname), pg_get_constraintdef(oid) \
      FROM pg_constraint WHERE contype = 'f' AND conrelid IN (SELECT to_regclass(name) FROM unnest($1::text[]) AS name)";
@@ -336,13 +336,12 @@ impl Target for DatabaseTarget {
         }
         let writer = &mut self.writer;
         let write = async {
-            let writer = match writer {
-                Some(writer) => writer,
-                None => {
-                    let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, table.column_list());
-                    let sink = connection.copy_in(&copy).await?;
-                    writer.insert(Box::pin(BinaryCopyInWriter::new(sink, &types(table))))
-                }
+            let writer = if let Some(writer) = writer {
+                writer
+            } else {
+                let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, table.column_list());
+                let sink = connection.copy_in(&copy).await?;
+                writer.insert(Box::pin(BinaryCopyInWriter::new(sink, &types(table))))
             };
             for row in &rows {
                 writer.as_mut().write_raw(row).await?;

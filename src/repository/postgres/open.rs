@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rand::RngExt as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
@@ -33,7 +32,8 @@ impl PostgresRepository {
     /// [`OpenError`] where that cannot be found out.
     pub fn exists(settings: &PostgresSettings) -> Result<bool, OpenError> {
         let connector = connector(settings)?;
-        outside(&connector.shown().to_owned(), async move {
+        let shown = connector.shown().to_owned();
+        outside(&shown, async move {
             let connection = reach(&connector).await?;
             let found = schema::find(&connection).await.map_err(|error| failed(connector.shown(), &error))?;
             Ok(matches!(found, Found::Version { .. }))
@@ -84,8 +84,7 @@ impl PostgresRepository {
         let lease = Arc::new(Lease::new(settings.max_staleness.min(LONGEST_LEASE)));
         let size = if is_server { settings.cache } else { 0 };
         let cache = Arc::new(SessionCache::new(size, Arc::clone(&lease)));
-        let node = rand::rng().random_range(1..i64::MAX);
-        let watcher = Arc::new(Watcher::new(node, Arc::clone(&pool), Arc::clone(&cache), lease, is_server));
+        let watcher = Arc::new(Watcher::new(Arc::clone(&pool), Arc::clone(&cache), lease, is_server));
         let threads = WatchedThreads::default();
         let writer = Arc::new(Writer {
             pool: Arc::clone(&pool),

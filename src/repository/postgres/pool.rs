@@ -90,15 +90,12 @@ impl Connector {
     /// Connects to the primary.
     pub(super) async fn connect(&self) -> Result<Connection, tokio_postgres::Error> {
         let generation = self.generation.load(Ordering::SeqCst);
-        let (client, task) = match &self.tls {
-            Some(tls) => {
-                let (client, connection) = self.address.config.connect(tls.clone()).await?;
-                (client, tokio::spawn(run(connection)))
-            }
-            None => {
-                let (client, connection) = self.address.config.connect(NoTls).await?;
-                (client, tokio::spawn(run(connection)))
-            }
+        let (client, task) = if let Some(tls) = &self.tls {
+            let (client, connection) = self.address.config.connect(tls.clone()).await?;
+            (client, tokio::spawn(run(connection)))
+        } else {
+            let (client, connection) = self.address.config.connect(NoTls).await?;
+            (client, tokio::spawn(run(connection)))
         };
         let client = ClientWrapper::new(client, task);
         client.batch_execute(PREPARE).await?;
@@ -231,7 +228,7 @@ impl Deref for Connection {
 
 /// The pool.
 pub(super) struct Pool {
-    pool: managed::Pool<Connector>,
+    connections: managed::Pool<Connector>,
     /// How many connections were asked for, had to be waited for, and were not to be had.
     pub(super) asked: AtomicU64,
     pub(super) delayed: AtomicU64,
@@ -248,7 +245,7 @@ impl Pool {
         let timeouts = Timeouts { wait: None, create: None, recycle: None };
         let pool = managed::Pool::builder(connector).max_size(size).timeouts(timeouts).build();
         Self {
-            pool: pool
+            connections: pool
                 .unwrap_or_else(|_| unreachable!("it asks for no time-outs, which a runtime would be needed for")),
             asked: AtomicU64::new(0),
             delayed: AtomicU64::new(0),
@@ -258,14 +255,14 @@ impl Pool {
     }
 
     pub(super) fn connector(&self) -> &Connector {
-        self.pool.manager()
+        self.connections.manager()
     }
 
     pub(super) async fn get(&self) -> Result<Pooled, Failure> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let is_delayed = self.pool.status().available == 0;
+        let is_delayed = self.connections.status().available == 0;
         let since = Instant::now();
-        let got = timeout(POOL_TIMEOUT, self.pool.get()).await;
+        let got = timeout(POOL_TIMEOUT, self.connections.get()).await;
         if is_delayed {
             self.delayed.fetch_add(1, Ordering::Relaxed);
             self.delay.fetch_add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -282,17 +279,17 @@ impl Pool {
 
     /// How many connections there are, and how many of them are in use.
     pub(super) fn size(&self) -> (usize, usize) {
-        let status = self.pool.status();
+        let status = self.connections.status();
         (status.size, status.size.saturating_sub(status.available))
     }
 
     /// How many connections there may be.
     pub(super) fn max_size(&self) -> usize {
-        self.pool.status().max_size
+        self.connections.status().max_size
     }
 
     pub(super) fn close(&self) {
-        self.pool.close();
+        self.connections.close();
     }
 }
 

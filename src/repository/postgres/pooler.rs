@@ -31,13 +31,11 @@ pub(super) async fn check(connector: &Connector, first: &Connection) -> Result<(
                 .to_owned(),
         )
     };
-    let second = match timeout(POOL_TIMEOUT, connector.connect()).await {
-        Ok(second) => second.map_err(|error| failed(why_not(&error)))?,
-        Err(_) => {
-            let why = "it has no second session to give: raise default_pool_size of the pooler in between";
-            return Err(failed(why.to_owned()));
-        }
+    let Ok(second) = timeout(POOL_TIMEOUT, connector.connect()).await else {
+        let why = "it has no second session to give: raise default_pool_size of the pooler in between";
+        return Err(failed(why.to_owned()));
     };
+    let second = second.map_err(|error| failed(why_not(&error)))?;
     for number in 0..TRIES {
         let Ok(tried) = timeout(TRIED_WITHIN, are_sessions_kept(first, &second, number)).await else {
             return Err(mixed_up());

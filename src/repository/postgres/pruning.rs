@@ -5,7 +5,7 @@
 //! clock: each row of a transaction below its xmin was there then. No wall clock is asked. Every node does it, and those
 //! that find another at it leave it to that one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +38,20 @@ struct Seen {
     at: Monotonic,
     /// The xmin of a snapshot: what every transaction below it has left is in that.
     xmin: String,
-    /// Each node's beat, and since when it is known to be that.
-    nodes: HashMap<i64, (i64, Monotonic)>,
+    /// Each node's beat and whether it is leaving, and since when that is known to be so.
+    nodes: HashMap<i64, ((i64, bool), Monotonic)>,
+    /// The sequences that no node has.
+    unused: HashSet<String>,
+}
+
+/// What is deleted beside the feed and the receipts.
+struct Gone {
+    /// Nodes that have not beaten for a minute. They are told to leave first, and deleted a minute later: a beat that is
+    /// under way as they are told gives a lease that has run out by then.
+    silent: Vec<i64>,
+    leaving: Vec<i64>,
+    /// A minute after their nodes: nobody asks for them any more.
+    sequences: Vec<String>,
 }
 
 impl Pruner {
@@ -78,15 +90,20 @@ impl Pruner {
             self.seen = Some(before);
             return Ok(());
         }
-        let is_gone = |since: Monotonic| now.at.since(since) >= FEED_KEPT_FOR;
-        let gone =
-            now.nodes.iter().filter(|(_, (_, since))| is_gone(*since)).map(|(id, (beat, _))| (*id, *beat)).unzip();
+        let gone = |is_leaving: bool| {
+            let is_gone = |((_, leaving), since): &((i64, bool), Monotonic)| {
+                *leaving == is_leaving && now.at.since(*since) >= FEED_KEPT_FOR
+            };
+            now.nodes.iter().filter(|(_, node)| is_gone(node)).map(|(id, _)| *id).collect()
+        };
+        let sequences = now.unused.intersection(&before.unused).cloned().collect();
+        let gone = Gone { silent: gone(false), leaving: gone(true), sequences };
         let instance = now.instance;
         self.seen = Some(now);
         self.delete(instance, &before.xmin, &gone).await
     }
 
-    async fn delete(&self, instance: Instance, xmin: &str, gone: &(Vec<i64>, Vec<i64>)) -> Result<(), Failure> {
+    async fn delete(&self, instance: Instance, xmin: &str, gone: &Gone) -> Result<(), Failure> {
         loop {
             let connection = self.pool.get().await?;
             if connection.instance != instance {
@@ -110,14 +127,19 @@ async fn within<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
 async fn look(connection: &Connection, clock: &Clock) -> Result<Seen, Failure> {
     let xmin = get(&connection.query_one(sql::FIND_XMIN, &[]).await?, 0)?;
     let rows = connection.query(sql::LIST_BEATS, &[]).await?;
+    let unused = connection.query(sql::LIST_UNUSED_BEATS, &[]).await?;
+    let unused = unused.iter().map(|row| get(row, 0)).collect::<Result<_, Failure>>()?;
     // Behind both: neither is younger than it is said to be.
     let at = clock.monotonic();
-    let nodes = rows.iter().map(|row| Ok((get(row, 0)?, (get(row, 1)?, at)))).collect::<Result<_, Failure>>()?;
-    Ok(Seen { instance: connection.instance, at, xmin, nodes })
+    let nodes = rows
+        .iter()
+        .map(|row| Ok((get(row, 0)?, ((get(row, 1)?, get(row, 2)?), at))))
+        .collect::<Result<_, Failure>>()?;
+    Ok(Seen { instance: connection.instance, at, xmin, nodes, unused })
 }
 
 /// Deletes a bounded number of rows; `true` where none are left, or another node is at it.
-async fn delete_some(connection: &Connection, xmin: &str, gone: &(Vec<i64>, Vec<i64>)) -> Result<bool, Failure> {
+async fn delete_some(connection: &Connection, xmin: &str, gone: &Gone) -> Result<bool, Failure> {
     connection.batch("BEGIN").await?;
     let is_locked: bool = get(&connection.query_one(sql::TRY_LOCK_PRUNING, &[]).await?, 0)?;
     let mut is_done = true;
@@ -126,7 +148,11 @@ async fn delete_some(connection: &Connection, xmin: &str, gone: &(Vec<i64>, Vec<
             let deleted = connection.execute(statement, &[&xmin, &PRUNED_AT_ONCE]).await?;
             is_done &= i64::try_from(deleted).is_ok_and(|deleted| deleted < PRUNED_AT_ONCE);
         }
-        connection.execute(sql::DELETE_NODES, &[&gone.0, &gone.1]).await?;
+        connection.execute(sql::DELETE_NODES, &[&gone.leaving]).await?;
+        connection.execute(sql::EXPEL_NODES, &[&gone.silent]).await?;
+        for name in &gone.sequences {
+            connection.batch(&format!("DROP SEQUENCE IF EXISTS {name}")).await?;
+        }
     }
     connection.batch("COMMIT").await?;
     Ok(is_done)

@@ -184,12 +184,14 @@ CREATE TABLE changes (
 
 CREATE INDEX changes_by_xid ON changes (xid);
 
--- One row a node that has a lease: a number that grows with each look at the feed.
+-- One row a connection by which a node looks at the feed. Its beats, one a look, are counted by a sequence of its own and
+-- not in the row: forty versions of a row a second would all stay for as long as somebody holds a snapshot, as pg_dump does.
 CREATE TABLE nodes (
-    id    BIGINT NOT NULL PRIMARY KEY,
-    beat  BIGINT NOT NULL,
-    lease BIGINT NOT NULL                     -- for how long a look is believed, in milliseconds
-) WITH (fillfactor = 10);
+    id         BIGINT   NOT NULL PRIMARY KEY,
+    lease      BIGINT   NOT NULL,                 -- for how long a look is believed, in milliseconds
+    beats      REGCLASS NOT NULL,                 -- the sequence
+    is_leaving BOOLEAN  NOT NULL DEFAULT FALSE    -- it may beat no more, and is deleted when its lease has run out for certain
+);
 
 -- One row a transaction of the service: whether it was committed can be found out after the connection was lost. Rows
 -- are pruned after a minute.

@@ -511,7 +511,12 @@ pub const COUNT_TOKENS: &str = "SELECT count(*) FROM tokens";
 
 pub const FIND_XMIN: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
 
-pub const LIST_BEATS: &str = "SELECT id, beat FROM nodes";
+pub const LIST_BEATS: &str = "SELECT id, coalesce(pg_sequence_last_value(beats), 0), is_leaving FROM nodes";
+
+/// The sequences of nodes whose rows are gone.
+pub const LIST_UNUSED_BEATS: &str = "SELECT relname FROM pg_class WHERE relkind = 'S' \
+     AND relnamespace = current_schema()::regnamespace AND relname ~ '^beats_[0-9]+$' \
+     AND oid NOT IN (SELECT beats FROM nodes)";
 
 /// Held by the node that prunes what only nodes read, until the end of its transaction.
 pub const TRY_LOCK_PRUNING: &str = "SELECT pg_try_advisory_xact_lock(7308604897285989235)";
@@ -523,6 +528,7 @@ pub const PRUNE_CHANGES: &str = "DELETE FROM changes WHERE ctid = ANY (ARRAY( \
 pub const PRUNE_RECEIPTS: &str = "DELETE FROM receipts WHERE ctid = ANY (ARRAY( \
      SELECT ctid FROM receipts WHERE xid < $1::text::xid8 LIMIT $2))";
 
-/// Those that have not looked since.
-pub const DELETE_NODES: &str = "DELETE FROM nodes USING unnest($1::bigint[], $2::bigint[]) AS gone (id, beat) \
-     WHERE nodes.id = gone.id AND nodes.beat = gone.beat";
+/// A node beats no more from then on: its next look fails.
+pub const EXPEL_NODES: &str = "UPDATE nodes SET is_leaving = TRUE WHERE id = ANY($1::bigint[]) AND NOT is_leaving";
+
+pub const DELETE_NODES: &str = "DELETE FROM nodes WHERE id = ANY($1::bigint[]) AND is_leaving";

@@ -78,7 +78,7 @@ impl Address {
             Some("verify-full" | "require") => true,
             Some("disable") => false,
             Some(other) => {
-                return Err(UrlError::Unsafe(other.chars().filter(|c| c.is_ascii_graphic()).take(20).collect()));
+                return Err(UrlError::Unsafe(other.chars().filter(char::is_ascii_graphic).take(20).collect()));
             }
             None => !config.get_hosts().iter().all(is_here),
         };

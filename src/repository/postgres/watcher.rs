@@ -3,8 +3,8 @@
 //!
 //! A look is three statements on a connection of its own, one after the other, each a transaction:
 //!
-//! 1. the beat: this node's row in `nodes` gets a greater number. Its COMMIT is confirmed as every write is, which a
-//!    primary that has been deposed cannot do;
+//! 1. the beat: this node's sequence gets a greater number. Its COMMIT is confirmed as every write is, which a primary that
+//!    has been deposed cannot do;
 //! 2. the feed: what was changed since the last look;
 //! 3. the other nodes' beats.
 //!
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_postgres::Row;
@@ -57,21 +58,23 @@ const MOST_CHANGES: i64 = 10_000;
 /// After how long without a look the feed may have been pruned: everything is forgotten.
 pub(super) const FEED_KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// The number only grows: one that was sent on a connection since given up, and arrives late, changes nothing.
-const BEAT: &str = "INSERT INTO nodes (id, beat, lease) VALUES ($1, $2, $3) \
-     ON CONFLICT (id) DO UPDATE SET beat = $2 WHERE nodes.beat < $2 RETURNING beat";
+/// Setting a sequence is confirmed by the COMMIT as a changed row is, leaves no dead version of a row, and is seen by others
+/// at once. Nothing comes back where the row is gone or is leaving.
+const BEAT: &str = "SELECT setval(beats, $2) FROM nodes WHERE id = $1 AND NOT is_leaving";
 
 /// One row a change that was not visible at the last look; or one without a change. Numbers of transactions are not in the
-/// order of their commits, so the whole snapshot is remembered.
+/// order of their commits, so the whole snapshot is remembered: what it did not see is what had not begun by then, or was
+/// under way.
 const READ_FEED: &str = "WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS snapshot, \
-         (SELECT oldest_serving FROM schema_version) AS oldest_serving) \
-     SELECT snapshot::text, oldest_serving, user_id, is_text FROM now LEFT JOIN changes \
-         ON changes.xid >= pg_snapshot_xmin($1::text::pg_snapshot) \
-         AND NOT pg_visible_in_snapshot(changes.xid, $1::text::pg_snapshot) LIMIT $2";
+         (SELECT oldest_serving FROM schema_version) AS oldest_serving), \
+     found AS (SELECT user_id, is_text FROM changes WHERE xid >= pg_snapshot_xmax($1::text::pg_snapshot) \
+         UNION ALL SELECT user_id, is_text FROM changes \
+         WHERE xid IN (SELECT pg_snapshot_xip($1::text::pg_snapshot))) \
+     SELECT snapshot::text, oldest_serving, user_id, is_text FROM now LEFT JOIN found ON TRUE LIMIT $2";
 
 const BEGIN_FEED: &str = "SELECT pg_current_snapshot()::text";
 
-const FIND_NODES: &str = "SELECT id, beat, lease FROM nodes";
+const FIND_NODES: &str = "SELECT id, coalesce(pg_sequence_last_value(beats), 0), lease FROM nodes";
 
 const LEAVE: &str = "DELETE FROM nodes WHERE id = $1";
 
@@ -87,8 +90,9 @@ pub(super) struct Beat {
 
 /// Looks at the feed.
 pub(super) struct Watcher {
-    /// This node's id: a random number.
-    node: i64,
+    /// This node's id: a random number, another one for each connection that it looks by. So nothing that arrives late on
+    /// an earlier one counts.
+    node: AtomicI64,
     pool: Arc<Pool>,
     lease: Arc<Lease>,
     cache: Arc<SessionCache>,
@@ -139,6 +143,8 @@ struct Seen {
 /// What a run of looks on one connection has in common.
 struct Link {
     connection: Connection,
+    /// Its row in `nodes`.
+    node: i64,
     /// The snapshot of the last look; `None` before the first.
     snapshot: Option<String>,
     /// When the last look began.
@@ -146,9 +152,9 @@ struct Link {
 }
 
 impl Watcher {
-    pub(super) fn new(node: i64, pool: Arc<Pool>, cache: Arc<SessionCache>, lease: Arc<Lease>, is_on: bool) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, cache: Arc<SessionCache>, lease: Arc<Lease>, is_on: bool) -> Self {
         Self {
-            node,
+            node: AtomicI64::new(0),
             pool,
             lease,
             cache,
@@ -251,7 +257,7 @@ impl Watcher {
         // This node's own cache knows of it already. But its reads are believed by its lease: one on another server, which
         // has been deposed then, must run out as any other node's.
         if self.instance.load(Ordering::SeqCst) == instance {
-            waiting.remove(&self.node);
+            waiting.remove(&self.node.load(Ordering::SeqCst));
         }
         let mut view = self.view.subscribe();
         let now = self.lease.now();
@@ -320,20 +326,18 @@ impl Watcher {
         }
         self.lease.end();
         if let Some(link) = link {
-            let _ = timeout(LOOK_WITHIN, link.connection.execute(LEAVE, &[&self.node])).await;
+            let _ = timeout(LOOK_WITHIN, link.connection.execute(LEAVE, &[&link.node])).await;
         }
         Ok(())
     }
 
     async fn look(&self, link: &mut Option<Link>, beat: i64, began: Monotonic) -> Result<(), String> {
         let late = |_| LinkError::Late(LOOK_WITHIN).to_string();
-        let linked = match link {
-            Some(linked) => linked,
-            None => {
-                let connection = timeout(LOOK_WITHIN, self.pool.connector().connect()).await.map_err(late)?;
-                let connection = connection.map_err(|error| why_not(&error))?;
-                link.insert(Link { connection, snapshot: None, looked: began })
-            }
+        let linked = if let Some(linked) = link {
+            linked
+        } else {
+            let joined = timeout(LOOK_WITHIN, self.join(began)).await.map_err(late)?;
+            link.insert(joined?)
         };
         let looked = timeout(LOOK_WITHIN, self.look_by(linked, beat)).await.map_err(late)?;
         let (changes, nodes) = looked.map_err(|failure| Chain(&failure.mapped()).to_string())?;
@@ -376,12 +380,26 @@ impl Watcher {
         Ok(())
     }
 
+    /// Connects, and makes the row and the sequence of this node, in the place of those that it had. It has no lease now: so
+    /// nobody needs to wait for the former ones any more.
+    async fn join(&self, began: Monotonic) -> Result<Link, String> {
+        let connection = self.pool.connector().connect().await.map_err(|error| why_not(&error))?;
+        let node: i64 = rand::rng().random_range(1..i64::MAX);
+        let (lease, former) = (self.lease.max_staleness().as_millis(), self.node.load(Ordering::SeqCst));
+        let join = format!(
+            "CREATE SEQUENCE beats_{node}; INSERT INTO nodes (id, lease, beats) VALUES ({node}, {lease}, 'beats_{node}'); \
+             DELETE FROM nodes WHERE id = {former}"
+        );
+        connection.batch(&join).await.map_err(|failure| Chain(&failure.mapped()).to_string())?;
+        self.node.store(node, Ordering::SeqCst);
+        Ok(Link { connection, node, snapshot: None, looked: began })
+    }
+
     /// The changes since the last look on this connection, `None` where that was the first one or they are too many; and
     /// the beats of all nodes.
     async fn look_by(&self, link: &mut Link, beat: i64) -> Result<(Option<Vec<(i64, bool)>>, Beats), Failure> {
         let connection = &link.connection;
-        let lease = i64::try_from(self.lease.max_staleness().as_millis()).unwrap_or(i64::MAX);
-        let beating: [&(dyn ToSql + Sync); 3] = [&self.node, &beat, &lease];
+        let beating: [&(dyn ToSql + Sync); 2] = [&link.node, &beat];
         let Some(before) = &link.snapshot else {
             let statements = [(BEAT, &beating as &[_]), (BEGIN_FEED, &[]), (FIND_NODES, &[])];
             let [beaten, begun, nodes] = connection.query_in_order(statements).await?;

@@ -241,8 +241,8 @@ pub(in crate::repository) fn target(path: &Path) -> Result<Box<dyn Target>, Move
     }
     let is_there = file::exists(&own_name)?;
     let given = if is_there { require_empty(&own_name, path)? } else { Vec::new() };
-    let owned = if is_there { own_name.as_path() } else { folder_of(&own_name) };
-    let owner = Owner::of(&fs::metadata(owned).map_err(|error| read_error(path, error))?);
+    let template = if is_there { own_name.as_path() } else { folder_of(&own_name) };
+    let owner = Owner::of(&fs::metadata(template).map_err(|error| read_error(path, error))?);
     let partial =
         if owner.is_this_user() { Partial::create(&own_name)? } else { Partial::create_for(owner, &own_name)? };
     let failed = |error: SchemaError| MoveError::Failed { shown: path.display().to_string(), why: error.to_string() };
