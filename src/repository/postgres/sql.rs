@@ -458,7 +458,7 @@ pub const LOCK_USERS_NAMED: &str =
 
 /// `$2` is now; what is said to be later was written while the clock was ahead, and so before all that happens now.
 pub const LIST_NEW_PASSWORDS: &str = "SELECT user_id, max(at) FROM events WHERE user_id = ANY($1) \
-     AND kind IN ('password_changed', 'password_set', 'password_reset') AND at <= $2 + 1000 GROUP BY user_id";
+     AND kind IN ('password_changed', 'password_set', 'password_reset') AND at <= $2::bigint + 1000 GROUP BY user_id";
 
 /// A failure that a login has followed by now does not count. `$3` is now; a login that is said to be later was before.
 pub const COUNT_FAILURES: &str = "INSERT INTO login_failures (user_id, failures, last_failed) \
