@@ -539,7 +539,7 @@ mod tests {
     fn contents_do_not_depend_on_the_order_of_rows_and_do_on_everything_else() {
         let of = |rows: &[Row]| {
             let mut contents = Contents::default();
-            for row in &rows {
+            for row in rows {
                 contents.add(row);
             }
             contents

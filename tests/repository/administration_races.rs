@@ -104,14 +104,14 @@ pub async fn what_an_actor_does_who_loses_its_rights_at_once_comes_before_that_o
         }
         let [first, second] = handles(fixture, round);
         let (target, going) = (name(&username), name(&staff));
-        let loss = round / 4 % 4;
+        let way = round / 4 % 4;
         let (acted, lost) = both(
             async move {
                 let change = AccountChange { is_active: Some(false), ..AccountChange::default() };
                 first.change_account(&actor, &target, change, at(3_000)).await.map(|user| assert!(user.is_some()))
             },
             async move {
-                let change = match loss {
+                let change = match way {
                     0 => AccountChange { is_staff: Some(false), ..AccountChange::default() },
                     1 => AccountChange { is_active: Some(false), ..AccountChange::default() },
                     2 => return second.delete_account(&Actor::CommandLine, &going, at(3_000)).await.unwrap(),

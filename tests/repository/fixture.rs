@@ -41,6 +41,7 @@ fn folder() -> TempDir {
 }
 
 /// One SQLite file, opened as the server does and as a command beside it does.
+#[expect(clippy::unnecessary_wraps, reason = "another backend may not be there")]
 pub fn sqlite() -> Option<Fixture> {
     let folder = folder();
     let path = folder.path().join("test.db");

@@ -54,15 +54,15 @@ impl Cluster {
             chown(folder.path(), Some(uid), Some(gid)).unwrap();
         }
         let initdb = programs.join("initdb");
-        let make = |locale: &[&str]| {
+        let initialise = |locale: &[&str]| {
             let mut command = Command::new(&initdb);
             command.args(["-U", "authtokens", "-A", "trust", "-E", "UTF8", "--no-sync", "-D"]);
             command.arg(folder.path().join("data")).args(locale).current_dir(folder.path()).env("LC_ALL", "C.UTF-8");
             as_user(&mut command, user).output().unwrap()
         };
         // A collation that is not by bytes, where there is one: the service must not depend on it.
-        let made = make(&["--locale-provider=icu", "--icu-locale=en"]);
-        let made = if made.status.success() { made } else { make(&[]) };
+        let made = initialise(&["--locale-provider=icu", "--icu-locale=en"]);
+        let made = if made.status.success() { made } else { initialise(&[]) };
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         // A background process of a shell ignores SIGQUIT until it has a handler of its own, so one may not be enough.
         let script = "\"$1/postgres\" -D data -k \"$PWD\" -c listen_addresses= -c fsync=off -c full_page_writes=off \
