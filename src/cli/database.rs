@@ -12,9 +12,10 @@ use crate::cli::prompt;
 use crate::config::secret::{self, Secret};
 use crate::jobs::pruning::{prune_events, prune_sessions};
 use crate::passwords::is_well_formed;
-use crate::repository::open::{self as backend, Migrated, Place};
+use crate::repository::open::{Migrated, Place};
 use crate::repository::{
     CheckReport, ClusterStatus, CopyReport, Existing, Progress, RepositoryError, Rules, Stop, StoreStatus,
+    open as backend,
 };
 use crate::server::application::stop_signal;
 use crate::system::blocking;

@@ -12,8 +12,8 @@ use std::thread;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::repository::backup::{BackupError, Progress, Stop};
 use crate::repository::error::OpenError;
-use crate::repository::{BackupError, Progress, Stop};
 
 /// How many rows are handed over at once, and how many such batches may wait.
 const BATCH: usize = 256;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::repository::TableReport;
+use crate::repository::backup::TableReport;
 
 /// A store as it is found, whether or not this release can work on it.
 #[derive(Clone, Debug)]

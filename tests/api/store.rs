@@ -81,6 +81,9 @@ pub trait TestStore: Send + Sync {
     /// Saves all that it holds. The returned function restores it.
     fn save(&self) -> Box<dyn Fn()>;
 
+    /// How many failed logins in a row lock an account: a hundred, or fewer where other nodes may have some under way.
+    fn most_failures(&self) -> u32;
+
     /// Whether the backend itself finds nothing wrong with it.
     fn is_whole(&self) -> bool;
 
@@ -161,4 +164,9 @@ pub fn point_in(folder: &Path, command: &mut Command) {
     if let Some(url) = url_in(folder) {
         PostgresStore::at(&url).point(command);
     }
+}
+
+/// What stores the data of a folder, as `database status` names it.
+pub fn engine_in(folder: &Path) -> &'static str {
+    if url_in(folder).is_some() { "PostgreSQL " } else { "SQLite " }
 }

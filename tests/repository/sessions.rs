@@ -190,7 +190,7 @@ pub async fn what_queues_behind_the_end_of_its_session_is_not_done(fixture: &Fix
         };
         // In this order, and as likely as not in one commit.
         let (before, (), behind) = tokio::join!(biased; add(1), end, add(2));
-        before.unwrap();
+        assert!(before.is_ok() || !fixture.is_in_order, "{number}: {before:?}");
         // Without a queue it may come first after all.
         let is_before = behind.is_ok() && !fixture.is_in_order;
         assert!(is_before || matches!(behind, Err(RepositoryError::NoSession)), "{number}: {behind:?}");

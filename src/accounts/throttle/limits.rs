@@ -22,9 +22,9 @@
 //! Several processes ("nodes") may share a store. Each counts what fails at itself, and stores it a moment later. The
 //! growing delay goes by a node's own count, as it does for a name that is nobody's and is stored nowhere: else the delay
 //! would tell after ten attempts which names are accounts. But what all nodes have counted is read with the account
-//! before each attempt ([`Limits::merge`]), and from [`LOCKED_FROM`] on it costs a day on each of them. That is fewer than
+//! before each attempt ([`Limits::merge`]), and from `LOCKED_FROM` on it costs a day on each of them. That is fewer than
 //! [`MAX_FAILURES`], because each other node may let one attempt through that the store does not know of yet. From
-//! [`NEAR_LOCK`] on that is all: a node has one attempt at the account under way, and stores its failure before it
+//! `NEAR_LOCK` on that is all: a node has one attempt at the account under way, and stores its failure before it
 //! answers. What is fewer in the store than a node itself has had stored is a success, or a new password, on another
 //! node: the node's own count is lowered to it.
 //!

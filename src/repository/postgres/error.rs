@@ -7,7 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
-use super::url::UrlError;
+use super::address::UrlError;
 use crate::repository::{self, Cause, RepositoryError};
 use crate::system::error_chain::Chain;
 

@@ -136,24 +136,21 @@ pub(super) async fn begin_action(
     username: &Username,
 ) -> Result<(Acting, Option<Target>), Failure> {
     let key = username.key();
-    let (acting, locked, target) = match actor {
-        Actor::Session(caller) => {
-            let digest: &[u8] = caller.digest.as_bytes();
-            let (created, used) = (caller.cutoffs.created_after.as_millis(), caller.cutoffs.used_after.as_millis());
-            let [locked, acting, target] = transaction
-                .query_in_order([
-                    (sql::LOCK_ACTOR_AND_TARGET, &[&digest, &key]),
-                    (sql::FIND_RIGHTS, &[&digest, &created, &used]),
-                    (sql::FIND_TARGET, &[&key]),
-                ])
-                .await?;
-            (read_acting(acting.first())?, locked, target)
-        }
-        Actor::CommandLine => {
-            let [locked, target] =
-                transaction.query_in_order([(sql::LOCK_USER_NAMED, &[&key]), (sql::FIND_TARGET, &[&key])]).await?;
-            (Acting::Operator, locked, target)
-        }
+    let (acting, locked, target) = if let Actor::Session(caller) = actor {
+        let digest: &[u8] = caller.digest.as_bytes();
+        let (created, used) = (caller.cutoffs.created_after.as_millis(), caller.cutoffs.used_after.as_millis());
+        let [locked, acting, target] = transaction
+            .query_in_order([
+                (sql::LOCK_ACTOR_AND_TARGET, &[&digest, &key]),
+                (sql::FIND_RIGHTS, &[&digest, &created, &used]),
+                (sql::FIND_TARGET, &[&key]),
+            ])
+            .await?;
+        (read_acting(acting.first())?, locked, target)
+    } else {
+        let [locked, target] =
+            transaction.query_in_order([(sql::LOCK_USER_NAMED, &[&key]), (sql::FIND_TARGET, &[&key])]).await?;
+        (Acting::Operator, locked, target)
     };
     let target = target.first().map(read_target).transpose()?;
     let locked = locked.iter().map(read_id).collect::<Result<Vec<_>, _>>()?;

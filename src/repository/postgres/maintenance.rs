@@ -1,8 +1,8 @@
 //! [`Maintenance`] in PostgreSQL.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
@@ -26,9 +26,6 @@ use crate::system::watched::ThreadEnded;
 /// How long the readiness probe waits for its write.
 const PROOF_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long after a COMMIT the store counts as writable without a write probe.
-const PROVEN_FOR: Duration = Duration::from_secs(10);
-
 /// How far in the future a stored time must be before it is clamped. A clock that is synchronized is off by less.
 const CLAMPED_BEYOND: Duration = Duration::from_secs(60);
 
@@ -40,27 +37,6 @@ const PRUNED_AT_ONCE: u32 = 500;
 
 /// How long the work that was accepted may take to finish when the store is closed.
 const CLOSED_WITHIN: Duration = Duration::from_secs(20);
-
-/// What is known of whether the store can be written to.
-#[derive(Default)]
-pub(super) struct WriteProof {
-    /// When a transaction was last committed; `None` where something has failed since.
-    committed: Mutex<Option<Instant>>,
-    /// Whether a write probe is under way.
-    is_proving: AtomicBool,
-}
-
-impl WriteProof {
-    /// A transaction was committed, or something has failed.
-    pub(super) fn note(&self, is_committed: bool) {
-        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = is_committed.then(Instant::now);
-    }
-
-    fn is_needed(&self) -> bool {
-        let committed = *self.committed.lock().unwrap_or_else(PoisonError::into_inner);
-        committed.is_none_or(|at| at.elapsed() >= PROVEN_FOR)
-    }
-}
 
 #[async_trait]
 impl Maintenance for PostgresRepository {
@@ -112,19 +88,15 @@ impl Maintenance for PostgresRepository {
 
     async fn check_ready(&self) -> Result<(), RepositoryError> {
         // It is answered where a lease holds: what was not the primary a moment ago has none.
-        let readable = self
-            .read((), |connection, ()| Box::pin(async move { connection.query_one("SELECT 1", &[]).await.map(drop) }));
-        readable.await.inspect_err(|_| self.proof.note(false))?;
-        if !self.proof.is_needed() {
-            return Ok(());
-        }
+        let read = self.read((), |connection, ()| Box::pin(async move { connection.query_one("SELECT 1", &[]).await }));
+        read.await?;
         let late = || RepositoryError::Unavailable(Arc::new(LateProof));
-        if self.proof.is_proving.swap(true, Ordering::SeqCst) {
+        if self.proving.swap(true, Ordering::SeqCst) {
             // The last probe still waits for its COMMIT.
             return Err(late());
         }
         // The transaction's own receipt is what it writes. The guard is dropped after the COMMIT, whoever waits for it.
-        let proof = self.write(Proving(Arc::clone(&self.proof)), |_, _| Box::pin(async { Ok(()) }));
+        let proof = self.write(Proving(Arc::clone(&self.proving)), |_, _| Box::pin(async { Ok(()) }));
         timeout(PROOF_WITHIN, proof).await.map_err(|_| late())?
     }
 
@@ -318,11 +290,11 @@ struct LateProof;
 #[error("the thread \"{}\" has ended by itself", .0.0)]
 struct EndedByItself(ThreadEnded);
 
-/// Resets the flag of a write probe that is under way.
-struct Proving(Arc<WriteProof>);
+/// A write probe under way.
+struct Proving(Arc<AtomicBool>);
 
 impl Drop for Proving {
     fn drop(&mut self) {
-        self.0.is_proving.store(false, Ordering::SeqCst);
+        self.0.store(false, Ordering::SeqCst);
     }
 }

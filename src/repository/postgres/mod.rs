@@ -2,7 +2,7 @@
 //!
 //! Any number of copies of the service ("nodes") share a database. Nothing is acknowledged before PostgreSQL has committed
 //! it, and with a synchronous standby before that has it. What a node has read is believed only while its lease holds
-//! ([`watcher`]), so that neither a cache nor a former primary can answer for a session that has ended.
+//! (`watcher.rs`), so that neither a cache nor a former primary can answer for a session that has ended.
 //!
 //! Each unit of work runs as a task on the store's own threads, beside the connections: a client that goes away does not
 //! end it in the middle. A unit that changes an account locks the account's row first.
@@ -10,6 +10,7 @@
 //! This module hands work to a connection. The work itself is in one file a trait.
 
 mod accounts;
+mod address;
 mod administration;
 mod emails;
 mod error;
@@ -35,11 +36,11 @@ mod sessions;
 mod sql;
 mod status;
 mod transaction;
-mod url;
 mod watcher;
 mod writer;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,10 +50,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+pub(super) use self::address::{hosts, shown};
 pub use self::error::OpenError;
 use self::error::{Failure, LinkError, Remedy};
-use self::maintenance::WriteProof;
-pub(super) use self::open::{hosts, shown};
 use self::pool::{Connection, POOL_TIMEOUT, Pool, STATEMENT_TIMEOUT};
 use self::pruning::Pruner;
 pub use self::schema::VERSION as SCHEMA_VERSION;
@@ -96,7 +96,7 @@ pub struct PostgresRepository {
     cache: Arc<SessionCache>,
     watcher: Arc<Watcher>,
     writer: Arc<Writer>,
-    proof: Arc<WriteProof>,
+    proving: Arc<AtomicBool>,
     /// A permit a unit of work that is under way; closed where no more are accepted.
     units: Arc<Semaphore>,
     background: Mutex<Option<Background>>,
@@ -216,16 +216,8 @@ impl PostgresRepository {
         T: Send + 'static,
         W: for<'a> Fn(&'a Transaction, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
-        let (writer, proof) = (Arc::clone(&self.writer), Arc::clone(&self.proof));
-        let work = async move {
-            let written = writer.write(&arguments, &work).await;
-            match &written {
-                Ok(_) => proof.note(true),
-                Err(RepositoryError::Unavailable(_) | RepositoryError::OutcomeUnknown(_)) => proof.note(false),
-                Err(_) => {}
-            }
-            written
-        };
+        let writer = Arc::clone(&self.writer);
+        let work = async move { writer.write(&arguments, &work).await };
         self.run(RepositoryError::OutcomeUnknown, Box::pin(work)).await
     }
 

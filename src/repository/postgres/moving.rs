@@ -14,11 +14,11 @@ use tokio_postgres::Client;
 use tokio_postgres::binary_copy::{BinaryCopyInWriter, BinaryCopyOutRow, BinaryCopyOutStream};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
+use super::address::Address;
 use super::error::{OpenError, told};
 use super::open::reach;
 use super::pool::{Connection, Connector};
 use super::schema::{self, Found};
-use super::url::Address;
 use crate::config::secret::Secret;
 use crate::repository;
 use crate::repository::moving::{Kind, MoveError, Reader, Row, Source, TABLES, Table, Target, Value};

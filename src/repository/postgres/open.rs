@@ -7,16 +7,15 @@ use std::thread;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
+use super::address::Address;
 use super::error::{OpenError, told};
 use super::pool::{Connection, Connector, POOL_TIMEOUT, Pool};
 use super::pooler;
 use super::reach::why_not;
 use super::schema::{self, Found};
-use super::url::Address;
 use super::watcher::{LONGEST_LEASE, Watcher};
 use super::writer::{self, Writer};
 use super::{PostgresRepository, PostgresSettings, UNITS};
-use crate::config::secret::Secret;
 use crate::repository::Upgrade;
 use crate::repository::lease::Lease;
 use crate::repository::session_cache::SessionCache;
@@ -100,7 +99,7 @@ impl PostgresRepository {
             cache,
             watcher,
             writer,
-            proof: Arc::default(),
+            proving: Arc::default(),
             units: Arc::new(Semaphore::new(UNITS as usize)),
             background: Mutex::default(),
             threads,
@@ -117,16 +116,6 @@ impl PostgresRepository {
     pub fn upgrade(&self) -> Option<&Upgrade> {
         self.upgrade.as_ref()
     }
-}
-
-/// The hosts and the database of a URL, for messages.
-pub(in crate::repository) fn shown(url: &Secret) -> String {
-    Address::parse(url.expose(), None).map_or_else(|_| "PostgreSQL".to_owned(), |address| address.shown)
-}
-
-/// The hosts of a URL that are reached by the network.
-pub(in crate::repository) fn hosts(url: &Secret) -> Vec<String> {
-    Address::parse(url.expose(), None).map_or_else(|_| Vec::new(), |address| address.hosts())
 }
 
 pub(super) fn connector(settings: &PostgresSettings) -> Result<Connector, OpenError> {

@@ -13,9 +13,9 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::address::Address;
 use super::error::{Failure, LinkError, OpenError, told};
 use super::reach::why_not;
-use super::url::Address;
 use crate::repository::RepositoryError;
 use crate::system::authorities;
 

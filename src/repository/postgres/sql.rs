@@ -90,10 +90,12 @@ pub const DELETE_TOKEN: &str = "DELETE FROM tokens WHERE digest = $1";
 
 pub const DELETE_ALL_TOKENS: &str = "DELETE FROM tokens WHERE user_id = $1";
 
-/// In the order of their digests, as every unit that changes several: so no two wait for each other.
+/// In the order of their digests, so that two who change several do not wait for each other in a circle.
 pub const RECORD_USE: &str = "UPDATE tokens SET last_used = uses.at \
-     FROM (SELECT digest, at FROM unnest($1::bytea[], $2::bigint[]) AS used (digest, at)) AS uses \
-     WHERE tokens.digest = uses.digest AND tokens.last_used < uses.at RETURNING tokens.digest, tokens.last_used";
+     FROM (SELECT tokens.digest, used.at FROM unnest($1::bytea[], $2::bigint[]) AS used (digest, at) \
+         JOIN tokens ON tokens.digest = used.digest AND tokens.last_used < used.at \
+         ORDER BY tokens.digest FOR UPDATE OF tokens) AS uses \
+     WHERE tokens.digest = uses.digest RETURNING tokens.digest, tokens.last_used";
 
 pub const FIND_SESSION_BY: &str = "SELECT digest FROM tokens WHERE user_id = $1 AND user_agent = $2 LIMIT 1";
 
@@ -329,16 +331,16 @@ pub const DELETE_OLDEST_DISOWNERS: &str = "DELETE FROM one_time_codes WHERE requ
 
 pub const FIND_EXPIRED_OFFERS: &str = "SELECT request FROM one_time_codes WHERE expires <= $1 LIMIT $2";
 
-/// Of these, those that nobody else is at: as with all pruning and clamping, every node may do it at once, and nobody
-/// waits.
+/// In the order of their keys, as with all pruning and clamping: every node may do it at once, and whoever comes second waits
+/// and finds nothing left.
 pub const DELETE_EXPIRED_OFFERS: &str = "DELETE FROM one_time_codes WHERE request IN (SELECT request \
-     FROM one_time_codes WHERE request = ANY($1) AND expires <= $2 FOR UPDATE SKIP LOCKED) RETURNING request";
+     FROM one_time_codes WHERE request = ANY($1) AND expires <= $2 ORDER BY request FOR UPDATE) RETURNING request";
 
 pub const FIND_FUTURE_OFFERS: &str = "SELECT request FROM one_time_codes WHERE created > $1 LIMIT $2";
 
 /// They are over. Set to now, they would be worth something once more.
 pub const DELETE_FUTURE_OFFERS: &str = "DELETE FROM one_time_codes WHERE request IN (SELECT request \
-     FROM one_time_codes WHERE request = ANY($1) AND created > $2 FOR UPDATE SKIP LOCKED)";
+     FROM one_time_codes WHERE request = ANY($1) AND created > $2 ORDER BY request FOR UPDATE)";
 
 pub const INSERT_CONFIRMATION: &str = "INSERT INTO outbox (kind, user_id, username, recipient, is_verified, request, \
      detail, at, ip, user_agent, link, attempts, due, claims, expires) \
@@ -404,7 +406,7 @@ pub const FIND_FUTURE_MAILS: &str = "SELECT id FROM outbox WHERE at > $1 OR due 
 /// Each keeps its lifetime. `$2` is now.
 pub const CLAMP_MAILS: &str = "UPDATE outbox SET at = least(at, $2), due = least(due, $2), \
      expires = least(expires, $2 + expires - at) \
-     WHERE id IN (SELECT id FROM outbox WHERE id = ANY($1) AND (at > $3 OR due > $4) FOR UPDATE SKIP LOCKED)";
+     WHERE id IN (SELECT id FROM outbox WHERE id = ANY($1) AND (at > $3 OR due > $4) ORDER BY id FOR UPDATE)";
 
 /// What is written where nothing is found, and nothing remains of it.
 pub const INSERT_EQUAL_WORK: &str = "INSERT INTO outbox (id, kind, user_id, username, recipient, is_verified, request, \
@@ -482,12 +484,12 @@ pub const LIST_FAILURES: &str = "SELECT username, failures, last_failed FROM log
      JOIN users ON users.id = login_failures.user_id ORDER BY failures DESC, user_id LIMIT $1";
 
 pub const DELETE_EVENTS: &str = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id = ANY($1) \
-     FOR UPDATE SKIP LOCKED)";
+     ORDER BY id FOR UPDATE)";
 
 pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens WHERE created <= $1 OR last_used <= $2 LIMIT $3";
 
 pub const DELETE_DEAD_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens \
-     WHERE digest = ANY($1) AND (created <= $2 OR last_used <= $3) FOR UPDATE SKIP LOCKED) RETURNING user_id";
+     WHERE digest = ANY($1) AND (created <= $2 OR last_used <= $3) ORDER BY digest FOR UPDATE) RETURNING user_id";
 
 /// Those with a time after `$1`.
 pub const FIND_FUTURE_TOKENS: &str = "SELECT digest FROM tokens \
@@ -497,12 +499,12 @@ pub const FIND_FUTURE_TOKENS: &str = "SELECT digest FROM tokens \
 pub const CLAMP_TOKENS: &str = "UPDATE tokens SET created = least(created, $2), last_used = least(last_used, $2), \
      reauthenticated = CASE WHEN reauthenticated > $2 THEN NULL ELSE reauthenticated END \
      WHERE digest IN (SELECT digest FROM tokens WHERE digest = ANY($1) \
-         AND (created > $2 OR last_used > $2 OR reauthenticated > $2) FOR UPDATE SKIP LOCKED) RETURNING user_id";
+         AND (created > $2 OR last_used > $2 OR reauthenticated > $2) ORDER BY digest FOR UPDATE) RETURNING user_id";
 
 pub const FIND_FUTURE_FAILURES: &str = "SELECT user_id FROM login_failures WHERE last_failed > $1 LIMIT $2";
 
 pub const CLAMP_FAILURES: &str = "UPDATE login_failures SET last_failed = $2 WHERE user_id IN (SELECT user_id \
-     FROM login_failures WHERE user_id = ANY($1) AND last_failed > $2 FOR UPDATE SKIP LOCKED)";
+     FROM login_failures WHERE user_id = ANY($1) AND last_failed > $2 ORDER BY user_id FOR UPDATE)";
 
 /// Counts for the metrics, by no request.
 pub const COUNT_USERS: &str = "SELECT count(*) FROM users";

@@ -2,7 +2,7 @@
 //! lost while the COMMIT was under way.
 //!
 //! Each transaction leaves a receipt, a row under a random id. Where nobody knows whether a COMMIT has succeeded, the
-//! receipt says so: [`settle`] puts a row of the same id in its place that says "not committed". If that succeeds, the
+//! receipt says so: [`Writer::settle`] puts a row of the same id in its place that says "not committed". If that succeeds, the
 //! transaction is not committed and never will be, for its own receipt could not be inserted any more. If it finds the
 //! receipt, the transaction is committed. While the transaction is still under way, PostgreSQL makes it wait.
 //!

@@ -160,6 +160,10 @@ impl TestStore for PostgresStore {
         })
     }
 
+    fn most_failures(&self) -> u32 {
+        90
+    }
+
     fn is_whole(&self) -> bool {
         let owned = ["cellar", "wants", "tokens", "login_failures", "one_time_codes"];
         let owners = owned.map(|table| format!("SELECT user_id FROM {table}")).join(" UNION ALL ");

@@ -116,6 +116,10 @@ impl TestStore for SqliteStore {
         })
     }
 
+    fn most_failures(&self) -> u32 {
+        100
+    }
+
     fn is_whole(&self) -> bool {
         rows(&self.connect(), "PRAGMA integrity_check") == ["ok"]
     }

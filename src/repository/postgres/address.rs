@@ -8,6 +8,8 @@ use thiserror::Error;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 
+use crate::config::secret::Secret;
+
 /// How long each host may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
@@ -103,7 +105,7 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("authtokens");
         }
-        let shown = shown(&config);
+        let shown = describe(&config);
         Ok(Self { config, tls, ca_file: root.or(ca_file), shown })
     }
 
@@ -118,6 +120,16 @@ impl Address {
     }
 }
 
+/// The hosts and the database of a URL, for messages.
+pub(in crate::repository) fn shown(url: &Secret) -> String {
+    Address::parse(url.expose(), None).map_or_else(|_| "PostgreSQL".to_owned(), |address| address.shown)
+}
+
+/// The hosts of a URL that are reached by the network.
+pub(in crate::repository) fn hosts(url: &Secret) -> Vec<String> {
+    Address::parse(url.expose(), None).map_or_else(|_| Vec::new(), |address| address.hosts())
+}
+
 /// Whether a host is this machine.
 fn is_here(host: &Host) -> bool {
     match host {
@@ -127,7 +139,7 @@ fn is_here(host: &Host) -> bool {
     }
 }
 
-fn shown(config: &Config) -> String {
+fn describe(config: &Config) -> String {
     let hosts: Vec<_> = config
         .get_hosts()
         .iter()
