@@ -112,3 +112,16 @@ async fn no_node_answers_for_a_session_whose_end_another_has_acknowledged_howeve
     assert_eq!(stale, 0, "of {checks} checks");
     assert!(ended > 0 && checks > ended);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_told_to_leave_joins_again_and_answers_for_nothing_that_ended_meanwhile() {
+    let Some(url) = database() else { return };
+    let [node, other] = [open(&url), open(&url)];
+    let digest = register(&node, "AzureDiamond").await;
+    assert!(is_live(&node, digest).await.unwrap() && is_live(&other, digest).await.unwrap());
+    by_hand(&url, "UPDATE nodes SET is_leaving = TRUE");
+    other.revoke_own_session(&caller(digest), at(3_000)).await.unwrap();
+    assert!(!is_live(&node, digest).await.unwrap() && !is_live(&other, digest).await.unwrap());
+    let digest = register(&node, "Cthon98").await;
+    assert!(is_live(&node, digest).await.unwrap() && is_live(&other, digest).await.unwrap());
+}

@@ -117,3 +117,19 @@ async fn a_unit_that_is_ended_for_a_deadlock_is_made_in_its_next_try() {
     assert_eq!(count(&url, "SELECT count(*) FROM tokens"), 0);
     assert_eq!(count(&url, "SELECT count(*) FROM events WHERE kind = 'logged_out'"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acknowledged_that_could_be_lost_whatever_the_role_is_set_to() {
+    let Some(url) = database() else { return };
+    drop(open(&url));
+    by_hand(
+        &url,
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$; \
+         CREATE TABLE noticed (setting TEXT); \
+         CREATE FUNCTION notice() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN INSERT INTO noticed VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$; \
+         CREATE TRIGGER notice AFTER INSERT ON tokens FOR EACH ROW EXECUTE FUNCTION notice()",
+    );
+    register(&open(&url), "AzureDiamond").await;
+    assert_eq!(count(&url, "SELECT count(*) FROM noticed WHERE setting = 'on'"), 1);
+}

@@ -26,11 +26,6 @@ pub enum OpenError {
     TooOld { shown: String, version: String },
     #[error("{shown} stores text as {encoding}: the database must be made with ENCODING 'UTF8'")]
     NotUtf8 { shown: String, encoding: String },
-    #[error(
-        "{shown} has synchronous_commit = {setting}, by which it acknowledges what it may lose: set it to on, for the role \
-         with ALTER ROLE … SET synchronous_commit = on"
-    )]
-    NotDurable { shown: String, setting: String },
     #[error("the schema of {shown} is of version {version}, of a newer release that this one cannot work beside")]
     TooNew { shown: String, version: i32 },
     #[error("{shown} holds tables that are not authtokens': {why}; it needs a database of its own")]

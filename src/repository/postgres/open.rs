@@ -152,7 +152,7 @@ pub(super) async fn reach(connector: &Connector) -> Result<Connection, OpenError
     };
     pooler::check(connector, &connection).await?;
     let settings = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'), \
-         current_setting('server_encoding'), current_setting('synchronous_commit')";
+         current_setting('server_encoding')";
     let row = connection.query_one(settings, &[]).await.map_err(|failure| OpenError::Failed {
         shown: shown.clone(),
         why: crate::system::error_chain::Chain(&failure.mapped()).to_string(),
@@ -163,10 +163,6 @@ pub(super) async fn reach(connector: &Connector) -> Result<Connection, OpenError
     let encoding: String = row.get(2);
     if encoding != "UTF8" {
         return Err(OpenError::NotUtf8 { shown, encoding });
-    }
-    let setting: String = row.get(3);
-    if ["off", "local"].contains(&setting.as_str()) {
-        return Err(OpenError::NotDurable { shown, setting });
     }
     Ok(connection)
 }

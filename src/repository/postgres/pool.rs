@@ -28,10 +28,13 @@ pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection may lie unused and be used again without a check.
 const UNCHECKED_FOR: Duration = Duration::from_secs(1);
 
-/// What every session begins with. It is not sent as startup options, which poolers refuse.
+/// What every session begins with. It is not sent as startup options, which poolers refuse. Nothing is acknowledged that could
+/// be lost, whatever the role is set to.
 const PREPARE: &str = "SET statement_timeout = 3000; SET lock_timeout = 3000; \
      SET idle_in_transaction_session_timeout = 10000; SET client_encoding = 'UTF8'; \
-     SET standard_conforming_strings = on";
+     SET standard_conforming_strings = on; \
+     SELECT set_config('synchronous_commit', 'on', false) \
+         WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
 /// The server that a connection leads to: when it was started, and its port. A former primary and its successor differ.
 const FIND_INSTANCE: &str = "SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint \

@@ -17,7 +17,7 @@ const WATCHED_FOR: Duration = Duration::from_millis(1_200);
 const FIND_SERVER: &str = "SELECT current_setting('server_version'), current_setting('synchronous_commit'), \
      current_setting('synchronous_standby_names')";
 
-const FIND_BEATS: &str = "SELECT id, beat, lease FROM nodes ORDER BY id";
+const FIND_BEATS: &str = "SELECT id, coalesce(pg_sequence_last_value(beats), 0), lease FROM nodes ORDER BY id";
 
 const FIND_STANDBYS: &str = "SELECT coalesce(application_name, ''), sync_state FROM pg_stat_replication \
      ORDER BY application_name";

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
 use super::Machine;
@@ -13,7 +13,10 @@ use crate::process::{authtokens, failure_of, program, run};
 /// A machine whose mail goes to this server.
 fn machine_with(server: &SmtpServer) -> Machine {
     let machine = Machine::new();
-    fs::write(machine.path().join("config.toml"), server.config_file()).unwrap();
+    let file = machine.path().join("config.toml");
+    fs::write(&file, server.config_file()).unwrap();
+    // It holds a password.
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
     machine
 }
 

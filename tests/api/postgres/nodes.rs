@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::cluster;
 use crate::helpers::{TestApp, session_of};
+use crate::metrics::{ANY_PORT, read_metrics, value};
 
 /// A new database's URL; `None` where PostgreSQL is not installed.
 fn new_database() -> Option<String> {
@@ -62,4 +63,26 @@ async fn servers_that_start_at_once_on_an_empty_database_all_serve() {
         assert_eq!(app.count("users"), 4);
         assert_eq!(app.log_in("user0", "hunter2").await.status(), 200);
     }
+}
+
+#[tokio::test]
+async fn the_pool_the_feed_and_what_was_lost_are_among_a_nodes_metrics() {
+    let Some(url) = new_database() else { return };
+    let app = TestApp::spawn_with(|config| {
+        config.database.url = Some(url.into());
+        config.metrics.listen = Some(ANY_PORT);
+    });
+    app.new_user("AzureDiamond").await;
+    let text = read_metrics(&app);
+    let figure = |name: &str| value(&text, &format!("authtokens_store_{name}"));
+    for name in
+        ["retries_total", "settled_commits_total", "unknown_commits_total", "leases_lost_total", "failovers_total"]
+    {
+        assert_eq!(figure(name), Some(0.0), "{name}: {text}");
+    }
+    for name in ["connections", "max_connections", "connections_made_total", "commits_total"] {
+        assert!(figure(name) >= Some(1.0), "{name}: {text}");
+    }
+    let of_the_feed = figure("looks_total").is_some() && figure("feed_changes_total").is_some();
+    assert!(of_the_feed, "{text}");
 }

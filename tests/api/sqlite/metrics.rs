@@ -16,7 +16,11 @@ async fn the_size_of_the_file_and_of_its_wal_are_shown_and_how_many_writes_wait(
     for series in ["authtokens_store_bytes", "authtokens_store_wal_bytes"] {
         assert!(value(&text, series) >= Some(4096.0), "{series}: {text}");
     }
-    assert_eq!(value(&text, "authtokens_store_waiting_writes"), Some(0.0), "{text}");
+    for series in ["authtokens_store_waiting_writes", "authtokens_rejected_total{reason=\"write_queue_full\"}"] {
+        assert_eq!(value(&text, series), Some(0.0), "{series}: {text}");
+    }
+    assert!(value(&text, "authtokens_store_writes_total") >= Some(1.0), "{text}");
+    assert!(value(&text, "authtokens_store_reads_total").is_some(), "{text}");
 }
 
 #[tokio::test]
