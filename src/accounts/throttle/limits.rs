@@ -224,12 +224,13 @@ impl Limits {
         match origin {
             Origin::Session => account_or_sessions.admit(now)?,
             Origin::Anywhere(_) => {
-                account_or_sessions.admit(now)?;
-                self.admit_alone(&account_or_sessions)?;
+                // The longest wait first: it is the one that is told.
                 if self.is_total_reached(&account_or_sessions) {
                     let over = account_or_sessions.total_last.min(now).plus(DELAY_AT_MAX);
                     TooMany::unless_over(over.since(now))?;
                 }
+                account_or_sessions.admit(now)?;
+                self.admit_alone(&account_or_sessions)?;
             }
             Origin::Familiar(_)
                 if account_or_sessions.failures() < MAX_FAILURES && !self.is_total_reached(&account_or_sessions) =>

@@ -30,7 +30,7 @@ const UNCHECKED_FOR: Duration = Duration::from_secs(1);
 
 /// What every session begins with. It is not sent as startup options, which poolers refuse. Nothing is acknowledged that could
 /// be lost, whatever the role is set to.
-const PREPARE: &str = "SET statement_timeout = 3000; SET lock_timeout = 3000; \
+const PREPARE: &str = "SET statement_timeout = 3000; SET lock_timeout = 2000; \
      SET idle_in_transaction_session_timeout = 10000; SET client_encoding = 'UTF8'; \
      SET standard_conforming_strings = on; \
      SELECT set_config('synchronous_commit', 'on', false) \

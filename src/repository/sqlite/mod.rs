@@ -54,15 +54,13 @@ pub use self::pool::blocking_threads;
 use self::pool::{Readers, Reads};
 pub use self::schema::VERSION as SCHEMA_VERSION;
 use self::transaction::Transaction;
+pub use self::watcher::MAX_STALENESS;
 use self::writer::Writer;
 use crate::repository::session_cache::SessionCache;
 use crate::repository::{Maintenance, Notices, RepositoryError, Upgrade};
 use crate::system::blocking;
 use crate::system::clock::Timestamp;
 use crate::system::watched::WatchedThreads;
-
-/// The lease of the session cache: how long a change by another process may go unnoticed.
-pub const MAX_STALENESS: Duration = Duration::from_millis(20);
 
 /// How many of SQLite's instructions a read with a deadline runs between two looks at the time.
 const SCAN_STEPS: i32 = 10_000;

@@ -12,6 +12,9 @@ use crate::repository::lease::Lease;
 use crate::repository::session_cache::SessionCache;
 use crate::system::error_chain::Chain;
 
+/// The lease of the session cache: how long a change by another process may go unnoticed.
+pub const MAX_STALENESS: Duration = Duration::from_millis(20);
+
 /// For whom the writer writes.
 pub(super) enum Role {
     /// The one server that has the file.

@@ -15,12 +15,11 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::MAX_STALENESS;
 use super::checkpoint::{Checkpoints, take_written};
 use super::error::is_busy;
 use super::guard::{IndexHeader, Lost};
 use super::transaction::Transaction;
-use super::watcher::{Role, Watcher};
+use super::watcher::{MAX_STALENESS, Role, Watcher};
 use super::work::{QUEUE, QUEUED_FOR, Ran, Task, Work, WriterError};
 use crate::repository::{Notices, RepositoryError};
 use crate::system::error_chain::Chain;
