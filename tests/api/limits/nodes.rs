@@ -9,7 +9,7 @@ use super::{OWNER, STRANGER, accounts_alone, lock_out, log_in_from, new_owner, p
 use crate::cluster;
 use crate::helpers::{TestApp, session_of, until};
 
-/// Servers on one new database; `None` where PostgreSQL is not installed.
+/// Servers on one new database; `None` where there is nothing that they could share.
 fn servers<const N: usize>() -> Option<[TestApp; N]> {
     let cluster = cluster::cluster();
     if cluster.is_none() {
