@@ -32,6 +32,14 @@ pub fn show(
     Ok(())
 }
 
+/// Checks how the store is reached, and connects to nothing.
+///
+/// # Errors
+/// [`ConfigError`], for what is wrong.
+pub(crate) fn check_store(config: &Config) -> Result<(), ConfigError> {
+    check_settings(config).map_err(|error| ConfigError::Conflict(error.to_string()))
+}
+
 /// Checks a configuration that is valid by itself: the templates and the certificates that it names, and what the systemd
 /// unit allows. Warnings go to standard error.
 ///
@@ -44,7 +52,7 @@ pub fn check(
     config: &Config,
     warnings: &[String],
 ) -> Result<(), CommandError> {
-    check_settings(config).map_err(|error| ConfigError::Conflict(error.to_string()))?;
+    check_store(config)?;
     mail::check(config)?;
     Pages::check(config)?;
     let unit = unit::check(unit, config)?;

@@ -471,6 +471,7 @@ impl Cli {
                 let listen = args.listen.or(self.serve.listen.take());
                 let (config, settings) = Config::explain(self.settings(listen)?)?;
                 // Here, because a wrong template is a wrong configuration, which a restart does not mend.
+                config::check_store(&config)?;
                 crate::mail::check(&config)?;
                 crate::http::pages::templates::Pages::check(&config)?;
                 serve(&config, &config.warnings(&settings)).map_err(CommandError::Serve)
@@ -497,6 +498,7 @@ impl Cli {
             command => {
                 let context = |format: &Format| {
                     let config = Config::from_settings(self.settings(None)?)?;
+                    config::check_store(&config)?;
                     Ok(Context { config, output: Output::new(format.form()), clock: Clock::system() })
                 };
                 run(command.run(context))

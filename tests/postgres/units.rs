@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use authtokens::repository::{RepositoryError, Sessions as _};
+use authtokens::repository::{Events as _, Maintenance as _, RepositoryError, Sessions as _};
 use tokio::time::sleep;
 
 use crate::cluster;
-use crate::nodes::{at, by_hand, caller, count, database, is_live, open, open_behind_proxy, register, try_to_register};
+use crate::nodes::{
+    LEASE, at, by_hand, caller, count, database, is_live, open, open_behind_proxy, register, try_to_register,
+};
 use crate::proxy::Fault;
 
 /// How many accounts and events of a registration there are under a name.
@@ -132,4 +134,29 @@ async fn nothing_is_acknowledged_that_could_be_lost_whatever_the_role_is_set_to(
     );
     register(&open(&url), "AzureDiamond").await;
     assert_eq!(count(&url, "SELECT count(*) FROM noticed WHERE setting = 'on'"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_restored_from_the_dump_of_another_server_are_old_whatever_their_number() {
+    let Some(url) = database() else { return };
+    let node = open(&url);
+    let digest = register(&node, "AzureDiamond").await;
+    by_hand(
+        &url,
+        "UPDATE events SET xid = '1000000000000', kind = 'password_set'; \
+         INSERT INTO changes (xid, user_id, is_text) VALUES ('1000000000000', 0, FALSE)",
+    );
+    let cursor = node.list_resets(None).await.unwrap().next;
+    assert!(is_live(&node, digest).await.unwrap());
+    let changes = async || {
+        let figures = node.statistics().await.figures;
+        figures.into_iter().find(|figure| figure.name == "authtokens_store_feed_changes_total").unwrap().value
+    };
+    let before = changes().await;
+    for _ in 0..10 {
+        assert!(is_live(&node, digest).await.unwrap());
+        tokio::time::sleep(LEASE / 10).await;
+    }
+    assert_eq!(changes().await, before, "no look reads it");
+    assert!(node.list_resets(Some(cursor)).await.unwrap().usernames.is_empty());
 }

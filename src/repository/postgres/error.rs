@@ -26,6 +26,11 @@ pub enum OpenError {
     TooOld { shown: String, version: String },
     #[error("{shown} stores text as {encoding}: the database must be made with ENCODING 'UTF8'")]
     NotUtf8 { shown: String, encoding: String },
+    #[error(
+        "the role {role} may make nothing in the schema that it uses of {shown}, and each server makes a sequence there: let it \
+         own the database, or GRANT CREATE ON SCHEMA"
+    )]
+    NoRight { shown: String, role: String },
     #[error("the schema of {shown} is of version {version}, of a newer release that this one cannot work beside")]
     TooNew { shown: String, version: i32 },
     #[error("{shown} holds tables that are not authtokens': {why}; it needs a database of its own")]
@@ -66,6 +71,8 @@ pub(super) enum LinkError {
     OtherServer,
     #[error("the connection was lost before the transaction was committed")]
     NotCommitted,
+    #[error("the database was moved elsewhere: authtokens database status says where to")]
+    Moved,
     #[error("whether the transaction was committed could not be found out for {} s", .0.as_secs())]
     NotSettled(Duration),
 }
@@ -162,6 +169,9 @@ fn map_error(error: tokio_postgres::Error) -> RepositoryError {
         let cause: Cause = Arc::new(error);
         return if is_unavailable { RepositoryError::Unavailable(cause) } else { RepositoryError::Backend(cause) };
     };
+    if is_moved(&error) {
+        return RepositoryError::Unavailable(LinkError::Moved.into());
+    }
     let (state, cause) = (state.clone(), Arc::new(error) as Cause);
     match state {
         SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => RepositoryError::Inconsistent(cause),
@@ -177,6 +187,11 @@ fn map_error(error: tokio_postgres::Error) -> RepositoryError {
         }
         _ => RepositoryError::Backend(cause),
     }
+}
+
+/// Whether the transaction could not leave its receipt, because the database was moved.
+fn is_moved(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| error.constraint() == Some("moved"))
 }
 
 fn is_io(error: &tokio_postgres::Error) -> bool {

@@ -83,7 +83,7 @@ impl Events for PostgresRepository {
     }
 
     async fn list_resets(&self, behind: Option<ResetCursor>) -> Result<Resets, RepositoryError> {
-        self.read_snapshot(behind, |connection, behind| Box::pin(list_resets(connection, behind.as_ref()))).await
+        self.peek(behind, |connection, behind| Box::pin(list_resets(connection, behind.as_ref()))).await
     }
 }
 

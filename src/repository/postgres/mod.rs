@@ -120,6 +120,8 @@ enum View {
     Statement,
     /// Several statements, as of one moment.
     Snapshot,
+    /// The same, for a background job: nobody is answered by it, so it needs no lease, and keeps no looks going.
+    Unconfirmed,
     /// The same, and each statement may take as long as this.
     Scan(Duration),
 }
@@ -130,7 +132,7 @@ impl View {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         match self {
             Self::Statement => None,
-            Self::Snapshot => Some(begin.to_owned()),
+            Self::Snapshot | Self::Unconfirmed => Some(begin.to_owned()),
             Self::Scan(within) => Some(format!("{begin}; SET LOCAL statement_timeout = {}", within.as_millis())),
         }
     }
@@ -138,7 +140,7 @@ impl View {
     /// How long the client waits.
     fn patience(self) -> Duration {
         match self {
-            Self::Statement | Self::Snapshot => STATEMENT_TIMEOUT * 2,
+            Self::Statement | Self::Snapshot | Self::Unconfirmed => STATEMENT_TIMEOUT * 2,
             Self::Scan(within) => within + STATEMENT_TIMEOUT,
         }
     }
@@ -163,6 +165,16 @@ impl PostgresRepository {
         W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
         self.read_as(View::Snapshot, None, arguments, work).await
+    }
+
+    /// What a background job looks at, as of one moment.
+    async fn peek<A, T, W>(&self, arguments: A, work: W) -> Result<T, RepositoryError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
+    {
+        self.read_as(View::Unconfirmed, None, arguments, work).await
     }
 
     /// A scan: a read, as of one moment, whose work grows with the store. It waits for other scans and leaves the pool
@@ -262,7 +274,9 @@ where
     A: Sync,
     W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>>,
 {
-    watcher.ensure_looking()?;
+    if view != View::Unconfirmed {
+        watcher.ensure_looking()?;
+    }
     let connection = pool.get().await?;
     connection.is_in_doubt();
     let worked = timeout(view.patience(), async {
@@ -285,7 +299,9 @@ where
         }
         value => value,
     };
-    watcher.confirm(connection.instance).await?;
+    if view != View::Unconfirmed {
+        watcher.confirm(connection.instance).await?;
+    }
     connection.is_clean_again();
     value
 }

@@ -257,7 +257,11 @@ struct DatabaseSource {
 pub(in crate::repository) fn source(url: &Secret, ca_file: Option<PathBuf>) -> Result<Box<dyn Source>, MoveError> {
     let moving = Moving::open(url, ca_file, false)?;
     // The snapshot is taken by the first statement behind the lock. It blocks changes, other copies and migrations.
-    moving.begin("REPEATABLE READ", &format!("{}, schema_version", names().join(", ")), "SHARE ROW EXCLUSIVE")?;
+    moving.begin(
+        "REPEATABLE READ",
+        &format!("{}, schema_version, receipts", names().join(", ")),
+        "SHARE ROW EXCLUSIVE",
+    )?;
     moving.run(schema::MARK)?;
     Ok(Box::new(DatabaseSource { moving }))
 }
@@ -272,8 +276,13 @@ impl Source for DatabaseSource {
         let mark = async {
             let insert = "INSERT INTO moved (target, oldest_serving) SELECT $1, oldest_serving FROM schema_version";
             (**connection).execute(insert, &[&to]).await?;
-            // A server that runs all the same ends at its next look.
-            let end = format!("UPDATE schema_version SET oldest_serving = {}; COMMIT", i32::MAX);
+            // A server that runs all the same ends at its next look. Until then it can change nothing: each of its
+            // transactions leaves a receipt, also one that waits for our locks now.
+            let end = format!(
+                "UPDATE schema_version SET oldest_serving = {}; \
+                 ALTER TABLE receipts ADD CONSTRAINT moved CHECK (FALSE) NOT VALID; COMMIT",
+                i32::MAX
+            );
             connection.batch_execute(&end).await
         };
         runtime.block_on(mark).map_err(|error| why(&error))
@@ -396,7 +405,7 @@ pub(super) async fn reopen(connection: &mut Connection, shown: &str) -> Result<O
     let found = schema::find(connection).await.map_err(|error| failed(shown, &error))?;
     let Found::Moved { to } = found else { return Ok(None) };
     let take_away = "BEGIN; UPDATE schema_version SET oldest_serving = (SELECT oldest_serving FROM moved); \
-         DROP TABLE moved; COMMIT";
+         ALTER TABLE receipts DROP CONSTRAINT IF EXISTS moved; DROP TABLE moved; COMMIT";
     connection.batch_execute(take_away).await.map_err(|error| failed(shown, &error))?;
     Ok(Some(to))
 }

@@ -152,7 +152,8 @@ pub(super) async fn reach(connector: &Connector) -> Result<Connection, OpenError
     };
     pooler::check(connector, &connection).await?;
     let settings = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'), \
-         current_setting('server_encoding')";
+         current_setting('server_encoding'), \
+         coalesce(has_schema_privilege(current_schema(), 'CREATE'), FALSE), current_user::text";
     let row = connection.query_one(settings, &[]).await.map_err(|failure| OpenError::Failed {
         shown: shown.clone(),
         why: crate::system::error_chain::Chain(&failure.mapped()).to_string(),
@@ -163,6 +164,9 @@ pub(super) async fn reach(connector: &Connector) -> Result<Connection, OpenError
     let encoding: String = row.get(2);
     if encoding != "UTF8" {
         return Err(OpenError::NotUtf8 { shown, encoding });
+    }
+    if !row.get::<_, bool>(3) {
+        return Err(OpenError::NoRight { shown, role: row.get(4) });
     }
     Ok(connection)
 }

@@ -33,7 +33,7 @@ impl Outbox for PostgresRepository {
         claimed_until: Timestamp,
     ) -> Result<Vec<OutboxMail>, RepositoryError> {
         // Most of the time none is due, and then nothing is written.
-        let is_due = self.read(now, |connection, now| {
+        let is_due = self.peek(now, |connection, now| {
             Box::pin(async move { Ok(connection.query_opt(sql::FIND_DUE_MAIL, &[&now.as_millis()]).await?.is_some()) })
         });
         if !is_due.await? {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, Timeouts};
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::{join_all, try_join_all};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -24,6 +25,9 @@ pub(super) const POOL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long one statement may take on the server. A client waits for the answer a little longer.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long to wait for a connection that comes back where the server gives no more, before another is asked for.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 /// How long a connection may lie unused and be used again without a check.
 const UNCHECKED_FOR: Duration = Duration::from_secs(1);
@@ -265,7 +269,7 @@ impl Pool {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let is_delayed = self.connections.status().available == 0;
         let since = Instant::now();
-        let got = timeout(POOL_TIMEOUT, self.connections.get()).await;
+        let got = timeout(POOL_TIMEOUT, self.get_any()).await;
         if is_delayed {
             self.delayed.fetch_add(1, Ordering::Relaxed);
             self.delay.fetch_add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -278,6 +282,20 @@ impl Pool {
         };
         self.refused.fetch_add(1, Ordering::Relaxed);
         Err(error.into())
+    }
+
+    /// A free connection, or a new one; or else, where the server gives no more, one that comes back.
+    async fn get_any(&self) -> Result<Pooled, PoolError<tokio_postgres::Error>> {
+        loop {
+            match self.connections.get().await {
+                Err(PoolError::Backend(error))
+                    if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) && self.connections.status().size > 0 =>
+                {
+                    sleep(ASKED_AGAIN_AFTER).await;
+                }
+                got => return got,
+            }
+        }
     }
 
     /// How many connections there are, and how many of them are in use.

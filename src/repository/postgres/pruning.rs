@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::error::{Failure, LinkError};
-use super::pool::{Connection, Instance, Pool};
+use super::pool::{Connection, Instance, Pool, Pooled};
 use super::rows::get;
 use super::sql;
 use super::watcher::FEED_KEPT_FOR;
@@ -65,7 +65,7 @@ impl Pruner {
             sleep(FEED_KEPT_FOR).await;
             if let Err(failure) = self.prune().await {
                 // What was not pruned now is pruned in a minute.
-                log::debug!("the feed of changes was not pruned: {}", Chain(&failure.mapped()));
+                log::warn!("the feed of changes was not pruned: {}", Chain(&failure.mapped()));
             }
         }
     }
@@ -113,7 +113,18 @@ impl Pruner {
             let is_done = within(delete_some(&connection, xmin, gone)).await?;
             connection.is_clean_again();
             if is_done {
+                self.drop_sequences(connection, &gone.sequences).await;
                 return Ok(());
+            }
+        }
+    }
+
+    /// Each by itself, and without waiting: a dump holds them all to its end. What is not dropped now is dropped in a minute.
+    async fn drop_sequences(&self, connection: Pooled, names: &[String]) {
+        for name in names {
+            let drop = format!("SET LOCAL lock_timeout = 100; DROP SEQUENCE IF EXISTS {name}");
+            if let Err(failure) = within(connection.batch(&drop)).await {
+                log::debug!("the sequence {name} was not dropped: {}", Chain(&failure.mapped()));
             }
         }
     }
@@ -150,9 +161,6 @@ async fn delete_some(connection: &Connection, xmin: &str, gone: &Gone) -> Result
         }
         connection.execute(sql::DELETE_NODES, &[&gone.leaving]).await?;
         connection.execute(sql::EXPEL_NODES, &[&gone.silent]).await?;
-        for name in &gone.sequences {
-            connection.batch(&format!("DROP SEQUENCE IF EXISTS {name}")).await?;
-        }
     }
     connection.batch("COMMIT").await?;
     Ok(is_done)

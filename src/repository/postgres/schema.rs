@@ -47,7 +47,7 @@ pub(super) const MARK: &str = "CREATE TABLE moved (target TEXT NOT NULL, oldest_
 /// Whether, and in which version, the schema is there.
 pub(super) async fn find(client: &Client) -> Result<Found, tokio_postgres::Error> {
     let tables = "SELECT to_regclass('schema_version') IS NOT NULL, \
-         EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')), \
+         EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND relkind IN ('r', 'p')), \
          to_regclass('schema_version') IS NOT NULL AND to_regclass('moved') IS NOT NULL";
     let row = client.query_one(tables, &[]).await?;
     if row.get(2) {
@@ -66,7 +66,7 @@ pub(super) async fn find(client: &Client) -> Result<Found, tokio_postgres::Error
 /// Creates the schema or upgrades it. `None` where there was nothing to upgrade.
 pub(super) async fn migrate(client: &mut Client, shown: &str) -> Result<Option<Upgrade>, OpenError> {
     let failed = |error: tokio_postgres::Error| OpenError::Failed { shown: shown.to_owned(), why: told(&error) };
-    // Without the lock where there is nothing to do: a role that may only read and write rows can start, too.
+    // Without the lock where there is nothing to do.
     if is_current(find(client).await.map_err(failed)?, shown)? {
         return Ok(None);
     }

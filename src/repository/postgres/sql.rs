@@ -88,7 +88,9 @@ pub const LIST_SESSIONS: &str = "SELECT digest, created, last_used, user_agent, 
 
 pub const DELETE_TOKEN: &str = "DELETE FROM tokens WHERE digest = $1";
 
-pub const DELETE_ALL_TOKENS: &str = "DELETE FROM tokens WHERE user_id = $1";
+/// In the order of their digests, as [`RECORD_USE`] changes them.
+pub const DELETE_ALL_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens WHERE user_id = $1 \
+     ORDER BY digest FOR UPDATE)";
 
 /// In the order of their digests, so that two who change several do not wait for each other in a circle.
 pub const RECORD_USE: &str = "UPDATE tokens SET last_used = uses.at \
@@ -130,7 +132,8 @@ pub const UPDATE_PROFILE: &str = concat!(
 
 pub const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
 
-pub const DELETE_OTHER_TOKENS: &str = "DELETE FROM tokens WHERE user_id = $1 AND digest <> $2";
+pub const DELETE_OTHER_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens \
+     WHERE user_id = $1 AND digest <> $2 ORDER BY digest FOR UPDATE)";
 
 /// The rights of who has this session, where it is live.
 pub const FIND_RIGHTS: &str = "SELECT users.id, username, is_staff, is_superuser \
@@ -449,13 +452,15 @@ pub const FIND_EVENT_BEYOND: &str = "SELECT id FROM events ORDER BY id DESC OFFS
 pub const FIND_SNAPSHOT: &str = "SELECT pg_current_snapshot()::text";
 
 /// What a snapshot does not see.
+/// A row that is visible and has a number that was not given yet was restored from a dump of another server: it is older.
 pub const LIST_RESETS: &str = "SELECT username FROM events WHERE kind IN ('password_set', 'password_reset') \
      AND xid >= pg_snapshot_xmin($1::text::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
-     ORDER BY id";
+     AND xid < pg_snapshot_xmax(pg_current_snapshot()) ORDER BY id";
 
 /// The same where the snapshot is another server's.
 pub const LIST_RESETS_OF_FORMER: &str = "SELECT username FROM events WHERE kind IN ('password_set', 'password_reset') \
-     AND xid >= greatest(pg_snapshot_xmin($1::text::pg_snapshot)::text::numeric - $2::bigint, 0)::text::xid8 ORDER BY id";
+     AND xid >= greatest(pg_snapshot_xmin($1::text::pg_snapshot)::text::numeric - $2::bigint, 0)::text::xid8 \
+     AND xid < pg_snapshot_xmax(pg_current_snapshot()) ORDER BY id";
 
 /// The addresses from which the account has logged in lately.
 pub const LIST_FAMILIAR: &str = "SELECT ip FROM tokens WHERE user_id = $1 \
@@ -517,7 +522,7 @@ pub const LIST_BEATS: &str = "SELECT id, coalesce(pg_sequence_last_value(beats),
 
 /// The sequences of nodes whose rows are gone.
 pub const LIST_UNUSED_BEATS: &str = "SELECT relname FROM pg_class WHERE relkind = 'S' \
-     AND relnamespace = current_schema()::regnamespace AND relname ~ '^beats_[0-9]+$' \
+     AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND relname ~ '^beats_[0-9]+$' \
      AND oid NOT IN (SELECT beats FROM nodes)";
 
 /// Held by the node that prunes what only nodes read, until the end of its transaction.
@@ -525,10 +530,10 @@ pub const TRY_LOCK_PRUNING: &str = "SELECT pg_try_advisory_xact_lock(73086048972
 
 /// By their places in the table, for which no other index is needed.
 pub const PRUNE_CHANGES: &str = "DELETE FROM changes WHERE ctid = ANY (ARRAY( \
-     SELECT ctid FROM changes WHERE xid < $1::text::xid8 LIMIT $2))";
+     SELECT ctid FROM changes WHERE xid < $1::text::xid8 OR xid >= pg_snapshot_xmax(pg_current_snapshot()) LIMIT $2))";
 
 pub const PRUNE_RECEIPTS: &str = "DELETE FROM receipts WHERE ctid = ANY (ARRAY( \
-     SELECT ctid FROM receipts WHERE xid < $1::text::xid8 LIMIT $2))";
+     SELECT ctid FROM receipts WHERE xid < $1::text::xid8 OR xid >= pg_snapshot_xmax(pg_current_snapshot()) LIMIT $2))";
 
 /// A node beats no more from then on: its next look fails.
 pub const EXPEL_NODES: &str = "UPDATE nodes SET is_leaving = TRUE WHERE id = ANY($1::bigint[]) AND NOT is_leaving";

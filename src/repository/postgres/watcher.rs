@@ -46,6 +46,9 @@ pub(super) const LONGEST_LEASE: Duration = Duration::from_secs(1);
 /// How long the looks go on after the last time that somebody asked.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// How long to wait at most before the next look after one that failed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long a look may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(3);
 
@@ -64,10 +67,11 @@ const BEAT: &str = "SELECT setval(beats, $2) FROM nodes WHERE id = $1 AND NOT is
 
 /// One row a change that was not visible at the last look; or one without a change. Numbers of transactions are not in the
 /// order of their commits, so the whole snapshot is remembered: what it did not see is what had not begun by then, or was
-/// under way.
+/// under way. A number that was not given yet is of a row that was restored from a dump of another server.
 const READ_FEED: &str = "WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS snapshot, \
          (SELECT oldest_serving FROM schema_version) AS oldest_serving), \
      found AS (SELECT user_id, is_text FROM changes WHERE xid >= pg_snapshot_xmax($1::text::pg_snapshot) \
+             AND xid < pg_snapshot_xmax(pg_current_snapshot()) \
          UNION ALL SELECT user_id, is_text FROM changes \
          WHERE xid IN (SELECT pg_snapshot_xip($1::text::pg_snapshot))) \
      SELECT snapshot::text, oldest_serving, user_id, is_text FROM now LEFT JOIN found ON TRUE LIMIT $2";
@@ -290,6 +294,7 @@ impl Watcher {
     pub(super) async fn run(&self) -> Result<(), String> {
         let mut link: Option<Link> = None;
         let mut beat = 0;
+        let mut failures: u32 = 0;
         let mut unasked_since = Instant::now();
         while !self.is_closed.load(Ordering::SeqCst) {
             if self.lease.is_in_use() {
@@ -311,16 +316,25 @@ impl Watcher {
                 // before this look is known here.
                 if self.lease.end() {
                     self.tally.lost.fetch_add(1, Ordering::Relaxed);
-                    log::warn!("the feed of changes cannot be read: {error}");
                 }
                 link = None;
+                let is_first = self.view.borrow().failing_since.is_none();
+                if is_first {
+                    log::warn!("the feed of changes cannot be read: {error}");
+                }
+                failures = if is_first { 1 } else { failures.saturating_add(1) };
                 self.view.send_modify(|view| _ = view.failing_since.get_or_insert(began_at));
-                sleep(self.pace() * 4).await;
+                // Longer each time: each try makes a row and a sequence, where it gets so far.
+                sleep((self.pace() * 4 * 2_u32.pow(failures.min(6) - 1)).min(LONGEST_PAUSE)).await;
                 continue;
             }
             let oldest = self.oldest_serving.load(Ordering::SeqCst);
             if oldest > schema::VERSION {
-                return Err(format!("the database was upgraded to a schema that serves releases from {oldest} on"));
+                return Err(if oldest == i32::MAX {
+                    "the database was moved elsewhere: authtokens database status says where to".to_owned()
+                } else {
+                    format!("the database was upgraded to a schema that serves releases from {oldest} on")
+                });
             }
             sleep_until(began + self.pace()).await;
         }
@@ -387,7 +401,7 @@ impl Watcher {
         let node: i64 = rand::rng().random_range(1..i64::MAX);
         let (lease, former) = (self.lease.max_staleness().as_millis(), self.node.load(Ordering::SeqCst));
         let join = format!(
-            "CREATE SEQUENCE beats_{node}; INSERT INTO nodes (id, lease, beats) VALUES ({node}, {lease}, 'beats_{node}'); \
+            "CREATE SEQUENCE beats_{node}; GRANT SELECT ON SEQUENCE beats_{node} TO PUBLIC; INSERT INTO nodes (id, lease, beats) VALUES ({node}, {lease}, 'beats_{node}'); \
              DELETE FROM nodes WHERE id = {former}"
         );
         connection.batch(&join).await.map_err(|failure| Chain(&failure.mapped()).to_string())?;

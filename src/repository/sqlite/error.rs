@@ -28,7 +28,7 @@ pub enum OpenError {
     InUseByOlder { path: PathBuf },
     #[error("{path} is in use by another authtokens server")]
     InUse { path: PathBuf },
-    #[error("a restore of {path} is running")]
+    #[error("a restore or a copy of {path} is running")]
     Restoring { path: PathBuf },
     /// Without the copy there is no way back, so there is no upgrade.
     #[error(

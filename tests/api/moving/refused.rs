@@ -1,8 +1,13 @@
 //! What is not copied, and why. Nothing is then in the target.
 
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{cluster, fill, server_on, with_file};
+use crate::cluster as postgres_cluster;
 use crate::commands::Machine;
 use crate::postgres::store::PostgresStore;
 use crate::process::run;
@@ -20,6 +25,7 @@ fn a_store_that_was_moved_is_refused_until_it_is_reopened() {
     let (machine, file) = with_file("a.db");
     fill(&file, machine.path());
     let url = cluster.new_database();
+    machine.said("--database a.db backup before.db");
     machine.said(&format!("database copy --from a.db --to {url}"));
     let sentence = "was moved to PostgreSQL at ";
     let undo = "run authtokens database reopen";
@@ -28,6 +34,7 @@ fn a_store_that_was_moved_is_refused_until_it_is_reopened() {
         assert_refused(&machine, &format!("--database a.db {command}"), undo);
     }
     assert_refused(&machine, "database copy --from a.db --to b.db", sentence);
+    assert_refused(&machine, "--database a.db restore before.db --yes", sentence);
     let status = machine.json("--database a.db database status");
     assert!(status["moved_to"].as_str().unwrap().starts_with("PostgreSQL at "), "{status}");
     let (code, _) = machine.refused("--database a.db database reopen");
@@ -162,4 +169,39 @@ fn a_url_that_cannot_be_used_is_told_by_the_check_of_the_configuration_and_never
             "{shown}"
         );
     }
+}
+
+#[test]
+fn a_server_that_starts_during_a_copy_acknowledges_no_change_that_the_copy_does_not_have() {
+    let Some(cluster) = cluster("a server that starts during a copy") else { return };
+    let machine = Machine::new();
+    let url = cluster.new_database();
+    let database = PostgresStore::at(&url);
+    let tokens = fill(&database, machine.path());
+    let mut copy = machine.command(&format!("database copy --from {url} --to a.db")).spawn().unwrap();
+    let id = copy.id().to_string();
+    let signal = |name: &str| assert!(run(Command::new("kill").args([name, &id])).status.success());
+    let locks = "SELECT count(*) FROM pg_locks JOIN pg_class ON pg_class.oid = relation \
+         WHERE relname = 'receipts' AND mode = 'ShareRowExclusiveLock' AND granted";
+    let is_locked = || {
+        let row = postgres_cluster::on(&url, async |client| client.query_one(locks, &[]).await).unwrap();
+        row.get::<_, i64>(0) > 0
+    };
+    while !is_locked() {
+        assert!(copy.try_wait().unwrap().is_none(), "it is done already");
+    }
+    signal("-STOP");
+    let server = server_on(&database, machine.path());
+    let put = format!(
+        "PUT /api/user/cellar/77 HTTP/1.1\r\nHost: a\r\nAuthorization: Token {}\r\nContent-Length: 0\r\n\r\n",
+        tokens[0]
+    );
+    let status = thread::scope(|scope| {
+        let asking = scope.spawn(|| server.ask(put.as_bytes()).status());
+        thread::sleep(Duration::from_millis(300));
+        signal("-CONT");
+        asking.join().unwrap()
+    });
+    assert!(copy.wait().unwrap().success());
+    assert_eq!(status, 503, "what waits for the copy is refused by its mark");
 }

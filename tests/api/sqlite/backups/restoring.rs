@@ -280,7 +280,7 @@ async fn nobody_opens_the_database_while_it_is_restored() {
     for (number, said) in said.into_iter().enumerate() {
         let expected = match number {
             4 => format!("{path} is in use by another authtokens server"),
-            _ => format!("a restore of {path} is running"),
+            _ => format!("a restore or a copy of {path} is running"),
         };
         assert_eq!(said, (1, expected), "{number}");
     }
