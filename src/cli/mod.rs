@@ -705,7 +705,7 @@ Move from the SQLite file to PostgreSQL, whose URL is in a file, with the server
 .PP
 .RS 4
 .nf
-authtokens database copy \-\-from data/authtokens.db \-\-to\-file /etc/authtokens/url
+authtokens database copy \-\-from data/authtokens.db \-\-to\-file /etc/authtokens/database-url
 .fi
 .RE
 .PP

@@ -40,7 +40,7 @@ impl Config {
             let time = Duration::from_millis(250) * (1 << (cost - 12));
             format!("a login hashes for about {} s; 12 to 14 is usual", time.as_secs())
         } else if cost < CHEAP_COST {
-            format!("whoever steals the file tries passwords fast; give it at least {CHEAP_COST}")
+            format!("whoever steals the database tries passwords fast; give it at least {CHEAP_COST}")
         } else {
             return None;
         };
@@ -148,7 +148,7 @@ mod tests {
             ),
             (
                 "[password]\nbcrypt_cost = 9",
-                "password.bcrypt_cost is 9: whoever steals the file tries passwords fast; give it at least 10",
+                "password.bcrypt_cost is 9: whoever steals the database tries passwords fast; give it at least 10",
             ),
             (
                 "[server]\nlisten = \"0.0.0.0:80\"",

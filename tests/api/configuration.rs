@@ -8,7 +8,7 @@ use crate::process::{Server, authtokens, failure_of, run};
 fn what_is_unwise_is_told_in_the_log_at_the_start_and_by_config_show_on_standard_error() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("config.toml"), "[password]\nbcrypt_cost = 5\n").unwrap();
-    let sentence = "password.bcrypt_cost is 5: whoever steals the file tries passwords fast; give it at least 10";
+    let sentence = "password.bcrypt_cost is 5: whoever steals the database tries passwords fast; give it at least 10";
 
     let shown = run(authtokens(folder.path()).args(["config", "show"]));
     assert!(shown.status.success());
