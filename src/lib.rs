@@ -18,7 +18,7 @@
 //! | [`mail`] | templates, and the ways out: a mail server or a folder |
 //! | [`accounts`] | the use cases, with neither actix nor SQL |
 //! | [`passwords`] | the policy, the hashing threads, the schemes |
-//! | [`repository`] | what the service asks of a store; [`repository::open`] says which, and [`repository::sqlite`] is the one there is |
+//! | [`repository`] | what the service asks of a store; [`repository::open`] says which: [`repository::sqlite`] or [`repository::postgres`] |
 //! | [`config`] | the configuration |
 //! | [`telemetry`] | the log and the metrics |
 //! | [`templates`] | the texts of mails and pages, which a folder may override |

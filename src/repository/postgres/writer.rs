@@ -126,13 +126,20 @@ impl Writer {
             let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&id];
             let begun = join(transaction.batch(BEGIN), transaction.execute(INSERT_RECEIPT, &parameters));
             let ((begun, receipt), outcome) = join(begun, work(&transaction, arguments)).await;
-            begun?;
+            match (begun, &receipt) {
+                // Each statement was a transaction of its own.
+                (Err(failure), Ok(_)) => {
+                    return Err(RepositoryError::OutcomeUnknown(Arc::new(failure.mapped())).into());
+                }
+                (begun, _) => begun?,
+            }
             receipt?;
             outcome
         });
         let worked = worked.await.unwrap_or_else(|_| Err(LinkError::Late(WORK_WITHIN).into()));
         let value = match worked {
             Ok(value) => value,
+            Err(Failure::Repository(unknown @ RepositoryError::OutcomeUnknown(_))) => return Err(unknown),
             Err(failure) => {
                 roll_back(transaction, &failure).await;
                 return Ok(Tried::Failed(self.confirmed(failure, instance).await));
