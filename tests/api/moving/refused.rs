@@ -25,7 +25,6 @@ fn a_store_that_was_moved_is_refused_until_it_is_reopened() {
     let (machine, file) = with_file("a.db");
     fill(&file, machine.path());
     let url = cluster.new_database();
-    machine.said("--database a.db backup before.db");
     machine.said(&format!("database copy --from a.db --to {url}"));
     let sentence = "was moved to PostgreSQL at ";
     let undo = "run authtokens database reopen";
@@ -34,7 +33,6 @@ fn a_store_that_was_moved_is_refused_until_it_is_reopened() {
         assert_refused(&machine, &format!("--database a.db {command}"), undo);
     }
     assert_refused(&machine, "database copy --from a.db --to b.db", sentence);
-    assert_refused(&machine, "--database a.db restore before.db --yes", sentence);
     let status = machine.json("--database a.db database status");
     assert!(status["moved_to"].as_str().unwrap().starts_with("PostgreSQL at "), "{status}");
     let (code, _) = machine.refused("--database a.db database reopen");

@@ -238,8 +238,13 @@ fn a_wal_beside_an_empty_or_missing_database_is_deleted_by_nobody() {
         } else {
             set_length(&database, 0);
         }
-        let commands: [&[&str]; 5] =
-            [&["check"], &["backup", "other.db"], &["user", "list"], &["user", "promote", "before"], &[]];
+        let commands: [&[&str]; 5] = [
+            &["check"],
+            &["backup", "other.db"],
+            &["user", "list"],
+            &["user", "promote", "before"],
+            &["--listen", "127.0.0.1:0"],
+        ];
         for arguments in commands {
             let (code, sentence) = failure_of(authtokens(folder.path()).args(arguments));
             assert_eq!(code, 1, "{arguments:?}");

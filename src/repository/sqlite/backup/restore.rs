@@ -77,10 +77,6 @@ pub fn restore(
     if file::is_mount_point(&own_name) {
         return Err(BackupError::MountPoint { path: database.to_owned() });
     }
-    // A file that cannot be read has no mark that would be lost.
-    if let Some(to) = old.as_ref().and_then(|_| find_mark(&own_name)) {
-        return Err(schema_error(database, SchemaError::Moved { to }).into());
-    }
     if old.as_ref().is_some_and(|old| fs::metadata(backup).is_ok_and(|backup| is_same(old, &backup))) {
         return Err(BackupError::SameFile { path: backup.to_owned() });
     }
@@ -230,10 +226,4 @@ fn walk(path: &Path) -> io::Result<Option<Metadata>> {
         };
     }
     reached.metadata().map(Some)
-}
-
-/// Where a database was moved to, as its mark says.
-fn find_mark(own_name: &Path) -> Option<String> {
-    let connection = file::open(own_name, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
-    schema::moved_to(&connection).ok()?
 }
