@@ -84,6 +84,11 @@ pub trait TestStore: Send + Sync {
     /// How many failed logins in a row lock an account: a hundred, or fewer where other nodes may have some under way.
     fn most_failures(&self) -> u32;
 
+    /// Whether several nodes may use it.
+    fn is_shared(&self) -> bool {
+        self.most_failures() < 100
+    }
+
     /// Whether the backend itself finds nothing wrong with it.
     fn is_whole(&self) -> bool;
 

@@ -15,23 +15,10 @@ use crate::cluster;
 /// On which store a run is: SQLite, unless this variable says `postgres`.
 const STORE: &str = "AUTHTOKENS_TEST_STORE";
 
-/// What a run on PostgreSQL leaves out: the tests that are always on the backend that they name; the one that takes the port
-/// that there is one of, which the other run takes meanwhile; and those that count to the very last failure before the lock,
-/// where a failure that is being stored may count twice for a moment.
-const LEFT_TO_THE_BACKENDS: [&str; 12] = [
-    "--skip",
-    "sqlite::",
-    "--skip",
-    "postgres::",
-    "--skip",
-    "moving::",
-    "--skip",
-    "serves_on_127_0_0_1_8000",
-    "--skip",
-    "from_a_hundred_failures_in_a_row_on_a_mail_has_a_link_alone",
-    "--skip",
-    "the_delay_doubles_to_a_quarter_of_an_hour",
-];
+/// What a run on PostgreSQL leaves out: the tests that are always on the backend that they name, and the one that takes the
+/// port that there is one of, which the other run takes meanwhile.
+const LEFT_TO_THE_BACKENDS: [&str; 8] =
+    ["--skip", "sqlite::", "--skip", "postgres::", "--skip", "moving::", "--skip", "serves_on_127_0_0_1_8000"];
 
 /// The URL of the database that belongs to a folder, in a run on PostgreSQL. It is made when it is first asked for, and
 /// dropped once the folder is gone.
