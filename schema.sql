@@ -9,7 +9,9 @@ CREATE TABLE users (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     username      TEXT    NOT NULL,           -- as its owner typed it
     username_key  TEXT    NOT NULL UNIQUE,    -- folded to lower case: what is unique, and what a login looks up
-    password_hash TEXT    NOT NULL,           -- $bcrypt-sha256$v=2,t=2b,r=<cost>$<salt>$<digest>
+    -- $bcrypt-sha256$v=2,t=2b,r=<cost>$<salt>$<digest>, that of another system (src/passwords/schemes/) until its
+    -- owner logs in, or '!' where there is no password.
+    password_hash TEXT    NOT NULL,
     first_name    TEXT    NOT NULL DEFAULT '',
     last_name     TEXT    NOT NULL DEFAULT '',
     email         TEXT    NOT NULL DEFAULT '',
@@ -29,7 +31,9 @@ CREATE TABLE users (
     email_key      TEXT,
     email_verified INTEGER NOT NULL DEFAULT 0 CHECK (email_verified IN (0, 1)),
     -- When its owner was last told of a login from an unknown network with an unknown program.
-    told_of_login  INTEGER
+    told_of_login  INTEGER,
+    -- How much work it is to verify the hash of another system, in rounds of bcrypt. NULL where the hash is our own.
+    imported_hash_work INTEGER
 ) STRICT;
 
 -- An address is verified by one account.
@@ -37,6 +41,9 @@ CREATE UNIQUE INDEX users_by_verified_email ON users (email_key) WHERE email_ver
 
 -- The accounts with an address that nobody has verified, the oldest first.
 CREATE INDEX users_by_email ON users (email_key, id) WHERE email_verified = 0 AND email_key IS NOT NULL;
+
+-- The hashes of other systems that are left, for the most work that one of them is.
+CREATE INDEX users_with_imported_hash ON users (imported_hash_work) WHERE imported_hash_work IS NOT NULL;
 
 -- What a user has: the app's own item ids.
 CREATE TABLE cellar (
@@ -54,7 +61,7 @@ CREATE TABLE wants (
     PRIMARY KEY (user_id, item_id)
 ) STRICT, WITHOUT ROWID;
 
--- One row a session. The token itself is never stored: only the SHA-256 of the 40 characters that the client holds.
+-- One row a session. The token itself is never stored: only the SHA-256 of the characters that the client holds.
 CREATE TABLE tokens (
     digest     BLOB    NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
     user_id    INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
@@ -64,11 +71,19 @@ CREATE TABLE tokens (
     ip         TEXT    NOT NULL,              -- of the login, or '' where it is not known
     -- When the account's password was last given again: the session is fresh for ten minutes from then. NULL where it
     -- never was, or where the password has changed since.
-    reauthenticated INTEGER
+    reauthenticated INTEGER,
+    -- When the session of another system was to end. NULL where there is no such end.
+    expires    INTEGER,
+    -- How a token of another system, which may look otherwise than ours, was digested: 'sha512' (the first 32 bytes) until
+    -- it is first presented, 'sha256' from then on. NULL for a token of 40 hex digits whose SHA-256 was known at once.
+    imported   TEXT    CHECK (imported IN ('sha512', 'sha256'))
 ) STRICT, WITHOUT ROWID;
 
 -- A user's sessions in the order in which they are listed.
 CREATE INDEX tokens_by_user ON tokens (user_id, created);
+
+-- The tokens of other systems that may look otherwise than ours.
+CREATE INDEX imported_tokens ON tokens (imported) WHERE imported IS NOT NULL;
 
 -- The superusers: the last active one cannot be removed.
 CREATE INDEX superusers ON users (id) WHERE is_superuser = 1;
@@ -156,3 +171,18 @@ CREATE UNIQUE INDEX outbox_by_request ON outbox (request) WHERE request IS NOT N
 
 -- The mails that are due.
 CREATE INDEX outbox_by_due ON outbox (due, id);
+
+-- What was imported from other systems. It outlives the accounts, so that an import that is run again brings none of them
+-- back, and holds nothing by which a person could be named.
+CREATE TABLE imported (
+    source        TEXT    NOT NULL,           -- what `import --source` calls the system, such as 'django'
+    source_id     TEXT    NOT NULL,           -- the account's id there
+    fingerprint   BLOB    NOT NULL CHECK (length(fingerprint) = 32), -- SHA-256 of its name and its date of joining there
+    -- Whether its name here breaks the rule for new names, so that logins take such names.
+    has_other_name INTEGER NOT NULL CHECK (has_other_name IN (0, 1)),
+    at            INTEGER NOT NULL,
+    PRIMARY KEY (source, source_id)
+) STRICT, WITHOUT ROWID;
+
+-- Whether there are such names.
+CREATE INDEX imported_with_other_name ON imported (has_other_name) WHERE has_other_name = 1;

@@ -15,6 +15,7 @@
 //! | [`http`] | routes, handlers, extractors, views, and the only mapping from an error to a response |
 //! | [`transport`] | a connection's deadlines, and where a request ends in its bytes |
 //! | [`jobs`] | background work: pruning, activity, backups |
+//! | [`import`] | accounts of other systems, a file a source system |
 //! | [`mail`] | templates, and the ways out: a mail server or a folder |
 //! | [`accounts`] | the use cases, with neither actix nor SQL |
 //! | [`passwords`] | the policy, the hashing threads, the schemes |
@@ -30,6 +31,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod import;
 pub mod jobs;
 pub mod mail;
 pub mod passwords;

@@ -14,6 +14,7 @@ const LAYERS: &[&str] = &[
     "http",
     "transport",
     "jobs",
+    "import",
     "mail",
     "accounts",
     "passwords",
@@ -27,7 +28,8 @@ const LAYERS: &[&str] = &[
 
 /// Which folders may name each crate.
 const DRIVERS: &[(&[&str], &[&str])] = &[
-    (&["rusqlite", "r2d2", "r2d2_sqlite", "scheduled_thread_pool"], &["repository"]),
+    (&["r2d2", "r2d2_sqlite", "scheduled_thread_pool"], &["repository"]),
+    (&["rusqlite"], &["repository", "import"]),
     (&["bcrypt"], &["passwords"]),
     (&["hmac"], &["passwords", "domain"]),
     (&["tokio_postgres", "tokio_postgres_rustls", "deadpool", "deadpool_postgres"], &["repository"]),

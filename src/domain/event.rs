@@ -17,6 +17,8 @@ pub enum EventKind {
     Registered,
     /// The account was created by the operator.
     Created,
+    /// The account was imported from another system by the operator.
+    Imported,
     /// A session was opened.
     LoggedIn,
     /// A password was wrong, or the account does not exist or is inactive.
@@ -73,9 +75,10 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Registered,
         Self::Created,
+        Self::Imported,
         Self::LoggedIn,
         Self::LoginFailed,
         Self::Reauthenticated,
@@ -117,6 +120,7 @@ impl EventKind {
         match self {
             Self::Registered => "registered",
             Self::Created => "created",
+            Self::Imported => "imported",
             Self::LoggedIn => "logged_in",
             Self::LoginFailed => "login_failed",
             Self::Reauthenticated => "reauthenticated",
@@ -163,15 +167,12 @@ pub struct Event {
     pub kind: EventKind,
     /// The account's name; empty where no account has the name that was given.
     pub username: String,
-    /// Who did it: a name, [`COMMAND_LINE`], or empty where nobody was authenticated.
+    /// Who did it: a name, [`COMMAND_LINE`](crate::domain::user::COMMAND_LINE), or empty where nobody was authenticated.
     pub actor: String,
     pub ip: Option<IpAddr>,
     /// A session's id, a right, a limit, a mail's kind, or nothing.
     pub detail: String,
 }
-
-/// The actor of what a command on the server did. No account can have this name: it has a space.
-pub const COMMAND_LINE: &str = "command line";
 
 /// A cursor into a list of events. A store makes it, a client sees it as an event's number and gives it back for the
 /// next page.

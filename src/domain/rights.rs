@@ -11,9 +11,8 @@ use std::net::IpAddr;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
-use crate::domain::event::COMMAND_LINE;
 use crate::domain::session::Caller;
-use crate::domain::user::{PasswordHash, User, UserId, Username};
+use crate::domain::user::{COMMAND_LINE, PasswordHash, User, UserId, Username};
 
 /// On whose behalf a call is made. A session's rights are read in the same transaction that relies on them.
 #[derive(Clone, Copy)]

@@ -3,24 +3,34 @@
 //! A [`Username`] or a [`Profile`] is validated once, where it comes in, and nowhere else. The rules are the API
 //! specification's; each type states its own.
 
+use icu_normalizer::ComposingNormalizerBorrowed;
+
 use crate::domain::field::InvalidField;
 use crate::domain::item::ItemId;
 use crate::domain::profile::Profile;
 use crate::system::clock::Timestamp;
+use crate::system::visible::is_unseen;
 
 /// The bcrypt costs that are used: from bcrypt's lowest to 16, at which a login takes some seconds. At bcrypt's own
 /// highest, 31, a login would take a day, and a hash that somebody else has put into the file could ask for it.
 pub(crate) const COSTS: std::ops::RangeInclusive<u32> = 4..=16;
 
-/// A name to log in with: 1 to 30 characters of `A-Z a-z 0-9 _ @ + . -`, kept as it was typed.
+/// The actor of what a command on the server did. No account can have this name, in any case.
+pub const COMMAND_LINE: &str = "command line";
+
+/// A name to log in with, kept as it was typed. A new one has 1 to 30 characters of `A-Z a-z 0-9 _ @ + . -`. One that was
+/// imported from another system may be longer and have other characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Username(String);
 
 impl Username {
-    /// How many characters a name may have.
+    /// How many characters a new name may have.
     pub const MAX_CHARS: usize = 30;
 
-    /// Reads a name.
+    /// How many characters an imported name may have.
+    pub const MAX_IMPORTED_CHARS: usize = 254;
+
+    /// Reads a new name.
     ///
     /// # Errors
     /// [`InvalidField`] when it is empty, too long or has a character outside the set.
@@ -37,17 +47,51 @@ impl Username {
         }
     }
 
+    /// Reads a name that an account may have: a new one, or one that was imported.
+    ///
+    /// # Errors
+    /// [`InvalidField`] when it is empty or longer than an imported one may be, begins or ends with white space, has a
+    /// character that is a control character or not seen, or is what events call the operator.
+    pub fn parse_existing(text: &str) -> Result<Self, InvalidField> {
+        let fits = !text.is_empty()
+            && text.chars().take(Self::MAX_IMPORTED_CHARS + 1).count() <= Self::MAX_IMPORTED_CHARS
+            && text.trim() == text
+            && !text.chars().any(is_unseen);
+        let name = Self(text.to_owned());
+        if fits && name.key() != COMMAND_LINE {
+            Ok(name)
+        } else {
+            Err(InvalidField {
+                field: "username",
+                rule: format!(
+                    "must be 1 to {} characters, without outer spaces, control characters and invisible ones",
+                    Self::MAX_IMPORTED_CHARS
+                ),
+            })
+        }
+    }
+
+    /// Whether a new account could have it, too.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        Self::parse(&self.0).is_ok()
+    }
+
     /// The name as it was typed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name folded to lower case. It is what must be unique and what a login looks up, so that a phone's capital
-    /// letter does no harm and `Admin` cannot pose as `admin`.
+    /// The name folded: in lower case and, where it is not ASCII, in the composed form (NFC). It is what must be unique and
+    /// what a login looks up, so that a phone's capital letter does no harm and `Admin` cannot pose as `admin`.
     #[must_use]
     pub fn key(&self) -> String {
-        self.0.to_ascii_lowercase()
+        if self.0.is_ascii() {
+            return self.0.to_ascii_lowercase();
+        }
+        let nfc = ComposingNormalizerBorrowed::new_nfc();
+        nfc.normalize(&nfc.normalize(&self.0).to_lowercase()).into_owned()
     }
 }
 

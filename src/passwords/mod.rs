@@ -3,6 +3,7 @@
 //! [`policy`] says what a new password must satisfy. [`threads`] are the threads that hash. `schemes` are the formats
 //! in which hashes are stored.
 
+mod imported;
 mod plain;
 pub mod policy;
 mod schemes;
@@ -13,6 +14,7 @@ use std::num::NonZeroUsize;
 
 use thiserror::Error;
 
+pub use crate::passwords::imported::{ImportedHash, read_imported};
 pub use crate::passwords::plain::PlainPassword;
 pub use crate::passwords::policy::PasswordPolicy;
 pub use crate::passwords::schemes::{Verification, is_well_formed};

@@ -11,6 +11,7 @@ mod administration;
 mod backup;
 mod error;
 mod events;
+mod imports;
 mod lease;
 mod lists;
 mod maintenance;
@@ -34,6 +35,7 @@ pub use self::backup::{
 };
 pub use self::error::{Cause, OpenError, RepositoryError, UniqueField};
 pub use self::events::{Events, ResetCursor, Resets, StoredFailures};
+pub use self::imports::{ImportOutcome, ImportedAccount, ImportedToken, Imports};
 pub use self::lists::Lists;
 pub use self::maintenance::{Figure, FigureValue, Maintenance, StoreCounts, StoreStatistics};
 pub use self::moving::{CopiedTable, CopyReport, MoveError};
@@ -49,8 +51,11 @@ pub use self::upgrade::{Kept, Upgrade};
 
 /// A whole store: all of the traits. The service holds it as `Arc<dyn Repository>`.
 pub trait Repository:
-    Accounts + Sessions + Lists + Administration + Events + Maintenance + OneTimeCodes + Outbox
+    Accounts + Sessions + Lists + Administration + Events + Maintenance + OneTimeCodes + Outbox + Imports
 {
 }
 
-impl<T: Accounts + Sessions + Lists + Administration + Events + Maintenance + OneTimeCodes + Outbox> Repository for T {}
+impl<T: Accounts + Sessions + Lists + Administration + Events + Maintenance + OneTimeCodes + Outbox + Imports>
+    Repository for T
+{
+}

@@ -46,7 +46,7 @@ pub(super) struct Table {
 use Kind::{Boolean, Bytes, Integer, Text};
 
 /// All tables, in the order of their foreign keys.
-pub(super) const TABLES: [Table; 8] = [
+pub(super) const TABLES: [Table; 9] = [
     Table {
         name: "users",
         columns: &[
@@ -72,6 +72,7 @@ pub(super) const TABLES: [Table; 8] = [
             ("email_key", Text),
             ("email_verified", Boolean),
             ("told_of_login", Integer),
+            ("imported_hash_work", Integer),
         ],
         key: 1,
         gives_ids: true,
@@ -98,6 +99,8 @@ pub(super) const TABLES: [Table; 8] = [
             ("user_agent", Text),
             ("ip", Text),
             ("reauthenticated", Integer),
+            ("expires", Integer),
+            ("imported", Text),
         ],
         key: 1,
         gives_ids: false,
@@ -166,6 +169,18 @@ pub(super) const TABLES: [Table; 8] = [
         ],
         key: 1,
         gives_ids: true,
+    },
+    Table {
+        name: "imported",
+        columns: &[
+            ("source", Text),
+            ("source_id", Text),
+            ("fingerprint", Bytes),
+            ("has_other_name", Boolean),
+            ("at", Integer),
+        ],
+        key: 2,
+        gives_ids: false,
     },
 ];
 

@@ -15,6 +15,7 @@ mod administration;
 mod emails;
 mod error;
 mod events;
+mod imports;
 mod lists;
 mod lookup;
 mod maintenance;

@@ -10,7 +10,7 @@ use super::error::{OpenError, told};
 use crate::repository::{Kept, Upgrade};
 
 /// The version of `schema.sql`; the same as that of SQLite's.
-pub const VERSION: i32 = 5;
+pub const VERSION: i32 = 6;
 
 /// The oldest version whose releases can work on this schema.
 pub(super) const OLDEST_SERVING: i32 = 5;
@@ -22,7 +22,18 @@ const SCHEMA: &str = include_str!("schema.sql");
 const FIRST: i32 = 5;
 
 /// The upgrades from each version to the next, beginning with the first.
-const UPGRADES: &[&str] = &[];
+const UPGRADES: &[&str] = &[
+    // What is imported from other systems.
+    "ALTER TABLE users ADD COLUMN imported_hash_work BIGINT; \
+     CREATE INDEX users_with_imported_hash ON users (imported_hash_work) WHERE imported_hash_work IS NOT NULL; \
+     ALTER TABLE tokens ADD COLUMN expires BIGINT; \
+     ALTER TABLE tokens ADD COLUMN imported TEXT COLLATE \"C\" CHECK (imported IN ('sha512', 'sha256')); \
+     CREATE INDEX imported_tokens ON tokens (imported) WHERE imported IS NOT NULL; \
+     CREATE TABLE imported (source TEXT COLLATE \"C\" NOT NULL, source_id TEXT COLLATE \"C\" NOT NULL, \
+         fingerprint BYTEA NOT NULL CHECK (length(fingerprint) = 32), has_other_name BOOLEAN NOT NULL, \
+         at BIGINT NOT NULL, PRIMARY KEY (source, source_id)); \
+     CREATE INDEX imported_with_other_name ON imported (has_other_name) WHERE has_other_name;",
+];
 
 /// The advisory lock of migrations: "authtok" in ASCII.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(27431030084431723)";

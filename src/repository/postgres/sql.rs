@@ -49,7 +49,8 @@ macro_rules! profile {
 pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip) \
      VALUES ($1, $2, $3, $3, $4, $5)";
 
-pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = $1, password_hash = coalesce($2, password_hash) \
+pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = $1, password_hash = coalesce($2, password_hash), \
+     imported_hash_work = CASE WHEN $2 IS NULL THEN imported_hash_work END \
      WHERE id = $3 AND password_hash = $4 AND is_active";
 
 /// All but the `$2` that were used last.
@@ -130,7 +131,7 @@ pub const UPDATE_PROFILE: &str = concat!(
     ") WHERE id = $1"
 );
 
-pub const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
+pub const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2, imported_hash_work = NULL WHERE id = $1";
 
 pub const DELETE_OTHER_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens \
      WHERE user_id = $1 AND digest <> $2 ORDER BY digest FOR UPDATE)";
@@ -171,7 +172,8 @@ pub const FIND_USERS: &str =
     concat!("SELECT ", user_columns!(), " FROM users WHERE id = ANY($1) ORDER BY users.username_key");
 
 pub const CHANGE_ACCOUNT: &str = "UPDATE users SET is_active = $2, is_staff = $3, is_superuser = $4, \
-     password_hash = coalesce($5, password_hash) WHERE id = $1";
+     password_hash = coalesce($5, password_hash), \
+     imported_hash_work = CASE WHEN $5 IS NULL THEN imported_hash_work END WHERE id = $1";
 
 pub const DELETE_ACCOUNT: &str = "DELETE FROM users WHERE id = $1";
 

@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod file;
 mod guard;
+mod imports;
 mod inline;
 mod lists;
 mod lookup;

@@ -11,14 +11,14 @@ use thiserror::Error;
 
 use super::sql;
 use crate::domain::email::key_of;
-use crate::domain::event::{COMMAND_LINE, Event, EventKind};
+use crate::domain::event::{Event, EventKind};
 use crate::domain::item::{ItemId, MAX_ITEMS};
 use crate::domain::mail::MailKind;
 use crate::domain::one_time::{CODE_LIFETIME, MAX_TRIES, Purpose, RESTORES_EMAIL};
 use crate::domain::profile::{Profile, ProfileField, ProfileText};
 use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{CountedFailures, Credentials, PasswordHash, User, UserId, Username};
+use crate::domain::user::{COMMAND_LINE, CountedFailures, Credentials, PasswordHash, User, UserId, Username};
 use crate::repository::{MailId, OutboxMail, Rules, StoredFailures};
 use crate::system::clock::Timestamp;
 

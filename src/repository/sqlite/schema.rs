@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::sql::add_functions;
 
 /// The version of `schema.sql`.
-pub const VERSION: i32 = 5;
+pub const VERSION: i32 = 6;
 
 /// The schema of version 1, the first one.
 const FIRST: &str = include_str!("schema_v1.sql");
@@ -60,6 +60,17 @@ const UPGRADES: &[&str] = &[
          claims INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT; \
      CREATE UNIQUE INDEX outbox_by_request ON outbox (request) WHERE request IS NOT NULL; \
      CREATE INDEX outbox_by_due ON outbox (due, id);",
+    // What is imported from other systems.
+    "ALTER TABLE users ADD COLUMN imported_hash_work INTEGER; \
+     CREATE INDEX users_with_imported_hash ON users (imported_hash_work) WHERE imported_hash_work IS NOT NULL; \
+     ALTER TABLE tokens ADD COLUMN expires INTEGER; \
+     ALTER TABLE tokens ADD COLUMN imported TEXT CHECK (imported IN ('sha512', 'sha256')); \
+     CREATE INDEX imported_tokens ON tokens (imported) WHERE imported IS NOT NULL; \
+     CREATE TABLE imported (source TEXT NOT NULL, source_id TEXT NOT NULL, \
+         fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32), \
+         has_other_name INTEGER NOT NULL CHECK (has_other_name IN (0, 1)), at INTEGER NOT NULL, \
+         PRIMARY KEY (source, source_id)) STRICT, WITHOUT ROWID; \
+     CREATE INDEX imported_with_other_name ON imported (has_other_name) WHERE has_other_name = 1;",
 ];
 
 /// `AuTk` in ASCII: marks the file as ours, for us and for `file(1)`.

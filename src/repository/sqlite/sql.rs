@@ -51,7 +51,8 @@ pub const INSERT_USER: &str = concat!(
 pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip) \
      VALUES (?1, ?2, ?3, ?3, ?4, ?5)";
 
-pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = ?1, password_hash = coalesce(?2, password_hash) \
+pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = ?1, password_hash = coalesce(?2, password_hash), \
+     imported_hash_work = CASE WHEN ?2 IS NULL THEN imported_hash_work END \
      WHERE id = ?3 AND password_hash = ?4 AND is_active = 1";
 
 /// A login by means of a mail.
@@ -271,7 +272,7 @@ pub const DELETE_EQUAL_WORK: &str = "DELETE FROM outbox WHERE id = -1";
 
 pub const TOUCH_USER: &str = "UPDATE users SET modified = ?2 WHERE id = ?1";
 
-pub const SET_PASSWORD: &str = "UPDATE users SET password_hash = ?2 WHERE id = ?1";
+pub const SET_PASSWORD: &str = "UPDATE users SET password_hash = ?2, imported_hash_work = NULL WHERE id = ?1";
 
 pub const FIND_REAUTHENTICATION: &str = "SELECT reauthenticated FROM tokens WHERE digest = ?1";
 
@@ -324,7 +325,8 @@ pub const LIST_USERS: &str = "SELECT id FROM users WHERE username_key > ?1 \
      ORDER BY username_key LIMIT ?6";
 
 pub const CHANGE_ACCOUNT: &str = "UPDATE users SET is_active = ?2, is_staff = ?3, is_superuser = ?4, \
-     password_hash = coalesce(?5, password_hash) WHERE id = ?1";
+     password_hash = coalesce(?5, password_hash), \
+     imported_hash_work = CASE WHEN ?5 IS NULL THEN imported_hash_work END WHERE id = ?1";
 
 pub const DELETE_ACCOUNT: &str = "DELETE FROM users WHERE id = ?1";
 
