@@ -12,6 +12,7 @@ pub mod django;
 mod formats;
 pub mod plan;
 pub mod pocketbase;
+pub mod renames;
 pub mod report;
 pub mod supabase;
 pub mod write;
@@ -21,9 +22,10 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::domain::field::InvalidField;
 use crate::import::account::Source;
 use crate::repository::RepositoryError;
+use crate::system::clock::Timestamp;
+use crate::system::error_chain::Chain;
 
 /// Why nothing was imported.
 #[derive(Debug, Error)]
@@ -39,8 +41,14 @@ pub enum ImportError {
     /// The file is not what it would have to be, or an option does not fit it. A sentence that says what to do.
     #[error("{0}")]
     Source(String),
+    /// It was asked to stop.
+    #[error("it was stopped after {done} accounts, which stay; run it again, and it goes on behind them")]
+    Stopped {
+        /// How many accounts were written.
+        done: u64,
+    },
     /// The store failed.
-    #[error(transparent)]
+    #[error("{}", Chain(.0))]
     Repository(#[from] RepositoryError),
 }
 
@@ -76,16 +84,12 @@ impl SourceKind {
 }
 
 /// The options that every source has.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Common {
     /// Which field is the name.
     pub name: Option<String>,
     /// Which of the source's fields a field of the profile is taken from: ours, then theirs.
     pub fields: Vec<(String, String)>,
-}
-
-impl From<InvalidField> for ImportError {
-    fn from(error: InvalidField) -> Self {
-        Self::Source(format!("{} {}", error.field, error.rule))
-    }
+    /// The moment of the import.
+    pub now: Timestamp,
 }
