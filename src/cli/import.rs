@@ -33,6 +33,7 @@ pub enum ImportCommand {
     Supabase(SupabaseArgs),
 }
 
+/// What `import django` takes.
 #[derive(Args)]
 pub struct DjangoArgs {
     #[command(flatten)]
@@ -60,6 +61,7 @@ pub struct DjangoArgs {
     knox_hash: Option<String>,
 }
 
+/// What `import pocketbase` takes.
 #[derive(Args)]
 pub struct PocketBaseArgs {
     #[command(flatten)]
@@ -75,6 +77,7 @@ pub struct PocketBaseArgs {
     unconfirmed: Unconfirmed,
 }
 
+/// What `import supabase` takes.
 #[derive(Args)]
 pub struct SupabaseArgs {
     #[command(flatten)]
