@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::error::Failure;
 use super::lookup::{
-    begin_change, find_own_credentials, find_session, find_user, is_session_fresh, lock_user, require_session,
+    begin_change, find_own_credentials, find_session, find_user, is_session_fresh, lock_user, require_session, times_of,
 };
 use super::offers::delete_pending_change;
 use super::pool::Connection;
@@ -61,10 +61,10 @@ impl Sessions for PostgresRepository {
         let found = self
             .read(*caller, |connection, caller| Box::pin(async move { find_session(connection, caller).await }))
             .await?;
-        if let Some((session, created)) = found {
-            self.cache.keep(version, caller.digest, session, created, None);
+        if let Some(found) = found {
+            self.cache.keep(version, caller.digest, found, None);
         }
-        Ok(found.map(|(session, _)| session))
+        Ok(found.map(|found| found.session))
     }
 
     async fn reauthenticate(
@@ -185,7 +185,7 @@ pub(super) async fn insert_session(
     // Before the session is one of those that are known.
     let is_unfamiliar = is_unfamiliar(transaction, user_id, session).await?;
     let others = i64::from(max_sessions.saturating_sub(1));
-    if transaction.execute(sql::EVICT_TOKENS, &[&user_id.0, &others]).await? > 0 {
+    if transaction.execute(sql::EVICT_TOKENS, &[&user_id.0, &others, &now.as_millis()]).await? > 0 {
         transaction.changes(user_id, Change::Sessions);
         events::by_owner(transaction, EventKind::SessionRevoked, user_id, session.ip, "max_per_user", now).await?;
     }
@@ -246,8 +246,8 @@ pub(super) async fn list_sessions(
     user_id: UserId,
     cutoffs: SessionCutoffs,
 ) -> Result<Vec<(TokenDigest, SessionDetails)>, Failure> {
-    let (created, used) = (cutoffs.created_after.as_millis(), cutoffs.used_after.as_millis());
-    let rows = connection.query(sql::LIST_SESSIONS, &[&user_id.0, &created, &used]).await?;
+    let [created, used, expires] = times_of(cutoffs);
+    let rows = connection.query(sql::LIST_SESSIONS, &[&user_id.0, &created, &used, &expires]).await?;
     rows.iter().map(read_session_details).collect()
 }
 

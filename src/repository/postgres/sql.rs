@@ -28,9 +28,28 @@ pub const FIND_CREDENTIALS: &str = credentials!(of "username_key = $1");
 
 pub const FIND_OWN_CREDENTIALS: &str = credentials!(of "id = $1");
 
-pub const FIND_SESSION: &str = "SELECT tokens.user_id, tokens.last_used, tokens.created \
+/// Whether a token's session is live, by its times.
+macro_rules! live {
+    (after $created:literal, $used:literal, $expires:literal) => {
+        concat!(
+            "tokens.created > ",
+            $created,
+            " AND tokens.last_used > ",
+            $used,
+            " AND (tokens.expires IS NULL OR tokens.expires > ",
+            $expires,
+            ")"
+        )
+    };
+}
+
+pub const FIND_SESSION: &str = concat!(
+    "SELECT tokens.user_id, tokens.last_used, tokens.created, tokens.expires \
      FROM tokens JOIN users ON users.id = tokens.user_id \
-     WHERE tokens.digest = $1 AND tokens.created > $2 AND tokens.last_used > $3 AND users.is_active";
+     WHERE tokens.digest = $1 AND ",
+    live!(after "$2", "$3", "$4"),
+    " AND users.is_active"
+);
 
 /// The profile's columns, in the order of [`ProfileField::ALL`](crate::domain::profile::ProfileField::ALL).
 macro_rules! profile {
@@ -53,9 +72,9 @@ pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = $1, password_hash 
      imported_hash_work = CASE WHEN $2 IS NULL THEN imported_hash_work END \
      WHERE id = $3 AND password_hash = $4 AND is_active";
 
-/// All but the `$2` that were used last.
+/// All but the `$2` that were used last. `$3` is now: those that have come to their own end go before any other.
 pub const EVICT_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens WHERE user_id = $1 \
-     ORDER BY last_used DESC, created DESC, digest OFFSET $2)";
+     ORDER BY expires IS NOT NULL AND expires <= $3, last_used DESC, created DESC, digest OFFSET $2)";
 
 /// A user with both lists.
 macro_rules! user_columns {
@@ -74,18 +93,23 @@ pub const FIND_USER: &str = concat!("SELECT ", user_columns!(), " FROM users WHE
 
 /// All that a token check needs, as of one moment: a live session and its user.
 pub const FIND_CALLER: &str = concat!(
-    "SELECT tokens.user_id, tokens.last_used, tokens.created, ",
+    "SELECT tokens.user_id, tokens.last_used, tokens.created, tokens.expires, ",
     user_columns!(),
     " FROM tokens JOIN users ON users.id = tokens.user_id \
-     WHERE tokens.digest = $1 AND tokens.created > $2 AND tokens.last_used > $3 AND users.is_active"
+     WHERE tokens.digest = $1 AND ",
+    live!(after "$2", "$3", "$4"),
+    " AND users.is_active"
 );
 
 pub const FIND_REAUTHENTICATION: &str = "SELECT reauthenticated FROM tokens WHERE digest = $1";
 
 pub const SET_REAUTHENTICATION: &str = "UPDATE tokens SET reauthenticated = $2 WHERE digest = $1";
 
-pub const LIST_SESSIONS: &str = "SELECT digest, created, last_used, user_agent, ip FROM tokens \
-     WHERE user_id = $1 AND created > $2 AND last_used > $3 ORDER BY created DESC, digest DESC";
+pub const LIST_SESSIONS: &str = concat!(
+    "SELECT digest, created, last_used, expires, user_agent, ip FROM tokens WHERE user_id = $1 AND ",
+    live!(after "$2", "$3", "$4"),
+    " ORDER BY created DESC, digest DESC"
+);
 
 pub const DELETE_TOKEN: &str = "DELETE FROM tokens WHERE digest = $1";
 
@@ -137,9 +161,13 @@ pub const DELETE_OTHER_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELEC
      WHERE user_id = $1 AND digest <> $2 ORDER BY digest FOR UPDATE)";
 
 /// The rights of who has this session, where it is live.
-pub const FIND_RIGHTS: &str = "SELECT users.id, username, is_staff, is_superuser \
+pub const FIND_RIGHTS: &str = concat!(
+    "SELECT users.id, username, is_staff, is_superuser \
      FROM tokens JOIN users ON users.id = tokens.user_id \
-     WHERE tokens.digest = $1 AND tokens.created > $2 AND tokens.last_used > $3 AND users.is_active";
+     WHERE tokens.digest = $1 AND ",
+    live!(after "$2", "$3", "$4"),
+    " AND users.is_active"
+);
 
 pub const FIND_TARGET: &str = "SELECT id, is_staff, is_superuser, is_active FROM users WHERE username_key = $1";
 
@@ -493,10 +521,12 @@ pub const LIST_FAILURES: &str = "SELECT username, failures, last_failed FROM log
 pub const DELETE_EVENTS: &str = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id = ANY($1) \
      ORDER BY id FOR UPDATE)";
 
-pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens WHERE created <= $1 OR last_used <= $2 LIMIT $3";
+pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens \
+     WHERE created <= $1 OR last_used <= $2 OR expires <= $3 LIMIT $4";
 
 pub const DELETE_DEAD_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens \
-     WHERE digest = ANY($1) AND (created <= $2 OR last_used <= $3) ORDER BY digest FOR UPDATE) RETURNING user_id";
+     WHERE digest = ANY($1) AND (created <= $2 OR last_used <= $3 OR expires <= $4) ORDER BY digest FOR UPDATE) \
+     RETURNING user_id";
 
 /// Those with a time after `$1`.
 pub const FIND_FUTURE_TOKENS: &str = "SELECT digest FROM tokens \

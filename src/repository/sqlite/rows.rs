@@ -19,6 +19,7 @@ use crate::domain::profile::{Profile, ProfileField, ProfileText};
 use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{COMMAND_LINE, CountedFailures, Credentials, PasswordHash, User, UserId, Username};
+use crate::repository::session_cache::Found;
 use crate::repository::{MailId, OutboxMail, Rules, StoredFailures};
 use crate::system::clock::Timestamp;
 
@@ -42,8 +43,12 @@ struct OutOfRange(&'static str);
 #[error("it is neither 0 nor 1")]
 struct NotATruth;
 
-pub(super) fn read_session(row: &Row<'_>) -> rusqlite::Result<(Session, Timestamp)> {
-    Ok((Session { user_id: UserId(row.get(0)?), last_used: read_time(row, 1)? }, read_time(row, 2)?))
+pub(super) fn read_session(row: &Row<'_>) -> rusqlite::Result<Found> {
+    Ok(Found {
+        session: Session { user_id: UserId(row.get(0)?), last_used: read_time(row, 1)? },
+        created: read_time(row, 2)?,
+        expires: read_optional_time(row, 3)?,
+    })
 }
 
 pub(super) fn read_credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
@@ -75,6 +80,7 @@ pub(super) fn read_session_details(row: &Row<'_>) -> rusqlite::Result<(TokenDige
         id: SessionId::of(&digest),
         created: read_time(row, "created")?,
         last_used: read_time(row, "last_used")?,
+        expires: read_optional_time(row, "expires")?,
         user_agent: UserAgent::from_stored(row.get("user_agent")?),
         ip: read_ip(row)?,
     };
@@ -117,7 +123,7 @@ fn read_items(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<ItemId>> {
 
 pub(super) fn read_username(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Username> {
     let column = column.idx(row.as_ref())?;
-    Username::parse(row.get_ref(column)?.as_str()?).map_err(|error| invalid_column(column, error))
+    Username::parse_existing(row.get_ref(column)?.as_str()?).map_err(|error| invalid_column(column, error))
 }
 
 pub(super) fn read_time(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Timestamp> {

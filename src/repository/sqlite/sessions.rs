@@ -53,10 +53,10 @@ impl Sessions for SqliteRepository {
         let caller = *caller;
         let version = self.cache.read_version();
         let found = self.read_inline(move |connection| Ok(find_session(connection, &caller)?)).await?;
-        if let Some((session, created)) = found {
-            self.cache.keep(version, caller.digest, session, created, None);
+        if let Some(found) = found {
+            self.cache.keep(version, caller.digest, found, None);
         }
-        Ok(found.map(|(session, _)| session))
+        Ok(found.map(|found| found.session))
     }
 
     async fn reauthenticate(
@@ -172,7 +172,7 @@ pub(super) fn insert_session(
     // Before the session is one of those that are known.
     let is_unfamiliar = is_unfamiliar(connection, user_id, session)?;
     let others = max_sessions.saturating_sub(1);
-    if connection.prepare_cached(sql::EVICT_TOKENS)?.execute(params![user_id.0, others])? > 0 {
+    if connection.prepare_cached(sql::EVICT_TOKENS)?.execute(params![user_id.0, others, now.as_millis()])? > 0 {
         connection.changes(user_id, Change::Sessions);
         events::by_owner(connection, EventKind::SessionRevoked, user_id, session.ip, "max_per_user", now)?;
     }
@@ -241,7 +241,12 @@ pub(super) fn list_sessions(
     connection
         .prepare_cached(sql::LIST_SESSIONS)?
         .query_map(
-            params![user_id.0, cutoffs.created_after.as_millis(), cutoffs.used_after.as_millis()],
+            [
+                user_id.0,
+                cutoffs.created_after.as_millis(),
+                cutoffs.used_after.as_millis(),
+                cutoffs.expires_after.as_millis(),
+            ],
             read_session_details,
         )?
         .collect()

@@ -25,9 +25,28 @@ pub const FIND_OWN_CREDENTIALS: &str = credentials!(of "id = ?1");
 
 pub const FIND_CREDENTIALS_BY_EMAIL: &str = credentials!(of "email_key = ?1 AND email_verified = 1");
 
-pub const FIND_SESSION: &str = "SELECT tokens.user_id, tokens.last_used, tokens.created \
+/// Whether a token's session is live, by its times.
+macro_rules! live {
+    (after $created:literal, $used:literal, $expires:literal) => {
+        concat!(
+            "tokens.created > ",
+            $created,
+            " AND tokens.last_used > ",
+            $used,
+            " AND (tokens.expires IS NULL OR tokens.expires > ",
+            $expires,
+            ")"
+        )
+    };
+}
+
+pub const FIND_SESSION: &str = concat!(
+    "SELECT tokens.user_id, tokens.last_used, tokens.created, tokens.expires \
      FROM tokens JOIN users ON users.id = tokens.user_id \
-     WHERE tokens.digest = ?1 AND tokens.created > ?2 AND tokens.last_used > ?3 AND users.is_active = 1";
+     WHERE tokens.digest = ?1 AND ",
+    live!(after "?2", "?3", "?4"),
+    " AND users.is_active = 1"
+);
 
 /// The profile's columns, in the order of [`ProfileField::ALL`](crate::domain::profile::ProfileField::ALL).
 macro_rules! profile {
@@ -58,9 +77,9 @@ pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = ?1, password_hash 
 /// A login by means of a mail.
 pub const RECORD_LOGIN_BY_MAIL: &str = "UPDATE users SET last_login = ?1 WHERE id = ?2 AND is_active = 1";
 
-/// All but the `?2` that were used last.
+/// All but the `?2` that were used last. `?3` is now: those that have come to their own end go before any other.
 pub const EVICT_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens WHERE user_id = ?1 \
-     ORDER BY last_used DESC, created DESC, digest LIMIT 9223372036854775807 OFFSET ?2)";
+     ORDER BY expires IS NOT NULL AND expires <= ?3, last_used DESC, created DESC, digest LIMIT 9223372036854775807 OFFSET ?2)";
 
 /// How many items of a list a token check reads inline.
 pub const SHORT_LIST: usize = 100;
@@ -86,10 +105,12 @@ macro_rules! user_columns {
 macro_rules! find_caller {
     ($limit:literal) => {
         concat!(
-            "SELECT tokens.user_id, tokens.last_used, tokens.created, ",
+            "SELECT tokens.user_id, tokens.last_used, tokens.created, tokens.expires, ",
             user_columns!($limit),
             " FROM tokens JOIN users ON users.id = tokens.user_id \
-             WHERE tokens.digest = ?1 AND tokens.created > ?2 AND tokens.last_used > ?3 AND users.is_active = 1"
+             WHERE tokens.digest = ?1 AND ",
+            live!(after "?2", "?3", "?4"),
+            " AND users.is_active = 1"
         )
     };
 }
@@ -278,8 +299,11 @@ pub const FIND_REAUTHENTICATION: &str = "SELECT reauthenticated FROM tokens WHER
 
 pub const SET_REAUTHENTICATION: &str = "UPDATE tokens SET reauthenticated = ?2 WHERE digest = ?1";
 
-pub const LIST_SESSIONS: &str = "SELECT digest, created, last_used, user_agent, ip FROM tokens \
-     WHERE user_id = ?1 AND created > ?2 AND last_used > ?3 ORDER BY created DESC, digest DESC";
+pub const LIST_SESSIONS: &str = concat!(
+    "SELECT digest, created, last_used, expires, user_agent, ip FROM tokens WHERE user_id = ?1 AND ",
+    live!(after "?2", "?3", "?4"),
+    " ORDER BY created DESC, digest DESC"
+);
 
 pub const DELETE_TOKEN: &str = "DELETE FROM tokens WHERE digest = ?1";
 
@@ -289,10 +313,11 @@ pub const DELETE_ALL_TOKENS: &str = "DELETE FROM tokens WHERE user_id = ?1";
 
 pub const RECORD_USE: &str = "UPDATE tokens SET last_used = ?2 WHERE digest = ?1 AND last_used < ?2";
 
-pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens WHERE created <= ?1 OR last_used <= ?2 LIMIT ?3";
+pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens \
+     WHERE created <= ?1 OR last_used <= ?2 OR expires <= ?3 LIMIT ?4";
 
-pub const DELETE_DEAD_TOKEN: &str =
-    "DELETE FROM tokens WHERE digest = ?1 AND (created <= ?2 OR last_used <= ?3) RETURNING user_id";
+pub const DELETE_DEAD_TOKEN: &str = "DELETE FROM tokens WHERE digest = ?1 \
+     AND (created <= ?2 OR last_used <= ?3 OR expires <= ?4) RETURNING user_id";
 
 /// Those with a time after `?1`.
 pub const FIND_FUTURE_TOKENS: &str = "SELECT digest FROM tokens \
