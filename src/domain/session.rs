@@ -101,6 +101,12 @@ impl UserAgent {
         Self(text.chars().filter(|c| !c.is_control()).take(Self::MAX_CHARS).collect())
     }
 
+    /// Of a session that was imported from another system.
+    #[must_use]
+    pub fn of_import(source: &str) -> Self {
+        Self::from_header(&format!("imported from {source}"))
+    }
+
     /// As it was stored.
     #[must_use]
     pub fn from_stored(text: String) -> Self {

@@ -10,7 +10,7 @@ use super::lookup::{
 };
 use super::offers::delete_pending_change;
 use super::pool::Connection;
-use super::rows::{ip_text, read_digest, read_session_details, read_time};
+use super::rows::{get, ip_text, read_digest, read_session_details, read_time};
 use super::transaction::Transaction;
 use super::{PostgresRepository, events, sql};
 use crate::domain::event::EventKind;
@@ -65,6 +65,45 @@ impl Sessions for PostgresRepository {
             self.cache.keep(version, caller.digest, found, None);
         }
         Ok(found.map(|found| found.session))
+    }
+
+    async fn has_imported_tokens(&self) -> Result<bool, RepositoryError> {
+        if let Some(known) = self.watcher.has_imported_tokens() {
+            return Ok(known);
+        }
+        self.read((), |connection, ()| {
+            Box::pin(async move { Ok(connection.query_opt(sql::FIND_IMPORTED_TOKEN, &[]).await?.is_some()) })
+        })
+        .await
+    }
+
+    async fn adopt_token(&self, foreign: Vec<TokenDigest>, digest: TokenDigest) -> Result<bool, RepositoryError> {
+        // Nearly always there is no such token at all.
+        if self.watcher.has_imported_tokens() == Some(false) {
+            return Ok(false);
+        }
+        let found = self
+            .read((foreign, digest), |connection, (foreign, new)| {
+                Box::pin(find_foreign_token(connection, foreign, *new))
+            })
+            .await?;
+        let Some((old, user_id)) = found else { return Ok(false) };
+        if old == digest {
+            return Ok(true);
+        }
+        self.write((old, user_id, digest), |transaction, (old, user_id, digest)| {
+            Box::pin(async move {
+                // So that who ends all of an account's sessions meets it under the one digest or the other.
+                if lock_user(transaction, *user_id).await? {
+                    let (old, digest): (&[u8], &[u8]) = (old.as_bytes(), digest.as_bytes());
+                    if transaction.execute(sql::ADOPT_TOKEN, &[&old, &digest]).await? > 0 {
+                        transaction.changes(*user_id, Change::Sessions);
+                    }
+                }
+                Ok(true)
+            })
+        })
+        .await
     }
 
     async fn reauthenticate(
@@ -167,6 +206,17 @@ impl Sessions for PostgresRepository {
         self.cache.used(&stored);
         Ok(())
     }
+}
+
+/// The digest under which a token of another system is stored, one of these or by now its new one, and whose it is.
+async fn find_foreign_token(
+    connection: &Connection,
+    foreign: &[TokenDigest],
+    new: TokenDigest,
+) -> Result<Option<(TokenDigest, UserId)>, Failure> {
+    let digests: Vec<&[u8]> = foreign.iter().chain([&new]).map(|digest| digest.as_bytes().as_slice()).collect();
+    let row = connection.query_opt(sql::FIND_FOREIGN_TOKEN, &[&digests]).await?;
+    row.map(|row| Ok((read_digest(&row, 0)?, UserId(get(&row, 1)?)))).transpose()
 }
 
 /// The id of a token's session, for an event.

@@ -236,7 +236,10 @@ fn update_profile(connection: &Connection, user_id: UserId, profile: &Profile, n
 }
 
 /// A statement's parameters, followed by the profile's texts.
-fn with_profile<'a>(parameters: &'a [&'a dyn ToSql], profile: &'a Profile) -> rusqlite::Result<impl Params + 'a> {
+pub(super) fn with_profile<'a>(
+    parameters: &'a [&'a dyn ToSql],
+    profile: &'a Profile,
+) -> rusqlite::Result<impl Params + 'a> {
     let texts = profile.texts().map(ToSqlOutput::from);
     let values = parameters.iter().map(ToSql::to_sql).chain(texts.into_iter().map(Ok));
     Ok(params_from_iter(values.collect::<Result<Vec<_>, _>>()?))

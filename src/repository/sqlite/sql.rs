@@ -422,7 +422,7 @@ pub const COUNT_TOKENS: &str = "SELECT count(user_id) FROM tokens";
 pub const READ_USERS: &str = concat!(
     "SELECT ",
     user_columns!(""),
-    ", users.id AS user_id, users.username_key, users.password_hash, users.email_key, users.told_of_login, \
+    ", users.id AS user_id, users.username_key, users.password_hash, users.email_key, users.told_of_login, users.imported_hash_work, \
      (SELECT count(*) FROM tokens WHERE user_id = users.id) AS tokens FROM users ORDER BY users.id"
 );
 
@@ -437,8 +437,8 @@ pub const READ_CELLARS: &str = "SELECT item_id, added, user_id, username FROM ce
 
 pub const READ_WANTS: &str = "SELECT item_id, added, user_id, username FROM wants JOIN users ON users.id = user_id";
 
-pub const READ_TOKENS: &str = "SELECT digest, tokens.created, last_used, user_agent, ip, reauthenticated, user_id, \
-     username FROM tokens JOIN users ON users.id = user_id";
+pub const READ_TOKENS: &str = "SELECT digest, tokens.created, last_used, user_agent, ip, reauthenticated, expires, imported, \
+     user_id, username FROM tokens JOIN users ON users.id = user_id";
 
 pub const READ_FAILURES: &str = "SELECT username, failures, last_failed, user_id \
      FROM login_failures JOIN users ON users.id = user_id";
@@ -453,6 +453,47 @@ pub const READ_OFFERS: &str = "SELECT purpose, one_time_codes.email, one_time_co
 pub const READ_OUTBOX: &str = "SELECT outbox.id, kind, user_id, outbox.username, users.username AS account, recipient, \
      is_verified, request, detail, at, ip, user_agent, link, attempts, due, claims, expires \
      FROM outbox LEFT JOIN users ON users.id = user_id ORDER BY outbox.id";
+
+pub const FIND_IMPORTED_TOKEN: &str = "SELECT 1 FROM tokens WHERE imported IS NOT NULL LIMIT 1";
+
+pub const FIND_FOREIGN_TOKEN: &str = "SELECT 1 FROM tokens WHERE digest = ?1 AND imported IS NOT NULL";
+
+/// One that has its new digest already stays as it is.
+pub const ADOPT_TOKEN: &str = "UPDATE tokens SET digest = ?2, imported = 'sha256' \
+     WHERE digest = ?1 AND imported = 'sha512' AND NOT EXISTS (SELECT 1 FROM tokens WHERE digest = ?2) RETURNING user_id";
+
+pub const FIND_IMPORTED: &str = "SELECT fingerprint FROM imported WHERE source = ?1 AND source_id = ?2";
+
+pub const FIND_NAMED: &str = "SELECT id FROM users WHERE username_key = ?1";
+
+pub const INSERT_IMPORTED: &str = "INSERT INTO imported (source, source_id, fingerprint, has_other_name, at) \
+     VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (source, source_id) DO NOTHING";
+
+/// What [`INSERT_IMPORTED`] has inserted for an account whose name is taken.
+pub const DELETE_IMPORTED: &str = "DELETE FROM imported WHERE source = ?1 AND source_id = ?2";
+
+/// `?13` is whether the address is verified: it is unless another account has verified it.
+pub const INSERT_IMPORTED_USER: &str = concat!(
+    "INSERT INTO users (username, username_key, password_hash, imported_hash_work, is_active, is_staff, is_superuser, \
+         date_joined, created, modified, last_login, email_key, email_verified, ",
+    profile!(columns),
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
+         ?13 AND ?12 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM users WHERE email_key = ?12 AND email_verified = 1), ",
+    profile!(parameters),
+    ") ON CONFLICT (username_key) DO NOTHING RETURNING id"
+);
+
+pub const INSERT_IMPORTED_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, expires, imported) \
+     VALUES (?1, ?2, ?3, ?3, ?4, '', ?5, ?6) ON CONFLICT (digest) DO NOTHING";
+
+pub const FIND_IMPORTED_NAME: &str = "SELECT 1 FROM imported WHERE has_other_name = 1 LIMIT 1";
+
+/// By the index alone.
+pub const FIND_HARDEST_HASH: &str = "SELECT max(imported_hash_work) FROM users WHERE imported_hash_work IS NOT NULL";
+
+/// By the system, as others are by the account.
+pub const READ_IMPORTED: &str =
+    "SELECT source AS username, NULL AS user_id, source_id, fingerprint, has_other_name, at FROM imported";
 
 /// The statements of one list.
 pub struct Items {
@@ -621,6 +662,18 @@ pub const ALL: &[(&str, Visits)] = &[
     (DELETE_EQUAL_WORK, Visits::Few),
     (READ_OFFERS, Visits::Many("a check reads all")),
     (READ_OUTBOX, Visits::Many("a check reads all")),
+    (READ_IMPORTED, Visits::Many("a check reads all")),
+    (FIND_IMPORTED_TOKEN, Visits::Many("it looks at the first one of the index")),
+    (FIND_FOREIGN_TOKEN, Visits::Few),
+    (ADOPT_TOKEN, Visits::Few),
+    (FIND_IMPORTED, Visits::Few),
+    (FIND_NAMED, Visits::Few),
+    (INSERT_IMPORTED, Visits::Few),
+    (DELETE_IMPORTED, Visits::Few),
+    (INSERT_IMPORTED_USER, Visits::Few),
+    (INSERT_IMPORTED_TOKEN, Visits::Few),
+    (FIND_IMPORTED_NAME, Visits::Few),
+    (FIND_HARDEST_HASH, Visits::Many("it looks at the last one of the index")),
 ];
 
 #[cfg(test)]
