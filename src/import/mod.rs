@@ -14,6 +14,7 @@ pub mod plan;
 pub mod pocketbase;
 pub mod report;
 pub mod supabase;
+mod time;
 pub mod write;
 
 use std::io;
@@ -24,6 +25,7 @@ use thiserror::Error;
 use crate::domain::field::InvalidField;
 use crate::import::account::Source;
 use crate::repository::RepositoryError;
+use crate::system::clock::Timestamp;
 
 /// Why nothing was imported.
 #[derive(Debug, Error)]
@@ -76,12 +78,14 @@ impl SourceKind {
 }
 
 /// The options that every source has.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Common {
     /// Which field is the name.
     pub name: Option<String>,
     /// Which of the source's fields a field of the profile is taken from: ours, then theirs.
     pub fields: Vec<(String, String)>,
+    /// The moment of the import.
+    pub now: Timestamp,
 }
 
 impl From<InvalidField> for ImportError {
