@@ -3,5 +3,6 @@
 pub(super) mod csv;
 pub(super) mod json;
 pub(super) mod pg_dump;
+mod sql;
 pub(super) mod sqlite;
 pub(super) mod tables;
