@@ -2,6 +2,7 @@
 
 pub(super) mod csv;
 pub(super) mod dumpdata;
+pub(super) mod json;
 pub(super) mod pg_dump;
 mod sql;
 pub(super) mod sqlite;
