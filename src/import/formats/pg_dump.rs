@@ -4,11 +4,10 @@
 //! of each table that is asked for. Every value is a text, as `COPY` writes it: a truth value is `t` or `f` in both forms.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use crate::import::ImportError;
+use crate::import::formats::head;
 use crate::import::formats::sql::{LineKept, MAX_ROW, Place, Script, Token, control};
 use crate::import::formats::tables::{Cell, EachRow, ForeignKey, TableInfo, Tables, shown};
 
@@ -92,9 +91,7 @@ fn refuse_other_forms(path: &Path) -> Result<(), ImportError> {
             "{shown} is a folder: make a plain dump of a folder that pg_dump wrote with pg_restore -f dump.sql {shown}"
         )));
     }
-    let unreadable = |source| ImportError::Unreadable { path: path.to_owned(), source };
-    let mut head = Vec::new();
-    File::open(path).map_err(unreadable)?.take(512).read_to_end(&mut head).map_err(unreadable)?;
+    let head = head(path)?;
     let is_tar = head.get(257..262) == Some(b"ustar");
     let why = if head.starts_with(b"PGDMP") || (is_tar && head.starts_with(b"toc.dat")) {
         format!("is a dump in pg_dump's own format: make a plain one with pg_restore -f - {shown} > dump.sql")

@@ -498,7 +498,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         let writer = Connection::open(&path).unwrap();
-        writer.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a); INSERT INTO t VALUES ('checkpointed')").unwrap();
+        writer
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a); INSERT INTO t VALUES ('checkpointed')")
+            .unwrap();
         writer.execute_batch("PRAGMA wal_checkpoint; INSERT INTO t VALUES ('in the WAL')").unwrap();
         let before = listing(folder.path());
         assert_eq!(before.len(), 3);
@@ -536,8 +538,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         let writer = Connection::open(&path).unwrap();
-        writer.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES ('kept'); PRAGMA cache_size = 1; BEGIN").unwrap();
-        writer.execute_batch("UPDATE t SET a = 'torn'; INSERT INTO t SELECT randomblob(9000) FROM (VALUES (1), (2), (3), (4))").unwrap();
+        writer
+            .execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES ('kept'); PRAGMA cache_size = 1; BEGIN")
+            .unwrap();
+        writer
+            .execute_batch(
+                "UPDATE t SET a = 'torn'; INSERT INTO t SELECT randomblob(9000) FROM (VALUES (1), (2), (3), (4))",
+            )
+            .unwrap();
         writer.cache_flush().unwrap();
         let before = listing(folder.path());
         assert_eq!(before.len(), 2);
@@ -624,7 +632,9 @@ mod tests {
             }
             fs::write(&path, bytes).unwrap();
             let outcome = SqliteFile::open(&path).and_then(|mut file| {
-                let Some(table) = file.tables().iter().find(|table| table.columns.len() == 2).cloned() else { return Ok(()) };
+                let Some(table) = file.tables().iter().find(|table| table.columns.len() == 2).cloned() else {
+                    return Ok(());
+                };
                 let columns: Vec<&str> = table.columns.iter().map(String::as_str).collect();
                 file.read(&table, &columns, &mut |_| Ok(()))
             });
@@ -677,10 +687,8 @@ mod tests {
             )
             .unwrap();
         drop(writer);
-        let names: Vec<String> = SqliteFile::open(&path).map_or_else(
-            |_| Vec::new(),
-            |file| file.tables().iter().map(|table| table.name.clone()).collect(),
-        );
+        let names: Vec<String> = SqliteFile::open(&path)
+            .map_or_else(|_| Vec::new(), |file| file.tables().iter().map(|table| table.name.clone()).collect());
         assert!(!names.contains(&"v".to_owned()), "{names:?}");
     }
 
