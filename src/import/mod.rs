@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod django;
+mod fields;
 mod formats;
 pub mod plan;
 pub mod pocketbase;
