@@ -46,6 +46,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["env_logger"], &["telemetry"]),
     (&["listenfd", "sd_notify"], &["server"]),
     (&["chrono", "icu_properties"], &["system"]),
+    (&["tz"], &["import"]),
     (&["icu_normalizer"], &["domain"]),
     (&["utoipa"], &["http"]),
     (&["ipnet"], &["cli", "config", "http"]),

@@ -17,6 +17,7 @@ pub mod report;
 pub mod supabase;
 mod time;
 pub mod write;
+mod zone;
 
 use std::io;
 use std::path::PathBuf;
