@@ -60,8 +60,7 @@ pub(super) fn read(path: &Path, common: &Common, options: &Options) -> Result<So
     let mut reader = Reader::new(&mut file, &collections, collection, common, options)?;
     source.notes.append(&mut reader.notes);
     source.notes.extend(collections.notes(collection));
-    let (table, columns) = (reader.table.clone(), reader.asked.columns());
-    file.read(&table, &columns, &mut |cells| {
+    file.read(&reader.table, &reader.asked.columns(), &mut |cells| {
         source.accounts.push(reader.account(cells)?);
         Ok(())
     })?;
@@ -511,4 +510,177 @@ fn read_numbers(
         Ok(())
     })?;
     Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::import::time::read_moment;
+
+    /// `pb_data` of 0.23 or later, with two collections of accounts.
+    const NEW: &str = r#"
+        CREATE TABLE _collections (id TEXT, type TEXT, name TEXT, fields JSON, options JSON);
+        INSERT INTO _collections VALUES
+            ('c_users', 'auth', 'users', '[]', '{"authRule": "", "mfa": {"enabled": false}}'),
+            ('c_members', 'auth', 'members', '[{"name": "cellar", "type": "relation", "collectionId": "c_wines"},
+                {"name": "wants", "type": "json"}]', '{"authRule": "verified = true", "mfa": {"enabled": true}}'),
+            ('c_wines', 'base', 'wines', '[{"name": "number", "type": "number"}]', '{}'),
+            ('c_superusers', 'auth', '_superusers', '[]', '{}');
+        CREATE TABLE _superusers (id TEXT PRIMARY KEY, email TEXT);
+        INSERT INTO _superusers VALUES ('s1', 'root@a.example');
+        CREATE TABLE _externalAuths (collectionRef TEXT, recordRef TEXT, created TEXT);
+        INSERT INTO _externalAuths VALUES ('c_users', 'u3', '2026-01-01 00:00:00.005Z'), ('c_users', 'u1', '2026-02-01 00:00:00.000Z'),
+            ('c_members', 'u2', '2026-01-01 00:00:00.000Z');
+        CREATE TABLE users (id TEXT PRIMARY KEY, email TEXT, emailVisibility BOOLEAN, name TEXT, city TEXT, password TEXT,
+            tokenKey TEXT, verified BOOLEAN, created TEXT, updated TEXT, avatar TEXT);
+        INSERT INTO users VALUES
+            ('u1', 'ana@a.example', 1, 'Ana A', 'Krems', '$2a$10$x', 'k', 1, '2026-01-01 00:00:00.123Z', '2026-01-02 00:00:00.000Z', ''),
+            ('u2', 'ben@a.example', 1, '', '', '$2a$10$x', 'k', 0, '', '', ''),
+            ('u3', 'cay@a.example', 1, '', '', '$2a$10$x', 'k', 1, '2026-01-01 00:00:00.000Z', '', '');
+        CREATE TABLE wines (id TEXT PRIMARY KEY, number NUMERIC);
+        INSERT INTO wines VALUES ('w1', 1), ('w2', 2.0), ('w3', 2.5);
+        CREATE TABLE members (id TEXT PRIMARY KEY, username TEXT, email TEXT, password TEXT, verified BOOLEAN, cellar JSON, wants JSON);
+        INSERT INTO members VALUES
+            ('m1', 'norbert', 'n@a.example', '$2a$10$x', 1, '["w2","w1","w3","gone"]', '[4, 5]'),
+            ('m2', '', 'o@a.example', '$2a$10$x', 0, 'w1', '["7", 7, 7.0, 0, -1, 1.5, null, 1e300]'),
+            ('m3', 'p', '', '$2a$10$x', 1, '', '{"a": 1}'),
+            ('m4', 'q', '', '$2a$10$x', 1, '[]', NULL);"#;
+
+    fn run(sql: &str, common: Common, options: &Options) -> Result<Source, String> {
+        let folder = tempfile::tempdir().unwrap();
+        Connection::open(folder.path().join(DATA_FILE)).unwrap().execute_batch(sql).unwrap();
+        read(folder.path(), &common, options).map_err(|error| error.to_string())
+    }
+
+    fn common() -> Common {
+        Common { name: None, fields: Vec::new(), now: read_moment("2026-06-01 00:00:00Z").unwrap() }
+    }
+
+    fn options(collection: &str, items: &[(&str, &str)]) -> Options {
+        let items = items.iter().map(|(list, from)| ((*list).to_owned(), (*from).to_owned())).collect();
+        Options { collection: collection.to_owned(), items, is_unconfirmed_active: false }
+    }
+
+    fn warnings(account: &SourceAccount) -> Vec<&str> {
+        account.warnings.iter().map(|Warning(what)| what.as_str()).collect()
+    }
+
+    #[test]
+    fn records_are_read_with_what_the_operator_must_hear() {
+        let source = run(NEW, common(), &options("users", &[])).unwrap();
+        let [ana, ben, cay] = &*source.accounts else { panic!() };
+        assert_eq!((ana.id.as_str(), ana.name.as_str(), ana.password.as_deref()), ("u1", "ana@a.example", Some("$2a$10$x")));
+        let profile = [
+            (ProfileField::FirstName, "Ana A".to_owned()),
+            (ProfileField::Email, "ana@a.example".to_owned()),
+            (ProfileField::City, "Krems".to_owned()),
+        ];
+        assert_eq!(ana.profile, profile);
+        let times = [ana.date_joined, ana.created, ana.modified].map(|time| time.unwrap().to_string());
+        assert_eq!(times, ["2026-01-01T00:00:00.123Z", "2026-01-01T00:00:00.123Z", "2026-01-02T00:00:00.000Z"]);
+        assert_eq!((ben.date_joined, ben.modified, ana.last_login), (None, None, None));
+        // A link that came later is of somebody who had a password before it; one of another collection is nobody's here.
+        assert_eq!([ana, ben, cay].map(warnings), [vec![], vec!["unverified"], vec!["external_only"]]);
+        assert_eq!([ana, ben, cay].map(|account| account.is_active), [true; 3]);
+        assert_eq!([ana, ben].map(|account| account.is_email_verified), [true, false]);
+        assert_eq!(source.left_out.get("superusers"), Some(&1));
+        let notes = source.notes.join("\n");
+        for note in ["not carried: avatar", "JWTs, which are not honoured", "accounts are not read: members"] {
+            assert!(notes.contains(note), "{notes}");
+        }
+    }
+
+    #[test]
+    fn lists_are_read_from_relations_and_from_json() {
+        let source = run(NEW, common(), &options("members", &[("cellar", "cellar.number")])).unwrap();
+        let [m1, m2, m3, m4] = &*source.accounts else { panic!() };
+        assert_eq!(m1.cellar, [Some(2), Some(1), None, None]);
+        assert_eq!(m1.wants, [Some(4), Some(5)]);
+        assert_eq!(m2.cellar, [Some(1)]);
+        assert_eq!(m2.wants, [Some(7), Some(7), Some(7), Some(0), Some(-1), None, None, None]);
+        assert!(m3.cellar.is_empty() && m3.wants.is_empty() && m4.cellar.is_empty() && m4.wants.is_empty());
+        assert_eq!(warnings(m3), ["mfa_dropped", "wants_dropped"]);
+        assert_eq!(warnings(m4), ["mfa_dropped"]);
+        // Without a field of numbers the ids are no numbers.
+        let source = run(NEW, common(), &options("members", &[])).unwrap();
+        assert_eq!(source.accounts[0].cellar, [None; 4]);
+        assert!(source.notes.iter().any(|note| note.contains("--items cellar=cellar.FIELD")), "{:?}", source.notes);
+    }
+
+    #[test]
+    fn an_account_that_the_rule_did_not_let_in_comes_inactive_unless_it_is_told_otherwise() {
+        let mut options = options("members", &[]);
+        let source = run(NEW, common(), &options).unwrap();
+        let m2 = &source.accounts[1];
+        // Without a name of its own it has its address.
+        assert_eq!((m2.name.as_str(), m2.is_active), ("o@a.example", false));
+        assert_eq!(warnings(m2), ["unverified_inactive", "mfa_dropped"]);
+        options.is_unconfirmed_active = true;
+        let source = run(NEW, common(), &options).unwrap();
+        assert!(source.accounts[1].is_active);
+        assert_eq!(warnings(&source.accounts[1]), ["unverified", "mfa_dropped"]);
+        let rule = |rule: &str| NEW.replace("\"verified = true\"", rule);
+        let source = run(&rule("\"verified=true && role != 'x'\""), common(), &options).unwrap();
+        assert!(source.notes.iter().any(|note| note.contains("authRule is not carried beyond")), "{:?}", source.notes);
+        let source = run(&rule("null"), common(), &options).unwrap();
+        assert!(source.accounts.iter().all(|account| !account.is_active));
+        assert_eq!(warnings(&source.accounts[0]), ["auth_rule_inactive", "mfa_dropped"]);
+    }
+
+    #[test]
+    fn versions_before_0_23_are_read() {
+        let source = run(
+            r#"CREATE TABLE _collections (id TEXT, type TEXT, name TEXT, schema JSON, options JSON);
+            INSERT INTO _collections VALUES ('c', 'auth', 'users', '[{"name": "cellar", "type": "relation",
+                "options": {"collectionId": "w"}}]', '{"onlyVerified": true}'), ('w', 'base', 'wines', '[]', '{}');
+            CREATE TABLE _admins (id TEXT); INSERT INTO _admins VALUES ('a'), ('b');
+            CREATE TABLE _externalAuths (collectionId TEXT, recordId TEXT, created TEXT);
+            INSERT INTO _externalAuths VALUES ('c', 'u2', '');
+            CREATE TABLE wines (id TEXT, nr NUMERIC); INSERT INTO wines VALUES ('w1', 3);
+            CREATE TABLE users (id TEXT, username TEXT, email TEXT, passwordHash TEXT, verified BOOLEAN, cellar JSON);
+            INSERT INTO users VALUES ('u1', 'old', '', '$2a$12$x', 1, '["w1"]'), ('u2', 'new', '', '$2a$12$x', 0, '[]');"#,
+            common(),
+            &options("users", &[("cellar", "cellar.nr")]),
+        )
+        .unwrap();
+        let [old, new] = &*source.accounts else { panic!() };
+        assert_eq!((old.name.as_str(), old.password.as_deref(), &*old.cellar), ("old", Some("$2a$12$x"), &[Some(3)][..]));
+        assert_eq!(warnings(new), ["external_only", "unverified_inactive"]);
+        assert_eq!(source.left_out.get("superusers"), Some(&2));
+    }
+
+    #[test]
+    fn fields_are_the_operators_to_choose_but_no_secret_is() {
+        let told = Common { name: Some("city".to_owned()), fields: vec![("state".to_owned(), "name".to_owned())], ..common() };
+        let source = run(NEW, told, &options("users", &[])).unwrap();
+        assert_eq!(source.accounts[0].name, "Krems");
+        assert!(source.accounts[0].profile.contains(&(ProfileField::State, "Ana A".to_owned())));
+        for secret in SECRETS {
+            let told = Common { name: Some(secret.to_owned()), ..common() };
+            assert!(run(NEW, told, &options("users", &[])).err().unwrap().starts_with("--name: "));
+            let told = Common { fields: vec![("city".to_owned(), secret.to_owned())], ..common() };
+            assert!(run(NEW, told, &options("users", &[])).err().unwrap().starts_with("--field: "));
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_said_with_what_is() {
+        let fails = |collection, items: &[(&str, &str)]| run(NEW, common(), &options(collection, items)).err().unwrap();
+        assert!(fails("wines", &[]).ends_with("--collection is one of members, users"));
+        assert!(fails("_superusers", &[]).starts_with("there is no collection _superusers of accounts"));
+        assert!(fails("members", &[("wants", "gone")]).contains("has no field gone; it has cellar"));
+        assert!(fails("members", &[("wants", "wants.number")]).contains("wants refers to no other collection"));
+        assert!(fails("members", &[("wants", "cellar.nr")]).contains("wines has no field nr; it has id, number"));
+        assert!(run("CREATE TABLE t (a)", common(), &options("users", &[])).err().unwrap().contains("is no data.db"));
+        let folder = tempfile::tempdir().unwrap();
+        let read = |path: &Path| read(path, &common(), &options("users", &[])).err().unwrap().to_string();
+        assert!(read(folder.path()).contains("has no data.db"));
+        let zip = folder.path().join("backup.zip");
+        fs::write(&zip, "PK\x03\x04 and more").unwrap();
+        assert!(read(&zip).contains("is a backup: unpack it"));
+    }
 }

@@ -87,16 +87,18 @@ pub(super) fn read(path: &Path, common: &Common, options: &Options) -> Result<So
     if around.refresh_tokens > 0 {
         source.not_carried.insert("refresh_token".to_owned(), around.refresh_tokens);
     }
-    let (table, columns) = (reader.table.clone(), reader.asked.columns().join("\n"));
-    let columns: Vec<&str> = columns.split('\n').collect();
-    file.read(&table, &columns, &mut |cells| {
-        match reader.read(cells, &around)? {
+    let mut keys = BTreeSet::new();
+    file.read(&reader.table, &reader.asked.columns(), &mut |cells| {
+        match reader.read(cells, &around, &mut keys)? {
             Read::Account(account) => source.accounts.push(*account),
             Read::LeftOut(what) => *source.left_out.entry(what.to_owned()).or_default() += 1,
         }
         Ok(())
     })?;
-    source.notes.extend(reader.keys_not_carried());
+    if !keys.is_empty() {
+        let keys = listed(keys.iter().map(String::as_str));
+        source.notes.push(format!("keys of {USER_META} that are not carried: {keys}"));
+    }
     Ok(source)
 }
 
@@ -128,6 +130,7 @@ struct Around {
     external: HashMap<String, bool>,
     /// The users with a second factor.
     second_factors: HashSet<String>,
+    /// Those that would still open something.
     refresh_tokens: u64,
     passkeys: u64,
 }
@@ -158,6 +161,10 @@ impl Around {
         })?;
         each("refresh_tokens", &["revoked"], &mut |cells| {
             around.refresh_tokens += u64::from(!is_true_at(cells, Some(0)));
+        })?;
+        // The newer ones stand in no table: a session has the key that they are signed with.
+        each("sessions", &["refresh_token_hmac_key"], &mut |cells| {
+            around.refresh_tokens += u64::from(text_at(cells, Some(0)).is_some());
         })?;
         each("webauthn_credentials", &["id"], &mut |_| around.passkeys += 1)?;
         around.is_there = is_there;
@@ -204,8 +211,6 @@ struct Reader {
     last_login: Option<usize>,
     now: Timestamp,
     is_unconfirmed_active: bool,
-    /// The keys of [`USER_META`] that are not carried.
-    keys: BTreeSet<String>,
     notes: Vec<String>,
 }
 
@@ -271,7 +276,6 @@ impl Reader {
             last_login,
             now: common.now,
             is_unconfirmed_active: options.is_unconfirmed_active,
-            keys: BTreeSet::new(),
             notes: Vec::new(),
             table,
             asked,
@@ -308,12 +312,7 @@ impl Reader {
         notes
     }
 
-    fn keys_not_carried(&self) -> Option<String> {
-        (!self.keys.is_empty())
-            .then(|| format!("keys of {USER_META} that are not carried: {}", listed(self.keys.iter().map(String::as_str))))
-    }
-
-    fn read(&mut self, cells: &[Cell], around: &Around) -> Result<Read, ImportError> {
+    fn read(&self, cells: &[Cell], around: &Around, keys: &mut BTreeSet<String>) -> Result<Read, ImportError> {
         let has = |place: Option<usize>| text_at(cells, place).is_some();
         if has(self.deleted) {
             return Ok(Read::LeftOut("deleted users"));
@@ -324,7 +323,7 @@ impl Reader {
         let no_id = || ImportError::new("auth.users has a row without an id");
         let id = text_at(cells, Some(self.id)).ok_or_else(no_id)?;
         let meta = json_object(text_at(cells, self.meta));
-        self.note_keys(&meta);
+        self.note_keys(&meta, keys);
         let text = |field: &Field| match field {
             Field::Column(place) => text_at(cells, Some(*place)),
             Field::Meta(key) => meta_text(&meta, key),
@@ -378,13 +377,13 @@ impl Reader {
     }
 
     /// Remembers the keys that are not carried.
-    fn note_keys(&mut self, meta: &Map<String, Value>) {
+    fn note_keys(&self, meta: &Map<String, Value>, keys: &mut BTreeSet<String>) {
         let fields = self.profile.iter().flat_map(|(_, from)| from).chain(&self.names);
         let carried: Vec<&str> =
             fields.filter_map(|field| if let Field::Meta(key) = field { Some(key.as_str()) } else { None }).collect();
         for key in meta.keys().filter(|key| !carried.contains(&key.as_str())) {
-            if self.keys.len() < MAX_KEYS && !self.keys.contains(key) {
-                self.keys.insert(shown(key));
+            if keys.len() < MAX_KEYS {
+                keys.insert(shown(key));
             }
         }
     }
@@ -405,5 +404,167 @@ fn meta_text(meta: &Map<String, Value>, key: &str) -> Option<String> {
         Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::fs;
+
+    use super::*;
+
+    fn run(content: &str, name: Option<&str>, fields: &[(&str, &str)], is_unconfirmed_active: bool) -> Result<Source, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users");
+        fs::write(&path, content).unwrap();
+        let common = Common {
+            name: name.map(str::to_owned),
+            fields: fields.iter().map(|(ours, theirs)| ((*ours).to_owned(), (*theirs).to_owned())).collect(),
+            now: read_moment("2026-01-01 00:00:00Z").unwrap(),
+        };
+        read(&path, &common, &Options { is_unconfirmed_active }).map_err(|error| error.to_string())
+    }
+
+    fn source(content: &str) -> Source {
+        run(content, None, &[], false).unwrap()
+    }
+
+    fn warnings(account: &SourceAccount) -> Vec<&str> {
+        account.warnings.iter().map(|Warning(what)| what.as_str()).collect()
+    }
+
+    const CSV: &str = "\
+id,email,encrypted_password,email_confirmed_at,phone,phone_confirmed_at,banned_until,deleted_at,is_anonymous,is_sso_user,raw_user_meta_data,raw_app_meta_data,created_at,updated_at,last_sign_in_at
+1,ana@a.example,$2a$10$x,2024-01-01 00:00:00+00,,,,,f,f,\"{\"\"full_name\"\": \"\"Ana A\"\", \"\"name\"\": \"\"Ana\"\", \"\"nick\"\": 7}\",,2024-03-04 05:06:00.123987+05:30,2024-03-05 00:00:00+00,2024-03-06 00:00:00+00
+2,ben@a.example,$2a$10$x,,,,,,f,f,{},,,,
+3,,$2a$10$x,,4915,2024-01-01 00:00:00+00,2025-12-31 00:00:00+00,,f,f,,,,,
+4,dan@a.example,$2a$10$x,2024-01-01 00:00:00+00,,,2026-01-02 00:00:00+00,,f,f,,,,,
+5,eva@a.example,$2a$10$x,2024-01-01 00:00:00+00,,,infinity,,f,f,,,,,
+6,fay@a.example,\"\",2024-01-01 00:00:00+00,,,,,f,f,\"{\"\"name\"\": \"\"Fay\"\"}\",\"{\"\"providers\"\": [\"\"google\"\"]}\",,,
+7,gus@a.example,,2024-01-01 00:00:00+00,,,,,f,t,,,,,
+8,hal@a.example,,2024-01-01 00:00:00+00,,,,,f,f,,\"{\"\"providers\"\": [\"\"email\"\"]}\",,,
+9,x,,,,,,2024-01-01 00:00:00+00,f,f,,,,,
+10,,,,,,,,t,f,,,,,
+11,kim@a.example,$2a$10$x,,4916,2024-01-01 00:00:00+00,,,f,f,,,,,
+";
+
+    #[test]
+    fn users_are_read_with_who_may_log_in() {
+        let source = source(CSV);
+        let expected: [(&str, &str, bool, bool, &[&str]); 9] = [
+            ("1", "ana@a.example", true, true, &[]),
+            ("2", "ben@a.example", false, false, &["unconfirmed_inactive"]),
+            ("3", "4915", true, false, &[]),
+            ("4", "dan@a.example", false, true, &["banned_inactive"]),
+            ("5", "eva@a.example", false, true, &["banned_inactive"]),
+            ("6", "fay@a.example", true, true, &["external_only"]),
+            ("7", "gus@a.example", true, true, &["external_only"]),
+            ("8", "hal@a.example", true, true, &[]),
+            ("11", "kim@a.example", true, false, &["unverified"]),
+        ];
+        for (account, (id, name, is_active, is_verified, told)) in source.accounts.iter().zip(expected) {
+            assert_eq!((account.id.as_str(), account.name.as_str()), (id, name));
+            assert_eq!((account.is_active, account.is_email_verified), (is_active, is_verified), "{name}");
+            assert_eq!(warnings(account), told, "{name}");
+            assert!(!account.is_staff && !account.is_superuser);
+        }
+        assert_eq!(source.accounts.len(), 9);
+        let left_out: Vec<_> = source.left_out.iter().map(|(what, count)| (what.as_str(), *count)).collect();
+        assert_eq!(left_out, [("anonymous users", 1), ("deleted users", 1)]);
+        let [ana, ben, _, _, _, fay, gus, ..] = &*source.accounts else { panic!() };
+        let times = [ana.date_joined, ana.created, ana.modified, ana.last_login].map(|time| time.unwrap().to_string());
+        let joined = "2024-03-03T23:36:00.123Z";
+        assert_eq!(times, [joined, joined, "2024-03-05T00:00:00.000Z", "2024-03-06T00:00:00.000Z"]);
+        assert_eq!((ben.date_joined, ben.modified, ben.last_login), (None, None, None));
+        let first_name = |account: &SourceAccount| {
+            let found = account.profile.iter().find(|(field, _)| *field == ProfileField::FirstName);
+            found.map(|(_, text)| text.clone())
+        };
+        assert_eq!([ana, ben, fay].map(first_name), [Some("Ana A".to_owned()), None, Some("Fay".to_owned())]);
+        assert_eq!((fay.password.as_deref(), gus.password.as_deref()), (None, None));
+    }
+
+    #[test]
+    fn users_who_are_not_confirmed_may_be_taken_as_active() {
+        let source = run(CSV, None, &[], true).unwrap();
+        let ben = &source.accounts[1];
+        assert!(ben.is_active && !ben.is_email_verified);
+        assert_eq!(warnings(ben), ["unverified"]);
+    }
+
+    #[test]
+    fn names_and_fields_may_be_keys_of_the_meta_data() {
+        let source = run(CSV, Some("meta.nick"), &[("city", "meta.name"), ("first_name", "phone")], false).unwrap();
+        assert_eq!(source.accounts[0].name, "7");
+        assert_eq!(source.accounts[1].name, "");
+        assert!(source.accounts[0].profile.contains(&(ProfileField::City, "Ana".to_owned())));
+        assert!(source.accounts[2].profile.contains(&(ProfileField::FirstName, "4915".to_owned())));
+        assert!(source.notes.iter().any(|note| note.ends_with("not carried: full_name")), "{:?}", source.notes);
+        for (name, fields, what) in [
+            (Some("encrypted_password"), &[][..], "--name: auth.users has no column encrypted_password"),
+            (None, &[("city", "recovery_token")], "--field: auth.users has no column recovery_token"),
+            (None, &[("town", "email")], "--field town: the profile has first_name"),
+        ] {
+            let error = run(CSV, name, fields, false).err().unwrap();
+            assert!(error.starts_with(what), "{error}");
+        }
+        let error = run("id,email\n", Some("meta.nick"), &[], false).err().unwrap();
+        assert!(error.contains("has no column raw_user_meta_data"), "{error}");
+    }
+
+    #[test]
+    fn a_dump_tells_of_second_factors_identities_and_tokens() {
+        let source = source(
+            "COPY \"auth\".\"users\" (\"id\", \"email\", \"encrypted_password\", \"email_confirmed_at\") FROM stdin;\n\
+             1\tana@a.example\t$2a$10$x\t2024-01-01 00:00:00+00\n\
+             2\tben@a.example\t\\N\t2024-01-01 00:00:00+00\n\
+             \\.\n\
+             COPY \"auth\".\"identities\" (\"user_id\", \"provider\") FROM stdin;\n\
+             1\temail\n2\tgithub\n\
+             \\.\n\
+             COPY \"auth\".\"mfa_factors\" (\"user_id\", \"status\") FROM stdin;\n\
+             1\tverified\n2\tunverified\n\
+             \\.\n\
+             COPY \"auth\".\"refresh_tokens\" (\"token\", \"revoked\") FROM stdin;\n\
+             a\tf\nb\tt\n\
+             \\.\n\
+             COPY \"auth\".\"sessions\" (\"id\", \"refresh_token_hmac_key\") FROM stdin;\n\
+             a\t\\N\nb\tkey\n\
+             \\.\n\
+             COPY \"public\".\"users\" (\"id\", \"email\") FROM stdin;\n\
+             3\tnot@a.example\n\
+             \\.\n",
+        );
+        let [ana, ben] = &*source.accounts else { panic!() };
+        assert_eq!(warnings(ana), ["mfa_dropped"]);
+        assert_eq!(warnings(ben), ["external_only"]);
+        assert_eq!(source.not_carried.get("refresh_token"), Some(&2));
+        assert!(!source.notes.iter().any(|note| note.contains("auth.users alone")));
+    }
+
+    #[test]
+    fn what_a_file_does_not_tell_is_said() {
+        let notes = source("id,email,encrypted_password,email_confirmed_at\n").notes;
+        assert!(notes[0].starts_with("the file lacks banned_until, deleted_at, is_anonymous, is_sso_user"), "{notes:?}");
+        assert!(notes[1].starts_with("the file has auth.users alone"), "{notes:?}");
+    }
+
+    #[test]
+    fn json_is_read_as_csv_is() {
+        let source = source(
+            r#" [{"id": "1", "email": "ana@a.example", "is_anonymous": false, "email_confirmed_at": "2024-01-01T00:00:00+00:00",
+                "raw_user_meta_data": {"name": "Ana"}, "banned_until": null}, {"id": "2", "is_anonymous": true}]"#,
+        );
+        let [ana] = &*source.accounts else { panic!() };
+        assert!(ana.is_active);
+        assert!(ana.profile.contains(&(ProfileField::FirstName, "Ana".to_owned())));
+    }
+
+    #[test]
+    fn a_file_without_the_users_is_refused() {
+        assert!(run("CREATE TABLE public.users (id integer);\n", None, &[], false).err().unwrap().contains("no table auth.users"));
+        assert!(run("id,email\n,ana@a.example\n", None, &[], false).err().unwrap().contains("without an id"));
     }
 }
