@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
 use crate::domain::field::InvalidField;
+use crate::import::ImportError;
 use crate::mail::{DeliveryError, MailError};
 use crate::passwords::PasswordError;
 use crate::repository::open::{Opened, open_shared};
@@ -75,6 +76,20 @@ pub enum CommandError {
     /// The database was not copied to another one.
     #[error(transparent)]
     Move(#[from] MoveError),
+    /// Nothing, or not all, was imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// Names of accounts that were to be imported are in conflict.
+    #[error(
+        "{}: --rename FILE settles them, --names source takes more names, --leave-out-conflicts imports the others",
+        unsettled(*count, *written)
+    )]
+    Unsettled {
+        /// How many.
+        count: usize,
+        /// How many others were imported, where they were.
+        written: Option<u64>,
+    },
     /// A place at the command line is none.
     #[error("{0} is neither the path of a SQLite file nor a URL that begins with postgres://")]
     Place(String),
@@ -257,4 +272,11 @@ pub(crate) async fn print_pages<T, S: Serialize, const COLUMNS: usize>(
 /// The work's own.
 pub fn run(work: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Start)?.block_on(work)
+}
+
+fn unsettled(count: usize, written: Option<u64>) -> String {
+    let accounts = if count == 1 { "the name of 1 account is" } else { &*format!("the names of {count} accounts are") };
+    let others =
+        written.map_or_else(|| "nothing was imported".to_owned(), |written| format!("{written} others were imported"));
+    format!("{accounts} in conflict, and {others}")
 }

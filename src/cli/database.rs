@@ -24,7 +24,7 @@ use crate::system::blocking;
 const CONFIGURED: &str = "config";
 
 /// How often a spinner turns.
-const TURN: Duration = Duration::from_millis(100);
+pub(super) const TURN: Duration = Duration::from_millis(100);
 
 /// Copies the database to a file.
 ///

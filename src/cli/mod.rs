@@ -6,6 +6,7 @@ pub mod config;
 pub mod context;
 pub mod database;
 pub mod events;
+pub mod import;
 pub mod mail;
 pub mod output;
 pub mod prompt;
@@ -22,6 +23,7 @@ use clap_mangen::Man;
 use crate::accounts::administer::Ended;
 use crate::cli::context::{CommandError, Context, run};
 use crate::cli::database::Named;
+use crate::cli::import::ImportCommand;
 use crate::cli::output::{Form, Output};
 use crate::cli::user::Right;
 use crate::config::{Config, ConfigError, Settings};
@@ -137,6 +139,13 @@ enum Command {
     /// Show, bring up to date or move the database, a SQLite file or PostgreSQL
     #[command(subcommand)]
     Database(DatabaseCommand),
+    /// Import accounts, lists, password hashes and live tokens from another system's files
+    #[command(
+        subcommand,
+        after_help = "It works beside a running server, which sees the accounts at once. Run again it adds what is missing and \
+        touches nothing that is there. Nothing is written while names are in conflict; --dry-run tells beforehand."
+    )]
+    Import(ImportCommand),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -541,6 +550,7 @@ impl Command {
             Self::Check { file, format } => database::check(&mut context(&format)?, file).await,
             Self::Prune { format } => database::prune(&mut context(&format)?).await,
             Self::Database(command) => command.run(context).await,
+            Self::Import(command) => import::import(&mut context(command.format())?, command).await,
             Self::Mail(MailCommand::Test { address, format }) => mail::test(&mut context(&format)?, &address).await,
             Self::Mail(MailCommand::Preview { kind, html, format }) => {
                 mail::preview(&mut context(&format)?, kind.as_deref(), html)

@@ -9,9 +9,11 @@
 
 pub mod account;
 pub mod django;
+mod fields;
 mod formats;
 pub mod plan;
 pub mod pocketbase;
+pub mod renames;
 pub mod report;
 pub mod supabase;
 mod time;
@@ -23,10 +25,10 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::domain::field::InvalidField;
 use crate::import::account::Source;
 use crate::repository::RepositoryError;
 use crate::system::clock::Timestamp;
+use crate::system::error_chain::Chain;
 
 /// Why nothing was imported.
 #[derive(Debug, Error)]
@@ -42,8 +44,14 @@ pub enum ImportError {
     /// The file is not what it would have to be, or an option does not fit it. A sentence that says what to do.
     #[error("{0}")]
     Source(String),
+    /// It was asked to stop.
+    #[error("it was stopped after {done} accounts, which stay; run it again, and it goes on behind them")]
+    Stopped {
+        /// How many accounts were written.
+        done: u64,
+    },
     /// The store failed.
-    #[error(transparent)]
+    #[error("{}", Chain(.0))]
     Repository(#[from] RepositoryError),
 }
 
@@ -87,10 +95,4 @@ pub struct Common {
     pub fields: Vec<(String, String)>,
     /// The moment of the import.
     pub now: Timestamp,
-}
-
-impl From<InvalidField> for ImportError {
-    fn from(error: InvalidField) -> Self {
-        Self::Source(format!("{} {}", error.field, error.rule))
-    }
 }

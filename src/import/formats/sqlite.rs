@@ -571,9 +571,9 @@ mod tests {
                  INSERT INTO t SELECT n, 0, randomblob(3000) FROM n",
             )
             .unwrap();
-        let done = std::sync::atomic::AtomicBool::new(false);
+        let done = &std::sync::atomic::AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| {
+            scope.spawn(move || {
                 let mut number = 0;
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     number += 1;
@@ -659,8 +659,6 @@ mod tests {
         // Every child of a page that is no leaf becomes one and the same.
         for page in bytes.chunks_mut(512).skip(1).filter(|page| page[0] == 5) {
             let cells = usize::from(u16::from_be_bytes([page[3], page[4]]));
-            let first: [u8; 4] = page[8..12].try_into().unwrap();
-            let _ = first;
             for cell in 0..cells {
                 let at = 12 + 2 * cell;
                 let at = usize::from(u16::from_be_bytes([page[at], page[at + 1]]));
@@ -696,10 +694,9 @@ mod tests {
     fn a_row_has_a_longest_length() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-        let most = usize::try_from(MAX_ROW).unwrap();
-        let writer = Connection::open(&path).unwrap();
+                let writer = Connection::open(&path).unwrap();
         writer.execute_batch("CREATE TABLE t (a)").unwrap();
-        writer.execute("INSERT INTO t VALUES (zeroblob(?1))", [most + 1]).unwrap();
+        writer.execute("INSERT INTO t VALUES (zeroblob(?1))", [MAX_ROW + 1]).unwrap();
         let mut file = SqliteFile::open(&path).unwrap();
         assert!(error_of(read_all(&mut file, "t", &["a"])).contains("has a row of more than 16 MiB"));
     }
