@@ -9,13 +9,16 @@
 
 pub mod account;
 pub mod django;
+mod fields;
 mod formats;
 pub mod plan;
 pub mod pocketbase;
 pub mod renames;
 pub mod report;
 pub mod supabase;
+mod time;
 pub mod write;
+mod zone;
 
 use std::io;
 use std::path::PathBuf;
