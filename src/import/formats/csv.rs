@@ -55,7 +55,11 @@ impl Tables for CsvFile {
                 continue;
             }
             if row.len() != table.columns.len() {
-                return Err(rows.error(&format!("has {} cells, and the header has {}", row.len(), table.columns.len())));
+                return Err(rows.error(&format!(
+                    "has {} cells, and the header has {}",
+                    row.len(),
+                    table.columns.len()
+                )));
             }
             asked.clear();
             asked.extend(places.iter().map(|place| row[*place].clone()));
@@ -156,7 +160,9 @@ impl Rows {
                 (_, b'\r') if self.peek()? == Some(b'\n') => {}
                 (At::Begin, b'"') => at = At::Quoted,
                 (At::Plain, b'"') => return Err(self.error("has a quote in a cell that does not begin with one")),
-                (At::Quote, _) => return Err(self.error("has something between a cell's last quote and the next comma")),
+                (At::Quote, _) => {
+                    return Err(self.error("has something between a cell's last quote and the next comma"));
+                }
                 (At::Begin | At::Plain, _) => {
                     text.push(byte);
                     at = At::Plain;
@@ -186,8 +192,6 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-
     use std::fs;
 
     use super::*;

@@ -85,9 +85,11 @@ fn read_rows(path: &Path, each: EachObject<'_>) -> Result<(), ImportError> {
     let read = json.deserialize_seq(Rows { each, left, failed: &mut failed }).and_then(|()| json.end());
     match (failed, read) {
         (Some(error), _) => Err(error),
-        (None, Err(error)) => {
-            Err(ImportError::new(format!("{} is no list of rows in JSON: {}", path.display(), shown(&error.to_string()))))
-        }
+        (None, Err(error)) => Err(ImportError::new(format!(
+            "{} is no list of rows in JSON: {}",
+            path.display(),
+            shown(&error.to_string())
+        ))),
         (None, Ok(())) => Ok(()),
     }
 }
@@ -137,8 +139,6 @@ impl<'de> Visitor<'de> for Rows<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-
     use std::fs;
 
     use super::*;
@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn rows_are_read_by_their_keys() {
-        let rows = read(r#"[{"a": "x", "b": true, "c": {"k": [1]}}, {"c": 7, "a": null}, {"b": 1.5}]"#, &["a", "b", "c"]);
+        let rows =
+            read(r#"[{"a": "x", "b": true, "c": {"k": [1]}}, {"c": 7, "a": null}, {"b": 1.5}]"#, &["a", "b", "c"]);
         let text = |text: &str| Cell::Text(text.to_owned());
         assert_eq!(
             rows.unwrap(),

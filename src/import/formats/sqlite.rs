@@ -416,8 +416,6 @@ fn explain(path: &Path, error: &rusqlite::Error) -> ImportError {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-
     use std::collections::BTreeMap;
     use std::io::Write as _;
     use std::time::SystemTime;
@@ -498,7 +496,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         let writer = Connection::open(&path).unwrap();
-        writer.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a); INSERT INTO t VALUES ('checkpointed')").unwrap();
+        writer
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a); INSERT INTO t VALUES ('checkpointed')")
+            .unwrap();
         writer.execute_batch("PRAGMA wal_checkpoint; INSERT INTO t VALUES ('in the WAL')").unwrap();
         let before = listing(folder.path());
         assert_eq!(before.len(), 3);
@@ -536,8 +536,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         let writer = Connection::open(&path).unwrap();
-        writer.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES ('kept'); PRAGMA cache_size = 1; BEGIN").unwrap();
-        writer.execute_batch("UPDATE t SET a = 'torn'; INSERT INTO t SELECT randomblob(9000) FROM (VALUES (1), (2), (3), (4))").unwrap();
+        writer
+            .execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES ('kept'); PRAGMA cache_size = 1; BEGIN")
+            .unwrap();
+        writer
+            .execute_batch(
+                "UPDATE t SET a = 'torn'; INSERT INTO t SELECT randomblob(9000) FROM (VALUES (1), (2), (3), (4))",
+            )
+            .unwrap();
         writer.cache_flush().unwrap();
         let before = listing(folder.path());
         assert_eq!(before.len(), 2);
@@ -624,7 +630,9 @@ mod tests {
             }
             fs::write(&path, bytes).unwrap();
             let outcome = SqliteFile::open(&path).and_then(|mut file| {
-                let Some(table) = file.tables().iter().find(|table| table.columns.len() == 2).cloned() else { return Ok(()) };
+                let Some(table) = file.tables().iter().find(|table| table.columns.len() == 2).cloned() else {
+                    return Ok(());
+                };
                 let columns: Vec<&str> = table.columns.iter().map(String::as_str).collect();
                 file.read(&table, &columns, &mut |_| Ok(()))
             });
@@ -675,10 +683,8 @@ mod tests {
             )
             .unwrap();
         drop(writer);
-        let names: Vec<String> = SqliteFile::open(&path).map_or_else(
-            |_| Vec::new(),
-            |file| file.tables().iter().map(|table| table.name.clone()).collect(),
-        );
+        let names: Vec<String> = SqliteFile::open(&path)
+            .map_or_else(|_| Vec::new(), |file| file.tables().iter().map(|table| table.name.clone()).collect());
         assert!(!names.contains(&"v".to_owned()), "{names:?}");
     }
 
@@ -686,7 +692,7 @@ mod tests {
     fn a_row_has_a_longest_length() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-                let writer = Connection::open(&path).unwrap();
+        let writer = Connection::open(&path).unwrap();
         writer.execute_batch("CREATE TABLE t (a)").unwrap();
         writer.execute("INSERT INTO t VALUES (zeroblob(?1))", [MAX_ROW + 1]).unwrap();
         let mut file = SqliteFile::open(&path).unwrap();
@@ -704,12 +710,18 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_copies_is_removed_on_demand() {
+    fn copies_are_in_a_folder_that_nobody_else_reads_and_that_goes_in_every_end() {
         let folder = PrivateFolder::make().unwrap();
-        let mode = fs::metadata(&folder.path).unwrap().mode() & 0o777;
-        assert_eq!(mode, 0o700);
+        assert_eq!(fs::metadata(&folder.path).unwrap().mode() & 0o777, 0o700);
         let path = folder.path.clone();
         drop(folder);
+        assert!(!path.exists());
+        let gone = thread::spawn(|| {
+            let folder = PrivateFolder::make().unwrap();
+            fs::write(folder.path.join("source.db"), "x").unwrap();
+            std::panic::panic_any(folder.path.clone());
+        });
+        let path = gone.join().unwrap_err().downcast::<PathBuf>().unwrap();
         assert!(!path.exists());
     }
 }
