@@ -6,17 +6,45 @@
 //! **The equal-work rule**: every refused verification takes the work of one hash at the configured cost. So response
 //! times do not tell whether an account exists or is active, nor the scheme or the cost of its hash. Only a stored hash
 //! of a higher cost takes longer.
+//!
+//! While hashes of other systems are left, every refusal takes the work of the hardest of them, where that is more, and up
+//! to [`HARDEST`] times the work of the configured cost; and twice that where the password has outer white space, without
+//! which such a hash is tried again.
 
+mod argon2;
+mod bcrypt;
 mod bcrypt_sha256;
+mod pbkdf2;
 mod scheme;
+mod scrypt;
+mod speed;
+mod wrapped;
+
+use std::iter;
 
 use crate::domain::user::{COSTS, PasswordHash};
 use crate::passwords::plain::PlainPassword;
 use crate::passwords::schemes::bcrypt_sha256::BcryptSha256;
-use crate::passwords::schemes::scheme::{Scheme, StoredHash};
+use crate::passwords::schemes::scheme::Scheme;
+pub(super) use crate::passwords::schemes::scheme::StoredHash;
+pub(super) use crate::passwords::schemes::wrapped::WeakDigest;
 
 /// All schemes. A stored text is read by the first that knows its format.
-const SCHEMES: &[Scheme] = &[bcrypt_sha256::SCHEME];
+const SCHEMES: &[Scheme] = &[
+    bcrypt_sha256::SCHEME,
+    pbkdf2::SCHEME,
+    argon2::SCHEME,
+    bcrypt::SCHEME,
+    scrypt::SCHEME,
+    wrapped::SCHEME,
+];
+
+/// The longest text that is read, in bytes.
+const MAX_TEXT: usize = 512;
+
+/// How many times the work of the configured cost a refusal takes at most. An account whose imported hash is harder takes
+/// longer to refuse, and is told by it: else one such account would make every refusal slow.
+const HARDEST: u64 = 4;
 
 /// The outcome of a verification.
 pub struct Verification {
@@ -28,6 +56,9 @@ pub struct Verification {
 
 /// Reads a stored text; `None` where it is of no scheme.
 pub(super) fn parse(stored: &str) -> Option<Box<dyn StoredHash>> {
+    if stored.len() > MAX_TEXT {
+        return None;
+    }
     SCHEMES.iter().find_map(|scheme| (scheme.parse)(stored))
 }
 
@@ -43,19 +74,44 @@ pub(super) fn hash(password: &PlainPassword, cost: u32) -> PasswordHash {
     BcryptSha256::new(password, cost).encode()
 }
 
-/// Verifies a password against a stored hash, or against none, and keeps the equal-work rule.
-pub(super) fn verify(password: &PlainPassword, stored: Option<&dyn StoredHash>, cost: u32) -> Verification {
-    match stored {
-        Some(stored) if stored.verify(password) => {
-            let rehashed = (!stored.is_current(cost)).then(|| hash(password, cost));
-            Verification { matches: true, rehashed }
-        }
-        _ => {
-            let done = stored.map_or(0, StoredHash::work);
-            burn_equal_work(password, (1_u64 << cost).saturating_sub(done));
-            Verification { matches: false, rehashed: None }
+/// A weak digest in a hash of our own.
+pub(super) fn wrap(digest: &WeakDigest, cost: u32) -> (PasswordHash, u64) {
+    let wrapped = digest.wrap(cost);
+    (wrapped.encode(), wrapped.work())
+}
+
+/// Verifies a password against a stored hash, or against none, and keeps the equal-work rule. `hardest` is the work of the
+/// hardest imported hash that is left.
+///
+/// A password with outer white space is tried against an imported hash without it too: many forms take it off. Whichever
+/// matched, it is hashed anew as it was typed.
+pub(super) fn verify(
+    password: &PlainPassword,
+    stored: Option<&dyn StoredHash>,
+    cost: u32,
+    hardest: Option<u64>,
+) -> Verification {
+    let trimmed = password.trimmed();
+    let mut done = 0;
+    if let Some(stored) = stored {
+        let again = trimmed.as_ref().filter(|_| stored.is_imported());
+        for password_or_trimmed in iter::once(password).chain(again) {
+            if stored.verify(password_or_trimmed) {
+                let rehashed = (!stored.is_current(cost)).then(|| hash(password, cost));
+                return Verification { matches: true, rehashed };
+            }
+            done += stored.work();
         }
     }
+    burn_equal_work(password, work_of_a_refusal(cost, hardest, trimmed.is_some()).saturating_sub(done));
+    Verification { matches: false, rehashed: None }
+}
+
+/// How much work a refusal takes, in rounds of bcrypt, whichever account it is of, and where there is none.
+fn work_of_a_refusal(cost: u32, hardest: Option<u64>, is_tried_twice: bool) -> u64 {
+    let own = 1_u64 << cost;
+    let imported = hardest.unwrap_or(0).min(own * HARDEST);
+    own.max(if is_tried_twice { 2 * imported } else { imported })
 }
 
 /// Does so many rounds of bcrypt and discards the results. One hash at cost c takes 2^c rounds, so there is one hash
@@ -79,7 +135,7 @@ mod tests {
     /// How many rounds of bcrypt a verification takes, and whether the password matched.
     fn work_of(password: &str, stored: Option<&dyn StoredHash>, cost: u32) -> (u64, bool) {
         let before = work::done();
-        let verification = verify(&plain(password), stored, cost);
+        let verification = verify(&plain(password), stored, cost, None);
         (work::done() - before, verification.matches)
     }
 
@@ -100,9 +156,9 @@ mod tests {
     fn a_hash_is_made_anew_after_a_match_where_its_scheme_or_its_cost_is_another_and_only_then() {
         for (stored, cost) in examples("hunter2").flat_map(|stored| [5, 6].map(|cost| (stored.encode(), cost))) {
             let parsed = parse(stored.as_stored()).unwrap();
-            let refused = verify(&plain("hunter3"), Some(&*parsed), cost);
+            let refused = verify(&plain("hunter3"), Some(&*parsed), cost, None);
             assert!(!refused.matches && refused.rehashed.is_none(), "{}", stored.as_stored());
-            let matched = verify(&plain("hunter2"), Some(&*parsed), cost);
+            let matched = verify(&plain("hunter2"), Some(&*parsed), cost, None);
             assert!(matched.matches, "{}", stored.as_stored());
             let prefix = format!("$bcrypt-sha256$v=2,t=2b,r={cost}$");
             assert_eq!(matched.rehashed.is_none(), stored.as_stored().starts_with(&prefix), "{}", stored.as_stored());
@@ -147,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_hash_of_no_known_scheme_is_refused() {
-        for stored in ["", "hunter2", "$2b$12$EVDQ2hbGph0i.0Gx58OM.e4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe", "!"] {
+        for stored in ["", "hunter2", "$2x$12$EVDQ2hbGph0i.0Gx58OM.e4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe", "!", "md5$a$b"] {
             assert!(parse(stored).is_none(), "{stored}");
         }
     }
