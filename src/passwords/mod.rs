@@ -82,7 +82,11 @@ impl Passwords {
     ///
     /// # Errors
     /// See [`PasswordError`].
-    pub async fn wrap(&self, weak: &str, gone: impl Future<Output = ()>) -> Result<Option<ImportedHash>, PasswordError> {
+    pub async fn wrap(
+        &self,
+        weak: &str,
+        gone: impl Future<Output = ()>,
+    ) -> Result<Option<ImportedHash>, PasswordError> {
         let Some(digest) = WeakDigest::parse(weak) else { return Ok(None) };
         let cost = self.cost;
         let (hash, work) = self.threads.run(move || schemes::wrap(&digest, cost), gone).await?;

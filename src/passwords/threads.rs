@@ -348,6 +348,75 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn work_that_takes_much_memory_runs_alone_and_holds_no_thread_while_it_waits() {
+        let threads = HashingThreads::start(NonZeroUsize::new(3).unwrap(), 2, &WatchedThreads::default()).unwrap();
+        let (started, starts) = mpsc::channel();
+        let (release, wait) = mpsc::channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let start = |number: usize| {
+            let (threads, started, wait) = (threads.clone(), started.clone(), Arc::clone(&wait));
+            tokio::spawn(async move {
+                let work = move || {
+                    started.send(number).unwrap();
+                    wait.lock().unwrap().recv().unwrap();
+                };
+                threads.run_alone(work, std::future::pending()).await
+            })
+        };
+        let mut tasks = Vec::new();
+        for number in 0..3 {
+            tasks.push(start(number));
+            while threads.load().waiting < number {
+                tokio::task::yield_now().await;
+            }
+            if number == 0 {
+                while threads.load().running == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        assert_eq!(threads.load(), HashingLoad { running: 1, waiting: 2, refused: 0 });
+
+        // The queue of such work is full, and other work goes on beside it.
+        let refused = threads.run_alone(|| 8, std::future::pending()).await;
+        assert!(matches!(refused, Err(HashingError::Full { retry_after }) if retry_after >= 1));
+        assert_eq!(threads.run(|| 7, std::future::pending()).await.unwrap(), 7);
+        assert_eq!(starts.try_iter().collect::<Vec<_>>(), [0], "one at a time");
+
+        for number in 1..3 {
+            release.send(()).unwrap();
+            while threads.load().waiting > 2 - number {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(starts.recv().unwrap(), number, "in their order");
+            assert_eq!(threads.load().running, 1);
+        }
+        release.send(()).unwrap();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn work_that_waits_alone_leaves_the_queue_with_its_client_and_a_panic_lets_the_next_run() {
+        let threads = start(1, &WatchedThreads::default());
+        let failed: Result<(), _> = threads.run_alone(|| panic!("on purpose"), std::future::pending()).await;
+        assert!(matches!(failed, Err(HashingError::Failed)));
+        assert_eq!(threads.run_alone(|| 7, std::future::pending()).await.unwrap(), 7);
+
+        let (threads, release) = busy_thread(1).await;
+        let held = Arc::new(());
+        let work = {
+            let held = Arc::clone(&held);
+            move || drop(held)
+        };
+        let abandoned = threads.run_alone(work, std::future::ready(())).await;
+        assert!(matches!(abandoned, Err(HashingError::Abandoned)));
+        assert_eq!((threads.load().waiting, Arc::strong_count(&held)), (0, 1), "what it held is freed");
+        drop(release);
+    }
+
+    #[tokio::test]
     async fn a_client_that_has_gone_away_does_not_leave_its_hash_in_the_queue() {
         let (threads, release) = busy_thread(1).await;
         let abandoned = threads.run(|| 7, std::future::ready(())).await;

@@ -48,7 +48,8 @@ struct Argon2 {
 
 impl Argon2 {
     fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.strip_prefix("argon2").filter(|rest| rest.starts_with("$argon2")).unwrap_or(text).split('$');
+        let mut parts =
+            text.strip_prefix("argon2").filter(|rest| rest.starts_with("$argon2")).unwrap_or(text).split('$');
         let algorithm = match (parts.next()?, parts.next()?) {
             ("", "argon2i") => Algorithm::Argon2i,
             ("", "argon2id") => Algorithm::Argon2id,

@@ -18,6 +18,8 @@ mod pbkdf2;
 mod scheme;
 mod scrypt;
 mod speed;
+#[cfg(test)]
+mod vectors;
 mod wrapped;
 
 use std::iter;
@@ -30,14 +32,8 @@ pub(super) use crate::passwords::schemes::scheme::StoredHash;
 pub(super) use crate::passwords::schemes::wrapped::WeakDigest;
 
 /// All schemes. A stored text is read by the first that knows its format.
-const SCHEMES: &[Scheme] = &[
-    bcrypt_sha256::SCHEME,
-    pbkdf2::SCHEME,
-    argon2::SCHEME,
-    bcrypt::SCHEME,
-    scrypt::SCHEME,
-    wrapped::SCHEME,
-];
+const SCHEMES: &[Scheme] =
+    &[bcrypt_sha256::SCHEME, pbkdf2::SCHEME, argon2::SCHEME, bcrypt::SCHEME, scrypt::SCHEME, wrapped::SCHEME];
 
 /// The longest text that is read, in bytes.
 const MAX_TEXT: usize = 512;
@@ -199,6 +195,65 @@ mod tests {
         assert_eq!(work_of("wrong", Some(&*hash), 5), (1 << 6, false));
         assert_eq!(work_of("hunter2", Some(&*hash), 6), (1 << 6, true));
         assert_eq!(work_of("hunter2", Some(&*hash), 7), ((1 << 6) + (1 << 7), true));
+    }
+
+    /// How many rounds a refusal takes while imported hashes are left, of which the hardest takes `hardest`.
+    fn refusal(password: &str, stored: Option<&dyn StoredHash>, cost: u32, hardest: u64) -> u64 {
+        let before = work::done();
+        assert!(!verify(&plain(password), stored, cost, Some(hardest)).matches);
+        work::done() - before
+    }
+
+    #[test]
+    fn while_imported_hashes_are_left_a_refusal_takes_the_work_of_the_hardest_whatever_account_it_is_of() {
+        let (cost, hardest) = (5, 70);
+        for (password, expected) in [("wrong", hardest), (" wrong", 2 * hardest), ("wrong\n", 2 * hardest)] {
+            assert_eq!(
+                refusal(password, None, cost, hardest).abs_diff(expected) >> COSTS.start(),
+                0,
+                "an unknown user"
+            );
+            for stored in examples("hunter2") {
+                let tries = if stored.is_imported() && expected > hardest { 2 } else { 1 };
+                if stored.work() * tries <= expected {
+                    let missing = refusal(password, Some(&*stored), cost, hardest).abs_diff(expected);
+                    assert_eq!(missing >> COSTS.start(), 0, "{}", stored.encode().as_stored());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_hardest_imported_hash_makes_a_refusal_four_times_as_much_work_at_most_and_an_easy_one_none() {
+        let cost = 6;
+        for (hardest, expected) in [(1, 1), (64, 1), (128, 2), (256, 4), (257, 4), (u64::MAX, 4)] {
+            assert_eq!(refusal("wrong", None, cost, hardest), expected << cost, "{hardest}");
+        }
+        assert_eq!(refusal(" wrong ", None, cost, 48), 96);
+        assert_eq!(refusal(" wrong ", None, cost, u64::MAX), 8 << cost);
+        assert_eq!(work_of(" wrong ", None, cost), (1 << cost, false), "without imports");
+    }
+
+    #[test]
+    fn an_imported_hash_is_tried_once_more_without_outer_white_space_and_then_hashed_as_typed() {
+        for stored in examples("hunter2").filter(|stored| stored.work() < 64) {
+            let is_imported = stored.is_imported();
+            for typed in ["  hunter2", "hunter2\n", "\u{3000}hunter2\u{1c}"] {
+                let verification = verify(&plain(typed), Some(&*stored), 4, None);
+                assert_eq!(verification.matches, is_imported, "{}", stored.encode().as_stored());
+                if let Some(rehashed) = verification.rehashed {
+                    let rehashed = parse(rehashed.as_stored()).unwrap();
+                    assert!(rehashed.verify(&plain(typed)) && !rehashed.verify(&plain("hunter2")));
+                }
+            }
+            for other in ["hunter 2", " hunter", "\u{200b}hunter2", "  "] {
+                assert!(!verify(&plain(other), Some(&*stored), 4, None).matches, "{}", stored.encode().as_stored());
+            }
+        }
+        for stored in examples(" hunter2").filter(|stored| stored.work() < 64) {
+            assert!(verify(&plain(" hunter2"), Some(&*stored), 4, None).matches, "as it was typed");
+            assert!(!verify(&plain("hunter2"), Some(&*stored), 4, None).matches);
+        }
     }
 
     #[test]

@@ -25,7 +25,8 @@ pub(super) const SCHEME: Scheme = Scheme {
     parse: |text| Some(Box::new(Wrapped::parse(text)?)),
     #[cfg(test)]
     examples: |password| {
-        let weak = [(Algorithm::Md5, ""), (Algorithm::Md5, "OY3qIs5VHh9p"), (Algorithm::Sha1, ""), (Algorithm::Sha1, "a")];
+        let weak =
+            [(Algorithm::Md5, ""), (Algorithm::Md5, "OY3qIs5VHh9p"), (Algorithm::Sha1, ""), (Algorithm::Sha1, "a")];
         let weak = weak.map(|(algorithm, salt)| WeakDigest::new(password, algorithm, salt));
         weak.iter().flat_map(|weak| [4, 5, 8].map(|cost| Box::new(weak.wrap(cost)) as _)).collect()
     },
