@@ -202,6 +202,7 @@ impl Accounts {
         let counted = self.count_login_at(&name).await?;
         let mut found = self.find_counted(&name, &counted).await?;
         let attempt = self.throttle.begin_login(&counted, client.ip(), begun).await?;
+        let hardest = self.repository.hardest_imported_hash().await?;
         let named = if found.is_some() { Some(counted.clone()) } else { name.username().cloned() };
         for number in 0..ATTEMPTS {
             if number > 0 {
@@ -209,7 +210,8 @@ impl Accounts {
             }
             // An inactive account is treated like one that does not exist, from here to the last byte of the answer.
             let credentials = found.take().filter(|credentials| credentials.is_active);
-            let verification = self.passwords.verify(password.clone(), credentials.as_ref(), client.gone()).await?;
+            let verification =
+                self.passwords.verify(password.clone(), credentials.as_ref(), hardest, client.gone()).await?;
             let Some(credentials) = credentials.filter(|_| verification.matches) else { break };
 
             if self.mail.as_ref().is_some_and(|policy| policy.require_verified_email) && !credentials.is_email_verified
