@@ -14,6 +14,7 @@ mod every_request;
 mod faults;
 mod helpers;
 mod imported_names;
+mod imported_tokens;
 mod limits;
 mod lists;
 mod login;
