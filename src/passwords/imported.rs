@@ -13,7 +13,8 @@ pub enum ImportedHash {
         /// How much work a verification is, in rounds of bcrypt.
         work: u64,
     },
-    /// A fast digest, which must not be stored as it is. [`Passwords::wrap`](super::Passwords::wrap) makes a hash of it.
+    /// A fast digest, which must not be stored as it is. [`Passwords::wrap`](super::Passwords::wrap) makes a hash of
+    /// it.
     Weak,
     /// A scheme that is not verified, a text that is not of its form, or a cost that no login should have.
     Refused,
@@ -43,8 +44,8 @@ const SCHEMES: [(&str, &str); 14] = [
     ("$fbscrypt$", "fbscrypt"),
 ];
 
-/// Reads a stored text of another system: the name of its scheme, for a count, and what it is worth. It takes no work and
-/// no memory, whatever the text asks for.
+/// Reads a stored text of another system: the name of its scheme, for a count, and what it is worth. It takes no work
+/// and no memory, whatever the text asks for.
 #[must_use]
 pub fn read_imported(stored: &str) -> (&'static str, ImportedHash) {
     if stored.is_empty() {
