@@ -96,3 +96,8 @@ pub struct Common {
     /// The moment of the import.
     pub now: Timestamp,
 }
+
+/// Removes the private copies of files that are being made. For a process that ends while a source is being read.
+pub fn remove_copies() {
+    formats::sqlite::remove_copies();
+}

@@ -297,7 +297,8 @@ impl Reader {
         }
         if !around.is_there {
             notes.push(
-                "the file has auth.users alone: it does not tell of second factors, whose protection falls away".to_owned(),
+                "the file has auth.users alone: it does not tell of second factors, whose protection falls away"
+                    .to_owned(),
             );
         }
         if around.passkeys > 0 {
@@ -308,7 +309,10 @@ impl Reader {
         if !others.is_empty() {
             notes.push(format!("columns that are not carried: {others}"));
         }
-        notes.push("tokens of Supabase are JWTs and refresh tokens, which are not honoured: everybody logs in again".to_owned());
+        notes.push(
+            "tokens of Supabase are JWTs and refresh tokens, which are not honoured: everybody logs in again"
+                .to_owned(),
+        );
         notes
     }
 
@@ -409,13 +413,16 @@ fn meta_text(meta: &Map<String, Value>, key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-
     use std::fs;
 
     use super::*;
 
-    fn run(content: &str, name: Option<&str>, fields: &[(&str, &str)], is_unconfirmed_active: bool) -> Result<Source, String> {
+    fn run(
+        content: &str,
+        name: Option<&str>,
+        fields: &[(&str, &str)],
+        is_unconfirmed_active: bool,
+    ) -> Result<Source, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users");
         fs::write(&path, content).unwrap();
@@ -547,7 +554,10 @@ id,email,encrypted_password,email_confirmed_at,phone,phone_confirmed_at,banned_u
     #[test]
     fn what_a_file_does_not_tell_is_said() {
         let notes = source("id,email,encrypted_password,email_confirmed_at\n").notes;
-        assert!(notes[0].starts_with("the file lacks banned_until, deleted_at, is_anonymous, is_sso_user"), "{notes:?}");
+        assert!(
+            notes[0].starts_with("the file lacks banned_until, deleted_at, is_anonymous, is_sso_user"),
+            "{notes:?}"
+        );
         assert!(notes[1].starts_with("the file has auth.users alone"), "{notes:?}");
     }
 
@@ -564,7 +574,12 @@ id,email,encrypted_password,email_confirmed_at,phone,phone_confirmed_at,banned_u
 
     #[test]
     fn a_file_without_the_users_is_refused() {
-        assert!(run("CREATE TABLE public.users (id integer);\n", None, &[], false).err().unwrap().contains("no table auth.users"));
+        assert!(
+            run("CREATE TABLE public.users (id integer);\n", None, &[], false)
+                .err()
+                .unwrap()
+                .contains("no table auth.users")
+        );
         assert!(run("id,email\n,ana@a.example\n", None, &[], false).err().unwrap().contains("without an id"));
     }
 }

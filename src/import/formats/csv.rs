@@ -192,8 +192,6 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-
     use std::fs;
 
     use super::*;

@@ -139,8 +139,6 @@ impl<'de> Visitor<'de> for Rows<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-
     use std::fs;
 
     use super::*;

@@ -416,8 +416,6 @@ fn explain(path: &Path, error: &rusqlite::Error) -> ImportError {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-
     use std::collections::BTreeMap;
     use std::io::Write as _;
     use std::time::SystemTime;
@@ -694,7 +692,7 @@ mod tests {
     fn a_row_has_a_longest_length() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-                let writer = Connection::open(&path).unwrap();
+        let writer = Connection::open(&path).unwrap();
         writer.execute_batch("CREATE TABLE t (a)").unwrap();
         writer.execute("INSERT INTO t VALUES (zeroblob(?1))", [MAX_ROW + 1]).unwrap();
         let mut file = SqliteFile::open(&path).unwrap();
@@ -712,12 +710,18 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_copies_is_removed_on_demand() {
+    fn copies_are_in_a_folder_that_nobody_else_reads_and_that_goes_in_every_end() {
         let folder = PrivateFolder::make().unwrap();
-        let mode = fs::metadata(&folder.path).unwrap().mode() & 0o777;
-        assert_eq!(mode, 0o700);
+        assert_eq!(fs::metadata(&folder.path).unwrap().mode() & 0o777, 0o700);
         let path = folder.path.clone();
         drop(folder);
+        assert!(!path.exists());
+        let gone = thread::spawn(|| {
+            let folder = PrivateFolder::make().unwrap();
+            fs::write(folder.path.join("source.db"), "x").unwrap();
+            std::panic::panic_any(folder.path.clone());
+        });
+        let path = gone.join().unwrap_err().downcast::<PathBuf>().unwrap();
         assert!(!path.exists());
     }
 }
