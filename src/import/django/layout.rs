@@ -209,17 +209,14 @@ impl Layout {
             List::Column(own, column) if *own == side => Some(column.as_str()),
             _ => None,
         }));
-        match (side, &self.profile) {
-            (Side::Profile, Some(profile)) => {
-                used.extend(["created", "modified", &profile.owner]);
-                used.extend(profile.key.as_deref());
-            }
-            _ => {
-                // Groups and permissions are counted.
-                used.extend(OWN_COLUMNS);
-                used.extend(["groups", "user_permissions", &self.name]);
-                used.extend(self.key.as_deref());
-            }
+        if let (Side::Profile, Some(profile)) = (side, &self.profile) {
+            used.extend(["created", "modified", &profile.owner]);
+            used.extend(profile.key.as_deref());
+        } else {
+            // Groups and permissions are counted.
+            used.extend(OWN_COLUMNS);
+            used.extend(["groups", "user_permissions", &self.name]);
+            used.extend(self.key.as_deref());
         }
         table.columns.iter().filter(|column| !used.contains(&column.as_str())).cloned().collect()
     }
@@ -269,7 +266,7 @@ fn named<'a>(tables: &'a [TableInfo], name: &str) -> Vec<&'a TableInfo> {
 fn find_user<'a>(tables: &'a [TableInfo], asked: Option<&str>) -> Result<&'a TableInfo, ImportError> {
     if let Some(asked) = asked {
         return only(
-            named(tables, asked),
+            &named(tables, asked),
             &format!("--user-table: there is no table {}", shown(asked)),
             "--user-table",
         );
@@ -286,7 +283,7 @@ fn find_user<'a>(tables: &'a [TableInfo], asked: Option<&str>) -> Result<&'a Tab
     found.sort_by_key(|table| (&table.schema, &table.name));
     found.dedup();
     only(
-        found,
+        &found,
         "no table looks like the users of a Django site, which have a password and a last_login: name it by --user-table",
         "--user-table",
     )
@@ -300,7 +297,7 @@ fn find_profile(
 ) -> Result<Option<ProfileTable>, ImportError> {
     let found = if let Some(asked) = asked {
         let none = format!("--profile-table: there is no table {}", shown(asked));
-        Some(only(named(tables, asked), &none, "--profile-table")?)
+        Some(only(&named(tables, asked), &none, "--profile-table")?)
     } else {
         let mut found = Vec::new();
         for table in tables {
@@ -315,7 +312,7 @@ fn find_profile(
                 found.push(table);
             }
         }
-        if found.is_empty() { None } else { Some(only(found, "", "--profile-table")?) }
+        if found.is_empty() { None } else { Some(only(&found, "", "--profile-table")?) }
     };
     let Some(table) = found else { return Ok(None) };
     // In what dumpdata writes, a reference that is the key itself has no name of its own.
@@ -341,8 +338,8 @@ fn is_one_to_one(file: &mut dyn Tables, table: &TableInfo, owner: &str) -> Resul
 }
 
 /// The one table that was found.
-fn only<'a>(found: Vec<&'a TableInfo>, none: &str, option: &str) -> Result<&'a TableInfo, ImportError> {
-    match found.as_slice() {
+fn only<'a>(found: &[&'a TableInfo], none: &str, option: &str) -> Result<&'a TableInfo, ImportError> {
+    match found {
         [table] => Ok(table),
         [] => Err(ImportError::new(none)),
         several => {
