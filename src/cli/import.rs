@@ -2,23 +2,27 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::thread;
 
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::Format;
 use crate::cli::context::{CommandError, Context, close, open};
+use crate::cli::format::Format;
 use crate::cli::output::{pairs, printable};
 use crate::domain::profile::ProfileField;
 use crate::import::kind::{SourceKind, remove_copies};
 use crate::import::plan::{Names, Plan, Rules, decide};
 use crate::import::report::Report;
-use crate::import::write::write;
+use crate::import::write::{WRAPPED, write};
 use crate::import::{Common, django, pocketbase, renames, supabase};
+use crate::passwords::Passwords;
 use crate::repository::Stop;
 use crate::server::application::stop_signal;
 use crate::system::blocking;
+use crate::system::watched::WatchedThreads;
 
 /// How many characters the name of a source may have.
 const MAX_SOURCE_CHARS: usize = 64;
@@ -235,6 +239,9 @@ pub async fn import(context: &mut Context, command: ImportCommand) -> Result<(),
     let store =
         if args.dry_run && !is_there { None } else { Some(open(&context.config, &context.clock, !args.dry_run)?) };
     let cost = context.config.password.bcrypt_cost;
+    let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let passwords =
+        Passwords::start(cost, threads, WRAPPED, &WatchedThreads::default()).map_err(CommandError::Start)?;
     let work = async {
         let Plan { accounts, report } = decide(source, &rules, store.as_deref()).await?;
         let is_unsettled = !report.conflicts.is_empty() && !args.leave_out_conflicts;
@@ -243,7 +250,7 @@ pub async fn import(context: &mut Context, command: ImportCommand) -> Result<(),
         bar.disable_steady_tick();
         bar.set_style(bar_style());
         bar.set_length(accounts.len() as u64);
-        write(Plan { accounts, report }, store, cost, now, &stop, |done| bar.set_position(done)).await
+        write(Plan { accounts, report }, store, &passwords, now, &stop, |done| bar.set_position(done)).await
     };
     tokio::pin!(work);
     let outcome = tokio::select! {

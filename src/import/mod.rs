@@ -27,6 +27,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::passwords::PasswordError;
 use crate::repository::RepositoryError;
 use crate::system::clock::Timestamp;
 use crate::system::error_chain::Chain;
@@ -51,6 +52,9 @@ pub enum ImportError {
         /// How many accounts were written.
         done: u64,
     },
+    /// A fast digest was not wrapped in a hash of our own.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
     /// The store failed.
     #[error("{}", Chain(.0))]
     Repository(#[from] RepositoryError),

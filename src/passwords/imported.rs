@@ -71,10 +71,3 @@ pub fn read_imported(stored: &str) -> (&'static str, ImportedHash) {
 fn verifiable(parsed: &dyn schemes::StoredHash) -> ImportedHash {
     ImportedHash::Verifiable { hash: parsed.encode(), work: parsed.work() }
 }
-
-/// Wraps a fast digest in a hash of our own at this cost: the text to store, and how much work a verification is. `None`
-/// where the text is no such digest.
-#[must_use]
-pub fn wrap_weak(_stored: &str, _cost: u32) -> Option<(PasswordHash, u64)> {
-    None
-}

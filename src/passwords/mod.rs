@@ -14,7 +14,7 @@ use std::num::NonZeroUsize;
 
 use thiserror::Error;
 
-pub use crate::passwords::imported::{ImportedHash, read_imported, wrap_weak};
+pub use crate::passwords::imported::{ImportedHash, read_imported};
 pub use crate::passwords::plain::PlainPassword;
 pub use crate::passwords::policy::PasswordPolicy;
 pub use crate::passwords::schemes::{Verification, is_well_formed};

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use crate::domain::profile::ProfileField;
-use crate::import::django::Options;
+use crate::import::django::options::Options;
 use crate::import::django::rows::{has, key_text, read_rows};
 use crate::import::fields::{listed, profile_fields};
 use crate::import::formats::dumpdata::KEY;

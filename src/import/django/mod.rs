@@ -1,8 +1,11 @@
 //! What a Django site stores: users, their profile, lists and tokens, from SQLite, a dump of PostgreSQL or `dumpdata`.
 
 mod layout;
+mod options;
 mod rows;
 mod tokens;
+
+pub use crate::import::django::options::Options;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -30,20 +33,6 @@ const SECOND_FACTORS: [&str; 6] = [
     "otp_totp_totpdevice",
     "two_factor_phonedevice",
 ];
-
-/// The options of this source alone.
-#[derive(Clone, Default)]
-#[expect(missing_docs, reason = "the names are those of the options")]
-pub struct Options {
-    pub user_table: Option<String>,
-    pub profile_table: Option<String>,
-    pub timezone: Option<String>,
-    /// Which list is taken from which table or field.
-    pub items: Vec<(String, String)>,
-    pub no_rights: bool,
-    pub no_tokens: bool,
-    pub knox_hash: Option<String>,
-}
 
 /// Reads all accounts.
 ///
