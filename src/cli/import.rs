@@ -52,7 +52,7 @@ pub struct DjangoArgs {
     /// Where a list is taken from; otherwise from what is called cellar or wants
     #[arg(long, value_name = "LIST=TABLE|FIELD", value_parser = list_from)]
     items: Vec<(String, String)>,
-    /// The time zone of times that have none: TIME_ZONE of a site whose USE_TZ is False
+    /// The time zone of times that have none: `TIME_ZONE` of a site whose `USE_TZ` is False
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
     /// Make nobody staff or a superuser
@@ -61,7 +61,7 @@ pub struct DjangoArgs {
     /// Carry no tokens: everybody logs in again
     #[arg(long)]
     no_tokens: bool,
-    /// SECURE_HASH_ALGORITHM of django-rest-knox, where the site has set one
+    /// `SECURE_HASH_ALGORITHM` of django-rest-knox, where the site has set one
     #[arg(long, value_name = "ALGORITHM")]
     knox_hash: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! The plan: what becomes of every account of a source, decided before anything is written.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sha2::{Digest as _, Sha256};
@@ -337,7 +338,7 @@ fn read_password(stored: Option<&str>, rules: &Rules) -> ReadPassword {
 
 /// The tokens that are carried: the newest ones that have not ended.
 fn read_tokens(mut tokens: Vec<SourceToken>, rules: &Rules, counts: &mut TokenCounts) -> Vec<ImportedToken> {
-    tokens.sort_by(|a, b| b.created.cmp(&a.created));
+    tokens.sort_by_key(|token| Reverse(token.created));
     let mut carried = Vec::new();
     for SourceToken { digest, expires, .. } in tokens {
         let (digest, is_sha512) = match digest {
