@@ -177,12 +177,24 @@ async fn list(connection: &Connection, query: &EventQuery) -> Result<Vec<Event>,
     let before = query.before.map_or(i64::MAX, EventCursor::id);
     let kind = query.kind.map(EventKind::name);
     let limit = i64::from(query.limit);
-    let rows = match query.username.as_ref().map(Username::key) {
-        // By the name and not by the account's id: events of an earlier account of this name are found, too.
-        Some(name) => connection.query(sql::LIST_EVENTS_NAMED, &[&before, &kind, &limit, &name]).await?,
+    let rows = match &query.username {
+        Some(name) => {
+            let name = name_in_events(connection, name).await?;
+            connection.query(sql::LIST_EVENTS_NAMED, &[&before, &kind, &limit, &name]).await?
+        }
         None => connection.query(sql::LIST_EVENTS, &[&before, &kind, &limit]).await?,
     };
     rows.iter().map(read_event).collect()
+}
+
+/// A name as events are found by it: by the name and not by the account's id, so that events of an earlier account of this
+/// name are found, too. They have the account's own spelling, of which the index folds ASCII.
+async fn name_in_events(connection: &Connection, username: &Username) -> Result<String, Failure> {
+    let own: Option<String> = match connection.query_opt(sql::FIND_NAME, &[&username.key()]).await? {
+        Some(row) => Some(get(&row, 0)?),
+        None => None,
+    };
+    Ok(own.as_deref().unwrap_or(username.as_str()).to_ascii_lowercase())
 }
 
 /// A page of events. A full page has a cursor: there may be more.

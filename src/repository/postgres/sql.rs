@@ -471,6 +471,8 @@ pub const INSERT_ATTEMPTS: &str = "INSERT INTO events (at, kind, user_id, userna
 pub const LIST_EVENTS: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
      WHERE id < $1 AND ($2::text IS NULL OR kind = $2) ORDER BY id DESC LIMIT $3";
 
+pub const FIND_NAME: &str = "SELECT username FROM users WHERE username_key = $1";
+
 pub const LIST_EVENTS_NAMED: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
      WHERE lower(username) = $4 AND id < $1 AND ($2::text IS NULL OR kind = $2) ORDER BY id DESC LIMIT $3";
 

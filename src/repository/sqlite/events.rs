@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::lookup::{require_session, require_staff, target_named};
 use super::rows::{ip_text, read_event, read_failures, read_ip, read_username};
@@ -166,10 +166,17 @@ pub(super) fn list(connection: &Connection, query: &EventQuery) -> rusqlite::Res
     let before = query.before.map_or(i64::MAX, EventCursor::id);
     let kind = query.kind.map(EventKind::name);
     let statement = if query.username.is_some() { sql::LIST_EVENTS_NAMED } else { sql::LIST_EVENTS };
-    // By the name and not by the account's id: events of an earlier account of this name are found, too.
-    let name = query.username.as_ref().map(Username::key);
+    let name = query.username.as_ref().map(|name| name_in_events(connection, name)).transpose()?;
     let mut list = connection.prepare_cached(statement)?;
     list.query_map(params![before, kind, query.limit, name], read_event)?.collect()
+}
+
+/// A name as events are found by it: by the name and not by the account's id, so that events of an earlier account of this
+/// name are found, too. They have the account's own spelling, of which the index folds ASCII.
+fn name_in_events(connection: &Connection, username: &Username) -> rusqlite::Result<String> {
+    let mut find = connection.prepare_cached(sql::FIND_NAME)?;
+    let own: Option<String> = find.query_row([username.key()], |row| row.get(0)).optional()?;
+    Ok(own.as_deref().unwrap_or(username.as_str()).to_ascii_lowercase())
 }
 
 /// A page of events. A full page has a cursor: there may be more.

@@ -365,6 +365,8 @@ pub const INSERT_STRANGERS_EVENT: &str = "INSERT INTO events (at, kind, user_id,
 pub const LIST_EVENTS: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
      WHERE id < ?1 AND (?2 IS NULL OR kind = ?2) AND ?4 IS NULL ORDER BY id DESC LIMIT ?3";
 
+pub const FIND_NAME: &str = "SELECT username FROM users WHERE username_key = ?1";
+
 pub const LIST_EVENTS_NAMED: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
      WHERE lower(username) = ?4 AND id < ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY id DESC LIMIT ?3";
 
@@ -579,6 +581,7 @@ pub const ALL: &[(&str, Visits)] = &[
     (DELETE_ACCOUNT, Visits::Few),
     (INSERT_EVENT, Visits::Few),
     (INSERT_STRANGERS_EVENT, Visits::Few),
+    (FIND_NAME, Visits::Few),
     (LIST_EVENTS_NAMED, Visits::Few),
     (LIST_FAMILIAR, Visits::Few),
     (LIST_EVENTS_OF, Visits::Few),
