@@ -163,7 +163,7 @@ impl AccountCursor {
     /// Reads a cursor that a client gave back.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Some(Self::behind(&Username::parse(text).ok()?))
+        Some(Self::behind(&Username::parse_existing(text).ok()?))
     }
 }
 

@@ -100,7 +100,7 @@ pub async fn decide(source: Source, rules: &Rules, store: Option<&dyn Repository
     }
     report.accounts.imported = planned.len() as u64;
     if report.tokens.carried > 0 {
-        report.next.tokens_end_unused = rules.sessions.expires(rules.now, rules.now);
+        report.next.tokens_end_unused = rules.sessions.expires(rules.now, rules.now, None);
     }
     Ok(Plan { accounts: planned, report })
 }
@@ -347,4 +347,141 @@ fn read_tokens(mut tokens: Vec<SourceToken>, rules: &Rules, counts: &mut TokenCo
         }
     }
     carried
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::profile::ProfileField;
+    use crate::domain::token::PlainToken;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
+    }
+
+    fn rules(names: Names) -> Rules {
+        Rules {
+            source: "django".to_owned(),
+            names,
+            renames: HashMap::new(),
+            wraps_weak: false,
+            dry_run: false,
+            sessions: SessionPolicy { lifetime: None, idle_timeout: Some(Duration::from_secs(60)), max_per_user: 2 },
+            now: at(1_000_000),
+        }
+    }
+
+    fn account(id: &str, name: &str) -> SourceAccount {
+        SourceAccount { id: id.to_owned(), name: name.to_owned(), is_active: true, ..SourceAccount::default() }
+    }
+
+    async fn decide_on(accounts: Vec<SourceAccount>, rules: &Rules) -> Plan {
+        decide(Source { accounts, ..Source::default() }, rules, None).await.unwrap()
+    }
+
+    /// The reasons of the conflicts between accounts of these names.
+    async fn reasons(given: &[&str], names: Names) -> Vec<(String, &'static str)> {
+        let accounts = given.iter().enumerate().map(|(id, name)| account(&id.to_string(), name)).collect();
+        let plan = decide_on(accounts, &rules(names)).await;
+        plan.report.conflicts.into_iter().map(|conflict| (conflict.name, conflict.reason)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_name_beyond_the_rule_is_a_conflict_and_says_which_part_of_the_rule_it_breaks() {
+        let long = "n".repeat(31);
+        let given = ["", &long, "Mary Ann", "a/b", "command line", "good"];
+        let expected =
+            ["name_empty", "name_too_long", "name_characters", "name_characters", "name_characters"].map(Some);
+        let found = reasons(&given, Names::Api).await;
+        assert_eq!(found.iter().map(|(_, reason)| Some(*reason)).collect::<Vec<_>>(), expected);
+
+        let longest = "n".repeat(254);
+        let given = ["", &"n".repeat(255), &longest, "Mary Ann", " outer", "un\u{200b}seen", "Command Line", "Ωμέγα"];
+        let found = reasons(&given, Names::Source).await;
+        let expected = ["name_empty", "name_too_long", "name_characters", "name_characters", "name_reserved"];
+        assert_eq!(found.iter().map(|(_, reason)| *reason).collect::<Vec<_>>(), expected);
+    }
+
+    #[tokio::test]
+    async fn of_names_that_are_one_but_for_case_or_composition_none_wins() {
+        let found = reasons(&["ana", "Ana", "twice", "twice", "Zo\u{eb}", "ZOE\u{308}"], Names::Source).await;
+        let reasons: Vec<_> = found.iter().map(|(_, reason)| *reason).collect();
+        let case = "name_differs_only_in_case";
+        assert_eq!(reasons, [case, case, "name_twice", "name_twice", case, case]);
+    }
+
+    #[tokio::test]
+    async fn a_new_name_settles_a_conflict_and_an_unknown_id_is_refused() {
+        let mut rules = rules(Names::Api);
+        rules.renames.insert("2".to_owned(), "ana2".to_owned());
+        let plan = decide_on(vec![account("1", "ana"), account("2", "Ana")], &rules).await;
+        assert!(plan.report.conflicts.is_empty());
+        let names: Vec<_> = plan.accounts.iter().map(|planned| planned.account.username.as_str()).collect();
+        assert_eq!(names, ["ana", "ana2"]);
+        rules.renames.insert("3".to_owned(), "nobody".to_owned());
+        let refused = decide(Source { accounts: vec![account("2", "Ana")], ..Source::default() }, &rules, None).await;
+        assert!(refused.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_source_that_has_an_id_twice_is_refused() {
+        let accounts = vec![account("1", "ana"), account("1", "bruno")];
+        assert!(decide(Source { accounts, ..Source::default() }, &rules(Names::Api), None).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_breaks_a_rule_is_dropped_and_named_and_nothing_is_shortened() {
+        let mut one = account("1", "ana");
+        one.profile = vec![(ProfileField::City, "c".repeat(101)), (ProfileField::State, "NÖ".to_owned())];
+        one.cellar = vec![Some(3), None, Some(1), Some(3), Some(0), Some(-1)];
+        let plan = decide_on(vec![one], &rules(Names::Api)).await;
+        let account = &plan.accounts[0].account;
+        assert_eq!((account.profile.city.as_str(), account.profile.state.as_str()), ("", "NÖ"));
+        assert_eq!(account.cellar.iter().map(|item| item.get()).collect::<Vec<_>>(), [1, 3]);
+        let told: Vec<_> = plan.report.warnings.iter().map(|warning| warning.what.as_str()).collect();
+        assert_eq!(told, ["city_dropped", "cellar_items_dropped", NO_PASSWORD]);
+    }
+
+    #[tokio::test]
+    async fn the_newest_tokens_that_have_not_ended_are_carried_and_the_others_counted_by_reason() {
+        let token = |created, expires: Option<i64>| SourceToken {
+            digest: Ok(SourceDigest::Sha256(PlainToken::generate().digest())),
+            created: Some(at(created)),
+            expires: expires.map(at),
+        };
+        let mut one = account("1", "ana");
+        one.tokens = vec![token(1, None), token(3, Some(1_000_000)), token(4, Some(1_000_001)), token(2, None)];
+        one.tokens.push(SourceToken { digest: Err("token_form"), created: None, expires: None });
+        let mut inactive = account("2", "bruno");
+        (inactive.is_active, inactive.tokens) = (false, vec![token(1, None)]);
+        let mut unsettled = account("3", "");
+        unsettled.tokens = vec![token(1, None)];
+        let mut fourth = account("4", "carla");
+        fourth.tokens = vec![token(1, None), token(2, None), token(3, None)];
+        let plan = decide_on(vec![one, inactive, unsettled, fourth], &rules(Names::Api)).await;
+        let carried: Vec<_> = plan.accounts.iter().map(|planned| planned.account.tokens.len()).collect();
+        assert_eq!(carried, [2, 0, 2]);
+        assert_eq!(plan.report.tokens.carried, 4);
+        let not_carried: Vec<_> = plan.report.tokens.not_carried.iter().map(|(why, count)| (&**why, *count)).collect();
+        let expected = [("conflict", 1), ("expired", 1), ("inactive", 1), ("max_per_user", 2), ("token_form", 1)];
+        assert_eq!(not_carried, expected);
+        assert_eq!(plan.report.next.tokens_end_unused, Some(at(1_060_000)));
+    }
+
+    #[tokio::test]
+    async fn times_that_are_not_known_are_those_before_them_or_the_moment_of_the_import() {
+        let mut one = account("1", "ana");
+        one.date_joined = Some(at(5));
+        one.created = Some(at(7));
+        let plan = decide_on(vec![one, account("2", "bruno")], &rules(Names::Api)).await;
+        let times = |planned: &Planned| {
+            let ImportedAccount { date_joined, created, modified, last_login, .. } = planned.account;
+            [date_joined, created, modified, last_login].map(Timestamp::as_millis)
+        };
+        // Who joined at a time that is not known comes first.
+        assert_eq!(times(&plan.accounts[1]), [5, 7, 7, 5]);
+        assert_eq!(times(&plan.accounts[0]), [1_000_000; 4]);
+    }
 }

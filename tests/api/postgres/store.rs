@@ -18,8 +18,8 @@ use crate::cluster;
 use crate::store::{StoredAccount, StoredEvent, StoredSession, TestStore};
 
 /// What the service stores, a table before those that refer to it. The nodes' own tables are not among them.
-const TABLES: [&str; 8] =
-    ["users", "cellar", "wants", "tokens", "events", "login_failures", "one_time_codes", "outbox"];
+const TABLES: [&str; 9] =
+    ["users", "cellar", "wants", "tokens", "events", "login_failures", "one_time_codes", "outbox", "imported"];
 
 /// The tables that give numbers.
 const NUMBERED: [&str; 3] = ["users", "events", "outbox"];
