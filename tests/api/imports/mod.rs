@@ -39,12 +39,13 @@ fn with_token(method: &str, path: &str, token: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Every file below a folder, with its bytes and when they were last changed.
+/// Every file in a folder, with its bytes and when they were last changed.
 fn files_in(folder: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
-        .map(|entry| {
-            let path = entry.unwrap().path();
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| {
             let changed = path.metadata().unwrap().modified().unwrap();
             (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&path).unwrap(), changed)
         })

@@ -63,6 +63,7 @@ pub struct Site {
 impl Site {
     pub fn new(path: PathBuf) -> Self {
         let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "foreign_keys", false).unwrap();
         connection.execute_batch(DJANGO).unwrap();
         connection.execute_batch("BEGIN").unwrap();
         Self { connection, path }
