@@ -30,7 +30,7 @@ const LAYERS: &[&str] = &[
 const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["r2d2", "r2d2_sqlite", "scheduled_thread_pool"], &["repository"]),
     (&["rusqlite"], &["repository", "import"]),
-    (&["bcrypt"], &["passwords"]),
+    (&["argon2", "bcrypt", "md5", "pbkdf2", "scrypt", "sha1"], &["passwords"]),
     (&["hmac"], &["passwords", "domain"]),
     (&["tokio_postgres", "tokio_postgres_rustls", "deadpool", "deadpool_postgres"], &["repository"]),
     (&["lettre"], &["mail"]),
