@@ -145,7 +145,11 @@ fn an_import_that_is_killed_leaves_whole_accounts_and_the_next_run_ends_the_same
         (accounts, sessions, store.count("cellar"), store.count("events"), store.count("imported"))
     };
     assert!(seen(store.as_ref()) == seen(undisturbed.store().as_ref()));
-    machine.said("check");
+    assert!(store.is_whole());
+    // What is shared is checked by its own means.
+    if !store.is_shared() {
+        machine.said("check");
+    }
 }
 
 #[test]

@@ -139,17 +139,20 @@ fn what_was_imported_moves_too_and_is_not_imported_again() {
     machine.json(&format!("database copy --from a.db --to {url}"));
     let database = PostgresStore::at(&url);
     assert_eq!((contents(&database), database.count("imported")), (before, 2));
-    machine.json(&format!("database copy --from {url} --to b.db"));
-    let returned = SqliteStore::at(&machine.path().join("b.db"));
-    for store in [&database as &dyn TestStore, &returned] {
+    let holds_on = |store: &dyn TestStore| {
         let mut command = machine.command("import django site.db --json");
         store.point(&mut command);
         let report: Value = serde_json::from_slice(&run(&mut command).stdout).unwrap();
         assert_eq!((&report["accounts"]["imported"], &report["accounts"]["already"]), (&json!(0), &json!(2)));
         let server = server_on(store, machine.path());
-        assert_eq!(log_in(&server, "anna", PASSWORD).0, 200, "with the hash of the source");
         assert_eq!(tokens.iter().map(|token| status_of(&server, token)).collect::<Vec<_>>(), [200; 2]);
-    }
+    };
+    holds_on(&database);
+    database.wait_until_free();
+    machine.json(&format!("database copy --from {url} --to b.db"));
+    let returned = SqliteStore::at(&machine.path().join("b.db"));
+    holds_on(&returned);
+    assert_eq!(log_in(&server_on(&returned, machine.path()), "anna", PASSWORD).0, 200, "with the hash of the source");
 }
 
 #[test]
