@@ -15,7 +15,7 @@ use crate::import::plan::{Names, Plan, Rules, decide};
 use crate::import::report::Report;
 use crate::import::write::write;
 use crate::import::{Common, SourceKind, django, pocketbase, remove_copies, renames, supabase};
-use crate::repository::Stop;
+use crate::repository::{Stop, exists};
 use crate::server::application::stop_signal;
 use crate::system::blocking;
 
@@ -230,7 +230,7 @@ pub async fn import(context: &mut Context, command: ImportCommand) -> Result<(),
         }
     };
     // A trial into a database that is not there yet leaves it so.
-    let is_there = context.config.database.url.is_some() || context.config.database.path.exists();
+    let is_there = exists(&context.config)?;
     let store =
         if args.dry_run && !is_there { None } else { Some(open(&context.config, &context.clock, !args.dry_run)?) };
     let cost = context.config.password.bcrypt_cost;
