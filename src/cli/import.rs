@@ -15,7 +15,8 @@ use crate::import::plan::{Names, Plan, Rules, decide};
 use crate::import::report::Report;
 use crate::import::write::write;
 use crate::import::{Common, SourceKind, django, pocketbase, remove_copies, renames, supabase};
-use crate::repository::{Stop, exists};
+use crate::repository::Stop;
+use crate::repository::open::exists;
 use crate::server::application::stop_signal;
 use crate::system::blocking;
 
