@@ -2,23 +2,28 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::thread;
 
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::Format;
 use crate::cli::context::{CommandError, Context, close, open};
+use crate::cli::format::Format;
 use crate::cli::output::{pairs, printable};
 use crate::domain::profile::ProfileField;
+use crate::import::kind::{SourceKind, remove_copies};
 use crate::import::plan::{Names, Plan, Rules, decide};
 use crate::import::report::Report;
-use crate::import::write::write;
-use crate::import::{Common, SourceKind, django, pocketbase, remove_copies, renames, supabase};
+use crate::import::write::{WRAPPED, write};
+use crate::import::{Common, django, pocketbase, renames, supabase};
+use crate::passwords::Passwords;
 use crate::repository::Stop;
 use crate::repository::open::exists;
 use crate::server::application::stop_signal;
 use crate::system::blocking;
+use crate::system::watched::WatchedThreads;
 
 /// How many characters the name of a source may have.
 const MAX_SOURCE_CHARS: usize = 64;
@@ -48,7 +53,7 @@ pub struct DjangoArgs {
     /// Where a list is taken from; otherwise from what is called cellar or wants
     #[arg(long, value_name = "LIST=TABLE|FIELD", value_parser = list_from)]
     items: Vec<(String, String)>,
-    /// The time zone of times that have none: TIME_ZONE of a site whose USE_TZ is False
+    /// The time zone of times that have none: `TIME_ZONE` of a site whose `USE_TZ` is False
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
     /// Make nobody staff or a superuser
@@ -57,7 +62,7 @@ pub struct DjangoArgs {
     /// Carry no tokens: everybody logs in again
     #[arg(long)]
     no_tokens: bool,
-    /// SECURE_HASH_ALGORITHM of django-rest-knox, where the site has set one
+    /// `SECURE_HASH_ALGORITHM` of django-rest-knox, where the site has set one
     #[arg(long, value_name = "ALGORITHM")]
     knox_hash: Option<String>,
 }
@@ -235,6 +240,9 @@ pub async fn import(context: &mut Context, command: ImportCommand) -> Result<(),
     let store =
         if args.dry_run && !is_there { None } else { Some(open(&context.config, &context.clock, !args.dry_run)?) };
     let cost = context.config.password.bcrypt_cost;
+    let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let passwords =
+        Passwords::start(cost, threads, WRAPPED, &WatchedThreads::default()).map_err(CommandError::Start)?;
     let work = async {
         let Plan { accounts, report } = decide(source, &rules, store.as_deref()).await?;
         let is_unsettled = !report.conflicts.is_empty() && !args.leave_out_conflicts;
@@ -243,7 +251,7 @@ pub async fn import(context: &mut Context, command: ImportCommand) -> Result<(),
         bar.disable_steady_tick();
         bar.set_style(bar_style());
         bar.set_length(accounts.len() as u64);
-        write(Plan { accounts, report }, store, cost, now, &stop, |done| bar.set_position(done)).await
+        write(Plan { accounts, report }, store, &passwords, now, &stop, |done| bar.set_position(done)).await
     };
     tokio::pin!(work);
     let outcome = tokio::select! {

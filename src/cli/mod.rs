@@ -6,6 +6,7 @@ pub mod config;
 pub mod context;
 pub mod database;
 pub mod events;
+mod format;
 pub mod import;
 pub mod mail;
 pub mod output;
@@ -23,6 +24,7 @@ use clap_mangen::Man;
 use crate::accounts::administer::Ended;
 use crate::cli::context::{CommandError, Context, run};
 use crate::cli::database::Named;
+use crate::cli::format::Format;
 use crate::cli::import::ImportCommand;
 use crate::cli::output::{Form, Output};
 use crate::cli::user::Right;
@@ -436,19 +438,6 @@ struct Which {
     /// All of them
     #[arg(long)]
     all: bool,
-}
-
-#[derive(Args)]
-struct Format {
-    /// Print JSON for programs, with the names of the HTTP API
-    #[arg(long)]
-    json: bool,
-}
-
-impl Format {
-    fn form(&self) -> Form {
-        if self.json { Form::Json } else { Form::Text }
-    }
 }
 
 fn new_name(text: &str) -> Result<Username, String> {

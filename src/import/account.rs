@@ -21,6 +21,7 @@ pub struct Source {
 
 /// An account of a source system. Texts are as they are there, in whatever length and form.
 #[derive(Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct SourceAccount {
     /// Its id there.
     pub id: String,

@@ -1,6 +1,7 @@
 //! Imports: accounts, lists, password hashes and tokens of another system, read from its files.
 //!
-//! A file a source system ([`django`], [`pocketbase`], [`supabase`]) turns what the system stores into [`SourceAccount`]s;
+//! A file a source system ([`django`], [`pocketbase`], [`supabase`]) turns what the system stores into
+//! [`SourceAccount`](account::SourceAccount)s, and [`kind`] says which it is;
 //! `formats/` reads the files themselves. [`plan`] decides what becomes of every account, before anything is written;
 //! [`write`](mod@write) writes, and can be run again; [`report`] is what the operator is told.
 //!
@@ -11,6 +12,7 @@ pub mod account;
 pub mod django;
 mod fields;
 mod formats;
+pub mod kind;
 pub mod plan;
 pub mod pocketbase;
 pub mod renames;
@@ -25,7 +27,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::import::account::Source;
+use crate::passwords::PasswordError;
 use crate::repository::RepositoryError;
 use crate::system::clock::Timestamp;
 use crate::system::error_chain::Chain;
@@ -50,6 +52,9 @@ pub enum ImportError {
         /// How many accounts were written.
         done: u64,
     },
+    /// A fast digest was not wrapped in a hash of our own.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
     /// The store failed.
     #[error("{}", Chain(.0))]
     Repository(#[from] RepositoryError),
@@ -62,30 +67,6 @@ impl ImportError {
     }
 }
 
-/// Which system is read, with the options that are its own.
-pub enum SourceKind {
-    /// A Django site.
-    Django(django::Options),
-    /// PocketBase.
-    PocketBase(pocketbase::Options),
-    /// Supabase Auth.
-    Supabase(supabase::Options),
-}
-
-impl SourceKind {
-    /// Reads all accounts of the system.
-    ///
-    /// # Errors
-    /// See [`ImportError`].
-    pub fn read(&self, path: &std::path::Path, common: &Common) -> Result<Source, ImportError> {
-        match self {
-            Self::Django(options) => django::read(path, common, options),
-            Self::PocketBase(options) => pocketbase::read(path, common, options),
-            Self::Supabase(options) => supabase::read(path, common, options),
-        }
-    }
-}
-
 /// The options that every source has.
 #[derive(Clone)]
 pub struct Common {
@@ -95,9 +76,4 @@ pub struct Common {
     pub fields: Vec<(String, String)>,
     /// The moment of the import.
     pub now: Timestamp,
-}
-
-/// Removes the private copies of files that are being made. For a process that ends while a source is being read.
-pub fn remove_copies() {
-    formats::sqlite::remove_copies();
 }

@@ -1,5 +1,6 @@
 //! The plan: what becomes of every account of a source, decided before anything is written.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sha2::{Digest as _, Sha256};
@@ -18,6 +19,9 @@ use crate::system::clock::Timestamp;
 
 /// How many ids or names the store is asked about at once.
 const AT_ONCE: usize = 1_000;
+
+/// How many characters the id of an account may have.
+const MAX_ID_CHARS: usize = 254;
 
 /// Which names are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +109,15 @@ pub async fn decide(source: Source, rules: &Rules, store: Option<&dyn Repository
     Ok(Plan { accounts: planned, report })
 }
 
-/// Refuses a source that has an id twice: what is remembered of an account is its id.
+/// Refuses a source that has an id twice, or one that no system gives: what is remembered of an account is its id.
 fn require_one_each(accounts: &[SourceAccount]) -> Result<(), ImportError> {
+    let is_id = |id: &str| id.chars().count() <= MAX_ID_CHARS && !id.chars().any(char::is_control);
+    if accounts.iter().any(|account| !is_id(&account.id)) {
+        let why = format!(
+            "the file has an account whose id is longer than {MAX_ID_CHARS} characters, or has control characters"
+        );
+        return Err(ImportError::new(why));
+    }
     let mut seen = HashSet::with_capacity(accounts.len());
     match accounts.iter().find(|account| !seen.insert(account.id.as_str())) {
         Some(twice) => Err(ImportError::new(format!("the file has two accounts with the id {:?}", twice.id))),
@@ -327,7 +338,7 @@ fn read_password(stored: Option<&str>, rules: &Rules) -> ReadPassword {
 
 /// The tokens that are carried: the newest ones that have not ended.
 fn read_tokens(mut tokens: Vec<SourceToken>, rules: &Rules, counts: &mut TokenCounts) -> Vec<ImportedToken> {
-    tokens.sort_by(|a, b| b.created.cmp(&a.created));
+    tokens.sort_by_key(|token| Reverse(token.created));
     let mut carried = Vec::new();
     for SourceToken { digest, expires, .. } in tokens {
         let (digest, is_sha512) = match digest {

@@ -1,21 +1,25 @@
 //! Writes a plan: batch by batch, each of them durable before the next one begins. Killed at any point and run again, it
 //! ends the same, because what was written is remembered with the accounts, in one transaction.
 
-use std::thread;
+use std::future::pending;
+use std::iter::Peekable;
+
+use futures_util::future::try_join_all;
 
 use crate::import::ImportError;
 use crate::import::plan::{Plan, Planned, is_another};
 use crate::import::report::{ConflictLine, Report};
-use crate::passwords::wrap_weak;
+use crate::passwords::{ImportedHash, Passwords};
 use crate::repository::{ImportOutcome, ImportedAccount, Repository, Stop};
-use crate::system::blocking;
 use crate::system::clock::Timestamp;
 
-/// How many accounts a transaction has. Another one of a running server waits for it.
-const BATCH: usize = 1_000;
+/// How many accounts a transaction has at most, and how many rows of their lists and tokens. What a running server writes
+/// waits for it.
+const ACCOUNTS: usize = 1_000;
+const ROWS: usize = 20_000;
 
-/// The same where there are fast digests to wrap, each of which takes as long as a registration.
-const WRAPPED_BATCH: usize = 64;
+/// How many fast digests are wrapped for a transaction at most, each of which takes as long as a registration.
+pub const WRAPPED: usize = 64;
 
 /// Writes all of it, and corrects the report by what became of it. `progress` is told how many accounts are done.
 ///
@@ -24,20 +28,19 @@ const WRAPPED_BATCH: usize = 64;
 pub async fn write(
     plan: Plan,
     store: &dyn Repository,
-    cost: u32,
+    passwords: &Passwords,
     now: Timestamp,
     stop: &Stop,
     progress: impl Fn(u64),
 ) -> Result<Report, ImportError> {
     let Plan { accounts, mut report } = plan;
-    let size = if accounts.iter().any(|planned| planned.weak.is_some()) { WRAPPED_BATCH } else { BATCH };
     let mut left = accounts.into_iter().peekable();
     let mut done = 0;
     while left.peek().is_some() {
         if stop.is_asked() {
             return Err(ImportError::Stopped { done });
         }
-        let batch: Vec<Planned> = left.by_ref().take(size).collect();
+        let batch = next_batch(&mut left);
         let named: Vec<_> = batch
             .iter()
             .map(|planned| {
@@ -45,7 +48,7 @@ pub async fn write(
                 (source_id.clone(), username.as_str().to_owned(), tokens.len())
             })
             .collect();
-        let accounts = wrap(batch, cost).await?;
+        let accounts = wrap(batch, passwords).await?;
         let outcomes = store.import_accounts(&report.source, accounts, now).await?;
         done += named.len() as u64;
         for ((id, name, tokens), outcome) in named.into_iter().zip(outcomes) {
@@ -55,6 +58,24 @@ pub async fn write(
     }
     report.written = true;
     Ok(report)
+}
+
+/// The accounts of the next transaction, at least one.
+fn next_batch(left: &mut Peekable<impl Iterator<Item = Planned>>) -> Vec<Planned> {
+    let (mut batch, mut rows, mut wrapped) = (Vec::new(), 0, 0);
+    while batch.len() < ACCOUNTS
+        && wrapped < WRAPPED
+        && let Some(planned) = left.next_if(|next| batch.is_empty() || rows + rows_of(&next.account) <= ROWS)
+    {
+        rows += rows_of(&planned.account);
+        wrapped += usize::from(planned.weak.is_some());
+        batch.push(planned);
+    }
+    batch
+}
+
+fn rows_of(account: &ImportedAccount) -> usize {
+    account.cellar.len() + account.wants.len() + account.tokens.len()
 }
 
 /// Corrects what the plan has counted where an account was not written after all, or not with all of its tokens.
@@ -91,26 +112,14 @@ fn correct(
 }
 
 /// Wraps the fast digests of a batch in hashes of our own, which takes as long as that many registrations.
-async fn wrap(batch: Vec<Planned>, cost: u32) -> Result<Vec<ImportedAccount>, ImportError> {
-    if batch.iter().all(|planned| planned.weak.is_none()) {
-        return Ok(batch.into_iter().map(|planned| planned.account).collect());
-    }
-    let wrapped = blocking::run(move || {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let share = batch.len().div_ceil(threads).max(1);
-        let mut batch: Vec<Planned> = batch;
-        thread::scope(|scope| {
-            for some in batch.chunks_mut(share) {
-                scope.spawn(move || some.iter_mut().for_each(|planned| wrap_one(planned, cost)));
-            }
-        });
-        batch.into_iter().map(|planned| planned.account).collect()
+async fn wrap(batch: Vec<Planned>, passwords: &Passwords) -> Result<Vec<ImportedAccount>, ImportError> {
+    let wrapping = batch.into_iter().map(async |Planned { mut account, weak }| {
+        if let Some(weak) = weak
+            && let Some(ImportedHash::Verifiable { hash, work }) = passwords.wrap(&weak, pending()).await?
+        {
+            (account.password_hash, account.hash_work) = (hash, Some(work));
+        }
+        Ok(account)
     });
-    wrapped.await.map_err(|_| ImportError::new("a password could not be hashed"))
-}
-
-fn wrap_one(Planned { account, weak }: &mut Planned, cost: u32) {
-    if let Some((hash, work)) = weak.as_deref().and_then(|weak| wrap_weak(weak, cost)) {
-        (account.password_hash, account.hash_work) = (hash, Some(work));
-    }
+    try_join_all(wrapping).await
 }

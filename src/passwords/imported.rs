@@ -13,7 +13,8 @@ pub enum ImportedHash {
         /// How much work a verification is, in rounds of bcrypt.
         work: u64,
     },
-    /// A fast digest, which must not be stored as it is. [`Passwords::wrap`](super::Passwords::wrap) makes a hash of it.
+    /// A fast digest, which must not be stored as it is. [`Passwords::wrap`](super::Passwords::wrap) makes a hash of
+    /// it.
     Weak,
     /// A scheme that is not verified, a text that is not of its form, or a cost that no login should have.
     Refused,
@@ -43,8 +44,8 @@ const SCHEMES: [(&str, &str); 14] = [
     ("$fbscrypt$", "fbscrypt"),
 ];
 
-/// Reads a stored text of another system: the name of its scheme, for a count, and what it is worth. It takes no work and
-/// no memory, whatever the text asks for.
+/// Reads a stored text of another system: the name of its scheme, for a count, and what it is worth. It takes no work
+/// and no memory, whatever the text asks for.
 #[must_use]
 pub fn read_imported(stored: &str) -> (&'static str, ImportedHash) {
     if stored.is_empty() {
@@ -69,11 +70,4 @@ pub fn read_imported(stored: &str) -> (&'static str, ImportedHash) {
 
 fn verifiable(parsed: &dyn schemes::StoredHash) -> ImportedHash {
     ImportedHash::Verifiable { hash: parsed.encode(), work: parsed.work() }
-}
-
-/// Wraps a fast digest in a hash of our own at this cost: the text to store, and how much work a verification is. `None`
-/// where the text is no such digest.
-#[must_use]
-pub fn wrap_weak(_stored: &str, _cost: u32) -> Option<(PasswordHash, u64)> {
-    None
 }

@@ -47,7 +47,8 @@ mod tests {
         Some(PlainPassword::parse("password", text.to_owned()).unwrap().trimmed()?.as_str().to_owned())
     }
 
-    /// Found by CPython 3.11: `[c for c in map(chr, range(0x110000)) if c.isspace()]`, which is what `str.strip()` takes off.
+    /// Found by Python 3.11: `[c for c in map(chr, range(0x110000)) if c.isspace()]`, which is what `str.strip()` takes
+    /// off.
     const WHITE: &str = "\t\n\u{b}\u{c}\r\u{1c}\u{1d}\u{1e}\u{1f} \u{85}\u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\u{2003}\u{2004}\
                          \u{2005}\u{2006}\u{2007}\u{2008}\u{2009}\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}";
 

@@ -5,8 +5,8 @@
 //! priority, and a bounded queue (load shedding): where the queue is full, work is refused at once. Work that nobody
 //! waits for any more leaves the queue at once.
 //!
-//! Work that takes much memory is done alone: one piece at a time, beside other work. What waits for its turn waits in a
-//! queue of its own, as long as the other, and holds no thread.
+//! Work that takes much memory is done alone: one piece at a time, beside other work. What waits for its turn waits in
+//! a queue of its own, as long as the other, and holds no thread.
 
 use std::collections::BTreeMap;
 use std::io;

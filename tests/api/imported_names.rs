@@ -53,7 +53,7 @@ async fn root(app: &TestApp) -> String {
 
 /// A text as one segment of a path.
 fn segment(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().fold(String::new(), |segment, byte| segment + &format!("%{byte:02X}"))
 }
 
 fn limits_of_accounts(config: &mut Config) {

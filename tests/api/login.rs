@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::helpers::{JSON, TestApp, error_of, post_bytes, session_of};
@@ -185,4 +186,61 @@ async fn a_session_remembers_where_the_login_came_from() {
     let session = app.store.sessions().remove(0);
     assert_eq!(session.user_agent, agent.chars().take(256).collect::<String>());
     assert_eq!(session.ip, "127.0.0.1", "a forwarded address is not believed");
+}
+
+/// Hashes of `hunter2` by Django, passlib, Go and argon2-cffi.
+const IMPORTED: [&str; 8] = [
+    "pbkdf2_sha256$7$RQdcgxNqh44h$LIQWmcB/tEGVQyBGfUgkFG5XuNmoCRLR9cL8+2CUUns=",
+    "pbkdf2_sha1$7$bPe5xQ1iBpmD$Fk8NdE/WwrjVzMOKadzwqk1ZCXo=",
+    "bcrypt$$2b$05$79DWB7eryPKQyhp9zMiNB.T0WibIcl6FIfk6rmQGKtet.aYGr76Cq",
+    "bcrypt_sha256$$2b$05$ngxhemFwoOkVLjX5NBuULes5nib65/m/.qVgOWrZ80yWdYcucNHUq",
+    "scrypt$16$x$8$1$LgXts+zPrDLvym90cFpfVpGrble+S1r4hYEbDspTsP/v8xj5UQBD0w/QWDtKg9YU/8Cp928kbf6Knn3K3pjg7Q==",
+    "argon2$argon2id$v=19$m=1024,t=2,p=2$c29tZXNhbHQ$rVT1OByOi/FxWnZv5xshx1ex69KEtDrPd6Pii7EP4H4",
+    "$argon2i$v=16$m=64,t=1,p=1$c29tZXNhbHQ$Aj9pixLbD2giRjh5ji4SkVZgszFyHwpJtbJjfKtwy+0",
+    "$2a$04$PK0ZJQl7oAiYSXaNN.iA0OpNgK4xGv8msPsmJus6Evm3jLyGtCmPy",
+];
+
+#[tokio::test]
+async fn an_imported_hash_opens_with_its_password_alone_and_is_ours_from_then_on() {
+    let app = TestApp::spawn();
+    let (token, _) = session_of(app.register("AzureDiamond", "something else").await).await;
+    for imported in IMPORTED {
+        app.set("AzureDiamond", |account| imported.clone_into(&mut account.password_hash));
+        for wrong in ["hunter3", "something else", imported, "!", " hunter3 "] {
+            assert_eq!(app.log_in("AzureDiamond", wrong).await.status(), 401, "{imported}");
+        }
+        assert_eq!(app.stored_hash("AzureDiamond"), imported, "a refusal changes nothing");
+        session_of(app.log_in("AzureDiamond", "hunter2").await).await;
+        let stored = app.stored_hash("AzureDiamond");
+        assert!(stored.starts_with("$bcrypt-sha256$v=2,t=2b,r=4$"), "{stored} of {imported}");
+        session_of(app.log_in("AzureDiamond", "hunter2").await).await;
+        assert_eq!(app.stored_hash("AzureDiamond"), stored);
+
+        // Where the password is asked for again, too.
+        app.set("AzureDiamond", |account| imported.clone_into(&mut account.password_hash));
+        let path = "/api/user/reauthenticate";
+        for (password, status) in [("hunter3", 400), ("hunter2", 200), ("hunter2\n", 200)] {
+            let body = json!({"password": password});
+            assert_eq!(app.ask(Method::POST, path, &token, Some(&body)).await.status(), status, "{imported}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_imported_hash_opens_with_outer_white_space_too_and_is_then_ours_of_what_was_typed() {
+    let app = TestApp::spawn();
+    app.register("AzureDiamond", "something else").await;
+    for imported in IMPORTED {
+        app.set("AzureDiamond", |account| imported.clone_into(&mut account.password_hash));
+        session_of(app.log_in("AzureDiamond", "  hunter2 ").await).await;
+        session_of(app.log_in("AzureDiamond", "  hunter2 ").await).await;
+        assert_eq!(app.log_in("AzureDiamond", "hunter2").await.status(), 401, "{imported}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_with_outer_white_space_is_as_it_was_typed_where_the_hash_is_ours() {
+    let app = TestApp::spawn();
+    app.register("AzureDiamond", "hunter2").await;
+    assert_eq!(app.log_in("AzureDiamond", "hunter2 ").await.status(), 401);
 }

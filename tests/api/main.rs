@@ -14,6 +14,7 @@ mod every_request;
 mod faults;
 mod helpers;
 mod imported_names;
+mod imported_tokens;
 mod imports;
 mod limits;
 mod lists;

@@ -9,3 +9,4 @@ mod leases;
 mod nodes;
 mod proxy;
 mod units;
+mod upgrading;

@@ -305,7 +305,7 @@ pub async fn nobody_is_let_in_by_what_is_stored(fixture: &Fixture) {
     ana.tokens = vec![foreign(&token, 0)];
     import(&*fixture.repository, vec![ana]).await;
     let stored = token.foreign_digests()[0];
-    let hex = stored.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = stored.as_bytes().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     let digest = PresentedToken::parse(&hex).unwrap();
     assert!(!adopt(&*fixture.repository, &digest).await && !is_live(fixture, digest.digest()).await);
     assert!(adopt(&*fixture.repository, &token).await);

@@ -2,11 +2,14 @@
 //!
 //! Foreign keys tell, where the file has them; else what the tables look like does, and the operator where that is not plain.
 
+use std::collections::HashSet;
+
 use crate::domain::profile::ProfileField;
-use crate::import::django::Options;
-use crate::import::django::rows::has;
+use crate::import::django::options::Options;
+use crate::import::django::rows::{has, key_text, read_rows};
+use crate::import::fields::{listed, profile_fields};
 use crate::import::formats::dumpdata::KEY;
-use crate::import::formats::tables::{TableInfo, shown};
+use crate::import::formats::tables::{TableInfo, Tables, shown};
 use crate::import::{Common, ImportError};
 
 /// The tables of tokens, whose foreign keys lead to the users.
@@ -21,9 +24,6 @@ const PROFILE_COLUMNS: [&str; 7] = ["first_name", "last_name", "address", "addre
 /// Columns of the user that are read.
 pub(super) const OWN_COLUMNS: [&str; 8] =
     ["password", "is_active", "is_staff", "is_superuser", "date_joined", "last_login", "created", "modified"];
-
-/// How many names a message lists.
-const MAX_NAMED: usize = 20;
 
 /// Where everything is.
 pub(super) struct Layout {
@@ -66,8 +66,9 @@ pub(super) enum List {
 }
 
 impl Layout {
-    pub(super) fn find(tables: &[TableInfo], common: &Common, options: &Options) -> Result<Self, ImportError> {
-        let user = find_user(tables, options.user_table.as_deref())?.clone();
+    pub(super) fn find(file: &mut dyn Tables, common: &Common, options: &Options) -> Result<Self, ImportError> {
+        let tables = file.tables().to_vec();
+        let user = find_user(&tables, options.user_table.as_deref())?.clone();
         let key = key_of(&user);
         let natural_key = if has(&user, "username") { "username" } else { "email" };
         let name = common.name.clone().unwrap_or_else(|| natural_key.to_owned());
@@ -78,7 +79,7 @@ impl Layout {
                 shown(&name)
             )));
         }
-        let profile = find_profile(tables, &user, options.profile_table.as_deref())?;
+        let profile = find_profile(file, &tables, &user, options.profile_table.as_deref())?;
         let mut layout = Self {
             user,
             key,
@@ -89,7 +90,7 @@ impl Layout {
             lists: [None, None],
         };
         layout.texts = layout.find_texts(common)?;
-        layout.lists = layout.find_lists(tables, options)?;
+        layout.lists = layout.find_lists(&tables, options)?;
         Ok(layout)
     }
 
@@ -101,20 +102,18 @@ impl Layout {
     }
 
     fn find_texts(&self, common: &Common) -> Result<Vec<(ProfileField, Side, String)>, ImportError> {
-        if let Some((ours, _)) =
-            common.fields.iter().find(|(ours, _)| ProfileField::ALL.iter().all(|field| field.name() != ours))
-        {
-            return Err(ImportError::new(format!("--field: the profile has no field {}", shown(ours))));
-        }
         let mut texts = Vec::new();
-        for field in ProfileField::ALL {
-            let mapped = common.fields.iter().find(|(ours, _)| ours == field.name());
-            let column = mapped.map_or(field.name(), |(_, theirs)| theirs);
-            let sides = [Side::User, Side::Profile].into_iter().filter(|side| self.side_has(*side, column));
+        for (field, column) in profile_fields(&common.fields, |field| Some(field.name().to_owned()))? {
+            let is_told = common.fields.iter().any(|(ours, _)| ours == field.name());
+            let sides = [Side::User, Side::Profile].into_iter().filter(|side| self.side_has(*side, &column));
             let before = texts.len();
-            texts.extend(sides.map(|side| (field, side, column.to_owned())));
-            if mapped.is_some() && texts.len() == before {
-                return Err(ImportError::new(format!("--field: there is no column {}", shown(column))));
+            texts.extend(sides.map(|side| (field, side, column.clone())));
+            if is_told && texts.len() == before {
+                return Err(ImportError::new(format!(
+                    "--field {}: there is no column {}",
+                    field.name(),
+                    shown(&column)
+                )));
             }
         }
         Ok(texts)
@@ -210,17 +209,14 @@ impl Layout {
             List::Column(own, column) if *own == side => Some(column.as_str()),
             _ => None,
         }));
-        match (side, &self.profile) {
-            (Side::Profile, Some(profile)) => {
-                used.extend(["created", "modified", &profile.owner]);
-                used.extend(profile.key.as_deref());
-            }
-            _ => {
-                // Groups and permissions are counted.
-                used.extend(OWN_COLUMNS);
-                used.extend(["groups", "user_permissions", &self.name]);
-                used.extend(self.key.as_deref());
-            }
+        if let (Side::Profile, Some(profile)) = (side, &self.profile) {
+            used.extend(["created", "modified", &profile.owner]);
+            used.extend(profile.key.as_deref());
+        } else {
+            // Groups and permissions are counted.
+            used.extend(OWN_COLUMNS);
+            used.extend(["groups", "user_permissions", &self.name]);
+            used.extend(self.key.as_deref());
         }
         table.columns.iter().filter(|column| !used.contains(&column.as_str())).cloned().collect()
     }
@@ -270,7 +266,7 @@ fn named<'a>(tables: &'a [TableInfo], name: &str) -> Vec<&'a TableInfo> {
 fn find_user<'a>(tables: &'a [TableInfo], asked: Option<&str>) -> Result<&'a TableInfo, ImportError> {
     if let Some(asked) = asked {
         return only(
-            named(tables, asked),
+            &named(tables, asked),
             &format!("--user-table: there is no table {}", shown(asked)),
             "--user-table",
         );
@@ -287,35 +283,36 @@ fn find_user<'a>(tables: &'a [TableInfo], asked: Option<&str>) -> Result<&'a Tab
     found.sort_by_key(|table| (&table.schema, &table.name));
     found.dedup();
     only(
-        found,
+        &found,
         "no table looks like the users of a Django site, which have a password and a last_login: name it by --user-table",
         "--user-table",
     )
 }
 
 fn find_profile(
+    file: &mut dyn Tables,
     tables: &[TableInfo],
     user: &TableInfo,
     asked: Option<&str>,
 ) -> Result<Option<ProfileTable>, ImportError> {
     let found = if let Some(asked) = asked {
         let none = format!("--profile-table: there is no table {}", shown(asked));
-        Some(only(named(tables, asked), &none, "--profile-table")?)
+        Some(only(&named(tables, asked), &none, "--profile-table")?)
     } else {
-        let is_profile = |table: &&TableInfo| {
-            let Some(owner) = reference(table, user) else { return false };
-            // Where a file has no keys, that there is one row a user shows when they are read.
-            let is_one_to_one = table.foreign_keys.is_empty()
-                || table.unique.contains(&owner)
-                || table.primary_key.as_slice() == [owner.as_str()];
+        let mut found = Vec::new();
+        for table in tables {
             let has_list = LISTS.iter().any(|list| {
                 let name = format!("{}_{list}", table.name);
                 has(table, list) || tables.iter().any(|other| other.schema == table.schema && other.name == name)
             });
-            is_one_to_one && (has_list || PROFILE_COLUMNS.iter().any(|column| has(table, column)))
-        };
-        let found: Vec<&TableInfo> = tables.iter().filter(is_profile).collect();
-        if found.is_empty() { None } else { Some(only(found, "", "--profile-table")?) }
+            if (has_list || PROFILE_COLUMNS.iter().any(|column| has(table, column)))
+                && let Some(owner) = reference(table, user)
+                && is_one_to_one(file, table, &owner)?
+            {
+                found.push(table);
+            }
+        }
+        if found.is_empty() { None } else { Some(only(&found, "", "--profile-table")?) }
     };
     let Some(table) = found else { return Ok(None) };
     // In what dumpdata writes, a reference that is the key itself has no name of its own.
@@ -327,9 +324,22 @@ fn find_profile(
     Ok(Some(ProfileTable { table: table.clone(), owner, key: key_of(table) }))
 }
 
+/// Whether a table has at most one row a user: its keys tell or, in a file that has none, its rows.
+fn is_one_to_one(file: &mut dyn Tables, table: &TableInfo, owner: &str) -> Result<bool, ImportError> {
+    if !table.foreign_keys.is_empty() {
+        return Ok(table.unique.iter().any(|column| column == owner) || table.primary_key.as_slice() == [owner]);
+    }
+    let (mut owners, mut is_one) = (HashSet::new(), true);
+    read_rows(file, table, &[owner], &mut |row| {
+        is_one &= key_text(row.cell(owner)).is_none_or(|key| owners.insert(key));
+        Ok(())
+    })?;
+    Ok(is_one)
+}
+
 /// The one table that was found.
-fn only<'a>(found: Vec<&'a TableInfo>, none: &str, option: &str) -> Result<&'a TableInfo, ImportError> {
-    match found.as_slice() {
+fn only<'a>(found: &[&'a TableInfo], none: &str, option: &str) -> Result<&'a TableInfo, ImportError> {
+    match found {
         [table] => Ok(table),
         [] => Err(ImportError::new(none)),
         several => {
@@ -338,16 +348,7 @@ fn only<'a>(found: Vec<&'a TableInfo>, none: &str, option: &str) -> Result<&'a T
                 schema => format!("{schema}.{}", table.name),
             };
             let names: Vec<String> = several.iter().map(name).collect();
-            Err(ImportError::new(format!("{option}: which of {} is it?", listed(&names))))
+            Err(ImportError::new(format!("{option}: which of {} is it?", listed(names.iter().map(String::as_str)))))
         }
     }
-}
-
-/// Names, as a message lists them.
-pub(super) fn listed(names: &[String]) -> String {
-    let mut listed: Vec<String> = names.iter().take(MAX_NAMED).map(|name| shown(name)).collect();
-    if names.len() > MAX_NAMED {
-        listed.push(format!("{} more", names.len() - MAX_NAMED));
-    }
-    listed.join(", ")
 }

@@ -1,8 +1,11 @@
 //! What a Django site stores: users, their profile, lists and tokens, from SQLite, a dump of PostgreSQL or `dumpdata`.
 
 mod layout;
+mod options;
 mod rows;
 mod tokens;
+
+pub use crate::import::django::options::Options;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -10,11 +13,10 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::import::account::{Source, SourceAccount, SourceToken, Warning};
-use crate::import::django::layout::{
-    LISTS, Layout, List, OWN_COLUMNS, ProfileTable, Side, TOKEN_TABLES, listed, reference,
-};
+use crate::import::django::layout::{LISTS, Layout, List, OWN_COLUMNS, ProfileTable, Side, TOKEN_TABLES, reference};
 use crate::import::django::rows::{Row, Times, count_rows, key_text, read_rows};
 use crate::import::django::tokens::{Knox, TOKEN_FORM, read_plain};
+use crate::import::fields::listed;
 use crate::import::formats::dumpdata::DumpData;
 use crate::import::formats::pg_dump::PgDump;
 use crate::import::formats::sqlite::{HEADER, SqliteFile};
@@ -31,20 +33,6 @@ const SECOND_FACTORS: [&str; 6] = [
     "otp_totp_totpdevice",
     "two_factor_phonedevice",
 ];
-
-/// The options of this source alone.
-#[derive(Clone, Default)]
-#[expect(missing_docs, reason = "the names are those of the options")]
-pub struct Options {
-    pub user_table: Option<String>,
-    pub profile_table: Option<String>,
-    pub timezone: Option<String>,
-    /// Which list is taken from which table or field.
-    pub items: Vec<(String, String)>,
-    pub no_rights: bool,
-    pub no_tokens: bool,
-    pub knox_hash: Option<String>,
-}
 
 /// Reads all accounts.
 ///
@@ -67,7 +55,7 @@ pub(super) fn read(path: &Path, common: &Common, options: &Options) -> Result<So
 }
 
 fn read_file(file: &mut dyn Tables, zone: Zone, common: &Common, options: &Options) -> Result<Source, ImportError> {
-    let layout = Layout::find(file.tables(), common, options)?;
+    let layout = Layout::find(file, common, options)?;
     let mut reading = Reading {
         file,
         layout,
@@ -85,7 +73,7 @@ fn read_file(file: &mut dyn Tables, zone: Zone, common: &Common, options: &Optio
     }
     reading.second_factors()?;
     reading.count_left_out()?;
-    reading.notes(options);
+    reading.notes(options)?;
     for account in &mut reading.source.accounts {
         account.warnings.sort();
         account.warnings.dedup();
@@ -258,7 +246,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn notes(&mut self, options: &Options) {
+    fn notes(&mut self, options: &Options) -> Result<(), ImportError> {
         let layout = &self.layout;
         let notes = &mut self.source.notes;
         for (side, table) in
@@ -266,7 +254,11 @@ impl Reading<'_> {
         {
             let left = layout.columns_left(side);
             if let Some(table) = table.filter(|_| !left.is_empty()) {
-                notes.push(format!("columns of {} that are not carried: {}", shown(&table.name), listed(&left)));
+                notes.push(format!(
+                    "columns of {} that are not carried: {}",
+                    shown(&table.name),
+                    listed(left.iter().map(String::as_str))
+                ));
             }
         }
         let is_list = |table: &TableInfo| {
@@ -282,9 +274,17 @@ impl Reading<'_> {
                 && !is_list(table)
                 && !is_profile(table)
         });
-        let left: Vec<String> = left.map(|table| table.name.clone()).collect();
-        if !left.is_empty() {
-            notes.push(format!("tables about users that are not carried: {}", listed(&left)));
+        let left: Vec<TableInfo> = left.cloned().collect();
+        let mut counted = Vec::new();
+        for table in left {
+            let count = count_rows(self.file, &table)?;
+            if count > 0 {
+                counted.push(format!("{} (rows: {count})", table.name));
+            }
+        }
+        if !counted.is_empty() {
+            let counted = listed(counted.iter().map(String::as_str));
+            notes.push(format!("tables about users that are not carried: {counted}"));
         }
         if let Some(newest) = self.times.newest_without_zone {
             let zone = options.timezone.as_deref().unwrap_or("UTC");
@@ -292,6 +292,7 @@ impl Reading<'_> {
                 "times have no zone and were read as {zone}'s: the newest is {newest} (--timezone names another zone)"
             ));
         }
+        Ok(())
     }
 }
 
@@ -384,5 +385,202 @@ fn find_owner(
 fn add(counts: &mut BTreeMap<String, u64>, what: &str, count: u64) {
     if count > 0 {
         *counts.entry(what.to_owned()).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::import::account::SourceDigest;
+    use crate::system::clock::Timestamp;
+
+    /// What is read of a file with these words.
+    fn outcome(words: &str, options: &Options, common: &Common) -> Result<Source, ImportError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dump");
+        fs::write(&path, words).unwrap();
+        read(&path, common, options)
+    }
+
+    fn common() -> Common {
+        Common { name: None, fields: Vec::new(), now: Timestamp::BEFORE_THIS_RELEASE }
+    }
+
+    fn source(words: &str, options: &Options) -> Source {
+        outcome(words, options, &common()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn refusal(words: &str, options: &Options) -> String {
+        outcome(words, options, &common()).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    fn words(warnings: &[Warning]) -> Vec<&str> {
+        warnings.iter().map(|Warning(what)| what.as_str()).collect()
+    }
+
+    /// A site with a profile, lists of the profile, a token and a second factor.
+    const SITE: &str = "
+CREATE TABLE public.people_member (id uuid NOT NULL, password text, last_login timestamp with time zone,
+    username text, first_name text, email text, is_active boolean, is_staff boolean, is_superuser boolean,
+    date_joined timestamp with time zone, shoe_size integer, CONSTRAINT a PRIMARY KEY (id));
+CREATE TABLE public.shop_profile (id integer, member_id uuid, first_name text, city text, created timestamp with time zone);
+CREATE TABLE public.shop_profile_cellar (id integer, profile_id integer, beer_id integer);
+CREATE TABLE public.shop_order (id integer, member_id uuid, city text);
+CREATE TABLE public.authtoken_token (key text, created timestamp with time zone, user_id uuid);
+CREATE TABLE public.otp_totp_totpdevice (id integer, user_id uuid, confirmed boolean);
+ALTER TABLE ONLY public.shop_profile ADD CONSTRAINT b FOREIGN KEY (member_id) REFERENCES public.people_member(id);
+ALTER TABLE ONLY public.shop_profile ADD CONSTRAINT c UNIQUE (member_id);
+ALTER TABLE ONLY public.shop_profile ADD CONSTRAINT d PRIMARY KEY (id);
+ALTER TABLE ONLY public.shop_profile_cellar ADD CONSTRAINT e FOREIGN KEY (profile_id) REFERENCES public.shop_profile(id);
+ALTER TABLE ONLY public.shop_order ADD CONSTRAINT f FOREIGN KEY (member_id) REFERENCES public.people_member(id);
+ALTER TABLE ONLY public.authtoken_token ADD CONSTRAINT g FOREIGN KEY (user_id) REFERENCES public.people_member(id);
+ALTER TABLE ONLY public.otp_totp_totpdevice ADD CONSTRAINT h FOREIGN KEY (user_id) REFERENCES public.people_member(id);
+INSERT INTO public.people_member VALUES
+    ('00000000-0000-0000-0000-00000000000a', '!x', NULL, 'ana', '', 'ana@x.example', true, true, true, '2020-01-02 03:04:05.678999+01', 44),
+    ('00000000-0000-0000-0000-00000000000b', '', '2021-01-01 00:00:00+00', 'bob', 'Bob', '', false, false, false, 'never', 45);
+INSERT INTO public.shop_profile VALUES (7, '00000000-0000-0000-0000-00000000000a', 'Ana', 'Porto', '2020-01-03 00:00:00+00');
+INSERT INTO public.shop_profile_cellar VALUES (1, 7, 3), (2, 7, 5), (3, 8, 9);
+INSERT INTO public.shop_order VALUES (1, '00000000-0000-0000-0000-00000000000a', 'Lyon');
+INSERT INTO public.authtoken_token VALUES
+    ('d96163b8bc9127d8c5d5839018580123c64a324b', '2020-01-02 03:04:05+00', '00000000-0000-0000-0000-00000000000a'),
+    ('short', '2020-01-02 03:04:05+00', '00000000-0000-0000-0000-00000000000a'),
+    ('ffff63b8bc9127d8c5d5839018580123c64a324b', '2020-01-02 03:04:05+00', '00000000-0000-0000-0000-00000000000c');
+INSERT INTO public.otp_totp_totpdevice VALUES (1, '00000000-0000-0000-0000-00000000000a', true), (2, '00000000-0000-0000-0000-00000000000b', false);
+";
+
+    #[test]
+    fn foreign_keys_tell_the_users_their_profile_their_lists_and_their_tokens() {
+        let source = source(SITE, &Options::default());
+        let [ana, bob] = source.accounts.as_slice() else { panic!() };
+        assert_eq!((ana.id.as_str(), ana.name.as_str()), ("00000000-0000-0000-0000-00000000000a", "ana"));
+        let profile: Vec<_> = ana.profile.iter().map(|(field, text)| (field.name(), text.as_str())).collect();
+        assert_eq!(profile, [("email", "ana@x.example"), ("first_name", "Ana"), ("city", "Porto")]);
+        assert!(ana.is_active && ana.is_staff && ana.is_superuser);
+        let joined = ana.date_joined.map(|moment| moment.to_string());
+        assert_eq!(joined.as_deref(), Some("2020-01-02T02:04:05.678Z"));
+        assert_eq!(ana.created.map(|moment| moment.to_string()).as_deref(), Some("2020-01-03T00:00:00.000Z"));
+        assert_eq!((&ana.cellar, &ana.wants), (&vec![Some(3), Some(5)], &Vec::new()));
+        assert_eq!(ana.password.as_deref(), Some("!x"));
+        assert_eq!(words(&ana.warnings), ["mfa_dropped", "token_form"]);
+        assert!(matches!(ana.tokens[0].digest, Ok(SourceDigest::Sha256(_))));
+        assert_eq!(ana.tokens[1].digest.as_ref().err(), Some(&"token_form"));
+        assert!(!bob.is_active && bob.date_joined.is_none() && bob.profile.len() == 1);
+        assert_eq!(words(&bob.warnings), ["date_joined_dropped"]);
+        assert_eq!(
+            source.notes,
+            [
+                "1 tokens of authtoken_token belong to no user that is there",
+                "columns of people_member that are not carried: shoe_size",
+                "tables about users that are not carried: shop_order (rows: 1)",
+            ]
+        );
+    }
+
+    #[test]
+    fn rights_and_tokens_stay_there_where_the_operator_says_so() {
+        let options = Options { no_rights: true, no_tokens: true, ..Options::default() };
+        let source = source(SITE, &options);
+        assert!(source.accounts.iter().all(|one| !one.is_staff && !one.is_superuser && one.tokens.is_empty()));
+        assert_eq!(words(&source.accounts[0].warnings), ["mfa_dropped"]);
+    }
+
+    #[test]
+    fn the_operator_names_what_the_file_does_not_tell() {
+        let two = "[{\"model\": \"a.user\", \"pk\": 1, \"fields\": {\"password\": \"\", \"last_login\": null, \"email\": \"x\"}},
+            {\"model\": \"b.user\", \"pk\": 1, \"fields\": {\"password\": \"\", \"last_login\": null, \"nick\": \"y\"}},
+            {\"model\": \"c.taste\", \"pk\": 1, \"fields\": {\"user\": 1, \"beer\": 4, \"stars\": 2}},
+            {\"model\": \"c.taste\", \"pk\": 2, \"fields\": {\"user\": 1, \"beer\": 6, \"stars\": 1}}]";
+        assert_eq!(refusal(two, &Options::default()), "--user-table: which of a_user, b_user is it?");
+        let asked = |table: &str| Options { user_table: Some(table.to_owned()), ..Options::default() };
+        assert!(refusal(two, &asked("d_user")).contains("no table d_user"));
+        assert!(refusal(two, &asked("b.user")).contains("--name"));
+        let mut common = common();
+        (common.name, common.fields) = (Some("nick".to_owned()), vec![("city".to_owned(), "nick".to_owned())]);
+        let mut options = asked("b.user");
+        options.items = vec![("wants".to_owned(), "c_taste.beer".to_owned())];
+        let read = outcome(two, &options, &common).unwrap_or_else(|error| panic!("{error}"));
+        let [account] = read.accounts.as_slice() else { panic!() };
+        assert_eq!((account.name.as_str(), account.profile[0].1.as_str()), ("y", "y"));
+        assert_eq!(account.wants, [Some(4), Some(6)]);
+        options.items[0].1 = "c.taste".to_owned();
+        assert!(
+            refusal(two, &Options { user_table: Some("a_user".to_owned()), ..options.clone() })
+                .contains("c_taste.COLUMN")
+        );
+        options.items[0].1 = "c_sip".to_owned();
+        assert!(refusal(two, &Options { user_table: Some("a_user".to_owned()), ..options }).contains("no field c_sip"));
+        common.fields = vec![("city".to_owned(), "town".to_owned())];
+        assert!(outcome(two, &asked("b.user"), &common).is_err());
+    }
+
+    #[test]
+    fn a_natural_key_leads_to_its_user_and_names_one_that_has_no_other() {
+        let dump = "[{\"model\": \"auth.user\", \"fields\": {\"password\": \"\", \"last_login\": \"2020-01-01T00:00:00.5\",
+            \"username\": \"[\\\"ana\\\"]\", \"cellar\": [1, \"2\", [\"x\"], -3], \"groups\": [1], \"is_active\": false}},
+            {\"model\": \"auth.user\", \"fields\": {\"password\": \"\", \"username\": \"ana\", \"is_active\": true}},
+            {\"model\": \"authtoken.token\", \"pk\": \"d96163b8bc9127d8c5d5839018580123c64a324b\", \"fields\": {\"user\": [\"ana\"]}}]";
+        let source = source(dump, &Options::default());
+        let [odd, ana] = source.accounts.as_slice() else { panic!() };
+        assert_eq!((ana.id.as_str(), ana.tokens.len(), odd.tokens.len()), ("ana", 1, 0));
+        assert_eq!(odd.cellar, [Some(1), Some(2), None, Some(-3)]);
+        assert_eq!((ana.is_active, odd.is_active), (true, false));
+        assert_eq!(source.left_out.get("groups"), Some(&1));
+        let note = "times have no zone and were read as UTC's: the newest is 2020-01-01T00:00:00.500Z";
+        assert!(source.notes.iter().any(|own| own.starts_with(note)), "{:?}", source.notes);
+        assert!(refusal(&dump.replace("[\\\"ana\\\"]", "ana"), &Options::default()).contains("two users"));
+    }
+
+    #[test]
+    fn a_model_with_several_rows_a_user_is_no_profile_unless_the_operator_says_so() {
+        let dump = "[{\"model\": \"auth.user\", \"pk\": 1, \"fields\": {\"password\": \"\", \"last_login\": null, \"username\": \"a\"}},
+            {\"model\": \"shop.order\", \"pk\": 1, \"fields\": {\"user\": 1, \"city\": \"Lyon\"}},
+            {\"model\": \"shop.order\", \"pk\": 2, \"fields\": {\"user\": 1, \"city\": \"Graz\"}}]";
+        assert!(source(dump, &Options::default()).accounts[0].profile.is_empty());
+        let asked = Options { profile_table: Some("shop.order".to_owned()), ..Options::default() };
+        assert!(refusal(dump, &asked).contains("several rows for the user 1"));
+        let one = dump.replace("\"pk\": 2, \"fields\": {\"user\": 1", "\"pk\": 2, \"fields\": {\"user\": 2");
+        assert_eq!(source(&one, &Options::default()).accounts[0].profile[0].1, "Lyon");
+    }
+
+    /// knox's table with a row for each: the beginning of the token, and its end.
+    fn knox(extra: &str, rows: &[(&str, &str)]) -> String {
+        let user = "[{\"model\": \"auth.user\", \"pk\": 1, \"fields\": {\"password\": \"\", \"last_login\": null, \"username\": \"a\"}}";
+        let row = |(index, (key, expiry)): (usize, &(&str, &str))| {
+            format!(
+                ", {{\"model\": \"knox.authtoken\", \"pk\": \"{index:0128x}\", \"fields\": {{\"user\": 1, {extra} \
+                 \"token_key\": \"{key}\", \"expiry\": {expiry}}}}}"
+            )
+        };
+        user.to_owned() + &rows.iter().enumerate().map(row).collect::<String>() + "]"
+    }
+
+    fn fates(dump: &str, options: &Options) -> Vec<&'static str> {
+        let source = source(dump, options);
+        let fate = |token: &SourceToken| match token.digest {
+            Ok(SourceDigest::Sha512(_)) => "sha512",
+            Ok(SourceDigest::Sha256(_)) => "sha256",
+            Err(reason) => reason,
+        };
+        source.accounts[0].tokens.iter().map(fate).collect()
+    }
+
+    #[test]
+    fn tokens_of_knox_are_carried_where_their_digest_is_all_that_it_takes() {
+        let none = Options::default();
+        let (old, new) = (("12345678", "null"), ("123456789012345", "\"2099-01-01T00:00:00Z\""));
+        let (gone, odd) = (("123456789012345", "\"2020-01-01T00:00:00Z\""), ("123456789012345", "\"soon\""));
+        assert_eq!(fates(&knox("", &[old]), &none), ["sha512"]);
+        assert_eq!(fates(&knox("\"salt\": \"ab\",", &[old]), &none), ["token_salted"]);
+        let all = knox("", &[old, new, gone, odd]);
+        assert_eq!(fates(&all, &none), ["token_dead_at_source", "sha512", "expired", "token_form"]);
+        let expires = source(&all, &none).accounts[0].tokens[1].expires.map(|end| end.to_string());
+        assert_eq!(expires.as_deref(), Some("2099-01-01T00:00:00.000Z"));
+        for (hash, fate) in [("SHA-512", "sha512"), ("hashlib.sha512", "sha512"), ("blake2b", "token_form")] {
+            let options = Options { knox_hash: Some(hash.to_owned()), ..Options::default() };
+            assert_eq!(fates(&knox("", &[new]), &options), [fate], "{hash}");
+        }
+        assert_eq!(fates(&knox("", &[new]).replace(&"0".repeat(128), "abcd"), &none), ["token_form"]);
     }
 }

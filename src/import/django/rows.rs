@@ -94,6 +94,11 @@ impl Times {
         Self { zone, newest_without_zone: None }
     }
 
+    /// Reads a time that may be in the future, such as an end; nothing where it is none.
+    pub(super) fn read_end(&self, text: &str) -> Option<Timestamp> {
+        self.zone.read(text).map(|(moment, _)| moment)
+    }
+
     /// Reads a time; nothing where it is none.
     pub(super) fn read(&mut self, text: &str) -> Option<Timestamp> {
         let (moment, has_zone) = self.zone.read(text)?;

@@ -59,7 +59,7 @@ impl Knox<'_> {
             let key_length = row.text("token_key").map_or(0, |key| key.chars().count());
             let expires = match row.text("expiry") {
                 None => Ok(None),
-                Some(expiry) => times.read(&expiry).map(Some).ok_or(TOKEN_FORM),
+                Some(expiry) => times.read_end(&expiry).map(Some).ok_or(TOKEN_FORM),
             };
             let read = if is_salted {
                 Err("token_salted")

@@ -21,7 +21,7 @@ use crate::import::formats::tables::{Cell, EachRow, TableInfo, Tables};
 pub(crate) const KEY: &str = "pk";
 
 /// How many bytes an object may have.
-const MAX_OBJECT: usize = 16 << 20;
+const MAX_OBJECT: usize = 4 << 20;
 /// How many columns a table may have, as in PostgreSQL.
 const MAX_COLUMNS: usize = 1_600;
 /// How many bytes the names of all tables and columns may have together.

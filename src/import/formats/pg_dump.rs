@@ -17,6 +17,8 @@ const MAX_COLUMNS: usize = 1_600;
 const MAX_NAMES: usize = 16 << 20;
 /// How many stretches of rows a dump may have. The rows of a table stand together, so there is about one a table.
 const MAX_STRETCHES: usize = 1_000_000;
+/// What is said of a statement that cannot be read.
+const ODD_INSERT: &str = "an INSERT is not as pg_dump writes it";
 /// What ends the rows of a COPY.
 const END_OF_ROWS: &[u8] = b"\\.";
 /// How many bytes of a command for PostgreSQL's client are looked at.
@@ -556,22 +558,23 @@ fn copy_head(script: &mut Script) -> Result<(PartedName, Option<Vec<String>>), I
 
 /// Reads an INSERT behind its first word, as far as VALUES.
 fn insert_head(script: &mut Script) -> Result<(PartedName, Option<Vec<String>>), ImportError> {
-    let is_into = script.token(false)?.is("into");
+    if !script.token(false)?.is("into") {
+        return Err(script.error(ODD_INSERT));
+    }
     let (name, mut columns, mut token) = rows_head(script)?;
-    while is_into {
+    loop {
         match &token {
             Token::Word(word) => match word.as_str() {
                 "values" => return Ok((name, columns)),
                 // DEFAULT VALUES: a row of a table without columns.
                 "default" => columns = Some(Vec::new()),
                 "overriding" | "system" | "user" | "value" => {}
-                _ => break,
+                _ => return Err(script.error(ODD_INSERT)),
             },
-            _ => break,
+            _ => return Err(script.error(ODD_INSERT)),
         }
         token = script.token(false)?;
     }
-    Err(script.error("an INSERT is not as pg_dump writes it"))
 }
 
 /// Where in a row each of the columns is that were asked for.
@@ -675,7 +678,7 @@ fn inserted_rows(
             Token::Sign(b';') => return Ok(()),
             // ON CONFLICT DO NOTHING, which has no rows.
             word if word.is("on") || word.is("do") || word.is("conflict") || word.is("nothing") => {}
-            _ => return Err(script.error("an INSERT is not as pg_dump writes it")),
+            _ => return Err(script.error(ODD_INSERT)),
         }
     }
 }

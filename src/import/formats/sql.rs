@@ -172,18 +172,18 @@ impl Script {
                 Some(b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c) => {
                     self.next_byte()?;
                 }
-                Some(b'-') if self.starts_with(b"--")? => self.skip_line_comment()?,
-                Some(b'/') if self.starts_with(b"/*")? => self.skip_comment()?,
+                Some(b'-') if self.starts_with(*b"--")? => self.skip_line_comment()?,
+                Some(b'/') if self.starts_with(*b"/*")? => self.skip_comment()?,
                 other => return Ok(other),
             }
         }
     }
 
     /// Whether these two bytes come next. Both are in the buffer, but for its very end.
-    fn starts_with(&mut self, two: &[u8; 2]) -> Result<bool, ImportError> {
+    fn starts_with(&mut self, two: [u8; 2]) -> Result<bool, ImportError> {
         let bytes = self.file.fill_buf().map_err(|source| unreadable(&self.path, source))?;
         if bytes.len() >= 2 {
-            return Ok(bytes.starts_with(two));
+            return Ok(bytes.starts_with(&two));
         }
         let place = self.place;
         self.next_byte()?;

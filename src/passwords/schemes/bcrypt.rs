@@ -1,5 +1,5 @@
-//! bcrypt as other systems store it: Django's `bcrypt_sha256` and `bcrypt`, and the bare text of PocketBase, Supabase and
-//! most others. They are verified and never made: the service's own is [`super::bcrypt_sha256`].
+//! bcrypt as other systems store it: Django's `bcrypt_sha256` and `bcrypt`, and the bare text of PocketBase, Supabase
+//! and most others. They are verified and never made: the service's own is [`super::bcrypt_sha256`].
 //!
 //! ```text
 //! bcrypt_sha256$$2b$<cost>$<22 characters of salt><31 characters of digest>     over the SHA-256 in hex
@@ -7,8 +7,8 @@
 //! $2b$<cost>$<22 characters of salt><31 characters of digest>                   over the password
 //! ```
 //!
-//! `$2a$`, `$2b$` and `$2y$` are one algorithm by now. Over the password itself only 72 bytes count, and a NUL is a byte
-//! like others, as in the libraries of Go and Python.
+//! `$2a$`, `$2b$` and `$2y$` are one algorithm by now. Over the password itself only 72 bytes count, and a NUL is a
+//! byte like others, as in the libraries of Go and Python.
 
 use base64::Engine as _;
 use base64::alphabet;

@@ -7,9 +7,9 @@
 //! times do not tell whether an account exists or is active, nor the scheme or the cost of its hash. Only a stored hash
 //! of a higher cost takes longer.
 //!
-//! While hashes of other systems are left, every refusal takes the work of the hardest of them, where that is more, and up
-//! to [`HARDEST`] times the work of the configured cost; and twice that where the password has outer white space, without
-//! which such a hash is tried again.
+//! While hashes of other systems are left, every refusal takes the work of the hardest of them, where that is more, and
+//! up to [`HARDEST`] times the work of the configured cost; and twice that where the password has outer white space,
+//! without which such a hash is tried again.
 
 mod argon2;
 mod bcrypt;
@@ -38,8 +38,8 @@ const SCHEMES: &[Scheme] =
 /// The longest text that is read, in bytes.
 const MAX_TEXT: usize = 512;
 
-/// How many times the work of the configured cost a refusal takes at most. An account whose imported hash is harder takes
-/// longer to refuse, and is told by it: else one such account would make every refusal slow.
+/// How many times the work of the configured cost a refusal takes at most. An account whose imported hash is harder
+/// takes longer to refuse, and is told by it: else one such account would make every refusal slow.
 const HARDEST: u64 = 4;
 
 /// The outcome of a verification.
@@ -76,11 +76,11 @@ pub(super) fn wrap(digest: &WeakDigest, cost: u32) -> (PasswordHash, u64) {
     (wrapped.encode(), wrapped.work())
 }
 
-/// Verifies a password against a stored hash, or against none, and keeps the equal-work rule. `hardest` is the work of the
-/// hardest imported hash that is left.
+/// Verifies a password against a stored hash, or against none, and keeps the equal-work rule. `hardest` is the work of
+/// the hardest imported hash that is left.
 ///
-/// A password with outer white space is tried against an imported hash without it too: many forms take it off. Whichever
-/// matched, it is hashed anew as it was typed.
+/// A password with outer white space is tried against an imported hash without it too: many forms take it off.
+/// Whichever matched, it is hashed anew as it was typed.
 pub(super) fn verify(
     password: &PlainPassword,
     stored: Option<&dyn StoredHash>,
@@ -110,13 +110,20 @@ fn work_of_a_refusal(cost: u32, hardest: Option<u64>, is_tried_twice: bool) -> u
     own.max(if is_tried_twice { 2 * imported } else { imported })
 }
 
-/// Does so many rounds of bcrypt and discards the results. One hash at cost c takes 2^c rounds, so there is one hash
-/// for each bit that is set. Example: after a hash at cost 10, 2^10 + 2^11 of the 2^12 rounds of cost 12 are left.
-/// Fewer rounds than those of the lowest cost are skipped.
+/// Does so many rounds of bcrypt and discards the results.
 fn burn_equal_work(password: &PlainPassword, rounds: u64) {
-    for cost in COSTS.filter(|cost| rounds & (1 << cost) != 0) {
+    for cost in costs_of(rounds) {
         BcryptSha256::burn(password, cost);
     }
+}
+
+/// The costs of the hashes that together take so many rounds. One hash at cost c takes 2^c rounds, so there is one hash
+/// for each bit that is set, and as many as it takes of the highest cost. Example: after a hash at cost 10, 2^10 + 2^11 of
+/// the 2^12 rounds of cost 12 are left. Fewer rounds than those of the lowest cost are skipped.
+fn costs_of(rounds: u64) -> impl Iterator<Item = u32> {
+    let highest = *COSTS.end();
+    let lower = (*COSTS.start()..highest).filter(move |cost| rounds & (1 << cost) != 0);
+    (0..rounds >> highest).map(move |_| highest).chain(lower)
 }
 
 #[cfg(test)]
@@ -232,6 +239,15 @@ mod tests {
         assert_eq!(refusal(" wrong ", None, cost, 48), 96);
         assert_eq!(refusal(" wrong ", None, cost, u64::MAX), 8 << cost);
         assert_eq!(work_of(" wrong ", None, cost), (1 << cost, false), "without imports");
+    }
+
+    #[test]
+    fn all_of_the_work_is_burnt_also_where_it_is_more_than_a_hash_of_the_highest_cost() {
+        for rounds in [0, 15, 16, 4_096, 3_072, 65_536, 65_552, 131_071, 131_072, 400_000, (8 << 16) + 33] {
+            let burnt: u64 = costs_of(rounds).map(|cost| 1_u64 << cost).sum();
+            assert_eq!(burnt, rounds - rounds % (1 << COSTS.start()), "{rounds}");
+            assert!(costs_of(rounds).all(|cost| COSTS.contains(&cost)));
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! How much work the hashes of other schemes are, in rounds of bcrypt, so that a refusal takes the same whatever it is
 //! refused by.
 //!
-//! The constants were measured with the crates that verify them, in a release build on an AMD EPYC (Zen), by the thread's
-//! CPU time, the least of nine runs that took turns: a round of bcrypt took 48.5 µs; one of PBKDF2 0.126 µs with SHA-256
-//! and 0.078 µs with SHA-1, and without the processor's instructions for them 0.301 and 0.131 µs; a KiB of a pass of argon2
-//! 0.70 µs of 100 MiB and 0.43 µs of 19 MiB; a block of scrypt 0.29 µs of 16 MiB and 0.36 µs of 128 MiB. What no cache holds is
-//! slower by as much as that, on other processors too.
+//! The constants were measured with the crates that verify them, in a release build on an AMD EPYC (Zen), by the
+//! thread's CPU time, the least of nine runs that took turns: a round of bcrypt took 48.5 µs; one of PBKDF2 0.126 µs
+//! with SHA-256 and 0.078 µs with SHA-1, and without the processor's instructions for them 0.301 and 0.131 µs; a KiB of
+//! a pass of argon2 0.70 µs of 100 MiB and 0.43 µs of 19 MiB; a block of scrypt 0.29 µs of 16 MiB and 0.36 µs of 128
+//! MiB. What no cache holds is slower by as much as that, on other processors too.
 
 /// More memory than this, in bytes, is beyond what caches hold.
 const CACHED: u64 = 32 << 20;

@@ -129,7 +129,8 @@ const DJANGO: [(&str, &str); 54] = [
     ),
 ];
 
-/// By Django 1.7.11, 2.2.28, 3.2.25, 4.2.30, 5.2.19 and 6.1.3 at their own costs: `make_password(password, hasher=name)`.
+/// By Django 1.7.11, 2.2.28, 3.2.25, 4.2.30, 5.2.19 and 6.1.3 at their own costs: `make_password(password,
+/// hasher=name)`.
 const DJANGO_AT_ITS_OWN_COSTS: [(&str, &str); 29] = [
     ("grüner Veltliner 17", "pbkdf2_sha256$15000$DOGauSZInRJz$phJMl0CqQua0wPTBRPowRbSzb6bdOpS8rPcdTosA6WQ="),
     ("grüner Veltliner 17", "pbkdf2_sha1$15000$SZ6HoRjGlgYf$EFpMrf4YmE4uJ0qwFRmYkZSHjb8="),
@@ -329,8 +330,8 @@ fn is_opened_by_no_other(hashes: &[(&str, &str)]) {
     for (password, text) in hashes {
         let whole = plain(password).as_str().to_owned();
         let mut others = vec![format!("y{whole}"), format!("\0{whole}")];
-        // Neither what is behind the 72nd byte counts to bcrypt, nor how often a key with NULs is repeated; and to HMAC,
-        // under PBKDF2 and scrypt, no NULs at the end do.
+        // Neither what is behind the 72nd byte counts to bcrypt, nor how often a key with NULs is repeated; and to
+        // HMAC, under PBKDF2 and scrypt, no NULs at the end do.
         if !is_bare_bcrypt(text) || whole.len() < 72 {
             others.push(format!("{whole}y"));
         }

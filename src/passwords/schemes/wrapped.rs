@@ -1,12 +1,13 @@
 //! Weak digests of other systems, md5 and sha1, each wrapped in a hash of our own. Such a digest is guessed billions of
-//! times a second where it is stolen; the wrapped one no faster than our own hashes. Nobody's password is needed for it:
+//! times a second where it is stolen; the wrapped one no faster than our own hashes. Nobody's password is needed for
+//! it:
 //!
 //! ```text
 //! $wrapped-md5$<the digest's salt in Base64>$bcrypt-sha256$v=2,t=2b,r=<cost>$<salt>$<digest>
 //! ```
 //!
-//! Inside is the hash that [`super::bcrypt_sha256`] makes of the digest in lower-case hex. The weak digest is that of its
-//! salt, which may be empty, and the password.
+//! Inside is the hash that [`super::bcrypt_sha256`] makes of the digest in lower-case hex. The weak digest is that of
+//! its salt, which may be empty, and the password.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;

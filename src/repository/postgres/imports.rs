@@ -98,7 +98,9 @@ async fn import_accounts(
     if !refused.is_empty() {
         let ids: Vec<&str> = refused.iter().map(|index| accounts[*index].source_id.as_str()).collect();
         transaction.execute(sql::DELETE_IMPORTED, &[&source, &ids]).await?;
-        refused.into_iter().for_each(|index| outcomes[index] = ImportOutcome::NameTaken);
+        for index in refused {
+            outcomes[index] = ImportOutcome::NameTaken;
+        }
     }
     // By the acknowledgement every node has looked, and knows of such tokens.
     let has_sha512 = |index: usize| accounts[index].tokens.iter().any(|token| token.is_sha512);

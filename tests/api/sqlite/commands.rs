@@ -152,12 +152,12 @@ fn an_account_that_the_service_cannot_read_is_named_by_the_check_the_listing_and
         `user set-password` sets one";
     assert_eq!(machine.refused("check").1, whole("data/authtokens.db") + admin);
     let sqlite = connect(&machine);
-    let spoil = "UPDATE users SET username = 'A min'; UPDATE tokens SET last_used = -9223372036854775807; \
+    let spoil = "UPDATE users SET username = 'A min '; UPDATE tokens SET last_used = -9223372036854775807; \
         UPDATE events SET kind = 'unknown'; INSERT INTO login_failures VALUES (1, -1, 0); \
         INSERT INTO wants VALUES (1, 7, 9223372036854775807)";
     sqlite.execute_batch(spoil).unwrap();
     let (_, said) = machine.refused("check");
-    for part in ["the account A min (id 1), username: ", "the wish list of A min (id 1), added: a time", "; and "] {
+    for part in ["the account A min  (id 1), username: ", "the wish list of A min  (id 1), added: a time", "; and "] {
         assert!(said.contains(part), "{part} in {said}");
     }
     sqlite.execute_batch("UPDATE users SET username = 'Admin'; DELETE FROM wants; DELETE FROM events").unwrap();

@@ -183,7 +183,8 @@ async fn the_live_sessions_of_an_older_file_stay_and_are_not_fresh() {
 #[tokio::test]
 async fn the_addresses_of_an_older_files_accounts_are_known_by_their_keys_and_verified_by_nobody() {
     let addresses = ["", "Azure@EXÄMPLE.example", "jürgen@diamond.example", "azure@exämple.example"];
-    for (version, schema) in (1..).zip(OLDER_SCHEMAS.iter().copied()) {
+    // Version 5 has the keys already.
+    for (version, schema) in (1..=4).zip(OLDER_SCHEMAS.iter().copied()) {
         let app = TestApp::spawn_with(|config| {
             let path = &config.database.path;
             fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -103,7 +103,7 @@ async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the
         ("UPDATE events SET user_id = 7".to_owned(), "user_id: 7 is nobody's number yet".to_owned()),
         ("UPDATE events SET user_id = NULL".to_owned(), "username: it has no account".to_owned()),
         ("UPDATE events SET username = ''".to_owned(), "username: it is not a name".to_owned()),
-        ("UPDATE events SET actor = 'nobody at all'".to_owned(), "actor: it is not a name".to_owned()),
+        ("UPDATE events SET actor = ' nobody'".to_owned(), "actor: it is not a name".to_owned()),
         ("UPDATE events SET detail = 'Come here'".to_owned(), "detail: it is not what an event tells".to_owned()),
         ("UPDATE events SET ip = '010.0.0.1'".to_owned(), "ip: it is not an address".to_owned()),
         (
@@ -211,7 +211,7 @@ async fn a_file_with_more_than_any_setting_allows_or_with_what_is_told_of_anothe
         (many("wants", 100_001), format!("{user}wants: there are 100001, and 100000 at most under any setting")),
         (
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT INTO tokens \
-             SELECT randomblob(32), user_id, created, last_used, user_agent, ip, NULL FROM n, tokens"
+             SELECT randomblob(32), user_id, created, last_used, user_agent, ip, NULL, NULL, NULL FROM n, tokens"
                 .to_owned(),
             format!("{user}tokens: there are 10001, and 10000 at most under any setting"),
         ),
