@@ -302,6 +302,8 @@ fn only_what_is_about_a_backend_names_it_in_the_tests() {
         "tests/api/sqlite/",
         "tests/api/postgres/",
         "tests/api/moving/",
+        // The sources are files of these kinds.
+        "tests/api/imports/sources.rs",
         "tests/repository/fixture.rs",
         "tests/repository/reaching.rs",
     ];

@@ -20,6 +20,7 @@ use crate::import::write::{WRAPPED, write};
 use crate::import::{Common, django, pocketbase, renames, supabase};
 use crate::passwords::Passwords;
 use crate::repository::Stop;
+use crate::repository::open::exists;
 use crate::server::application::stop_signal;
 use crate::system::blocking;
 use crate::system::watched::WatchedThreads;
@@ -235,7 +236,7 @@ pub async fn import(context: &mut Context, command: ImportCommand) -> Result<(),
         }
     };
     // A trial into a database that is not there yet leaves it so.
-    let is_there = context.config.database.url.is_some() || context.config.database.path.exists();
+    let is_there = exists(&context.config)?;
     let store =
         if args.dry_run && !is_there { None } else { Some(open(&context.config, &context.clock, !args.dry_run)?) };
     let cost = context.config.password.bcrypt_cost;

@@ -15,6 +15,7 @@ mod faults;
 mod helpers;
 mod imported_names;
 mod imported_tokens;
+mod imports;
 mod limits;
 mod lists;
 mod login;

@@ -8,7 +8,7 @@ use crate::process::{Server, credentials, run};
 #[test]
 fn help_fits_the_terminal_and_is_never_wider_than_a_page() {
     let machine = Machine::new();
-    let commands = COMMANDS.iter().copied().chain(["", "user", "token", "database", "config"]);
+    let commands = COMMANDS.iter().copied().chain(["", "user", "token", "database", "config", "import"]);
     for command in commands {
         for (columns, width) in [("", 100), ("200", 100), ("80", 80)] {
             let output = run(machine.command(&format!("{command} --help")).env("COLUMNS", columns));

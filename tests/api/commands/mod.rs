@@ -111,7 +111,7 @@ pub fn status_of(server: &Server, token: &str) -> u16 {
 }
 
 /// Every command, as it is given.
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 32] = [
     "serve",
     "user create",
     "user list",
@@ -130,6 +130,9 @@ const COMMANDS: [&str; 29] = [
     "backup",
     "restore",
     "check",
+    "import django",
+    "import pocketbase",
+    "import supabase",
     "prune",
     "database status",
     "database migrate",

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use crate::cluster::{self, Cluster};
 use crate::commands::{Machine, log_in, status_of};
+use crate::imports::sources::{PASSWORD, Site, drf_token, knox_token};
 use crate::postgres::store::PostgresStore;
-use crate::process::{Server, credentials, token_of};
+use crate::process::{Server, credentials, run, token_of};
 use crate::sqlite::store::SqliteStore;
 use crate::store::{StoredAccount, TestStore};
 
@@ -120,6 +121,38 @@ fn everything_moves_to_postgresql_and_back_and_nobody_has_to_log_in_again() {
     }
     let third = machine.json("database copy --from b.db --to c.db");
     assert_eq!(third["tables"]["cellar"], back["tables"]["cellar"]);
+}
+
+#[test]
+fn what_was_imported_moves_too_and_is_not_imported_again() {
+    let Some(cluster) = cluster("the move of imported accounts") else { return };
+    let (machine, file) = with_file("a.db");
+    let site = Site::with(machine.path(), &["anna", "gone"]);
+    let tokens = [drf_token(1), knox_token(2)];
+    site.token(1, &tokens[0]);
+    site.knox(1, &tokens[1], Some("2099-01-01 00:00:00"));
+    site.close();
+    machine.said("--database a.db import django site.db");
+    machine.said("--database a.db user delete gone --yes");
+    let before = contents(&file);
+    let url = cluster.new_database();
+    machine.json(&format!("database copy --from a.db --to {url}"));
+    let database = PostgresStore::at(&url);
+    assert_eq!((contents(&database), database.count("imported")), (before, 2));
+    let holds_on = |store: &dyn TestStore| {
+        let mut command = machine.command("import django site.db --json");
+        store.point(&mut command);
+        let report: Value = serde_json::from_slice(&run(&mut command).stdout).unwrap();
+        assert_eq!((&report["accounts"]["imported"], &report["accounts"]["already"]), (&json!(0), &json!(2)));
+        let server = server_on(store, machine.path());
+        assert_eq!(tokens.iter().map(|token| status_of(&server, token)).collect::<Vec<_>>(), [200; 2]);
+    };
+    holds_on(&database);
+    database.wait_until_free();
+    machine.json(&format!("database copy --from {url} --to b.db"));
+    let returned = SqliteStore::at(&machine.path().join("b.db"));
+    holds_on(&returned);
+    assert_eq!(log_in(&server_on(&returned, machine.path()), "anna", PASSWORD).0, 200, "with the hash of the source");
 }
 
 #[test]
