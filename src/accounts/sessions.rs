@@ -41,11 +41,15 @@ impl Accounts {
         caller: &Caller,
         find: impl AsyncFn() -> Result<T, RepositoryError>,
     ) -> Result<T, RepositoryError> {
-        if matches!(token, PresentedToken::Other(_)) && !self.repository.has_imported_tokens().await? {
+        let is_ours = matches!(token, PresentedToken::Ours(_));
+        if !is_ours && !self.repository.has_imported_tokens().await? {
             return Err(RepositoryError::NoSession);
         }
         let found = find().await;
         if !matches!(found, Err(RepositoryError::NoSession)) {
+            return found;
+        }
+        if is_ours && !self.repository.has_imported_tokens().await? {
             return found;
         }
         if self.repository.adopt_token(token.foreign_digests(), caller.digest).await? { find().await } else { found }

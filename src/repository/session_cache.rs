@@ -39,6 +39,9 @@ pub(super) struct SessionCache {
     last_changes: Vec<LastChanges>,
     /// The last change that may have been to any user.
     last_change_to_all: AtomicU64,
+    /// Whether there are tokens of other systems (the lowest bit), as it was found after the last change to all (the other
+    /// bits, plus one; 0 where it was not looked for).
+    imported_tokens: AtomicU64,
     lease: Arc<Lease>,
 }
 
@@ -110,6 +113,7 @@ impl SessionCache {
             changes: AtomicU64::new(0),
             last_changes: (0..BUCKETS).map(|_| LastChanges::default()).collect(),
             last_change_to_all: AtomicU64::new(0),
+            imported_tokens: AtomicU64::new(0),
             lease,
         }
     }
@@ -199,6 +203,23 @@ impl SessionCache {
     pub(super) fn change_all(&self) {
         let number = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
         self.last_change_to_all.fetch_max(number, Ordering::SeqCst);
+    }
+
+    /// The number of the last change to all, to be read before what [`Self::keep_imported_tokens`] keeps.
+    pub(super) fn version_of_all(&self) -> ReadVersion {
+        ReadVersion(self.last_change_to_all.load(Ordering::SeqCst))
+    }
+
+    /// Keeps whether there are tokens of other systems. They come by another process, whose changes are changes to all.
+    pub(super) fn keep_imported_tokens(&self, version: ReadVersion, are_there: bool) {
+        self.imported_tokens.store(((version.0 + 1) << 1) | u64::from(are_there), Ordering::SeqCst);
+    }
+
+    /// Whether there are tokens of other systems; nothing where that is not known.
+    pub(super) fn has_imported_tokens(&self) -> Option<bool> {
+        let known = self.imported_tokens.load(Ordering::SeqCst);
+        let is_valid = self.lease.holds() && known >> 1 == self.version_of_all().0 + 1;
+        is_valid.then_some(known & 1 == 1)
     }
 
     /// The lease on which its entries are used.

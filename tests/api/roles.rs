@@ -262,8 +262,8 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
         ("superuser", "SuperUser"),
         ("other-superuser", "other-superuser"),
         ("unknown", "nobody"),
-        ("malformed", "no%20name"),
-        ("malformed", "no%2Fname"),
+        ("malformed", "%20name"),
+        ("unknown", "no%2Fname"),
         ("malformed", "%ff%00"),
         ("malformed", long.as_str()),
     ];

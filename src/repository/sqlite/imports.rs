@@ -40,11 +40,15 @@ impl Imports for SqliteRepository {
         now: Timestamp,
     ) -> Result<Vec<ImportOutcome>, RepositoryError> {
         let source = source.to_owned();
-        self.write(move |connection| {
-            let import = |account: &ImportedAccount| import_account(connection, &source, account, now);
-            Ok(accounts.iter().map(import).collect::<Result<_, _>>()?)
-        })
-        .await
+        let outcomes = self
+            .write(move |connection| {
+                let import = |account: &ImportedAccount| import_account(connection, &source, account, now);
+                Ok(accounts.iter().map(import).collect::<Result<_, _>>()?)
+            })
+            .await?;
+        // Whether there are other systems' tokens is not a matter of one user.
+        self.cache.change_all();
+        Ok(outcomes)
     }
 
     async fn has_imported_names(&self) -> Result<bool, RepositoryError> {

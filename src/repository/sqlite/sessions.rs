@@ -60,7 +60,15 @@ impl Sessions for SqliteRepository {
     }
 
     async fn has_imported_tokens(&self) -> Result<bool, RepositoryError> {
-        self.read_inline(|connection| Ok(connection.prepare_cached(sql::FIND_IMPORTED_TOKEN)?.exists([])?)).await
+        let cache = self.watched_cache()?;
+        if let Some(known) = cache.has_imported_tokens() {
+            return Ok(known);
+        }
+        let version = cache.version_of_all();
+        let find = |connection: &Connection| Ok(connection.prepare_cached(sql::FIND_IMPORTED_TOKEN)?.exists([])?);
+        let found = self.read_inline(find).await?;
+        cache.keep_imported_tokens(version, found);
+        Ok(found)
     }
 
     async fn adopt_token(&self, foreign: Vec<TokenDigest>, digest: TokenDigest) -> Result<bool, RepositoryError> {
@@ -183,10 +191,6 @@ fn find_foreign_token(
     foreign: &[TokenDigest],
     new: TokenDigest,
 ) -> rusqlite::Result<Option<TokenDigest>> {
-    // Nearly always there is no such token at all.
-    if !connection.prepare_cached(sql::FIND_IMPORTED_TOKEN)?.exists([])? {
-        return Ok(None);
-    }
     let mut find = connection.prepare_cached(sql::FIND_FOREIGN_TOKEN)?;
     for digest in foreign.iter().chain([&new]) {
         if find.exists([digest.as_bytes()])? {
