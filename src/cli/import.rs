@@ -209,10 +209,10 @@ impl ImportCommand {
 /// See [`CommandError`].
 pub async fn import(context: &mut Context, command: ImportCommand) -> Result<(), CommandError> {
     let (args, kind, default_source) = command.into_source();
+    let renames = args.rename.as_deref().map(renames::read).transpose()?.unwrap_or_else(HashMap::new);
     let stop = Stop::default();
     let told = stop_signal().map_err(CommandError::Start)?;
     let now = context.clock.now();
-    let renames = args.rename.as_deref().map(renames::read).transpose()?.unwrap_or_else(HashMap::new);
     let rules = Rules {
         source: args.source.unwrap_or_else(|| default_source.to_owned()),
         names: if args.names == NameRule::Source { Names::Source } else { Names::Api },
@@ -235,30 +235,38 @@ pub async fn import(context: &mut Context, command: ImportCommand) -> Result<(),
             return Err(CommandError::Interrupted);
         }
     };
-    // A trial into a database that is not there yet leaves it so.
-    let is_there = exists(&context.config)?;
-    let store =
-        if args.dry_run && !is_there { None } else { Some(open(&context.config, &context.clock, !args.dry_run)?) };
-    let cost = context.config.password.bcrypt_cost;
+    // A database that is not there yet is made only when something is written.
+    let (config, clock) = (&context.config, &context.clock);
+    let mut store = if exists(config)? { Some(open(config, clock, false)?) } else { None };
+    let cost = config.password.bcrypt_cost;
     let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let passwords =
         Passwords::start(cost, threads, WRAPPED, &WatchedThreads::default()).map_err(CommandError::Start)?;
-    let work = async {
-        let Plan { accounts, report } = decide(source, &rules, store.as_deref()).await?;
-        let is_unsettled = !report.conflicts.is_empty() && !args.leave_out_conflicts;
-        let store = store.as_deref().filter(|_| !args.dry_run && !is_unsettled);
-        let Some(store) = store else { return Ok(report) };
-        bar.disable_steady_tick();
-        bar.set_style(bar_style());
-        bar.set_length(accounts.len() as u64);
-        write(Plan { accounts, report }, store, &passwords, now, &stop, |done| bar.set_position(done)).await
-    };
-    tokio::pin!(work);
-    let outcome = tokio::select! {
-        outcome = &mut work => outcome,
-        () = told => {
-            stop.ask();
-            work.await
+    let outcome = {
+        let work = async {
+            let Plan { accounts, report } = decide(source, &rules, store.as_deref()).await?;
+            let is_unsettled = !report.conflicts.is_empty() && !args.leave_out_conflicts;
+            if args.dry_run || is_unsettled {
+                return Ok(report);
+            }
+            let store = match &mut store {
+                Some(store) => store,
+                none => none.insert(open(config, clock, true)?),
+            };
+            bar.disable_steady_tick();
+            bar.set_style(bar_style());
+            bar.set_length(accounts.len() as u64);
+            let plan = Plan { accounts, report };
+            let report = write(plan, store.as_ref(), &passwords, now, &stop, |done| bar.set_position(done)).await?;
+            Ok::<_, CommandError>(report)
+        };
+        tokio::pin!(work);
+        tokio::select! {
+            outcome = &mut work => outcome,
+            () = told => {
+                stop.ask();
+                work.await
+            }
         }
     };
     bar.finish_and_clear();

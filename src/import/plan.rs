@@ -20,6 +20,9 @@ use crate::system::clock::Timestamp;
 /// How many ids or names the store is asked about at once.
 const AT_ONCE: usize = 1_000;
 
+/// How many other accounts a conflict lists. With all of them, one name that a whole site has would fill the memory.
+const MAX_WITH: usize = 20;
+
 /// How many characters the id of an account may have.
 const MAX_ID_CHARS: usize = 254;
 
@@ -74,11 +77,14 @@ pub async fn decide(source: Source, rules: &Rules, store: Option<&dyn Repository
     let Source { mut accounts, left_out, not_carried, notes } = source;
     accounts.sort_by(|a, b| (a.date_joined, &a.id).cmp(&(b.date_joined, &b.id)));
     require_one_each(&accounts)?;
+    if accounts.is_empty() {
+        return Err(ImportError::new("nothing is to be imported: the file has no account that is for here"));
+    }
     let ids: HashSet<&str> = accounts.iter().map(|account| account.id.as_str()).collect();
     if let Some(unknown) = rules.renames.keys().find(|id| !ids.contains(id.as_str())) {
         return Err(ImportError::new(format!("the file of new names has the id {unknown:?}, and no account has it")));
     }
-    let already = find_already(&accounts, rules, store).await?;
+    let Known { already, changed } = find_known(&accounts, rules, store).await?;
     let mut report = Report {
         dry_run: rules.dry_run,
         written: false,
@@ -91,7 +97,18 @@ pub async fn decide(source: Source, rules: &Rules, store: Option<&dyn Repository
         notes,
         next: Next { tokens_end_unused: None },
     };
-    accounts.retain(|account| !already.contains(&account.id));
+    let changed_lines: Vec<_> = accounts
+        .iter()
+        .filter(|account| changed.contains(&account.id))
+        .map(|account| ConflictLine {
+            source_id: account.id.clone(),
+            name: account.name.clone(),
+            reason: "changed_at_source",
+            with: Vec::new(),
+        })
+        .collect();
+    accounts.retain(|account| !already.contains(&account.id) && !changed.contains(&account.id));
+    report.conflicts.extend(changed_lines);
     let names = settle_names(&accounts, rules, store, &mut report.conflicts).await?;
     report.accounts.conflicts = report.conflicts.len() as u64;
     let mut planned = Vec::with_capacity(accounts.len());
@@ -131,25 +148,36 @@ fn fingerprint(account: &SourceAccount) -> [u8; 32] {
     Sha256::new().chain_update(&account.name).chain_update([0]).chain_update(joined).finalize().into()
 }
 
-/// The ids of the accounts that an earlier run has imported.
-async fn find_already(
+/// The ids that an earlier run has imported.
+#[derive(Default)]
+struct Known {
+    /// Those of the same accounts.
+    already: HashSet<String>,
+    /// Those whose accounts have another name, or another date of joining.
+    changed: HashSet<String>,
+}
+
+/// Finds what an earlier run has imported. Where most of it has changed, it is another database.
+async fn find_known(
     accounts: &[SourceAccount],
     rules: &Rules,
     store: Option<&dyn Repository>,
-) -> Result<HashSet<String>, ImportError> {
-    let mut already = HashSet::new();
-    let Some(store) = store else { return Ok(already) };
+) -> Result<Known, ImportError> {
+    let mut known = Known::default();
+    let Some(store) = store else { return Ok(known) };
     for some in accounts.chunks(AT_ONCE) {
         let ids = some.iter().map(|account| account.id.clone()).collect();
         for (account, found) in some.iter().zip(store.find_imported(&rules.source, ids).await?) {
-            match found {
-                Some(found) if found == fingerprint(account) => _ = already.insert(account.id.clone()),
-                Some(_) => return Err(is_another(&account.id, &rules.source)),
-                None => {}
-            }
+            let Some(found) = found else { continue };
+            let is_same = found == fingerprint(account);
+            (if is_same { &mut known.already } else { &mut known.changed }).insert(account.id.clone());
         }
     }
-    Ok(already)
+    if known.changed.len() > known.already.len() {
+        let first = accounts.iter().find(|account| known.changed.contains(&account.id));
+        return Err(is_another(first.map_or("", |account| &account.id), &rules.source));
+    }
+    Ok(known)
 }
 
 /// An id was imported before, for an account with another name or another date of joining.
@@ -206,7 +234,7 @@ async fn settle_names(
             source_id: accounts[index].id.clone(),
             name: wanted[index].to_owned(),
             reason,
-            with: others.iter().map(|other| accounts[*other].id.clone()).collect(),
+            with: others.iter().take(MAX_WITH).map(|other| accounts[*other].id.clone()).collect(),
         });
         settled.push(None);
     }
@@ -266,6 +294,8 @@ fn plan(account: SourceAccount, username: Username, rules: &Rules, report: &mut 
         Vec::new()
     };
     report.tokens.carried += tokens.len() as u64;
+    let mut told = HashSet::new();
+    warnings.retain(|Warning(what)| told.insert(what.clone()));
     report.warnings.extend(warnings.into_iter().map(|Warning(what)| WarningLine {
         source_id: account.id.clone(),
         name: account.name.clone(),
@@ -421,6 +451,14 @@ mod tests {
         let reasons: Vec<_> = found.iter().map(|(_, reason)| *reason).collect();
         let case = "name_differs_only_in_case";
         assert_eq!(reasons, [case, case, "name_twice", "name_twice", case, case]);
+    }
+
+    #[tokio::test]
+    async fn a_conflict_of_very_many_lists_some_of_them() {
+        let accounts = (0..1_000).map(|id| account(&id.to_string(), "F")).collect();
+        let plan = decide_on(accounts, &rules(Names::Api)).await;
+        assert_eq!(plan.report.conflicts.len(), 1_000);
+        assert!(plan.report.conflicts.iter().all(|conflict| conflict.with.len() == MAX_WITH));
     }
 
     #[tokio::test]

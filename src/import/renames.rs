@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::import::ImportError;
 use crate::import::formats::csv::CsvFile;
 use crate::import::formats::tables::{Cell, Tables as _, shown};
+use crate::import::{ImportError, formats};
 
 /// Its columns.
 const COLUMNS: [&str; 2] = ["source_id", "new_name"];
@@ -15,6 +15,7 @@ const COLUMNS: [&str; 2] = ["source_id", "new_name"];
 /// # Errors
 /// See [`ImportError`].
 pub fn read(path: &Path) -> Result<HashMap<String, String>, ImportError> {
+    formats::require_file(path)?;
     let mut file = CsvFile::open(path, "", "names")?;
     let table = file.tables()[0].clone();
     if COLUMNS.iter().any(|column| !table.columns.iter().any(|own| own == column)) {

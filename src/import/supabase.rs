@@ -316,7 +316,24 @@ impl Reader {
         notes
     }
 
+    /// Refuses a row where something else is in the place of a time that decides who may log in, such as the word null for
+    /// NULL.
+    fn require_times(&self, cells: &[Cell]) -> Result<(), ImportError> {
+        let is_time = |text: &str| text.trim_start_matches('-') == "infinity" || read_moment(text).is_some();
+        let deciding = self.confirmed.into_iter().chain([self.banned_until, self.deleted]);
+        let wrong =
+            deciding.filter(|place| text_at(cells, *place).is_some_and(|text| !is_time(&text))).flatten().next();
+        let columns = self.asked.columns();
+        match wrong.and_then(|place| columns.get(place)) {
+            Some(column) => Err(ImportError::new(format!(
+                "a row of auth.users has no time in {column}, where one or NULL is due: in CSV, NULL is an empty cell"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     fn read(&self, cells: &[Cell], around: &Around, keys: &mut BTreeSet<String>) -> Result<Read, ImportError> {
+        self.require_times(cells)?;
         let has = |place: Option<usize>| text_at(cells, place).is_some();
         if has(self.deleted) {
             return Ok(Read::LeftOut("deleted users"));
@@ -491,6 +508,14 @@ id,email,encrypted_password,email_confirmed_at,phone,phone_confirmed_at,banned_u
         };
         assert_eq!([ana, ben, fay].map(first_name), [Some("Ana A".to_owned()), None, Some("Fay".to_owned())]);
         assert_eq!((fay.password.as_deref(), gus.password.as_deref()), (None, None));
+    }
+
+    #[test]
+    fn a_word_in_the_place_of_a_time_that_decides_is_refused() {
+        for column in ["deleted_at", "banned_until", "email_confirmed_at"] {
+            let error = run(&format!("id,email,{column}\n1,ana@a.example,null\n"), None, &[], false).err().unwrap();
+            assert!(error.contains(column), "{error}");
+        }
     }
 
     #[test]

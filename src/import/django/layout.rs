@@ -2,7 +2,7 @@
 //!
 //! Foreign keys tell, where the file has them; else what the tables look like does, and the operator where that is not plain.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::domain::profile::ProfileField;
 use crate::import::django::options::Options;
@@ -27,6 +27,8 @@ pub(super) const OWN_COLUMNS: [&str; 8] =
 
 /// Where everything is.
 pub(super) struct Layout {
+    /// All tables of the file, with references that [`settle_references`] has settled.
+    pub(super) tables: Vec<TableInfo>,
     pub(super) user: TableInfo,
     /// The column of the users' key; nothing where a dump has natural keys alone.
     pub(super) key: Option<String>,
@@ -48,6 +50,8 @@ pub(super) struct ProfileTable {
     pub(super) owner: String,
     /// The column of its own key.
     pub(super) key: Option<String>,
+    /// Whether only its columns and its rows make it look like one.
+    pub(super) is_guess: bool,
 }
 
 /// To which of the two tables something belongs.
@@ -67,7 +71,8 @@ pub(super) enum List {
 
 impl Layout {
     pub(super) fn find(file: &mut dyn Tables, common: &Common, options: &Options) -> Result<Self, ImportError> {
-        let tables = file.tables().to_vec();
+        let mut tables = file.tables().to_vec();
+        settle_references(&mut tables);
         let user = find_user(&tables, options.user_table.as_deref())?.clone();
         let key = key_of(&user);
         let natural_key = if has(&user, "username") { "username" } else { "email" };
@@ -81,6 +86,7 @@ impl Layout {
         }
         let profile = find_profile(file, &tables, &user, options.profile_table.as_deref())?;
         let mut layout = Self {
+            tables,
             user,
             key,
             natural_key: natural_key.to_owned(),
@@ -90,7 +96,7 @@ impl Layout {
             lists: [None, None],
         };
         layout.texts = layout.find_texts(common)?;
-        layout.lists = layout.find_lists(&tables, options)?;
+        layout.lists = layout.find_lists(&layout.tables, options)?;
         Ok(layout)
     }
 
@@ -227,6 +233,37 @@ impl Layout {
     }
 }
 
+/// Has references lead to the tables that are meant. SQLite from 3.26 on left those to `X__old` behind when an older Django
+/// changed the table X. The key of a model that inherits from another is the other's key, so who refers to the one refers to
+/// the other.
+fn settle_references(tables: &mut [TableInfo]) {
+    let names: HashSet<_> = tables.iter().map(|table| (table.schema.clone(), table.name.clone())).collect();
+    let is_there = |schema: &String, name: &str| names.contains(&(schema.clone(), name.to_owned()));
+    let mut parents = HashMap::new();
+    for table in &mut *tables {
+        for key in &mut table.foreign_keys {
+            if let Some(before) = key.table.strip_suffix("__old")
+                && !is_there(&table.schema, &key.table)
+                && is_there(&table.schema, before)
+            {
+                key.table.truncate(before.len());
+            }
+            if table.primary_key.as_slice() == [key.column.as_str()] && key.table != table.name {
+                parents.insert((table.schema.clone(), table.name.clone()), key.table.clone());
+            }
+        }
+    }
+    for table in tables {
+        for key in &mut table.foreign_keys {
+            // As often as there are parents at most: references may form a circle.
+            for _ in 0..parents.len() {
+                let Some(parent) = parents.get(&(table.schema.clone(), key.table.clone())) else { break };
+                key.table.clone_from(parent);
+            }
+        }
+    }
+}
+
 /// The column of a table's key, where it is one.
 fn key_of(table: &TableInfo) -> Option<String> {
     match table.primary_key.as_slice() {
@@ -321,7 +358,8 @@ fn find_profile(
         let why = format!("--profile-table: {} has no column that refers to {}", shown(&table.name), shown(&user.name));
         return Err(ImportError::new(why));
     };
-    Ok(Some(ProfileTable { table: table.clone(), owner, key: key_of(table) }))
+    let is_guess = asked.is_none() && table.foreign_keys.is_empty();
+    Ok(Some(ProfileTable { table: table.clone(), owner, key: key_of(table), is_guess }))
 }
 
 /// Whether a table has at most one row a user: its keys tell or, in a file that has none, its rows.

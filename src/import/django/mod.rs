@@ -24,15 +24,17 @@ use crate::import::formats::tables::{Cell, TableInfo, Tables, shown};
 use crate::import::zone::Zone;
 use crate::import::{Common, ImportError, formats};
 
-/// Tables of second factors, each with a row a factor.
-const SECOND_FACTORS: [&str; 6] = [
-    "mfa_authenticator",
-    "otp_email_emaildevice",
-    "otp_hotp_hotpdevice",
-    "otp_static_staticdevice",
-    "otp_totp_totpdevice",
-    "two_factor_phonedevice",
-];
+/// What begins a word in the names of tables of second factors (django-otp, allauth, django-mfa and others), which have a row
+/// a factor.
+const SECOND_FACTORS: [&str; 10] =
+    ["fido", "hotp", "mfa", "otp", "passkey", "totp", "trench", "u2f", "webauthn", "yubikey"];
+
+/// Whether a table is of second factors, by its name.
+fn is_of_second_factors(table: &TableInfo) -> bool {
+    let name = table.name.to_ascii_lowercase();
+    name.contains("two_factor")
+        || name.split('_').any(|word| SECOND_FACTORS.iter().any(|begin| word.starts_with(begin)))
+}
 
 /// Reads all accounts.
 ///
@@ -124,7 +126,7 @@ impl Reading<'_> {
 
     fn profiles(&mut self) -> Result<(), ImportError> {
         let layout = &self.layout;
-        let Some(ProfileTable { table, owner, key }) = &layout.profile else { return Ok(()) };
+        let Some(ProfileTable { table, owner, key, .. }) = &layout.profile else { return Ok(()) };
         let mut columns = vec!["created", "modified", owner];
         columns.extend(key.as_deref());
         columns.extend(columns_of(layout, Side::Profile));
@@ -172,7 +174,16 @@ impl Reading<'_> {
 
     fn tokens(&mut self, common: &Common, options: &Options) -> Result<(), ImportError> {
         for name in TOKEN_TABLES {
-            let Some((table, owner)) = self.table_of_users(name) else { continue };
+            let Some(table) = self.beside(name).cloned() else { continue };
+            let Some(owner) = reference(&table, &self.layout.user) else {
+                if count_rows(self.file, &table)? == 0 {
+                    continue;
+                }
+                return Err(ImportError::new(format!(
+                    "the tokens of {name} are not those of {}: --user-table names another table, --no-tokens leaves them behind",
+                    shown(&self.layout.user.name)
+                )));
+            };
             let source = &mut self.source;
             let (by_key, by_natural_key) = (&self.by_key, &self.by_natural_key);
             let mut ownerless = 0_u64;
@@ -202,11 +213,11 @@ impl Reading<'_> {
     }
 
     fn second_factors(&mut self) -> Result<(), ImportError> {
-        for name in SECOND_FACTORS {
-            let Some((table, owner)) = self.table_of_users(name) else { continue };
+        for table in self.layout.tables.iter().filter(|table| is_of_second_factors(table)) {
+            let Some(owner) = reference(table, &self.layout.user) else { continue };
             let source = &mut self.source;
             let (by_key, by_natural_key) = (&self.by_key, &self.by_natural_key);
-            read_rows(self.file, &table, &[&owner, "confirmed"], &mut |row| {
+            read_rows(self.file, table, &[&owner, "confirmed"], &mut |row| {
                 // One that was begun and never confirmed protected nothing.
                 if row.truth("confirmed") != Some(false)
                     && let Some(index) = find_owner(by_key, by_natural_key, row.cell(&owner))
@@ -219,15 +230,8 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// A table that is beside the users' and refers to them, and its column that does.
-    fn table_of_users(&self, name: &str) -> Option<(TableInfo, String)> {
-        let table = self.beside(name)?;
-        let owner = reference(table, &self.layout.user)?;
-        Some((table.clone(), owner))
-    }
-
     fn beside(&self, name: &str) -> Option<&TableInfo> {
-        self.file.tables().iter().find(|table| table.schema == self.layout.user.schema && table.name == name)
+        self.layout.tables.iter().find(|table| table.schema == self.layout.user.schema && table.name == name)
     }
 
     fn count_left_out(&mut self) -> Result<(), ImportError> {
@@ -261,15 +265,22 @@ impl Reading<'_> {
                 ));
             }
         }
+        if let Some(profile) = layout.profile.as_ref().filter(|profile| profile.is_guess) {
+            notes.push(format!(
+                "{} is taken for the users' profile by its columns, and because it has no two rows of a user: \
+                 --profile-table names another",
+                shown(&profile.table.name)
+            ));
+        }
         let is_list = |table: &TableInfo| {
             layout.lists.iter().flatten().any(|list| matches!(list, List::Table { table: own, .. } if own == table))
         };
         let is_profile = |table: &TableInfo| layout.profile.as_ref().is_some_and(|profile| profile.table == *table);
         let counted = ["groups", "user_permissions"].map(|field| format!("{}_{field}", layout.user.name));
-        let left = self.file.tables().iter().filter(|table| {
+        let left = layout.tables.iter().filter(|table| {
             layout.refers_to_users(table)
                 && !TOKEN_TABLES.contains(&table.name.as_str())
-                && !SECOND_FACTORS.contains(&table.name.as_str())
+                && !is_of_second_factors(table)
                 && !counted.contains(&table.name)
                 && !is_list(table)
                 && !is_profile(table)
@@ -476,6 +487,54 @@ INSERT INTO public.otp_totp_totpdevice VALUES (1, '00000000-0000-0000-0000-00000
                 "tables about users that are not carried: shop_order (rows: 1)",
             ]
         );
+    }
+
+    /// A user whose model inherits from another, references that a renamed table has left behind, and factors of several kinds.
+    const HEIRS: &str = "
+CREATE TABLE public.auth_user (id integer, password text, last_login timestamp with time zone, username text);
+CREATE TABLE public.shop_customer (user_ptr_id integer, city text);
+CREATE TABLE public.authtoken_token (key text, created timestamp with time zone, user_id integer);
+CREATE TABLE public.trench_mfamethod (id integer, user_id integer);
+CREATE TABLE public.print_footprint (id integer, user_id integer);
+ALTER TABLE ONLY public.auth_user ADD CONSTRAINT a PRIMARY KEY (id);
+ALTER TABLE ONLY public.shop_customer ADD CONSTRAINT b PRIMARY KEY (user_ptr_id);
+ALTER TABLE ONLY public.shop_customer ADD CONSTRAINT c FOREIGN KEY (user_ptr_id) REFERENCES public.auth_user(id);
+ALTER TABLE ONLY public.authtoken_token ADD CONSTRAINT d FOREIGN KEY (user_id) REFERENCES public.shop_customer(user_ptr_id);
+ALTER TABLE ONLY public.trench_mfamethod ADD CONSTRAINT e FOREIGN KEY (user_id) REFERENCES public.auth_user__old(id);
+ALTER TABLE ONLY public.print_footprint ADD CONSTRAINT f FOREIGN KEY (user_id) REFERENCES public.auth_user(id);
+INSERT INTO public.auth_user VALUES (1, '!', NULL, 'ana'), (2, '!', NULL, 'bob');
+INSERT INTO public.shop_customer VALUES (1, 'Porto');
+INSERT INTO public.authtoken_token VALUES ('d96163b8bc9127d8c5d5839018580123c64a324b', '2020-01-02 03:04:05+00', 1);
+INSERT INTO public.trench_mfamethod VALUES (1, 2);
+INSERT INTO public.print_footprint VALUES (1, 1);
+";
+
+    #[test]
+    fn a_reference_to_a_model_that_inherits_or_to_a_renamed_table_leads_to_the_users() {
+        let source = source(HEIRS, &Options::default());
+        let [ana, bob] = source.accounts.as_slice() else { panic!() };
+        assert_eq!((ana.name.as_str(), ana.profile[0].1.as_str(), ana.tokens.len()), ("ana", "Porto", 1));
+        assert!(ana.warnings.is_empty(), "{:?}", words(&ana.warnings));
+        assert_eq!(words(&bob.warnings), ["mfa_dropped"]);
+    }
+
+    #[test]
+    fn tokens_that_belong_to_another_table_than_the_users_are_an_error_and_not_left_behind() {
+        let others = SITE.replace(
+            "CONSTRAINT g FOREIGN KEY (user_id) REFERENCES public.people_member",
+            "CONSTRAINT g FOREIGN KEY (user_id) REFERENCES public.shop_order",
+        );
+        let asked = Options { user_table: Some("people_member".to_owned()), ..Options::default() };
+        assert!(refusal(&others, &asked).contains("--no-tokens"));
+        source(&others, &Options { no_tokens: true, ..asked });
+    }
+
+    #[test]
+    fn a_table_that_only_looks_like_a_profile_is_named() {
+        let order = "[{\"model\": \"auth.user\", \"pk\": 1, \"fields\": {\"password\": \"\", \"last_login\": null, \"username\": \"x\"}},
+            {\"model\": \"shop.order\", \"pk\": 1, \"fields\": {\"user\": 1, \"address\": \"Bobstreet 1\"}}]";
+        let source = source(order, &Options::default());
+        assert!(source.notes.iter().any(|note| note.starts_with("shop_order is taken for the users' profile")));
     }
 
     #[test]

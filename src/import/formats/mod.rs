@@ -9,13 +9,26 @@ pub(super) mod sqlite;
 pub(super) mod tables;
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use crate::import::ImportError;
 
 /// How many bytes of a file tell its format.
 const HEAD_BYTES: u64 = 512;
+
+/// Refuses what is neither a file nor a folder: a pipe would be waited for, and can be read once only.
+///
+/// # Errors
+/// Where it is another thing, or not there.
+pub(super) fn require_file(path: &Path) -> Result<(), ImportError> {
+    let unreadable = |source| ImportError::Unreadable { path: path.to_owned(), source };
+    let found = path.metadata().map_err(unreadable)?;
+    if found.is_file() || found.is_dir() {
+        return Ok(());
+    }
+    Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")))
+}
 
 /// The first bytes of a file; none of a folder.
 pub(super) fn head(path: &Path) -> Result<Vec<u8>, ImportError> {

@@ -93,6 +93,25 @@ fn another_database_is_refused_until_it_has_a_name_of_its_own() {
     assert_eq!(again["accounts"]["already"], 2);
 }
 
+#[test]
+fn an_account_that_has_another_name_by_now_is_a_conflict_and_the_others_come() {
+    let machine = Machine::new();
+    Site::with(machine.path(), &["anna", "ben"]).close();
+    imported(&machine, "django site.db");
+    let before = machine.store().dump();
+    let site = Site::reopen(machine.path().join("site.db"));
+    site.set(2, "username", "benjamin");
+    site.user("carl");
+    site.close();
+    let (code, report, _) = import(&machine, "django site.db");
+    assert_eq!((code, &report["written"]), (1, &json!(false)));
+    let expected = json!([{"source_id": "2", "name": "benjamin", "reason": "changed_at_source", "with": []}]);
+    assert_eq!(report["conflicts"], expected);
+    assert_eq!(machine.store().dump(), before);
+    let report = imported(&machine, "django site.db --leave-out-conflicts");
+    assert_eq!((&report["accounts"]["imported"], &report["accounts"]["already"]), (&json!(1), &json!(1)));
+}
+
 /// A site with more accounts than a transaction of an import has.
 fn large_site(machine: &Machine) -> i64 {
     let accounts = 6 * BATCH - 500;

@@ -121,6 +121,39 @@ fn nothing_that_an_import_says_has_a_hash_a_token_or_a_salt() {
 }
 
 #[test]
+fn a_column_of_secrets_is_neither_a_name_nor_a_field_of_the_profile() {
+    let machine = Machine::with_accounts();
+    Site::with(machine.path(), &["anna"]).close();
+    let before = machine.store().dump();
+    for options in ["--name password", "--field city=password", "--name PASSWORD --names source"] {
+        let (code, sentence) = machine.refused(&format!("import django site.db {options}"));
+        assert!(code == 1 && sentence.contains("secrets"), "{options}: {sentence}");
+    }
+    assert_eq!(machine.store().dump(), before);
+}
+
+#[test]
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    let machine = Machine::new();
+    Site::with(machine.path(), &["anna"]).close();
+    let made = std::process::Command::new("mkfifo").arg(machine.path().join("pipe")).status().unwrap();
+    assert!(made.success());
+    for arguments in ["django pipe", "pocketbase pipe", "supabase pipe", "django site.db --rename pipe"] {
+        let (code, sentence) = machine.refused(&format!("import {arguments}"));
+        assert!(code == 1 && sentence.contains("not a file"), "{arguments}: {sentence}");
+    }
+}
+
+#[test]
+fn a_file_without_an_account_is_refused() {
+    let machine = Machine::new();
+    Site::new(machine.path().join("site.db")).close();
+    let (code, sentence) = machine.refused("import django site.db");
+    assert!(code == 1 && sentence.contains("no account"), "{sentence}");
+    assert!(!machine.store().exists());
+}
+
+#[test]
 fn what_the_source_says_is_shown_escaped() {
     let machine = Machine::new();
     Site::with(machine.path(), &["\u{1b}[2Jclear", "\u{202e}gpj", "two\nlines"]).close();
