@@ -3,7 +3,8 @@ time, a newcomer registers.
 
 They do what a client of an API does: a change that is refused with 503 and `Retry-After` is sent again after that time. A
 request on a connection that was kept, and that ends without an answer, is sent once more on a new one: nginx closes kept
-connections when it reloads. Everything else that is not the answer to expect is a finding.
+connections when it reloads, and may do so just when a request comes. Everything else that is not the answer to expect is a
+finding.
 """
 
 import collections
@@ -11,6 +12,7 @@ import http.client
 import itertools
 import json
 import random
+import select
 import threading
 import time
 
@@ -37,6 +39,9 @@ class Client:
             text, headers["Content-Type"] = json.dumps(body), "application/json"
         elif method == "POST":
             text = ""
+        # Readable without a question is closed: a new one is made, as the libraries of phones do.
+        if self.connection is not None and select.select([self.connection.sock], [], [], 0)[0]:
+            self.close()
         was_kept = self.connection is not None
         try:
             return *self._ask_once(method, path, text, headers), False
