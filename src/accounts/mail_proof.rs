@@ -7,6 +7,7 @@
 use thiserror::Error;
 
 use super::service::{Accounts, Client};
+use super::sign_in::NameError;
 use super::throttle::guesses::Guess;
 use super::throttle::limits::Origin;
 use crate::domain::one_time::{Code, Presented, Purpose};
@@ -80,7 +81,11 @@ impl Accounts {
     /// lockout does not tell whether there is such an account. Where that is the account of the code, it is counted
     /// there already.
     async fn count_wrong_code(&self, name: &str, tried: &Tried, origin: Origin) -> Result<(), RepositoryError> {
-        let Ok(name) = self.read_login_name(name) else { return Ok(()) };
+        let name = match self.read_login_name(name).await {
+            Ok(name) => name,
+            Err(NameError::Repository(error)) => return Err(error),
+            Err(NameError::Invalid(_)) => return Ok(()),
+        };
         let counted = self.count_login_at(&name).await?;
         if !matches!(tried, Tried::Wrong(username) if username.key() == counted.key()) {
             self.throttle.limits.note_failure(&counted, origin, self.clock.monotonic());

@@ -31,4 +31,4 @@ pub use self::reauthenticate::ReauthenticationError;
 pub use self::register::{RegisterError, Registration};
 pub use self::service::{Accounts, Client, MailPolicy, NewPassword, NoMail};
 pub use self::sessions::SessionError;
-pub use self::sign_in::{LoginName, OpenedSession, SignIn, SignInError, Verified};
+pub use self::sign_in::{LoginName, NameError, OpenedSession, SignIn, SignInError, Verified};

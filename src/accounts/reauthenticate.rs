@@ -129,7 +129,8 @@ impl Accounts {
     ) -> Result<PasswordHash, ReauthenticationError> {
         let credentials = self.repository.find_own_credentials(caller).await?;
         let attempt = self.throttle.begin_reauthentication(&credentials.username, client.ip())?;
-        let verification = self.passwords.verify(password.clone(), Some(&credentials), client.gone()).await?;
+        let hardest = self.repository.hardest_imported_hash().await?;
+        let verification = self.passwords.verify(password.clone(), Some(&credentials), hardest, client.gone()).await?;
         if verification.matches {
             attempt.succeeded();
             return Ok(credentials.password_hash);

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::service::Accounts;
 use crate::domain::session::{Caller, Session, SessionId};
+use crate::domain::token::PresentedToken;
 use crate::repository::RepositoryError;
 
 /// Why a session was not found or not ended.
@@ -22,10 +23,32 @@ impl Accounts {
     ///
     /// # Errors
     /// [`RepositoryError::NoSession`] where it is over, or never was.
-    pub async fn authenticate(&self, caller: &Caller) -> Result<Session, RepositoryError> {
-        let session = self.repository.find_session(caller).await?.ok_or(RepositoryError::NoSession)?;
+    pub async fn authenticate(&self, token: &PresentedToken, caller: &Caller) -> Result<Session, RepositoryError> {
+        let find = async || self.repository.find_session(caller).await?.ok_or(RepositoryError::NoSession);
+        let session = self.look_up(token, caller, find).await?;
         self.note_use(caller, &session);
         Ok(session)
+    }
+
+    /// Looks the caller up by the token that was presented, and once more where it is another system's and its digest had
+    /// to be made one of ours first. Where no such tokens were imported, one of another form is not looked for.
+    ///
+    /// # Errors
+    /// Those of `find`; [`RepositoryError::NoSession`] where nothing was looked for.
+    pub async fn look_up<T>(
+        &self,
+        token: &PresentedToken,
+        caller: &Caller,
+        find: impl AsyncFn() -> Result<T, RepositoryError>,
+    ) -> Result<T, RepositoryError> {
+        if matches!(token, PresentedToken::Other(_)) && !self.repository.has_imported_tokens().await? {
+            return Err(RepositoryError::NoSession);
+        }
+        let found = find().await;
+        if !matches!(found, Err(RepositoryError::NoSession)) {
+            return found;
+        }
+        if self.repository.adopt_token(token.foreign_digests(), caller.digest).await? { find().await } else { found }
     }
 
     /// Notes that the caller's session is in use.

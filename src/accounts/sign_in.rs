@@ -27,14 +27,12 @@ pub struct SignIn {
 pub enum LoginName {
     /// A name.
     Username(Username),
-    /// A text with an `@`, where mail is sent: the address that an account has verified, or a name, which wins.
+    /// Where mail is sent, the address that an account has verified, or a name, which wins.
     Address {
-        /// The address, where it is one.
-        email: Option<EmailAddress>,
-        /// The name, where it is one; else one that stands for the address in the counts of failures.
-        counted: Username,
-        /// Whether it is a name.
-        is_name: bool,
+        /// The address.
+        email: EmailAddress,
+        /// The name, where it is one.
+        username: Option<Username>,
     },
 }
 
@@ -42,10 +40,30 @@ impl LoginName {
     /// The name that was given, for an event.
     fn username(&self) -> Option<&Username> {
         match self {
-            Self::Username(username) | Self::Address { counted: username, is_name: true, .. } => Some(username),
-            Self::Address { .. } => None,
+            Self::Username(username) => Some(username),
+            Self::Address { username, .. } => username.as_ref(),
         }
     }
+
+    /// Where failures count while it is no account's. Those at an address count together, however it is spelled, as they
+    /// do where it is an account's.
+    fn stand_in(&self) -> Username {
+        match self {
+            Self::Username(username) => username.clone(),
+            Self::Address { email, .. } => Username::standing_for(&hex(&Sha256::digest(email.key()))),
+        }
+    }
+}
+
+/// Why a name was not read.
+#[derive(Debug, Error)]
+pub enum NameError {
+    /// It is none.
+    #[error(transparent)]
+    Invalid(#[from] InvalidField),
+    /// The store failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
 }
 
 /// How somebody has proved that an account is theirs.
@@ -95,46 +113,57 @@ impl From<NotBegun> for SignInError {
 }
 
 impl Accounts {
+    /// Reads a name that an account may have. What no new account could be called is a name once such names were
+    /// imported. Which accounts there are does not matter, and is not told.
+    ///
+    /// # Errors
+    /// See [`NameError`].
+    pub async fn read_name(&self, text: &str) -> Result<Username, NameError> {
+        let error = match Username::parse(text) {
+            Ok(username) => return Ok(username),
+            Err(error) => error,
+        };
+        let existing = Username::parse_existing(text);
+        if existing.is_ok() && !self.repository.has_imported_names().await? {
+            return Err(error.into());
+        }
+        existing.map_err(|_| error.into())
+    }
+
     /// Reads the name of a login.
     ///
     /// # Errors
-    /// [`InvalidField`] for what can be neither a name nor, where mail is sent, an address.
-    pub fn read_login_name(&self, text: &str) -> Result<LoginName, InvalidField> {
-        let username = Username::parse(text);
-        if self.mail.is_none() || !text.contains('@') {
-            return username.map(LoginName::Username);
-        }
-        match (username, EmailAddress::parse(text)) {
-            (Ok(counted), email) => Ok(LoginName::Address { email: email.ok(), counted, is_name: true }),
-            (Err(_), Ok(email)) => {
-                let counted = stand_in_for(&email)?;
-                Ok(LoginName::Address { email: Some(email), counted, is_name: false })
-            }
-            (Err(error), Err(_)) => Err(error),
+    /// [`NameError`], also for what can be neither a name nor, where mail is sent, an address.
+    pub async fn read_login_name(&self, text: &str) -> Result<LoginName, NameError> {
+        let username = match self.read_name(text).await {
+            Err(NameError::Repository(error)) => return Err(error.into()),
+            username => username,
+        };
+        match self.mail.as_ref().and_then(|_| EmailAddress::parse(text).ok()) {
+            Some(email) => Ok(LoginName::Address { email, username: username.ok() }),
+            None => username.map(LoginName::Username),
         }
     }
 
-    /// Finds what a login under this name is verified against. An address is looked up as a name too, always.
+    /// Finds what a login under this name is verified against. What is a name and an address is looked up as both, always.
     async fn find_login(&self, name: &LoginName) -> Result<Option<Credentials>, RepositoryError> {
-        match name {
-            LoginName::Username(username) => self.repository.find_credentials(username).await,
-            LoginName::Address { email, counted, is_name } => {
-                let by_name = self.repository.find_credentials(counted).await?.filter(|_| *is_name);
-                let by_email = match email {
-                    Some(email) => self.repository.find_credentials_by_email(email).await?,
-                    None => None,
-                };
-                Ok(by_name.or(by_email))
-            }
-        }
+        let by_name = match name.username() {
+            Some(username) => self.repository.find_credentials(username).await?,
+            None => None,
+        };
+        let by_email = match name {
+            LoginName::Address { email, .. } => self.repository.find_credentials_by_email(email).await?,
+            LoginName::Username(_) => None,
+        };
+        Ok(by_name.or(by_email))
     }
 
     /// Whom a login under this name counts at: the account itself, so that its address is no second way to guess.
     pub(super) async fn count_login_at(&self, name: &LoginName) -> Result<Username, RepositoryError> {
         match name {
             LoginName::Username(username) => Ok(username.clone()),
-            LoginName::Address { counted, .. } => {
-                Ok(self.find_login(name).await?.map_or_else(|| counted.clone(), |found| found.username))
+            LoginName::Address { .. } => {
+                Ok(self.find_login(name).await?.map_or_else(|| name.stand_in(), |found| found.username))
             }
         }
     }
@@ -173,6 +202,7 @@ impl Accounts {
         let counted = self.count_login_at(&name).await?;
         let mut found = self.find_counted(&name, &counted).await?;
         let attempt = self.throttle.begin_login(&counted, client.ip(), begun).await?;
+        let hardest = self.repository.hardest_imported_hash().await?;
         let named = if found.is_some() { Some(counted.clone()) } else { name.username().cloned() };
         for number in 0..ATTEMPTS {
             if number > 0 {
@@ -180,7 +210,8 @@ impl Accounts {
             }
             // An inactive account is treated like one that does not exist, from here to the last byte of the answer.
             let credentials = found.take().filter(|credentials| credentials.is_active);
-            let verification = self.passwords.verify(password.clone(), credentials.as_ref(), client.gone()).await?;
+            let verification =
+                self.passwords.verify(password.clone(), credentials.as_ref(), hardest, client.gone()).await?;
             let Some(credentials) = credentials.filter(|_| verification.matches) else { break };
 
             if self.mail.as_ref().is_some_and(|policy| policy.require_verified_email) && !credentials.is_email_verified
@@ -223,10 +254,4 @@ impl Accounts {
         };
         Ok(user.map(|user| OpenedSession { token, user }))
     }
-}
-
-/// The name that stands for an address of no account in the counts of failures: the same for every spelling of it.
-fn stand_in_for(email: &EmailAddress) -> Result<Username, InvalidField> {
-    let digest = hex(&Sha256::digest(email.key()));
-    Username::parse(&format!("@{}", &digest[..Username::MAX_CHARS - 1]))
 }

@@ -14,7 +14,7 @@ use crate::domain::profile::ProfileField;
 use crate::import::plan::{Names, Plan, Rules, decide};
 use crate::import::report::Report;
 use crate::import::write::write;
-use crate::import::{Common, SourceKind, django, pocketbase, renames, supabase};
+use crate::import::{Common, SourceKind, django, pocketbase, remove_copies, renames, supabase};
 use crate::repository::Stop;
 use crate::server::application::stop_signal;
 use crate::system::blocking;
@@ -224,7 +224,10 @@ pub async fn import(context: &mut Context, command: ImportCommand) -> Result<(),
     tokio::pin!(told);
     let source = tokio::select! {
         source = reading => source.map_err(CommandError::Start)??,
-        () = &mut told => return Err(CommandError::Interrupted),
+        () = &mut told => {
+            remove_copies();
+            return Err(CommandError::Interrupted);
+        }
     };
     // A trial into a database that is not there yet leaves it so.
     let is_there = context.config.database.url.is_some() || context.config.database.path.exists();

@@ -85,7 +85,7 @@ enum Command {
     /// List what happened, newest first
     Events {
         /// Only what happened to this account
-        #[arg(long, value_name = "NAME", value_parser = username)]
+        #[arg(long, value_name = "NAME", value_parser = existing_name)]
         user: Option<Username>,
         /// Only what is of this kind
         #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(EventKind::ALL.map(EventKind::name)))]
@@ -172,8 +172,9 @@ enum UserCommand {
     /// Make an account, and the database where there is none
     #[command(after_help = PASSWORD_HELP)]
     Create {
-        #[command(flatten)]
-        name: Name,
+        /// The account's name
+        #[arg(value_name = "NAME", value_parser = new_name)]
+        username: Username,
         /// Let it see all accounts and help those without rights
         #[arg(long)]
         staff: bool,
@@ -422,7 +423,7 @@ enum MailCommand {
 #[derive(Args)]
 struct Name {
     /// The account's name, in any case
-    #[arg(value_name = "NAME", value_parser = username)]
+    #[arg(value_name = "NAME", value_parser = existing_name)]
     username: Username,
 }
 
@@ -450,8 +451,12 @@ impl Format {
     }
 }
 
-fn username(text: &str) -> Result<Username, String> {
+fn new_name(text: &str) -> Result<Username, String> {
     Username::parse(text).map_err(|invalid| format!("a name {}", invalid.rule))
+}
+
+fn existing_name(text: &str) -> Result<Username, String> {
+    Username::parse_existing(text).map_err(|invalid| format!("a name {}", invalid.rule))
 }
 
 fn email(text: &str) -> Result<EmailAddress, String> {
@@ -580,9 +585,9 @@ impl UserCommand {
     async fn run(self, context: impl FnOnce(&Format) -> Result<Context, ConfigError>) -> Result<(), CommandError> {
         let right = |superuser| if superuser { Right::Superuser } else { Right::Staff };
         match self {
-            Self::Create { name, staff, superuser, format } => {
+            Self::Create { username, staff, superuser, format } => {
                 let rights = Rights { is_staff: staff, is_superuser: superuser };
-                user::create(&mut context(&format)?, name.username, rights).await
+                user::create(&mut context(&format)?, username, rights).await
             }
             Self::List { search, active, inactive, staff, superuser, limit, format } => {
                 let query = UserQuery {

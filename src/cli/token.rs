@@ -19,7 +19,7 @@ pub async fn list(context: &mut Context, username: &Username) -> Result<(), Comm
     .await?;
     let mut list = context.output.list(["ID", "CREATED", "LAST USED", "EXPIRES", "IP", "USER AGENT"]);
     list.add(sessions.iter().map(|session| {
-        let expires = policy.expires(session.created, session.last_used);
+        let expires = policy.expires(session.created, session.last_used, session.expires);
         let cells = [
             session.id.as_str().to_owned(),
             session.created.to_string(),

@@ -12,7 +12,8 @@ use std::net::IpAddr;
 use icu_normalizer::ComposingNormalizerBorrowed;
 
 use crate::domain::session::Caller;
-use crate::domain::user::{COMMAND_LINE, PasswordHash, User, UserId, Username};
+use crate::domain::user::{COMMAND_LINE, MAX_KEY_CHARS, PasswordHash, User, UserId, Username, fold_name};
+use crate::system::visible::is_unseen;
 
 /// On whose behalf a call is made. A session's rights are read in the same transaction that relies on them.
 #[derive(Clone, Copy)]
@@ -160,10 +161,12 @@ impl AccountCursor {
         &self.0
     }
 
-    /// Reads a cursor that a client gave back.
+    /// Reads a cursor that a client gave back, or a name. A folded name may be longer than any name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Some(Self::behind(&Username::parse(text).ok()?))
+        let is_short = text.chars().take(MAX_KEY_CHARS + 1).count() <= MAX_KEY_CHARS;
+        let is_name = is_short && !text.is_empty() && text.trim() == text && !text.chars().any(is_unseen);
+        is_name.then(|| Self(fold_name(text)))
     }
 }
 

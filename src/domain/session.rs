@@ -30,15 +30,15 @@ impl SessionPolicy {
         let since = |time: Option<Duration>| time.map_or(Timestamp::MIN, |time| now.minus(time));
         // The stored last use may be a minute old: nobody is to lose a session for that.
         let idle_timeout = self.idle_timeout.map(|time| time + Self::USE_IS_STORED_EVERY);
-        SessionCutoffs { created_after: since(self.lifetime), used_after: since(idle_timeout) }
+        SessionCutoffs { created_after: since(self.lifetime), used_after: since(idle_timeout), expires_after: now }
     }
 
-    /// When a session ends by itself, if it is not used again.
+    /// When a session ends by itself, if it is not used again. `end` is its own, where it has one.
     #[must_use]
-    pub fn expires(&self, created: Timestamp, last_used: Timestamp) -> Option<Timestamp> {
+    pub fn expires(&self, created: Timestamp, last_used: Timestamp, end: Option<Timestamp>) -> Option<Timestamp> {
         let by_lifetime = self.lifetime.map(|time| created.plus(time));
         let by_idle_timeout = self.idle_timeout.map(|time| last_used.plus(time));
-        by_lifetime.into_iter().chain(by_idle_timeout).min()
+        by_lifetime.into_iter().chain(by_idle_timeout).chain(end).min()
     }
 }
 
@@ -49,6 +49,14 @@ pub struct SessionCutoffs {
     pub created_after: Timestamp,
     /// A session last used at this moment or before has ended by its idle timeout.
     pub used_after: Timestamp,
+    /// A session that was to end at this moment or before has ended: one of another system may bring its own end.
+    pub expires_after: Timestamp,
+}
+
+impl SessionCutoffs {
+    /// Those by which no session has ended.
+    pub const EVER: Self =
+        Self { created_after: Timestamp::MIN, used_after: Timestamp::MIN, expires_after: Timestamp::MIN };
 }
 
 /// How long a session is fresh.
@@ -93,6 +101,12 @@ impl UserAgent {
         Self(text.chars().filter(|c| !c.is_control()).take(Self::MAX_CHARS).collect())
     }
 
+    /// Of a session that was imported from another system.
+    #[must_use]
+    pub fn of_import(source: &str) -> Self {
+        Self::from_header(&format!("imported from {source}"))
+    }
+
     /// As it was stored.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
@@ -122,6 +136,8 @@ pub struct SessionDetails {
     pub id: SessionId,
     pub created: Timestamp,
     pub last_used: Timestamp,
+    /// When it ends, whatever else holds: a session of another system may bring its own end.
+    pub expires: Option<Timestamp>,
     pub user_agent: UserAgent,
     pub ip: Option<IpAddr>,
 }
@@ -167,8 +183,11 @@ mod tests {
     fn a_session_ends_by_its_lifetime_or_its_idle_timeout_whichever_comes_first() {
         let policy = SessionPolicy { lifetime: Some(DAY * 365), idle_timeout: Some(DAY * 30), max_per_user: 100 };
         let created = at(0);
-        assert_eq!(policy.expires(created, created), Some(created.plus(DAY * 30)));
-        assert_eq!(policy.expires(created, created.plus(DAY * 360)), Some(created.plus(DAY * 365)));
+        assert_eq!(policy.expires(created, created, None), Some(created.plus(DAY * 30)));
+        assert_eq!(policy.expires(created, created.plus(DAY * 360), None), Some(created.plus(DAY * 365)));
+        for (end, expected) in [(DAY, DAY), (DAY * 31, DAY * 30)] {
+            assert_eq!(policy.expires(created, created, Some(created.plus(end))), Some(created.plus(expected)));
+        }
         let cutoffs = policy.cutoffs_at(created.plus(DAY * 30 + SessionPolicy::USE_IS_STORED_EVERY));
         assert_eq!(cutoffs.used_after, created, "used at this moment or before: over");
     }
@@ -191,7 +210,7 @@ mod tests {
     #[test]
     fn a_session_that_never_ends_has_no_end() {
         let policy = SessionPolicy { lifetime: None, idle_timeout: None, max_per_user: 100 };
-        assert_eq!(policy.expires(at(0), at(0)), None);
+        assert_eq!(policy.expires(at(0), at(0), None), None);
         let cutoffs = policy.cutoffs_at(at(0));
         assert_eq!((cutoffs.created_after, cutoffs.used_after), (Timestamp::MIN, Timestamp::MIN));
     }

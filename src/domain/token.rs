@@ -8,7 +8,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 
 /// A token in clear. It has no `Debug`, no `Display` and no `Serialize`: showing it takes a deliberate
 /// [`PlainToken::reveal`].
@@ -50,6 +50,62 @@ impl PlainToken {
         // It holds nothing but hex digits.
         str::from_utf8(&self.0).unwrap_or_default()
     }
+}
+
+/// What a client presents as its token: one of ours by its form, or perhaps one of another system, whose tokens were
+/// imported. It shows itself as little as a [`PlainToken`] does.
+#[derive(Clone)]
+pub enum PresentedToken {
+    /// By its form. Another system may have had the same.
+    Ours(PlainToken),
+    /// Any other `token68` of RFC 9110 of a bounded length.
+    Other(Box<str>),
+}
+
+impl PresentedToken {
+    /// How long the token of another system may be.
+    const MAX_LENGTH: usize = 256;
+
+    /// Reads a token of either form.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(token) = PlainToken::parse(text) {
+            return Some(Self::Ours(token));
+        }
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
+        let letters = text.trim_end_matches('=');
+        let fits = text.len() <= Self::MAX_LENGTH && !letters.is_empty() && letters.bytes().all(is_token);
+        fits.then(|| Self::Other(text.into()))
+    }
+
+    /// The SHA-256 of its characters.
+    #[must_use]
+    pub fn digest(&self) -> TokenDigest {
+        match self {
+            Self::Ours(token) => token.digest(),
+            Self::Other(text) => TokenDigest(Sha256::digest(text.as_bytes()).into()),
+        }
+    }
+
+    /// What another system may have stored of it: the beginnings of the SHA-512 of its characters and, where they are
+    /// hex, of the bytes that they stand for.
+    #[must_use]
+    pub fn foreign_digests(&self) -> Vec<TokenDigest> {
+        let text = self.characters();
+        [Some(text.as_bytes().to_vec()), bytes_of_hex(text)].into_iter().flatten().map(beginning_of_sha512).collect()
+    }
+
+    fn characters(&self) -> &str {
+        match self {
+            Self::Ours(token) => token.reveal(),
+            Self::Other(text) => text,
+        }
+    }
+}
+
+fn beginning_of_sha512(bytes: Vec<u8>) -> TokenDigest {
+    let digest = Sha512::digest(bytes);
+    TokenDigest(std::array::from_fn(|number| digest[number]))
 }
 
 /// The SHA-256 of a token: what is stored, and what a presented token is looked up by.
@@ -113,6 +169,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// The bytes that hex digits of either case stand for.
+fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -132,6 +195,34 @@ mod tests {
         // printf %s d96163b8bc9127d8c5d5839018580123c64a324b | sha256sum
         let token = PlainToken::parse("d96163b8bc9127d8c5d5839018580123c64a324b").unwrap();
         assert_eq!(hex(token.digest().as_bytes()), "09c43a24ff91ab15efa9a9f84f553978b17f936857d210b3f53d8d60c487ed3c");
+    }
+
+    #[test]
+    fn what_another_system_may_have_stored_is_known_by_the_characters_and_by_the_bytes_of_hex() {
+        let digests = |text: &str| {
+            let digests = PresentedToken::parse(text).unwrap().foreign_digests();
+            digests.iter().map(|digest| hex(digest.as_bytes())).collect::<Vec<_>>()
+        };
+        // printf %s abcd | sha512sum; printf '\xab\xcd' | sha512sum
+        let of_characters = "d8022f2060ad6efd297ab73dcc5355c9b214054b0d1776a136a669d26a7d3b14";
+        let of_bytes = "9b3a86c5dddf6c13acb969db8f54ebb9fa50dc4f902eff843380cebfc9cc53ff";
+        assert_eq!(digests("abcd"), [of_characters, of_bytes]);
+        assert_eq!(digests("ABCD")[1], of_bytes);
+        assert_eq!(digests("abc").len(), 1, "no whole bytes");
+        assert_eq!(digests("abcx").len(), 1);
+        assert_eq!(digests("d96163b8bc9127d8c5d5839018580123c64a324b").len(), 2, "it may be another system's, too");
+    }
+
+    #[test]
+    fn a_token_of_another_system_has_up_to_256_characters_of_a_credential() {
+        let is_other = |text: &str| matches!(PresentedToken::parse(text), Some(PresentedToken::Other(_)));
+        for text in ["a", "A.b-c_d~e+f/g==", "D96163B8BC9127D8C5D5839018580123C64A324B", &"f".repeat(256)] {
+            assert!(is_other(text), "{text}");
+        }
+        for text in ["", "=", "a=b", "a b", "a,b", "\"a\"", "ä", "a\0", &"f".repeat(257)] {
+            assert!(PresentedToken::parse(text).is_none(), "{text:?}");
+        }
+        assert!(matches!(PresentedToken::parse(&"0".repeat(40)), Some(PresentedToken::Ours(_))));
     }
 
     proptest! {

@@ -71,6 +71,13 @@ impl Username {
         }
     }
 
+    /// What stands for an address where failures are counted at names. It begins with a space, as no name does, so that
+    /// nobody can have it.
+    #[must_use]
+    pub(crate) fn standing_for(digest: &str) -> Self {
+        Self(format!(" {digest}"))
+    }
+
     /// Whether a new account could have it, too.
     #[must_use]
     pub fn is_plain(&self) -> bool {
@@ -87,12 +94,20 @@ impl Username {
     /// what a login looks up, so that a phone's capital letter does no harm and `Admin` cannot pose as `admin`.
     #[must_use]
     pub fn key(&self) -> String {
-        if self.0.is_ascii() {
-            return self.0.to_ascii_lowercase();
-        }
-        let nfc = ComposingNormalizerBorrowed::new_nfc();
-        nfc.normalize(&nfc.normalize(&self.0).to_lowercase()).into_owned()
+        fold_name(&self.0)
     }
+}
+
+/// How many characters a folded name may have: three for one of the name's, at most.
+pub(crate) const MAX_KEY_CHARS: usize = 3 * Username::MAX_IMPORTED_CHARS;
+
+/// Folds a name, as [`Username::key`] says. What is folded already stays as it is.
+pub(crate) fn fold_name(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    let nfc = ComposingNormalizerBorrowed::new_nfc();
+    nfc.normalize(&nfc.normalize(name).to_lowercase()).into_owned()
 }
 
 /// The service's own id of an account. No client sees it.
@@ -210,8 +225,54 @@ mod tests {
         }
 
         #[test]
+        fn an_imported_name_is_kept_as_it_is_and_its_key_folds_to_itself_in_at_most_three_times_its_characters(
+            text in "\\PC{1,254}",
+        ) {
+            if let Ok(name) = Username::parse_existing(&text) {
+                let key = name.key();
+                prop_assert_eq!(name.as_str(), &text);
+                prop_assert_eq!(fold_name(&key), key.clone());
+                prop_assert!(key.chars().count() <= 3 * text.chars().count());
+                prop_assert!(!key.chars().any(is_unseen) && key.trim() == key, "{key:?}");
+            }
+        }
+
+        #[test]
+        fn every_new_name_is_one_that_an_account_may_have_and_nothing_that_stands_for_an_address_is(
+            text in "[A-Za-z0-9_@+.-]{1,30}",
+        ) {
+            prop_assert_eq!(Username::parse_existing(&text).unwrap(), Username::parse(&text).unwrap());
+            prop_assert!(Username::parse_existing(Username::standing_for(&text).as_str()).is_err());
+        }
+
+        #[test]
         fn a_username_of_more_than_30_characters_is_refused(text in "[A-Za-z0-9_@+.-]{31,200}") {
             prop_assert!(Username::parse(&text).is_err());
         }
+    }
+
+    #[test]
+    fn each_character_folds_to_at_most_three_that_are_seen_and_fold_to_themselves() {
+        for c in ('\0'..=char::MAX).filter(|c| !is_unseen(*c)) {
+            let key = fold_name(&c.to_string());
+            assert!(
+                key.chars().count() <= 3 && !key.chars().any(is_unseen) && fold_name(&key) == key,
+                "{c:?}: {key:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_imported_name_may_have_other_scripts_and_signs_but_nothing_that_is_not_seen() {
+        for name in ["José", "山田 太郎", "a/b", "50% <b>\"x\"</b>", "{{ code }}", "@home", &"ß".repeat(254)] {
+            assert_eq!(Username::parse_existing(name).unwrap().as_str(), name);
+            assert!(Username::parse(name).is_err() || name == "@home");
+        }
+        for name in ["", " a", "a ", "a\u{a0}b", "a\u{200b}b", "a\tb", "Command Line", &"ß".repeat(255)] {
+            assert!(Username::parse_existing(name).is_err(), "{name:?}");
+        }
+        let key = |name| Username::parse_existing(name).unwrap().key();
+        assert_eq!(key("JOSE\u{301}"), key("José"));
+        assert_ne!(key("Jose"), key("José"));
     }
 }

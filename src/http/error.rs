@@ -16,7 +16,8 @@ use crate::accounts::administer::AdministerError;
 use crate::accounts::mail_requests::QueueFull;
 use crate::accounts::throttle::Throttled;
 use crate::accounts::{
-    AskError, ConfirmError, MailProofError, NoMail, ReauthenticationError, RegisterError, SessionError, SignInError,
+    AskError, ConfirmError, MailProofError, NameError, NoMail, ReauthenticationError, RegisterError, SessionError,
+    SignInError,
 };
 use crate::domain::field::InvalidField;
 use crate::http::json::{self, Malformed};
@@ -316,6 +317,15 @@ impl From<RegisterError> for ApiError {
             RegisterError::Taken => Self::taken(),
             RegisterError::Password(error) => error.into(),
             RegisterError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<NameError> for ApiError {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::Invalid(error) => error.into(),
+            NameError::Repository(error) => error.into(),
         }
     }
 }

@@ -9,13 +9,16 @@
 
 pub mod account;
 pub mod django;
+mod fields;
 mod formats;
 pub mod plan;
 pub mod pocketbase;
 pub mod renames;
 pub mod report;
 pub mod supabase;
+mod time;
 pub mod write;
+mod zone;
 
 use std::io;
 use std::path::PathBuf;
@@ -92,4 +95,9 @@ pub struct Common {
     pub fields: Vec<(String, String)>,
     /// The moment of the import.
     pub now: Timestamp,
+}
+
+/// Removes the private copies of files that are being made. For a process that ends while a source is being read.
+pub fn remove_copies() {
+    formats::sqlite::remove_copies();
 }

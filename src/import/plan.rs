@@ -100,7 +100,7 @@ pub async fn decide(source: Source, rules: &Rules, store: Option<&dyn Repository
     }
     report.accounts.imported = planned.len() as u64;
     if report.tokens.carried > 0 {
-        report.next.tokens_end_unused = rules.sessions.expires(rules.now, rules.now);
+        report.next.tokens_end_unused = rules.sessions.expires(rules.now, rules.now, None);
     }
     Ok(Plan { accounts: planned, report })
 }

@@ -20,6 +20,7 @@ pub use crate::passwords::policy::PasswordPolicy;
 pub use crate::passwords::schemes::{Verification, is_well_formed};
 
 use crate::domain::user::{COSTS, Credentials, PasswordHash, UserId};
+use crate::passwords::schemes::WeakDigest;
 use crate::passwords::threads::{HashingError, HashingThreads};
 use crate::system::watched::WatchedThreads;
 
@@ -36,6 +37,9 @@ pub enum PasswordError {
     )]
     MalformedHash(UserId),
 }
+
+/// Of hashes that take more memory than this, in bytes, one is verified at a time. Django's scrypt takes 16 MiB and a little.
+const MUCH_MEMORY: u64 = 20 << 20;
 
 /// Hashes and verifies passwords on the hashing threads, at one cost.
 #[derive(Clone)]
@@ -73,8 +77,25 @@ impl Passwords {
         Ok(self.threads.run(move || schemes::hash(&password, cost), gone).await?)
     }
 
+    /// Wraps a weak digest of another system ([`ImportedHash::Weak`]) in a hash of our own, which a login verifies like any
+    /// that was imported. `None` where the text is no such digest.
+    ///
+    /// # Errors
+    /// See [`PasswordError`].
+    pub async fn wrap(
+        &self,
+        weak: &str,
+        gone: impl Future<Output = ()>,
+    ) -> Result<Option<ImportedHash>, PasswordError> {
+        let Some(digest) = WeakDigest::parse(weak) else { return Ok(None) };
+        let cost = self.cost;
+        let (hash, work) = self.threads.run(move || schemes::wrap(&digest, cost), gone).await?;
+        Ok(Some(ImportedHash::Verifiable { hash, work }))
+    }
+
     /// Verifies a password against an account's stored hash, or against none where the account does not exist or is not
     /// active. Every answer but a match takes the same work, so that response times do not tell which accounts exist.
+    /// `hardest` is how much work the hardest imported hash is that is left.
     ///
     /// # Errors
     /// See [`PasswordError`].
@@ -82,6 +103,7 @@ impl Passwords {
         &self,
         password: PlainPassword,
         against: Option<&Credentials>,
+        hardest: Option<u64>,
         gone: impl Future<Output = ()>,
     ) -> Result<Verification, PasswordError> {
         let cost = self.cost;
@@ -92,6 +114,11 @@ impl Passwords {
         // No password matches an account that has none, which takes the same work.
         let with_password = against.filter(|account| !account.password_hash.is_none());
         let stored = with_password.map(parse).transpose()?;
-        Ok(self.threads.run(move || schemes::verify(&password, stored.as_deref(), cost), gone).await?)
+        let takes_much_memory = stored.as_ref().is_some_and(|stored| stored.memory() > MUCH_MEMORY);
+        let verify = move || schemes::verify(&password, stored.as_deref(), cost, hardest);
+        if takes_much_memory {
+            return Ok(self.threads.run_alone(verify, gone).await?);
+        }
+        Ok(self.threads.run(verify, gone).await?)
     }
 }

@@ -4,6 +4,9 @@
 //! so a flood of logins would slow down all other requests. So hashing has a fixed number of threads of its own at low
 //! priority, and a bounded queue (load shedding): where the queue is full, work is refused at once. Work that nobody
 //! waits for any more leaves the queue at once.
+//!
+//! Work that takes much memory is done alone: one piece at a time, beside other work. What waits for its turn waits in a
+//! queue of its own, as long as the other, and holds no thread.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -71,12 +74,42 @@ struct Shared {
     observer: OnceLock<Box<dyn Fn(Duration) + Send + Sync>>,
 }
 
+type Work = Box<dyn FnOnce() + Send>;
+
 #[derive(Default)]
 struct Queue {
-    waiting: BTreeMap<u64, Box<dyn FnOnce() + Send>>,
+    /// In the order of their numbers.
+    waiting: BTreeMap<u64, Work>,
+    /// Likewise, of which one runs at a time.
+    waiting_alone: BTreeMap<u64, Work>,
     next_number: u64,
     busy: usize,
+    /// Whether one of the latter runs.
+    is_alone_busy: bool,
     stopped: bool,
+}
+
+impl Queue {
+    fn lane(&mut self, is_alone: bool) -> &mut BTreeMap<u64, Work> {
+        if is_alone { &mut self.waiting_alone } else { &mut self.waiting }
+    }
+
+    /// Takes the work that has waited longest among what may run now, and whether it is done alone.
+    fn take(&mut self) -> Option<(Work, bool)> {
+        let first = |lane: &BTreeMap<u64, Work>| lane.first_key_value().map(|(number, _)| *number);
+        let (any, alone) = (first(&self.waiting), first(&self.waiting_alone).filter(|_| !self.is_alone_busy));
+        let is_alone = alone.is_some_and(|alone| any.is_none_or(|any| alone < any));
+        let (_, work) = if is_alone || any.is_some() { self.lane(is_alone).pop_first()? } else { return None };
+        self.busy += 1;
+        self.is_alone_busy |= is_alone;
+        Some((work, is_alone))
+    }
+
+    /// Notes that work is done.
+    fn done(&mut self, is_alone: bool) {
+        self.busy -= 1;
+        self.is_alone_busy &= !is_alone;
+    }
 }
 
 impl Shared {
@@ -100,12 +133,13 @@ impl Drop for Running {
 struct QueueSlot<'a> {
     shared: &'a Shared,
     number: u64,
+    is_alone: bool,
 }
 
 impl QueueSlot<'_> {
     /// Frees the slot; `false` when a thread has taken the work already.
     fn leave(&self) -> bool {
-        self.shared.lock().waiting.remove(&self.number).is_some()
+        self.shared.lock().lane(self.is_alone).remove(&self.number).is_some()
     }
 }
 
@@ -144,7 +178,7 @@ impl HashingThreads {
         let queue = self.shared.lock();
         HashingLoad {
             running: queue.busy,
-            waiting: queue.waiting.len(),
+            waiting: queue.waiting.len() + queue.waiting_alone.len(),
             refused: self.shared.refused.load(Ordering::Relaxed),
         }
     }
@@ -164,11 +198,33 @@ impl HashingThreads {
         work: impl FnOnce() -> T + Send + 'static,
         gone: impl Future<Output = ()>,
     ) -> Result<T, HashingError> {
+        self.run_in(false, work, gone).await
+    }
+
+    /// The same for work that takes much memory, of which one piece is done at a time.
+    ///
+    /// # Errors
+    /// See [`HashingError`].
+    pub async fn run_alone<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+        gone: impl Future<Output = ()>,
+    ) -> Result<T, HashingError> {
+        self.run_in(true, work, gone).await
+    }
+
+    async fn run_in<T: Send + 'static>(
+        &self,
+        is_alone: bool,
+        work: impl FnOnce() -> T + Send + 'static,
+        gone: impl Future<Output = ()>,
+    ) -> Result<T, HashingError> {
         let (reply, mut result) = oneshot::channel();
-        let slot = self.shared.queue_up(Box::new(move || {
+        let work = move || {
             // Nobody may be waiting any more.
             let _ = reply.send(work());
-        }))?;
+        };
+        let slot = self.shared.queue_up(Box::new(work), is_alone)?;
         let gone_for_good = async {
             gone.await;
             tokio::time::sleep(GRACE).await;
@@ -186,24 +242,28 @@ impl HashingThreads {
 }
 
 impl Shared {
-    fn queue_up(&self, work: Box<dyn FnOnce() + Send>) -> Result<QueueSlot<'_>, HashingError> {
+    fn queue_up(&self, work: Work, is_alone: bool) -> Result<QueueSlot<'_>, HashingError> {
         let mut queue = self.lock();
+        let threads = if is_alone { 1 } else { self.threads.get() };
         let idle = self.threads.get().saturating_sub(queue.busy);
-        if queue.waiting.len() >= self.slots + idle {
+        let idle = if is_alone { idle.min(usize::from(!queue.is_alone_busy)) } else { idle };
+        let waiting = queue.lane(is_alone).len();
+        if waiting >= self.slots + idle {
             self.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(HashingError::Full { retry_after: self.retry_after(queue.waiting.len()) });
+            return Err(HashingError::Full { retry_after: self.retry_after(waiting, threads) });
         }
         let number = queue.next_number;
         queue.next_number += 1;
-        queue.waiting.insert(number, work);
+        queue.lane(is_alone).insert(number, work);
         drop(queue);
         self.wake.notify_one();
-        Ok(QueueSlot { shared: self, number })
+        Ok(QueueSlot { shared: self, number, is_alone })
     }
 
-    /// How long the queue will take to drain at the pace of the last hash, in whole seconds, at least one.
-    fn retry_after(&self, waiting: usize) -> u64 {
-        let rounds = u64::try_from(waiting.div_ceil(self.threads.get())).unwrap_or(u64::MAX);
+    /// How long a queue will take to drain by so many threads at the pace of the last hash, in whole seconds, at least
+    /// one.
+    fn retry_after(&self, waiting: usize, threads: usize) -> u64 {
+        let rounds = u64::try_from(waiting.div_ceil(threads)).unwrap_or(u64::MAX);
         self.last_took.load(Ordering::Relaxed).saturating_mul(rounds).div_ceil(1_000).max(1)
     }
 }
@@ -212,8 +272,7 @@ fn serve(shared: &Shared, number: usize) {
     lower_priority(&format!("hashing thread {number}"), NICENESS);
     let mut queue = shared.lock();
     loop {
-        if let Some((_, work)) = queue.waiting.pop_first() {
-            queue.busy += 1;
+        if let Some((work, is_alone)) = queue.take() {
             drop(queue);
             let started = Instant::now();
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
@@ -225,7 +284,11 @@ fn serve(shared: &Shared, number: usize) {
                 observer(took);
             }
             queue = shared.lock();
-            queue.busy -= 1;
+            queue.done(is_alone);
+            if is_alone {
+                // The next of its kind may run now, and this thread may take other work.
+                shared.wake.notify_one();
+            }
         } else if queue.stopped {
             return;
         } else {
@@ -282,6 +345,75 @@ mod tests {
         assert_eq!(threads.load(), HashingLoad { running: 1, waiting: 1, refused: 1 });
         drop(release);
         assert_eq!(waiting.await.unwrap().unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn work_that_takes_much_memory_runs_alone_and_holds_no_thread_while_it_waits() {
+        let threads = HashingThreads::start(NonZeroUsize::new(3).unwrap(), 2, &WatchedThreads::default()).unwrap();
+        let (started, starts) = mpsc::channel();
+        let (release, wait) = mpsc::channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let start = |number: usize| {
+            let (threads, started, wait) = (threads.clone(), started.clone(), Arc::clone(&wait));
+            tokio::spawn(async move {
+                let work = move || {
+                    started.send(number).unwrap();
+                    wait.lock().unwrap().recv().unwrap();
+                };
+                threads.run_alone(work, std::future::pending()).await
+            })
+        };
+        let mut tasks = Vec::new();
+        for number in 0..3 {
+            tasks.push(start(number));
+            while threads.load().waiting < number {
+                tokio::task::yield_now().await;
+            }
+            if number == 0 {
+                while threads.load().running == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        assert_eq!(threads.load(), HashingLoad { running: 1, waiting: 2, refused: 0 });
+
+        // The queue of such work is full, and other work goes on beside it.
+        let refused = threads.run_alone(|| 8, std::future::pending()).await;
+        assert!(matches!(refused, Err(HashingError::Full { retry_after }) if retry_after >= 1));
+        assert_eq!(threads.run(|| 7, std::future::pending()).await.unwrap(), 7);
+        assert_eq!(starts.try_iter().collect::<Vec<_>>(), [0], "one at a time");
+
+        for number in 1..3 {
+            release.send(()).unwrap();
+            while threads.load().waiting > 2 - number {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(starts.recv().unwrap(), number, "in their order");
+            assert_eq!(threads.load().running, 1);
+        }
+        release.send(()).unwrap();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn work_that_waits_alone_leaves_the_queue_with_its_client_and_a_panic_lets_the_next_run() {
+        let threads = start(1, &WatchedThreads::default());
+        let failed: Result<(), _> = threads.run_alone(|| panic!("on purpose"), std::future::pending()).await;
+        assert!(matches!(failed, Err(HashingError::Failed)));
+        assert_eq!(threads.run_alone(|| 7, std::future::pending()).await.unwrap(), 7);
+
+        let (threads, release) = busy_thread(1).await;
+        let held = Arc::new(());
+        let work = {
+            let held = Arc::clone(&held);
+            move || drop(held)
+        };
+        let abandoned = threads.run_alone(work, std::future::ready(())).await;
+        assert!(matches!(abandoned, Err(HashingError::Abandoned)));
+        assert_eq!((threads.load().waiting, Arc::strong_count(&held)), (0, 1), "what it held is freed");
+        drop(release);
     }
 
     #[tokio::test]

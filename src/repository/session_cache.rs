@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::domain::session::{Caller, Session};
+use crate::domain::session::{Caller, Session, SessionCutoffs};
 use crate::domain::token::{DigestMap, TokenDigest};
 use crate::domain::user::UserId;
 use crate::repository::lease::Lease;
@@ -71,10 +71,25 @@ struct Shard {
     size: usize,
 }
 
+/// A session as it was found in the store, with the times by which it ends.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub(super) session: Session,
+    pub(super) created: Timestamp,
+    pub(super) expires: Option<Timestamp>,
+}
+
+impl Found {
+    fn is_live(&self, cutoffs: &SessionCutoffs) -> bool {
+        self.created > cutoffs.created_after
+            && self.session.last_used > cutoffs.used_after
+            && self.expires.is_none_or(|expires| expires > cutoffs.expires_after)
+    }
+}
+
 struct Entry {
     version: ReadVersion,
-    session: Session,
-    created: Timestamp,
+    found: Found,
     /// The rendered user; `None` where only the session was looked up. It is copied and not shared: a reference count
     /// would cost one more cache miss of the processor.
     text: Option<Box<[u8]>>,
@@ -101,15 +116,15 @@ impl SessionCache {
 
     /// A live session, where it is cached and its user's sessions have not changed since.
     pub(super) fn find_session(&self, caller: &Caller) -> Option<Session> {
-        self.find_entry(caller, |entry| entry.session)
+        self.find_entry(caller, |entry| entry.found.session)
     }
 
     /// The same with its user's text, where neither has changed since.
     pub(super) fn find(&self, caller: &Caller) -> Option<(Session, Bytes)> {
         self.find_entry(caller, |entry| {
-            let changes = &self.last_changes[bucket(entry.session.user_id)];
+            let changes = &self.last_changes[bucket(entry.found.session.user_id)];
             let text = entry.text.as_ref().filter(|_| self.is_good(entry.version, &changes.any))?;
-            Some((entry.session, Bytes::copy_from_slice(text)))
+            Some((entry.found.session, Bytes::copy_from_slice(text)))
         })?
     }
 
@@ -119,10 +134,8 @@ impl SessionCache {
         }
         let shard = self.shard(&caller.digest);
         let entry = shard.entries.get(&caller.digest)?;
-        let is_live =
-            entry.created > caller.cutoffs.created_after && entry.session.last_used > caller.cutoffs.used_after;
-        let changes = &self.last_changes[bucket(entry.session.user_id)];
-        (is_live && self.is_good(entry.version, &changes.sessions)).then(|| read(entry))
+        let changes = &self.last_changes[bucket(entry.found.session.user_id)];
+        (entry.found.is_live(&caller.cutoffs) && self.is_good(entry.version, &changes.sessions)).then(|| read(entry))
     }
 
     /// Whether what was read at this version is still valid, by the number of the last change to it.
@@ -136,21 +149,14 @@ impl SessionCache {
     }
 
     /// Keeps what was read. Where it is without a text, a valid entry that has one stays.
-    pub(super) fn keep(
-        &self,
-        version: ReadVersion,
-        digest: TokenDigest,
-        session: Session,
-        created: Timestamp,
-        text: Option<&Bytes>,
-    ) {
-        let entry = Entry { version, session, created, text: text.map(|text| text.as_ref().into()) };
+    pub(super) fn keep(&self, version: ReadVersion, digest: TokenDigest, found: Found, text: Option<&Bytes>) {
+        let entry = Entry { version, found, text: text.map(|text| text.as_ref().into()) };
         if entry.size() > self.shard_size {
             return;
         }
         let mut shard = self.shard(&digest);
-        let last_change = &self.last_changes[bucket(session.user_id)].any;
-        let is_known = |known: &Entry| known.session == session && self.is_good(known.version, last_change);
+        let last_change = &self.last_changes[bucket(found.session.user_id)].any;
+        let is_known = |known: &Entry| known.found.session == found.session && self.is_good(known.version, last_change);
         if text.is_none() && shard.entries.get(&digest).is_some_and(is_known) {
             return;
         }
@@ -171,7 +177,8 @@ impl SessionCache {
     pub(super) fn used(&self, uses: &[(TokenDigest, Timestamp)]) {
         for (digest, at) in uses {
             if let Some(entry) = self.shard(digest).entries.get_mut(digest) {
-                entry.session.last_used = entry.session.last_used.max(*at);
+                let last_used = &mut entry.found.session.last_used;
+                *last_used = (*last_used).max(*at);
             }
         }
     }
@@ -220,7 +227,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::session::SessionCutoffs;
     use crate::domain::token::PlainToken;
 
     fn at(millis: i64) -> Timestamp {
@@ -228,11 +234,11 @@ mod tests {
     }
 
     fn caller(digest: TokenDigest) -> Caller {
-        Caller { digest, cutoffs: SessionCutoffs { created_after: Timestamp::MIN, used_after: at(0) }, ip: None }
+        Caller { digest, cutoffs: SessionCutoffs { used_after: at(0), ..SessionCutoffs::EVER }, ip: None }
     }
 
-    fn session(user_id: i64) -> Session {
-        Session { user_id: UserId(user_id), last_used: at(1_000) }
+    fn session(user_id: i64) -> Found {
+        Found { session: Session { user_id: UserId(user_id), last_used: at(1_000) }, created: at(0), expires: None }
     }
 
     fn lease() -> Arc<Lease> {
@@ -250,7 +256,7 @@ mod tests {
     fn what_was_read_before_a_change_is_not_used() {
         let cache = cache(1 << 20);
         let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
-        let keep = |version| cache.keep(version, digest, session(1), at(0), Some(&text));
+        let keep = |version| cache.keep(version, digest, session(1), Some(&text));
         let found = || cache.find(&caller(digest)).is_some();
         keep(cache.read_version());
         assert!(found());
@@ -271,7 +277,7 @@ mod tests {
     fn a_session_outlives_a_change_to_what_its_user_has_and_the_text_does_not() {
         let cache = cache(1 << 20);
         let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
-        let keep = |text| cache.keep(cache.read_version(), digest, session(1), at(0), text);
+        let keep = |text| cache.keep(cache.read_version(), digest, session(1), text);
         let known = || (cache.find_session(&caller(digest)).is_some(), cache.find(&caller(digest)).is_some());
         keep(None);
         assert_eq!(known(), (true, false), "the text was not read");
@@ -289,7 +295,7 @@ mod tests {
     fn nothing_is_used_without_a_live_lease() {
         let cache = SessionCache::new(1 << 20, lease());
         let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
-        cache.keep(cache.read_version(), digest, session(1), at(0), Some(&text));
+        cache.keep(cache.read_version(), digest, session(1), Some(&text));
         assert!(cache.find(&caller(digest)).is_none());
         cache.lease().looked(cache.lease().now());
         assert!(cache.find(&caller(digest)).is_some());
@@ -298,16 +304,23 @@ mod tests {
     }
 
     #[test]
-    fn a_session_ends_by_its_age_and_by_its_idle_timeout_here_too() {
+    fn a_session_ends_by_its_age_by_its_idle_timeout_and_by_its_own_end_here_too() {
         let cache = cache(1 << 20);
         let digest = PlainToken::generate().digest();
-        cache.keep(cache.read_version(), digest, session(1), at(500), Some(&Bytes::new()));
-        for (created_after, used_after, expected) in [(499, 999, true), (500, 999, false), (499, 1_000, false)] {
-            let cutoffs = SessionCutoffs { created_after: at(created_after), used_after: at(used_after) };
+        let found = Found { created: at(500), expires: Some(at(4_000)), ..session(1) };
+        cache.keep(cache.read_version(), digest, found, Some(&Bytes::new()));
+        for (created_after, used_after, expires_after, expected) in
+            [(499, 999, 3_999, true), (500, 999, 3_999, false), (499, 1_000, 3_999, false), (499, 999, 4_000, false)]
+        {
+            let cutoffs = SessionCutoffs {
+                created_after: at(created_after),
+                used_after: at(used_after),
+                expires_after: at(expires_after),
+            };
             assert_eq!(cache.find(&Caller { cutoffs, ..caller(digest) }).is_some(), expected);
         }
         cache.used(&[(digest, at(2_000))]);
-        let cutoffs = SessionCutoffs { created_after: at(0), used_after: at(1_500) };
+        let cutoffs = SessionCutoffs { used_after: at(1_500), ..SessionCutoffs::EVER };
         assert!(cache.find(&Caller { cutoffs, ..caller(digest) }).is_some());
     }
 
@@ -316,14 +329,14 @@ mod tests {
         let cache = cache(SHARDS * 10 * (OVERHEAD + 100));
         let text = Bytes::from(vec![b' '; 100]);
         for _ in 0..10_000 {
-            cache.keep(cache.read_version(), PlainToken::generate().digest(), session(1), at(0), Some(&text));
+            cache.keep(cache.read_version(), PlainToken::generate().digest(), session(1), Some(&text));
         }
         for shard in &cache.shards {
             let shard = shard.lock().unwrap();
             assert_eq!((shard.entries.len(), shard.order.len()), (10, 10));
         }
         let none = SessionCache::new(0, lease());
-        none.keep(none.read_version(), PlainToken::generate().digest(), session(1), at(0), Some(&text));
+        none.keep(none.read_version(), PlainToken::generate().digest(), session(1), Some(&text));
         assert!(none.shards.iter().all(|shard| shard.lock().unwrap().entries.is_empty()));
     }
 }

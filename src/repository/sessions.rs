@@ -41,6 +41,20 @@ pub trait Sessions: Send + Sync {
     /// See [`RepositoryError`].
     async fn find_session(&self, caller: &Caller) -> Result<Option<Session>, RepositoryError>;
 
+    /// Whether there are tokens of other systems that may look otherwise than ours.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn has_imported_tokens(&self) -> Result<bool, RepositoryError>;
+
+    /// Gives the token of another system that is stored under one of the `foreign` digests this one in its place: it is
+    /// found by it from then on, as any other. `false` where there is none. Of two calls at once one does it, and both say
+    /// so.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn adopt_token(&self, foreign: Vec<TokenDigest>, digest: TokenDigest) -> Result<bool, RepositoryError>;
+
     /// The caller's live sessions, newest first.
     ///
     /// # Errors

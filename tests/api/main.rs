@@ -13,6 +13,7 @@ mod events;
 mod every_request;
 mod faults;
 mod helpers;
+mod imported_names;
 mod limits;
 mod lists;
 mod login;

@@ -237,7 +237,7 @@ async fn a_query_that_cannot_be_is_400_and_echoes_nothing() {
         "limit=1.5",
         "limit=4294967297",
         "after=",
-        "after=a%20b",
+        "after=%20a",
         "is_active=1",
         "is_active=TRUE",
         "is_active=",
@@ -255,7 +255,7 @@ async fn a_query_that_cannot_be_is_400_and_echoes_nothing() {
         let error = error_of(app.ask(Method::GET, &format!("/api/users?{query}"), &root, None).await, 400).await;
         assert!(error.starts_with("Invalid Data: ") && !error.contains("ECHO"), "{query}: {error}");
     }
-    for query in ["before=x", "before=1.0", "before=", "kind=nothing", "kind=", "limit=0", "username=a%20b", "ECHO=1"] {
+    for query in ["before=x", "before=1.0", "before=", "kind=nothing", "kind=", "limit=0", "username=%20a", "ECHO=1"] {
         let error = error_of(app.ask(Method::GET, &format!("/api/events?{query}"), &root, None).await, 400).await;
         assert!(error.starts_with("Invalid Data: ") && !error.contains("ECHO"), "{query}: {error}");
     }

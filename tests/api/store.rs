@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use authtokens::config::Config;
+use authtokens::domain::user::Username;
 use authtokens::repository::Repository;
 
 use crate::postgres::store::PostgresStore;
@@ -122,6 +123,9 @@ pub trait TestStore: Send + Sync {
     /// Makes accounts without a profile, where a hash for each would take too long.
     fn add_accounts(&self, accounts: &[StoredAccount]);
 
+    /// Remembers that an account was imported whose name no new account could have.
+    fn remember_imported_name(&self);
+
     /// Adds this many items to both lists of every account.
     fn fill_lists(&self, items: i64);
 
@@ -149,6 +153,11 @@ impl StoredAccount {
             is_superuser: false,
         }
     }
+}
+
+/// The name as it is unique.
+pub fn key_of_name(name: &str) -> String {
+    Username::parse_existing(name).unwrap().key()
 }
 
 /// The store that a configuration names.

@@ -15,6 +15,8 @@ mod cluster;
 mod event_races;
 mod events;
 mod fixture;
+mod import_races;
+mod imports;
 mod list_races;
 mod lists;
 mod maintenance;
@@ -199,6 +201,29 @@ macro_rules! contract {
                 of_many_who_claim_at_once_no_two_hold_one_mail_and_all_together_hold_each
                 a_mail_whose_claim_ends_while_it_is_settled_is_settled_by_one
                 a_mail_is_not_sent_for_a_change_that_is_withdrawn_beside_it_or_its_link_is_worth_nothing
+            }
+            imports {
+                an_imported_account_is_there_whole
+                what_was_imported_before_is_left_as_it_is_whatever_has_become_of_it
+                an_account_whose_name_is_taken_is_not_imported_and_its_id_is_not_remembered
+                an_id_that_comes_twice_in_a_batch_is_one_account
+                a_verified_address_counts_unless_another_account_has_verified_it
+                a_token_that_a_session_has_already_stays_that_sessions
+                names_beyond_the_api_are_known_to_be_there_also_when_their_account_is_gone
+                the_hardest_imported_hash_is_known_until_its_owner_has_one_of_ours
+                a_session_ends_by_its_own_end_however_it_is_used
+                a_login_evicts_a_session_that_has_come_to_its_own_end_before_any_other
+                a_token_that_is_known_by_its_sha_512_is_adopted_and_is_one_as_any_other_then
+                nobody_is_let_in_by_what_is_stored
+                an_imported_account_logs_in_and_is_deleted_as_any_other
+                a_full_batch_is_imported_at_once
+            }
+            import_races {
+                of_two_imports_of_the_same_at_once_each_account_is_made_by_one
+                of_an_import_and_a_registration_of_one_name_at_once_one_is_made
+                of_an_import_and_another_who_verify_one_address_at_once_one_does
+                all_who_present_a_token_at_once_are_let_in_and_it_is_one_session
+                a_token_that_is_adopted_beside_its_end_is_worth_nothing_after_it
             }
             maintenance {
                 a_store_that_can_work_says_so

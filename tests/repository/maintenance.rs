@@ -5,7 +5,6 @@ use authtokens::domain::one_time::Purpose;
 use authtokens::domain::rights::{AccountChange, Actor};
 use authtokens::domain::session::{Caller, SessionCutoffs};
 use authtokens::repository::{FigureValue, RepositoryError, StoreCounts, VerifiedLogin};
-use authtokens::system::clock::Timestamp;
 
 use crate::fixture::Fixture;
 use crate::words::{
@@ -59,7 +58,7 @@ pub async fn what_is_stored_from_the_future_is_set_to_now_and_nothing_else_is(fi
         .await
         .unwrap();
     let used_after = async |digest, millis| {
-        let cutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: at(millis) };
+        let cutoffs = SessionCutoffs { used_after: at(millis), ..SessionCutoffs::EVER };
         repository.find_session(&Caller { digest, cutoffs, ip: None }).await.unwrap().is_some()
     };
     for _ in 0..50 {

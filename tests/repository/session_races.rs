@@ -103,7 +103,7 @@ async fn end(
         }
         10 => assert!(repository.delete_account(&operator, &username, now).await.unwrap()),
         _ => {
-            let all = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MAX };
+            let all = SessionCutoffs { used_after: Timestamp::MAX, ..EVER };
             while repository.prune_sessions(all).await.unwrap() > 0 {}
         }
     }
@@ -182,7 +182,7 @@ pub async fn a_use_that_is_noted_beside_the_end_of_its_session_brings_nothing_ba
 
 pub async fn a_session_that_is_used_before_it_is_pruned_stays_and_one_that_is_pruned_is_not_served(fixture: &Fixture) {
     // Dead by its last use, until it is used once more.
-    let cutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: at(1_000) };
+    let cutoffs = SessionCutoffs { used_after: at(1_000), ..EVER };
     for round in 0..ROUNDS {
         let username = format!("user{round}");
         let (_, digest) = register(fixture, &username).await;

@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use crate::fixture::Fixture;
 use crate::words::{
-    HASH, at, by_password, caller, events, hash, is_fresh, is_live, login, name, new_session, open, reauthenticate,
-    register, text,
+    EVER, HASH, at, by_password, caller, events, hash, is_fresh, is_live, login, name, new_session, open,
+    reauthenticate, register, text,
 };
 
 pub async fn the_first_session_is_live_with_the_registration(fixture: &Fixture) {
@@ -63,7 +63,7 @@ pub async fn a_session_ends_by_its_age_and_by_its_idle_timeout(fixture: &Fixture
     let (_, digest) = register(fixture, "AzureDiamond").await;
     let cutoffs = |created_after, used_after| Caller {
         digest,
-        cutoffs: SessionCutoffs { created_after: at(created_after), used_after: at(used_after) },
+        cutoffs: SessionCutoffs { created_after: at(created_after), used_after: at(used_after), ..EVER },
         ip: None,
     };
     for (created_after, used_after, expected) in
@@ -83,7 +83,7 @@ pub async fn a_session_ends_by_its_age_and_by_its_idle_timeout(fixture: &Fixture
 pub async fn dead_sessions_are_pruned_and_live_ones_are_not(fixture: &Fixture) {
     let (user_id, old) = register(fixture, "AzureDiamond").await;
     let (_, newer) = open(fixture, user_id, HASH).await;
-    let cutoffs = SessionCutoffs { created_after: at(1_000), used_after: Timestamp::MIN };
+    let cutoffs = SessionCutoffs { created_after: at(1_000), ..EVER };
     assert_eq!(fixture.repository.prune_sessions(cutoffs).await.unwrap(), 1);
     assert_eq!(fixture.repository.prune_sessions(cutoffs).await.unwrap(), 0);
     assert!(!is_live(fixture, old).await);
@@ -98,7 +98,7 @@ pub async fn a_session_that_was_pruned_is_not_found_whatever_the_clock_says_next
     for _ in 0..50 {
         assert!(found().await.is_ok());
     }
-    let later = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MAX };
+    let later = SessionCutoffs { used_after: Timestamp::MAX, ..EVER };
     assert_eq!(fixture.repository.prune_sessions(later).await.unwrap(), 1);
     assert!(matches!(found().await, Err(RepositoryError::NoSession)));
     // A use of it that was on its way.
@@ -222,7 +222,7 @@ pub async fn a_session_is_fresh_for_ten_minutes_by_the_password_of_its_account_a
 pub async fn a_session_that_is_over_is_neither_fresh_nor_made_so(fixture: &Fixture) {
     let (_, digest) = register(fixture, "AzureDiamond").await;
     reauthenticate(fixture, digest).await;
-    let cutoffs = SessionCutoffs { created_after: at(1_000), used_after: Timestamp::MIN };
+    let cutoffs = SessionCutoffs { created_after: at(1_000), ..EVER };
     let over = Caller { cutoffs, ..caller(digest) };
     fixture.repository.revoke_own_session(&caller(digest), at(4_000)).await.unwrap();
     for caller in [over, caller(digest)] {

@@ -19,7 +19,7 @@ use crate::fixture::Fixture;
 pub const HASH: &str = "$bcrypt-sha256$v=2,t=2b,r=4$first";
 
 /// Live whatever its age and last use.
-pub const EVER: SessionCutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
+pub const EVER: SessionCutoffs = SessionCutoffs::EVER;
 
 pub fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()

@@ -6,8 +6,9 @@
 //! That name is remembered here by the request id. Whose it is is looked up when a code was wrong, as a login does.
 //!
 //! The tries of a request are counted here too, from before its mail is made: all of them count somewhere, and none is
-//! left over. The table has a bounded size; the request that was made the longest ago is evicted first. Of one that is
-//! evicted or was made before a restart, the store counts the tries, and the failures at the account.
+//! left over. The table has a bounded size; the request that was made the longest ago is evicted first, and one whose time
+//! is over loses its name, which may be long. Of one that is evicted or was made before a restart, the store counts the
+//! tries, and the failures at the account.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -22,11 +23,20 @@ use crate::system::clock::Monotonic;
 /// How long a request is remembered: its mail may wait for as long as a code is valid, and then its code is.
 const REMEMBERED: Duration = CODE_LIFETIME.saturating_mul(2);
 
+/// How often the names of those are dropped whose time is over.
+const SWEPT_AFTER: Duration = Duration::from_secs(60);
+
 /// The requests for codes that were made lately.
 #[derive(Default)]
 pub struct Guesses {
     hasher: RandomState,
-    requests: Mutex<Table<Request>>,
+    requests: Mutex<Requests>,
+}
+
+#[derive(Default)]
+struct Requests {
+    table: Table<Request>,
+    swept: Monotonic,
 }
 
 /// A request for a code.
@@ -53,14 +63,23 @@ impl Guesses {
     /// Remembers for whom a code was asked.
     pub fn remember(&self, request: &TokenDigest, name: String, now: Monotonic) {
         let key = self.hasher.hash_one(request.as_bytes());
-        *self.lock().entry(key, |request| request.at) = Request { name, at: now, tries: 0 };
+        let mut requests = self.lock();
+        if now.since(requests.swept) >= SWEPT_AFTER {
+            requests.swept = now;
+            requests.table.for_each(|request| {
+                if now.since(request.at) >= REMEMBERED {
+                    request.name = String::new();
+                }
+            });
+        }
+        *requests.table.entry(key, |request| request.at) = Request { name, at: now, tries: 0 };
     }
 
     /// Begins a guess. It counts as wrong, until [`Guesses::give_back`].
     pub fn begin(&self, request: &TokenDigest, now: Monotonic) -> Guess {
         let key = self.hasher.hash_one(request.as_bytes());
         let mut requests = self.lock();
-        match requests.get_mut(key).filter(|request| now.since(request.at) < REMEMBERED) {
+        match requests.table.get_mut(key).filter(|request| now.since(request.at) < REMEMBERED) {
             None => Guess::Unknown,
             Some(request) if request.tries >= MAX_TRIES => Guess::Over,
             Some(request) => {
@@ -73,12 +92,12 @@ impl Guesses {
     /// Ends a guess that was not wrong.
     pub fn give_back(&self, request: &TokenDigest) {
         let key = self.hasher.hash_one(request.as_bytes());
-        if let Some(request) = self.lock().get_mut(key) {
+        if let Some(request) = self.lock().table.get_mut(key) {
             request.tries = request.tries.saturating_sub(1);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table<Request>> {
+    fn lock(&self) -> MutexGuard<'_, Requests> {
         // Nothing that can panic runs under this lock.
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -106,6 +125,24 @@ mod tests {
         assert_eq!(guesses.begin(&request, at(1_199)), Guess::Under("azure".to_owned()), "a right one is none");
         assert_eq!(guesses.begin(&PlainToken::generate().digest(), at(1_199)), Guess::Unknown, "each has its own");
         assert_eq!(guesses.begin(&request, at(1_200)), Guess::Unknown);
+    }
+
+    #[test]
+    fn the_name_of_a_request_whose_time_is_over_is_dropped() {
+        let guesses = Guesses::default();
+        for second in 0..10 {
+            guesses.remember(&PlainToken::generate().digest(), "x".repeat(1_016), at(second));
+        }
+        let names = || {
+            let mut bytes = 0;
+            guesses.lock().table.for_each(|request| bytes += request.name.capacity());
+            bytes
+        };
+        assert_eq!(names(), 10 * 1_016);
+        guesses.remember(&PlainToken::generate().digest(), String::new(), at(1_204));
+        assert_eq!(names(), 5 * 1_016);
+        guesses.remember(&PlainToken::generate().digest(), String::new(), at(1_264));
+        assert_eq!(names(), 0);
     }
 
     #[test]

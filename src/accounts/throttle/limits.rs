@@ -566,7 +566,7 @@ impl<V: Default> Table<V> {
         &mut set[slot].get_or_insert((key, V::default())).1
     }
 
-    fn for_each(&mut self, then: impl FnMut(&mut V)) {
+    pub(super) fn for_each(&mut self, then: impl FnMut(&mut V)) {
         let sets = self.0.iter_mut().flatten();
         sets.flat_map(|set| set.iter_mut().flatten()).map(|(_, value)| value).for_each(then);
     }

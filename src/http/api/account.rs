@@ -35,7 +35,9 @@ impl Request for RegisterRequest {}
 /// A name and a password.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct LoginRequest {
-    /// The account's name, in any case. Where mail is sent, its verified address will do too.
+    /// The account's name, in any case: one that a new account could have or, where others were imported, up to 254
+    /// characters without outer spaces, control characters and invisible ones. Where mail is sent, its verified address
+    /// will do too.
     #[schema(example = "AzureDiamond", min_length = 1)]
     username: String,
     #[schema(example = "hunter2", min_length = 1)]
@@ -82,7 +84,7 @@ pub(crate) async fn register(state: State, client: HttpClient, body: UnreadBody)
 pub(crate) async fn log_in(state: State, client: HttpClient, body: UnreadBody) -> Result<HttpResponse, ApiError> {
     let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
     let body: LoginRequest = body.read_with_password().await?;
-    let name = state.accounts.read_login_name(&body.username)?;
+    let name = state.accounts.read_login_name(&body.username).await?;
     let password = PlainPassword::parse("password", body.password)?;
     let opened = state.accounts.sign_in(admission, SignIn { name, password }, &client).await?;
     respond(HttpResponse::Ok(), &SessionResponse::from(opened))

@@ -10,7 +10,6 @@ use crate::accounts::throttle::limits::Call;
 use crate::accounts::{Asked, Client as _, NewPassword};
 use crate::domain::email::EmailAddress;
 use crate::domain::one_time::Purpose;
-use crate::domain::user::Username;
 use crate::http::api::email::LinkRequest;
 use crate::http::error::ApiError;
 use crate::http::extract::body::UnreadBody;
@@ -29,7 +28,7 @@ use crate::repository::Whom;
 pub(crate) struct ForgotRequest {
     #[schema(example = "azure@diamond.example", nullable = false)]
     email: Option<String>,
-    /// In the place of the address.
+    /// In the place of the address, as it is given to log in.
     #[schema(nullable = false)]
     username: Option<String>,
     /// Where the mail's link leads, in the place of the service's own page: it begins with one of the configured
@@ -59,7 +58,7 @@ pub(crate) async fn forgot(state: State, client: HttpClient, body: UnreadBody) -
     let body: ForgotRequest = body.read_with_password().await?;
     let whom = match (body.email, body.username) {
         (Some(email), None) => Whom::Email(EmailAddress::parse(&email)?),
-        (None, Some(username)) => Whom::Username(Username::parse(&username)?),
+        (None, Some(username)) => Whom::Username(state.accounts.read_name(&username).await?),
         _ => return Err(ApiError::InvalidData("give either email or username".to_owned())),
     };
     let asked = Asked { whom, purpose: Purpose::ResetPassword, link: policy.accept_link(body.link)? };

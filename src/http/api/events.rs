@@ -63,7 +63,7 @@ pub(crate) async fn list(
     let administration = state.accounts.administration(Actor::Session(caller));
     administration.authorize(Permission::ManageAccount, None).await?;
     let mut query = query.read()?;
-    let username = query.take("username", "a name", |text| Username::parse(text).ok())?;
+    let username = query.take("username", "a name", |text| Username::parse_existing(text).ok())?;
     let asked = read(&mut query, username)?;
     respond_page(&query, administration.list_events(asked).await?)
 }

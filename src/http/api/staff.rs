@@ -87,7 +87,7 @@ pub(crate) async fn list(
 /// An account
 #[utoipa::path(
     get, path = "/api/users/{username}", operation_id = "find_account", tag = "staff", security(("Token" = [])),
-    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    params(("username" = String, Path, description = "The account's name, in any case, percent-encoded", example = "AzureDiamond")),
     responses(
         (status = 200, description = "The account", body = AccountResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -134,7 +134,7 @@ impl Request for AccountRequest {
 #[utoipa::path(
     patch, path = "/api/users/{username}", operation_id = "change_account", tag = "staff", security(("Token" = [])),
     request_body(content = AccountRequest, example = json!({"is_active": true})),
-    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    params(("username" = String, Path, description = "The account's name, in any case, percent-encoded", example = "AzureDiamond")),
     responses(
         (status = 200, description = "The account with all of the changes", body = AccountResponse),
         (status = 400, description = "A field breaks its rule or may not be set here; nothing is changed", body = ErrorResponse,
@@ -186,7 +186,7 @@ pub(crate) async fn change(
 /// Delete an account, its lists and its tokens
 #[utoipa::path(
     delete, path = "/api/users/{username}", operation_id = "delete_account", tag = "staff", security(("Token" = [])),
-    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    params(("username" = String, Path, description = "The account's name, in any case, percent-encoded", example = "AzureDiamond")),
     responses(
         (status = 200, description = "All of it is gone", body = StatusResponse),
         (status = 400, description = "It is called `tokens`: such an account is deleted at the command line", body = ErrorResponse,
@@ -216,7 +216,7 @@ pub(crate) async fn delete(
 /// Have a link mailed to an account's address that sets a new password
 #[utoipa::path(
     post, path = "/api/users/{username}/reset", operation_id = "send_reset", tag = "staff", security(("Token" = [])),
-    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    params(("username" = String, Path, description = "The account's name, in any case, percent-encoded", example = "AzureDiamond")),
     responses(
         (status = 202, description = "The mail is on its way; nothing of it is told to the caller", body = StatusResponse),
         (status = 400, description = "The account has no address that mail can be sent to", body = ErrorResponse,
@@ -244,7 +244,7 @@ pub(crate) async fn send_reset(
 /// Count an account's address as verified
 #[utoipa::path(
     post, path = "/api/users/{username}/verify-email", operation_id = "verify_account_email", tag = "staff", security(("Token" = [])),
-    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    params(("username" = String, Path, description = "The account's name, in any case, percent-encoded", example = "AzureDiamond")),
     responses(
         (status = 200, description = "The account, whose address is verified", body = AccountResponse),
         (status = 400, description = "The account has no address that mail can be sent to, or another account has verified it", body = ErrorResponse,
@@ -270,7 +270,7 @@ pub(crate) async fn verify_email(
 /// An account's sessions, newest first
 #[utoipa::path(
     get, path = "/api/users/{username}/tokens", operation_id = "list_account_sessions", tag = "staff", security(("Token" = [])),
-    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    params(("username" = String, Path, description = "The account's name, in any case, percent-encoded", example = "AzureDiamond")),
     responses(
         (status = 200, description = "The live ones", body = [SessionDetailsResponse]),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -294,7 +294,7 @@ pub(crate) async fn list_sessions(
 /// End all of an account's sessions
 #[utoipa::path(
     delete, path = "/api/users/{username}/tokens", operation_id = "end_account_sessions", tag = "staff", security(("Token" = [])),
-    params(("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond")),
+    params(("username" = String, Path, description = "The account's name, in any case, percent-encoded", example = "AzureDiamond")),
     responses(
         (status = 200, description = "All of them are over", body = StatusResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
@@ -317,7 +317,7 @@ pub(crate) async fn end_sessions(
 #[utoipa::path(
     delete, path = "/api/users/{username}/tokens/{id}", operation_id = "end_account_session", tag = "staff", security(("Token" = [])),
     params(
-        ("username" = String, Path, description = "The account's name, in any case", example = "AzureDiamond"),
+        ("username" = String, Path, description = "The account's name, in any case, percent-encoded", example = "AzureDiamond"),
         ("id" = String, Path, description = "The session's `id`", example = "5f0c1d3a9b7e2468"),
     ),
     responses(
@@ -345,7 +345,7 @@ pub(crate) async fn end_session(
 
 /// Reads the name in a path. A caller without rights gets the same answer, whatever the name.
 async fn parse(text: &str, administration: &Administration<'_>) -> Result<Username, ApiError> {
-    if let Ok(username) = Username::parse(text) {
+    if let Ok(username) = Username::parse_existing(text) {
         return Ok(username);
     }
     administration.authorize(Permission::ManageAccount, None).await?;

@@ -14,7 +14,7 @@ use crate::domain::profile::ProfileField;
 use crate::domain::user::User;
 use crate::http::error::ApiError;
 use crate::http::extract::body::{NOT_JSON, UnreadBody};
-use crate::http::extract::caller::{Authenticated, PresentedToken};
+use crate::http::extract::caller::{Authenticated, Unauthenticated};
 use crate::http::extract::client::HttpClient;
 use crate::http::extract::mail_proof::{read_code, read_token};
 use crate::http::extract::profile::request_with_profile;
@@ -37,8 +37,10 @@ use crate::system::clock::Timestamp;
         (status = 401, description = "There is no such session", body = ErrorResponse),
     ),
 )]
-pub(crate) async fn show(PresentedToken(caller): PresentedToken, state: State) -> Result<HttpResponse, ApiError> {
-    let (session, user) = state.accounts.repository.find_rendered_user(&caller, render).await?;
+pub(crate) async fn show(presented: Unauthenticated, state: State) -> Result<HttpResponse, ApiError> {
+    let Unauthenticated { token, caller } = presented;
+    let find = async || state.accounts.repository.find_rendered_user(&caller, render).await;
+    let (session, user) = state.accounts.look_up(&token, &caller, find).await?;
     state.accounts.note_use(&caller, &session);
     Ok(HttpResponse::Ok().body(user))
 }

@@ -1,8 +1,9 @@
 //! Who asks: the extractors that read the token and find its session.
 //!
-//! `Authorization: Token <40 lowercase hex digits>`, with `Bearer` as a synonym for tools that know only RFC 6750. The
-//! API specification once calls the header `Authentication`; that name is read where `Authorization` is absent. A
-//! request that fails here is answered before its body is read.
+//! `Authorization: Token <40 lowercase hex digits>`, with `Bearer` as a synonym for tools that know only RFC 6750. A token
+//! that was imported from another system may look otherwise. The API specification once calls the header
+//! `Authentication`; that name is read where `Authorization` is absent. A request that fails here is answered before its
+//! body is read.
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 
 use crate::domain::session::Caller;
-use crate::domain::token::PlainToken;
+use crate::domain::token::PresentedToken;
 use crate::http::error::ApiError;
 use crate::http::extract::proxy::TrustedProxies;
 use crate::http::state::{NO_STATE, State};
@@ -44,24 +45,28 @@ fn state_of(request: &HttpRequest) -> Result<State, ApiError> {
     request.app_data::<State>().cloned().ok_or_else(|| ApiError::Internal(NO_STATE.into()))
 }
 
-/// A token of the right form, not yet authenticated: for a handler whose one call to the store looks the session up
+/// A token of a possible form, not yet authenticated: for a handler whose one call to the store looks the session up
 /// anyway.
-pub(crate) struct PresentedToken(pub(crate) Caller);
+pub(crate) struct Unauthenticated {
+    pub(crate) token: PresentedToken,
+    pub(crate) caller: Caller,
+}
 
-impl PresentedToken {
-    fn read(request: &HttpRequest, state: &State) -> Result<Caller, ApiError> {
+impl Unauthenticated {
+    fn read(request: &HttpRequest, state: &State) -> Result<Self, ApiError> {
         let token = presented_token(request.headers()).ok_or(ApiError::Unauthorized)?;
         let cutoffs = state.accounts.session_policy.cutoffs_at(state.accounts.clock.now());
-        Ok(Caller { digest: token.digest(), cutoffs, ip: client_ip(request) })
+        let caller = Caller { digest: token.digest(), cutoffs, ip: client_ip(request) };
+        Ok(Self { token, caller })
     }
 }
 
-impl FromRequest for PresentedToken {
+impl FromRequest for Unauthenticated {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(state_of(request).and_then(|state| Self::read(request, &state)).map(Self))
+        ready(state_of(request).and_then(|state| Self::read(request, &state)))
     }
 }
 
@@ -73,17 +78,17 @@ impl FromRequest for Authenticated {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let presented = state_of(request).and_then(|state| Ok((PresentedToken::read(request, &state)?, state)));
+        let presented = state_of(request).and_then(|state| Ok((Unauthenticated::read(request, &state)?, state)));
         Box::pin(async move {
-            let (caller, state) = presented?;
-            state.accounts.authenticate(&caller).await?;
+            let (Unauthenticated { token, caller }, state) = presented?;
+            state.accounts.authenticate(&token, &caller).await?;
             Ok(Self(caller))
         })
     }
 }
 
 /// The token that the headers present, if they present exactly one. The same token twice counts as one.
-fn presented_token(headers: &HeaderMap) -> Option<PlainToken> {
+fn presented_token(headers: &HeaderMap) -> Option<PresentedToken> {
     let mut values = headers.get_all(AUTHORIZATION);
     let mut first = values.next();
     if first.is_none() {
@@ -100,11 +105,11 @@ fn presented_token(headers: &HeaderMap) -> Option<PlainToken> {
     Some(token)
 }
 
-/// `credentials = auth-scheme 1*SP token68` of RFC 9110, narrowed to our schemes and our tokens.
-fn parse_credentials(value: &str) -> Option<PlainToken> {
+/// `credentials = auth-scheme 1*SP token68` of RFC 9110, narrowed to our schemes and to tokens of a bounded length.
+fn parse_credentials(value: &str) -> Option<PresentedToken> {
     let (scheme, token) = value.split_once(' ')?;
     let is_ours = scheme.eq_ignore_ascii_case("Token") || scheme.eq_ignore_ascii_case("Bearer");
-    if is_ours { PlainToken::parse(token.trim_matches(' ')) } else { None }
+    if is_ours { PresentedToken::parse(token.trim_matches(' ')) } else { None }
 }
 
 #[cfg(test)]
@@ -121,7 +126,8 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         }
-        presented_token(&map).is_some_and(|token| token.reveal() == TOKEN)
+        presented_token(&map)
+            .is_some_and(|token| matches!(token, PresentedToken::Ours(token) if token.reveal() == TOKEN))
     }
 
     #[test]
@@ -149,14 +155,14 @@ mod tests {
             scheme in "([Tt][Oo][Kk][Ee][Nn]|[Bb][Ee][Aa][Rr][Ee][Rr])", gap in " {1,3}", end in " {0,2}",
         ) {
             let value = format!("{scheme}{gap}{TOKEN}{end}");
-            prop_assert!(parse_credentials(&value).is_some());
+            prop_assert!(matches!(parse_credentials(&value), Some(PresentedToken::Ours(_))));
         }
 
         #[test]
         fn anything_else_is_no_credential(value in "(Token|Bearer|Basic|token)?[ \t]?[0-9a-fA-F]{0,45}[ ,;x]?") {
             let is_ours = value.split_once(' ').is_some_and(|(scheme, token)| {
                 ["token", "bearer"].contains(&scheme.to_ascii_lowercase().as_str())
-                    && PlainToken::parse(token.trim_matches(' ')).is_some()
+                    && PresentedToken::parse(token.trim_matches(' ')).is_some()
             });
             prop_assert_eq!(parse_credentials(&value).is_some(), is_ours);
         }

@@ -3,11 +3,10 @@
 use actix_web::HttpResponse;
 
 use crate::accounts::throttle::Admission;
-use crate::accounts::{Accounts, Asked, MailPolicy, MailProof, MailProofError, NewPassword};
+use crate::accounts::{Accounts, Asked, MailPolicy, MailProof, MailProofError, NameError, NewPassword};
 use crate::domain::email::EmailAddress;
 use crate::domain::one_time::Purpose;
 use crate::domain::token::PlainToken;
-use crate::domain::user::Username;
 use crate::http::error::ApiError;
 use crate::http::extract::body::UnreadBody;
 use crate::http::extract::client::HttpClient;
@@ -31,7 +30,7 @@ pub(crate) async fn submit(
 ) -> Result<HttpResponse, actix_web::Error> {
     take(&state, Page::Reset, is_ours, &client, body, async |policy, admission, mut form| {
         if form.take("step") == "ask" {
-            ask(&state.accounts, policy, admission, form, &client)
+            ask(&state.accounts, policy, admission, form, &client).await
         } else {
             set(&state.accounts, policy, admission, form, &client).await
         }
@@ -40,7 +39,7 @@ pub(crate) async fn submit(
 }
 
 /// Asks for a mail. The page is the same whether or not there is such an account.
-fn ask(
+async fn ask(
     accounts: &Accounts,
     policy: &MailPolicy,
     admission: Admission<'_>,
@@ -49,8 +48,10 @@ fn ask(
 ) -> Result<Shown, ApiError> {
     let account = form.take("account");
     form.refuse_unknown()?;
-    let Some(whom) = whom(account.trim()) else {
-        return Ok(Shown { account, ..Shown::of(Fault::Account) });
+    let whom = match whom(accounts, account.trim()).await {
+        Ok(whom) => whom,
+        Err(NameError::Invalid(_)) => return Ok(Shown { account, ..Shown::of(Fault::Account) }),
+        Err(NameError::Repository(error)) => return Err(error.into()),
     };
     let asked = Asked { whom, purpose: Purpose::ResetPassword, link: None };
     let request = accounts.ask_for_mail(policy, admission, asked, client)?;
@@ -58,9 +59,11 @@ fn ask(
 }
 
 /// Whom a person means. What can be an address is taken for one.
-fn whom(text: &str) -> Option<Whom> {
-    let email = EmailAddress::parse(text).ok().map(Whom::Email);
-    email.or_else(|| Username::parse(text).ok().map(Whom::Username))
+async fn whom(accounts: &Accounts, text: &str) -> Result<Whom, NameError> {
+    match EmailAddress::parse(text) {
+        Ok(email) => Ok(Whom::Email(email)),
+        Err(_) => accounts.read_name(text).await.map(Whom::Username),
+    }
 }
 
 /// Sets the new password, by the link or by the code with the request id of this page.

@@ -57,7 +57,7 @@ impl SessionDetailsResponse {
             id: session.id.as_str().to_owned(),
             created: session.created.to_string(),
             last_used: session.last_used.to_string(),
-            expires: policy.expires(session.created, session.last_used).map(|end| end.to_string()),
+            expires: policy.expires(session.created, session.last_used, session.expires).map(|end| end.to_string()),
             user_agent: session.user_agent.as_str().to_owned(),
             ip: session.ip.map(|ip| ip.to_string()),
             current: caller.is_some_and(|caller| session.id == SessionId::of(&caller.digest)),

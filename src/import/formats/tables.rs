@@ -1,6 +1,7 @@
 //! Tables, whatever file they are in.
 
 use crate::import::ImportError;
+use crate::system::visible::is_unseen;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,4 +54,23 @@ impl Cell {
             Self::Null | Self::Real(_) | Self::Bytes(_) => None,
         }
     }
+}
+
+/// How many characters of a name are shown.
+const SHOWN_CHARS: usize = 80;
+
+/// A name of the source as a message shows it: what cannot be seen is escaped, and what is long is cut.
+pub(crate) fn shown(name: &str) -> String {
+    let mut shown = String::new();
+    for c in name.chars().take(SHOWN_CHARS) {
+        if is_unseen(c) || c == '\\' {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    if name.chars().nth(SHOWN_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
 }

@@ -67,7 +67,7 @@ impl BcryptSha256 {
         digest
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.strip_prefix(Self::PREFIX)?.split('$');
         let (cost, salt, digest) = (parts.next()?, parts.next()?, parts.next()?);
         let is_plain = !cost.is_empty() && cost.bytes().all(|b| b.is_ascii_digit()) && parts.next().is_none();
@@ -88,6 +88,10 @@ impl StoredHash for BcryptSha256 {
 
     fn work(&self) -> u64 {
         1 << self.cost
+    }
+
+    fn is_imported(&self) -> bool {
+        false
     }
 
     fn is_current(&self, cost: u32) -> bool {

@@ -6,17 +6,41 @@
 //! **The equal-work rule**: every refused verification takes the work of one hash at the configured cost. So response
 //! times do not tell whether an account exists or is active, nor the scheme or the cost of its hash. Only a stored hash
 //! of a higher cost takes longer.
+//!
+//! While hashes of other systems are left, every refusal takes the work of the hardest of them, where that is more, and up
+//! to [`HARDEST`] times the work of the configured cost; and twice that where the password has outer white space, without
+//! which such a hash is tried again.
 
+mod argon2;
+mod bcrypt;
 mod bcrypt_sha256;
+mod pbkdf2;
 mod scheme;
+mod scrypt;
+mod speed;
+#[cfg(test)]
+mod vectors;
+mod wrapped;
+
+use std::iter;
 
 use crate::domain::user::{COSTS, PasswordHash};
 use crate::passwords::plain::PlainPassword;
 use crate::passwords::schemes::bcrypt_sha256::BcryptSha256;
-use crate::passwords::schemes::scheme::{Scheme, StoredHash};
+use crate::passwords::schemes::scheme::Scheme;
+pub(super) use crate::passwords::schemes::scheme::StoredHash;
+pub(super) use crate::passwords::schemes::wrapped::WeakDigest;
 
 /// All schemes. A stored text is read by the first that knows its format.
-const SCHEMES: &[Scheme] = &[bcrypt_sha256::SCHEME];
+const SCHEMES: &[Scheme] =
+    &[bcrypt_sha256::SCHEME, pbkdf2::SCHEME, argon2::SCHEME, bcrypt::SCHEME, scrypt::SCHEME, wrapped::SCHEME];
+
+/// The longest text that is read, in bytes.
+const MAX_TEXT: usize = 512;
+
+/// How many times the work of the configured cost a refusal takes at most. An account whose imported hash is harder takes
+/// longer to refuse, and is told by it: else one such account would make every refusal slow.
+const HARDEST: u64 = 4;
 
 /// The outcome of a verification.
 pub struct Verification {
@@ -28,6 +52,9 @@ pub struct Verification {
 
 /// Reads a stored text; `None` where it is of no scheme.
 pub(super) fn parse(stored: &str) -> Option<Box<dyn StoredHash>> {
+    if stored.len() > MAX_TEXT {
+        return None;
+    }
     SCHEMES.iter().find_map(|scheme| (scheme.parse)(stored))
 }
 
@@ -43,19 +70,44 @@ pub(super) fn hash(password: &PlainPassword, cost: u32) -> PasswordHash {
     BcryptSha256::new(password, cost).encode()
 }
 
-/// Verifies a password against a stored hash, or against none, and keeps the equal-work rule.
-pub(super) fn verify(password: &PlainPassword, stored: Option<&dyn StoredHash>, cost: u32) -> Verification {
-    match stored {
-        Some(stored) if stored.verify(password) => {
-            let rehashed = (!stored.is_current(cost)).then(|| hash(password, cost));
-            Verification { matches: true, rehashed }
-        }
-        _ => {
-            let done = stored.map_or(0, StoredHash::work);
-            burn_equal_work(password, (1_u64 << cost).saturating_sub(done));
-            Verification { matches: false, rehashed: None }
+/// A weak digest in a hash of our own.
+pub(super) fn wrap(digest: &WeakDigest, cost: u32) -> (PasswordHash, u64) {
+    let wrapped = digest.wrap(cost);
+    (wrapped.encode(), wrapped.work())
+}
+
+/// Verifies a password against a stored hash, or against none, and keeps the equal-work rule. `hardest` is the work of the
+/// hardest imported hash that is left.
+///
+/// A password with outer white space is tried against an imported hash without it too: many forms take it off. Whichever
+/// matched, it is hashed anew as it was typed.
+pub(super) fn verify(
+    password: &PlainPassword,
+    stored: Option<&dyn StoredHash>,
+    cost: u32,
+    hardest: Option<u64>,
+) -> Verification {
+    let trimmed = password.trimmed();
+    let mut done = 0;
+    if let Some(stored) = stored {
+        let again = trimmed.as_ref().filter(|_| stored.is_imported());
+        for password_or_trimmed in iter::once(password).chain(again) {
+            if stored.verify(password_or_trimmed) {
+                let rehashed = (!stored.is_current(cost)).then(|| hash(password, cost));
+                return Verification { matches: true, rehashed };
+            }
+            done += stored.work();
         }
     }
+    burn_equal_work(password, work_of_a_refusal(cost, hardest, trimmed.is_some()).saturating_sub(done));
+    Verification { matches: false, rehashed: None }
+}
+
+/// How much work a refusal takes, in rounds of bcrypt, whichever account it is of, and where there is none.
+fn work_of_a_refusal(cost: u32, hardest: Option<u64>, is_tried_twice: bool) -> u64 {
+    let own = 1_u64 << cost;
+    let imported = hardest.unwrap_or(0).min(own * HARDEST);
+    own.max(if is_tried_twice { 2 * imported } else { imported })
 }
 
 /// Does so many rounds of bcrypt and discards the results. One hash at cost c takes 2^c rounds, so there is one hash
@@ -79,7 +131,7 @@ mod tests {
     /// How many rounds of bcrypt a verification takes, and whether the password matched.
     fn work_of(password: &str, stored: Option<&dyn StoredHash>, cost: u32) -> (u64, bool) {
         let before = work::done();
-        let verification = verify(&plain(password), stored, cost);
+        let verification = verify(&plain(password), stored, cost, None);
         (work::done() - before, verification.matches)
     }
 
@@ -100,9 +152,9 @@ mod tests {
     fn a_hash_is_made_anew_after_a_match_where_its_scheme_or_its_cost_is_another_and_only_then() {
         for (stored, cost) in examples("hunter2").flat_map(|stored| [5, 6].map(|cost| (stored.encode(), cost))) {
             let parsed = parse(stored.as_stored()).unwrap();
-            let refused = verify(&plain("hunter3"), Some(&*parsed), cost);
+            let refused = verify(&plain("hunter3"), Some(&*parsed), cost, None);
             assert!(!refused.matches && refused.rehashed.is_none(), "{}", stored.as_stored());
-            let matched = verify(&plain("hunter2"), Some(&*parsed), cost);
+            let matched = verify(&plain("hunter2"), Some(&*parsed), cost, None);
             assert!(matched.matches, "{}", stored.as_stored());
             let prefix = format!("$bcrypt-sha256$v=2,t=2b,r={cost}$");
             assert_eq!(matched.rehashed.is_none(), stored.as_stored().starts_with(&prefix), "{}", stored.as_stored());
@@ -145,9 +197,68 @@ mod tests {
         assert_eq!(work_of("hunter2", Some(&*hash), 7), ((1 << 6) + (1 << 7), true));
     }
 
+    /// How many rounds a refusal takes while imported hashes are left, of which the hardest takes `hardest`.
+    fn refusal(password: &str, stored: Option<&dyn StoredHash>, cost: u32, hardest: u64) -> u64 {
+        let before = work::done();
+        assert!(!verify(&plain(password), stored, cost, Some(hardest)).matches);
+        work::done() - before
+    }
+
+    #[test]
+    fn while_imported_hashes_are_left_a_refusal_takes_the_work_of_the_hardest_whatever_account_it_is_of() {
+        let (cost, hardest) = (5, 70);
+        for (password, expected) in [("wrong", hardest), (" wrong", 2 * hardest), ("wrong\n", 2 * hardest)] {
+            assert_eq!(
+                refusal(password, None, cost, hardest).abs_diff(expected) >> COSTS.start(),
+                0,
+                "an unknown user"
+            );
+            for stored in examples("hunter2") {
+                let tries = if stored.is_imported() && expected > hardest { 2 } else { 1 };
+                if stored.work() * tries <= expected {
+                    let missing = refusal(password, Some(&*stored), cost, hardest).abs_diff(expected);
+                    assert_eq!(missing >> COSTS.start(), 0, "{}", stored.encode().as_stored());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_hardest_imported_hash_makes_a_refusal_four_times_as_much_work_at_most_and_an_easy_one_none() {
+        let cost = 6;
+        for (hardest, expected) in [(1, 1), (64, 1), (128, 2), (256, 4), (257, 4), (u64::MAX, 4)] {
+            assert_eq!(refusal("wrong", None, cost, hardest), expected << cost, "{hardest}");
+        }
+        assert_eq!(refusal(" wrong ", None, cost, 48), 96);
+        assert_eq!(refusal(" wrong ", None, cost, u64::MAX), 8 << cost);
+        assert_eq!(work_of(" wrong ", None, cost), (1 << cost, false), "without imports");
+    }
+
+    #[test]
+    fn an_imported_hash_is_tried_once_more_without_outer_white_space_and_then_hashed_as_typed() {
+        for stored in examples("hunter2").filter(|stored| stored.work() < 64) {
+            let is_imported = stored.is_imported();
+            for typed in ["  hunter2", "hunter2\n", "\u{3000}hunter2\u{1c}"] {
+                let verification = verify(&plain(typed), Some(&*stored), 4, None);
+                assert_eq!(verification.matches, is_imported, "{}", stored.encode().as_stored());
+                if let Some(rehashed) = verification.rehashed {
+                    let rehashed = parse(rehashed.as_stored()).unwrap();
+                    assert!(rehashed.verify(&plain(typed)) && !rehashed.verify(&plain("hunter2")));
+                }
+            }
+            for other in ["hunter 2", " hunter", "\u{200b}hunter2", "  "] {
+                assert!(!verify(&plain(other), Some(&*stored), 4, None).matches, "{}", stored.encode().as_stored());
+            }
+        }
+        for stored in examples(" hunter2").filter(|stored| stored.work() < 64) {
+            assert!(verify(&plain(" hunter2"), Some(&*stored), 4, None).matches, "as it was typed");
+            assert!(!verify(&plain("hunter2"), Some(&*stored), 4, None).matches);
+        }
+    }
+
     #[test]
     fn a_hash_of_no_known_scheme_is_refused() {
-        for stored in ["", "hunter2", "$2b$12$EVDQ2hbGph0i.0Gx58OM.e4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe", "!"] {
+        for stored in ["", "hunter2", "$2x$12$EVDQ2hbGph0i.0Gx58OM.e4iKBk8hGM9/zW6TchIZuDbrpJ89QsIe", "!", "md5$a$b"] {
             assert!(parse(stored).is_none(), "{stored}");
         }
     }

@@ -1,5 +1,7 @@
 //! What a scheme is: a way to make hashes, and the format in which they are stored.
 
+use std::ops::RangeInclusive;
+
 use crate::domain::user::PasswordHash;
 use crate::passwords::plain::PlainPassword;
 
@@ -19,14 +21,39 @@ pub(crate) trait StoredHash: Send {
     fn verify(&self, password: &PlainPassword) -> bool;
 
     /// How much work a verification is, in rounds of bcrypt: a hash at cost c takes 2^c. After a password that does not
-    /// match, the difference to the configured cost is burnt.
+    /// match, the difference to what a refusal takes is burnt.
     fn work(&self) -> u64;
 
-    /// Whether the service would make it so now, at this cost.
-    fn is_current(&self, cost: u32) -> bool;
+    /// How much memory a verification takes, in bytes, where that is worth a thought.
+    fn memory(&self) -> u64 {
+        0
+    }
 
-    /// The text to store, in its canonical form.
+    /// Whether the password was first hashed by another system, which may have taken outer white space off it.
+    fn is_imported(&self) -> bool {
+        true
+    }
+
+    /// Whether the service would make it so now, at this cost.
+    fn is_current(&self, _cost: u32) -> bool {
+        false
+    }
+
+    /// The text to store, in its canonical form. That of an imported hash is the text that came.
     fn encode(&self) -> PasswordHash;
+}
+
+/// Reads a number of a stored text: in digits alone, without a zero in front, and in this range.
+pub(super) fn number(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
+    let is_plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|number| is_plain && range.contains(number))
+}
+
+/// Reads a salt that is a text, as Django's are.
+pub(super) fn text_salt(text: &str) -> Option<&str> {
+    /// Far more than any that Django makes.
+    const MAX: usize = 128;
+    (1..=MAX).contains(&text.len()).then_some(text)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::error::Failure;
 use super::lists::list_items;
 use super::lookup::{
     begin_change, find_own_credentials, find_user, holds, keep_a_superuser, lock_superusers, read_id, require_session,
-    target_of,
+    target_of, times_of,
 };
 use super::offers::{delete_all_offers, delete_opening_offers, delete_pending_change};
 use super::one_time_codes::begin_confirmation;
@@ -24,7 +24,7 @@ use crate::domain::item::List;
 use crate::domain::profile::{Profile, ProfileChanges};
 use crate::domain::session::{Caller, NewSession, Session};
 use crate::domain::user::{Credentials, NewUser, PasswordHash, User, UserId, Username};
-use crate::repository::session_cache::Change;
+use crate::repository::session_cache::{Change, Found};
 use crate::repository::{
     Accounts, Export, MAX_EXPORTED_EVENTS, NewEmailChange, Proof, Render, RepositoryError, UniqueField,
 };
@@ -87,7 +87,7 @@ impl Accounts for PostgresRepository {
 
     async fn find_user(&self, caller: &Caller) -> Result<(Session, User), RepositoryError> {
         let found = self.find_caller(caller).await?;
-        Ok((found.session, found.user))
+        Ok((found.found.session, found.user))
     }
 
     async fn find_rendered_user(&self, caller: &Caller, render: Render) -> Result<(Session, Bytes), RepositoryError> {
@@ -97,8 +97,8 @@ impl Accounts for PostgresRepository {
         let version = self.cache.read_version();
         let found = self.find_caller(caller).await?;
         let text = render(found.user).map_err(RepositoryError::Backend)?;
-        self.cache.keep(version, caller.digest, found.session, found.created, Some(&text));
-        Ok((found.session, text))
+        self.cache.keep(version, caller.digest, found.found, Some(&text));
+        Ok((found.found.session, text))
     }
 
     async fn export_user(&self, caller: &Caller) -> Result<Export, RepositoryError> {
@@ -212,22 +212,19 @@ impl PostgresRepository {
         self.read(*caller, |connection, caller| {
             Box::pin(async move {
                 let digest: &[u8] = caller.digest.as_bytes();
-                let cutoffs = caller.cutoffs;
-                let (created, used) = (cutoffs.created_after.as_millis(), cutoffs.used_after.as_millis());
-                let row = connection.query_opt(sql::FIND_CALLER, &[&digest, &created, &used]).await?;
+                let [created, used, expires] = times_of(caller.cutoffs);
+                let row = connection.query_opt(sql::FIND_CALLER, &[&digest, &created, &used, &expires]).await?;
                 let row = row.ok_or(RepositoryError::NoSession)?;
-                let (session, created) = read_session(&row)?;
-                Ok(FoundCaller { session, created, user: read_user(&row, 3)? })
+                Ok(FoundCaller { found: read_session(&row)?, user: read_user(&row, 4)? })
             })
         })
         .await
     }
 }
 
-/// A session, when it was opened, and its user.
+/// A session and its user.
 struct FoundCaller {
-    session: Session,
-    created: Timestamp,
+    found: Found,
     user: User,
 }
 

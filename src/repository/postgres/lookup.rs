@@ -9,9 +9,9 @@ use super::rows::{get, invalid, read_credentials, read_optional_time, read_sessi
 use super::sql;
 use super::transaction::Transaction;
 use crate::domain::rights::{Acting, Actor, Rights, Target};
-use crate::domain::session::{Caller, Session, is_fresh};
+use crate::domain::session::{Caller, Session, SessionCutoffs, is_fresh};
 use crate::domain::user::{Credentials, User, UserId, Username};
-use crate::repository::session_cache::Change;
+use crate::repository::session_cache::{Change, Found};
 use crate::repository::{Proof, RepositoryError};
 use crate::system::clock::Timestamp;
 
@@ -20,14 +20,16 @@ use crate::system::clock::Timestamp;
 #[error("an account is gone in the middle of a transaction")]
 pub(super) struct Gone;
 
-/// The caller's live session, and when it was opened.
-pub(super) async fn find_session(
-    connection: &Connection,
-    caller: &Caller,
-) -> Result<Option<(Session, Timestamp)>, Failure> {
+/// The last parameters of a statement that looks for live sessions.
+pub(super) fn times_of(cutoffs: SessionCutoffs) -> [i64; 3] {
+    [cutoffs.created_after, cutoffs.used_after, cutoffs.expires_after].map(Timestamp::as_millis)
+}
+
+/// The caller's live session.
+pub(super) async fn find_session(connection: &Connection, caller: &Caller) -> Result<Option<Found>, Failure> {
     let digest: &[u8] = caller.digest.as_bytes();
-    let (created, used) = (caller.cutoffs.created_after.as_millis(), caller.cutoffs.used_after.as_millis());
-    let row = connection.query_opt(sql::FIND_SESSION, &[&digest, &created, &used]).await?;
+    let [created, used, expires] = times_of(caller.cutoffs);
+    let row = connection.query_opt(sql::FIND_SESSION, &[&digest, &created, &used, &expires]).await?;
     row.as_ref().map(read_session).transpose()
 }
 
@@ -38,19 +40,18 @@ pub(super) async fn begin_change(
     change: Change,
 ) -> Result<Session, Failure> {
     let digest: &[u8] = caller.digest.as_bytes();
-    let (created, used) = (caller.cutoffs.created_after.as_millis(), caller.cutoffs.used_after.as_millis());
+    let [created, used, expires] = times_of(caller.cutoffs);
     let [_, found] = transaction
-        .query_in_order([(sql::LOCK_CALLER, &[&digest]), (sql::FIND_SESSION, &[&digest, &created, &used])])
+        .query_in_order([(sql::LOCK_CALLER, &[&digest]), (sql::FIND_SESSION, &[&digest, &created, &used, &expires])])
         .await?;
-    let (session, _) = found.first().map(read_session).transpose()?.ok_or(RepositoryError::NoSession)?;
+    let session = found.first().map(read_session).transpose()?.ok_or(RepositoryError::NoSession)?.session;
     transaction.changes(session.user_id, change);
     Ok(session)
 }
 
 /// The caller's live session, or [`RepositoryError::NoSession`].
 pub(super) async fn require_session(connection: &Connection, caller: &Caller) -> Result<Session, Failure> {
-    let (session, _) = find_session(connection, caller).await?.ok_or(RepositoryError::NoSession)?;
-    Ok(session)
+    Ok(find_session(connection, caller).await?.ok_or(RepositoryError::NoSession)?.session)
 }
 
 /// Locks an account; `false` where it is gone.
@@ -104,8 +105,8 @@ pub(super) fn read_id(row: &Row) -> Result<UserId, Failure> {
 pub(super) async fn require_staff(connection: &Connection, actor: &Actor) -> Result<Acting, Failure> {
     let Actor::Session(caller) = actor else { return Ok(Acting::Operator) };
     let digest: &[u8] = caller.digest.as_bytes();
-    let (created, used) = (caller.cutoffs.created_after.as_millis(), caller.cutoffs.used_after.as_millis());
-    let row = connection.query_opt(sql::FIND_RIGHTS, &[&digest, &created, &used]).await?;
+    let [created, used, expires] = times_of(caller.cutoffs);
+    let row = connection.query_opt(sql::FIND_RIGHTS, &[&digest, &created, &used, &expires]).await?;
     read_acting(row.as_ref())
 }
 
@@ -138,11 +139,11 @@ pub(super) async fn begin_action(
     let key = username.key();
     let (acting, locked, target) = if let Actor::Session(caller) = actor {
         let digest: &[u8] = caller.digest.as_bytes();
-        let (created, used) = (caller.cutoffs.created_after.as_millis(), caller.cutoffs.used_after.as_millis());
+        let [created, used, expires] = times_of(caller.cutoffs);
         let [locked, acting, target] = transaction
             .query_in_order([
                 (sql::LOCK_ACTOR_AND_TARGET, &[&digest, &key]),
-                (sql::FIND_RIGHTS, &[&digest, &created, &used]),
+                (sql::FIND_RIGHTS, &[&digest, &created, &used, &expires]),
                 (sql::FIND_TARGET, &[&key]),
             ])
             .await?;

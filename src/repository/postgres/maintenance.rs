@@ -11,6 +11,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::error::{Failure, LinkError};
+use super::lookup::times_of;
 use super::pool::{Connection, unavailable};
 use super::rows::get;
 use super::transaction::Transaction;
@@ -41,21 +42,22 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(20);
 #[async_trait]
 impl Maintenance for PostgresRepository {
     async fn prune_sessions(&self, cutoffs: SessionCutoffs) -> Result<usize, RepositoryError> {
-        let (created, used) = (cutoffs.created_after.as_millis(), cutoffs.used_after.as_millis());
+        let times = times_of(cutoffs);
         let dead = self
-            .scan(LONG_SCAN_WITHIN, (created, used), |connection, (created, used)| {
+            .scan(LONG_SCAN_WITHIN, times, |connection, [created, used, expires]| {
                 Box::pin(async move {
                     let limit = i64::from(PRUNED_AT_ONCE);
-                    read_keys::<Vec<u8>>(&connection.query(sql::FIND_DEAD_TOKENS, &[created, used, &limit]).await?)
+                    let rows = connection.query(sql::FIND_DEAD_TOKENS, &[created, used, expires, &limit]).await?;
+                    read_keys::<Vec<u8>>(&rows)
                 })
             })
             .await?;
         if dead.is_empty() {
             return Ok(0);
         }
-        self.write((dead, created, used), |transaction, (dead, created, used)| {
+        self.write((dead, times), |transaction, (dead, [created, used, expires])| {
             Box::pin(async move {
-                let rows = transaction.query(sql::DELETE_DEAD_TOKENS, &[dead, created, used]).await?;
+                let rows = transaction.query(sql::DELETE_DEAD_TOKENS, &[dead, created, used, expires]).await?;
                 note_changed(transaction, &rows)
             })
         })

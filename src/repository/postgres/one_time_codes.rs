@@ -494,7 +494,6 @@ async fn disown(
     ip: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<Disowned, Failure> {
-    const EVER: SessionCutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
     let user_id = offer.user_id;
     transaction.changes(user_id, Change::Sessions);
     let is_withdrawn = find_pending(transaction, user_id, now).await?.is_some();
@@ -515,7 +514,7 @@ async fn disown(
     transaction.execute(sql::SET_PASSWORD, &[&user_id.0, &PasswordHash::none().as_stored()]).await?;
     let session = SessionId::parse(&offer.detail);
     match &session {
-        Some(id) => drop(delete_session(transaction, user_id, id, EVER).await?),
+        Some(id) => drop(delete_session(transaction, user_id, id, SessionCutoffs::EVER).await?),
         None => drop(transaction.execute(sql::DELETE_ALL_TOKENS, &[&user_id.0]).await?),
     }
     let detail = session.as_ref().map(SessionId::as_str).unwrap_or_default();

@@ -16,6 +16,7 @@ use crate::domain::profile::{Profile, ProfileField};
 use crate::domain::session::{Session, SessionDetails, SessionId, UserAgent};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{CountedFailures, Credentials, PasswordHash, User, UserId, Username};
+use crate::repository::session_cache::Found;
 use crate::repository::{MailId, OutboxMail, StoredFailures};
 use crate::system::clock::Timestamp;
 
@@ -58,7 +59,7 @@ pub(super) fn read_optional_time(
 }
 
 pub(super) fn read_username(row: &Row, column: impl RowIndex + std::fmt::Display) -> Result<Username, Failure> {
-    Username::parse(get(row, column)?).map_err(invalid)
+    Username::parse_existing(get(row, column)?).map_err(invalid)
 }
 
 pub(super) fn read_digest(row: &Row, column: impl RowIndex + std::fmt::Display) -> Result<TokenDigest, Failure> {
@@ -66,8 +67,12 @@ pub(super) fn read_digest(row: &Row, column: impl RowIndex + std::fmt::Display) 
     Ok(TokenDigest::from_bytes(bytes.try_into().map_err(|_| invalid(OutOfRange("a digest")))?))
 }
 
-pub(super) fn read_session(row: &Row) -> Result<(Session, Timestamp), Failure> {
-    Ok((Session { user_id: UserId(get(row, 0)?), last_used: read_time(row, 1)? }, read_time(row, 2)?))
+pub(super) fn read_session(row: &Row) -> Result<Found, Failure> {
+    Ok(Found {
+        session: Session { user_id: UserId(get(row, 0)?), last_used: read_time(row, 1)? },
+        created: read_time(row, 2)?,
+        expires: read_optional_time(row, 3)?,
+    })
 }
 
 pub(super) fn read_credentials(row: &Row) -> Result<Credentials, Failure> {
@@ -102,6 +107,7 @@ pub(super) fn read_session_details(row: &Row) -> Result<(TokenDigest, SessionDet
         id: SessionId::of(&digest),
         created: read_time(row, "created")?,
         last_used: read_time(row, "last_used")?,
+        expires: read_optional_time(row, "expires")?,
         user_agent: UserAgent::from_stored(get(row, "user_agent")?),
         ip: read_ip(row)?,
     };

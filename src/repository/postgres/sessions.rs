@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use super::error::Failure;
 use super::lookup::{
-    begin_change, find_own_credentials, find_session, find_user, is_session_fresh, lock_user, require_session,
+    begin_change, find_own_credentials, find_session, find_user, is_session_fresh, lock_user, require_session, times_of,
 };
 use super::offers::delete_pending_change;
 use super::pool::Connection;
-use super::rows::{ip_text, read_digest, read_session_details, read_time};
+use super::rows::{get, ip_text, read_digest, read_session_details, read_time};
 use super::transaction::Transaction;
 use super::{PostgresRepository, events, sql};
 use crate::domain::event::EventKind;
@@ -61,10 +61,49 @@ impl Sessions for PostgresRepository {
         let found = self
             .read(*caller, |connection, caller| Box::pin(async move { find_session(connection, caller).await }))
             .await?;
-        if let Some((session, created)) = found {
-            self.cache.keep(version, caller.digest, session, created, None);
+        if let Some(found) = found {
+            self.cache.keep(version, caller.digest, found, None);
         }
-        Ok(found.map(|(session, _)| session))
+        Ok(found.map(|found| found.session))
+    }
+
+    async fn has_imported_tokens(&self) -> Result<bool, RepositoryError> {
+        if let Some(known) = self.watcher.has_imported_tokens() {
+            return Ok(known);
+        }
+        self.read((), |connection, ()| {
+            Box::pin(async move { Ok(connection.query_opt(sql::FIND_IMPORTED_TOKEN, &[]).await?.is_some()) })
+        })
+        .await
+    }
+
+    async fn adopt_token(&self, foreign: Vec<TokenDigest>, digest: TokenDigest) -> Result<bool, RepositoryError> {
+        // Nearly always there is no such token at all.
+        if self.watcher.has_imported_tokens() == Some(false) {
+            return Ok(false);
+        }
+        let found = self
+            .read((foreign, digest), |connection, (foreign, new)| {
+                Box::pin(find_foreign_token(connection, foreign, *new))
+            })
+            .await?;
+        let Some((old, user_id)) = found else { return Ok(false) };
+        if old == digest {
+            return Ok(true);
+        }
+        self.write((old, user_id, digest), |transaction, (old, user_id, digest)| {
+            Box::pin(async move {
+                // So that who ends all of an account's sessions meets it under the one digest or the other.
+                if lock_user(transaction, *user_id).await? {
+                    let (old, digest): (&[u8], &[u8]) = (old.as_bytes(), digest.as_bytes());
+                    if transaction.execute(sql::ADOPT_TOKEN, &[&old, &digest]).await? > 0 {
+                        transaction.changes(*user_id, Change::Sessions);
+                    }
+                }
+                Ok(true)
+            })
+        })
+        .await
     }
 
     async fn reauthenticate(
@@ -169,6 +208,17 @@ impl Sessions for PostgresRepository {
     }
 }
 
+/// The digest under which a token of another system is stored, one of these or by now its new one, and whose it is.
+async fn find_foreign_token(
+    connection: &Connection,
+    foreign: &[TokenDigest],
+    new: TokenDigest,
+) -> Result<Option<(TokenDigest, UserId)>, Failure> {
+    let digests: Vec<&[u8]> = foreign.iter().chain([&new]).map(|digest| digest.as_bytes().as_slice()).collect();
+    let row = connection.query_opt(sql::FIND_FOREIGN_TOKEN, &[&digests]).await?;
+    row.map(|row| Ok((read_digest(&row, 0)?, UserId(get(&row, 1)?)))).transpose()
+}
+
 /// The id of a token's session, for an event.
 pub(super) fn id_of(digest: &TokenDigest) -> String {
     SessionId::of(digest).as_str().to_owned()
@@ -185,7 +235,7 @@ pub(super) async fn insert_session(
     // Before the session is one of those that are known.
     let is_unfamiliar = is_unfamiliar(transaction, user_id, session).await?;
     let others = i64::from(max_sessions.saturating_sub(1));
-    if transaction.execute(sql::EVICT_TOKENS, &[&user_id.0, &others]).await? > 0 {
+    if transaction.execute(sql::EVICT_TOKENS, &[&user_id.0, &others, &now.as_millis()]).await? > 0 {
         transaction.changes(user_id, Change::Sessions);
         events::by_owner(transaction, EventKind::SessionRevoked, user_id, session.ip, "max_per_user", now).await?;
     }
@@ -246,8 +296,8 @@ pub(super) async fn list_sessions(
     user_id: UserId,
     cutoffs: SessionCutoffs,
 ) -> Result<Vec<(TokenDigest, SessionDetails)>, Failure> {
-    let (created, used) = (cutoffs.created_after.as_millis(), cutoffs.used_after.as_millis());
-    let rows = connection.query(sql::LIST_SESSIONS, &[&user_id.0, &created, &used]).await?;
+    let [created, used, expires] = times_of(cutoffs);
+    let rows = connection.query(sql::LIST_SESSIONS, &[&user_id.0, &created, &used, &expires]).await?;
     rows.iter().map(read_session_details).collect()
 }
 

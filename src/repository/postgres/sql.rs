@@ -28,9 +28,28 @@ pub const FIND_CREDENTIALS: &str = credentials!(of "username_key = $1");
 
 pub const FIND_OWN_CREDENTIALS: &str = credentials!(of "id = $1");
 
-pub const FIND_SESSION: &str = "SELECT tokens.user_id, tokens.last_used, tokens.created \
+/// Whether a token's session is live, by its times.
+macro_rules! live {
+    (after $created:literal, $used:literal, $expires:literal) => {
+        concat!(
+            "tokens.created > ",
+            $created,
+            " AND tokens.last_used > ",
+            $used,
+            " AND (tokens.expires IS NULL OR tokens.expires > ",
+            $expires,
+            ")"
+        )
+    };
+}
+
+pub const FIND_SESSION: &str = concat!(
+    "SELECT tokens.user_id, tokens.last_used, tokens.created, tokens.expires \
      FROM tokens JOIN users ON users.id = tokens.user_id \
-     WHERE tokens.digest = $1 AND tokens.created > $2 AND tokens.last_used > $3 AND users.is_active";
+     WHERE tokens.digest = $1 AND ",
+    live!(after "$2", "$3", "$4"),
+    " AND users.is_active"
+);
 
 /// The profile's columns, in the order of [`ProfileField::ALL`](crate::domain::profile::ProfileField::ALL).
 macro_rules! profile {
@@ -53,9 +72,9 @@ pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = $1, password_hash 
      imported_hash_work = CASE WHEN $2 IS NULL THEN imported_hash_work END \
      WHERE id = $3 AND password_hash = $4 AND is_active";
 
-/// All but the `$2` that were used last.
+/// All but the `$2` that were used last. `$3` is now: those that have come to their own end go before any other.
 pub const EVICT_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens WHERE user_id = $1 \
-     ORDER BY last_used DESC, created DESC, digest OFFSET $2)";
+     ORDER BY expires IS NOT NULL AND expires <= $3, last_used DESC, created DESC, digest OFFSET $2)";
 
 /// A user with both lists.
 macro_rules! user_columns {
@@ -74,18 +93,23 @@ pub const FIND_USER: &str = concat!("SELECT ", user_columns!(), " FROM users WHE
 
 /// All that a token check needs, as of one moment: a live session and its user.
 pub const FIND_CALLER: &str = concat!(
-    "SELECT tokens.user_id, tokens.last_used, tokens.created, ",
+    "SELECT tokens.user_id, tokens.last_used, tokens.created, tokens.expires, ",
     user_columns!(),
     " FROM tokens JOIN users ON users.id = tokens.user_id \
-     WHERE tokens.digest = $1 AND tokens.created > $2 AND tokens.last_used > $3 AND users.is_active"
+     WHERE tokens.digest = $1 AND ",
+    live!(after "$2", "$3", "$4"),
+    " AND users.is_active"
 );
 
 pub const FIND_REAUTHENTICATION: &str = "SELECT reauthenticated FROM tokens WHERE digest = $1";
 
 pub const SET_REAUTHENTICATION: &str = "UPDATE tokens SET reauthenticated = $2 WHERE digest = $1";
 
-pub const LIST_SESSIONS: &str = "SELECT digest, created, last_used, user_agent, ip FROM tokens \
-     WHERE user_id = $1 AND created > $2 AND last_used > $3 ORDER BY created DESC, digest DESC";
+pub const LIST_SESSIONS: &str = concat!(
+    "SELECT digest, created, last_used, expires, user_agent, ip FROM tokens WHERE user_id = $1 AND ",
+    live!(after "$2", "$3", "$4"),
+    " ORDER BY created DESC, digest DESC"
+);
 
 pub const DELETE_TOKEN: &str = "DELETE FROM tokens WHERE digest = $1";
 
@@ -137,9 +161,13 @@ pub const DELETE_OTHER_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELEC
      WHERE user_id = $1 AND digest <> $2 ORDER BY digest FOR UPDATE)";
 
 /// The rights of who has this session, where it is live.
-pub const FIND_RIGHTS: &str = "SELECT users.id, username, is_staff, is_superuser \
+pub const FIND_RIGHTS: &str = concat!(
+    "SELECT users.id, username, is_staff, is_superuser \
      FROM tokens JOIN users ON users.id = tokens.user_id \
-     WHERE tokens.digest = $1 AND tokens.created > $2 AND tokens.last_used > $3 AND users.is_active";
+     WHERE tokens.digest = $1 AND ",
+    live!(after "$2", "$3", "$4"),
+    " AND users.is_active"
+);
 
 pub const FIND_TARGET: &str = "SELECT id, is_staff, is_superuser, is_active FROM users WHERE username_key = $1";
 
@@ -185,6 +213,8 @@ pub struct Items {
     pub delete: &'static str,
     /// `$2` are the items that go, and `$3` those that come. It is for a list that changes.
     pub replace: &'static str,
+    /// For the lists of accounts that were inserted just now.
+    pub import: &'static str,
 }
 
 macro_rules! items {
@@ -210,6 +240,11 @@ macro_rules! items {
                 $table,
                 " (user_id, item_id, added) SELECT $1::bigint, unnest($3::bigint[]), $4::bigint) \
                  UPDATE users SET modified = $4 WHERE id = $1"
+            ),
+            import: concat!(
+                "INSERT INTO ",
+                $table,
+                " (user_id, item_id, added) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])"
             ),
         }
     };
@@ -493,10 +528,12 @@ pub const LIST_FAILURES: &str = "SELECT username, failures, last_failed FROM log
 pub const DELETE_EVENTS: &str = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id = ANY($1) \
      ORDER BY id FOR UPDATE)";
 
-pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens WHERE created <= $1 OR last_used <= $2 LIMIT $3";
+pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens \
+     WHERE created <= $1 OR last_used <= $2 OR expires <= $3 LIMIT $4";
 
 pub const DELETE_DEAD_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens \
-     WHERE digest = ANY($1) AND (created <= $2 OR last_used <= $3) ORDER BY digest FOR UPDATE) RETURNING user_id";
+     WHERE digest = ANY($1) AND (created <= $2 OR last_used <= $3 OR expires <= $4) ORDER BY digest FOR UPDATE) \
+     RETURNING user_id";
 
 /// Those with a time after `$1`.
 pub const FIND_FUTURE_TOKENS: &str = "SELECT digest FROM tokens \
@@ -512,6 +549,64 @@ pub const FIND_FUTURE_FAILURES: &str = "SELECT user_id FROM login_failures WHERE
 
 pub const CLAMP_FAILURES: &str = "UPDATE login_failures SET last_failed = $2 WHERE user_id IN (SELECT user_id \
      FROM login_failures WHERE user_id = ANY($1) AND last_failed > $2 ORDER BY user_id FOR UPDATE)";
+
+pub const FIND_IMPORTED_TOKEN: &str = "SELECT 1 FROM tokens WHERE imported IS NOT NULL LIMIT 1";
+
+pub const FIND_FOREIGN_TOKEN: &str =
+    "SELECT digest, user_id FROM tokens WHERE digest = ANY($1) AND imported IS NOT NULL LIMIT 1";
+
+/// One that has its new digest already stays as it is.
+pub const ADOPT_TOKEN: &str = "UPDATE tokens SET digest = $2, imported = 'sha256' \
+     WHERE digest = $1 AND imported = 'sha512' AND NOT EXISTS (SELECT 1 FROM tokens WHERE digest = $2)";
+
+pub const FIND_IMPORTED: &str = "SELECT source_id, fingerprint FROM imported WHERE source = $1 AND source_id = ANY($2)";
+
+pub const FIND_NAMED: &str = "SELECT username_key FROM users WHERE username_key = ANY($1)";
+
+/// In the order of the ids, so that two who import the same wait for each other in one order.
+pub const INSERT_IMPORTED: &str = "INSERT INTO imported (source, source_id, fingerprint, has_other_name, at) \
+     SELECT $1, one.source_id, one.fingerprint, one.has_other_name, $5 \
+     FROM unnest($2::text[], $3::bytea[], $4::boolean[]) WITH ORDINALITY \
+         AS one (source_id, fingerprint, has_other_name, number) \
+     ORDER BY one.source_id, one.number ON CONFLICT (source, source_id) DO NOTHING RETURNING source_id";
+
+/// What [`INSERT_IMPORTED`] has inserted for accounts whose names are taken.
+pub const DELETE_IMPORTED: &str = "DELETE FROM imported WHERE source = $1 AND source_id = ANY($2)";
+
+/// In the order of the names. `$13` is whether the address is verified: it is unless another account has verified it.
+pub const INSERT_IMPORTED_USERS: &str = concat!(
+    "INSERT INTO users (username, username_key, password_hash, imported_hash_work, is_active, is_staff, is_superuser, \
+         date_joined, created, modified, last_login, email_key, email_verified, ",
+    profile!(columns),
+    ") SELECT one.username, one.username_key, one.password_hash, one.imported_hash_work, one.is_active, one.is_staff, \
+         one.is_superuser, one.date_joined, one.created, one.modified, one.last_login, one.email_key, \
+         one.email_verified AND one.email_key IS NOT NULL AND NOT EXISTS \
+             (SELECT 1 FROM users WHERE users.email_key = one.email_key AND users.email_verified), ",
+    profile!(columns),
+    " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::boolean[], $7::boolean[], \
+         $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::boolean[], $14::text[], $15::text[], \
+         $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[]) WITH ORDINALITY \
+         AS one (username, username_key, password_hash, imported_hash_work, is_active, is_staff, is_superuser, \
+             date_joined, created, modified, last_login, email_key, email_verified, ",
+    profile!(columns),
+    ", number) ORDER BY one.username_key, one.number \
+     ON CONFLICT (username_key) DO NOTHING RETURNING username_key, id"
+);
+
+/// In the order of their digests, as with all that changes tokens.
+pub const INSERT_IMPORTED_TOKENS: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, expires, imported) \
+     SELECT one.digest, one.user_id, $5, $5, $6, '', one.expires, CASE WHEN one.is_sha512 THEN 'sha512' END \
+     FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::boolean[]) AS one (digest, user_id, expires, is_sha512) \
+     ORDER BY one.digest ON CONFLICT (digest) DO NOTHING RETURNING user_id";
+
+/// Of accounts that were inserted just now. `$4` is who did it.
+pub const INSERT_IMPORTED_EVENTS: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
+     SELECT $1::bigint, $2::text, id, username, $4::text, '', '' FROM users WHERE id = ANY($3) ORDER BY id";
+
+pub const FIND_IMPORTED_NAME: &str = "SELECT 1 FROM imported WHERE has_other_name LIMIT 1";
+
+/// By the index alone.
+pub const FIND_HARDEST_HASH: &str = "SELECT max(imported_hash_work) FROM users WHERE imported_hash_work IS NOT NULL";
 
 /// Counts for the metrics, by no request.
 pub const COUNT_USERS: &str = "SELECT count(*) FROM users";

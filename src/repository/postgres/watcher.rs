@@ -27,7 +27,7 @@ use super::error::{Failure, LinkError};
 use super::pool::{Connection, Instance, Pool};
 use super::protocol::{has_looked_since, has_run_out, runs_out_in};
 use super::reach::why_not;
-use super::schema;
+use super::{schema, sql};
 use crate::domain::user::UserId;
 use crate::repository::lease::Lease;
 use crate::repository::session_cache::{Change, SessionCache};
@@ -108,6 +108,8 @@ pub(super) struct Watcher {
     instance: AtomicI64,
     /// How the last look went, and what it saw of the other nodes.
     view: watch::Sender<View>,
+    /// Whether there were tokens of other systems as of the last look.
+    has_imported_tokens: AtomicBool,
     /// The schema's `oldest_serving` as of the last look.
     oldest_serving: AtomicI32,
     pub(super) tally: Tally,
@@ -167,6 +169,7 @@ impl Watcher {
             is_closed: AtomicBool::new(false),
             instance: AtomicI64::new(0),
             view: watch::Sender::default(),
+            has_imported_tokens: AtomicBool::new(true),
             oldest_serving: AtomicI32::new(0),
             tally: Tally::default(),
         }
@@ -176,6 +179,13 @@ impl Watcher {
     pub(super) fn cache(&self) -> &SessionCache {
         self.ask();
         &self.cache
+    }
+
+    /// Whether there are tokens of other systems; `None` where no lease says so. An import is acknowledged when every node
+    /// has looked.
+    pub(super) fn has_imported_tokens(&self) -> Option<bool> {
+        self.ask();
+        self.lease.holds().then(|| self.has_imported_tokens.load(Ordering::SeqCst))
     }
 
     /// Has the looks begin where they have ended.
@@ -415,22 +425,26 @@ impl Watcher {
         let connection = &link.connection;
         let beating: [&(dyn ToSql + Sync); 2] = [&link.node, &beat];
         let Some(before) = &link.snapshot else {
-            let statements = [(BEAT, &beating as &[_]), (BEGIN_FEED, &[]), (FIND_NODES, &[])];
-            let [beaten, begun, nodes] = connection.query_in_order(statements).await?;
+            let statements =
+                [(BEAT, &beating as &[_]), (BEGIN_FEED, &[]), (FIND_NODES, &[]), (sql::FIND_IMPORTED_TOKEN, &[])];
+            let [beaten, begun, nodes, imported] = connection.query_in_order(statements).await?;
             let (Some(_), Some(begun)) = (beaten.first(), begun.first()) else {
                 return Err(LinkError::Unconfirmed.into());
             };
             link.snapshot = Some(begun.get(0));
+            self.has_imported_tokens.store(!imported.is_empty(), Ordering::SeqCst);
             return Ok((None, read_nodes(&nodes)));
         };
         // In one go: the server runs them one after the other, each as a transaction of its own.
         let limit = MOST_CHANGES + 1;
         let reading: [&(dyn ToSql + Sync); 2] = [before, &limit];
-        let statements = [(BEAT, &beating as &[_]), (READ_FEED, &reading), (FIND_NODES, &[])];
-        let [beaten, rows, nodes] = connection.query_in_order(statements).await?;
+        let statements =
+            [(BEAT, &beating as &[_]), (READ_FEED, &reading), (FIND_NODES, &[]), (sql::FIND_IMPORTED_TOKEN, &[])];
+        let [beaten, rows, nodes, imported] = connection.query_in_order(statements).await?;
         let (Some(_), Some(first)) = (beaten.first(), rows.first()) else { return Err(LinkError::Unconfirmed.into()) };
         let snapshot: String = first.get(0);
         self.oldest_serving.store(first.get(1), Ordering::SeqCst);
+        self.has_imported_tokens.store(!imported.is_empty(), Ordering::SeqCst);
         let is_whole = rows.len() <= usize::try_from(MOST_CHANGES).unwrap_or(usize::MAX);
         let changes = rows.iter().filter_map(|row| Some((row.get::<_, Option<i64>>(2)?, row.get(3)))).collect();
         link.snapshot = Some(snapshot);

@@ -21,7 +21,7 @@ use crate::domain::item::List;
 use crate::domain::profile::{Profile, ProfileChanges};
 use crate::domain::session::{Caller, NewSession, Session};
 use crate::domain::user::{Credentials, NewUser, PasswordHash, User, UserId, Username};
-use crate::repository::session_cache::Change;
+use crate::repository::session_cache::{Change, Found};
 use crate::repository::{
     Accounts, Export, MAX_EXPORTED_EVENTS, NewEmailChange, Proof, Render, RepositoryError, UniqueField,
 };
@@ -71,7 +71,7 @@ impl Accounts for SqliteRepository {
 
     async fn find_user(&self, caller: &Caller) -> Result<(Session, User), RepositoryError> {
         let found = self.find_caller(caller).await?;
-        Ok((found.session, found.user))
+        Ok((found.found.session, found.user))
     }
 
     async fn find_rendered_user(&self, caller: &Caller, render: Render) -> Result<(Session, Bytes), RepositoryError> {
@@ -81,8 +81,8 @@ impl Accounts for SqliteRepository {
         let version = self.cache.read_version();
         let found = self.find_caller(caller).await?;
         let text = render(found.user).map_err(RepositoryError::Backend)?;
-        self.cache.keep(version, caller.digest, found.session, found.created, Some(&text));
-        Ok((found.session, text))
+        self.cache.keep(version, caller.digest, found.found, Some(&text));
+        Ok((found.found.session, text))
     }
 
     async fn export_user(&self, caller: &Caller) -> Result<Export, RepositoryError> {
@@ -189,9 +189,8 @@ impl SqliteRepository {
         let caller = *caller;
         let find = move |connection: &Connection, statement| {
             let found = connection.prepare_cached(statement)?.query_row(live(&caller), |row| {
-                let (session, created) = read_session(row)?;
-                let user = read_user(row, 3).map_err(|error| invalid_account(row, error))?;
-                Ok(FoundCaller { session, created, user })
+                let user = read_user(row, 4).map_err(|error| invalid_account(row, error))?;
+                Ok(FoundCaller { found: read_session(row)?, user })
             });
             found.optional()?.ok_or_else(|| RepositoryError::NoSession.into())
         };
@@ -204,10 +203,9 @@ impl SqliteRepository {
     }
 }
 
-/// A session, when it was opened, and its user.
+/// A session and its user.
 struct FoundCaller {
-    session: Session,
-    created: Timestamp,
+    found: Found,
     user: User,
 }
 
@@ -238,7 +236,10 @@ fn update_profile(connection: &Connection, user_id: UserId, profile: &Profile, n
 }
 
 /// A statement's parameters, followed by the profile's texts.
-fn with_profile<'a>(parameters: &'a [&'a dyn ToSql], profile: &'a Profile) -> rusqlite::Result<impl Params + 'a> {
+pub(super) fn with_profile<'a>(
+    parameters: &'a [&'a dyn ToSql],
+    profile: &'a Profile,
+) -> rusqlite::Result<impl Params + 'a> {
     let texts = profile.texts().map(ToSqlOutput::from);
     let values = parameters.iter().map(ToSql::to_sql).chain(texts.into_iter().map(Ok));
     Ok(params_from_iter(values.collect::<Result<Vec<_>, _>>()?))

@@ -10,18 +10,24 @@ use super::transaction::Transaction;
 use crate::domain::rights::{Acting, Actor, Rights, Target};
 use crate::domain::session::{Caller, Session, is_fresh};
 use crate::domain::user::{Credentials, User, UserId, Username};
-use crate::repository::session_cache::Change;
+use crate::repository::session_cache::{Change, Found};
 use crate::repository::{Proof, RepositoryError};
 use crate::system::clock::Timestamp;
 
-/// The caller's live session, and when it was opened.
-pub(super) fn find_session(connection: &Connection, caller: &Caller) -> rusqlite::Result<Option<(Session, Timestamp)>> {
+/// The caller's live session.
+pub(super) fn find_session(connection: &Connection, caller: &Caller) -> rusqlite::Result<Option<Found>> {
     connection.prepare_cached(sql::FIND_SESSION)?.query_row(live(caller), read_session).optional()
 }
 
 /// The parameters of a statement that looks for a live session.
 pub(super) fn live(caller: &Caller) -> impl rusqlite::Params {
-    (*caller.digest.as_bytes(), caller.cutoffs.created_after.as_millis(), caller.cutoffs.used_after.as_millis())
+    let cutoffs = caller.cutoffs;
+    (
+        *caller.digest.as_bytes(),
+        cutoffs.created_after.as_millis(),
+        cutoffs.used_after.as_millis(),
+        cutoffs.expires_after.as_millis(),
+    )
 }
 
 /// The caller's live session, for a transaction that changes its user. The change is noted for the cache.
@@ -36,8 +42,7 @@ pub(super) fn begin_change(transaction: &Transaction<'_>, caller: &Caller, chang
 
 /// The caller's live session, or [`RepositoryError::NoSession`].
 pub(super) fn require_session(connection: &Connection, caller: &Caller) -> Result<Session, Failure> {
-    let (session, _) = find_session(connection, caller)?.ok_or(RepositoryError::NoSession)?;
-    Ok(session)
+    Ok(find_session(connection, caller)?.ok_or(RepositoryError::NoSession)?.session)
 }
 
 pub(super) fn find_own_credentials(connection: &Connection, user_id: UserId) -> rusqlite::Result<Credentials> {

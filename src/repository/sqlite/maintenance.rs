@@ -37,12 +37,13 @@ const PRUNED_AT_ONCE: u32 = 500;
 #[async_trait]
 impl Maintenance for SqliteRepository {
     async fn prune_sessions(&self, cutoffs: SessionCutoffs) -> Result<usize, RepositoryError> {
-        let (created, used) = (cutoffs.created_after.as_millis(), cutoffs.used_after.as_millis());
+        let [created, used, expires] =
+            [cutoffs.created_after, cutoffs.used_after, cutoffs.expires_after].map(Timestamp::as_millis);
         let dead: Vec<[u8; 32]> = self
             .scan(None, move |connection| {
                 let mut find = connection.prepare_cached(sql::FIND_DEAD_TOKENS)?;
                 Ok(find
-                    .query_map(params![created, used, PRUNED_AT_ONCE], |row| row.get(0))?
+                    .query_map(params![created, used, expires, PRUNED_AT_ONCE], |row| row.get(0))?
                     .collect::<Result<_, _>>()?)
             })
             .await?;
@@ -53,7 +54,7 @@ impl Maintenance for SqliteRepository {
             let mut delete = connection.prepare_cached(sql::DELETE_DEAD_TOKEN)?;
             let mut deleted = 0;
             for digest in dead {
-                let user_id = delete.query_row(params![digest, created, used], |row| row.get(0)).optional()?;
+                let user_id = delete.query_row(params![digest, created, used, expires], |row| row.get(0)).optional()?;
                 if let Some(user_id) = user_id {
                     connection.changes(UserId(user_id), Change::Sessions);
                     deleted += 1;

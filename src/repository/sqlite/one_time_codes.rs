@@ -446,7 +446,6 @@ fn open_session(
 }
 
 fn disown(connection: &Transaction<'_>, offer: Offer, ip: Option<IpAddr>, now: Timestamp) -> Result<Disowned, Failure> {
-    const EVER: SessionCutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
     let user_id = offer.user_id;
     connection.changes(user_id, Change::Sessions);
     let is_withdrawn = find_pending(connection, user_id, now)?.is_some();
@@ -467,7 +466,7 @@ fn disown(connection: &Transaction<'_>, offer: Offer, ip: Option<IpAddr>, now: T
     connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![user_id.0, PasswordHash::none().as_stored()])?;
     let session = SessionId::parse(&offer.detail);
     match &session {
-        Some(id) => drop(delete_session(connection, user_id, id, EVER)?),
+        Some(id) => drop(delete_session(connection, user_id, id, SessionCutoffs::EVER)?),
         None => drop(connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])?),
     }
     let detail = session.as_ref().map(SessionId::as_str).unwrap_or_default();
@@ -507,11 +506,7 @@ mod tests {
             };
             assert!(repository.store_offer(offer, None, now).await.unwrap());
             let unknown = PlainToken::generate();
-            let caller = Caller {
-                digest,
-                cutoffs: SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN },
-                ip: None,
-            };
+            let caller = Caller { digest, cutoffs: SessionCutoffs::EVER, ip: None };
             for request in [request, unknown] {
                 // The MAC under another request id: a wrong code.
                 let (digest, mac) = (request.digest(), code.mac(&PlainToken::generate()));

@@ -116,17 +116,12 @@ mod tests {
     use crate::domain::user::Username;
     use crate::repository::sqlite::test_store::{obstacle, open_in, worker};
     use crate::repository::{Accounts as _, Maintenance as _};
-    use crate::system::clock::Timestamp;
 
     #[tokio::test]
     async fn a_search_takes_nobodys_export_away_and_a_count_of_everything_has_an_end() {
         let folder = tempfile::tempdir().unwrap();
         let mut repository = open_in(folder.path());
-        let caller = Caller {
-            digest: TokenDigest::from_bytes([7; 32]),
-            cutoffs: SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN },
-            ip: None,
-        };
+        let caller = Caller { digest: TokenDigest::from_bytes([7; 32]), cutoffs: SessionCutoffs::EVER, ip: None };
         let all = u32::try_from(repository.scanners.permits.available_permits()).unwrap();
         let searching = Arc::clone(&repository.scanners.permits).acquire_many_owned(all).await.unwrap();
         let exported = repository.export_user(&caller).await;

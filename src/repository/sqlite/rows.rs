@@ -19,6 +19,7 @@ use crate::domain::profile::{Profile, ProfileField, ProfileText};
 use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{COMMAND_LINE, CountedFailures, Credentials, PasswordHash, User, UserId, Username};
+use crate::repository::session_cache::Found;
 use crate::repository::{MailId, OutboxMail, Rules, StoredFailures};
 use crate::system::clock::Timestamp;
 
@@ -42,8 +43,12 @@ struct OutOfRange(&'static str);
 #[error("it is neither 0 nor 1")]
 struct NotATruth;
 
-pub(super) fn read_session(row: &Row<'_>) -> rusqlite::Result<(Session, Timestamp)> {
-    Ok((Session { user_id: UserId(row.get(0)?), last_used: read_time(row, 1)? }, read_time(row, 2)?))
+pub(super) fn read_session(row: &Row<'_>) -> rusqlite::Result<Found> {
+    Ok(Found {
+        session: Session { user_id: UserId(row.get(0)?), last_used: read_time(row, 1)? },
+        created: read_time(row, 2)?,
+        expires: read_optional_time(row, 3)?,
+    })
 }
 
 pub(super) fn read_credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
@@ -75,6 +80,7 @@ pub(super) fn read_session_details(row: &Row<'_>) -> rusqlite::Result<(TokenDige
         id: SessionId::of(&digest),
         created: read_time(row, "created")?,
         last_used: read_time(row, "last_used")?,
+        expires: read_optional_time(row, "expires")?,
         user_agent: UserAgent::from_stored(row.get("user_agent")?),
         ip: read_ip(row)?,
     };
@@ -117,7 +123,7 @@ fn read_items(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<ItemId>> {
 
 pub(super) fn read_username(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Username> {
     let column = column.idx(row.as_ref())?;
-    Username::parse(row.get_ref(column)?.as_str()?).map_err(|error| invalid_column(column, error))
+    Username::parse_existing(row.get_ref(column)?.as_str()?).map_err(|error| invalid_column(column, error))
 }
 
 pub(super) fn read_time(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Timestamp> {
@@ -216,11 +222,17 @@ pub(super) fn find_invalid_rows(connection: &Connection, rules: &Rules, most: us
         }
         Ok::<_, rusqlite::Error>(())
     };
-    read(sql::READ_USERS, "the account ", &|row| check_user(row, rules.is_hash))?;
+    // Versions up to 5 of the schema know nothing of imports.
+    let knows_imports = connection.table_exists(None, "imported")?;
+    let has_imports = knows_imports && connection.prepare(sql::READ_IMPORTED)?.exists([])?;
+    read(sql::READ_USERS, "the account ", &|row| {
+        check_user(row, rules.is_hash)?;
+        if has_imports { Ok(()) } else { check_own_times(row) }
+    })?;
     for (statement, whose) in [(sql::READ_CELLARS, "the cellar of "), (sql::READ_WANTS, "the wish list of ")] {
         read(statement, whose, &|row| {
             read_item(row)?;
-            check_time(row, "added").map(drop)
+            if has_imports { read_time(row, "added").map(drop) } else { check_time(row, "added").map(drop) }
         })?;
     }
     read(sql::READ_TOKENS, "a token of ", &|row| check_token(row))?;
@@ -242,6 +254,9 @@ pub(super) fn find_invalid_rows(connection: &Connection, rules: &Rules, most: us
         read(sql::READ_OFFERS, "a code of ", &|row| check_offer(row))?;
         read(sql::READ_OUTBOX, "a mail to ", &|row| check_mail(row, last_user))?;
         sequences.push("outbox");
+    }
+    if knows_imports {
+        read(sql::READ_IMPORTED, "an imported id of ", &|row| check_imported(row))?;
     }
     let wrong = find_wrong_sequences(connection, &sequences)?;
     invalid.count += wrong.len() as u64;
@@ -270,9 +285,6 @@ fn check_user(row: &Row<'_>, is_hash: fn(&PasswordHash) -> bool) -> rusqlite::Re
         let text = ProfileText::parse(field, row.get(field.name())?);
         text.map_err(|broken| invalid_row(row, field.name(), broken.rule))?;
     }
-    for column in ["date_joined", "created", "modified", "last_login"] {
-        check_time(row, column)?;
-    }
     if read_optional_time(row, "told_of_login")?.is_some() {
         check_time(row, "told_of_login")?;
     }
@@ -281,7 +293,17 @@ fn check_user(row: &Row<'_>, is_hash: fn(&PasswordHash) -> bool) -> rusqlite::Re
     let is_own = key.as_ref().is_none_or(|key| key_of(&user.profile.email).as_ref() == Some(key));
     require(row, "email_key", is_own, || "it is not that of the address".to_owned())?;
     require(row, "email_verified", key.is_some() || !user.is_email_verified, || "there is no address".to_owned())?;
-    require(row, "date_joined", user.date_joined == user.created, || "it is not when the account was made".to_owned())
+    let work: Option<i64> = row.get("imported_hash_work")?;
+    require(row, "imported_hash_work", work.is_none_or(|work| work >= 0), || "it is less than none".to_owned())
+}
+
+/// Checks the times of an account that this service has made. Those that another system brings may be before 1970.
+fn check_own_times(row: &Row<'_>) -> rusqlite::Result<()> {
+    for column in ["date_joined", "created", "modified", "last_login"] {
+        check_time(row, column)?;
+    }
+    let is_joined = read_time(row, "date_joined")? == read_time(row, "created")?;
+    require(row, "date_joined", is_joined, || "it is not when the account was made".to_owned())
 }
 
 /// Checks the columns that an account is found by, and its rights.
@@ -320,9 +342,14 @@ fn check_token(row: &Row<'_>) -> rusqlite::Result<()> {
     let (created, used) = (check_time(row, "created")?, check_time(row, "last_used")?);
     require(row, "last_used", used >= created, || "it is before the login".to_owned())?;
     check_user_agent(row, &session.user_agent)?;
-    if read_optional_time(row, "reauthenticated")?.is_some() {
-        check_time(row, "reauthenticated")?;
+    for column in ["reauthenticated", "expires"] {
+        if read_optional_time(row, column)?.is_some() {
+            check_time(row, column)?;
+        }
     }
+    let imported: Option<String> = row.get("imported")?;
+    let is_digest = imported.is_none_or(|digest| ["sha512", "sha256"].contains(&digest.as_str()));
+    require(row, "imported", is_digest, || "it is not how a token is digested".to_owned())?;
     check_ip(row)
 }
 
@@ -330,7 +357,7 @@ fn check_event(row: &Row<'_>, last_user: i64) -> rusqlite::Result<()> {
     let event = read_event(row)?;
     check_id(row, "id")?;
     check_time(row, "at")?;
-    let is_name = |name: &str| Username::parse(name).is_ok();
+    let is_name = |name: &str| Username::parse_existing(name).is_ok();
     let user_id: Option<i64> = row.get("user_id")?;
     match user_id {
         None => require(row, "username", event.username.is_empty(), || "it has no account".to_owned())?,
@@ -405,6 +432,15 @@ fn check_mail(row: &Row<'_>, last_user: i64) -> rusqlite::Result<()> {
         check_time(row, column)?;
     }
     check_ip(row)
+}
+
+fn check_imported(row: &Row<'_>) -> rusqlite::Result<()> {
+    for column in ["username", "source_id"] {
+        row.get_ref(column)?.as_str()?;
+    }
+    let _: [u8; 32] = row.get("fingerprint")?;
+    read_truth(row, "has_other_name")?;
+    check_time(row, "at").map(drop)
 }
 
 /// A link's beginning, where one is stored.

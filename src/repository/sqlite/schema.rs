@@ -410,12 +410,13 @@ mod tests {
             objects_in(&made).unwrap()
         };
         let mut history = FIRST.to_owned();
-        let [second, third, fourth] = [
+        let [second, third, fourth, fifth] = [
             include_str!("../../../tests/fixtures/schema_v2.sql"),
             include_str!("../../../tests/fixtures/schema_v3.sql"),
             include_str!("../../../tests/fixtures/schema_v4.sql"),
+            include_str!("../../../tests/fixtures/schema_v5.sql"),
         ];
-        for (version, release) in (1..).zip([FIRST, second, third, fourth, SCHEMA]) {
+        for (version, release) in (1..).zip([FIRST, second, third, fourth, fifth, SCHEMA]) {
             assert_eq!(differences(made(&history), version).unwrap(), Vec::<String>::new(), "{version}: upgraded");
             assert_eq!(differences(made(release), version).unwrap(), Vec::<String>::new(), "{version}: new");
             history += UPGRADES.get(usize::try_from(version).unwrap() - 1).copied().unwrap_or_default();

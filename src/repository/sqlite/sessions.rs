@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::lookup::{begin_change, find_own_credentials, find_session, find_user, is_session_fresh, require_session};
 use super::offers::delete_pending_change;
@@ -53,10 +53,31 @@ impl Sessions for SqliteRepository {
         let caller = *caller;
         let version = self.cache.read_version();
         let found = self.read_inline(move |connection| Ok(find_session(connection, &caller)?)).await?;
-        if let Some((session, created)) = found {
-            self.cache.keep(version, caller.digest, session, created, None);
+        if let Some(found) = found {
+            self.cache.keep(version, caller.digest, found, None);
         }
-        Ok(found.map(|(session, _)| session))
+        Ok(found.map(|found| found.session))
+    }
+
+    async fn has_imported_tokens(&self) -> Result<bool, RepositoryError> {
+        self.read_inline(|connection| Ok(connection.prepare_cached(sql::FIND_IMPORTED_TOKEN)?.exists([])?)).await
+    }
+
+    async fn adopt_token(&self, foreign: Vec<TokenDigest>, digest: TokenDigest) -> Result<bool, RepositoryError> {
+        let found = self.read_inline(move |connection| Ok(find_foreign_token(connection, &foreign, digest)?)).await?;
+        let Some(old) = found else { return Ok(false) };
+        if old == digest {
+            return Ok(true);
+        }
+        self.write(move |connection| {
+            let mut adopt = connection.prepare_cached(sql::ADOPT_TOKEN)?;
+            let user_id = adopt.query_row([old.as_bytes(), digest.as_bytes()], |row| row.get(0)).optional()?;
+            if let Some(user_id) = user_id {
+                connection.changes(UserId(user_id), Change::Sessions);
+            }
+            Ok(true)
+        })
+        .await
     }
 
     async fn reauthenticate(
@@ -156,6 +177,25 @@ impl Sessions for SqliteRepository {
     }
 }
 
+/// The digest under which a token of another system is stored: one of these, or by now its new one.
+fn find_foreign_token(
+    connection: &Connection,
+    foreign: &[TokenDigest],
+    new: TokenDigest,
+) -> rusqlite::Result<Option<TokenDigest>> {
+    // Nearly always there is no such token at all.
+    if !connection.prepare_cached(sql::FIND_IMPORTED_TOKEN)?.exists([])? {
+        return Ok(None);
+    }
+    let mut find = connection.prepare_cached(sql::FIND_FOREIGN_TOKEN)?;
+    for digest in foreign.iter().chain([&new]) {
+        if find.exists([digest.as_bytes()])? {
+            return Ok(Some(*digest));
+        }
+    }
+    Ok(None)
+}
+
 /// The id of a token's session, for an event.
 pub(super) fn id_of(digest: &TokenDigest) -> String {
     SessionId::of(digest).as_str().to_owned()
@@ -172,7 +212,7 @@ pub(super) fn insert_session(
     // Before the session is one of those that are known.
     let is_unfamiliar = is_unfamiliar(connection, user_id, session)?;
     let others = max_sessions.saturating_sub(1);
-    if connection.prepare_cached(sql::EVICT_TOKENS)?.execute(params![user_id.0, others])? > 0 {
+    if connection.prepare_cached(sql::EVICT_TOKENS)?.execute(params![user_id.0, others, now.as_millis()])? > 0 {
         connection.changes(user_id, Change::Sessions);
         events::by_owner(connection, EventKind::SessionRevoked, user_id, session.ip, "max_per_user", now)?;
     }
@@ -241,7 +281,12 @@ pub(super) fn list_sessions(
     connection
         .prepare_cached(sql::LIST_SESSIONS)?
         .query_map(
-            params![user_id.0, cutoffs.created_after.as_millis(), cutoffs.used_after.as_millis()],
+            [
+                user_id.0,
+                cutoffs.created_after.as_millis(),
+                cutoffs.used_after.as_millis(),
+                cutoffs.expires_after.as_millis(),
+            ],
             read_session_details,
         )?
         .collect()

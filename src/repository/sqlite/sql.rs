@@ -25,9 +25,28 @@ pub const FIND_OWN_CREDENTIALS: &str = credentials!(of "id = ?1");
 
 pub const FIND_CREDENTIALS_BY_EMAIL: &str = credentials!(of "email_key = ?1 AND email_verified = 1");
 
-pub const FIND_SESSION: &str = "SELECT tokens.user_id, tokens.last_used, tokens.created \
+/// Whether a token's session is live, by its times.
+macro_rules! live {
+    (after $created:literal, $used:literal, $expires:literal) => {
+        concat!(
+            "tokens.created > ",
+            $created,
+            " AND tokens.last_used > ",
+            $used,
+            " AND (tokens.expires IS NULL OR tokens.expires > ",
+            $expires,
+            ")"
+        )
+    };
+}
+
+pub const FIND_SESSION: &str = concat!(
+    "SELECT tokens.user_id, tokens.last_used, tokens.created, tokens.expires \
      FROM tokens JOIN users ON users.id = tokens.user_id \
-     WHERE tokens.digest = ?1 AND tokens.created > ?2 AND tokens.last_used > ?3 AND users.is_active = 1";
+     WHERE tokens.digest = ?1 AND ",
+    live!(after "?2", "?3", "?4"),
+    " AND users.is_active = 1"
+);
 
 /// The profile's columns, in the order of [`ProfileField::ALL`](crate::domain::profile::ProfileField::ALL).
 macro_rules! profile {
@@ -58,9 +77,9 @@ pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = ?1, password_hash 
 /// A login by means of a mail.
 pub const RECORD_LOGIN_BY_MAIL: &str = "UPDATE users SET last_login = ?1 WHERE id = ?2 AND is_active = 1";
 
-/// All but the `?2` that were used last.
+/// All but the `?2` that were used last. `?3` is now: those that have come to their own end go before any other.
 pub const EVICT_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens WHERE user_id = ?1 \
-     ORDER BY last_used DESC, created DESC, digest LIMIT 9223372036854775807 OFFSET ?2)";
+     ORDER BY expires IS NOT NULL AND expires <= ?3, last_used DESC, created DESC, digest LIMIT 9223372036854775807 OFFSET ?2)";
 
 /// How many items of a list a token check reads inline.
 pub const SHORT_LIST: usize = 100;
@@ -86,10 +105,12 @@ macro_rules! user_columns {
 macro_rules! find_caller {
     ($limit:literal) => {
         concat!(
-            "SELECT tokens.user_id, tokens.last_used, tokens.created, ",
+            "SELECT tokens.user_id, tokens.last_used, tokens.created, tokens.expires, ",
             user_columns!($limit),
             " FROM tokens JOIN users ON users.id = tokens.user_id \
-             WHERE tokens.digest = ?1 AND tokens.created > ?2 AND tokens.last_used > ?3 AND users.is_active = 1"
+             WHERE tokens.digest = ?1 AND ",
+            live!(after "?2", "?3", "?4"),
+            " AND users.is_active = 1"
         )
     };
 }
@@ -278,8 +299,11 @@ pub const FIND_REAUTHENTICATION: &str = "SELECT reauthenticated FROM tokens WHER
 
 pub const SET_REAUTHENTICATION: &str = "UPDATE tokens SET reauthenticated = ?2 WHERE digest = ?1";
 
-pub const LIST_SESSIONS: &str = "SELECT digest, created, last_used, user_agent, ip FROM tokens \
-     WHERE user_id = ?1 AND created > ?2 AND last_used > ?3 ORDER BY created DESC, digest DESC";
+pub const LIST_SESSIONS: &str = concat!(
+    "SELECT digest, created, last_used, expires, user_agent, ip FROM tokens WHERE user_id = ?1 AND ",
+    live!(after "?2", "?3", "?4"),
+    " ORDER BY created DESC, digest DESC"
+);
 
 pub const DELETE_TOKEN: &str = "DELETE FROM tokens WHERE digest = ?1";
 
@@ -289,10 +313,11 @@ pub const DELETE_ALL_TOKENS: &str = "DELETE FROM tokens WHERE user_id = ?1";
 
 pub const RECORD_USE: &str = "UPDATE tokens SET last_used = ?2 WHERE digest = ?1 AND last_used < ?2";
 
-pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens WHERE created <= ?1 OR last_used <= ?2 LIMIT ?3";
+pub const FIND_DEAD_TOKENS: &str = "SELECT digest FROM tokens \
+     WHERE created <= ?1 OR last_used <= ?2 OR expires <= ?3 LIMIT ?4";
 
-pub const DELETE_DEAD_TOKEN: &str =
-    "DELETE FROM tokens WHERE digest = ?1 AND (created <= ?2 OR last_used <= ?3) RETURNING user_id";
+pub const DELETE_DEAD_TOKEN: &str = "DELETE FROM tokens WHERE digest = ?1 \
+     AND (created <= ?2 OR last_used <= ?3 OR expires <= ?4) RETURNING user_id";
 
 /// Those with a time after `?1`.
 pub const FIND_FUTURE_TOKENS: &str = "SELECT digest FROM tokens \
@@ -397,7 +422,7 @@ pub const COUNT_TOKENS: &str = "SELECT count(user_id) FROM tokens";
 pub const READ_USERS: &str = concat!(
     "SELECT ",
     user_columns!(""),
-    ", users.id AS user_id, users.username_key, users.password_hash, users.email_key, users.told_of_login, \
+    ", users.id AS user_id, users.username_key, users.password_hash, users.email_key, users.told_of_login, users.imported_hash_work, \
      (SELECT count(*) FROM tokens WHERE user_id = users.id) AS tokens FROM users ORDER BY users.id"
 );
 
@@ -412,8 +437,8 @@ pub const READ_CELLARS: &str = "SELECT item_id, added, user_id, username FROM ce
 
 pub const READ_WANTS: &str = "SELECT item_id, added, user_id, username FROM wants JOIN users ON users.id = user_id";
 
-pub const READ_TOKENS: &str = "SELECT digest, tokens.created, last_used, user_agent, ip, reauthenticated, user_id, \
-     username FROM tokens JOIN users ON users.id = user_id";
+pub const READ_TOKENS: &str = "SELECT digest, tokens.created, last_used, user_agent, ip, reauthenticated, expires, imported, \
+     user_id, username FROM tokens JOIN users ON users.id = user_id";
 
 pub const READ_FAILURES: &str = "SELECT username, failures, last_failed, user_id \
      FROM login_failures JOIN users ON users.id = user_id";
@@ -428,6 +453,47 @@ pub const READ_OFFERS: &str = "SELECT purpose, one_time_codes.email, one_time_co
 pub const READ_OUTBOX: &str = "SELECT outbox.id, kind, user_id, outbox.username, users.username AS account, recipient, \
      is_verified, request, detail, at, ip, user_agent, link, attempts, due, claims, expires \
      FROM outbox LEFT JOIN users ON users.id = user_id ORDER BY outbox.id";
+
+pub const FIND_IMPORTED_TOKEN: &str = "SELECT 1 FROM tokens WHERE imported IS NOT NULL LIMIT 1";
+
+pub const FIND_FOREIGN_TOKEN: &str = "SELECT 1 FROM tokens WHERE digest = ?1 AND imported IS NOT NULL";
+
+/// One that has its new digest already stays as it is.
+pub const ADOPT_TOKEN: &str = "UPDATE tokens SET digest = ?2, imported = 'sha256' \
+     WHERE digest = ?1 AND imported = 'sha512' AND NOT EXISTS (SELECT 1 FROM tokens WHERE digest = ?2) RETURNING user_id";
+
+pub const FIND_IMPORTED: &str = "SELECT fingerprint FROM imported WHERE source = ?1 AND source_id = ?2";
+
+pub const FIND_NAMED: &str = "SELECT id FROM users WHERE username_key = ?1";
+
+pub const INSERT_IMPORTED: &str = "INSERT INTO imported (source, source_id, fingerprint, has_other_name, at) \
+     VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (source, source_id) DO NOTHING";
+
+/// What [`INSERT_IMPORTED`] has inserted for an account whose name is taken.
+pub const DELETE_IMPORTED: &str = "DELETE FROM imported WHERE source = ?1 AND source_id = ?2";
+
+/// `?13` is whether the address is verified: it is unless another account has verified it.
+pub const INSERT_IMPORTED_USER: &str = concat!(
+    "INSERT INTO users (username, username_key, password_hash, imported_hash_work, is_active, is_staff, is_superuser, \
+         date_joined, created, modified, last_login, email_key, email_verified, ",
+    profile!(columns),
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
+         ?13 AND ?12 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM users WHERE email_key = ?12 AND email_verified = 1), ",
+    profile!(parameters),
+    ") ON CONFLICT (username_key) DO NOTHING RETURNING id"
+);
+
+pub const INSERT_IMPORTED_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, expires, imported) \
+     VALUES (?1, ?2, ?3, ?3, ?4, '', ?5, ?6) ON CONFLICT (digest) DO NOTHING";
+
+pub const FIND_IMPORTED_NAME: &str = "SELECT 1 FROM imported WHERE has_other_name = 1 LIMIT 1";
+
+/// By the index alone.
+pub const FIND_HARDEST_HASH: &str = "SELECT max(imported_hash_work) FROM users WHERE imported_hash_work IS NOT NULL";
+
+/// By the system, as others are by the account.
+pub const READ_IMPORTED: &str =
+    "SELECT source AS username, NULL AS user_id, source_id, fingerprint, has_other_name, at FROM imported";
 
 /// The statements of one list.
 pub struct Items {
@@ -596,6 +662,18 @@ pub const ALL: &[(&str, Visits)] = &[
     (DELETE_EQUAL_WORK, Visits::Few),
     (READ_OFFERS, Visits::Many("a check reads all")),
     (READ_OUTBOX, Visits::Many("a check reads all")),
+    (READ_IMPORTED, Visits::Many("a check reads all")),
+    (FIND_IMPORTED_TOKEN, Visits::Many("it looks at the first one of the index")),
+    (FIND_FOREIGN_TOKEN, Visits::Few),
+    (ADOPT_TOKEN, Visits::Few),
+    (FIND_IMPORTED, Visits::Few),
+    (FIND_NAMED, Visits::Few),
+    (INSERT_IMPORTED, Visits::Few),
+    (DELETE_IMPORTED, Visits::Few),
+    (INSERT_IMPORTED_USER, Visits::Few),
+    (INSERT_IMPORTED_TOKEN, Visits::Few),
+    (FIND_IMPORTED_NAME, Visits::Few),
+    (FIND_HARDEST_HASH, Visits::Many("it looks at the last one of the index")),
 ];
 
 #[cfg(test)]

@@ -422,7 +422,7 @@ mod tests {
             let mut callers = Vec::new();
             for number in 0..2 {
                 let (user, session) = registration(number);
-                let cutoffs = SessionCutoffs { created_after: Timestamp::MIN, used_after: Timestamp::MIN };
+                let cutoffs = SessionCutoffs::EVER;
                 callers.push(Caller { digest: session.digest, cutoffs, ip: None });
                 repository.register_user(user, session, None, now).await.unwrap();
             }

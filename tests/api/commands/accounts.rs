@@ -78,7 +78,7 @@ fn wrong_usage_and_a_wrong_configuration_have_exit_code_2() {
     for arguments in [
         "user create bad!name",
         "user create 1234567890123456789012345678901",
-        "user show ü",
+        "user create ü",
         "user",
         "user list --active --inactive",
         "user list --limit 0",

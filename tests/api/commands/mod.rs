@@ -4,6 +4,7 @@ mod accounts;
 mod configuration;
 mod database;
 mod help;
+mod imported_names;
 mod mail;
 mod passwords;
 mod printing;

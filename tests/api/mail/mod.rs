@@ -3,6 +3,7 @@
 mod address;
 mod delivery;
 mod documented;
+mod imported_names;
 mod login_by_address;
 pub mod mailbox;
 mod off;

@@ -17,6 +17,7 @@ use reqwest::header::HeaderMap;
 use serde_json::json;
 
 use crate::helpers::{HOUR, Response, TestApp, UNKNOWN_TOKEN, session_of, test_config, until};
+use crate::imported_names::NASTY;
 
 /// The pages with forms.
 const FORMS: [&str; 3] = ["/account/reset", "/account/confirm", "/account/not-me"];
@@ -399,6 +400,18 @@ async fn what_was_typed_is_text_on_the_page_whatever_it_is() {
             assert_eq!(html.matches("<script").count(), 1, "{html}");
             assert!(!html.contains("x='"), "{html}");
         }
+    }
+}
+
+#[tokio::test]
+async fn where_names_were_imported_what_was_asked_for_is_text_on_the_page_too() {
+    let mailing = Mailing::spawn();
+    mailing.app.store.remember_imported_name();
+    for text in NASTY {
+        let html = page(mailing.send("/account/reset", &[("step", "ask"), ("account", text)]).await, 200).await;
+        assert_eq!(hidden(&html, "request").len(), 40, "{text}");
+        assert!(!html.contains("<b>") && !html.contains("\"bold\""), "{html}");
+        assert_eq!(html.contains("{{ code }}{% if a %}"), text.starts_with("{{"), "{html}");
     }
 }
 

@@ -15,11 +15,11 @@ use tokio::sync::oneshot;
 use tokio_postgres::{Client, Error, Row, Transaction};
 
 use crate::cluster;
-use crate::store::{StoredAccount, StoredEvent, StoredSession, TestStore};
+use crate::store::{StoredAccount, StoredEvent, StoredSession, TestStore, key_of_name};
 
 /// What the service stores, a table before those that refer to it. The nodes' own tables are not among them.
-const TABLES: [&str; 8] =
-    ["users", "cellar", "wants", "tokens", "events", "login_failures", "one_time_codes", "outbox"];
+const TABLES: [&str; 9] =
+    ["users", "cellar", "wants", "tokens", "events", "login_failures", "one_time_codes", "outbox", "imported"];
 
 /// The tables that give numbers.
 const NUMBERED: [&str; 3] = ["users", "events", "outbox"];
@@ -298,7 +298,7 @@ impl TestStore for PostgresStore {
         self.change(async |transaction| {
             let insert = "INSERT INTO users (username, username_key, password_hash, first_name, email, city, \
                 is_active, is_staff, is_superuser, date_joined, created, modified, last_login, email_key) \
-                VALUES ($1, lower($1), $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, 0, $9)";
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0, 0, $10)";
             let insert = transaction.prepare(insert).await?;
             for account in accounts {
                 transaction
@@ -306,6 +306,7 @@ impl TestStore for PostgresStore {
                         &insert,
                         &[
                             &account.username,
+                            &key_of_name(&account.username),
                             &account.password_hash,
                             &account.first_name,
                             &account.email,
@@ -318,6 +319,15 @@ impl TestStore for PostgresStore {
                     )
                     .await?;
             }
+            Ok(())
+        });
+    }
+
+    fn remember_imported_name(&self) {
+        self.change(async |transaction| {
+            let insert = "INSERT INTO imported (source, source_id, fingerprint, has_other_name, at) \
+                VALUES ('django', '1', decode(repeat('00', 32), 'hex'), true, 0)";
+            transaction.execute(insert, &[]).await?;
             Ok(())
         });
     }

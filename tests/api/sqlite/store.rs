@@ -14,7 +14,7 @@ use authtokens::repository::sqlite::{MAX_STALENESS, SqliteRepository, SqliteSett
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
-use crate::store::{StoredAccount, StoredEvent, StoredSession, TestStore};
+use crate::store::{StoredAccount, StoredEvent, StoredSession, TestStore, key_of_name};
 
 const TABLES: [&str; 8] =
     ["users", "cellar", "wants", "tokens", "events", "login_failures", "one_time_codes", "outbox"];
@@ -247,10 +247,11 @@ impl TestStore for SqliteStore {
         self.change(|connection| {
             let insert = "INSERT INTO users (username, username_key, password_hash, first_name, email, city, \
                 is_active, is_staff, is_superuser, date_joined, created, modified, last_login, email_key) \
-                VALUES (?1, lower(?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, 0, 0, ?9)";
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, 0, 0, ?10)";
             for account in accounts {
                 let values = params![
                     account.username,
+                    key_of_name(&account.username),
                     account.password_hash,
                     account.first_name,
                     account.email,
@@ -262,6 +263,14 @@ impl TestStore for SqliteStore {
                 ];
                 connection.execute(insert, values).unwrap();
             }
+        });
+    }
+
+    fn remember_imported_name(&self) {
+        self.change(|connection| {
+            let insert = "INSERT INTO imported (source, source_id, fingerprint, has_other_name, at) \
+                VALUES ('django', '1', zeroblob(32), 1, 0)";
+            connection.execute(insert, ()).unwrap();
         });
     }
 
