@@ -45,6 +45,10 @@ const NAMES_ANOTHER_JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63
 /// The files beside a database that are part of it. The index of a WAL (`-shm`) is not: it is made anew.
 const BESIDE: [&str; 2] = ["-journal", "-wal"];
 
+/// What the names of the folders of copies begin with, and from what age on one may have been left behind.
+const PREFIX: &str = "authtokens-import-";
+const OLD: Duration = Duration::from_secs(60);
+
 /// The folders of copies that still have their names.
 static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -121,21 +125,47 @@ impl Tables for SqliteFile {
     }
 }
 
-/// A folder of our own that nobody else can read.
+/// A folder of our own that nobody else can read. It is locked while it is in use, so that one that a killed process has left
+/// behind is known by its lock being free.
 struct PrivateFolder {
     path: PathBuf,
+    _lock: File,
 }
 
 impl PrivateFolder {
     fn make() -> Result<Self, ImportError> {
         let place = std::env::temp_dir();
         let place = fs::canonicalize(&place).map_err(|source| unreadable(&place, source))?;
-        let path = place.join(format!("authtokens-import-{:032x}", rand::random::<u128>()));
+        let path = place.join(format!("{PREFIX}{:032x}", rand::random::<u128>()));
         let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         DirBuilder::new().mode(0o700).create(&path).map_err(|error| cannot_copy(&place, &error))?;
         folders.push(path.clone());
-        Ok(Self { path })
+        let lock = File::open(&path).and_then(|lock| lock.try_lock().map(|()| lock).map_err(io::Error::from));
+        let folder = Self { path, _lock: lock.map_err(|error| cannot_copy(&place, &error))? };
+        // What cannot be removed stays: it is not this import's.
+        let _ = remove_left_behind(&place, &folder.path);
+        Ok(folder)
     }
+}
+
+/// Removes the folders of processes that were killed while they copied. One that is younger than a minute may be about to
+/// be locked.
+fn remove_left_behind(place: &Path, own: &Path) -> io::Result<()> {
+    let made = own.metadata()?;
+    for entry in fs::read_dir(place)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        let is_old = made.modified()?.duration_since(found.modified()?).is_ok_and(|age| age > OLD);
+        if entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && found.is_dir()
+            && found.uid() == made.uid()
+            && is_old
+            && File::open(entry.path())?.try_lock().is_ok()
+        {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for PrivateFolder {
@@ -513,6 +543,24 @@ mod tests {
         let mut file = SqliteFile::open(&link.path().join("b.db")).unwrap();
         assert_eq!(read_all(&mut file, "t", &["a"]).unwrap().len(), 2);
         assert!(listing(folder.path()) == before);
+    }
+
+    #[test]
+    fn a_copy_that_a_killed_process_left_behind_is_removed_and_one_in_use_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = |name: &str, age: u64| {
+            let path = place.path().join(format!("{PREFIX}{name}"));
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("source.db"), "secret").unwrap();
+            let folder = File::open(&path).unwrap();
+            folder.set_modified(folder.metadata().unwrap().modified().unwrap() - Duration::from_secs(age)).unwrap();
+            (path, folder)
+        };
+        let [(left, _), (used, lock), (new, _), (own, _)] =
+            [("left", 100), ("used", 100), ("new", 10), ("own", 0)].map(|(name, age)| folder(name, age));
+        lock.lock().unwrap();
+        remove_left_behind(place.path(), &own).unwrap();
+        assert_eq!([left, used, new, own].map(|path| path.exists()), [false, true, true, true]);
     }
 
     #[test]
