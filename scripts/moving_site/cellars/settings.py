@@ -12,6 +12,7 @@ ROOT_URLCONF = "cellars.urls"
 WSGI_APPLICATION = "cellars.wsgi.application"
 AUTH_USER_MODEL = "cellars.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TIME_ZONE = "UTC"
 USE_TZ = True
 APPEND_SLASH = False
 INSTALLED_APPS = [
