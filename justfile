@@ -86,6 +86,21 @@ cluster-bench *arguments:
     cargo build --release
     scripts/cluster-bench {{arguments}}
 
+# Move a Django site that is in use here and back, as docs/moving-django.md says (needs nginx; pip fetches Django)
+moving *arguments:
+    cargo build --release
+    scripts/moving {{arguments}}
+
+# Import sources that are broken in every way: never a panic, a hang, half an account
+import-mutations *arguments:
+    cargo build --release
+    scripts/import-mutations {{arguments}}
+
+# What an import of 100,000 accounts takes, and what a server beside it notices (pip fetches Django)
+import-bench *arguments:
+    cargo build --release
+    scripts/import-bench {{arguments}}
+
 # Kill the service between a mail's cause and its delivery, and count what is sent twice and what is lost
 mail-kill rounds="50":
     cargo build --release
