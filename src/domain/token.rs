@@ -78,11 +78,15 @@ impl PresentedToken {
         fits.then(|| Self::Other(text.into()))
     }
 
-    /// The SHA-256 of its characters.
+    /// The SHA-256 of its characters. Another system may read hex in either case, so that two spellings are one token; 40
+    /// digits in upper case are none.
     #[must_use]
     pub fn digest(&self) -> TokenDigest {
         match self {
             Self::Ours(token) => token.digest(),
+            Self::Other(text) if is_hex(text) && text.len() != PlainToken::LENGTH => {
+                TokenDigest(Sha256::digest(text.to_ascii_lowercase()).into())
+            }
             Self::Other(text) => TokenDigest(Sha256::digest(text.as_bytes()).into()),
         }
     }
@@ -101,6 +105,10 @@ impl PresentedToken {
             Self::Other(text) => text,
         }
     }
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 fn beginning_of_sha512(bytes: Vec<u8>) -> TokenDigest {
@@ -188,6 +196,14 @@ mod tests {
             (0..1_000).map(|_| PlainToken::generate().reveal().to_owned()).collect();
         assert_eq!(tokens.len(), 1_000);
         assert!(tokens.iter().all(|token| PlainToken::parse(token).is_some()));
+    }
+
+    #[test]
+    fn hex_of_another_system_is_one_token_in_either_case_and_forty_digits_in_upper_case_are_none_of_ours() {
+        let digest = |text: &str| *PresentedToken::parse(text).unwrap().digest().as_bytes();
+        assert_eq!(digest(&"ab".repeat(32)), digest(&"AB".repeat(32)));
+        assert_ne!(digest(&"xy".repeat(32)), digest(&"XY".repeat(32)));
+        assert_ne!(digest(&"ab".repeat(20)), digest(&"AB".repeat(20)));
     }
 
     #[test]

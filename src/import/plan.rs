@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::domain::email::key_of;
 use crate::domain::item::{ItemId, MAX_ITEMS};
-use crate::domain::profile::{Profile, ProfileText};
+use crate::domain::profile::{Profile, ProfileField, ProfileText};
 use crate::domain::rights::Rights;
 use crate::domain::session::SessionPolicy;
 use crate::domain::user::{COMMAND_LINE, PasswordHash, Username};
@@ -111,12 +112,18 @@ pub async fn decide(source: Source, rules: &Rules, store: Option<&dyn Repository
     report.conflicts.extend(changed_lines);
     let names = settle_names(&accounts, rules, store, &mut report.conflicts).await?;
     report.accounts.conflicts = report.conflicts.len() as u64;
+    let owners = find_owners_of_addresses(&accounts, &names);
     let mut planned = Vec::with_capacity(accounts.len());
-    for (account, name) in accounts.into_iter().zip(names) {
+    for (mut account, name) in accounts.into_iter().zip(names) {
         let Some(username) = name else {
             report.tokens.leave("conflict", account.tokens.len() as u64);
             continue;
         };
+        // Whoever logs in by the address is taken for the one who has it as a name.
+        let owner = key_of(username.as_str()).and_then(|key| owners.get(&key));
+        if owner.is_some_and(|owner| *owner != account.id) {
+            account.warnings.push(Warning::new("name_is_anothers_address"));
+        }
         planned.push(plan(account, username, rules, &mut report));
     }
     report.accounts.imported = planned.len() as u64;
@@ -124,6 +131,16 @@ pub async fn decide(source: Source, rules: &Rules, store: Option<&dyn Repository
         report.next.tokens_end_unused = rules.sessions.expires(rules.now, rules.now, None);
     }
     Ok(Plan { accounts: planned, report })
+}
+
+/// Which of the accounts that will be written has verified an address, by the address's key.
+fn find_owners_of_addresses(accounts: &[SourceAccount], names: &[Option<Username>]) -> HashMap<String, String> {
+    let verified = accounts.iter().zip(names).filter(|(account, name)| account.is_email_verified && name.is_some());
+    let keys = verified.filter_map(|(account, _)| {
+        let (_, email) = account.profile.iter().find(|(field, _)| *field == ProfileField::Email)?;
+        Some((key_of(email)?, account.id.clone()))
+    });
+    keys.collect()
 }
 
 /// Refuses a source that has an id twice, or one that no system gives: what is remembered of an account is its id.
@@ -395,7 +412,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::profile::ProfileField;
     use crate::domain::token::PlainToken;
 
     fn at(millis: i64) -> Timestamp {
@@ -451,6 +467,17 @@ mod tests {
         let reasons: Vec<_> = found.iter().map(|(_, reason)| *reason).collect();
         let case = "name_differs_only_in_case";
         assert_eq!(reasons, [case, case, "name_twice", "name_twice", case, case]);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_the_verified_address_of_another_account_is_told() {
+        let mut owner = account("1", "ana");
+        (owner.profile, owner.is_email_verified) = (vec![(ProfileField::Email, "Ana@a.example".to_owned())], true);
+        let mut own = account("3", "ben@a.example");
+        (own.profile, own.is_email_verified) = (vec![(ProfileField::Email, "ben@a.example".to_owned())], true);
+        let plan = decide_on(vec![owner, account("2", "ana@a.example"), own], &rules(Names::Api)).await;
+        let told = |what: &str| plan.report.warnings.iter().filter(|warning| warning.what == what).count();
+        assert_eq!(told("name_is_anothers_address"), 1);
     }
 
     #[tokio::test]

@@ -20,6 +20,13 @@ use serde::{Serialize, Serializer};
 /// How a moment is written in the name of a file.
 const COMPACT: &str = "%Y%m%dT%H%M%SZ";
 
+/// How much time the processor has given to this thread. What it waits, for a core or for anything else, is not in it.
+#[must_use]
+pub fn cpu_time_of_thread() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
 /// A time to the millisecond, in the years 0000 to 9999 that RFC 3339 can write. It is held as milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);

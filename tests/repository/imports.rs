@@ -3,7 +3,7 @@
 use authtokens::domain::item::ItemId;
 use authtokens::domain::profile::{Profile, ProfileField};
 use authtokens::domain::rights::{Actor, Rights};
-use authtokens::domain::session::{Caller, SessionCutoffs, SessionId};
+use authtokens::domain::session::{Caller, NewSession, SessionCutoffs, SessionId, UserAgent};
 use authtokens::domain::token::PresentedToken;
 use authtokens::domain::user::Username;
 use authtokens::repository::{ImportOutcome, ImportedAccount, ImportedToken, Repository, RepositoryError};
@@ -350,4 +350,20 @@ pub async fn a_full_batch_is_imported_at_once(fixture: &Fixture) {
     assert!(adopt(&*fixture.second, &presented(999)).await);
     let (_, user) = fixture.second.find_user(&caller(presented(999).digest())).await.unwrap();
     assert_eq!((user.username.as_str(), user.cellar.len()), ("user999", 5));
+}
+
+pub async fn the_first_login_after_an_import_is_told_to_nobody_and_the_next_one_is(fixture: &Fixture) {
+    import(&*fixture.repository, vec![with_address("1", "ana", "ana@a.example")]).await;
+    let user_id = fixture.repository.find_credentials(&name("ana")).await.unwrap().unwrap().user_id;
+    let log_in = async |ip: &str, program, millis| {
+        let session =
+            NewSession { ip: Some(ip.parse().unwrap()), user_agent: UserAgent::from_header(program), ..new_session() };
+        let login = login(user_id, "pbkdf2_sha256$1000$salt$digest");
+        fixture.repository.open_session(login, session, 100, at(millis)).await.unwrap().unwrap();
+    };
+    let told = async || events(fixture).await.iter().filter(|event| event.starts_with("unfamiliar_login")).count();
+    log_in("192.0.2.1", "Cellar/1.0", NOW + 1).await;
+    assert_eq!(told().await, 0);
+    log_in("198.51.100.1", "Thief/1.0", NOW + 2).await;
+    assert_eq!(told().await, 1);
 }

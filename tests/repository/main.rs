@@ -217,6 +217,7 @@ macro_rules! contract {
                 nobody_is_let_in_by_what_is_stored
                 an_imported_account_logs_in_and_is_deleted_as_any_other
                 a_full_batch_is_imported_at_once
+                the_first_login_after_an_import_is_told_to_nobody_and_the_next_one_is
             }
             import_races {
                 of_two_imports_of_the_same_at_once_each_account_is_made_by_one

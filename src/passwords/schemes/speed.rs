@@ -6,6 +6,47 @@
 //! with SHA-256 and 0.078 µs with SHA-1, and without the processor's instructions for them 0.301 and 0.131 µs; a KiB of
 //! a pass of argon2 0.70 µs of 100 MiB and 0.43 µs of 19 MiB; a block of scrypt 0.29 µs of 16 MiB and 0.36 µs of 128
 //! MiB. What no cache holds is slower by as much as that, on other processors too.
+//!
+//! The constants say how much a refusal takes in all. How much of it a verification was is timed, each time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+#[cfg(not(test))]
+use crate::passwords::schemes::bcrypt_sha256::BcryptSha256;
+#[cfg(not(test))]
+use crate::system::clock::cpu_time_of_thread;
+
+/// How long a round of bcrypt has taken lately on this machine, in picoseconds; 0 where none was timed.
+static ROUND: AtomicU64 = AtomicU64::new(0);
+
+/// Fewer rounds than this are too few to time them.
+const TIMED: u64 = 1 << CALIBRATION;
+
+/// The cost of the hash that is timed where no other was.
+const CALIBRATION: u32 = 8;
+
+/// Notes how long so many rounds of bcrypt took. The latest count most: other load makes a processor slower.
+pub(super) fn note_rounds(rounds: u64, took: Duration) {
+    if rounds >= TIMED {
+        let latest = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).saturating_mul(1_000) / rounds;
+        let before = ROUND.load(Ordering::Relaxed);
+        let now = if before == 0 { latest } else { before - before / 4 + latest / 4 };
+        ROUND.store(now, Ordering::Relaxed);
+    }
+}
+
+/// How many rounds of bcrypt fit into this time of the processor.
+#[cfg(not(test))]
+pub(super) fn rounds_in(took: Duration) -> u64 {
+    if ROUND.load(Ordering::Relaxed) == 0 {
+        let begun = cpu_time_of_thread();
+        BcryptSha256::burn_any(CALIBRATION);
+        note_rounds(TIMED, cpu_time_of_thread().saturating_sub(begun));
+    }
+    let round = u128::from(ROUND.load(Ordering::Relaxed).max(1));
+    u64::try_from(took.as_nanos() * 1_000 / round).unwrap_or(u64::MAX)
+}
 
 /// More memory than this, in bytes, is beyond what caches hold.
 const CACHED: u64 = 32 << 20;

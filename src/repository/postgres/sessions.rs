@@ -257,7 +257,10 @@ async fn is_unfamiliar(transaction: &Transaction, user_id: UserId, session: &New
     };
     // Nearly every login is by a program that is known: the longer look at its networks is for the others.
     let by_program = transaction.query_opt(sql::FIND_SESSION_BY, &[&user_id.0, &session.user_agent.as_str()]).await?;
-    Ok(by_program.is_none() && !events::is_familiar(transaction, user_id, ip).await?)
+    Ok(by_program.is_none()
+        && !events::is_familiar(transaction, user_id, ip).await?
+        // The first login after an import is from nowhere that is known, whoever it is.
+        && transaction.query_opt(sql::IS_NEW_BY_IMPORT, &[&user_id.0]).await?.is_none())
 }
 
 /// Notes that the owner is told of a login; `false` where there is no verified address to tell, or it was told of one

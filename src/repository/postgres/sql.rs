@@ -124,6 +124,10 @@ pub const RECORD_USE: &str = "UPDATE tokens SET last_used = uses.at \
          ORDER BY tokens.digest FOR UPDATE OF tokens) AS uses \
      WHERE tokens.digest = uses.digest RETURNING tokens.digest, tokens.last_used";
 
+/// Whether an account was imported and has not logged in since, as far as its events tell.
+pub const IS_NEW_BY_IMPORT: &str = "SELECT 1 FROM events WHERE user_id = $1 AND kind = 'imported' AND NOT EXISTS ( \
+     SELECT 1 FROM events WHERE user_id = $1 AND kind IN ('registered', 'logged_in')) LIMIT 1";
+
 pub const FIND_SESSION_BY: &str = "SELECT digest FROM tokens WHERE user_id = $1 AND user_agent = $2 LIMIT 1";
 
 /// `$2` is now, and `$3` a day before.

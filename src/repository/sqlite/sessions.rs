@@ -239,7 +239,9 @@ fn is_unfamiliar(connection: &Transaction<'_>, user_id: UserId, session: &NewSes
     // Nearly every login is by a program that is known: the longer look at its networks is for the others.
     let mut by_program = connection.prepare_cached(sql::FIND_SESSION_BY)?;
     Ok(!by_program.exists(params![user_id.0, session.user_agent.as_str()])?
-        && !events::is_familiar(connection, user_id, ip)?)
+        && !events::is_familiar(connection, user_id, ip)?
+        // The first login after an import is from nowhere that is known, whoever it is.
+        && !connection.prepare_cached(sql::IS_NEW_BY_IMPORT)?.exists([user_id.0])?)
 }
 
 /// Notes that the owner is told of a login; `false` where there is no verified address to tell, or it was told of one

@@ -141,6 +141,10 @@ pub const FIND_OTHER_WITH_EMAIL: &str = "SELECT id FROM users WHERE email_key = 
 pub const SET_TOLD_OF_LOGIN: &str = "UPDATE users SET told_of_login = ?2 WHERE id = ?1 AND email_verified = 1 \
      AND (told_of_login IS NULL OR told_of_login <= ?3 OR told_of_login > ?2)";
 
+/// Whether an account was imported and has not logged in since, as far as its events tell.
+pub const IS_NEW_BY_IMPORT: &str = "SELECT 1 FROM events WHERE user_id = ?1 AND kind = 'imported' AND NOT EXISTS ( \
+     SELECT 1 FROM events WHERE user_id = ?1 AND kind IN ('registered', 'logged_in')) LIMIT 1";
+
 pub const FIND_SESSION_BY: &str = "SELECT digest FROM tokens WHERE user_id = ?1 AND user_agent = ?2 LIMIT 1";
 
 macro_rules! recipient {
@@ -622,6 +626,7 @@ pub const ALL: &[(&str, Visits)] = &[
     (FIND_EMAIL, Visits::Few),
     (FIND_OTHER_WITH_EMAIL, Visits::Few),
     (SET_TOLD_OF_LOGIN, Visits::Few),
+    (IS_NEW_BY_IMPORT, Visits::Few),
     (FIND_SESSION_BY, Visits::Few),
     (FIND_RECIPIENT, Visits::Few),
     (FIND_RECIPIENT_NAMED, Visits::Few),
