@@ -253,7 +253,7 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
     assert_eq!(app.ask(Method::GET, "/api/users", &tokens["demoted"], None).await.status(), 200);
     app.set("demoted", |account| account.is_staff = false);
 
-    let long = "x".repeat(31);
+    let long = "x".repeat(255);
     let targets = [
         ("plain", "plain"),
         ("plain", "PLAIN"),
