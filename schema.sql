@@ -186,3 +186,86 @@ CREATE TABLE imported (
 
 -- Whether there are such names.
 CREATE INDEX imported_with_other_name ON imported (has_other_name) WHERE has_other_name = 1;
+
+-- The authenticator app of an account (TOTP, RFC 6238). Its secret is sealed (src/system/sealing.rs).
+CREATE TABLE totp (
+    user_id   INTEGER NOT NULL PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
+    secret    BLOB    NOT NULL,
+    created   INTEGER NOT NULL,
+    confirmed INTEGER,                        -- when its first code was given; NULL until then
+    last_step INTEGER NOT NULL                -- the time step of the code that was accepted last: none is accepted twice
+) STRICT;
+
+-- What stands for a lost authenticator app, each once. Only the SHA-256 of a code is stored.
+CREATE TABLE recovery_codes (
+    digest  BLOB    NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
+    user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Those of an account.
+CREATE INDEX recovery_codes_by_user ON recovery_codes (user_id);
+
+-- Passkeys (WebAuthn): public keys, of which none is a secret.
+CREATE TABLE passkeys (
+    credential_id BLOB    NOT NULL PRIMARY KEY,
+    user_id       INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    user_handle   BLOB    NOT NULL CHECK (length(user_handle) = 16), -- what the authenticator calls the account; random
+    rp_id         TEXT    NOT NULL,           -- the domain that it was made for
+    name          TEXT    NOT NULL,           -- what its owner calls it
+    credential    TEXT    NOT NULL,           -- its public key, its counter and its flags, as JSON
+    created       INTEGER NOT NULL,
+    last_used     INTEGER                     -- NULL where it was never used
+) STRICT, WITHOUT ROWID;
+
+-- Those of an account, in the order in which they are listed.
+CREATE INDEX passkeys_by_user ON passkeys (user_id, created);
+
+-- Who an account is elsewhere: at Apple, at Google, at any OpenID provider.
+CREATE TABLE identities (
+    issuer        TEXT    NOT NULL,
+    subject       TEXT    NOT NULL,           -- the provider's own id, never an address
+    user_id       INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    provider      TEXT    NOT NULL,           -- its name in the configuration
+    email         TEXT    NOT NULL,           -- what the provider last said, or ''
+    created       INTEGER NOT NULL,
+    last_used     INTEGER NOT NULL,
+    refresh_token BLOB,                       -- sealed; to be revoked when the identity goes
+    PRIMARY KEY (issuer, subject)
+) STRICT, WITHOUT ROWID;
+
+-- Those of an account, in the order in which they are listed.
+CREATE INDEX identities_by_user ON identities (user_id, created);
+
+-- What is begun and must be finished once, soon: a login that lacks its second factor, a ceremony with a passkey, a way
+-- through a provider; and the ID tokens that were used. It holds no secret; see src/domain/challenge.rs.
+CREATE TABLE challenges (
+    digest  BLOB    NOT NULL PRIMARY KEY CHECK (length(digest) = 32), -- the digest of the token that the client has
+    purpose TEXT    NOT NULL,                 -- one of the names in src/domain/challenge.rs
+    user_id INTEGER REFERENCES users (id) ON DELETE CASCADE, -- NULL where it is not known yet
+    state   TEXT    NOT NULL,                 -- what finishing it needs, as JSON
+    tries   INTEGER NOT NULL,                 -- how often somebody tried to finish it
+    created INTEGER NOT NULL,
+    expires INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Those of an account.
+CREATE INDEX challenges_by_user ON challenges (user_id, purpose, created) WHERE user_id IS NOT NULL;
+
+-- Those that have expired.
+CREATE INDEX challenges_by_expiry ON challenges (expires);
+
+-- Refresh tokens of providers that are to be revoked. Each outlives the identity that it was of.
+CREATE TABLE revocations (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    provider TEXT    NOT NULL,
+    binding  BLOB    NOT NULL CHECK (length(binding) = 32), -- what it was sealed for: the digest of issuer and subject
+    token    BLOB    NOT NULL,                -- sealed
+    attempts INTEGER NOT NULL,                -- how often the provider was asked in vain
+    due      INTEGER NOT NULL,                -- when it is tried next; while it is claimed, when the claim ends
+    claims   INTEGER NOT NULL,                -- how often it was claimed or given back: a claim is worth nothing after
+    expires  INTEGER NOT NULL
+) STRICT;
+
+-- The revocations that are due.
+CREATE INDEX revocations_by_due ON revocations (due, id);

@@ -10,6 +10,7 @@ use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use authtokens::domain::challenge::{ChallengePurpose, NewChallenge};
 use authtokens::domain::item::{ItemId, List};
 use authtokens::domain::profile::Profile;
 use authtokens::domain::session::{Caller, NewSession, SessionPolicy, UserAgent};
@@ -19,7 +20,9 @@ use authtokens::http::json;
 use authtokens::http::views::user::UserResponse;
 use authtokens::passwords::{Passwords, PlainPassword};
 use authtokens::repository::sqlite::{SqliteRepository, SqliteSettings};
-use authtokens::repository::{Accounts as _, Lists as _, Sessions as _, VerifiedLogin};
+use authtokens::repository::{
+    Accounts as _, FirstFactor, Lists as _, SecondFactor, SessionRequest, Sessions as _, VerifiedLogin,
+};
 use authtokens::system::clock::{Clock, Timestamp};
 use authtokens::system::watched::WatchedThreads;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -150,8 +153,16 @@ fn writes(criterion: &mut Criterion) {
                 rehashed: None,
             };
             let session = new_session(&PlainToken::generate().digest());
-            let opened = store.repository.open_session(login, session, POLICY.max_per_user, now);
-            store.runtime.block_on(opened).unwrap().unwrap()
+            let purpose = ChallengePurpose::SecondFactor;
+            let digest = PlainToken::generate().digest();
+            let request = SessionRequest {
+                first: FirstFactor::Password(login),
+                second: SecondFactor::NotGiven,
+                session,
+                challenge: NewChallenge { digest, purpose, state: String::new(), expires: now },
+                max_sessions: POLICY.max_per_user,
+            };
+            store.runtime.block_on(store.repository.open_session(request, now)).unwrap()
         });
     });
 }

@@ -14,7 +14,7 @@ use crate::domain::session::Caller;
 use crate::domain::token::PlainToken;
 use crate::domain::user::PasswordHash;
 use crate::passwords::{PasswordError, PlainPassword};
-use crate::repository::{Proof, RepositoryError};
+use crate::repository::{Proof, Reauthentication, RepositoryError};
 
 /// Why a change that needs the account's password was not made.
 #[derive(Debug, Error)]
@@ -50,7 +50,8 @@ impl Accounts {
     ) -> Result<(), ReauthenticationError> {
         admission.confirm(Call::LogIn);
         let reauthenticate = async |verified_against| {
-            Ok(self.repository.reauthenticate(caller, verified_against, self.clock.now()).await?)
+            let shown = Reauthentication::Password(verified_against);
+            Ok(self.repository.reauthenticate(caller, shown, self.clock.now()).await?)
         };
         self.with_password(caller, password, client, reauthenticate).await
     }

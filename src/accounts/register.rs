@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::service::{Accounts, Client, NewPassword};
-use super::sign_in::{OpenedSession, Verified};
+use super::sign_in::{OpenedSession, Opening, Verified};
 use super::throttle::Admission;
 use super::throttle::limits::Call;
 use super::throttle::mail_limits::Asker;
@@ -79,7 +79,10 @@ impl Accounts {
             }
             policy.requests.wake();
         }
-        opened.ok_or(RegisterError::Taken)
+        match opened {
+            Opening::Session(opened) => Ok(opened),
+            _ => Err(RegisterError::Taken),
+        }
     }
 
     /// Refuses, where mail is sent, a name that is an address other than the one that is given: a name wins in a login,

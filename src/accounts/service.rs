@@ -14,6 +14,7 @@ use crate::domain::session::{SessionPolicy, UserAgent};
 use crate::passwords::{PasswordPolicy, Passwords, PlainPassword};
 use crate::repository::Repository;
 use crate::system::clock::Clock;
+use crate::system::sealing::SealingKey;
 
 /// The parts that the use cases need. Each use case is a method, in a file of its own.
 #[expect(missing_docs, reason = "the names say it")]
@@ -28,6 +29,10 @@ pub struct Accounts {
     pub throttle: LoginThrottle,
     /// What accounts may do by means of mail; `None` where none is sent.
     pub mail: Option<MailPolicy>,
+    /// What the service calls itself: in authenticator apps, and where passkeys are asked for.
+    pub service_name: String,
+    /// What secrets are sealed with; `None` where there is no key.
+    pub sealing: Option<Arc<SealingKey>>,
     /// Notes the last uses of sessions.
     pub last_used: Arc<LastUsed>,
     pub clock: Clock,

@@ -1,26 +1,35 @@
 //! Signing in: verifies a password and opens a session.
 
+use std::fmt;
+
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use super::second_factor::{GivenFactor, SealingError};
 use super::service::{ATTEMPTS, Accounts, Client};
 use super::throttle::limits::Call;
 use super::throttle::{Admission, Begun, NotBegun, Throttled};
+use crate::domain::challenge::{ChallengePurpose, NewChallenge};
 use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
+use crate::domain::factor::Method;
 use crate::domain::field::InvalidField;
-use crate::domain::one_time::Presented;
 use crate::domain::session::NewSession;
 use crate::domain::token::{PlainToken, hex};
 use crate::domain::user::{Credentials, NewUser, User, Username};
 use crate::passwords::{PasswordError, PlainPassword};
-use crate::repository::{NewEmailChange, RepositoryError, VerifiedLogin};
+use crate::repository::{
+    FirstFactor, IdentityRegistered, NewEmailChange, RepositoryError, SecondFactor, SessionOutcome, SessionRequest,
+    VerifiedIdentity, VerifiedLogin,
+};
+use crate::system::clock::Timestamp;
 
-/// A name and a password, of which nothing is verified yet.
+/// A name and a password, and perhaps a second factor, of which nothing is verified yet.
 #[expect(missing_docs, reason = "the names say it")]
 pub struct SignIn {
     pub name: LoginName,
     pub password: PlainPassword,
+    pub second: Option<GivenFactor>,
 }
 
 /// What was given as the name in a login.
@@ -70,10 +79,10 @@ pub enum NameError {
 pub enum Verified {
     /// They have just registered it.
     Registration(Box<NewUser>, Option<NewEmailChange>),
-    /// They know its password.
-    Password(VerifiedLogin),
-    /// They read the mail that was sent to its address.
-    Mail(Presented),
+    /// They have just registered it by means of an identity, whose address the provider may speak for.
+    IdentityRegistration(Box<NewUser>, bool, Box<VerifiedIdentity>),
+    /// They have shown the first factor or, by a challenge, both.
+    Factors(FirstFactor, SecondFactor),
 }
 
 /// A session that has just been opened. Only here is its token known.
@@ -83,12 +92,46 @@ pub struct OpenedSession {
     pub user: User,
 }
 
+/// A login that lacks its second factor. Only here is its token known.
+#[expect(missing_docs, reason = "the names say it")]
+pub struct SecondFactorDue {
+    pub token: PlainToken,
+    pub methods: Vec<Method>,
+    pub expires: Timestamp,
+}
+
+impl fmt::Debug for SecondFactorDue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecondFactorDue").field("methods", &self.methods).finish_non_exhaustive()
+    }
+}
+
+/// What came of a login.
+pub(super) enum Opening {
+    /// There is a session.
+    Session(OpenedSession),
+    /// The first factor was right, and the second is due.
+    SecondFactorDue(SecondFactorDue),
+    /// The first factor was right, and the second wrong.
+    SecondFactorRefused(Username),
+    /// The account is gone or inactive, or what was shown is worth nothing any more.
+    Refused,
+    /// An ID token was used before, or its identity has become another account's.
+    IdentityRefused,
+}
+
 /// Why there is no new session.
 #[derive(Debug, Error)]
 pub enum SignInError {
     /// The name and the password open no active account. Which of the two is wrong is not told.
     #[error("the username or the password is wrong")]
     Refused,
+    /// The first factor is right, and the second is due.
+    #[error("the second factor is due")]
+    SecondFactorDue(Box<SecondFactorDue>),
+    /// The first factor is right, and the second wrong.
+    #[error("the second factor is wrong")]
+    SecondFactorRefused,
     /// The password is right, and the account's address was never shown to be its own.
     #[error("the account's address is not verified")]
     EmailNotVerified,
@@ -98,6 +141,9 @@ pub enum SignInError {
     /// The password was not verified.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// A stored secret cannot be opened.
+    #[error(transparent)]
+    Sealing(#[from] SealingError),
     /// The store failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
@@ -194,7 +240,7 @@ impl Accounts {
     pub async fn sign_in(
         &self,
         admission: Admission<'_>,
-        SignIn { name, password }: SignIn,
+        SignIn { name, password, second }: SignIn,
         client: &impl Client,
     ) -> Result<OpenedSession, SignInError> {
         admission.confirm(Call::LogIn);
@@ -219,39 +265,77 @@ impl Accounts {
                 attempt.succeeded();
                 return Err(SignInError::EmailNotVerified);
             }
-            let verified = Verified::Password(VerifiedLogin {
+            let second = match &second {
+                Some(given) => self.read_second_factor(credentials.user_id, given).await?,
+                None => Some(SecondFactor::NotGiven),
+            };
+            let Some(second) = second else {
+                // The password was right: the count of wrong codes is that of the account, and no success clears it.
+                self.throttle.fail(attempt, EventKind::SecondFactorFailed, named, client.ip()).await;
+                return Err(SignInError::SecondFactorRefused);
+            };
+            let first = FirstFactor::Password(VerifiedLogin {
                 user_id: credentials.user_id,
                 verified_against: credentials.password_hash,
                 rehashed: verification.rehashed,
             });
-            if let Some(opened) = self.open_session(verified, client).await? {
-                attempt.succeeded();
-                return Ok(opened);
+            match self.open_session(Verified::Factors(first, second), client).await? {
+                Opening::Session(opened) => {
+                    attempt.succeeded();
+                    return Ok(opened);
+                }
+                // Neither a success nor a failure: whoever knows the password must not clear the count of wrong codes.
+                Opening::SecondFactorDue(due) => return Err(SignInError::SecondFactorDue(Box::new(due))),
+                Opening::SecondFactorRefused(username) => {
+                    let kind = EventKind::SecondFactorFailed;
+                    self.throttle.fail(attempt, kind, Some(username), client.ip()).await;
+                    return Err(SignInError::SecondFactorRefused);
+                }
+                Opening::Refused | Opening::IdentityRefused => {}
             }
         }
         self.throttle.fail(attempt, EventKind::LoginFailed, named, client.ip()).await;
         Err(SignInError::Refused)
     }
 
-    /// Opens a session for somebody who has proved that the account is theirs. Nothing else opens one. `None` where the
-    /// account is gone, inactive, or has another password hash by now.
+    /// Opens a session for somebody who has proved that the account is theirs. Nothing else opens one: whatever the door,
+    /// the store asks here, in one transaction, whether the account is active and whether a second factor is due.
     pub(super) async fn open_session(
         &self,
         verified: Verified,
         client: &impl Client,
-    ) -> Result<Option<OpenedSession>, RepositoryError> {
+    ) -> Result<Opening, RepositoryError> {
         let token = PlainToken::generate();
         let session = NewSession { digest: token.digest(), user_agent: client.user_agent().clone(), ip: client.ip() };
         let (max_sessions, now) = (self.session_policy.max_per_user, self.clock.now());
-        let user = match verified {
+        match verified {
             Verified::Registration(user, confirmation) => {
-                Some(self.repository.register_user(*user, session, confirmation, now).await?)
+                let user = self.repository.register_user(*user, session, confirmation, now).await?;
+                Ok(Opening::Session(OpenedSession { token, user }))
             }
-            Verified::Password(login) => self.repository.open_session(login, session, max_sessions, now).await?,
-            Verified::Mail(presented) => {
-                self.repository.open_session_by_mail(presented, session, max_sessions, now).await?
+            Verified::IdentityRegistration(user, is_email_verified, identity) => {
+                let registered =
+                    self.repository.register_by_identity(*user, is_email_verified, *identity, session, now).await?;
+                Ok(match registered {
+                    IdentityRegistered::Opened(user) => Opening::Session(OpenedSession { token, user: *user }),
+                    IdentityRegistered::IdentityTaken | IdentityRegistered::TokenUsed => Opening::IdentityRefused,
+                })
             }
-        };
-        Ok(user.map(|user| OpenedSession { token, user }))
+            Verified::Factors(first, second) => {
+                let purpose = ChallengePurpose::SecondFactor;
+                let (challenge_token, expires) = (PlainToken::generate(), now.plus(purpose.lifetime()));
+                let challenge =
+                    NewChallenge { digest: challenge_token.digest(), purpose, state: String::new(), expires };
+                let request = SessionRequest { first, second, session, challenge, max_sessions };
+                Ok(match self.repository.open_session(request, now).await? {
+                    SessionOutcome::Opened(user) => Opening::Session(OpenedSession { token, user: *user }),
+                    SessionOutcome::SecondFactorDue(_, methods) => {
+                        Opening::SecondFactorDue(SecondFactorDue { token: challenge_token, methods, expires })
+                    }
+                    SessionOutcome::SecondFactorRefused(username) => Opening::SecondFactorRefused(username),
+                    SessionOutcome::Refused => Opening::Refused,
+                })
+            }
+        }
     }
 }

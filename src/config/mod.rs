@@ -15,6 +15,7 @@
 
 mod conflicts;
 pub mod cors;
+pub mod identity;
 pub mod mail;
 mod names;
 pub mod secret;
@@ -43,9 +44,13 @@ pub(crate) use names::header;
 pub use source::{ConfigError, Origin, Setting, Settings};
 
 use cors::origins;
+use identity::{
+    AndroidApp, PRESETS, Preset, android_apps, apple_apps, domain, passkey_origins, provider_address, provider_name,
+    return_addresses, texts,
+};
 use mail::{ENCRYPTIONS, Encryption, Sender, TRANSPORTS, Transport, choice, prefixes, public_url, sender, text};
 use secret::{Secret, secret};
-use table::{nested, optional, section};
+use table::{list, nested, optional, section};
 use value::{address, boolean, file, folder, networks, rate, seconds, size, threads, time, time_or, whole};
 
 section! {
@@ -64,7 +69,12 @@ section! {
         events: EventsConfig = nested(),
         accounts: AccountsConfig = nested(),
         mail: MailConfig = nested(),
+        sealing: SealingConfig = nested(),
+        passkeys: PasskeysConfig = nested(),
+        identities: IdentitiesConfig = nested(),
+        outbound: OutboundConfig = nested(),
         metrics: MetricsConfig = nested(),
+        provider: Vec<ProviderConfig> = list(),
     }
 }
 
@@ -75,6 +85,7 @@ section! {
     pub struct ServerConfig {
         listen: SocketAddr = address(8000).default("127.0.0.1:8000"),
         public_url: Option<String> = optional(public_url()),
+        name: String = text().default("authtokens"),
         workers: NonZeroUsize = threads(half_of_the_cores),
         body_limit: ByteSize = size("1 KiB"..="64 MiB", "1 MiB").default("1 MiB"),
         password_body_limit: ByteSize = size("1 KiB"..="64 MiB", "1 MiB").default("16 KiB"),
@@ -225,6 +236,80 @@ section! {
 impl fmt::Debug for SmtpConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SmtpConfig").finish_non_exhaustive()
+    }
+}
+
+section! {
+    "sealing" =>
+    /// The key that stored secrets are sealed with.
+    #[derive(Clone, PartialEq, Eq)]
+    pub struct SealingConfig {
+        key: Option<Secret> = optional(secret()),
+    }
+}
+
+impl fmt::Debug for SealingConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealingConfig").finish_non_exhaustive()
+    }
+}
+
+section! {
+    "passkeys" =>
+    /// What passkeys are made for, and the apps that use them.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PasskeysConfig {
+        rp_id: Option<String> = optional(domain()),
+        origins: Vec<String> = passkey_origins().default([]),
+        apple_apps: Vec<String> = apple_apps().default([]),
+        android_apps: Vec<AndroidApp> = android_apps().default([]),
+    }
+}
+
+section! {
+    "identities" =>
+    /// What logins by providers of identities may do.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct IdentitiesConfig {
+        register: bool = boolean().default(true),
+        return_to: Vec<String> = return_addresses().default([]),
+    }
+}
+
+section! {
+    "outbound" =>
+    /// Which private networks the service may connect to by HTTP.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct OutboundConfig {
+        allow: Vec<IpNet> = networks().default([]),
+        timeout: Duration = time("1s"..="1min", "10s").default("10s"),
+    }
+}
+
+section! {
+    "provider" =>
+    /// A provider of identities.
+    #[derive(Clone, PartialEq, Eq)]
+    pub struct ProviderConfig {
+        name: String = provider_name(),
+        preset: Preset = choice(PRESETS).default("none"),
+        label: Option<String> = optional(text()),
+        issuer: Option<String> = optional(provider_address()),
+        client_ids: Vec<String> = texts("a list of the ids that the provider has given to your apps"),
+        client_secret: Option<Secret> = optional(secret()),
+        scopes: Vec<String> = texts("a list of scopes").default(["openid", "email"]),
+        trust_email: bool = boolean().default(false),
+        require_nonce: bool = boolean().default(false),
+        apple_team: Option<String> = optional(text()),
+        apple_key_id: Option<String> = optional(text()),
+        apple_key: Option<Secret> = optional(secret()),
+        test_address: Option<String> = optional(provider_address()),
+    }
+}
+
+impl fmt::Debug for ProviderConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderConfig").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

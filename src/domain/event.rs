@@ -71,11 +71,31 @@ pub enum EventKind {
     Disowned,
     /// A mail could not be delivered.
     MailFailed,
+    /// The second factor of a login was wrong, and its first was right.
+    SecondFactorFailed,
+    /// The account has an authenticator app.
+    TotpAdded,
+    /// The authenticator app and the recovery codes were removed.
+    TotpRemoved,
+    /// A recovery code was used in the place of the authenticator app.
+    RecoveryCodeUsed,
+    /// There are new recovery codes.
+    RecoveryCodesReplaced,
+    /// The account has one more passkey.
+    PasskeyAdded,
+    /// A passkey was removed.
+    PasskeyRemoved,
+    /// The account was linked to an identity.
+    IdentityLinked,
+    /// An identity was unlinked, or withdrawn by its provider.
+    IdentityUnlinked,
+    /// The authenticator app, the recovery codes and the passkeys were removed by staff or the operator.
+    FactorsReset,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 39] = [
         Self::Registered,
         Self::Created,
         Self::Imported,
@@ -105,13 +125,23 @@ impl EventKind {
         Self::UnfamiliarLogin,
         Self::Disowned,
         Self::MailFailed,
+        Self::SecondFactorFailed,
+        Self::TotpAdded,
+        Self::TotpRemoved,
+        Self::RecoveryCodeUsed,
+        Self::RecoveryCodesReplaced,
+        Self::PasskeyAdded,
+        Self::PasskeyRemoved,
+        Self::IdentityLinked,
+        Self::IdentityUnlinked,
+        Self::FactorsReset,
     ];
 
     /// Whether it is a failed attempt that counts at its account. Failed reauthentications are counted apart, and only in
     /// memory.
     #[must_use]
     pub const fn counts_at_account(self) -> bool {
-        matches!(self, Self::LoginFailed | Self::CodeFailed)
+        matches!(self, Self::LoginFailed | Self::CodeFailed | Self::SecondFactorFailed)
     }
 
     /// Its name, as stored and shown.
@@ -147,6 +177,16 @@ impl EventKind {
             Self::UnfamiliarLogin => "unfamiliar_login",
             Self::Disowned => "disowned",
             Self::MailFailed => "mail_failed",
+            Self::SecondFactorFailed => "second_factor_failed",
+            Self::TotpAdded => "totp_added",
+            Self::TotpRemoved => "totp_removed",
+            Self::RecoveryCodeUsed => "recovery_code_used",
+            Self::RecoveryCodesReplaced => "recovery_codes_replaced",
+            Self::PasskeyAdded => "passkey_added",
+            Self::PasskeyRemoved => "passkey_removed",
+            Self::IdentityLinked => "identity_linked",
+            Self::IdentityUnlinked => "identity_unlinked",
+            Self::FactorsReset => "factors_reset",
         }
     }
 

@@ -1,11 +1,15 @@
 //! Types that cannot hold a bad value.
 
+pub mod challenge;
 pub mod email;
 pub mod event;
+pub mod factor;
 pub mod field;
+pub mod identity;
 pub mod item;
 pub mod mail;
 pub mod one_time;
+pub mod passkey;
 pub mod profile;
 pub mod rate;
 pub mod rights;

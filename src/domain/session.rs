@@ -60,7 +60,7 @@ impl SessionCutoffs {
 }
 
 /// How long a session is fresh.
-const FRESH_FOR: Duration = Duration::from_secs(10 * 60);
+pub(crate) const FRESH_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// Whether a session in which the account's password was given again at `reauthenticated` is fresh: for ten minutes, it
 /// stands for the password. A time in the future counts as none: the clock was ahead, and may have been by any amount.

@@ -14,13 +14,15 @@ use serde::Serialize;
 
 use crate::accounts::administer::AdministerError;
 use crate::accounts::mail_requests::QueueFull;
+use crate::accounts::second_factor::{FactorError, SealingError, SecondFactorError};
 use crate::accounts::throttle::Throttled;
 use crate::accounts::{
-    AskError, ConfirmError, MailProofError, NameError, NoMail, ReauthenticationError, RegisterError, SessionError,
-    SignInError,
+    AskError, ConfirmError, MailProofError, NameError, NoMail, ReauthenticationError, RegisterError, SecondFactorDue,
+    SessionError, SignInByMailError, SignInError,
 };
 use crate::domain::field::InvalidField;
 use crate::http::json::{self, Malformed};
+use crate::http::views::second_factor::SecondFactorResponse;
 use crate::passwords::PasswordError;
 use crate::passwords::threads::HashingError;
 use crate::repository::{RepositoryError, UniqueField};
@@ -34,6 +36,16 @@ pub enum ApiError {
     Unauthorized,
     /// The name and the password do not open an account. Which of the two is wrong is not told.
     LoginFailed,
+    /// The first factor is right, and the second is due.
+    SecondFactorDue(Box<SecondFactorDue>),
+    /// The second factor is wrong, was used before, or its login has expired.
+    SecondFactorWrong,
+    /// What a passkey, or a provider of identities, said opens no account.
+    NotSignedIn(&'static str),
+    /// Something stands in the way. The sentence says what.
+    Conflict(&'static str),
+    /// There is nothing that this call could do: the configuration does not offer it. The sentence says what.
+    NotOffered(&'static str),
     /// The session is live, but has no right to do this.
     Forbidden,
     /// A page of another origin has sent a form of ours.
@@ -87,6 +99,8 @@ pub enum ApiError {
 #[derive(Serialize)]
 struct ErrorBody<'a> {
     error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second_factor: Option<SecondFactorResponse>,
 }
 
 impl ApiError {
@@ -96,6 +110,11 @@ impl ApiError {
             Self::InvalidData(why) => format!("Invalid Data: {why}"),
             Self::Unauthorized => "A valid token is required.".to_owned(),
             Self::LoginFailed => "The username or the password is wrong.".to_owned(),
+            Self::SecondFactorDue(_) => "The second factor is required.".to_owned(),
+            Self::SecondFactorWrong => "The code is wrong, was used before, or the login has expired.".to_owned(),
+            Self::NotSignedIn(sentence) | Self::Conflict(sentence) | Self::NotOffered(sentence) => {
+                (*sentence).to_owned()
+            }
             Self::Forbidden => "This account may not do that.".to_owned(),
             Self::ForeignForm => "This form was sent by a page of somebody else.".to_owned(),
             Self::LastSuperuser => "The last superuser must stay. Make another one first.".to_owned(),
@@ -181,7 +200,7 @@ pub fn sentence_for(status: StatusCode) -> &'static str {
 /// The body of an error response.
 #[must_use]
 pub fn body_for(sentence: &str) -> Vec<u8> {
-    json::to_vec(&ErrorBody { error: sentence }).unwrap_or_default()
+    json::to_vec(&ErrorBody { error: sentence, second_factor: None }).unwrap_or_default()
 }
 
 impl fmt::Display for ApiError {
@@ -194,13 +213,17 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::InvalidData(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized | Self::LoginFailed => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized
+            | Self::LoginFailed
+            | Self::SecondFactorDue(_)
+            | Self::SecondFactorWrong
+            | Self::NotSignedIn(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::ForeignForm | Self::EmailNotVerified | Self::SetsNoPasswords => {
                 StatusCode::FORBIDDEN
             }
-            Self::LastSuperuser => StatusCode::CONFLICT,
+            Self::LastSuperuser | Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotFound | Self::NoMail(_) => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoMail(_) | Self::NotOffered(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -214,9 +237,11 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
         let extra: Option<(HeaderName, HeaderValue)> = match self {
-            Self::Unauthorized | Self::LoginFailed => {
-                Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Token")))
-            }
+            Self::Unauthorized
+            | Self::LoginFailed
+            | Self::SecondFactorDue(_)
+            | Self::SecondFactorWrong
+            | Self::NotSignedIn(_) => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Token"))),
             Self::MethodNotAllowed { allow } => Some((header::ALLOW, HeaderValue::from_static(allow))),
             Self::Unavailable { retry_after, .. } | Self::TooManyRequests { retry_after } => {
                 Some((header::RETRY_AFTER, HeaderValue::from(*retry_after)))
@@ -226,7 +251,11 @@ impl ResponseError for ApiError {
         if let Some(pair) = extra {
             response.insert_header(pair);
         }
-        response.body(body_for(&self.sentence()))
+        let second_factor = match self {
+            Self::SecondFactorDue(due) => Some(SecondFactorResponse::from(&**due)),
+            _ => None,
+        };
+        response.body(json::to_vec(&ErrorBody { error: &self.sentence(), second_factor }).unwrap_or_default())
     }
 }
 
@@ -334,10 +363,57 @@ impl From<SignInError> for ApiError {
     fn from(error: SignInError) -> Self {
         match error {
             SignInError::Refused => Self::LoginFailed,
+            SignInError::SecondFactorDue(due) => Self::SecondFactorDue(due),
+            SignInError::SecondFactorRefused => Self::SecondFactorWrong,
             SignInError::EmailNotVerified => Self::EmailNotVerified,
+            SignInError::Sealing(error) => error.into(),
             SignInError::Throttled(error) => error.into(),
             SignInError::Password(error) => error.into(),
             SignInError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<SealingError> for ApiError {
+    fn from(error: SealingError) -> Self {
+        match error {
+            SealingError::NoKey => Self::NotOffered("This service has no key to seal secrets with."),
+            SealingError::Repository(error) => error.into(),
+            SealingError::Unsealing(_) | SealingError::Malformed => Self::Internal(Box::new(error)),
+        }
+    }
+}
+
+impl From<SignInByMailError> for ApiError {
+    fn from(error: SignInByMailError) -> Self {
+        match error {
+            SignInByMailError::SecondFactorDue(due) => Self::SecondFactorDue(due),
+            SignInByMailError::Proof(error) => error.into(),
+            SignInByMailError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<SecondFactorError> for ApiError {
+    fn from(error: SecondFactorError) -> Self {
+        match error {
+            SecondFactorError::Refused => Self::SecondFactorWrong,
+            SecondFactorError::Throttled(error) => error.into(),
+            SecondFactorError::Sealing(error) => error.into(),
+            SecondFactorError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<FactorError> for ApiError {
+    fn from(error: FactorError) -> Self {
+        match error {
+            FactorError::WrongCode => Self::InvalidData("the code is wrong, or was used before".to_owned()),
+            FactorError::AlreadyOn => Self::Conflict("The account has an authenticator app. Remove it first."),
+            FactorError::Off => Self::Conflict("The account has no authenticator app."),
+            FactorError::Reauthentication(error) => Self::of_reauthentication(error, "password"),
+            FactorError::Sealing(error) => error.into(),
+            FactorError::Repository(error) => error.into(),
         }
     }
 }

@@ -5,11 +5,14 @@ use bytes::Bytes;
 
 use crate::domain::email::EmailAddress;
 use crate::domain::event::Event;
+use crate::domain::identity::IdentityDetails;
 use crate::domain::item::ItemId;
+use crate::domain::passkey::PasskeyDetails;
 use crate::domain::profile::ProfileChanges;
 use crate::domain::session::{Caller, NewSession, Session, SessionDetails};
 use crate::domain::user::{Credentials, NewUser, PasswordHash, User, Username};
 use crate::repository::error::{Cause, RepositoryError};
+use crate::repository::factors::SecurityState;
 use crate::repository::one_time_codes::NewEmailChange;
 use crate::repository::proof::Proof;
 use crate::system::clock::Timestamp;
@@ -30,6 +33,11 @@ pub struct Export {
     pub wants: Vec<(ItemId, Timestamp)>,
     /// The live sessions, newest first.
     pub sessions: Vec<SessionDetails>,
+    /// Whether and since when it has an authenticator app, and how many recovery codes are left.
+    pub security: SecurityState,
+    /// Oldest first, as are the identities.
+    pub passkeys: Vec<PasskeyDetails>,
+    pub identities: Vec<IdentityDetails>,
     /// The newest [`MAX_EXPORTED_EVENTS`] events, newest first.
     pub events: Vec<Event>,
 }

@@ -9,8 +9,11 @@
 mod accounts;
 mod administration;
 mod backup;
+mod challenges;
 mod error;
 mod events;
+mod factors;
+mod identities;
 mod imports;
 mod lease;
 mod lists;
@@ -20,6 +23,7 @@ mod one_time_codes;
 pub mod open;
 mod outbox;
 mod page;
+mod passkeys;
 pub mod postgres;
 mod proof;
 mod session_cache;
@@ -33,8 +37,11 @@ pub use self::administration::{Administration, EmailVerification};
 pub use self::backup::{
     BackupError, BackupReport, CheckReport, Existing, Progress, RestoreReport, Rules, Stop, TableReport,
 };
+pub use self::challenges::{Challenges, PendingSignIn, TakenChallenge};
 pub use self::error::{Cause, OpenError, RepositoryError, UniqueField};
 pub use self::events::{Events, ResetCursor, Resets, StoredFailures};
+pub use self::factors::{FactorChange, Factors, SealedSecrets, SecurityState, StoredTotp};
+pub use self::identities::{Identities, IdentityOwner, IdentityRegistered, Linked, Revocation, RevocationId};
 pub use self::imports::{ImportOutcome, ImportedAccount, ImportedToken, Imports};
 pub use self::lists::Lists;
 pub use self::maintenance::{Figure, FigureValue, Maintenance, StoreCounts, StoreStatistics};
@@ -44,18 +51,46 @@ pub use self::one_time_codes::{
 };
 pub use self::outbox::{MailId, Notices, Outbox, OutboxMail, OutboxStatistics, Undelivered};
 pub use self::page::Page;
-pub use self::proof::Proof;
-pub use self::sessions::{Sessions, VerifiedLogin};
+pub use self::passkeys::{NewPasskey, PasskeyAdded, PasskeyOwner, Passkeys, Removal, StoredPasskey};
+pub use self::proof::{
+    FirstFactor, IdTokenUse, IdentityUse, PasskeyUse, Proof, Reauthentication, SecondFactor, SessionOutcome,
+    SessionRequest, TotpUse, VerifiedIdentity, VerifiedLogin,
+};
+pub use self::sessions::Sessions;
 pub use self::status::{ClusterStatus, NodeStatus, StandbyStatus, StoreStatus};
 pub use self::upgrade::{Kept, Upgrade};
 
 /// A whole store: all of the traits. The service holds it as `Arc<dyn Repository>`.
 pub trait Repository:
-    Accounts + Sessions + Lists + Administration + Events + Maintenance + OneTimeCodes + Outbox + Imports
+    Accounts
+    + Sessions
+    + Lists
+    + Administration
+    + Events
+    + Maintenance
+    + OneTimeCodes
+    + Outbox
+    + Imports
+    + Factors
+    + Passkeys
+    + Identities
+    + Challenges
 {
 }
 
-impl<T: Accounts + Sessions + Lists + Administration + Events + Maintenance + OneTimeCodes + Outbox + Imports>
-    Repository for T
+impl<T> Repository for T where
+    T: Accounts
+        + Sessions
+        + Lists
+        + Administration
+        + Events
+        + Maintenance
+        + OneTimeCodes
+        + Outbox
+        + Imports
+        + Factors
+        + Passkeys
+        + Identities
+        + Challenges
 {
 }

@@ -46,7 +46,7 @@ pub(super) struct Table {
 use Kind::{Boolean, Bytes, Integer, Text};
 
 /// All tables, in the order of their foreign keys.
-pub(super) const TABLES: [Table; 9] = [
+pub(super) const TABLES: [Table; 15] = [
     Table {
         name: "users",
         columns: &[
@@ -181,6 +181,83 @@ pub(super) const TABLES: [Table; 9] = [
         ],
         key: 2,
         gives_ids: false,
+    },
+    Table {
+        name: "totp",
+        columns: &[
+            ("user_id", Integer),
+            ("secret", Bytes),
+            ("created", Integer),
+            ("confirmed", Integer),
+            ("last_step", Integer),
+        ],
+        key: 1,
+        gives_ids: false,
+    },
+    Table {
+        name: "recovery_codes",
+        columns: &[("digest", Bytes), ("user_id", Integer), ("created", Integer)],
+        key: 1,
+        gives_ids: false,
+    },
+    Table {
+        name: "passkeys",
+        columns: &[
+            ("credential_id", Bytes),
+            ("user_id", Integer),
+            ("user_handle", Bytes),
+            ("rp_id", Text),
+            ("name", Text),
+            ("credential", Text),
+            ("created", Integer),
+            ("last_used", Integer),
+        ],
+        key: 1,
+        gives_ids: false,
+    },
+    Table {
+        name: "identities",
+        columns: &[
+            ("issuer", Text),
+            ("subject", Text),
+            ("user_id", Integer),
+            ("provider", Text),
+            ("email", Text),
+            ("created", Integer),
+            ("last_used", Integer),
+            ("refresh_token", Bytes),
+        ],
+        key: 2,
+        gives_ids: false,
+    },
+    Table {
+        name: "challenges",
+        columns: &[
+            ("digest", Bytes),
+            ("purpose", Text),
+            ("user_id", Integer),
+            ("state", Text),
+            ("tries", Integer),
+            ("created", Integer),
+            ("expires", Integer),
+        ],
+        key: 1,
+        gives_ids: false,
+    },
+    Table {
+        name: "revocations",
+        columns: &[
+            ("id", Integer),
+            ("provider", Text),
+            ("binding", Bytes),
+            ("token", Bytes),
+            ("attempts", Integer),
+            ("due", Integer),
+            ("claims", Integer),
+            ("expires", Integer),
+        ],
+        key: 1,
+        gives_ids: true,
     },
 ];
 

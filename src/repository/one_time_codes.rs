@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::domain::email::EmailAddress;
 use crate::domain::one_time::{Code, CodeMac, Presented, Purpose};
-use crate::domain::session::{Caller, NewSession, SessionId};
+use crate::domain::session::{Caller, SessionId};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{PasswordHash, User, UserId, Username};
 use crate::repository::error::RepositoryError;
@@ -228,21 +228,6 @@ pub trait OneTimeCodes: Send + Sync {
         ip: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Option<Username>, RepositoryError>;
-
-    /// Opens a session by means of a mail, as [`Sessions::open_session`](super::Sessions::open_session) does after a
-    /// password. Where the address was not verified, it is from now on, and what was set up before is not trusted: the
-    /// password is removed, and every other session ends. `None`, and no change, where what is presented is worth nothing
-    /// or the account is not active.
-    ///
-    /// # Errors
-    /// See [`RepositoryError`].
-    async fn open_session_by_mail(
-        &self,
-        presented: Presented,
-        session: NewSession,
-        max_sessions: u32,
-        now: Timestamp,
-    ) -> Result<Option<User>, RepositoryError>;
 
     /// Makes the caller's session fresh by a code that was mailed for it. The offer must be the caller's own.
     ///

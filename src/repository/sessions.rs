@@ -2,38 +2,23 @@
 
 use async_trait::async_trait;
 
-use crate::domain::session::{Caller, NewSession, Session, SessionDetails, SessionId};
+use crate::domain::session::{Caller, Session, SessionDetails, SessionId};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{PasswordHash, User, UserId};
 use crate::repository::error::RepositoryError;
+use crate::repository::proof::{Reauthentication, SessionOutcome, SessionRequest};
 use crate::system::clock::Timestamp;
-
-/// A login whose password has been verified, and that is to open a session.
-pub struct VerifiedLogin {
-    /// The account.
-    pub user_id: UserId,
-    /// The hash that the password was verified against. Where the account has another by now, no session is opened.
-    pub verified_against: PasswordHash,
-    /// A new hash of the password, where the stored one is of another scheme or cost than is configured.
-    pub rehashed: Option<PasswordHash>,
-}
 
 /// Sessions: opened, looked up by their token, listed, revoked.
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// Opens a session for a verified login, sets `last_login`, and stores the new hash where there is one. Where the
-    /// account has `max_sessions` already, the least recently used are evicted. `None` when the account is gone, is not
-    /// active, or has another password by now.
+    /// Opens a session for somebody who has shown that an account is theirs, sets `last_login`, and uses up what counts
+    /// once. Where the account has an authenticator app and the first factor is not a passkey, a second factor is asked
+    /// for: without one, the first factor is used up and the challenge stored; with a wrong one, nothing happens but that
+    /// the challenge that was presented stays. No session is opened in any other way, but by a registration.
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn open_session(
-        &self,
-        login: VerifiedLogin,
-        session: NewSession,
-        max_sessions: u32,
-        now: Timestamp,
-    ) -> Result<Option<User>, RepositoryError>;
+    async fn open_session(&self, request: SessionRequest, now: Timestamp) -> Result<SessionOutcome, RepositoryError>;
 
     /// The caller's session, where it is live and its account is active.
     ///
@@ -62,14 +47,14 @@ pub trait Sessions: Send + Sync {
     async fn list_sessions(&self, caller: &Caller) -> Result<Vec<SessionDetails>, RepositoryError>;
 
     /// Makes the caller's session [fresh](crate::domain::session::is_fresh) from `now` on. `false`, and no change, when
-    /// the stored hash is no longer the one that the password was verified against.
+    /// what was shown is worth nothing (any more).
     ///
     /// # Errors
     /// See [`RepositoryError`].
     async fn reauthenticate(
         &self,
         caller: &Caller,
-        verified_against: PasswordHash,
+        shown: Reauthentication,
         now: Timestamp,
     ) -> Result<bool, RepositoryError>;
 

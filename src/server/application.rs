@@ -24,6 +24,7 @@ use actix_web::{App, web};
 use futures_util::FutureExt as _;
 use thiserror::Error;
 
+use crate::accounts::sealing::{SealingKeyError, find_key};
 use crate::accounts::throttle::LoginThrottle;
 use crate::accounts::throttle::guesses::Guesses;
 use crate::accounts::throttle::limits::Limits;
@@ -51,6 +52,7 @@ use crate::server::metrics_listener;
 use crate::server::middleware::RequestLayer;
 use crate::system::clock::Clock;
 use crate::system::error_chain::Chain;
+use crate::system::sealing::SealingKey;
 use crate::system::watched::{ThreadEnded, WatchedThreads};
 use crate::telemetry::metrics::Metrics;
 use crate::templates::TemplateError;
@@ -82,6 +84,9 @@ pub enum ServeError {
     /// The file cannot be used.
     #[error(transparent)]
     Database(#[from] OpenError),
+    /// The key that secrets are sealed with cannot be used.
+    #[error(transparent)]
+    SealingKey(#[from] SealingKeyError),
     /// Mail cannot be sent as it is configured.
     #[error("cannot send mail: {0}")]
     Mail(#[source] MailError),
@@ -148,7 +153,8 @@ impl Application {
         let backups = start_backups(config, &clock, &registry, &threads).map_err(ServeError::Threads)?;
         let metrics = metrics_listener.is_some().then(|| Arc::new(Metrics::new(routes::PATHS.map(|(path, _)| path))));
         allow_open_files(config.server.max_connections);
-        let accounts = Arc::new(accounts(config, &repository, passwords, metrics.clone(), clock));
+        let sealing = find_key(config)?.map(Arc::new);
+        let accounts = Arc::new(accounts(config, &repository, passwords, sealing, metrics.clone(), clock));
         let mail = send_mail(config, &accounts, metrics.clone())?;
         let mail_status = mail.as_ref().map(SendMail::status);
         let exposition = metrics.clone().map(|metrics| {
@@ -315,6 +321,7 @@ fn accounts(
     config: &Config,
     repository: &Arc<dyn Repository>,
     passwords: Passwords,
+    sealing: Option<Arc<SealingKey>>,
     metrics: Option<Arc<Metrics>>,
     clock: Clock,
 ) -> Accounts {
@@ -342,6 +349,8 @@ fn accounts(
             app_links: config.mail.app_links.clone(),
             limits: MailLimits::new(config.rate_limit.enabled, config.mail.limit),
         }),
+        service_name: config.server.name.clone(),
+        sealing,
         last_used: Arc::default(),
         clock,
     }

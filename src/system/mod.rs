@@ -7,6 +7,7 @@ pub mod clock;
 pub mod error_chain;
 pub mod memory;
 pub mod priority;
+pub mod sealing;
 pub(crate) mod small_file;
 pub mod visible;
 pub mod watched;

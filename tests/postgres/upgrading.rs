@@ -4,7 +4,7 @@ use crate::cluster;
 use crate::nodes::{by_hand, count, database, open};
 
 /// The schemas of older releases that were for PostgreSQL, the first of version 5.
-const OLDER: &[&str] = &[include_str!("../fixtures/postgres_v5.sql")];
+const OLDER: &[&str] = &[include_str!("../fixtures/postgres_v5.sql"), include_str!("../fixtures/postgres_v6.sql")];
 
 /// Every column, index and constraint, a line each.
 fn objects_in(url: &str) -> Vec<String> {

@@ -14,8 +14,8 @@ use authtokens::repository::{Proof, RepositoryError, UniqueField, VerifiedLogin}
 use crate::at_once::{ROUNDS, all, both, handles};
 use crate::fixture::Fixture;
 use crate::words::{
-    HASH, at, by_password, caller, hash, is_fresh, is_live, list_session_ids, login, name, new_session, new_user, open,
-    reauthenticate, refused, register, text,
+    HASH, OpensSessions as _, at, by_password, caller, hash, is_fresh, is_live, list_session_ids, login, name,
+    new_session, new_user, open, reauthenticate, refused, register, text, with_password,
 };
 
 /// The stored hash of an account's password.
@@ -115,8 +115,7 @@ pub async fn no_session_that_an_old_password_opened_outlives_the_new_one(fixture
                 );
             }
         };
-        let login =
-            async move { second.open_session(login(user_id, HASH), new_session(), 100, at(3_000)).await.unwrap() };
+        let login = async move { second.log_in(login(user_id, HASH), new_session(), 100, at(3_000)).await.unwrap() };
         both(change, login).await;
         let expected = if is_reset { Vec::new() } else { vec![SessionId::of(&digest)] };
         assert_eq!(list_session_ids(fixture, &username).await, expected, "{round}");
@@ -138,7 +137,7 @@ pub async fn a_login_that_brings_a_new_hash_of_the_old_password_never_undoes_the
                 async move {
                     first.change_password(&caller(digest), by_password(HASH), hash("$new"), at(3_000)).await.unwrap()
                 },
-                async move { second.open_session(login, session, 100, at(3_000)).await.unwrap() },
+                async move { second.log_in(login, session, 100, at(3_000)).await.unwrap() },
             )
             .await;
         assert_ne!(is_changed, user.is_some(), "{round}: whoever comes second meets another hash");
@@ -197,9 +196,7 @@ pub async fn nothing_is_left_of_a_deleted_account_that_was_in_use(fixture: &Fixt
             Box::pin(async move {
                 replacer.replace_items(&caller, List::Wants, BTreeSet::from([id]), at(3_000)).await.map(drop)
             }),
-            Box::pin(async move {
-                opener.open_session(login(user_id, HASH), new_session(), 100, at(3_000)).await.map(drop)
-            }),
+            Box::pin(async move { opener.log_in(login(user_id, HASH), new_session(), 100, at(3_000)).await.map(drop) }),
             Box::pin(async move { guesser.record_failed_attempts(attempts, at(3_000)).await }),
             Box::pin(async move { recorder.record_use(vec![(digest, at(3_000))]).await }),
             Box::pin(async move {
@@ -299,7 +296,7 @@ pub async fn no_session_is_fresh_by_a_password_that_is_changed_beside_it(fixture
         let (_, session) = register(fixture, &format!("user{round}")).await;
         let [first, second] = handles(fixture, round);
         let (_, changed) = both(
-            async move { first.reauthenticate(&caller(session), hash(HASH), at(4_000)).await.unwrap() },
+            async move { first.reauthenticate(&caller(session), with_password(HASH), at(4_000)).await.unwrap() },
             async move { second.change_password(&caller(session), by_password(HASH), hash("$new"), at(4_000)).await },
         )
         .await;

@@ -8,8 +8,8 @@ use authtokens::repository::{Proof, Repository, RepositoryError, UniqueField, Ve
 
 use crate::fixture::Fixture;
 use crate::words::{
-    HASH, at, by_password, caller, hash, is_fresh, is_live, login, name, new_session, new_user, open, reauthenticate,
-    register, text,
+    HASH, OpensSessions as _, at, by_password, caller, hash, is_fresh, is_live, login, name, new_session, new_user,
+    open, reauthenticate, register, text, with_password,
 };
 
 pub async fn a_registered_user_is_found_by_any_case_of_its_name(fixture: &Fixture) {
@@ -54,7 +54,7 @@ pub async fn a_taken_name_is_a_conflict_and_leaves_nothing_behind(fixture: &Fixt
 pub async fn a_login_may_bring_a_new_hash(fixture: &Fixture) {
     let (user_id, _) = register(fixture, "AzureDiamond").await;
     let login = VerifiedLogin { rehashed: Some(hash("$newer")), ..login(user_id, HASH) };
-    assert!(fixture.repository.open_session(login, new_session(), 100, at(2_000)).await.unwrap().is_some());
+    assert!(fixture.repository.log_in(login, new_session(), 100, at(2_000)).await.unwrap().is_some());
     let credentials = fixture.repository.find_credentials(&name("AzureDiamond")).await.unwrap().unwrap();
     assert!(credentials.password_hash.as_stored() == "$newer");
     assert!(open(fixture, user_id, HASH).await.0.is_none());
@@ -132,7 +132,7 @@ pub async fn a_fresh_session_stands_for_the_password_until_the_password_changes(
     assert!(!is_fresh(fixture, digest, 602_999).await, "it ends with the password that was given");
     assert!(open(fixture, user_id, "$new").await.0.is_some());
 
-    let again = fixture.repository.reauthenticate(&caller(digest), hash("$new"), at(700_000)).await;
+    let again = fixture.repository.reauthenticate(&caller(digest), with_password("$new"), at(700_000)).await;
     assert!(again.unwrap() && is_fresh(fixture, digest, 700_000).await);
     assert!(change(digest, by_password("$new"), "$newest", 700_001).await);
     assert!(!is_fresh(fixture, digest, 700_001).await, "also where the password was given");

@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use crate::fixture::Fixture;
 use crate::words::{
-    EVER, HASH, at, caller, email, events, hash, is_live, login, name, new_session, open, register, register_verified,
-    register_with, text,
+    EVER, HASH, OpensSessions as _, at, caller, email, events, hash, is_live, login, name, new_session, open, register,
+    register_verified, register_with, text,
 };
 
 /// When everything here is imported.
@@ -218,7 +218,7 @@ pub async fn the_hardest_imported_hash_is_known_until_its_owner_has_one_of_ours(
     let credentials = fixture.repository.find_credentials(&name("ana")).await.unwrap().unwrap();
     let mut login = login(credentials.user_id, credentials.password_hash.as_stored());
     login.rehashed = Some(hash(HASH));
-    fixture.repository.open_session(login, new_session(), 100, at(NOW)).await.unwrap().unwrap();
+    fixture.repository.log_in(login, new_session(), 100, at(NOW)).await.unwrap().unwrap();
     assert_eq!(fixture.repository.hardest_imported_hash().await.unwrap(), Some(30));
 }
 
@@ -259,7 +259,7 @@ pub async fn a_login_evicts_a_session_that_has_come_to_its_own_end_before_any_ot
     fixture.repository.record_use(vec![(over.digest(), at(NOW + 999))]).await.unwrap();
     let credentials = fixture.repository.find_credentials(&name("ana")).await.unwrap().unwrap();
     let login = login(credentials.user_id, credentials.password_hash.as_stored());
-    fixture.repository.open_session(login, new_session(), 2, at(NOW + 1_000)).await.unwrap().unwrap();
+    fixture.repository.log_in(login, new_session(), 2, at(NOW + 1_000)).await.unwrap().unwrap();
     assert!(is_live(fixture, going_on.digest()).await && !is_live(fixture, over.digest()).await);
 }
 
@@ -359,7 +359,7 @@ pub async fn the_first_login_after_an_import_is_told_to_nobody_and_the_next_one_
         let session =
             NewSession { ip: Some(ip.parse().unwrap()), user_agent: UserAgent::from_header(program), ..new_session() };
         let login = login(user_id, "pbkdf2_sha256$1000$salt$digest");
-        fixture.repository.open_session(login, session, 100, at(millis)).await.unwrap().unwrap();
+        fixture.repository.log_in(login, session, 100, at(millis)).await.unwrap().unwrap();
     };
     let told = async || events(fixture).await.iter().filter(|event| event.starts_with("unfamiliar_login")).count();
     log_in("192.0.2.1", "Cellar/1.0", NOW + 1).await;

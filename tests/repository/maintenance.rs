@@ -8,7 +8,8 @@ use authtokens::repository::{FigureValue, RepositoryError, StoreCounts, Verified
 
 use crate::fixture::Fixture;
 use crate::words::{
-    HASH, Mailed, at, caller, hash, is_fresh, name, new_session, new_user, refused, register, register_verified,
+    HASH, Mailed, OpensSessions as _, at, caller, hash, is_fresh, name, new_session, new_user, refused, register,
+    register_verified, with_password,
 };
 
 pub async fn a_store_that_can_work_says_so(fixture: &Fixture) {
@@ -21,7 +22,7 @@ pub async fn a_store_tells_how_much_it_did_and_holds(fixture: &Fixture) {
     let (user_id, _) = register(fixture, "AzureDiamond").await;
     register(fixture, "other").await;
     let login = VerifiedLogin { user_id, verified_against: hash(HASH), rehashed: None };
-    fixture.repository.open_session(login, new_session(), 100, at(2_000)).await.unwrap().unwrap();
+    fixture.repository.log_in(login, new_session(), 100, at(2_000)).await.unwrap().unwrap();
     assert_eq!(fixture.repository.count().await.unwrap(), StoreCounts { users: 2, sessions: 3 });
     let after = fixture.repository.statistics().await;
     let names: Vec<_> = after.figures.iter().map(|figure| figure.name).collect();
@@ -76,7 +77,7 @@ pub async fn what_is_stored_from_the_future_is_set_to_now_and_nothing_else_is(fi
 
 pub async fn a_reauthentication_from_the_future_is_forgotten_and_makes_nothing_fresh(fixture: &Fixture) {
     let (_, digest) = register(fixture, "AzureDiamond").await;
-    let reauthenticated = fixture.repository.reauthenticate(&caller(digest), hash(HASH), at(900_000)).await;
+    let reauthenticated = fixture.repository.reauthenticate(&caller(digest), with_password(HASH), at(900_000)).await;
     assert!(reauthenticated.unwrap());
     assert_eq!(fixture.repository.clamp_times(at(840_000)).await.unwrap(), 0, "a minute is nothing");
     assert!(is_fresh(fixture, digest, 900_000).await);

@@ -10,8 +10,8 @@ use authtokens::repository::{Confirmed, RepositoryError, Tried};
 use crate::at_once::{ROUNDS, all, both, handles};
 use crate::fixture::Fixture;
 use crate::words::{
-    HASH, Mailed, at, by_password, caller, claim, hash, is_live, list_session_ids, login, mailed, name, new_session,
-    register, register_verified, register_with, request_change, send,
+    HASH, Mailed, OpensSessions as _, at, by_password, caller, claim, hash, is_live, list_session_ids, login, mailed,
+    name, new_session, register, register_verified, register_with, request_change, send,
 };
 
 const ADDRESS: &str = "azure@diamond.example";
@@ -78,7 +78,7 @@ pub async fn of_two_logins_by_one_mail_at_once_one_opens_a_session(fixture: &Fix
             let session = new_session();
             let digest = session.digest;
             async move {
-                let opened = repository.open_session_by_mail(presented, session, 1_000, at(3_000)).await.unwrap();
+                let opened = repository.log_in_by_mail(presented, session, 1_000, at(3_000)).await.unwrap();
                 (opened.is_some(), digest)
             }
         });
@@ -180,9 +180,9 @@ pub async fn no_session_that_an_old_password_opened_outlives_a_reset(fixture: &F
         let reset = async move { first.reset_password(by_link, hash("$new"), None, at(3_000)).await.unwrap().unwrap() };
         let login = async move {
             if by_mail {
-                second.open_session_by_mail(presented, new_session(), 100, at(3_000)).await.unwrap();
+                second.log_in_by_mail(presented, new_session(), 100, at(3_000)).await.unwrap();
             } else {
-                second.open_session(login(user_id, HASH), new_session(), 100, at(3_000)).await.unwrap();
+                second.log_in(login(user_id, HASH), new_session(), 100, at(3_000)).await.unwrap();
             }
         };
         both(reset, login).await;

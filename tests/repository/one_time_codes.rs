@@ -16,9 +16,9 @@ use bytes::Bytes;
 
 use crate::fixture::Fixture;
 use crate::words::{
-    HASH, Mailed, at, by_password, caller, change_password, change_to, claim, create, email, events, hash, is_fresh,
-    is_live, list_session_ids, login, mailed, name, new_session, new_user, open, refused, register, register_verified,
-    register_with, request_change, send, send_only, take, text,
+    HASH, Mailed, OpensSessions as _, at, by_password, caller, change_password, change_to, claim, create, email,
+    events, hash, is_fresh, is_live, list_session_ids, login, mailed, name, new_session, new_user, open, refused,
+    register, register_verified, register_with, request_change, send, send_only, take, text,
 };
 
 const MINUTE: i64 = 60_000;
@@ -279,7 +279,7 @@ pub async fn an_address_is_verified_by_one_account_whoever_else_has_it(fixture: 
     let sign_in = mailed(fixture, Purpose::SignIn, user_id, "azure@diamond.example").await;
     let session = new_session();
     let opened = session.digest;
-    let user = fixture.repository.open_session_by_mail(sign_in.by_link(), session, 100, at(4_000)).await.unwrap();
+    let user = fixture.repository.log_in_by_mail(sign_in.by_link(), session, 100, at(4_000)).await.unwrap();
     assert!(!user.unwrap().is_email_verified);
     assert!(!find_email(fixture, opened, 4_000).await.is_verified);
     let found = fixture.repository.find_credentials_by_email(&email("azure@diamond.example")).await.unwrap().unwrap();
@@ -419,7 +419,7 @@ pub async fn a_wrong_code_of_a_reset_or_a_login_is_counted_too(fixture: &Fixture
     for _ in 0..MAX_TRIES {
         let wrong = fixture.repository.reset_password(reset.by_wrong_code(), hash("$new"), None, at(3_000)).await;
         assert_eq!(wrong.unwrap(), None);
-        let wrong = fixture.repository.open_session_by_mail(sign_in.by_wrong_code(), new_session(), 100, at(3_000));
+        let wrong = fixture.repository.log_in_by_mail(sign_in.by_wrong_code(), new_session(), 100, at(3_000));
         assert_eq!(wrong.await.unwrap(), None);
     }
     assert_eq!(try_code(fixture, Purpose::ResetPassword, &reset, 3_000).await, Tried::Unknown);
@@ -534,7 +534,7 @@ pub async fn a_reset_leaves_an_account_inactive_and_a_mail_opens_no_session_of_o
     let sign_in = mailed(fixture, Purpose::SignIn, user_id, address).await;
     let session = new_session();
     let digest = session.digest;
-    let opened = fixture.repository.open_session_by_mail(sign_in.by_code(), session, 100, at(3_000)).await.unwrap();
+    let opened = fixture.repository.log_in_by_mail(sign_in.by_code(), session, 100, at(3_000)).await.unwrap();
     assert_eq!(opened, None);
     assert!(!is_live(fixture, digest).await);
     assert!(is_link(fixture, Purpose::SignIn, &sign_in, 3_000).await, "nothing has changed");
@@ -548,7 +548,7 @@ pub async fn a_mail_opens_a_session_once_as_a_login_does(fixture: &Fixture) {
         let open = || {
             let (presented, session) = (if by_link { sign_in.by_link() } else { sign_in.by_code() }, new_session());
             let digest = session.digest;
-            async move { (fixture.repository.open_session_by_mail(presented, session, 2, at(3_000)).await.unwrap(), digest) }
+            async move { (fixture.repository.log_in_by_mail(presented, session, 2, at(3_000)).await.unwrap(), digest) }
         };
         let (user, digest) = open().await;
         assert_eq!(user.unwrap().last_login, at(3_000));
@@ -574,14 +574,14 @@ pub async fn the_first_proof_by_a_login_trusts_nothing_that_was_set_up_before(fi
     let sign_in = mailed(fixture, Purpose::SignIn, user_id, address).await;
     let session = new_session();
     let digest = session.digest;
-    let user = fixture.repository.open_session_by_mail(sign_in.by_link(), session, 100, at(3_000)).await.unwrap();
+    let user = fixture.repository.log_in_by_mail(sign_in.by_link(), session, 100, at(3_000)).await.unwrap();
     assert!(user.unwrap().is_email_verified);
     assert_eq!(stored_hash(fixture, "Mallory").await, "!");
     assert_eq!(list_session_ids(fixture, "Mallory").await, [SessionId::of(&digest)]);
     assert!(!is_live(fixture, mallorys).await);
     assert!(!is_link(fixture, Purpose::ResetPassword, &reset, 3_000).await);
     assert_eq!(find_email(fixture, digest, 3_000).await.pending, None);
-    let refused = fixture.repository.open_session(login(user_id, HASH), new_session(), 100, at(3_000)).await;
+    let refused = fixture.repository.log_in(login(user_id, HASH), new_session(), 100, at(3_000)).await;
     assert!(refused.unwrap().is_none());
     let told = events(fixture).await;
     assert!(told.contains(&"email_verified Mallory Mallory password_removed".to_owned()), "{told:?}");
@@ -666,7 +666,7 @@ pub async fn who_disowns_a_login_ends_its_session_alone(fixture: &Fixture) {
         ip: Some("192.0.2.1".parse().unwrap()),
     };
     let thiefs = session.digest;
-    fixture.repository.open_session(login(user_id, HASH), session, 100, at(4_000)).await.unwrap().unwrap();
+    fixture.repository.log_in(login(user_id, HASH), session, 100, at(4_000)).await.unwrap().unwrap();
     assert!(is_live(fixture, thiefs).await, "and cached");
     let token = disowner(fixture, MailKind::UnfamiliarSignIn).await;
     let reset = mailed(fixture, Purpose::ResetPassword, user_id, address).await;

@@ -10,8 +10,8 @@ use authtokens::repository::{Confirmed, OutboxMail, OutboxStatistics, Undelivere
 
 use crate::fixture::Fixture;
 use crate::words::{
-    HASH, at, by_password, caller, change_password, change_to, claim, events, hash, is_live, login, mailed, name,
-    new_session, register, register_verified, register_with, request_change, send, take,
+    HASH, OpensSessions as _, at, by_password, caller, change_password, change_to, claim, events, hash, is_live, login,
+    mailed, name, new_session, register, register_verified, register_with, request_change, send, take,
 };
 
 const DAY: i64 = 24 * 60 * 60_000;
@@ -149,7 +149,7 @@ async fn log_in(fixture: &Fixture, user_id: UserId, ip: Option<&str>, program: &
         ip: ip.map(|ip| ip.parse().unwrap()),
     };
     let id = SessionId::of(&session.digest);
-    fixture.repository.open_session(login(user_id, HASH), session, 100, at(millis)).await.unwrap().unwrap();
+    fixture.repository.log_in(login(user_id, HASH), session, 100, at(millis)).await.unwrap().unwrap();
     id
 }
 
@@ -179,7 +179,7 @@ pub async fn an_owner_is_told_of_a_login_from_a_new_network_by_a_new_program_onc
     let sign_in = mailed(fixture, Purpose::SignIn, user_id, "azure@diamond.example").await;
     let session =
         NewSession { ip: Some("10.2.0.1".parse().unwrap()), user_agent: UserAgent::default(), ..new_session() };
-    fixture.repository.open_session_by_mail(sign_in.by_link(), session, 100, at(4_000)).await.unwrap().unwrap();
+    fixture.repository.log_in_by_mail(sign_in.by_link(), session, 100, at(4_000)).await.unwrap().unwrap();
     assert_eq!(take(fixture, 4_000).await.len(), 0, "told within a day");
     // Nobody is told at an address that is not verified, and nothing says so.
     let (other, _) = register_with(fixture, "other", "other@diamond.example").await;
@@ -188,7 +188,7 @@ pub async fn an_owner_is_told_of_a_login_from_a_new_network_by_a_new_program_onc
         user_agent: UserAgent::from_header("Thief/6.0"),
         ..new_session()
     };
-    fixture.repository.open_session(login(other, HASH), session, 100, at(5_000)).await.unwrap().unwrap();
+    fixture.repository.log_in(login(other, HASH), session, 100, at(5_000)).await.unwrap().unwrap();
     assert_eq!(take(fixture, 5_000).await.len(), 0);
     assert!(!events(fixture).await.iter().any(|event| event.starts_with("unfamiliar_login other")));
     let disowned = fixture.repository.disown(token, None, at(5_000)).await.unwrap().unwrap();
@@ -263,7 +263,7 @@ pub async fn nothing_is_put_in_the_outbox_while_no_mail_is_sent(fixture: &Fixtur
         user_agent: UserAgent::from_header("Thief/1.0"),
         ..new_session()
     };
-    assert!(silent.open_session(login(user_id, HASH), session, 100, at(2_000)).await.unwrap().is_some());
+    assert!(silent.log_in(login(user_id, HASH), session, 100, at(2_000)).await.unwrap().is_some());
     assert!(silent.change_password(&caller, by_password(HASH), hash("$new"), at(2_000)).await.unwrap());
     assert!(silent.delete_user(&caller, by_password("$new"), at(2_000)).await.unwrap());
     assert_eq!(statistics(fixture).await.waiting, 0);

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use crate::at_once::{ROUNDS, all, both, handles};
 use crate::fixture::Fixture;
 use crate::words::{
-    EVER, HASH, at, by_password, caller, hash, is_live, list_session_ids, login, name, new_session, open, register,
+    EVER, HASH, OpensSessions as _, at, by_password, caller, hash, is_live, list_session_ids, login, name, new_session,
+    open, register,
 };
 
 pub async fn of_many_logins_at_once_as_many_sessions_are_left_as_there_may_be_and_the_newest(fixture: &Fixture) {
@@ -31,7 +32,7 @@ pub async fn of_many_logins_at_once_as_many_sessions_are_left_as_there_may_be_an
             let now = at(3_000 + i64::try_from(number).unwrap());
             async move {
                 let id = SessionId::of(&session.digest);
-                assert!(repository.open_session(login(user_id, HASH), session, 3, now).await.unwrap().is_some());
+                assert!(repository.log_in(login(user_id, HASH), session, 3, now).await.unwrap().is_some());
                 let listed = repository.list_account_sessions(&Actor::CommandLine, &username, EVER).await;
                 let count = listed.unwrap().unwrap().len();
                 assert!(count <= 3, "{count} at once");
@@ -91,7 +92,7 @@ async fn end(
         3 => assert!(repository.change_password(&other, by_password(HASH), hash("$new"), now).await.unwrap()),
         4 => assert!(repository.delete_user(&other, by_password(HASH), now).await.unwrap()),
         5 => {
-            let opened = repository.open_session(login(user_id, HASH), new_session(), 1, now).await.unwrap();
+            let opened = repository.log_in(login(user_id, HASH), new_session(), 1, now).await.unwrap();
             assert!(opened.is_some(), "the others made room");
         }
         6 => assert_eq!(revoke(None).await.unwrap(), Some(2)),

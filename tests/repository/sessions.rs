@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use crate::fixture::Fixture;
 use crate::words::{
-    EVER, HASH, at, by_password, caller, events, hash, is_fresh, is_live, login, name, new_session, open,
-    reauthenticate, register, text,
+    EVER, HASH, OpensSessions as _, at, by_password, caller, events, hash, is_fresh, is_live, login, name, new_session,
+    open, reauthenticate, register, text, with_password,
 };
 
 pub async fn the_first_session_is_live_with_the_registration(fixture: &Fixture) {
@@ -112,7 +112,7 @@ pub async fn the_least_recently_used_session_is_evicted(fixture: &Fixture) {
     fixture.repository.record_use(vec![(first, at(9_000))]).await.unwrap();
     let session = new_session();
     let third = session.digest;
-    fixture.repository.open_session(login(user_id, HASH), session, 2, at(3_000)).await.unwrap().unwrap();
+    fixture.repository.log_in(login(user_id, HASH), session, 2, at(3_000)).await.unwrap().unwrap();
     assert!(is_live(fixture, first).await, "used later than the second");
     assert!(!is_live(fixture, second).await);
     assert!(is_live(fixture, third).await);
@@ -183,7 +183,7 @@ pub async fn what_queues_behind_the_end_of_its_session_is_not_done(fixture: &Fix
                 3 => assert!(repository.change_password(&other, by_password(HASH), hash("$new"), now).await.unwrap()),
                 4 => assert!(repository.delete_user(&other, by_password(HASH), now).await.unwrap()),
                 _ => {
-                    let opened = repository.open_session(login(user_id, HASH), new_session(), 1, now).await.unwrap();
+                    let opened = repository.log_in(login(user_id, HASH), new_session(), 1, now).await.unwrap();
                     assert!(opened.is_some(), "the others made room");
                 }
             }
@@ -203,7 +203,7 @@ pub async fn a_session_is_fresh_for_ten_minutes_by_the_password_of_its_account_a
     let (_, other) = open(fixture, user_id, HASH).await;
     fixture.repository.record_use(vec![(digest, at(2_500))]).await.unwrap();
     assert!(!is_fresh(fixture, digest, 2_500).await && !is_fresh(fixture, other, 2_500).await);
-    assert!(!fixture.repository.reauthenticate(&caller(digest), hash("$other"), at(3_000)).await.unwrap());
+    assert!(!fixture.repository.reauthenticate(&caller(digest), with_password("$other"), at(3_000)).await.unwrap());
     assert!(!is_fresh(fixture, digest, 3_000).await);
 
     reauthenticate(fixture, digest).await;
@@ -228,7 +228,7 @@ pub async fn a_session_that_is_over_is_neither_fresh_nor_made_so(fixture: &Fixtu
     for caller in [over, caller(digest)] {
         let fresh = fixture.repository.is_session_fresh(&caller, at(4_000)).await;
         assert!(matches!(fresh, Err(RepositoryError::NoSession)), "{fresh:?}");
-        let reauthenticated = fixture.repository.reauthenticate(&caller, hash(HASH), at(4_000)).await;
+        let reauthenticated = fixture.repository.reauthenticate(&caller, with_password(HASH), at(4_000)).await;
         assert!(matches!(reauthenticated, Err(RepositoryError::NoSession)), "{reauthenticated:?}");
         let deleted = fixture.repository.delete_user(&caller, Proof::FreshSession, at(4_000)).await;
         assert!(matches!(deleted, Err(RepositoryError::NoSession)), "{deleted:?}");

@@ -1,7 +1,10 @@
 //! What the cases are written in: short names for values, and accounts that are ready.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use async_trait::async_trait;
+use authtokens::domain::challenge::{ChallengePurpose, NewChallenge};
 use authtokens::domain::email::EmailAddress;
 use authtokens::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
 use authtokens::domain::mail::MailKind;
@@ -11,7 +14,10 @@ use authtokens::domain::rights::{Actor, Rights};
 use authtokens::domain::session::{Caller, NewSession, SessionCutoffs, SessionId, UserAgent};
 use authtokens::domain::token::{PlainToken, TokenDigest};
 use authtokens::domain::user::{NewUser, PasswordHash, User, UserId, Username};
-use authtokens::repository::{EmailVerification, NewEmailChange, NewOffer, OutboxMail, Proof, VerifiedLogin};
+use authtokens::repository::{
+    EmailVerification, FirstFactor, NewEmailChange, NewOffer, OutboxMail, Proof, Reauthentication, Repository,
+    RepositoryError, SecondFactor, SessionOutcome, SessionRequest, VerifiedLogin,
+};
 use authtokens::system::clock::Timestamp;
 
 use crate::fixture::Fixture;
@@ -37,6 +43,84 @@ pub fn by_password(verified_against: &str) -> Proof {
     Proof::Password(hash(verified_against))
 }
 
+/// What makes a session fresh by a password.
+pub fn with_password(verified_against: &str) -> Reauthentication {
+    Reauthentication::Password(hash(verified_against))
+}
+
+/// A challenge of this purpose, which has a minute from `now` on, and its token.
+pub fn new_challenge(purpose: ChallengePurpose, now: Timestamp) -> (NewChallenge, TokenDigest) {
+    let digest = PlainToken::generate().digest();
+    let expires = now.plus(Duration::from_secs(60));
+    (NewChallenge { digest, purpose, state: "{}".to_owned(), expires }, digest)
+}
+
+/// A login without a second factor, and the token of the challenge that is stored where one is due.
+pub fn session_request(first: FirstFactor, session: NewSession, now: Timestamp) -> (SessionRequest, TokenDigest) {
+    let (challenge, token) = new_challenge(ChallengePurpose::SecondFactor, now);
+    (SessionRequest { first, second: SecondFactor::NotGiven, session, challenge, max_sessions: 100 }, token)
+}
+
+/// Logins to accounts without a second factor.
+#[async_trait]
+pub trait OpensSessions {
+    /// By a password. `None` where no session was opened.
+    async fn log_in(
+        &self,
+        login: VerifiedLogin,
+        session: NewSession,
+        max_sessions: u32,
+        now: Timestamp,
+    ) -> Result<Option<User>, RepositoryError>;
+
+    /// By a mail. `None` where no session was opened.
+    async fn log_in_by_mail(
+        &self,
+        presented: Presented,
+        session: NewSession,
+        max_sessions: u32,
+        now: Timestamp,
+    ) -> Result<Option<User>, RepositoryError>;
+}
+
+#[async_trait]
+impl<R: Repository + ?Sized> OpensSessions for R {
+    async fn log_in(
+        &self,
+        login: VerifiedLogin,
+        session: NewSession,
+        max_sessions: u32,
+        now: Timestamp,
+    ) -> Result<Option<User>, RepositoryError> {
+        open_by(self, FirstFactor::Password(login), session, max_sessions, now).await
+    }
+
+    async fn log_in_by_mail(
+        &self,
+        presented: Presented,
+        session: NewSession,
+        max_sessions: u32,
+        now: Timestamp,
+    ) -> Result<Option<User>, RepositoryError> {
+        open_by(self, FirstFactor::Mail(presented), session, max_sessions, now).await
+    }
+}
+
+async fn open_by(
+    repository: &(impl Repository + ?Sized),
+    first: FirstFactor,
+    session: NewSession,
+    max_sessions: u32,
+    now: Timestamp,
+) -> Result<Option<User>, RepositoryError> {
+    let (request, _) = session_request(first, session, now);
+    match repository.open_session(SessionRequest { max_sessions, ..request }, now).await? {
+        SessionOutcome::Opened(user) => Ok(Some(*user)),
+        SessionOutcome::Refused => Ok(None),
+        other => panic!("the account has no second factor: {other:?}"),
+    }
+}
+
 pub fn text(field: ProfileField, text: &str) -> ProfileText {
     ProfileText::parse(field, text.to_owned()).unwrap()
 }
@@ -52,7 +136,7 @@ pub async fn is_fresh(fixture: &Fixture, digest: TokenDigest, millis: i64) -> bo
 
 /// Makes a session fresh at 3,000 ms.
 pub async fn reauthenticate(fixture: &Fixture, digest: TokenDigest) {
-    assert!(fixture.repository.reauthenticate(&caller(digest), hash(HASH), at(3_000)).await.unwrap());
+    assert!(fixture.repository.reauthenticate(&caller(digest), with_password(HASH), at(3_000)).await.unwrap());
 }
 
 pub async fn is_live(fixture: &Fixture, digest: TokenDigest) -> bool {
@@ -96,7 +180,7 @@ pub async fn open(fixture: &Fixture, user_id: UserId, verified_against: &str) ->
     let session = new_session();
     let digest = session.digest;
     let login = login(user_id, verified_against);
-    (fixture.repository.open_session(login, session, 100, at(2_000)).await.unwrap(), digest)
+    (fixture.repository.log_in(login, session, 100, at(2_000)).await.unwrap(), digest)
 }
 
 /// Makes an account by a command, with these rights; a session of it.

@@ -86,7 +86,7 @@ pub(crate) async fn log_in(state: State, client: HttpClient, body: UnreadBody) -
     let body: LoginRequest = body.read_with_password().await?;
     let name = state.accounts.read_login_name(&body.username).await?;
     let password = PlainPassword::parse("password", body.password)?;
-    let opened = state.accounts.sign_in(admission, SignIn { name, password }, &client).await?;
+    let opened = state.accounts.sign_in(admission, SignIn { name, password, second: None }, &client).await?;
     respond(HttpResponse::Ok(), &SessionResponse::from(opened))
 }
 

@@ -115,6 +115,9 @@ impl Accounts for PostgresRepository {
                         .into_iter()
                         .map(|(_, details)| details)
                         .collect(),
+                    security: crate::repository::SecurityState::default(),
+                    passkeys: Vec::new(),
+                    identities: Vec::new(),
                     events: events::list_own(connection, user_id, None, None, MAX_EXPORTED_EVENTS).await?,
                 })
             })

@@ -12,9 +12,12 @@
 mod accounts;
 mod address;
 mod administration;
+mod challenges;
 mod emails;
 mod error;
 mod events;
+mod factors;
+mod identities;
 mod imports;
 mod lists;
 mod lookup;
@@ -26,6 +29,7 @@ mod offers;
 mod one_time_codes;
 mod open;
 mod outbox;
+mod passkeys;
 mod pool;
 mod pooler;
 mod protocol;
@@ -316,4 +320,8 @@ impl Drop for PostgresRepository {
             runtime.shutdown_background();
         }
     }
+}
+
+fn not_built() -> RepositoryError {
+    RepositoryError::Backend(std::sync::Arc::from(Box::<dyn std::error::Error + Send + Sync>::from("not built")))
 }

@@ -231,26 +231,6 @@ impl OneTimeCodes for PostgresRepository {
         .await
     }
 
-    async fn open_session_by_mail(
-        &self,
-        presented: Presented,
-        session: NewSession,
-        max_sessions: u32,
-        now: Timestamp,
-    ) -> Result<Option<User>, RepositoryError> {
-        self.write((presented, session, max_sessions, now), |transaction, (presented, session, max_sessions, now)| {
-            Box::pin(async move {
-                match find_presented(transaction, Purpose::SignIn, presented, *now).await? {
-                    Found::Right(offer) if offer.is_active => {
-                        open_session(transaction, &offer, session, *max_sessions, *now).await.map(Some)
-                    }
-                    Found::Right(_) | Found::Wrong { .. } | Found::Nothing => Ok(None),
-                }
-            })
-        })
-        .await
-    }
-
     async fn reauthenticate_by_code(
         &self,
         caller: &Caller,

@@ -18,7 +18,7 @@ use crate::domain::session::{Caller, NewSession, Session, SessionCutoffs, Sessio
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{PasswordHash, User, UserId};
 use crate::repository::session_cache::Change;
-use crate::repository::{RepositoryError, Sessions, VerifiedLogin};
+use crate::repository::{Reauthentication, RepositoryError, SessionOutcome, SessionRequest, Sessions};
 use crate::system::clock::Timestamp;
 
 /// How often an owner is told of unfamiliar logins at most.
@@ -26,31 +26,8 @@ const TOLD_OF_LOGIN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[async_trait]
 impl Sessions for PostgresRepository {
-    async fn open_session(
-        &self,
-        login: VerifiedLogin,
-        session: NewSession,
-        max_sessions: u32,
-        now: Timestamp,
-    ) -> Result<Option<User>, RepositoryError> {
-        self.write((login, session, max_sessions, now), |transaction, (login, session, max_sessions, now)| {
-            Box::pin(async move {
-                if !lock_user(transaction, login.user_id).await? {
-                    return Ok(None);
-                }
-                transaction.changes(login.user_id, Change::Text);
-                let rehashed = login.rehashed.as_ref().map(PasswordHash::as_stored);
-                let verified_against = login.verified_against.as_stored();
-                let recorded = transaction
-                    .execute(sql::RECORD_LOGIN, &[&now.as_millis(), &rehashed, &login.user_id.0, &verified_against])
-                    .await?;
-                if recorded == 0 {
-                    return Ok(None);
-                }
-                Ok(Some(insert_session(transaction, login.user_id, session, *max_sessions, *now).await?))
-            })
-        })
-        .await
+    async fn open_session(&self, _request: SessionRequest, _now: Timestamp) -> Result<SessionOutcome, RepositoryError> {
+        Err(super::not_built())
     }
 
     async fn find_session(&self, caller: &Caller) -> Result<Option<Session>, RepositoryError> {
@@ -108,24 +85,11 @@ impl Sessions for PostgresRepository {
 
     async fn reauthenticate(
         &self,
-        caller: &Caller,
-        verified_against: PasswordHash,
-        now: Timestamp,
+        _caller: &Caller,
+        _shown: Reauthentication,
+        _now: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        self.write((*caller, verified_against, now), |transaction, (caller, verified_against, now)| {
-            Box::pin(async move {
-                let user_id = begin_change(transaction, caller, Change::Text).await?.user_id;
-                if find_own_credentials(transaction, user_id).await?.password_hash != *verified_against {
-                    return Ok(false);
-                }
-                set_reauthentication(transaction, caller, Some(*now)).await?;
-                transaction.execute(sql::RESET_FAILURES, &[&user_id.0]).await?;
-                let (kind, id) = (EventKind::Reauthenticated, id_of(&caller.digest));
-                events::by_owner(transaction, kind, user_id, caller.ip, &id, *now).await?;
-                Ok(true)
-            })
-        })
-        .await
+        Err(super::not_built())
     }
 
     async fn is_session_fresh(&self, caller: &Caller, now: Timestamp) -> Result<bool, RepositoryError> {

@@ -2,25 +2,28 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rusqlite::types::ToSqlOutput;
-use rusqlite::{Connection, OptionalExtension as _, Params, ToSql, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::emails::set_email;
+use super::identities::{list_identities, revoke_refresh_tokens};
 use super::lists::list_items;
 use super::lookup::{
     begin_change, find_own_credentials, find_user, holds, keep_a_superuser, live, require_session, target_of,
 };
 use super::offers::{delete_all_offers, delete_opening_offers, delete_pending_change};
 use super::one_time_codes::begin_confirmation;
+use super::passkeys::list_passkeys;
 use super::rows::{invalid_account, read_credentials, read_session, read_user, require_own_key};
-use super::sessions::{id_of, insert_token, list_sessions, set_reauthentication};
+use super::tokens::{id_of, insert_token, list_sessions, set_reauthentication};
+use super::users::{insert_user, update_profile};
+use super::ways_in::find_security;
 use super::{SqliteRepository, events, sql};
-use crate::domain::email::{EmailAddress, key_of};
+use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
 use crate::domain::item::List;
-use crate::domain::profile::{Profile, ProfileChanges};
+use crate::domain::profile::ProfileChanges;
 use crate::domain::session::{Caller, NewSession, Session};
-use crate::domain::user::{Credentials, NewUser, PasswordHash, User, UserId, Username};
+use crate::domain::user::{Credentials, NewUser, PasswordHash, User, Username};
 use crate::repository::session_cache::{Change, Found};
 use crate::repository::{
     Accounts, Export, MAX_EXPORTED_EVENTS, NewEmailChange, Proof, Render, RepositoryError, UniqueField,
@@ -98,6 +101,9 @@ impl Accounts for SqliteRepository {
                     .into_iter()
                     .map(|(_, details)| details)
                     .collect(),
+                security: find_security(connection, user_id)?,
+                passkeys: list_passkeys(connection, user_id)?.into_iter().map(|(_, details)| details).collect(),
+                identities: list_identities(connection, user_id)?,
                 events: events::list_own(connection, user_id, None, None, MAX_EXPORTED_EVENTS)?,
             })
         })
@@ -177,6 +183,7 @@ impl Accounts for SqliteRepository {
             // Before the deletion: the event copies the account's name.
             events::by_owner(connection, EventKind::Deleted, user_id, caller.ip, "", now)?;
             delete_all_offers(connection, user_id)?;
+            revoke_refresh_tokens(connection, user_id, now)?;
             connection.prepare_cached(sql::DELETE_ACCOUNT)?.execute([user_id.0])?;
             Ok(true)
         })
@@ -207,40 +214,4 @@ impl SqliteRepository {
 struct FoundCaller {
     found: Found,
     user: User,
-}
-
-pub(super) fn insert_user(connection: &Connection, user: &NewUser, now: Timestamp) -> rusqlite::Result<Option<UserId>> {
-    connection
-        .prepare_cached(sql::INSERT_USER)?
-        .query_row(
-            with_profile(
-                params![
-                    user.username.as_str(),
-                    user.username.key(),
-                    user.password_hash.as_stored(),
-                    now.as_millis(),
-                    key_of(&user.profile.email),
-                ],
-                &user.profile,
-            )?,
-            |row| Ok(UserId(row.get(0)?)),
-        )
-        .optional()
-}
-
-fn update_profile(connection: &Connection, user_id: UserId, profile: &Profile, now: Timestamp) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(sql::UPDATE_PROFILE)?
-        .execute(with_profile(params![user_id.0, now.as_millis()], profile)?)?;
-    Ok(())
-}
-
-/// A statement's parameters, followed by the profile's texts.
-pub(super) fn with_profile<'a>(
-    parameters: &'a [&'a dyn ToSql],
-    profile: &'a Profile,
-) -> rusqlite::Result<impl Params + 'a> {
-    let texts = profile.texts().map(ToSqlOutput::from);
-    let values = parameters.iter().map(ToSql::to_sql).chain(texts.into_iter().map(Ok));
-    Ok(params_from_iter(values.collect::<Result<Vec<_>, _>>()?))
 }

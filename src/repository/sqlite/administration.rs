@@ -3,13 +3,14 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
-use super::accounts::insert_user;
 use super::emails::{Verification, verify_email};
 use super::error::Failure;
+use super::identities::revoke_refresh_tokens;
 use super::lookup::{allow, find_user, keep_a_superuser, require_staff, target_named};
 use super::offers::{delete_all_offers, delete_opening_offers, delete_pending_change};
-use super::sessions::{self, delete_session};
+use super::tokens::{delete_session, list_sessions};
 use super::transaction::Transaction;
+use super::users::insert_user;
 use super::{SqliteRepository, events, sql};
 use crate::domain::event::EventKind;
 use crate::domain::rights::{
@@ -272,6 +273,7 @@ fn delete_account(
     events::insert(connection, EventKind::Deleted, target.user_id, Some(acting.name()), actor.ip(), "", now)?;
     connection.changes(target.user_id, Change::Sessions);
     delete_all_offers(connection, target.user_id)?;
+    revoke_refresh_tokens(connection, target.user_id, now)?;
     connection.prepare_cached(sql::DELETE_ACCOUNT)?.execute([target.user_id.0])?;
     Ok(true)
 }
@@ -284,7 +286,7 @@ fn list_account_sessions(
 ) -> Result<Option<Vec<SessionDetails>>, Failure> {
     require_staff(connection, actor)?;
     let Some(target) = target_named(connection, username)? else { return Ok(None) };
-    let sessions = sessions::list_sessions(connection, target.user_id, cutoffs)?;
+    let sessions = list_sessions(connection, target.user_id, cutoffs)?;
     Ok(Some(sessions.into_iter().map(|(_, details)| details).collect()))
 }
 

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::accounts::with_profile;
 use super::transaction::Transaction;
+use super::users::with_profile;
 use super::{SqliteRepository, events, sql};
 use crate::domain::email::key_of;
 use crate::domain::event::EventKind;

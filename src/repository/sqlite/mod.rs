@@ -9,13 +9,16 @@
 mod accounts;
 mod administration;
 pub mod backup;
+mod challenges;
 mod checkpoint;
 mod connection;
 mod emails;
 mod error;
 mod events;
+mod factors;
 mod file;
 mod guard;
+mod identities;
 mod imports;
 mod inline;
 mod lists;
@@ -25,6 +28,8 @@ mod offers;
 mod one_time_codes;
 mod open;
 mod outbox;
+mod passkeys;
+mod pending;
 mod pool;
 mod rows;
 mod schema;
@@ -32,8 +37,11 @@ mod sessions;
 mod sql;
 #[cfg(test)]
 mod test_store;
+mod tokens;
 mod transaction;
+mod users;
 mod watcher;
+mod ways_in;
 mod work;
 mod writer;
 

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
+use super::pending::delete_challenges_of;
 use super::rows::{read_time, read_truth, read_username};
 use super::sql;
 use super::transaction::Transaction;
@@ -161,13 +162,13 @@ pub(super) fn delete_offer(connection: &Connection, request: &[u8; 32]) -> rusql
     Ok(())
 }
 
-/// Ends every code and link of an account, and their mails where these still wait; but not those that restore a former
+/// Ends every code and link of an account, their mails where these still wait, and its challenges; but not those that restore a former
 /// address. Whoever has stolen an account and changed its address has the mailbox for a reset, and must not be able to
 /// end by it what its owner was mailed.
 pub(super) fn delete_all_offers(connection: &Connection, user_id: UserId) -> rusqlite::Result<()> {
     connection.prepare_cached(sql::DELETE_MAILS_OF_OFFERS)?.execute([user_id.0])?;
     connection.prepare_cached(sql::DELETE_OFFERS_OF)?.execute([user_id.0])?;
-    Ok(())
+    delete_challenges_of(connection, user_id)
 }
 
 /// Ends what restores an address that the account had then or later, and the mails that would bring it: a thief's later
@@ -179,18 +180,18 @@ pub(super) fn end_restorers_since(connection: &Connection, user_id: UserId, sinc
     Ok(())
 }
 
-/// Ends what opens the account without its password.
+/// Ends what opens the account without its password, and logins that lack their second factor.
 pub(super) fn delete_opening_offers(connection: &Connection, user_id: UserId) -> rusqlite::Result<()> {
     connection.prepare_cached(sql::DELETE_OPENING_OFFERS)?.execute([user_id.0])?;
-    Ok(())
+    delete_challenges_of(connection, user_id)
 }
 
 /// Ends a change of the address that waits for its confirmation: somebody else may have begun it, and it would outlive
-/// that one's session. The confirmation of the address that the account has stays.
+/// that one's session. So may what else was begun. The confirmation of the address that the account has stays.
 pub(super) fn delete_pending_change(connection: &Connection, user_id: UserId) -> rusqlite::Result<()> {
     connection.prepare_cached(sql::DELETE_MAIL_OF_PENDING_CHANGE)?.execute([user_id.0])?;
     connection.prepare_cached(sql::DELETE_PENDING_CHANGE)?.execute([user_id.0])?;
-    Ok(())
+    delete_challenges_of(connection, user_id)
 }
 
 /// Bounds the links that disown something: the oldest go first.

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 
 use super::emails::{Email, Verification, find_email, is_taken, set_email, verify_email};
 use super::error::Failure;
+use super::factors::forget_ways_in;
 use super::lookup::{begin_change, find_user, holds, require_session};
 use super::offers::{
     Found, Offer, delete_all_offers, delete_offer, end_restorers_since, find_by_code, find_by_token, find_pending,
@@ -19,15 +20,15 @@ use super::offers::{
 };
 use super::outbox::insert_confirmation;
 use super::rows::{read_truth, read_username};
-use super::sessions::{delete_session, id_of, insert_session, set_reauthentication};
+use super::tokens::{delete_session, id_of, set_reauthentication};
 use super::transaction::Transaction;
 use super::{SqliteRepository, events, sql};
 use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
 use crate::domain::one_time::{CODE_LIFETIME, Code, CodeMac, Presented, Purpose, RESTORES_EMAIL};
-use crate::domain::session::{Caller, NewSession, SessionCutoffs, SessionId};
+use crate::domain::session::{Caller, SessionCutoffs, SessionId};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{PasswordHash, User, UserId, Username};
+use crate::domain::user::{PasswordHash, UserId, Username};
 use crate::repository::session_cache::Change;
 use crate::repository::{
     Confirmed, Disowned, EmailState, NewEmailChange, NewOffer, OneTimeCodes, Proof, Recipient, RepositoryError, Tried,
@@ -193,22 +194,6 @@ impl OneTimeCodes for SqliteRepository {
         self.write(move |connection| match find_presented(connection, Purpose::ResetPassword, &presented, now)? {
             Found::Right(offer) => reset_password(connection, offer, &new_hash, ip, now).map(Some),
             Found::Wrong { .. } | Found::Nothing => Ok(None),
-        })
-        .await
-    }
-
-    async fn open_session_by_mail(
-        &self,
-        presented: Presented,
-        session: NewSession,
-        max_sessions: u32,
-        now: Timestamp,
-    ) -> Result<Option<User>, RepositoryError> {
-        self.write(move |connection| match find_presented(connection, Purpose::SignIn, &presented, now)? {
-            Found::Right(offer) if offer.is_active => {
-                open_session(connection, &offer, &session, max_sessions, now).map(Some)
-            }
-            Found::Right(_) | Found::Wrong { .. } | Found::Nothing => Ok(None),
         })
         .await
     }
@@ -410,6 +395,9 @@ fn reset_password(
     connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![user_id.0, new_hash.as_stored()])?;
     connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])?;
     connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
+    if !offer.is_verified {
+        forget_ways_in(connection, user_id, now)?;
+    }
     if let Verification::Now = verify_email(connection, user_id, now)? {
         events::by_owner(connection, EventKind::EmailVerified, user_id, ip, "", now)?;
     }
@@ -418,31 +406,31 @@ fn reset_password(
     Ok(offer.username)
 }
 
-fn open_session(
+/// Uses up what a mail offers for a login. It is the first proof of the mailbox where the address was not verified: what
+/// was set up before is not trusted then.
+pub(super) fn use_sign_in_offer(
     connection: &Transaction<'_>,
     offer: &Offer,
-    session: &NewSession,
-    max_sessions: u32,
+    ip: Option<IpAddr>,
     now: Timestamp,
-) -> Result<User, Failure> {
+) -> Result<(), Failure> {
     let user_id = offer.user_id;
-    connection.changes(user_id, Change::Text);
-    connection.prepare_cached(sql::RECORD_LOGIN_BY_MAIL)?.execute([now.as_millis(), user_id.0])?;
     if offer.is_verified {
         delete_offer(connection, &offer.request)?;
-    } else {
-        // Whoever has set the account up may have given an address of somebody else, who is here for the first time.
-        connection.changes(user_id, Change::Sessions);
-        delete_all_offers(connection, user_id)?;
-        connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![user_id.0, PasswordHash::none().as_stored()])?;
-        if connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])? > 0 {
-            events::by_owner(connection, EventKind::AllSessionsRevoked, user_id, session.ip, "", now)?;
-        }
-        if let Verification::Now = verify_email(connection, user_id, now)? {
-            events::by_owner(connection, EventKind::EmailVerified, user_id, session.ip, PASSWORD_REMOVED, now)?;
-        }
+        return Ok(());
     }
-    Ok(insert_session(connection, user_id, session, max_sessions, now)?)
+    // Whoever has set the account up may have given an address of somebody else, who is here for the first time.
+    connection.changes(user_id, Change::Sessions);
+    delete_all_offers(connection, user_id)?;
+    forget_ways_in(connection, user_id, now)?;
+    connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![user_id.0, PasswordHash::none().as_stored()])?;
+    if connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])? > 0 {
+        events::by_owner(connection, EventKind::AllSessionsRevoked, user_id, ip, "", now)?;
+    }
+    if let Verification::Now = verify_email(connection, user_id, now)? {
+        events::by_owner(connection, EventKind::EmailVerified, user_id, ip, PASSWORD_REMOVED, now)?;
+    }
+    Ok(())
 }
 
 fn disown(connection: &Transaction<'_>, offer: Offer, ip: Option<IpAddr>, now: Timestamp) -> Result<Disowned, Failure> {
@@ -477,11 +465,13 @@ fn disown(connection: &Transaction<'_>, offer: Offer, ip: Option<IpAddr>, now: T
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::challenge::{ChallengePurpose, NewChallenge};
     use crate::domain::profile::Profile;
+    use crate::domain::session::NewSession;
     use crate::domain::token::PlainToken;
     use crate::domain::user::NewUser;
-    use crate::repository::Accounts as _;
     use crate::repository::sqlite::test_store::{open_in, registration, worker};
+    use crate::repository::{Accounts as _, FirstFactor, SecondFactor, SessionOutcome, SessionRequest, Sessions as _};
 
     #[test]
     fn a_code_of_no_account_reaches_the_disk_as_a_wrong_one_does() {
@@ -528,7 +518,11 @@ mod tests {
             let between = size();
             let session = NewSession { digest, ..registration(2).1 };
             let presented = Presented::Code(digest, mac);
-            assert!(repository.open_session_by_mail(presented, session, 100, now).await.unwrap().is_none());
+            let challenge =
+                NewChallenge { digest, purpose: ChallengePurpose::SecondFactor, state: String::new(), expires: now };
+            let (first, second) = (FirstFactor::Mail(presented), SecondFactor::NotGiven);
+            let request = SessionRequest { first, second, session, challenge, max_sessions: 100 };
+            assert_eq!(repository.open_session(request, now).await.unwrap(), SessionOutcome::Refused);
             assert!(before < between && between < size());
             let rows: i64 = repository
                 .read(|connection| Ok(connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?))

@@ -65,6 +65,11 @@ pub(super) fn read_credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
     })
 }
 
+/// What a statement has counted.
+pub(super) fn read_count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or_default())
+}
+
 /// An address as it is stored.
 pub(super) fn ip_text(ip: Option<IpAddr>) -> String {
     ip.map(|ip| ip.to_string()).unwrap_or_default()

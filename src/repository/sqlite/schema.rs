@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::sql::add_functions;
 
 /// The version of `schema.sql`.
-pub const VERSION: i32 = 6;
+pub const VERSION: i32 = 7;
 
 /// The schema of version 1, the first one.
 const FIRST: &str = include_str!("schema_v1.sql");
@@ -71,6 +71,33 @@ const UPGRADES: &[&str] = &[
          has_other_name INTEGER NOT NULL CHECK (has_other_name IN (0, 1)), at INTEGER NOT NULL, \
          PRIMARY KEY (source, source_id)) STRICT, WITHOUT ROWID; \
      CREATE INDEX imported_with_other_name ON imported (has_other_name) WHERE has_other_name = 1;",
+    // Second factors, passkeys, identities, and what is begun and finished once.
+    "CREATE TABLE totp (user_id INTEGER NOT NULL PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE, \
+         secret BLOB NOT NULL, created INTEGER NOT NULL, confirmed INTEGER, last_step INTEGER NOT NULL) \
+         STRICT; \
+     CREATE TABLE recovery_codes (digest BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32), user_id \
+         INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE, created INTEGER NOT NULL) STRICT, WITHOUT \
+         ROWID; \
+     CREATE INDEX recovery_codes_by_user ON recovery_codes (user_id); \
+     CREATE TABLE passkeys (credential_id BLOB NOT NULL PRIMARY KEY, user_id INTEGER NOT NULL REFERENCES \
+         users (id) ON DELETE CASCADE, user_handle BLOB NOT NULL CHECK (length(user_handle) = 16), rp_id TEXT \
+         NOT NULL, name TEXT NOT NULL, credential TEXT NOT NULL, created INTEGER NOT NULL, last_used INTEGER) \
+         STRICT, WITHOUT ROWID; \
+     CREATE INDEX passkeys_by_user ON passkeys (user_id, created); \
+     CREATE TABLE identities (issuer TEXT NOT NULL, subject TEXT NOT NULL, user_id INTEGER NOT NULL \
+         REFERENCES users (id) ON DELETE CASCADE, provider TEXT NOT NULL, email TEXT NOT NULL, created \
+         INTEGER NOT NULL, last_used INTEGER NOT NULL, refresh_token BLOB, PRIMARY KEY (issuer, subject)) \
+         STRICT, WITHOUT ROWID; \
+     CREATE INDEX identities_by_user ON identities (user_id, created); \
+     CREATE TABLE challenges (digest BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32), purpose TEXT \
+         NOT NULL, user_id INTEGER REFERENCES users (id) ON DELETE CASCADE, state TEXT NOT NULL, tries \
+         INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT, WITHOUT ROWID; \
+     CREATE INDEX challenges_by_user ON challenges (user_id, purpose, created) WHERE user_id IS NOT NULL; \
+     CREATE INDEX challenges_by_expiry ON challenges (expires); \
+     CREATE TABLE revocations (id INTEGER PRIMARY KEY AUTOINCREMENT, provider TEXT NOT NULL, binding BLOB \
+         NOT NULL CHECK (length(binding) = 32), token BLOB NOT NULL, attempts INTEGER NOT NULL, due INTEGER \
+         NOT NULL, claims INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT; \
+     CREATE INDEX revocations_by_due ON revocations (due, id);",
 ];
 
 /// `AuTk` in ASCII: marks the file as ours, for us and for `file(1)`.
@@ -410,13 +437,14 @@ mod tests {
             objects_in(&made).unwrap()
         };
         let mut history = FIRST.to_owned();
-        let [second, third, fourth, fifth] = [
+        let [second, third, fourth, fifth, sixth] = [
             include_str!("../../../tests/fixtures/schema_v2.sql"),
             include_str!("../../../tests/fixtures/schema_v3.sql"),
             include_str!("../../../tests/fixtures/schema_v4.sql"),
             include_str!("../../../tests/fixtures/schema_v5.sql"),
+            include_str!("../../../tests/fixtures/schema_v6.sql"),
         ];
-        for (version, release) in (1..).zip([FIRST, second, third, fourth, fifth, SCHEMA]) {
+        for (version, release) in (1..).zip([FIRST, second, third, fourth, fifth, sixth, SCHEMA]) {
             assert_eq!(differences(made(&history), version).unwrap(), Vec::<String>::new(), "{version}: upgraded");
             assert_eq!(differences(made(release), version).unwrap(), Vec::<String>::new(), "{version}: new");
             history += UPGRADES.get(usize::try_from(version).unwrap() - 1).copied().unwrap_or_default();

@@ -1,49 +1,38 @@
 //! [`Sessions`] in SQLite.
 
-use std::time::Duration;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::lookup::{begin_change, find_own_credentials, find_session, find_user, is_session_fresh, require_session};
-use super::offers::delete_pending_change;
-use super::rows::{ip_text, read_session_details};
+use super::error::Failure;
+use super::factors::{use_second, use_totp};
+use super::identities::{find_owner, may_use_identity, use_identity};
+use super::lookup::{begin_change, find_own_credentials, find_session, is_session_fresh, require_session};
+use super::offers::{Found, Offer, delete_pending_change, find_presented};
+use super::one_time_codes::use_sign_in_offer;
+use super::passkeys::use_passkey;
+use super::pending::{delete_challenge, find_pending_sign_in, insert_challenge};
+use super::rows::{read_truth, read_username};
+use super::tokens::{delete_session, id_of, insert_session, list_sessions, set_reauthentication};
 use super::transaction::Transaction;
+use super::ways_in::{find_totp_secret, methods_of};
 use super::{SqliteRepository, events, sql};
 use crate::domain::event::EventKind;
-use crate::domain::session::{Caller, NewSession, Session, SessionCutoffs, SessionDetails, SessionId};
+use crate::domain::one_time::Purpose;
+use crate::domain::session::{Caller, Session, SessionDetails, SessionId};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{PasswordHash, User, UserId};
+use crate::domain::user::{PasswordHash, UserId, Username};
 use crate::repository::session_cache::Change;
-use crate::repository::{RepositoryError, Sessions, VerifiedLogin};
+use crate::repository::{
+    FirstFactor, Reauthentication, RepositoryError, SecondFactor, SessionOutcome, SessionRequest, Sessions,
+};
 use crate::system::clock::Timestamp;
-
-/// How often an owner is told of unfamiliar logins at most.
-const TOLD_OF_LOGIN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[async_trait]
 impl Sessions for SqliteRepository {
-    async fn open_session(
-        &self,
-        login: VerifiedLogin,
-        session: NewSession,
-        max_sessions: u32,
-        now: Timestamp,
-    ) -> Result<Option<User>, RepositoryError> {
-        self.write(move |connection| {
-            connection.changes(login.user_id, Change::Text);
-            let recorded = connection.prepare_cached(sql::RECORD_LOGIN)?.execute(params![
-                now.as_millis(),
-                login.rehashed.as_ref().map(PasswordHash::as_stored),
-                login.user_id.0,
-                login.verified_against.as_stored(),
-            ])?;
-            if recorded == 0 {
-                return Ok(None);
-            }
-            Ok(Some(insert_session(connection, login.user_id, &session, max_sessions, now)?))
-        })
-        .await
+    async fn open_session(&self, request: SessionRequest, now: Timestamp) -> Result<SessionOutcome, RepositoryError> {
+        self.write(move |connection| open_session(connection, &request, now)).await
     }
 
     async fn find_session(&self, caller: &Caller) -> Result<Option<Session>, RepositoryError> {
@@ -91,13 +80,13 @@ impl Sessions for SqliteRepository {
     async fn reauthenticate(
         &self,
         caller: &Caller,
-        verified_against: PasswordHash,
+        shown: Reauthentication,
         now: Timestamp,
     ) -> Result<bool, RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
             let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
-            if find_own_credentials(connection, user_id)?.password_hash != verified_against {
+            if !use_proof(connection, user_id, &shown, caller.ip, now)? {
                 return Ok(false);
             }
             set_reauthentication(connection, &caller, Some(now))?;
@@ -185,6 +174,135 @@ impl Sessions for SqliteRepository {
     }
 }
 
+/// A first factor that was found to be right, before anything of it is used up.
+struct Shown {
+    user_id: UserId,
+    username: Username,
+    /// What a mail offered.
+    offer: Option<Offer>,
+}
+
+/// Opens a session for whoever has shown that an account is theirs. Nothing is used up before it is known what becomes of
+/// the login.
+fn open_session(
+    connection: &Transaction<'_>,
+    request: &SessionRequest,
+    now: Timestamp,
+) -> Result<SessionOutcome, Failure> {
+    let SessionRequest { first, second, session, challenge, max_sessions } = request;
+    let Some(shown) = find_shown(connection, first, now)? else { return Ok(SessionOutcome::Refused) };
+    let (user_id, ip) = (shown.user_id, session.ip);
+    connection.changes(user_id, Change::Text);
+    if is_second_due(connection, first, &shown)? {
+        if matches!(second, SecondFactor::NotGiven) {
+            if !use_first(connection, first, &shown, ip, now)? {
+                return Ok(SessionOutcome::Refused);
+            }
+            insert_challenge(connection, Some(user_id), challenge, now)?;
+            return Ok(SessionOutcome::SecondFactorDue(shown.username, methods_of(connection, user_id)?));
+        }
+        if !use_second(connection, user_id, second, ip, now)? {
+            return Ok(SessionOutcome::SecondFactorRefused(shown.username));
+        }
+    }
+    if !use_first(connection, first, &shown, ip, now)? {
+        return Ok(SessionOutcome::Refused);
+    }
+    connection.prepare_cached(sql::RECORD_LOGIN)?.execute([now.as_millis(), user_id.0])?;
+    Ok(SessionOutcome::Opened(Box::new(insert_session(connection, user_id, session, *max_sessions, now)?)))
+}
+
+/// Finds the active account for which the first factor is right. A wrong code of a mail is counted.
+fn find_shown(connection: &Transaction<'_>, first: &FirstFactor, now: Timestamp) -> Result<Option<Shown>, Failure> {
+    let mut offer = None;
+    let user_id = match first {
+        FirstFactor::Password(login) => login.user_id,
+        FirstFactor::Mail(presented) => match find_presented(connection, Purpose::SignIn, presented, now)? {
+            Found::Right(found) => offer.insert(found).user_id,
+            Found::Wrong { .. } | Found::Nothing => return Ok(None),
+        },
+        FirstFactor::Passkey(used) => used.user_id,
+        FirstFactor::Identity(used) if may_use_identity(connection, used)? => used.user_id,
+        FirstFactor::Identity(_) => return Ok(None),
+        FirstFactor::Challenge(digest) => match find_pending_sign_in(connection, digest, now)? {
+            Some(user_id) => user_id,
+            None => return Ok(None),
+        },
+    };
+    let found = connection.prepare_cached(sql::FIND_SIGN_IN)?.query_row([user_id.0], |row| {
+        let password_hash = PasswordHash::from_stored(row.get("password_hash")?);
+        Ok((read_username(row, "username")?, password_hash, read_truth(row, "is_active")?))
+    });
+    let Some((username, password_hash, true)) = found.optional()? else { return Ok(None) };
+    let is_right = match first {
+        FirstFactor::Password(login) => login.verified_against == password_hash,
+        _ => true,
+    };
+    Ok(is_right.then_some(Shown { user_id, username, offer }))
+}
+
+/// Whether the account has an authenticator app, and the first factor is not both factors. What was set up at an address
+/// that nobody had verified is not trusted, and goes.
+fn is_second_due(connection: &Connection, first: &FirstFactor, shown: &Shown) -> rusqlite::Result<bool> {
+    if matches!(first, FirstFactor::Passkey(_)) || shown.offer.as_ref().is_some_and(|offer| !offer.is_verified) {
+        return Ok(false);
+    }
+    Ok(find_totp_secret(connection, shown.user_id)?.is_some())
+}
+
+/// Uses up the first factor; `false`, and no change, where it was used before.
+fn use_first(
+    connection: &Transaction<'_>,
+    first: &FirstFactor,
+    shown: &Shown,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let user_id = shown.user_id;
+    match first {
+        FirstFactor::Password(login) => {
+            if let Some(rehashed) = &login.rehashed {
+                let hashes = params![user_id.0, rehashed.as_stored(), login.verified_against.as_stored()];
+                connection.prepare_cached(sql::REHASH)?.execute(hashes)?;
+            }
+            Ok(true)
+        }
+        FirstFactor::Mail(_) => {
+            if let Some(offer) = &shown.offer {
+                use_sign_in_offer(connection, offer, ip, now)?;
+            }
+            Ok(true)
+        }
+        FirstFactor::Passkey(used) => Ok(use_passkey(connection, used, now)?),
+        FirstFactor::Identity(used) => use_identity(connection, used, ip, now),
+        FirstFactor::Challenge(digest) => {
+            delete_challenge(connection, digest)?;
+            Ok(true)
+        }
+    }
+}
+
+/// Uses up what makes a session fresh; `false`, and no change, where it is worth nothing (any more).
+fn use_proof(
+    connection: &Transaction<'_>,
+    user_id: UserId,
+    shown: &Reauthentication,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    match shown {
+        Reauthentication::Password(verified_against) => {
+            Ok(find_own_credentials(connection, user_id)?.password_hash == *verified_against)
+        }
+        Reauthentication::Totp(code) => Ok(use_totp(connection, user_id, code)?),
+        Reauthentication::Passkey(used) => Ok(used.user_id == user_id && use_passkey(connection, used, now)?),
+        Reauthentication::Identity(used) => {
+            let is_own = find_owner(connection, &used.identity.subject)?.is_some_and(|owner| owner.user_id == user_id);
+            Ok(is_own && use_identity(connection, used, ip, now)?)
+        }
+    }
+}
+
 /// The digest under which a token of another system is stored: one of these, or by now its new one.
 fn find_foreign_token(
     connection: &Connection,
@@ -198,116 +316,4 @@ fn find_foreign_token(
         }
     }
     Ok(None)
-}
-
-/// The id of a token's session, for an event.
-pub(super) fn id_of(digest: &TokenDigest) -> String {
-    SessionId::of(digest).as_str().to_owned()
-}
-
-/// Opens the session of a login that has been recorded, whatever has shown who it is.
-pub(super) fn insert_session(
-    connection: &Transaction<'_>,
-    user_id: UserId,
-    session: &NewSession,
-    max_sessions: u32,
-    now: Timestamp,
-) -> rusqlite::Result<User> {
-    // Before the session is one of those that are known.
-    let is_unfamiliar = is_unfamiliar(connection, user_id, session)?;
-    let others = max_sessions.saturating_sub(1);
-    if connection.prepare_cached(sql::EVICT_TOKENS)?.execute(params![user_id.0, others, now.as_millis()])? > 0 {
-        connection.changes(user_id, Change::Sessions);
-        events::by_owner(connection, EventKind::SessionRevoked, user_id, session.ip, "max_per_user", now)?;
-    }
-    insert_token(connection, user_id, session, now)?;
-    connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
-    let id = id_of(&session.digest);
-    events::by_owner(connection, EventKind::LoggedIn, user_id, session.ip, &id, now)?;
-    if is_unfamiliar && set_told_of_login(connection, user_id, now)? {
-        events::by_owner(connection, EventKind::UnfamiliarLogin, user_id, session.ip, &id, now)?;
-    }
-    find_user(connection, user_id)
-}
-
-/// Whether owners are told of such logins, and the account has logged in neither from this neighbourhood nor, in a
-/// session that it still has, by this program. A login from an address that is not known is none of a new one.
-fn is_unfamiliar(connection: &Transaction<'_>, user_id: UserId, session: &NewSession) -> rusqlite::Result<bool> {
-    let Some(ip) = session.ip.filter(|_| connection.notices.enabled && connection.notices.sign_ins) else {
-        return Ok(false);
-    };
-    // Nearly every login is by a program that is known: the longer look at its networks is for the others.
-    let mut by_program = connection.prepare_cached(sql::FIND_SESSION_BY)?;
-    Ok(!by_program.exists(params![user_id.0, session.user_agent.as_str()])?
-        && !events::is_familiar(connection, user_id, ip)?
-        // The first login after an import is from nowhere that is known, whoever it is.
-        && !connection.prepare_cached(sql::IS_NEW_BY_IMPORT)?.exists([user_id.0])?)
-}
-
-/// Notes that the owner is told of a login; `false` where there is no verified address to tell, or it was told of one
-/// within a day.
-fn set_told_of_login(connection: &Connection, user_id: UserId, now: Timestamp) -> rusqlite::Result<bool> {
-    let mut set = connection.prepare_cached(sql::SET_TOLD_OF_LOGIN)?;
-    Ok(set.execute([user_id.0, now.as_millis(), now.minus(TOLD_OF_LOGIN_EVERY).as_millis()])? > 0)
-}
-
-pub(super) fn insert_token(
-    connection: &Connection,
-    user_id: UserId,
-    session: &NewSession,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    connection.prepare_cached(sql::INSERT_TOKEN)?.execute(params![
-        session.digest.as_bytes(),
-        user_id.0,
-        now.as_millis(),
-        session.user_agent.as_str(),
-        ip_text(session.ip),
-    ])?;
-    Ok(())
-}
-
-/// Sets when the account's password was last given again in the caller's session; `None` ends its freshness.
-pub(super) fn set_reauthentication(
-    connection: &Connection,
-    caller: &Caller,
-    at: Option<Timestamp>,
-) -> rusqlite::Result<()> {
-    let mut set = connection.prepare_cached(sql::SET_REAUTHENTICATION)?;
-    set.execute(params![caller.digest.as_bytes(), at.map(Timestamp::as_millis)])?;
-    Ok(())
-}
-
-/// A user's live sessions, newest first, each with the digest of its token.
-pub(super) fn list_sessions(
-    connection: &Connection,
-    user_id: UserId,
-    cutoffs: SessionCutoffs,
-) -> rusqlite::Result<Vec<(TokenDigest, SessionDetails)>> {
-    connection
-        .prepare_cached(sql::LIST_SESSIONS)?
-        .query_map(
-            [
-                user_id.0,
-                cutoffs.created_after.as_millis(),
-                cutoffs.used_after.as_millis(),
-                cutoffs.expires_after.as_millis(),
-            ],
-            read_session_details,
-        )?
-        .collect()
-}
-
-/// Ends one of a user's live sessions; `false` when there is none of this id.
-pub(super) fn delete_session(
-    connection: &Connection,
-    user_id: UserId,
-    id: &SessionId,
-    cutoffs: SessionCutoffs,
-) -> rusqlite::Result<bool> {
-    let sessions = list_sessions(connection, user_id, cutoffs)?;
-    let Some((digest, _)) = sessions.into_iter().find(|(_, details)| details.id == *id) else {
-        return Ok(false);
-    };
-    Ok(connection.prepare_cached(sql::DELETE_TOKEN)?.execute([digest.as_bytes()])? > 0)
 }

@@ -70,12 +70,7 @@ pub const INSERT_USER: &str = concat!(
 pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip) \
      VALUES (?1, ?2, ?3, ?3, ?4, ?5)";
 
-pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = ?1, password_hash = coalesce(?2, password_hash), \
-     imported_hash_work = CASE WHEN ?2 IS NULL THEN imported_hash_work END \
-     WHERE id = ?3 AND password_hash = ?4 AND is_active = 1";
-
-/// A login by means of a mail.
-pub const RECORD_LOGIN_BY_MAIL: &str = "UPDATE users SET last_login = ?1 WHERE id = ?2 AND is_active = 1";
+pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = ?1 WHERE id = ?2";
 
 /// All but the `?2` that were used last. `?3` is now: those that have come to their own end go before any other.
 pub const EVICT_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens WHERE user_id = ?1 \
@@ -497,6 +492,172 @@ pub const FIND_IMPORTED_NAME: &str = "SELECT 1 FROM imported WHERE has_other_nam
 /// By the index alone.
 pub const FIND_HARDEST_HASH: &str = "SELECT max(imported_hash_work) FROM users WHERE imported_hash_work IS NOT NULL";
 
+pub const FIND_SIGN_IN: &str = "SELECT username, password_hash, is_active FROM users WHERE id = ?1";
+
+/// A new hash of the same password, where no session is opened yet.
+pub const REHASH: &str =
+    "UPDATE users SET password_hash = ?2, imported_hash_work = NULL WHERE id = ?1 AND password_hash = ?3";
+
+/// A waiting one is replaced, another is not.
+pub const BEGIN_TOTP: &str = "INSERT INTO totp (user_id, secret, created, confirmed, last_step) VALUES (?1, ?2, ?3, NULL, 0) \
+     ON CONFLICT (user_id) DO UPDATE SET secret = excluded.secret, created = excluded.created \
+     WHERE totp.confirmed IS NULL";
+
+pub const FIND_TOTP: &str = "SELECT username, totp.secret, totp.created, totp.confirmed \
+     FROM totp JOIN users ON users.id = totp.user_id WHERE totp.user_id = ?1";
+
+pub const FIND_TOTP_SECRET: &str = "SELECT secret FROM totp WHERE user_id = ?1 AND confirmed IS NOT NULL";
+
+pub const CONFIRM_TOTP: &str = "UPDATE totp SET confirmed = ?4, last_step = ?3 \
+     WHERE user_id = ?1 AND secret = ?2 AND confirmed IS NULL";
+
+pub const USE_TOTP: &str = "UPDATE totp SET last_step = ?3 \
+     WHERE user_id = ?1 AND secret = ?2 AND confirmed IS NOT NULL AND last_step < ?3";
+
+pub const DELETE_TOTP: &str = "DELETE FROM totp WHERE user_id = ?1";
+
+pub const INSERT_RECOVERY_CODE: &str = "INSERT INTO recovery_codes (digest, user_id, created) VALUES (?1, ?2, ?3)";
+
+pub const DELETE_RECOVERY_CODE: &str = "DELETE FROM recovery_codes WHERE digest = ?1 AND user_id = ?2";
+
+pub const DELETE_RECOVERY_CODES_OF: &str = "DELETE FROM recovery_codes WHERE user_id = ?1";
+
+pub const FIND_SECURITY: &str = "SELECT \
+     (SELECT confirmed FROM totp WHERE user_id = ?1) AS totp, \
+     (SELECT count(*) FROM recovery_codes WHERE user_id = ?1) AS recovery_codes, \
+     (SELECT count(*) FROM passkeys WHERE user_id = ?1) AS passkeys, \
+     (SELECT count(*) FROM identities WHERE user_id = ?1) AS identities";
+
+/// A sealed secret says in its bytes 2 to 9 which key it was sealed with.
+macro_rules! is_sealed_with {
+    ($column:literal) => {
+        concat!("substr(", $column, ", 2, 8) = ?1")
+    };
+}
+
+pub const COUNT_SEALED_TOTP: &str = concat!(
+    "SELECT count(*) FILTER (WHERE ",
+    is_sealed_with!("secret"),
+    "), count(*) FILTER (WHERE NOT ",
+    is_sealed_with!("secret"),
+    ") FROM totp"
+);
+
+pub const COUNT_SEALED_TOKENS: &str = concat!(
+    "SELECT count(*) FILTER (WHERE ",
+    is_sealed_with!("refresh_token"),
+    "), count(*) FILTER (WHERE NOT ",
+    is_sealed_with!("refresh_token"),
+    ") FROM identities WHERE refresh_token IS NOT NULL"
+);
+
+pub const COUNT_SEALED_REVOCATIONS: &str = concat!(
+    "SELECT count(*) FILTER (WHERE ",
+    is_sealed_with!("token"),
+    "), count(*) FILTER (WHERE NOT ",
+    is_sealed_with!("token"),
+    ") FROM revocations"
+);
+
+pub const FIND_SEALED_TOTP_OF_OTHERS: &str = concat!("SELECT user_id FROM totp WHERE NOT ", is_sealed_with!("secret"));
+
+pub const FORGET_SEALED_TOKENS: &str = concat!(
+    "UPDATE identities SET refresh_token = NULL WHERE refresh_token IS NOT NULL AND NOT ",
+    is_sealed_with!("refresh_token")
+);
+
+pub const FORGET_SEALED_REVOCATIONS: &str = concat!("DELETE FROM revocations WHERE NOT ", is_sealed_with!("token"));
+
+pub const INSERT_PASSKEY: &str = "INSERT INTO passkeys (credential_id, user_id, user_handle, rp_id, name, credential, created) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (credential_id) DO NOTHING";
+
+pub const FIND_PASSKEY: &str = "SELECT credential_id, user_id, username, user_handle, credential \
+     FROM passkeys JOIN users ON users.id = passkeys.user_id WHERE credential_id = ?1 AND is_active = 1";
+
+pub const LIST_STORED_PASSKEYS: &str = "SELECT credential_id, user_id, username, user_handle, credential \
+     FROM passkeys JOIN users ON users.id = passkeys.user_id WHERE user_id = ?1 \
+     ORDER BY passkeys.created, credential_id";
+
+pub const LIST_PASSKEYS: &str = "SELECT credential_id, name, created, last_used FROM passkeys WHERE user_id = ?1 \
+     ORDER BY created, credential_id";
+
+pub const RENAME_PASSKEY: &str = "UPDATE passkeys SET name = ?2 WHERE credential_id = ?1";
+
+pub const USE_PASSKEY: &str = "UPDATE passkeys SET credential = ?4, last_used = ?5 \
+     WHERE credential_id = ?1 AND user_id = ?2 AND credential = ?3";
+
+pub const DELETE_PASSKEY: &str = "DELETE FROM passkeys WHERE credential_id = ?1";
+
+pub const DELETE_PASSKEYS_OF: &str = "DELETE FROM passkeys WHERE user_id = ?1";
+
+pub const COUNT_PASSKEYS: &str = "SELECT rp_id, count(*) FROM passkeys GROUP BY rp_id ORDER BY rp_id";
+
+pub const FIND_IDENTITY_OWNER: &str = "SELECT user_id, username, is_active \
+     FROM identities JOIN users ON users.id = identities.user_id WHERE issuer = ?1 AND subject = ?2";
+
+pub const FIND_EMAIL_OWNER: &str =
+    "SELECT id AS user_id, username, is_active FROM users WHERE email_key = ?1 AND email_verified = 1";
+
+pub const INSERT_IDENTITY: &str = "INSERT INTO identities (issuer, subject, user_id, provider, email, created, last_used, refresh_token) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)";
+
+pub const LIST_IDENTITIES: &str = "SELECT issuer, subject, provider, email, created, last_used FROM identities \
+     WHERE user_id = ?1 ORDER BY created, issuer, subject";
+
+pub const USE_IDENTITY: &str = "UPDATE identities SET email = ?3, last_used = ?4, \
+     refresh_token = coalesce(?5, refresh_token) WHERE issuer = ?1 AND subject = ?2";
+
+pub const STORE_REFRESH_TOKEN: &str = "UPDATE identities SET refresh_token = ?3 WHERE issuer = ?1 AND subject = ?2";
+
+pub const DELETE_IDENTITY: &str = "DELETE FROM identities WHERE issuer = ?1 AND subject = ?2";
+
+pub const DELETE_IDENTITIES_OF: &str = "DELETE FROM identities WHERE user_id = ?1";
+
+/// A refresh token that goes with its identity is to be revoked.
+pub const REVOKE_REFRESH_TOKEN: &str = "INSERT INTO revocations (provider, binding, token, attempts, due, claims, expires) \
+     SELECT provider, ?3, refresh_token, 0, ?4, 0, ?5 FROM identities \
+     WHERE issuer = ?1 AND subject = ?2 AND refresh_token IS NOT NULL";
+
+pub const DELETE_EXPIRED_REVOCATIONS: &str = "DELETE FROM revocations WHERE expires <= ?1";
+
+pub const LIST_DUE_REVOCATIONS: &str = "SELECT id, provider, binding, token, attempts, claims, expires FROM revocations \
+     WHERE due <= ?1 ORDER BY due, id LIMIT ?2";
+
+pub const CLAIM_REVOCATION: &str = "UPDATE revocations SET claims = ?2, due = ?3 WHERE id = ?1";
+
+pub const RETURN_REVOCATION: &str =
+    "UPDATE revocations SET attempts = attempts + 1, claims = claims + 1, due = ?3 WHERE id = ?1 AND claims = ?2";
+
+pub const DELETE_REVOCATION: &str = "DELETE FROM revocations WHERE id = ?1 AND claims = ?2";
+
+/// All but the newest `?3`.
+pub const EVICT_CHALLENGES: &str = "DELETE FROM challenges WHERE digest IN (SELECT digest FROM challenges \
+     WHERE user_id = ?1 AND purpose = ?2 ORDER BY created DESC, digest LIMIT 9223372036854775807 OFFSET ?3)";
+
+pub const INSERT_CHALLENGE: &str = "INSERT INTO challenges (digest, purpose, user_id, state, tries, created, expires) \
+     VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6)";
+
+pub const TAKE_CHALLENGE: &str = "DELETE FROM challenges \
+     WHERE digest = ?1 AND purpose = ?2 AND user_id IS ?3 AND expires > ?4 RETURNING user_id, state";
+
+pub const COUNT_FACTOR_TRY: &str = "UPDATE challenges SET tries = tries + 1 \
+     WHERE digest = ?1 AND purpose = ?2 AND expires > ?3 AND tries < ?4 \
+     AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id AND is_active = 1) RETURNING user_id";
+
+pub const FIND_PENDING_SIGN_IN: &str = "SELECT user_id, is_active FROM challenges JOIN users ON users.id = user_id \
+     WHERE digest = ?1 AND purpose = ?2 AND expires > ?3";
+
+pub const DELETE_CHALLENGE: &str = "DELETE FROM challenges WHERE digest = ?1";
+
+pub const DELETE_CHALLENGES_OF: &str = "DELETE FROM challenges WHERE user_id = ?1";
+
+pub const INSERT_USED_ID_TOKEN: &str = "INSERT INTO challenges (digest, purpose, user_id, state, tries, created, expires) \
+     VALUES (?1, ?2, NULL, '', 0, ?3, ?4) ON CONFLICT (digest) DO NOTHING";
+
+pub const FIND_EXPIRED_CHALLENGES: &str = "SELECT digest FROM challenges WHERE expires <= ?1 ORDER BY expires LIMIT ?2";
+
+pub const DELETE_EXPIRED_CHALLENGE: &str = "DELETE FROM challenges WHERE digest = ?1 AND expires <= ?2";
+
 /// By the system, as others are by the account.
 pub const READ_IMPORTED: &str =
     "SELECT source AS username, NULL AS user_id, source_id, fingerprint, has_other_name, at FROM imported";
@@ -620,7 +781,6 @@ pub const ALL: &[(&str, Visits)] = &[
     (READ_FAILURES, Visits::Many("a check reads all")),
     (READ_EVENTS, Visits::Many("a check reads all")),
     (FIND_CREDENTIALS_BY_EMAIL, Visits::Few),
-    (RECORD_LOGIN_BY_MAIL, Visits::Few),
     (SET_EMAIL, Visits::Few),
     (SET_EMAIL_VERIFIED, Visits::Few),
     (FIND_EMAIL, Visits::Few),
@@ -682,6 +842,57 @@ pub const ALL: &[(&str, Visits)] = &[
     (INSERT_IMPORTED_TOKEN, Visits::Few),
     (FIND_IMPORTED_NAME, Visits::Few),
     (FIND_HARDEST_HASH, Visits::Many("it looks at the last one of the index")),
+    (FIND_SIGN_IN, Visits::Few),
+    (REHASH, Visits::Few),
+    (BEGIN_TOTP, Visits::Few),
+    (FIND_TOTP, Visits::Few),
+    (FIND_TOTP_SECRET, Visits::Few),
+    (CONFIRM_TOTP, Visits::Few),
+    (USE_TOTP, Visits::Few),
+    (DELETE_TOTP, Visits::Few),
+    (INSERT_RECOVERY_CODE, Visits::Few),
+    (DELETE_RECOVERY_CODE, Visits::Few),
+    (DELETE_RECOVERY_CODES_OF, Visits::Few),
+    (FIND_SECURITY, Visits::Few),
+    (COUNT_SEALED_TOTP, Visits::Many("it is done at the start")),
+    (COUNT_SEALED_TOKENS, Visits::Many("it is done at the start")),
+    (COUNT_SEALED_REVOCATIONS, Visits::Many("it is done at the start")),
+    (FIND_SEALED_TOTP_OF_OTHERS, Visits::Many("it is done once, by the operator")),
+    (FORGET_SEALED_TOKENS, Visits::Many("it is done once, by the operator")),
+    (FORGET_SEALED_REVOCATIONS, Visits::Many("it is done once, by the operator")),
+    (INSERT_PASSKEY, Visits::Few),
+    (FIND_PASSKEY, Visits::Few),
+    (LIST_STORED_PASSKEYS, Visits::Few),
+    (LIST_PASSKEYS, Visits::Few),
+    (RENAME_PASSKEY, Visits::Few),
+    (USE_PASSKEY, Visits::Few),
+    (DELETE_PASSKEY, Visits::Few),
+    (DELETE_PASSKEYS_OF, Visits::Few),
+    (COUNT_PASSKEYS, Visits::Many("it is done at the start")),
+    (FIND_IDENTITY_OWNER, Visits::Few),
+    (FIND_EMAIL_OWNER, Visits::Few),
+    (INSERT_IDENTITY, Visits::Few),
+    (LIST_IDENTITIES, Visits::Few),
+    (USE_IDENTITY, Visits::Few),
+    (STORE_REFRESH_TOKEN, Visits::Few),
+    (DELETE_IDENTITY, Visits::Few),
+    (DELETE_IDENTITIES_OF, Visits::Few),
+    (REVOKE_REFRESH_TOKEN, Visits::Few),
+    (DELETE_EXPIRED_REVOCATIONS, Visits::Many("few revocations wait")),
+    (LIST_DUE_REVOCATIONS, Visits::Many("it begins with the one that has been due for longest")),
+    (CLAIM_REVOCATION, Visits::Few),
+    (RETURN_REVOCATION, Visits::Few),
+    (DELETE_REVOCATION, Visits::Few),
+    (EVICT_CHALLENGES, Visits::Few),
+    (INSERT_CHALLENGE, Visits::Few),
+    (TAKE_CHALLENGE, Visits::Few),
+    (COUNT_FACTOR_TRY, Visits::Few),
+    (FIND_PENDING_SIGN_IN, Visits::Few),
+    (DELETE_CHALLENGE, Visits::Few),
+    (DELETE_CHALLENGES_OF, Visits::Few),
+    (INSERT_USED_ID_TOKEN, Visits::Few),
+    (FIND_EXPIRED_CHALLENGES, Visits::Many("it begins with the one that has been expired for longest")),
+    (DELETE_EXPIRED_CHALLENGE, Visits::Few),
 ];
 
 #[cfg(test)]

@@ -1,0 +1,87 @@
+//! Giving the second factor of a login whose first was right.
+
+use thiserror::Error;
+
+use super::{GivenFactor, SealingError};
+use crate::accounts::service::{Accounts, Client};
+use crate::accounts::sign_in::{OpenedSession, Opening, Verified};
+use crate::accounts::throttle::limits::Call;
+use crate::accounts::throttle::{Admission, Begun, NotBegun, Throttled};
+use crate::domain::event::EventKind;
+use crate::domain::factor::RecoveryCode;
+use crate::domain::token::PlainToken;
+use crate::repository::{FirstFactor, RepositoryError};
+
+/// Why a second factor opened no session.
+#[derive(Debug, Error)]
+pub enum SecondFactorError {
+    /// It is wrong or was used before, or the login is over: which of these is not told.
+    #[error("the code is wrong, or the login has expired")]
+    Refused,
+    /// Too many attempts at the account have failed.
+    #[error(transparent)]
+    Throttled(#[from] Throttled),
+    /// The stored secret cannot be opened.
+    #[error(transparent)]
+    Sealing(#[from] SealingError),
+    /// The store failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+}
+
+impl From<NotBegun> for SecondFactorError {
+    fn from(error: NotBegun) -> Self {
+        match error {
+            NotBegun::Throttled(error) => Self::Throttled(error),
+            NotBegun::Repository(error) => Self::Repository(error),
+        }
+    }
+}
+
+impl Accounts {
+    /// Opens the session of a login that lacks its second factor. Where that is a recovery code, there is another one in its
+    /// place.
+    ///
+    /// # Errors
+    /// See [`SecondFactorError`].
+    pub async fn give_second_factor(
+        &self,
+        admission: Admission<'_>,
+        token: &PlainToken,
+        given: GivenFactor,
+        client: &impl Client,
+    ) -> Result<(OpenedSession, Option<RecoveryCode>), SecondFactorError> {
+        admission.confirm(Call::LogIn);
+        let begun = Begun::now();
+        // Before the code is looked at: of many at once, five are.
+        let pending = self.repository.begin_factor_try(token.digest(), self.clock.now()).await?;
+        let pending = pending.ok_or(SecondFactorError::Refused)?;
+        let before = self.throttle.limits.stored_before(&pending.username);
+        self.throttle.merge(&pending.username, before, pending.failures);
+        let attempt = self.throttle.begin_login(&pending.username, client.ip(), begun).await?;
+        let (second, replacement) = match &given {
+            GivenFactor::RecoveryCode(code) => {
+                let (second, replacement) = self.recovery(code);
+                (Some(second), Some(replacement))
+            }
+            GivenFactor::Totp(_) => (self.read_second_factor(pending.user_id, &given).await?, None),
+        };
+        if let Some(second) = second {
+            let first = FirstFactor::Challenge(token.digest());
+            match self.open_session(Verified::Factors(first, second), client).await? {
+                Opening::Session(opened) => {
+                    attempt.succeeded();
+                    return Ok((opened, replacement));
+                }
+                // Somebody else has finished it, or the account's app is gone.
+                Opening::Refused | Opening::IdentityRefused | Opening::SecondFactorDue(_) => {
+                    return Err(SecondFactorError::Refused);
+                }
+                Opening::SecondFactorRefused(_) => {}
+            }
+        }
+        let (kind, username) = (EventKind::SecondFactorFailed, pending.username);
+        self.throttle.fail(attempt, kind, Some(username), client.ip()).await;
+        Err(SecondFactorError::Refused)
+    }
+}

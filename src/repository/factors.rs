@@ -1,0 +1,150 @@
+//! The trait [`Factors`]: the authenticator app of an account, and its recovery codes.
+
+use async_trait::async_trait;
+
+use crate::domain::rights::Actor;
+use crate::domain::session::Caller;
+use crate::domain::token::TokenDigest;
+use crate::domain::user::{UserId, Username};
+use crate::repository::error::RepositoryError;
+use crate::repository::proof::{SecondFactor, TotpUse};
+use crate::system::clock::Timestamp;
+
+/// How an account can be got into, as facts without secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct SecurityState {
+    pub has_password: bool,
+    /// When its authenticator app was added; `None` where it has none.
+    pub totp: Option<Timestamp>,
+    /// How many recovery codes are left.
+    pub recovery_codes: u32,
+    pub passkeys: u32,
+    pub identities: u32,
+    /// Until when the caller's session is fresh, where it is.
+    pub fresh_until: Option<Timestamp>,
+}
+
+/// An authenticator app as it is stored.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct StoredTotp {
+    pub user_id: UserId,
+    pub username: Username,
+    /// Its secret, sealed for the account.
+    pub secret: Vec<u8>,
+    pub created: Timestamp,
+    pub is_confirmed: bool,
+}
+
+/// What came of a change to a factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactorChange {
+    /// It is made.
+    Done,
+    /// The caller's session is not fresh. Nothing happened.
+    NotFresh,
+    /// The account has no authenticator app, or has one already, where the change needs the contrary. Nothing happened.
+    NoSuchState,
+    /// The second factor is worth nothing (any more). Nothing happened.
+    Refused,
+}
+
+/// How many sealed secrets there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SealedSecrets {
+    /// Authenticator apps.
+    pub totp: u64,
+    /// Refresh tokens of providers, also those that wait for their revocation.
+    pub refresh_tokens: u64,
+}
+
+/// The second factors of accounts.
+#[async_trait]
+pub trait Factors: Send + Sync {
+    /// How the caller's account can be got into.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn find_security(&self, caller: &Caller, now: Timestamp) -> Result<SecurityState, RepositoryError>;
+
+    /// Stores the sealed secret of an authenticator app that waits for its first code, in the place of one that waits.
+    /// [`FactorChange::NoSuchState`] where the account has one that does not wait.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn begin_totp(
+        &self,
+        caller: &Caller,
+        secret: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<FactorChange, RepositoryError>;
+
+    /// The caller's authenticator app, also one that waits.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn find_own_totp(&self, caller: &Caller) -> Result<Option<StoredTotp>, RepositoryError>;
+
+    /// The sealed secret of an account's authenticator app, where it has one that does not wait.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn find_totp_secret(&self, user_id: UserId) -> Result<Option<Vec<u8>>, RepositoryError>;
+
+    /// Confirms the authenticator app that waits by its first code, stores the recovery codes, and ends the account's other
+    /// sessions and its challenges. [`FactorChange::Refused`] where another secret, or none, waits by now.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn confirm_totp(
+        &self,
+        caller: &Caller,
+        code: TotpUse,
+        recovery_codes: Vec<TokenDigest>,
+        now: Timestamp,
+    ) -> Result<FactorChange, RepositoryError>;
+
+    /// Removes the authenticator app and the recovery codes: in a fresh session, and with the second factor.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn remove_totp(
+        &self,
+        caller: &Caller,
+        second: SecondFactor,
+        now: Timestamp,
+    ) -> Result<FactorChange, RepositoryError>;
+
+    /// Stores recovery codes in the place of those that are left: in a fresh session, and with the second factor.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn replace_recovery_codes(
+        &self,
+        caller: &Caller,
+        second: SecondFactor,
+        recovery_codes: Vec<TokenDigest>,
+        now: Timestamp,
+    ) -> Result<FactorChange, RepositoryError>;
+
+    /// Removes an account's authenticator app, its recovery codes and its passkeys, and its challenges. `false` where there
+    /// is no account of this name.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Forbidden`] as in every method that takes an actor.
+    async fn reset_factors(&self, actor: &Actor, username: &Username, now: Timestamp) -> Result<bool, RepositoryError>;
+
+    /// How many secrets were sealed with the key of this id, and how many with any other.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn count_sealed(&self, key_id: Vec<u8>) -> Result<(SealedSecrets, SealedSecrets), RepositoryError>;
+
+    /// Forgets every secret that was sealed with another key than that of this id: the accounts have no authenticator app
+    /// then. How many there were.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn forget_sealed(&self, key_id: Vec<u8>, now: Timestamp) -> Result<SealedSecrets, RepositoryError>;
+}
