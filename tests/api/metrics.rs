@@ -292,7 +292,7 @@ fn an_address_that_is_in_use_is_a_sentence_and_the_listener_ends_with_the_server
     let taken = TcpListener::bind(ANY_PORT).unwrap();
     let address = taken.local_addr().unwrap();
     config.metrics.listen = Some(address);
-    let refused = actix_rt::System::new().block_on(async { Application::build(&config, Clock::system()).err() });
+    let refused = actix_rt::System::new().block_on(async { Application::build(&config, Clock::system()).await.err() });
     let sentence = refused.unwrap().to_string();
     assert!(sentence.starts_with(&format!("cannot listen on {address}: ")), "{sentence}");
 
