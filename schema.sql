@@ -155,7 +155,7 @@ CREATE TABLE outbox (
     recipient  TEXT    NOT NULL,
     is_verified INTEGER NOT NULL CHECK (is_verified IN (0, 1)),
     request    BLOB    CHECK (length(request) = 32), -- of the code that it carries, where it is a confirmation
-    detail     TEXT    NOT NULL,              -- of what it tells: a session's id, a provider, a passkey's id, or ''
+    detail     TEXT    NOT NULL,              -- the id of the session that it tells of, or ''
     at         INTEGER NOT NULL,              -- of what it tells
     ip         TEXT    NOT NULL,
     user_agent TEXT    NOT NULL,

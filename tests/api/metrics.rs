@@ -128,6 +128,8 @@ async fn each_answer_is_counted_under_its_method_its_route_and_its_status() {
         ("authtokens_logins_total{outcome=\"success\"}", 1.0),
         ("authtokens_logins_total{outcome=\"failure\"}", 2.0),
         ("authtokens_registrations_total", 1.0),
+        ("authtokens_sign_ins_total{second_factor=\"none\",way=\"password\"}", 1.0),
+        ("authtokens_sign_ins_total{second_factor=\"none\",way=\"registration\"}", 1.0),
         ("authtokens_hashes_running", 0.0),
         ("authtokens_hashes_waiting", 0.0),
         ("authtokens_rejected_total{reason=\"hash_queue_full\"}", 0.0),
