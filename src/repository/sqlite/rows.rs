@@ -183,6 +183,7 @@ pub(super) fn read_mail(row: &Row<'_>) -> rusqlite::Result<OutboxMail> {
         at: read_time(row, "at")?,
         ip: read_ip(row)?,
         user_agent: UserAgent::from_stored(row.get("user_agent")?),
+        detail: row.get("detail")?,
         link: row.get("link")?,
         attempts: row.get("attempts")?,
         expires: read_time(row, "expires")?,
