@@ -91,7 +91,9 @@ fn a_key_in_the_configuration_is_taken_before_the_file_and_checked_before_the_st
     let right = fs::read_to_string(key(&machine)).unwrap();
     fs::remove_file(key(&machine)).unwrap();
     let given = |value: &str| {
-        fs::write(machine.path().join("config.toml"), format!("[sealing]\nkey = \"{}\"\n", value.trim())).unwrap();
+        let file = machine.path().join("config.toml");
+        fs::write(&file, format!("[sealing]\nkey = \"{}\"\n", value.trim())).unwrap();
+        fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     };
     given("0123");
     let malformed = (2, "sealing.key is no key: it is not 64 hex digits".to_owned());

@@ -133,7 +133,7 @@ async fn a_disowned_notice_takes_away_what_was_added_since_and_nothing_older() {
     assert_eq!(events(&post.app, "identity_unlinked"), [disowned]);
     assert_eq!(events(&post.app, "totp_removed"), []);
     let reset = post.mail_to(AZURE).await;
-    assert_eq!(reset.subject(), "A new password for Diamonds", "no notice of what its owner did");
+    assert_eq!(reset.subject(), "Your new password for Diamonds", "no notice of what its owner did");
 }
 
 #[tokio::test]
