@@ -1,5 +1,7 @@
 //! Identities: who an account is at Apple, at Google, at any OpenID provider.
 
+use std::time::Duration;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::token::hex;
@@ -7,6 +9,9 @@ use crate::system::clock::Timestamp;
 
 /// How many identities an account may have.
 pub const MAX_IDENTITIES: u32 = 20;
+
+/// How long a refresh token is tried to be revoked.
+pub const REVOKED_WITHIN: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 /// Somebody at a provider: its issuer, and its own id of them. No address is part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -129,7 +129,8 @@ pub trait Factors: Send + Sync {
         now: Timestamp,
     ) -> Result<FactorChange, RepositoryError>;
 
-    /// Removes the authenticator app and the recovery codes: in a fresh session, and with the second factor.
+    /// Removes the authenticator app and the recovery codes, and ends the account's challenges: in a fresh session, which is
+    /// not fresh any more then, and with the second factor.
     ///
     /// # Errors
     /// See [`RepositoryError`].

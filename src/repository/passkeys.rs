@@ -50,7 +50,8 @@ pub enum PasskeyAdded {
     Done(PasskeyDetails),
     /// The caller's session is not fresh. Nothing happened.
     NotFresh,
-    /// An account, this one or another, has a passkey of this id. Nothing happened.
+    /// An account, this one or another, has a passkey of this id; or the account has got a passkey since, for which the
+    /// authenticators call it otherwise. Nothing happened.
     Taken,
     /// The account has as many as it may have. Nothing happened.
     Full,
@@ -84,7 +85,8 @@ pub trait Passkeys: Send + Sync {
     /// See [`RepositoryError`].
     async fn find_passkey_owner(&self, caller: &Caller) -> Result<PasskeyOwner, RepositoryError>;
 
-    /// Adds a passkey to the caller's account.
+    /// Adds a passkey to the caller's account, in a fresh session. An account has at most
+    /// [`MAX_PASSKEYS`](crate::domain::passkey::MAX_PASSKEYS), all with one user handle.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -118,7 +120,7 @@ pub trait Passkeys: Send + Sync {
         name: PasskeyName,
     ) -> Result<Option<PasskeyDetails>, RepositoryError>;
 
-    /// Removes one of the caller's passkeys.
+    /// Removes one of the caller's passkeys, in a fresh session.
     ///
     /// # Errors
     /// See [`RepositoryError`].

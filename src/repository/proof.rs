@@ -92,7 +92,7 @@ pub struct IdentityUse {
     pub user_id: UserId,
     pub identity: VerifiedIdentity,
     /// Where the account is not linked to it yet: the key of the address, which both sides have verified. It is linked
-    /// where the account still has it.
+    /// where the account still has it, when a session is opened: not while the second factor is due.
     pub by_email: Option<String>,
 }
 
@@ -144,6 +144,7 @@ pub enum SessionOutcome {
     SecondFactorDue(Username, Vec<Method>),
     /// The first factor was right, and the second is worth nothing (any more). Nothing was used up.
     SecondFactorRefused(Username),
-    /// The account is gone, is not active, or the first factor is worth nothing (any more).
+    /// The account is gone, is not active, or the first factor is worth nothing (any more). Nothing was used up; a wrong
+    /// code of a mail was counted.
     Refused,
 }

@@ -129,6 +129,12 @@ impl SealingKey {
     }
 }
 
+/// Whether this can be what a key has sealed, by its beginning and its length. Whether it can be opened is not known.
+#[must_use]
+pub fn is_sealed(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&VERSION) && bytes.len() > 1 + KEY_ID_LENGTH + NONCE_LEN + CHACHA20_POLY1305.tag_len()
+}
+
 /// A new key as it is written.
 ///
 /// # Panics

@@ -308,8 +308,11 @@ fn revoke_account_sessions(
         let ended = connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([target.user_id.0])?;
         (EventKind::AllSessionsRevoked, ended)
     };
-    if ended > 0 {
+    if ended > 0 || id.is_none() {
+        // Also where there was no session: a login may lack its second factor alone.
         delete_pending_change(connection, target.user_id)?;
+    }
+    if ended > 0 {
         let detail = id.map(SessionId::as_str).unwrap_or_default();
         events::insert(connection, kind, target.user_id, Some(acting.name()), actor.ip(), detail, now)?;
     }

@@ -1,15 +1,14 @@
 //! [`Identities`] in SQLite.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::emails::verify_email;
+use super::emails::{Verification, verify_email};
 use super::error::Failure;
 use super::lookup::{begin_change, find_user, is_session_fresh, require_session};
-use super::pending::{delete_challenges_of, use_id_token};
+use super::pending::{delete_challenges_of, is_id_token_used, use_id_token};
 use super::rows::{read_time, read_truth, read_username};
 use super::tokens::{id_of, insert_token};
 use super::transaction::Transaction;
@@ -18,7 +17,7 @@ use super::ways_in::has_another_way_in;
 use super::{SqliteRepository, events, sql};
 use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
-use crate::domain::identity::{IdentityDetails, IdentityId, MAX_IDENTITIES, Subject};
+use crate::domain::identity::{IdentityDetails, IdentityId, MAX_IDENTITIES, REVOKED_WITHIN, Subject};
 use crate::domain::session::{Caller, NewSession};
 use crate::domain::user::{NewUser, UserId};
 use crate::repository::session_cache::Change;
@@ -27,9 +26,6 @@ use crate::repository::{
     RevocationId, UniqueField, VerifiedIdentity,
 };
 use crate::system::clock::Timestamp;
-
-/// How long a refresh token is tried to be revoked.
-const REVOKED_WITHIN: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 #[async_trait]
 impl Identities for SqliteRepository {
@@ -70,9 +66,9 @@ impl Identities for SqliteRepository {
             insert_token(connection, user_id, &session, now)?;
             let id = id_of(&session.digest);
             events::by_owner(connection, EventKind::Registered, user_id, session.ip, &id, now)?;
-            if is_email_verified {
-                // Where another account has verified it, it stays as it was given.
-                verify_email(connection, user_id, now)?;
+            // Where another account has verified it, it stays as it was given.
+            if is_email_verified && let Verification::Now = verify_email(connection, user_id, now)? {
+                events::by_owner(connection, EventKind::EmailVerified, user_id, session.ip, "", now)?;
             }
             tell_of_link(connection, user_id, &identity, session.ip, now)?;
             Ok(IdentityRegistered::Opened(Box::new(find_user(connection, user_id)?)))
@@ -106,19 +102,11 @@ impl Identities for SqliteRepository {
             if owner.as_ref().is_some_and(|owner| owner.user_id != user_id) {
                 return Ok(Linked::Taken);
             }
-            if list_identities(connection, user_id)?.len() >= MAX_IDENTITIES as usize {
+            if owner.is_none() && is_full(connection, user_id)? {
                 return Ok(Linked::Full);
             }
-            if let Some(token) = &identity.token
-                && !use_id_token(connection, token, now)?
-            {
-                return Ok(Linked::TokenUsed);
-            }
-            if owner.is_none() {
-                insert_identity(connection, user_id, &identity, now)?;
-                tell_of_link(connection, user_id, &identity, caller.ip, now)?;
-            }
-            Ok(Linked::Done)
+            let is_linked = use_identity(connection, user_id, &identity, true, caller.ip, now)?;
+            Ok(if is_linked { Linked::Done } else { Linked::TokenUsed })
         })
         .await
     }
@@ -281,30 +269,40 @@ fn tell_of_link(
     events::by_owner(connection, EventKind::IdentityLinked, user_id, ip, &identity.provider, now)
 }
 
-/// Whether an identity may be a login to the account: it is linked to it, or the account still has the address by which
-/// it is to be linked.
+/// Whether an account has as many identities as it may have.
+fn is_full(connection: &Connection, user_id: UserId) -> rusqlite::Result<bool> {
+    Ok(list_identities(connection, user_id)?.len() >= MAX_IDENTITIES as usize)
+}
+
+/// Whether an identity may be a login to the account: its ID token was not used before, and it is linked to the account,
+/// or that still has the address by which it is to be linked.
 pub(super) fn may_use_identity(connection: &Connection, used: &IdentityUse) -> rusqlite::Result<bool> {
+    if let Some(token) = &used.identity.token
+        && is_id_token_used(connection, token)?
+    {
+        return Ok(false);
+    }
     match (find_owner(connection, &used.identity.subject)?, &used.by_email) {
         (Some(owner), _) => Ok(owner.user_id == used.user_id),
         (None, Some(key)) => {
             let mut find = connection.prepare_cached(sql::FIND_EMAIL_OWNER)?;
             let owner = find.query_row([key], read_owner).optional()?;
-            Ok(owner.is_some_and(|owner| owner.user_id == used.user_id)
-                && list_identities(connection, used.user_id)?.len() < MAX_IDENTITIES as usize)
+            Ok(owner.is_some_and(|owner| owner.user_id == used.user_id) && !is_full(connection, used.user_id)?)
         }
         (None, None) => Ok(false),
     }
 }
 
-/// Notes the use of an identity, links it where it was found by an address, and uses its ID token up; `false` where that
-/// was used before.
+/// Notes the use of an identity, links it to the account where it is not yet and `may_link`, and uses its ID token up;
+/// `false`, and no change, where that was used before.
 pub(super) fn use_identity(
     connection: &Transaction<'_>,
-    used: &IdentityUse,
+    user_id: UserId,
+    identity: &VerifiedIdentity,
+    may_link: bool,
     ip: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<bool, Failure> {
-    let identity = &used.identity;
     if let Some(token) = &identity.token
         && !use_id_token(connection, token, now)?
     {
@@ -313,9 +311,9 @@ pub(super) fn use_identity(
     let mut note = connection.prepare_cached(sql::USE_IDENTITY)?;
     let Subject { issuer, subject } = &identity.subject;
     let noted = note.execute(params![issuer, subject, identity.email, now.as_millis(), identity.refresh_token])?;
-    if noted == 0 {
-        insert_identity(connection, used.user_id, identity, now)?;
-        tell_of_link(connection, used.user_id, identity, ip, now)?;
+    if noted == 0 && may_link {
+        insert_identity(connection, user_id, identity, now)?;
+        tell_of_link(connection, user_id, identity, ip, now)?;
     }
     Ok(true)
 }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::file::with_suffix;
 use super::{SqliteRepository, events, sql};
+use crate::domain::identity::REVOKED_WITHIN;
 use crate::domain::session::SessionCutoffs;
 use crate::domain::user::UserId;
 use crate::repository::FigureValue::{Counter, Gauge, Seconds};
@@ -83,7 +84,8 @@ impl Maintenance for SqliteRepository {
 
     async fn clamp_times(&self, now: Timestamp) -> Result<usize, RepositoryError> {
         let longest = now.plus(CLAMPED_BEYOND + LONGEST_WAIT).as_millis();
-        let (tokens, failures, offers, mails) = self
+        let longest_revoked = now.plus(CLAMPED_BEYOND + REVOKED_WITHIN).as_millis();
+        let (tokens, failures, offers, mails, challenges, revocations) = self
             .read(move |connection| {
                 let far = params![now.plus(CLAMPED_BEYOND).as_millis(), PRUNED_AT_ONCE];
                 let mut tokens = connection.prepare_cached(sql::FIND_FUTURE_TOKENS)?;
@@ -95,10 +97,17 @@ impl Maintenance for SqliteRepository {
                 let mut mails = connection.prepare_cached(sql::FIND_FUTURE_MAILS)?;
                 let far = params![now.plus(CLAMPED_BEYOND).as_millis(), longest, PRUNED_AT_ONCE];
                 let mails = mails.query_map(far, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
-                Ok((tokens, failures, offers, mails))
+                let mut challenges = connection.prepare_cached(sql::FIND_FUTURE_CHALLENGES)?;
+                let far = params![now.plus(CLAMPED_BEYOND).as_millis(), PRUNED_AT_ONCE];
+                let challenges = challenges.query_map(far, |row| row.get(0))?.collect::<Result<Vec<[u8; 32]>, _>>()?;
+                let mut revocations = connection.prepare_cached(sql::FIND_FUTURE_REVOCATIONS)?;
+                let far = params![longest_revoked, PRUNED_AT_ONCE];
+                let revocations = revocations.query_map(far, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+                Ok((tokens, failures, offers, mails, challenges, revocations))
             })
             .await?;
-        if tokens.is_empty() && failures.is_empty() && offers.is_empty() && mails.is_empty() {
+        let is_nothing = tokens.is_empty() && failures.is_empty() && offers.is_empty() && mails.is_empty();
+        if is_nothing && challenges.is_empty() && revocations.is_empty() {
             return Ok(0);
         }
         self.write(move |connection| {
@@ -122,6 +131,14 @@ impl Maintenance for SqliteRepository {
             let mut clamp = connection.prepare_cached(sql::CLAMP_MAIL)?;
             for id in mails {
                 clamped += clamp.execute([id, now.as_millis()])?;
+            }
+            let mut delete = connection.prepare_cached(sql::DELETE_FUTURE_CHALLENGE)?;
+            for digest in challenges {
+                clamped += delete.execute(params![digest, now.as_millis()])?;
+            }
+            let mut clamp = connection.prepare_cached(sql::CLAMP_REVOCATION)?;
+            for id in revocations {
+                clamped += clamp.execute([id, now.as_millis(), now.plus(REVOKED_WITHIN).as_millis()])?;
             }
             Ok(clamped)
         })

@@ -31,7 +31,6 @@ pub(super) struct Offer {
     /// The address that the account has now.
     pub(super) current_email: String,
     pub(super) is_verified: bool,
-    pub(super) is_active: bool,
 }
 
 pub(super) fn read_offer(row: &Row<'_>) -> rusqlite::Result<Offer> {
@@ -49,7 +48,6 @@ pub(super) fn read_offer(row: &Row<'_>) -> rusqlite::Result<Offer> {
         expires: read_time(row, "expires")?,
         current_email: row.get("current_email")?,
         is_verified: read_truth(row, "email_verified")?,
-        is_active: read_truth(row, "is_active")?,
     })
 }
 
@@ -162,9 +160,9 @@ pub(super) fn delete_offer(connection: &Connection, request: &[u8; 32]) -> rusql
     Ok(())
 }
 
-/// Ends every code and link of an account, their mails where these still wait, and its challenges; but not those that restore a former
-/// address. Whoever has stolen an account and changed its address has the mailbox for a reset, and must not be able to
-/// end by it what its owner was mailed.
+/// Ends every code and link of an account, their mails where these still wait, and its challenges; but not those that
+/// restore a former address. Whoever has stolen an account and changed its address has the mailbox for a reset, and must
+/// not be able to end by it what its owner was mailed.
 pub(super) fn delete_all_offers(connection: &Connection, user_id: UserId) -> rusqlite::Result<()> {
     connection.prepare_cached(sql::DELETE_MAILS_OF_OFFERS)?.execute([user_id.0])?;
     connection.prepare_cached(sql::DELETE_OFFERS_OF)?.execute([user_id.0])?;

@@ -40,6 +40,11 @@ pub(super) fn use_id_token(connection: &Connection, token: &IdTokenUse, now: Tim
     Ok(insert.execute(used)? > 0)
 }
 
+/// Whether an ID token was used before.
+pub(super) fn is_id_token_used(connection: &Connection, token: &IdTokenUse) -> rusqlite::Result<bool> {
+    connection.prepare_cached(sql::FIND_CHALLENGE)?.exists([token.digest.as_bytes()])
+}
+
 /// The account of a login that lacks its second factor.
 pub(super) fn find_pending_sign_in(
     connection: &Connection,

@@ -7,14 +7,19 @@ use std::net::IpAddr;
 
 use rusqlite::types::{Type, Value, ValueRef};
 use rusqlite::{Connection, Row, RowIndex};
+use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use super::sql;
+use crate::domain::challenge::{ChallengePurpose, MAX_FACTOR_TRIES};
 use crate::domain::email::key_of;
 use crate::domain::event::{Event, EventKind};
+use crate::domain::factor::RECOVERY_CODES;
+use crate::domain::identity::MAX_IDENTITIES;
 use crate::domain::item::{ItemId, MAX_ITEMS};
 use crate::domain::mail::MailKind;
 use crate::domain::one_time::{CODE_LIFETIME, MAX_TRIES, Purpose, RESTORES_EMAIL};
+use crate::domain::passkey::{MAX_PASSKEYS, PasskeyName, UserHandle};
 use crate::domain::profile::{Profile, ProfileField, ProfileText};
 use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
 use crate::domain::token::TokenDigest;
@@ -22,6 +27,7 @@ use crate::domain::user::{COMMAND_LINE, CountedFailures, Credentials, PasswordHa
 use crate::repository::session_cache::Found;
 use crate::repository::{MailId, OutboxMail, Rules, StoredFailures};
 use crate::system::clock::Timestamp;
+use crate::system::sealing::is_sealed;
 
 /// The largest id that a valid row has. After a row with SQLite's own largest, 2^63 - 1, every new row would be
 /// refused.
@@ -264,6 +270,16 @@ pub(super) fn find_invalid_rows(connection: &Connection, rules: &Rules, most: us
     if knows_imports {
         read(sql::READ_IMPORTED, "an imported id of ", &|row| check_imported(row))?;
     }
+    // Versions up to 6 know nothing of other ways in.
+    if connection.table_exists(None, "totp")? {
+        read(sql::READ_TOTP, "the authenticator app of ", &|row| check_totp(row))?;
+        read(sql::READ_RECOVERY_CODES, "a recovery code of ", &|row| check_recovery_code(row))?;
+        read(sql::READ_PASSKEYS, "a passkey of ", &|row| check_passkey(row))?;
+        read(sql::READ_IDENTITIES, "an identity of ", &|row| check_identity(row))?;
+        read(sql::READ_CHALLENGES, "a challenge of ", &|row| check_challenge(row))?;
+        read(sql::READ_REVOCATIONS, "a refresh token of ", &|row| check_revocation(row))?;
+        sequences.push("revocations");
+    }
     let wrong = find_wrong_sequences(connection, &sequences)?;
     invalid.count += wrong.len() as u64;
     let room = most - invalid.told.len();
@@ -280,20 +296,12 @@ fn check_user(row: &Row<'_>, is_hash: fn(&PasswordHash) -> bool) -> rusqlite::Re
     for (column, items) in [("cellar", &user.cellar), ("wants", &user.wants)] {
         require_at_most(row, column, items.len(), MAX_ITEMS)?;
     }
-    let tokens: i64 = row.get("tokens")?;
-    require_at_most(
-        row,
-        "tokens",
-        usize::try_from(tokens).unwrap_or(usize::MAX),
-        SessionPolicy::HIGHEST_MAX_PER_USER as usize,
-    )?;
+    check_count(row, "tokens", SessionPolicy::HIGHEST_MAX_PER_USER as usize)?;
     for field in ProfileField::ALL {
         let text = ProfileText::parse(field, row.get(field.name())?);
         text.map_err(|broken| invalid_row(row, field.name(), broken.rule))?;
     }
-    if read_optional_time(row, "told_of_login")?.is_some() {
-        check_time(row, "told_of_login")?;
-    }
+    check_optional_time(row, "told_of_login")?;
     // Without a key it may be a file of an older release, or an address to which that one could send no mail.
     let key: Option<String> = row.get("email_key")?;
     let is_own = key.as_ref().is_none_or(|key| key_of(&user.profile.email).as_ref() == Some(key));
@@ -349,9 +357,7 @@ fn check_token(row: &Row<'_>) -> rusqlite::Result<()> {
     require(row, "last_used", used >= created, || "it is before the login".to_owned())?;
     check_user_agent(row, &session.user_agent)?;
     for column in ["reauthenticated", "expires"] {
-        if read_optional_time(row, column)?.is_some() {
-            check_time(row, column)?;
-        }
+        check_optional_time(row, column)?;
     }
     let imported: Option<String> = row.get("imported")?;
     let is_digest = imported.is_none_or(|digest| ["sha512", "sha256"].contains(&digest.as_str()));
@@ -450,6 +456,109 @@ fn check_imported(row: &Row<'_>) -> rusqlite::Result<()> {
     check_time(row, "at").map(drop)
 }
 
+fn check_totp(row: &Row<'_>) -> rusqlite::Result<()> {
+    check_sealed(row, "secret")?;
+    check_time(row, "created")?;
+    check_optional_time(row, "confirmed")?;
+    let is_confirmed = read_optional_time(row, "confirmed")?.is_some();
+    let last_step: i64 = row.get("last_step")?;
+    require(row, "last_step", last_step >= 0, || format!("{last_step} is out of range"))?;
+    require(row, "last_step", is_confirmed || last_step == 0, || "no code was accepted yet".to_owned())
+}
+
+fn check_recovery_code(row: &Row<'_>) -> rusqlite::Result<()> {
+    let _: [u8; 32] = row.get("digest")?;
+    check_time(row, "created")?;
+    check_count(row, "codes", RECOVERY_CODES)?;
+    let is_on = read_optional_time(row, "confirmed")?.is_some();
+    require(row, "digest", is_on, || "there is no authenticator app that it stands for".to_owned())
+}
+
+fn check_passkey(row: &Row<'_>) -> rusqlite::Result<()> {
+    let id: Vec<u8> = row.get("credential_id")?;
+    require(row, "credential_id", !id.is_empty(), || "it is empty".to_owned())?;
+    let handle: UserHandle = row.get("user_handle")?;
+    let is_one = row.get::<_, Vec<u8>>("handle")? == handle;
+    require(row, "user_handle", is_one, || "the account has another as well".to_owned())?;
+    check_filled(row, "rp_id")?;
+    let name: String = row.get("name")?;
+    let is_name = PasskeyName::parse(&name).is_ok_and(|read| read.as_str() == name);
+    require(row, "name", is_name, || "it is not a name".to_owned())?;
+    check_json(row, "credential")?;
+    check_time(row, "created")?;
+    check_optional_time(row, "last_used")?;
+    check_count(row, "passkeys", MAX_PASSKEYS as usize)
+}
+
+fn check_identity(row: &Row<'_>) -> rusqlite::Result<()> {
+    for column in ["issuer", "subject", "provider"] {
+        check_filled(row, column)?;
+    }
+    row.get_ref("email")?.as_str()?;
+    for column in ["created", "last_used"] {
+        check_time(row, column)?;
+    }
+    if row.get_ref("refresh_token")? != ValueRef::Null {
+        check_sealed(row, "refresh_token")?;
+    }
+    check_count(row, "identities", MAX_IDENTITIES as usize)
+}
+
+fn check_challenge(row: &Row<'_>) -> rusqlite::Result<()> {
+    let _: [u8; 32] = row.get("digest")?;
+    let purpose = row.get_ref(1)?.as_str()?;
+    let purpose = ChallengePurpose::parse(purpose).ok_or_else(|| invalid_column(1, OutOfRange("a purpose")))?;
+    if !row.get_ref("state")?.as_str()?.is_empty() {
+        check_json(row, "state")?;
+    }
+    let has_account = row.get_ref("user_id")? != ValueRef::Null;
+    let is_whose = match purpose {
+        ChallengePurpose::SecondFactor | ChallengePurpose::AddPasskey | ChallengePurpose::ReauthenticateByPasskey => {
+            has_account
+        }
+        ChallengePurpose::UsePasskey | ChallengePurpose::UsedIdToken => !has_account,
+        ChallengePurpose::ProviderFlow | ChallengePurpose::ProviderResult | ChallengePurpose::LinkIdentity => true,
+    };
+    require(row, "user_id", is_whose, || "it is not as its purpose says".to_owned())?;
+    let tries: u32 = row.get("tries")?;
+    let most = if purpose == ChallengePurpose::SecondFactor { MAX_FACTOR_TRIES } else { 0 };
+    require(row, "tries", tries <= most, || format!("there are {tries}, and {most} at most"))?;
+    let (created, expires) = (check_time(row, "created")?, check_time(row, "expires")?);
+    // Anything else would be valid for longer than the service makes it.
+    let is_soon = purpose == ChallengePurpose::UsedIdToken || expires <= created.plus(purpose.lifetime());
+    require(row, "expires", is_soon, || "it is too late".to_owned())
+}
+
+fn check_revocation(row: &Row<'_>) -> rusqlite::Result<()> {
+    check_id(row, "id")?;
+    check_filled(row, "username")?;
+    let _: [u8; 32] = row.get("binding")?;
+    check_sealed(row, "token")?;
+    let _: u32 = row.get("attempts")?;
+    let claims: i64 = row.get("claims")?;
+    require(row, "claims", claims >= 0, || format!("{claims} is out of range"))?;
+    for column in ["due", "expires"] {
+        check_time(row, column)?;
+    }
+    Ok(())
+}
+
+fn check_sealed(row: &Row<'_>, column: &str) -> rusqlite::Result<()> {
+    let sealed: Vec<u8> = row.get(column)?;
+    require(row, column, is_sealed(&sealed), || "it is not sealed".to_owned())
+}
+
+fn check_filled(row: &Row<'_>, column: &str) -> rusqlite::Result<()> {
+    let text: String = row.get(column)?;
+    require(row, column, !text.is_empty(), || "it is empty".to_owned())
+}
+
+fn check_json(row: &Row<'_>, column: &str) -> rusqlite::Result<()> {
+    let text: String = row.get(column)?;
+    let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+    require(row, column, is_json, || "it is not JSON".to_owned())
+}
+
 /// A link's beginning, where one is stored.
 fn check_link(row: &Row<'_>) -> rusqlite::Result<()> {
     let link: Option<String> = row.get("link")?;
@@ -468,6 +577,10 @@ fn check_time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     let time = read_time(row, column)?;
     require(row, column, time.as_millis() >= 0, || format!("{time} is before 1970"))?;
     Ok(time)
+}
+
+fn check_optional_time(row: &Row<'_>, column: &str) -> rusqlite::Result<()> {
+    if row.get_ref(column)? == ValueRef::Null { Ok(()) } else { check_time(row, column).map(drop) }
 }
 
 fn check_id(row: &Row<'_>, column: &str) -> rusqlite::Result<()> {
@@ -546,6 +659,12 @@ fn told(row: &Row<'_>, whose: &str, error: rusqlite::Error) -> String {
 /// An error about a column, unless its rule `holds`.
 fn require(row: &Row<'_>, column: &str, holds: bool, why: impl FnOnce() -> String) -> rusqlite::Result<()> {
     if holds { Ok(()) } else { Err(invalid_row(row, column, why())) }
+}
+
+/// How many rows of its kind the account has.
+fn check_count(row: &Row<'_>, column: &str, most: usize) -> rusqlite::Result<()> {
+    let count: i64 = row.get(column)?;
+    require_at_most(row, column, usize::try_from(count).unwrap_or(usize::MAX), most)
 }
 
 fn require_at_most(row: &Row<'_>, column: &str, count: usize, most: usize) -> rusqlite::Result<()> {

@@ -194,8 +194,9 @@ fn open_session(
     let (user_id, ip) = (shown.user_id, session.ip);
     connection.changes(user_id, Change::Text);
     if is_second_due(connection, first, &shown)? {
-        if matches!(second, SecondFactor::NotGiven) {
-            if !use_first(connection, first, &shown, ip, now)? {
+        // Whoever was asked for it already is not asked by another challenge: that would have tries of its own.
+        if matches!(second, SecondFactor::NotGiven) && !matches!(first, FirstFactor::Challenge(_)) {
+            if !use_first(connection, first, &shown, false, ip, now)? {
                 return Ok(SessionOutcome::Refused);
             }
             insert_challenge(connection, Some(user_id), challenge, now)?;
@@ -205,7 +206,7 @@ fn open_session(
             return Ok(SessionOutcome::SecondFactorRefused(shown.username));
         }
     }
-    if !use_first(connection, first, &shown, ip, now)? {
+    if !use_first(connection, first, &shown, true, ip, now)? {
         return Ok(SessionOutcome::Refused);
     }
     connection.prepare_cached(sql::RECORD_LOGIN)?.execute([now.as_millis(), user_id.0])?;
@@ -250,11 +251,13 @@ fn is_second_due(connection: &Connection, first: &FirstFactor, shown: &Shown) ->
     Ok(find_totp_secret(connection, shown.user_id)?.is_some())
 }
 
-/// Uses up the first factor; `false`, and no change, where it was used before.
+/// Uses up the first factor; `false`, and no change, where it was used before. An identity that was found by its address
+/// is linked where that opens a session, and not where a second factor is still due.
 fn use_first(
     connection: &Transaction<'_>,
     first: &FirstFactor,
     shown: &Shown,
+    opens_session: bool,
     ip: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<bool, Failure> {
@@ -274,7 +277,7 @@ fn use_first(
             Ok(true)
         }
         FirstFactor::Passkey(used) => Ok(use_passkey(connection, used, now)?),
-        FirstFactor::Identity(used) => use_identity(connection, used, ip, now),
+        FirstFactor::Identity(used) => use_identity(connection, user_id, &used.identity, opens_session, ip, now),
         FirstFactor::Challenge(digest) => {
             delete_challenge(connection, digest)?;
             Ok(true)
@@ -298,7 +301,7 @@ fn use_proof(
         Reauthentication::Passkey(used) => Ok(used.user_id == user_id && use_passkey(connection, used, now)?),
         Reauthentication::Identity(used) => {
             let is_own = find_owner(connection, &used.identity.subject)?.is_some_and(|owner| owner.user_id == user_id);
-            Ok(is_own && use_identity(connection, used, ip, now)?)
+            Ok(is_own && use_identity(connection, user_id, &used.identity, false, ip, now)?)
         }
     }
 }

@@ -167,7 +167,7 @@ macro_rules! offer {
     ($which:literal) => {
         concat!(
             "SELECT request, purpose, user_id, one_time_codes.email, one_time_codes.email_key, detail, mac, tries, \
-             one_time_codes.created, code_expires, expires, username, users.email AS current_email, email_verified, is_active \
+             one_time_codes.created, code_expires, expires, username, users.email AS current_email, email_verified \
              FROM one_time_codes JOIN users ON users.id = user_id \
              WHERE one_time_codes.created <= ?1 AND expires > ?1 AND (purpose IN ('confirm_email', 'not_me') \
              OR one_time_codes.email_key = users.email_key) AND purpose = ?2 AND ",
@@ -667,9 +667,52 @@ pub const DELETE_CHALLENGES_OF: &str = "DELETE FROM challenges WHERE user_id = ?
 pub const INSERT_USED_ID_TOKEN: &str = "INSERT INTO challenges (digest, purpose, user_id, state, tries, created, expires) \
      VALUES (?1, ?2, NULL, '', 0, ?3, ?4) ON CONFLICT (digest) DO NOTHING";
 
+pub const FIND_CHALLENGE: &str = "SELECT digest FROM challenges WHERE digest = ?1";
+
 pub const FIND_EXPIRED_CHALLENGES: &str = "SELECT digest FROM challenges WHERE expires <= ?1 ORDER BY expires LIMIT ?2";
 
 pub const DELETE_EXPIRED_CHALLENGE: &str = "DELETE FROM challenges WHERE digest = ?1 AND expires <= ?2";
+
+/// But for ID tokens that were used: when they end is what their provider says.
+pub const FIND_FUTURE_CHALLENGES: &str =
+    "SELECT digest FROM challenges WHERE created > ?1 AND purpose <> 'used_id_token' LIMIT ?2";
+
+/// It is over, as [`DELETE_FUTURE_OFFER`] says.
+pub const DELETE_FUTURE_CHALLENGE: &str = "DELETE FROM challenges WHERE digest = ?1 AND created > ?2";
+
+/// Those that wait, or are worth trying, for longer than any.
+pub const FIND_FUTURE_REVOCATIONS: &str = "SELECT id FROM revocations WHERE due > ?1 OR expires > ?1 LIMIT ?2";
+
+pub const CLAMP_REVOCATION: &str =
+    "UPDATE revocations SET due = min(due, ?2), expires = min(expires, ?3) WHERE id = ?1";
+
+pub const READ_TOTP: &str = "SELECT secret, totp.created, confirmed, last_step, user_id, username \
+     FROM totp JOIN users ON users.id = user_id";
+
+/// With how many the account has, and whether it has the authenticator app that they stand for.
+pub const READ_RECOVERY_CODES: &str = "SELECT digest, recovery_codes.created, user_id, username, \
+     (SELECT count(*) FROM recovery_codes AS c WHERE c.user_id = recovery_codes.user_id) AS codes, \
+     (SELECT confirmed FROM totp WHERE totp.user_id = recovery_codes.user_id) AS confirmed \
+     FROM recovery_codes JOIN users ON users.id = user_id";
+
+/// With how many the account has, and one of its handles.
+pub const READ_PASSKEYS: &str = "SELECT credential_id, user_handle, rp_id, name, credential, passkeys.created, last_used, \
+     user_id, username, (SELECT count(*) FROM passkeys AS p WHERE p.user_id = passkeys.user_id) AS passkeys, \
+     (SELECT min(user_handle) FROM passkeys AS p WHERE p.user_id = passkeys.user_id) AS handle \
+     FROM passkeys JOIN users ON users.id = user_id";
+
+/// With how many the account has.
+pub const READ_IDENTITIES: &str = "SELECT issuer, subject, provider, identities.email, identities.created, last_used, \
+     refresh_token, user_id, username, \
+     (SELECT count(*) FROM identities AS i WHERE i.user_id = identities.user_id) AS identities \
+     FROM identities JOIN users ON users.id = user_id";
+
+pub const READ_CHALLENGES: &str = "SELECT digest, purpose, state, tries, challenges.created, expires, user_id, username \
+     FROM challenges LEFT JOIN users ON users.id = user_id";
+
+/// By the provider, as others are by the account.
+pub const READ_REVOCATIONS: &str = "SELECT id, provider AS username, NULL AS user_id, binding, token, attempts, due, claims, \
+     expires FROM revocations ORDER BY id";
 
 /// By the system, as others are by the account.
 pub const READ_IMPORTED: &str =
@@ -910,6 +953,17 @@ pub const ALL: &[(&str, Visits)] = &[
     (INSERT_USED_ID_TOKEN, Visits::Few),
     (FIND_EXPIRED_CHALLENGES, Visits::Many("it begins with the one that has been expired for longest")),
     (DELETE_EXPIRED_CHALLENGE, Visits::Few),
+    (FIND_CHALLENGE, Visits::Few),
+    (FIND_FUTURE_CHALLENGES, Visits::Many("it is done once an hour")),
+    (DELETE_FUTURE_CHALLENGE, Visits::Few),
+    (FIND_FUTURE_REVOCATIONS, Visits::Many("it is done once an hour")),
+    (CLAMP_REVOCATION, Visits::Few),
+    (READ_TOTP, Visits::Many("a check reads all")),
+    (READ_RECOVERY_CODES, Visits::Many("a check reads all")),
+    (READ_PASSKEYS, Visits::Many("a check reads all")),
+    (READ_IDENTITIES, Visits::Many("a check reads all")),
+    (READ_CHALLENGES, Visits::Many("a check reads all")),
+    (READ_REVOCATIONS, Visits::Many("a check reads all")),
 ];
 
 #[cfg(test)]
