@@ -37,7 +37,7 @@ async fn serve_until_stopped(
     threads: WatchedThreads,
 ) -> Result<(), Box<dyn Error>> {
     let stop = stop_signal()?;
-    let application = Application::build_on(systemd::listener()?, config, Clock::system(), threads)?;
+    let application = Application::build_on(systemd::listener()?, config, Clock::system(), threads).await?;
     log.tell(&application.greeting(config));
     for warning in warnings {
         ::log::warn!("{warning}");

@@ -209,6 +209,16 @@ impl<'a> Administration<'a> {
         }
     }
 
+    /// Removes an account's authenticator app, its recovery codes and its passkeys, for an owner who has lost them. The
+    /// password, the identities and the sessions stay.
+    ///
+    /// # Errors
+    /// See [`AdministerError`].
+    pub async fn reset_factors(&self, username: &Username) -> Result<(), AdministerError> {
+        let is_reset = self.repository.reset_factors(&self.actor, username, self.clock.now()).await?;
+        if is_reset { Ok(()) } else { Err(AdministerError::NoAccount) }
+    }
+
     /// Finds where a mail that resets the account's password would go.
     async fn find_reset_recipient(&self, username: &Username) -> Result<Recipient, AdministerError> {
         if !self.authorize(Permission::ManageAccount, Some(username)).await? {

@@ -119,9 +119,10 @@ impl Accounts {
             token,
             link: waiting.link.as_ref().map(|link| policy.link_at(is_verified, link)),
             at: waiting.at,
-            made: if kind == MailKind::EmailChanged { waiting.at } else { self.clock.now() },
+            made: if kind.purpose() == Some(Purpose::NotMe) { waiting.at } else { self.clock.now() },
             ip: waiting.ip.filter(|_| is_verified),
             user_agent: is_verified.then(|| waiting.user_agent.clone()),
+            provider: Some(waiting.detail.clone()).filter(|_| kind.names_provider()),
         })))
     }
 
@@ -219,6 +220,7 @@ impl Offer {
             made: now,
             ip: ip.filter(|_| is_verified),
             user_agent: None,
+            provider: None,
         }))
     }
 }

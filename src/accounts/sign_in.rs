@@ -1,5 +1,6 @@
 //! Signing in: verifies a password and opens a session.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
@@ -305,6 +306,20 @@ impl Accounts {
         verified: Verified,
         client: &impl Client,
     ) -> Result<Opening, RepositoryError> {
+        let Some(metrics) = &self.throttle.metrics else { return self.store_session(verified, client).await };
+        let is_registration = !matches!(verified, Verified::Factors(..));
+        let (way, second_factor) = labels_of(&verified);
+        let opening = self.store_session(verified, client).await?;
+        match &opening {
+            Opening::Session(_) if is_registration => metrics.registered(&way),
+            Opening::Session(_) => metrics.signed_in(&way, second_factor),
+            Opening::SecondFactorDue(_) => metrics.second_factor_due(&way),
+            Opening::SecondFactorRefused(_) | Opening::Refused | Opening::IdentityRefused => {}
+        }
+        Ok(opening)
+    }
+
+    async fn store_session(&self, verified: Verified, client: &impl Client) -> Result<Opening, RepositoryError> {
         let token = PlainToken::generate();
         let session = NewSession { digest: token.digest(), user_agent: client.user_agent().clone(), ip: client.ip() };
         let (max_sessions, now) = (self.session_policy.max_per_user, self.clock.now());
@@ -338,4 +353,28 @@ impl Accounts {
             }
         }
     }
+}
+
+/// How the metrics call what was shown first, and second. Of a login in two steps the first was counted as it was asked
+/// for the second.
+fn labels_of(verified: &Verified) -> (Cow<'static, str>, &'static str) {
+    let (first, second) = match verified {
+        Verified::Registration(..) => return (Cow::Borrowed("registration"), "none"),
+        Verified::IdentityRegistration(_, _, identity) => return (Cow::Owned(identity.provider.clone()), "none"),
+        Verified::Factors(first, second) => (first, second),
+    };
+    let way = match first {
+        FirstFactor::Password(_) => Cow::Borrowed("password"),
+        FirstFactor::Mail(_) => Cow::Borrowed("mail"),
+        FirstFactor::Passkey(_) => Cow::Borrowed("passkey"),
+        FirstFactor::Identity(used) => Cow::Owned(used.identity.provider.clone()),
+        FirstFactor::Challenge(_) => Cow::Borrowed("second_step"),
+    };
+    let second = match second {
+        SecondFactor::NotGiven => "none",
+        SecondFactor::Totp(_) => Method::Totp.name(),
+        SecondFactor::RecoveryCode { .. } => Method::RecoveryCode.name(),
+        SecondFactor::Passkey(_) => Method::Passkey.name(),
+    };
+    (way, second)
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::accounts::sealing;
 use crate::cli::context::CommandError;
 use crate::cli::output::{Output, printable, to_toml};
 use crate::cli::unit;
@@ -40,8 +41,8 @@ pub(crate) fn check_store(config: &Config) -> Result<(), ConfigError> {
     check_settings(config).map_err(|error| ConfigError::Conflict(error.to_string()))
 }
 
-/// Checks a configuration that is valid by itself: the templates and the certificates that it names, and what the systemd
-/// unit allows. Warnings go to standard error.
+/// Checks a configuration that is valid by itself: the templates, the certificates and the key that it names, and what the
+/// systemd unit allows. Warnings go to standard error.
 ///
 /// # Errors
 /// [`CommandError`], for what is wrong.
@@ -53,6 +54,7 @@ pub fn check(
     warnings: &[String],
 ) -> Result<(), CommandError> {
     check_store(config)?;
+    sealing::check(config)?;
     mail::check(config)?;
     Pages::check(config)?;
     let unit = unit::check(unit, config)?;

@@ -22,6 +22,7 @@ use crate::system::error_chain::Chain;
 use crate::templates::TemplateError;
 
 use crate::accounts::administer::{AdministerError, Administration};
+use crate::accounts::sealing::SealingKeyError;
 use crate::accounts::throttle::Throttled;
 use crate::cli::output::{self, List, Output};
 use crate::domain::rights::Actor;
@@ -70,6 +71,9 @@ pub enum CommandError {
     /// The database cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The key that secrets are sealed with cannot be used.
+    #[error(transparent)]
+    SealingKey(#[from] SealingKeyError),
     /// A backup, a restore or a check failed.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -162,6 +166,7 @@ impl CommandError {
             // Not a failure: the reader has closed the pipe.
             Self::Output(error) | Self::Untold(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Config(_)
+            | Self::SealingKey(SealingKeyError::Setting(_))
             | Self::Mail(_)
             | Self::Templates(_)
             | Self::Unit { .. }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
+use crate::accounts::sealing::{self, KeyPlace, LostKey};
 use crate::cli::context::{CommandError, Context, close, open};
 use crate::cli::output::{pairs, printable};
 use crate::cli::prompt;
@@ -33,9 +34,34 @@ pub(super) const TURN: Duration = Duration::from_millis(100);
 pub async fn back_up(context: &mut Context, file: PathBuf, existing: Existing) -> Result<(), CommandError> {
     let (database, target) = (context.config.database.clone(), file.clone());
     let report = long(move |stop, progress| backend::back_up(&database, &target, existing, stop, progress)).await?;
+    let apart = match KeyPlace::of(&context.config) {
+        _ if report.check.sealed.is_empty() => String::new(),
+        place => format!(
+            "Its sealed secrets are worth nothing without their key, which is not in it: keep {} apart.\n",
+            printable(&place.to_string())
+        ),
+    };
     context.tell(&as_json(&file, &report.check), || {
-        format!("The backup is whole and on the disk.\n{}", describe(&file, &report.check))
+        format!("The backup is whole and on the disk.\n{}{apart}", describe(&file, &report.check))
     })
+}
+
+/// What is wrong with the key of the configuration for what a file holds; `None` where it opens all.
+fn key_warning(context: &Context, report: &CheckReport) -> Option<String> {
+    let warning = match sealing::read(&context.config) {
+        Ok(key) => {
+            let lost = report.sealed_with_others(key.as_ref().map(|key| key.id().as_slice()));
+            sealing::mismatch(&context.config, key.as_ref(), lost)?
+        }
+        Err(_) if report.sealed.is_empty() => return None,
+        Err(error) => error,
+    };
+    Some(warning.to_string())
+}
+
+/// A warning as a line of its own.
+fn warned(warning: Option<&str>) -> String {
+    warning.map(|warning| format!("Warning: {}.\n", printable(warning))).unwrap_or_default()
 }
 
 /// Replaces the database by a backup; asks first.
@@ -51,14 +77,17 @@ pub async fn restore(context: &mut Context, file: PathBuf, yes: bool) -> Result<
     let report = long(move |stop, progress| backend::restore(&target, &file, &rules, stop, progress)).await?;
     let mut told = as_json(&database, &report.check);
     told.insert("kept".to_owned(), report.kept.as_deref().map(text).into());
+    let warning = key_warning(context, &report.check);
+    told.insert("warning".to_owned(), warning.clone().into());
     context.tell(&told, || {
         let kept = report.kept.as_ref().map_or_else(
             || "There was no database before.\n".to_owned(),
             |kept| pairs(&[("the database that was there is kept as", text(kept))]),
         );
         format!(
-            "The backup is restored, but for codes, links and mails that waited.\n{kept}{}",
-            describe(&database, &report.check)
+            "The backup is restored, but for codes, links and mails that waited.\n{kept}{}{}",
+            describe(&database, &report.check),
+            warned(warning.as_deref())
         )
     })
 }
@@ -72,7 +101,11 @@ pub async fn check(context: &mut Context, file: Option<PathBuf>) -> Result<(), C
     let shown = file.clone().unwrap_or_else(|| database.path.clone());
     let report =
         long(move |stop, progress| backend::check(&database, file.as_deref(), Some(&rules), stop, progress)).await?;
-    Ok(context.output.print(&as_json(&shown, &report), || format!("It is whole.\n{}", describe(&shown, &report)))?)
+    let warning = key_warning(context, &report);
+    let mut told = as_json(&shown, &report);
+    told.insert("warning".to_owned(), warning.clone().into());
+    let text = || format!("It is whole.\n{}{}", describe(&shown, &report), warned(warning.as_deref()));
+    Ok(context.output.print(&told, text)?)
 }
 
 /// The rules that every row is checked against.
@@ -155,15 +188,23 @@ pub async fn copy(context: &mut Context, from: Named, to: Named) -> Result<(), C
     context.tell(&json!({"from": report.from, "to": report.to, "tables": tables}), || describe_copy(&report))
 }
 
+/// The tables with sealed secrets.
+const SEALED: [&str; 3] = ["totp", "identities", "revocations"];
+
 fn describe_copy(report: &CopyReport) -> String {
     let CopyReport { from, to, tables } = report;
     let lines: Vec<_> = tables.iter().map(|table| (table.name, format!("{} {}", table.digest, table.rows))).collect();
     format!(
         "All of {} is in {}, durably, and was read again there: digests and rows are the same.\n{}\
-         The first is marked as moved; servers and commands refuse it from now on.\n",
+         The first is marked as moved; servers and commands refuse it from now on.\n{}",
         printable(from),
         printable(to),
-        pairs(&lines)
+        pairs(&lines),
+        if tables.iter().any(|table| SEALED.contains(&table.name) && table.rows > 0) {
+            "Sealed secrets stay sealed with the same key: give it there, in sealing.key or in the file beside the database.\n"
+        } else {
+            ""
+        }
     )
 }
 
@@ -263,6 +304,47 @@ fn describe_cluster(cluster: &ClusterStatus) -> [(&'static str, String); 4] {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Forgets what the present key does not open, and makes a key where there is none; asks first.
+///
+/// # Errors
+/// See [`CommandError`].
+pub async fn new_key(context: &mut Context, yes: bool) -> Result<(), CommandError> {
+    // It makes no database, and none is changed that a server is using: that one would go on sealing with its own key.
+    close(open(&context.config, &context.clock, false)?.as_ref()).await;
+    let repository = backend::open(&context.config, context.clock.now())?;
+    let work = async {
+        let key = sealing::read(&context.config)?;
+        let lost = sealing::count_lost(repository.as_ref(), key.as_ref()).await?;
+        if !lost.is_empty() {
+            prompt::confirm(&format!("Forget {lost}, for good?"), yes)?;
+        }
+        Ok::<_, CommandError>(sealing::forget_lost(&context.config, repository.as_ref(), context.clock.now()).await?)
+    };
+    let outcome = work.await;
+    close(repository.as_ref()).await;
+    let LostKey { is_made, forgotten } = outcome?;
+    let place = KeyPlace::of(&context.config).to_string();
+    let told = json!({
+        "key": place,
+        "is_new": is_made,
+        "forgotten": {"totp": forgotten.totp, "refresh_tokens": forgotten.refresh_tokens},
+    });
+    let has_key = is_made || sealing::read(&context.config)?.is_some();
+    context.tell(&told, || {
+        let lost = if forgotten.is_empty() {
+            "Nothing was sealed with another key, and nothing was forgotten.".to_owned()
+        } else {
+            format!("{forgotten} that could not be opened: forgotten. Their owners must set them up anew.")
+        };
+        let key = match (is_made, has_key) {
+            (true, _) => format!("There is a new key in {place}. It is in no backup: keep a copy of it apart."),
+            (false, true) => format!("The key in {place} stays as it was."),
+            (false, false) => format!("There is no key: give {place}, 64 hex digits, the same to every server."),
+        };
+        format!("{}\n{}\n", printable(&lost), printable(&key))
+    })
 }
 
 /// Takes away the mark that says that the database was moved; asks first.

@@ -101,7 +101,8 @@ enum Command {
     /// Copy the SQLite file to another one, whether a server runs or not
     #[command(
         after_help = "The copy holds the database as of one moment and is checked before it takes its name. Its \
-        folder is as private as you make it; the file is readable by its owner only."
+        folder is as private as you make it; the file is readable by its owner only. The key that secrets are sealed with is \
+        not in it: keep that apart."
     )]
     Backup {
         /// The file to be made
@@ -241,6 +242,17 @@ enum UserCommand {
         #[command(flatten)]
         format: Format,
     },
+    /// Remove an account's authenticator app, recovery codes and passkeys, for an owner who has lost them
+    #[command(
+        after_help = "Its password, its identities and its tokens stay. Make sure that it is its owner who asks: the \
+        owner is told of it."
+    )]
+    ResetFactors {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Let an account log in again
     Activate {
         #[command(flatten)]
@@ -338,6 +350,20 @@ enum DatabaseCommand {
         from: SourceArgs,
         #[command(flatten)]
         to: TargetArgs,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Forget what a lost key has sealed, and make a new key; with the server stopped
+    #[command(
+        after_help = "Secrets of authenticator apps and refresh tokens of providers are sealed with a key that is in no \
+        backup: in sealing.key, or in a file beside the database. Without it they are worth nothing. This forgets those that \
+        the present key does not open: their accounts log in without an authenticator app, and are told so. Where there is \
+        no file, it makes one. It asks first. Without a terminal to ask at, it needs --yes."
+    )]
+    NewKey {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         format: Format,
     },
@@ -473,8 +499,9 @@ impl Cli {
             Command::Serve(args) => {
                 let listen = args.listen.or(self.serve.listen.take());
                 let (config, settings) = Config::explain(self.settings(listen)?)?;
-                // Here, because a wrong template is a wrong configuration, which a restart does not mend.
+                // Here, because a wrong key or template is a wrong configuration, which a restart does not mend.
                 config::check_store(&config)?;
+                crate::accounts::sealing::check(&config)?;
                 crate::mail::check(&config)?;
                 crate::http::pages::templates::Pages::check(&config)?;
                 serve(&config, &config.warnings(&settings)).map_err(CommandError::Serve)
@@ -565,6 +592,7 @@ impl DatabaseCommand {
                 let (from, to) = (Named::new(from.from, from.from_file), Named::new(to.to, to.to_file));
                 database::copy(&mut context(&format)?, from, to).await
             }
+            Self::NewKey { yes, format } => database::new_key(&mut context(&format)?, yes).await,
             Self::Reopen { yes, format } => database::reopen(&mut context(&format)?, yes).await,
         }
     }
@@ -592,6 +620,7 @@ impl UserCommand {
             Self::SetPassword { name, format } => user::set_password(&mut context(&format)?, &name.username).await,
             Self::SendReset { name, format } => user::send_reset(&mut context(&format)?, &name.username).await,
             Self::VerifyEmail { name, format } => user::verify_email(&mut context(&format)?, &name.username).await,
+            Self::ResetFactors { name, format } => user::reset_factors(&mut context(&format)?, &name.username).await,
             Self::Activate { name, format } => user::set_active(&mut context(&format)?, &name.username, true).await,
             Self::Deactivate { name, format } => user::set_active(&mut context(&format)?, &name.username, false).await,
             Self::Promote { name, superuser, format } => {
@@ -662,6 +691,9 @@ The database, where
 .B \-\-database
 or [database] path says nothing else. Beside it, with names that start like its own, are SQLite's WAL and its
 index, and the locks of running programs.
+.TP
+.I data/authtokens.key
+The key that secrets are sealed with, beside the database, where [sealing] key gives none. It is in no backup.
 .TP
 .I data/mail
 The mails of [mail] transport "folder", where [mail] folder says nothing else.

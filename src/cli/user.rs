@@ -167,6 +167,22 @@ pub async fn verify_email(context: &mut Context, username: &Username) -> Result<
     context.tell(&AccountResponse::new(user, sends_mail), || format!("{}\n", printable(&text)))
 }
 
+/// Removes an account's authenticator app, recovery codes and passkeys.
+///
+/// # Errors
+/// [`CommandError::NoAccount`], or another.
+pub async fn reset_factors(context: &mut Context, username: &Username) -> Result<(), CommandError> {
+    as_operator(&context.config, &context.clock, false, async |administration| {
+        let reset = administration.reset_factors(username).await;
+        reset.map_err(|error| CommandError::of_account(username, error))
+    })
+    .await?;
+    let name = printable(username.as_str());
+    context.tell(&serde_json::json!({"status": "success"}), || {
+        format!("{name} has no authenticator app, no recovery codes and no passkeys any more.\n")
+    })
+}
+
 /// An address as it is shown where the operator need only recognise it.
 fn masked(email: &EmailAddress) -> String {
     let (local, domain) = email.as_str().rsplit_once('@').unwrap_or_default();

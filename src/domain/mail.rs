@@ -35,13 +35,31 @@ pub enum MailKind {
     EmailChanged,
     /// A notice: somebody logged in from an unknown network with an unknown program.
     UnfamiliarSignIn,
+    /// A notice: the account has an authenticator app.
+    TotpAdded,
+    /// A notice: the authenticator app was removed.
+    TotpRemoved,
+    /// A notice: a recovery code was used in the place of the authenticator app.
+    RecoveryCodeUsed,
+    /// A notice: there are new recovery codes.
+    RecoveryCodesReplaced,
+    /// A notice: the account has one more passkey.
+    PasskeyAdded,
+    /// A notice: a passkey was removed.
+    PasskeyRemoved,
+    /// A notice: the account was linked to an identity.
+    IdentityLinked,
+    /// A notice: an identity was unlinked.
+    IdentityUnlinked,
+    /// A notice: staff or the operator removed the authenticator app, the recovery codes and the passkeys.
+    FactorsReset,
     /// A notice: the account was deleted.
     AccountDeleted,
 }
 
 impl MailKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 21] = [
         Self::ConfirmEmail,
         Self::EmailTaken,
         Self::ResetPassword,
@@ -53,6 +71,15 @@ impl MailKind {
         Self::EmailChangeRequested,
         Self::EmailChanged,
         Self::UnfamiliarSignIn,
+        Self::TotpAdded,
+        Self::TotpRemoved,
+        Self::RecoveryCodeUsed,
+        Self::RecoveryCodesReplaced,
+        Self::PasskeyAdded,
+        Self::PasskeyRemoved,
+        Self::IdentityLinked,
+        Self::IdentityUnlinked,
+        Self::FactorsReset,
         Self::AccountDeleted,
     ];
 
@@ -71,6 +98,15 @@ impl MailKind {
             Self::EmailChangeRequested => "email_change_requested",
             Self::EmailChanged => "email_changed",
             Self::UnfamiliarSignIn => "unfamiliar_sign_in",
+            Self::TotpAdded => "totp_added",
+            Self::TotpRemoved => "totp_removed",
+            Self::RecoveryCodeUsed => "recovery_code_used",
+            Self::RecoveryCodesReplaced => "recovery_codes_replaced",
+            Self::PasskeyAdded => "passkey_added",
+            Self::PasskeyRemoved => "passkey_removed",
+            Self::IdentityLinked => "identity_linked",
+            Self::IdentityUnlinked => "identity_unlinked",
+            Self::FactorsReset => "factors_reset",
             Self::AccountDeleted => "account_deleted",
         }
     }
@@ -91,6 +127,15 @@ impl MailKind {
             EventKind::EmailChangeRequested => Some(Self::EmailChangeRequested),
             EventKind::EmailChanged => Some(Self::EmailChanged),
             EventKind::UnfamiliarLogin => Some(Self::UnfamiliarSignIn),
+            EventKind::TotpAdded => Some(Self::TotpAdded),
+            EventKind::TotpRemoved => Some(Self::TotpRemoved),
+            EventKind::RecoveryCodeUsed => Some(Self::RecoveryCodeUsed),
+            EventKind::RecoveryCodesReplaced => Some(Self::RecoveryCodesReplaced),
+            EventKind::PasskeyAdded => Some(Self::PasskeyAdded),
+            EventKind::PasskeyRemoved => Some(Self::PasskeyRemoved),
+            EventKind::IdentityLinked => Some(Self::IdentityLinked),
+            EventKind::IdentityUnlinked => Some(Self::IdentityUnlinked),
+            EventKind::FactorsReset => Some(Self::FactorsReset),
             EventKind::Deleted => Some(Self::AccountDeleted),
             _ => None,
         }
@@ -109,9 +154,30 @@ impl MailKind {
             | Self::PasswordReset
             | Self::EmailChangeRequested
             | Self::EmailChanged
-            | Self::UnfamiliarSignIn => Some(Purpose::NotMe),
+            | Self::UnfamiliarSignIn
+            | Self::TotpAdded
+            | Self::TotpRemoved
+            | Self::RecoveryCodeUsed
+            | Self::RecoveryCodesReplaced
+            | Self::PasskeyAdded
+            | Self::PasskeyRemoved
+            | Self::IdentityLinked
+            | Self::IdentityUnlinked
+            | Self::FactorsReset => Some(Purpose::NotMe),
             Self::EmailTaken | Self::AccountDeleted => None,
         }
+    }
+
+    /// Whether it tells of a provider.
+    #[must_use]
+    pub const fn names_provider(self) -> bool {
+        matches!(self, Self::IdentityLinked | Self::IdentityUnlinked)
+    }
+
+    /// Whether it needs to know what its event tells beside its kind: a session's id, or a provider.
+    #[must_use]
+    pub const fn needs_detail(self) -> bool {
+        self.names_provider() || matches!(self, Self::UnfamiliarSignIn)
     }
 
     /// Whether it shows a code.
@@ -159,6 +225,8 @@ pub struct Mail {
     pub at: Timestamp,
     pub ip: Option<IpAddr>,
     pub user_agent: Option<UserAgent>,
+    /// The provider that it tells of, as the configuration calls it.
+    pub provider: Option<String>,
 }
 
 /// How long after each failed delivery a mail of the outbox is tried again. After the last it is given up.

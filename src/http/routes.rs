@@ -100,6 +100,7 @@ routes! {
         "/api/users/{username}" { get staff::show, patch staff::change, delete staff::delete, }
         "/api/users/{username}/reset" { post staff::send_reset, }
         "/api/users/{username}/verify-email" { post staff::verify_email, }
+        "/api/users/{username}/reset-factors" { post staff::reset_factors, }
         "/api/users/{username}/tokens" { get staff::list_sessions, delete staff::end_sessions, }
         "/api/users/{username}/tokens/{id}" { delete staff::end_session, }
         "/api/events" { get events::list, }

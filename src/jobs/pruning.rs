@@ -1,4 +1,5 @@
-//! The pruning job: it deletes dead sessions, old events and expired codes, and clamps stored times that are in the future.
+//! The pruning jobs: one deletes dead sessions, old events and expired codes, and clamps stored times that are in the
+//! future; the other deletes expired challenges, which strangers can make many of.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,9 @@ use crate::system::clock::{Clock, Monotonic, Timestamp};
 /// How often the job runs; the first time so long after the start. A run is skipped where the clock was set meanwhile:
 /// what is pruned because of a wrong clock does not come back when the clock is corrected.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// How often challenges are pruned: they are valid for some minutes.
+const PRUNE_CHALLENGES_EVERY: Duration = Duration::from_secs(60);
 
 /// How far the wall clock may drift from the monotonic clock in that time; beyond it the wall clock was set. A clock
 /// that is slewed drifts by a few seconds.
@@ -89,6 +93,48 @@ impl Job for Pruning {
         let clamped = self.clamp_times().await;
         pruned.map_err(JobError::because("ended sessions, old events and expired codes could not be pruned"))?;
         clamped.map_err(JobError::because("stored times in the future could not be looked for"))
+    }
+}
+
+/// The job that prunes challenges.
+pub struct PruneChallenges {
+    repository: Arc<dyn Repository>,
+    clock: Clock,
+    /// What the clocks said at the last run, or at the start.
+    last: Mutex<Reading>,
+}
+
+impl PruneChallenges {
+    /// A job whose first interval begins now.
+    #[must_use]
+    pub fn new(repository: Arc<dyn Repository>, clock: Clock) -> Self {
+        Self { repository, last: Mutex::new(Reading::of(&clock)), clock }
+    }
+}
+
+#[async_trait]
+impl Job for PruneChallenges {
+    fn name(&self) -> &'static str {
+        "prune_challenges"
+    }
+
+    fn interval(&self) -> Duration {
+        PRUNE_CHALLENGES_EVERY
+    }
+
+    async fn run(&self) -> Result<(), JobError> {
+        let now = Reading::of(&self.clock);
+        let last = std::mem::replace(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner), now);
+        // An ID token that was used must not be good again because the clock was ahead for a while.
+        if now.was_set_since(last) {
+            return Ok(());
+        }
+        let failed = JobError::because("expired challenges could not be pruned");
+        let prune = async {
+            while self.repository.prune_challenges(now.wall).await? > 0 {}
+            Ok::<_, RepositoryError>(())
+        };
+        prune.await.map_err(failed)
     }
 }
 

@@ -116,6 +116,7 @@ impl Postman {
             when: to_the_minute(mail.at),
             ip: mail.ip.map(|ip| ip.to_string()).unwrap_or_default(),
             program: program.map(program::name_of).unwrap_or_default(),
+            provider: mail.provider.clone().unwrap_or_default(),
         }
     }
 

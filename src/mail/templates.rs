@@ -34,7 +34,9 @@ macro_rules! files {
 /// Every file, as it is part of the program.
 const FILES: &[(&str, &str)] = files![
     "confirm_email" "email_taken" "reset_password" "sign_in" "reauthenticate" "password_changed" "password_set"
-    "password_reset" "email_change_requested" "email_changed" "unfamiliar_sign_in" "account_deleted" "test"
+    "password_reset" "email_change_requested" "email_changed" "unfamiliar_sign_in" "totp_added" "totp_removed"
+    "recovery_code_used" "recovery_codes_replaced" "passkey_added" "passkey_removed" "identity_linked"
+    "identity_unlinked" "factors_reset" "account_deleted" "test"
 ];
 
 /// What a template may show. What a mail does not have is empty or 0.
@@ -51,6 +53,8 @@ pub(super) struct Values {
     pub when: String,
     pub ip: String,
     pub program: String,
+    /// The provider of an identity, as the configuration calls it.
+    pub provider: String,
 }
 
 /// All that a template is given. The HTML has the subject, too.
@@ -164,6 +168,7 @@ pub(super) fn sample(name: &str) -> Values {
         when: "2015-01-04 22:51 UTC".to_owned(),
         ip: "203.0.113.7".to_owned(),
         program: "Firefox on Linux".to_owned(),
+        provider: kind.filter(|kind| kind.names_provider()).map_or_else(String::new, |_| "example".to_owned()),
     }
 }
 
@@ -250,7 +255,12 @@ mod tests {
             for part in [rendered.text, rendered.html] {
                 let part = part.replace('\n', " ");
                 let ends = if kind == MailKind::UnfamiliarSignIn { "ends that session" } else { "ends all sessions" };
-                for said in [ends, "so that nobody can log in with it any more", "mails you a link to set a new one"] {
+                for said in [
+                    ends,
+                    "so that nobody can log in with it any more",
+                    "mails you a link to set a new one",
+                    "It also removes authenticator apps, recovery codes, passkeys and linked logins that were added since.",
+                ] {
                     assert!(part.contains(said), "{said} in {part}");
                 }
             }

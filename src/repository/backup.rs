@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::domain::user::PasswordHash;
 use crate::repository::error::{Cause, OpenError};
+use crate::repository::factors::SealedSecrets;
 use crate::system::clock::Timestamp;
 
 /// Why a backup, a restore or a check failed. Each message is one sentence for a person.
@@ -122,6 +123,8 @@ pub struct CheckReport {
     pub page_size: u64,
     /// Its tables, ordered by name.
     pub tables: Vec<TableReport>,
+    /// Its sealed secrets, by the id of the key that each was sealed with.
+    pub sealed: Vec<(Vec<u8>, SealedSecrets)>,
 }
 
 impl CheckReport {
@@ -129,6 +132,16 @@ impl CheckReport {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.pages * self.page_size
+    }
+
+    /// How many sealed secrets it has that were sealed with another key than that of this id, or at all where there is none.
+    #[must_use]
+    pub fn sealed_with_others(&self, key_id: Option<&[u8]>) -> SealedSecrets {
+        let others = self.sealed.iter().filter(|(id, _)| Some(id.as_slice()) != key_id);
+        others.fold(SealedSecrets::default(), |sum, (_, secrets)| SealedSecrets {
+            totp: sum.totp + secrets.totp,
+            refresh_tokens: sum.refresh_tokens + secrets.refresh_tokens,
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The trait [`Factors`]: the authenticator app of an account, and its recovery codes.
 
+use std::fmt;
+
 use async_trait::async_trait;
 
 use crate::domain::rights::Actor;
@@ -57,6 +59,28 @@ pub struct SealedSecrets {
     pub totp: u64,
     /// Refresh tokens of providers, also those that wait for their revocation.
     pub refresh_tokens: u64,
+}
+
+impl SealedSecrets {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for SealedSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = |count, what: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            count => Some(format!("{count} {what}s")),
+        };
+        let parts = [counted(self.totp, "authenticator app"), counted(self.refresh_tokens, "refresh token")];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        f.write_str(if parts.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&parts.join(" and "))
+    }
 }
 
 /// The second factors of accounts.

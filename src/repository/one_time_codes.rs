@@ -242,8 +242,8 @@ pub trait OneTimeCodes: Send + Sync {
     ) -> Result<Tried, RepositoryError>;
 
     /// Disowns what a notice tells of. A login's session ends; for anything else all sessions do. The password is removed:
-    /// whoever it was may know it. A pending change of the
-    /// address is withdrawn; where the notice told of a change that was made, the former address is restored, verified
+    /// whoever it was may know it. So is what was added since to the ways in: an authenticator app, recovery codes, passkeys,
+    /// identities; what is older stays. A pending change of the address is withdrawn; where the notice told of a change that was made, the former address is restored, verified
     /// (unless another account has verified it meanwhile). Every code and link of the account ends, but for those that
     /// restore an address that the account had before: of two changes one after the other, the earlier one can still be
     /// undone, and the later one no more. `None`, and no change, where the link is worth nothing.

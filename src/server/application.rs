@@ -41,7 +41,7 @@ use crate::http::{openapi, routes};
 use crate::jobs::activity::{NoticeResets, StoreFailedAttempts, StoreLastUsed};
 use crate::jobs::backups::{BackupSettings, Backups};
 use crate::jobs::mail::SendMail;
-use crate::jobs::pruning::Pruning;
+use crate::jobs::pruning::{PruneChallenges, Pruning};
 use crate::jobs::{JobRegistry, Jobs};
 use crate::mail::{MailError, Postman};
 use crate::passwords::{PasswordPolicy, Passwords};
@@ -126,8 +126,8 @@ impl Application {
     ///
     /// # Errors
     /// [`ServeError`], each a sentence for the person who starts the server.
-    pub fn build(config: &Config, clock: Clock) -> Result<Self, ServeError> {
-        Self::build_on(None, config, clock, WatchedThreads::default())
+    pub async fn build(config: &Config, clock: Clock) -> Result<Self, ServeError> {
+        Self::build_on(None, config, clock, WatchedThreads::default()).await
     }
 
     /// The same, on `listener` instead of the configured address where there is one. Its threads are watched together
@@ -135,7 +135,7 @@ impl Application {
     ///
     /// # Errors
     /// [`ServeError`], as above.
-    pub fn build_on(
+    pub async fn build_on(
         listener: Option<TcpListener>,
         config: &Config,
         clock: Clock,
@@ -146,6 +146,8 @@ impl Application {
         listener.set_nonblocking(true).map_err(|source| ServeError::Listen { address, source })?;
         let metrics_listener = config.metrics.listen.map(listen).transpose()?;
         let repository = open(config, clock.now())?;
+        // Before anything answers: a service without its key would turn away everybody who has an authenticator app.
+        let sealing = find_key(config, repository.as_ref()).await?.map(Arc::new);
         let password = &config.password;
         let passwords = Passwords::start(password.bcrypt_cost, password.hash_threads, password.hash_queue, &threads)
             .map_err(ServeError::Threads)?;
@@ -153,7 +155,6 @@ impl Application {
         let backups = start_backups(config, &clock, &registry, &threads).map_err(ServeError::Threads)?;
         let metrics = metrics_listener.is_some().then(|| Arc::new(Metrics::new(routes::PATHS.map(|(path, _)| path))));
         allow_open_files(config.server.max_connections);
-        let sealing = find_key(config)?.map(Arc::new);
         let accounts = Arc::new(accounts(config, &repository, passwords, sealing, metrics.clone(), clock));
         let mail = send_mail(config, &accounts, metrics.clone())?;
         let mail_status = mail.as_ref().map(SendMail::status);
@@ -371,6 +372,7 @@ fn jobs(config: &Config, accounts: &Accounts, registry: JobRegistry) -> Jobs {
     });
     jobs.add(NoticeResets::new(repository(), Arc::clone(limits), clock()));
     jobs.add(Pruning::new(repository(), config.tokens, config.events, clock()));
+    jobs.add(PruneChallenges::new(repository(), clock()));
     jobs
 }
 

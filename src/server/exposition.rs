@@ -101,16 +101,18 @@ impl Exposition {
         for metric in self.metrics.of_requests() {
             page.add(metric);
         }
-        let success = self.metrics.posts("/api/login", 200);
-        let failure = self.metrics.posts("/api/login", 401);
+        let [success, failure] = self.metrics.logins();
         page.counters(
             "authtokens_logins_total",
             "Logins that were verified, by outcome.",
             "outcome",
             &[("success", success), ("failure", failure)],
         )?;
-        let registrations = self.metrics.posts("/api/register", 201);
-        page.counter("authtokens_registrations_total", "Accounts that were made.", registrations)
+        page.counter("authtokens_registrations_total", "Accounts that were made.", self.metrics.registrations())?;
+        for metric in self.metrics.of_sign_ins() {
+            page.add(metric);
+        }
+        Ok(())
     }
 
     fn show_hashing(&self, page: &mut Page, load: HashingLoad) -> prometheus::Result<()> {

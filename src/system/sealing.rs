@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
 use rand::TryRng as _;
@@ -169,11 +169,12 @@ pub fn read_key(path: &Path) -> Result<Option<SealingKey>, KeyError> {
     SealingKey::parse(text).map(Some)
 }
 
-/// Writes a new key into a file of mode 0600, which must not exist. It is durable then.
+/// Writes a new key into a file of mode 0600, which must not exist. It is durable then. The file belongs to the owner of
+/// the file `beside`, as far as this user may give it away: the service must be able to read what root has made.
 ///
 /// # Errors
 /// See [`KeyError`].
-pub fn create_key(path: &Path) -> Result<SealingKey, KeyError> {
+pub fn create_key(path: &Path, beside: &Path) -> Result<SealingKey, KeyError> {
     let text = generate_key();
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -184,6 +185,11 @@ pub fn create_key(path: &Path) -> Result<SealingKey, KeyError> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+    if let Ok(owner) = beside.metadata()
+        && owner.uid() != file.metadata()?.uid()
+    {
+        let _ = fchown(&file, Some(owner.uid()), Some(owner.gid()));
+    }
     file.write_all(text.as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()?;
@@ -222,10 +228,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("authtokens.key");
         assert!(read_key(&path).unwrap().is_none());
-        let made = create_key(&path).unwrap();
+        let made = create_key(&path, folder.path()).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(read_key(&path).unwrap().unwrap().id(), made.id());
-        assert!(matches!(create_key(&path), Err(KeyError::Io(_))), "no key is written over");
+        assert!(matches!(create_key(&path, folder.path()), Err(KeyError::Io(_))), "no key is written over");
         assert_eq!(read_key(&path).unwrap().unwrap().id(), made.id());
         assert_eq!(folder.path().read_dir().unwrap().count(), 1);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();

@@ -26,7 +26,6 @@ const DELIVERY_BUCKETS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 const OTHER: &str = "other";
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER];
-const POST: usize = 2;
 
 /// The statuses whose counters are kept at hand. Others are counted too, by looking up their labels.
 const STATUSES: [u16; 17] = [200, 201, 204, 304, 400, 401, 403, 404, 405, 408, 413, 415, 429, 431, 500, 501, 503];
@@ -81,6 +80,11 @@ pub struct Metrics {
     rejected: [AtomicU64; 4],
     mails: IntCounterVec,
     mail_durations: Histogram,
+    sign_ins: IntCounterVec,
+    second_factors_due: IntCounterVec,
+    /// Logins that succeeded and that failed, and accounts that were registered.
+    logins: [AtomicU64; 2],
+    registrations: AtomicU64,
 }
 
 impl Metrics {
@@ -118,6 +122,22 @@ impl Metrics {
             HistogramOpts::new("authtokens_mail_delivery_duration_seconds", "Time that the delivery of a mail took.")
                 .buckets(DELIVERY_BUCKETS.to_vec()),
         )?;
+        let sign_ins = IntCounterVec::new(
+            Opts::new("authtokens_sign_ins_total", "Sessions that were opened, by what was shown first and second."),
+            &["way", "second_factor"],
+        )?;
+        let second_factors_due = IntCounterVec::new(
+            Opts::new(
+                "authtokens_second_factors_due_total",
+                "Logins that were asked for a second factor, by what was shown first.",
+            ),
+            &["way"],
+        )?;
+        // From 0 on, so that the first one is seen in a rate.
+        for way in ["registration", "password"] {
+            sign_ins.get_metric_with_label_values(&[way, "none"])?;
+        }
+        second_factors_due.get_metric_with_label_values(&["password"])?;
         let route_durations =
             routes.iter().map(|route| durations.get_metric_with_label_values(&[*route])).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -130,6 +150,10 @@ impl Metrics {
             rejected: Default::default(),
             mails,
             mail_durations,
+            sign_ins,
+            second_factors_due,
+            logins: Default::default(),
+            registrations: AtomicU64::new(0),
         })
     }
 
@@ -171,6 +195,46 @@ impl Metrics {
         self.hash_durations.observe(took.as_secs_f64());
     }
 
+    /// Counts a session that was opened: by which way in, and with which second factor.
+    pub fn signed_in(&self, way: &str, second_factor: &str) {
+        self.sign_ins.with_label_values(&[way, second_factor]).inc();
+        self.logins[0].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an account that was registered, and the session that was opened with it.
+    pub fn registered(&self, way: &str) {
+        self.sign_ins.with_label_values(&[way, "none"]).inc();
+        self.registrations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a login that was asked for its second factor.
+    pub fn second_factor_due(&self, way: &str) {
+        self.second_factors_due.with_label_values(&[way]).inc();
+    }
+
+    /// Counts a login that has failed: a factor of it was wrong.
+    pub fn login_failed(&self) {
+        self.logins[1].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many logins succeeded, and how many failed.
+    #[must_use]
+    pub fn logins(&self) -> [u64; 2] {
+        [0, 1].map(|outcome: usize| self.logins[outcome].load(Ordering::Relaxed))
+    }
+
+    /// How many accounts were registered.
+    #[must_use]
+    pub fn registrations(&self) -> u64 {
+        self.registrations.load(Ordering::Relaxed)
+    }
+
+    /// The metrics of sign-ins.
+    #[must_use]
+    pub fn of_sign_ins(&self) -> [&dyn Collector; 2] {
+        [&self.sign_ins, &self.second_factors_due]
+    }
+
     /// Counts a mail.
     pub fn mail(&self, kind: MailKind, outcome: MailOutcome) {
         self.mails.with_label_values(&[kind.name(), outcome.name()]).inc();
@@ -197,15 +261,6 @@ impl Metrics {
     #[must_use]
     pub fn of_hashes(&self) -> &dyn Collector {
         &self.hash_durations
-    }
-
-    /// How many POSTs to a route had this status. It creates no series for what has not happened yet.
-    #[must_use]
-    pub fn posts(&self, route: &str, status: u16) -> u64 {
-        let route = self.routes.iter().position(|known| *known == route);
-        let status = STATUSES.iter().position(|known| *known == status);
-        let found = route.zip(status).and_then(|(route, status)| self.found[index_of(route, POST, status)].get());
-        found.map_or(0, IntCounter::get)
     }
 }
 
@@ -257,7 +312,6 @@ mod tests {
         for (route, method, status) in [("/api/login", "GET", "200"), ("other", "other", "503")] {
             assert_eq!(count(&metrics, &[method, route, status]), 1);
         }
-        assert_eq!((metrics.posts("/api/login", 200), METHODS[POST]), (1, "POST"));
         assert_eq!(metrics.requests.collect()[0].get_metric().len(), 3 * METHODS.len() * STATUSES.len());
         assert!(metrics.found.iter().all(|counter| counter.get().is_some_and(|counter| counter.get() == 1)));
     }

@@ -75,7 +75,7 @@ fn serve_beside_thread(config: &Config, panics: bool) -> Result<(), Box<dyn std:
     let threads = WatchedThreads::default();
     let log = log::start(Clock::system(), &threads)?;
     actix_rt::System::new().block_on(async {
-        let application = Application::build_on(None, config, Clock::system(), threads.clone())?;
+        let application = Application::build_on(None, config, Clock::system(), threads.clone()).await?;
         log.tell(&application.greeting(config));
         threads.spawn("of the test", move || {
             while !Path::new(END).exists() {

@@ -92,7 +92,7 @@ impl TestApp {
             let clock = clock.clone();
             move || {
                 actix_rt::System::new().block_on(async move {
-                    let application = Application::build(&config, clock).unwrap();
+                    let application = Application::build(&config, clock).await.unwrap();
                     started.send((application.address(), application.metrics_address())).unwrap();
                     let stop = async {
                         let _ = stopped.await;

@@ -128,6 +128,8 @@ async fn each_answer_is_counted_under_its_method_its_route_and_its_status() {
         ("authtokens_logins_total{outcome=\"success\"}", 1.0),
         ("authtokens_logins_total{outcome=\"failure\"}", 2.0),
         ("authtokens_registrations_total", 1.0),
+        ("authtokens_sign_ins_total{second_factor=\"none\",way=\"password\"}", 1.0),
+        ("authtokens_sign_ins_total{second_factor=\"none\",way=\"registration\"}", 1.0),
         ("authtokens_hashes_running", 0.0),
         ("authtokens_hashes_waiting", 0.0),
         ("authtokens_rejected_total{reason=\"hash_queue_full\"}", 0.0),
@@ -292,7 +294,7 @@ fn an_address_that_is_in_use_is_a_sentence_and_the_listener_ends_with_the_server
     let taken = TcpListener::bind(ANY_PORT).unwrap();
     let address = taken.local_addr().unwrap();
     config.metrics.listen = Some(address);
-    let refused = actix_rt::System::new().block_on(async { Application::build(&config, Clock::system()).err() });
+    let refused = actix_rt::System::new().block_on(async { Application::build(&config, Clock::system()).await.err() });
     let sentence = refused.unwrap().to_string();
     assert!(sentence.starts_with(&format!("cannot listen on {address}: ")), "{sentence}");
 

@@ -175,6 +175,7 @@ fn all_calls() -> Vec<(Kind, Method, &'static str, Option<Value>)> {
                 }
                 ("GET" | "HEAD", "/api/users" | "/api/events") => vec![(Kind::All, None)],
                 ("GET" | "HEAD", "/api/users/{username}" | "/api/users/{username}/tokens") => vec![(Kind::View, None)],
+                ("POST", "/api/users/{username}/reset-factors") => vec![(Kind::ManageAccount, None)],
                 ("DELETE", "/api/users/{username}/tokens" | "/api/users/{username}/tokens/{id}") => {
                     vec![(Kind::ManageAccount, None)]
                 }

@@ -138,6 +138,9 @@ impl LoginThrottle {
         username: Option<Username>,
         ip: Option<IpAddr>,
     ) {
+        if let (Some(metrics), EventKind::LoginFailed | EventKind::SecondFactorFailed) = (&self.metrics, kind) {
+            metrics.login_failed();
+        }
         let (at, now) = (self.clock.now(), self.clock.monotonic());
         let is_near = username.as_ref().is_some_and(|name| kind.counts_at_account() && self.limits.is_near_lock(name));
         let failed = FailedAttempt { at, kind, username, ip, detail: "" };

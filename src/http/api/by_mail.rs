@@ -186,7 +186,7 @@ pub(crate) async fn log_in(state: State, client: HttpClient, body: UnreadBody) -
     respond(HttpResponse::Ok(), &SessionResponse::from(opened))
 }
 
-/// Disown what a notice tells of: its session ends, or its change of the address, and a new password can be set
+/// Disown what a notice tells of: its session ends, or its change of the address; what was added since to log in with is removed, and a new password can be set
 #[utoipa::path(
     post, path = "/api/not-me", operation_id = "disown", tag = "mail",
     request_body(content = LinkRequest),

@@ -267,6 +267,28 @@ pub(crate) async fn verify_email(
     respond(HttpResponse::Ok(), &AccountResponse::new(user, true))
 }
 
+/// Remove an account's authenticator app, recovery codes and passkeys, for an owner who has lost them
+#[utoipa::path(
+    post, path = "/api/users/{username}/reset-factors", operation_id = "reset_factors", tag = "staff", security(("Token" = [])),
+    params(("username" = String, Path, description = "The account's name, in any case, percent-encoded", example = "AzureDiamond")),
+    responses(
+        (status = 200, description = "They are gone, and the owner is told so. The password, the identities and the tokens stay", body = StatusResponse),
+        (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 403, description = "The caller may not do this to this account, or is the account", body = ErrorResponse),
+        (status = 404, description = "There is no account of this name", body = ErrorResponse),
+    ),
+)]
+pub(crate) async fn reset_factors(
+    Authenticated(caller): Authenticated,
+    username: web::Path<String>,
+    state: State,
+) -> Result<HttpResponse, ApiError> {
+    let administration = state.accounts.administration(Actor::Session(caller));
+    let username = parse(&username, &administration).await?;
+    administration.reset_factors(&username).await?;
+    respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
+}
+
 /// An account's sessions, newest first
 #[utoipa::path(
     get, path = "/api/users/{username}/tokens", operation_id = "list_account_sessions", tag = "staff", security(("Token" = [])),

@@ -110,13 +110,27 @@ pub(super) async fn insert(
     detail: &str,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let (at, name, address) = (now.as_millis(), kind.name(), ip_text(ip));
-    transaction.execute(sql::INSERT_EVENT, &[&at, &name, &user_id.0, &actor, &address, &detail]).await?;
+    insert_untold(transaction, kind, user_id, actor, ip, detail, now).await?;
     if let Some(notice) = MailKind::telling_of(kind) {
         // Where staff work from is nothing that an account is told.
         let ip = ip.filter(|_| actor.is_none());
         outbox::insert_notice(transaction, notice, user_id, ip, detail, now).await?;
     }
+    Ok(())
+}
+
+/// The same, without a notice: the owner knows of it.
+pub(super) async fn insert_untold(
+    transaction: &Transaction,
+    kind: EventKind,
+    user_id: UserId,
+    actor: Option<&str>,
+    ip: Option<IpAddr>,
+    detail: &str,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let (at, name, address) = (now.as_millis(), kind.name(), ip_text(ip));
+    transaction.execute(sql::INSERT_EVENT, &[&at, &name, &user_id.0, &actor, &address, &detail]).await?;
     Ok(())
 }
 

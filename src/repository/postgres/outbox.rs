@@ -129,6 +129,7 @@ pub(super) async fn insert_notice(
         return Ok(());
     }
     let (at, expires) = (now.as_millis(), now.plus(kind.lifetime()).as_millis());
+    let detail = if kind.needs_detail() { detail } else { "" };
     let parameters: [&(dyn ToSql + Sync); 6] = [&user_id.0, &kind.name(), &detail, &at, &ip_text(ip), &expires];
     transaction.execute(sql::INSERT_NOTICE, &parameters).await?;
     Ok(())
@@ -212,11 +213,14 @@ async fn store_offer(
         return Ok(false);
     }
     // It has no code, so it is found by its token alone: nobody has a request id of it.
-    let (detail, created) = match mail.kind {
-        // Changes are undone in their order, however late their mails are.
-        MailKind::EmailChanged => (RESTORES_EMAIL, mail.at),
-        _ => (&*mail.detail, now),
+    let detail = match mail.kind {
+        MailKind::EmailChanged => RESTORES_EMAIL,
+        MailKind::UnfamiliarSignIn => &*mail.detail,
+        _ => "",
     };
+    // However late their mails are, changes of the address are undone in their order, and what was added to an account
+    // since goes with what is disowned.
+    let created = mail.at;
     let parameters: [&(dyn ToSql + Sync); 13] = [
         &token,
         &purpose.name(),

@@ -177,6 +177,7 @@ pub(super) fn read_mail(row: &Row) -> Result<OutboxMail, Failure> {
         at: read_time(row, "at")?,
         ip: read_ip(row)?,
         user_agent: UserAgent::from_stored(get(row, "user_agent")?),
+        detail: get(row, "detail")?,
         link: get(row, "link")?,
         attempts: get::<i64>(row, "attempts")?.try_into().map_err(invalid)?,
         expires: read_time(row, "expires")?,

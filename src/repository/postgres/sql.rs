@@ -408,8 +408,8 @@ pub const DROP_EXPIRED_MAILS: &str = "WITH gone AS (DELETE FROM outbox WHERE id 
 pub const CLAIM_MAILS: &str = "WITH free AS (SELECT id, due FROM outbox WHERE due <= $1 AND expires > $1 \
          ORDER BY due, id LIMIT $2 FOR UPDATE SKIP LOCKED), \
      claimed AS (UPDATE outbox SET due = $3, claims = claims + 1 FROM free WHERE outbox.id = free.id \
-         RETURNING outbox.id, claims, kind, user_id, recipient, is_verified, username, at, ip, user_agent, link, attempts, \
-             expires, free.due AS was_due) \
+         RETURNING outbox.id, claims, kind, user_id, recipient, is_verified, username, at, ip, user_agent, detail, link, \
+             attempts, expires, free.due AS was_due) \
      SELECT * FROM claimed ORDER BY was_due, id";
 
 /// Locks the account of a mail. What is read behind it, in a statement of its own, is as of then.

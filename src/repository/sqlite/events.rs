@@ -101,13 +101,27 @@ pub(super) fn insert(
     detail: &str,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached(sql::INSERT_EVENT)?;
-    insert.execute(params![now.as_millis(), kind.name(), user_id.0, actor, ip_text(ip), detail])?;
+    insert_untold(connection, kind, user_id, actor, ip, detail, now)?;
     if let Some(notice) = MailKind::telling_of(kind) {
         // Where staff work from is nothing that an account is told.
         let ip = ip.filter(|_| actor.is_none());
         outbox::insert_notice(connection, notice, user_id, ip, detail, now)?;
     }
+    Ok(())
+}
+
+/// The same, without a notice: the owner knows of it.
+pub(super) fn insert_untold(
+    connection: &Connection,
+    kind: EventKind,
+    user_id: UserId,
+    actor: Option<&str>,
+    ip: Option<IpAddr>,
+    detail: &str,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(sql::INSERT_EVENT)?;
+    insert.execute(params![now.as_millis(), kind.name(), user_id.0, actor, ip_text(ip), detail])?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::Failure;
-use super::identities::revoke_refresh_tokens;
+use super::identities::{delete_identity, list_identities, revoke_refresh_tokens};
 use super::lookup::{allow, begin_change, is_session_fresh, require_session, require_staff, target_named};
 use super::passkeys::use_passkey;
 use super::pending::delete_challenges_of;
@@ -25,6 +25,9 @@ use crate::repository::{
     FactorChange, Factors, RepositoryError, SealedSecrets, SecondFactor, SecurityState, StoredTotp, TotpUse,
 };
 use crate::system::clock::Timestamp;
+
+/// What the event tells of a way in that was removed with what a notice told of.
+const DISOWNED: &str = "disowned";
 
 #[async_trait]
 impl Factors for SqliteRepository {
@@ -289,4 +292,34 @@ pub(super) fn forget_ways_in(connection: &Connection, user_id: UserId, now: Time
     revoke_refresh_tokens(connection, user_id, now)?;
     connection.prepare_cached(sql::DELETE_IDENTITIES_OF)?.execute([user_id.0])?;
     delete_challenges_of(connection, user_id)
+}
+
+/// Removes what was added since then to the ways into an account, as a notice is disowned: whoever it was may have added
+/// it. What is older stays: whoever can only read the mailbox must not get rid of a second factor by a notice.
+pub(super) fn forget_ways_in_since(
+    connection: &Connection,
+    user_id: UserId,
+    since: Timestamp,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let tell = |kind, detail: &str| events::insert_untold(connection, kind, user_id, None, ip, detail, now);
+    let added = params![user_id.0, since.as_millis()];
+    let had_totp = find_totp_secret(connection, user_id)?.is_some();
+    if connection.prepare_cached(sql::DELETE_TOTP_SINCE)?.execute(added)? > 0 {
+        connection.prepare_cached(sql::DELETE_RECOVERY_CODES_OF)?.execute([user_id.0])?;
+        if had_totp {
+            tell(EventKind::TotpRemoved, DISOWNED)?;
+        }
+    } else {
+        connection.prepare_cached(sql::DELETE_RECOVERY_CODES_SINCE)?.execute(added)?;
+    }
+    for _ in 0..connection.prepare_cached(sql::DELETE_PASSKEYS_SINCE)?.execute(added)? {
+        tell(EventKind::PasskeyRemoved, DISOWNED)?;
+    }
+    for identity in list_identities(connection, user_id)?.iter().filter(|identity| identity.created >= since) {
+        delete_identity(connection, &identity.subject, now)?;
+        tell(EventKind::IdentityUnlinked, DISOWNED)?;
+    }
+    Ok(())
 }

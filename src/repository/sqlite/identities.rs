@@ -318,7 +318,7 @@ pub(super) fn use_identity(
     Ok(true)
 }
 
-fn delete_identity(connection: &Connection, subject: &Subject, now: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn delete_identity(connection: &Connection, subject: &Subject, now: Timestamp) -> rusqlite::Result<()> {
     let expires = now.plus(REVOKED_WITHIN).as_millis();
     let Subject { issuer, subject: id } = subject;
     let mut revoke = connection.prepare_cached(sql::REVOKE_REFRESH_TOKEN)?;

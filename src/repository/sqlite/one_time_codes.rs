@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 
 use super::emails::{Email, Verification, find_email, is_taken, set_email, verify_email};
 use super::error::Failure;
-use super::factors::forget_ways_in;
+use super::factors::{forget_ways_in, forget_ways_in_since};
 use super::lookup::{begin_change, find_user, holds, require_session};
 use super::offers::{
     Found, Offer, delete_all_offers, delete_offer, end_restorers_since, find_by_code, find_by_token, find_pending,
@@ -450,6 +450,7 @@ fn disown(connection: &Transaction<'_>, offer: Offer, ip: Option<IpAddr>, now: T
     if offer.detail == RESTORES_EMAIL {
         end_restorers_since(connection, user_id, offer.created)?;
     }
+    forget_ways_in_since(connection, user_id, offer.created, ip, now)?;
     // Whoever it was may know the password.
     connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![user_id.0, PasswordHash::none().as_stored()])?;
     let session = SessionId::parse(&offer.detail);

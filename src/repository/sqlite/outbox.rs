@@ -138,7 +138,7 @@ pub(super) fn insert_notice(
     transaction.prepare_cached(sql::INSERT_NOTICE)?.execute(params![
         user_id.0,
         kind.name(),
-        detail,
+        if kind.needs_detail() { detail } else { "" },
         now.as_millis(),
         ip_text(ip),
         now.plus(kind.lifetime()).as_millis(),
@@ -222,11 +222,14 @@ fn store_offer(
         return Ok(false);
     }
     // It has no code, so it is found by its token alone: nobody has a request id of it.
-    let (detail, created) = match mail.kind {
-        // Changes are undone in their order, however late their mails are.
-        MailKind::EmailChanged => (RESTORES_EMAIL, mail.at),
-        _ => (&*mail.detail, now),
+    let detail = match mail.kind {
+        MailKind::EmailChanged => RESTORES_EMAIL,
+        MailKind::UnfamiliarSignIn => &*mail.detail,
+        _ => "",
     };
+    // However late their mails are, changes of the address are undone in their order, and what was added to an account
+    // since goes with what is disowned.
+    let created = mail.at;
     connection.prepare_cached(sql::INSERT_OFFER)?.execute(params![
         token.as_bytes(),
         purpose.name(),

@@ -251,7 +251,7 @@ pub const LIST_EXPIRED_MAILS: &str =
 pub const LIST_DUE_MAILS: &str = "SELECT id FROM outbox WHERE due <= ?1 AND expires > ?1 ORDER BY due, id LIMIT ?2";
 
 pub const CLAIM_MAIL: &str = "UPDATE outbox SET due = ?2, claims = claims + 1 WHERE id = ?1 RETURNING id, claims, kind, \
-     user_id, recipient, is_verified, username, at, ip, user_agent, link, attempts, expires";
+     user_id, recipient, is_verified, username, at, ip, user_agent, detail, link, attempts, expires";
 
 /// A mail, while the claim to it holds.
 pub const FIND_CLAIMED_MAIL: &str =
@@ -516,11 +516,16 @@ pub const USE_TOTP: &str = "UPDATE totp SET last_step = ?3 \
 
 pub const DELETE_TOTP: &str = "DELETE FROM totp WHERE user_id = ?1";
 
+/// Also one that waits for its first code.
+pub const DELETE_TOTP_SINCE: &str = "DELETE FROM totp WHERE user_id = ?1 AND (confirmed IS NULL OR confirmed >= ?2)";
+
 pub const INSERT_RECOVERY_CODE: &str = "INSERT INTO recovery_codes (digest, user_id, created) VALUES (?1, ?2, ?3)";
 
 pub const DELETE_RECOVERY_CODE: &str = "DELETE FROM recovery_codes WHERE digest = ?1 AND user_id = ?2";
 
 pub const DELETE_RECOVERY_CODES_OF: &str = "DELETE FROM recovery_codes WHERE user_id = ?1";
+
+pub const DELETE_RECOVERY_CODES_SINCE: &str = "DELETE FROM recovery_codes WHERE user_id = ?1 AND created >= ?2";
 
 pub const FIND_SECURITY: &str = "SELECT \
      (SELECT confirmed FROM totp WHERE user_id = ?1) AS totp, \
@@ -559,6 +564,12 @@ pub const COUNT_SEALED_REVOCATIONS: &str = concat!(
     ") FROM revocations"
 );
 
+/// By the ids of their keys.
+pub const LIST_SEALED: &str = "SELECT key, sum(is_totp), sum(1 - is_totp) FROM ( \
+     SELECT substr(secret, 2, 8) AS key, 1 AS is_totp FROM totp \
+     UNION ALL SELECT substr(refresh_token, 2, 8), 0 FROM identities WHERE refresh_token IS NOT NULL \
+     UNION ALL SELECT substr(token, 2, 8), 0 FROM revocations) GROUP BY key ORDER BY key";
+
 pub const FIND_SEALED_TOTP_OF_OTHERS: &str = concat!("SELECT user_id FROM totp WHERE NOT ", is_sealed_with!("secret"));
 
 pub const FORGET_SEALED_TOKENS: &str = concat!(
@@ -589,6 +600,8 @@ pub const USE_PASSKEY: &str = "UPDATE passkeys SET credential = ?4, last_used = 
 pub const DELETE_PASSKEY: &str = "DELETE FROM passkeys WHERE credential_id = ?1";
 
 pub const DELETE_PASSKEYS_OF: &str = "DELETE FROM passkeys WHERE user_id = ?1";
+
+pub const DELETE_PASSKEYS_SINCE: &str = "DELETE FROM passkeys WHERE user_id = ?1 AND created >= ?2";
 
 pub const COUNT_PASSKEYS: &str = "SELECT rp_id, count(*) FROM passkeys GROUP BY rp_id ORDER BY rp_id";
 
@@ -893,13 +906,16 @@ pub const ALL: &[(&str, Visits)] = &[
     (CONFIRM_TOTP, Visits::Few),
     (USE_TOTP, Visits::Few),
     (DELETE_TOTP, Visits::Few),
+    (DELETE_TOTP_SINCE, Visits::Few),
     (INSERT_RECOVERY_CODE, Visits::Few),
     (DELETE_RECOVERY_CODE, Visits::Few),
     (DELETE_RECOVERY_CODES_OF, Visits::Few),
+    (DELETE_RECOVERY_CODES_SINCE, Visits::Few),
     (FIND_SECURITY, Visits::Few),
     (COUNT_SEALED_TOTP, Visits::Many("it is done at the start")),
     (COUNT_SEALED_TOKENS, Visits::Many("it is done at the start")),
     (COUNT_SEALED_REVOCATIONS, Visits::Many("it is done at the start")),
+    (LIST_SEALED, Visits::Many("a check reads all")),
     (FIND_SEALED_TOTP_OF_OTHERS, Visits::Many("it is done once, by the operator")),
     (FORGET_SEALED_TOKENS, Visits::Many("it is done once, by the operator")),
     (FORGET_SEALED_REVOCATIONS, Visits::Many("it is done once, by the operator")),
@@ -911,6 +927,7 @@ pub const ALL: &[(&str, Visits)] = &[
     (USE_PASSKEY, Visits::Few),
     (DELETE_PASSKEY, Visits::Few),
     (DELETE_PASSKEYS_OF, Visits::Few),
+    (DELETE_PASSKEYS_SINCE, Visits::Few),
     (COUNT_PASSKEYS, Visits::Many("it is done at the start")),
     (FIND_IDENTITY_OWNER, Visits::Few),
     (FIND_EMAIL_OWNER, Visits::Few),

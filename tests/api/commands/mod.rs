@@ -111,7 +111,7 @@ pub fn status_of(server: &Server, token: &str) -> u16 {
 }
 
 /// Every command, as it is given.
-const COMMANDS: [&str; 32] = [
+const COMMANDS: [&str; 34] = [
     "serve",
     "user create",
     "user list",
@@ -119,6 +119,7 @@ const COMMANDS: [&str; 32] = [
     "user set-password",
     "user send-reset",
     "user verify-email",
+    "user reset-factors",
     "user activate",
     "user deactivate",
     "user promote",
@@ -137,6 +138,7 @@ const COMMANDS: [&str; 32] = [
     "database status",
     "database migrate",
     "database copy",
+    "database new-key",
     "database reopen",
     "config show",
     "config check",

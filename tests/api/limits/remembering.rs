@@ -130,7 +130,7 @@ async fn no_password_is_tried_before_the_failures_are_known_again() {
         let mut config = test_config(&folder);
         accounts_alone(&mut config);
         actix_rt::System::new().block_on(async move {
-            let application = Application::build(&config, clock).unwrap();
+            let application = Application::build(&config, clock).await.unwrap();
             address_of.send(application.address()).unwrap();
             // The server can be reached, and is not yet served.
             may_go_on.recv().unwrap();

@@ -37,6 +37,7 @@ fn mail(kind: MailKind) -> Mail {
         made: Timestamp::from_millis(START_MILLIS).unwrap(),
         ip: Some("203.0.113.7".parse().unwrap()),
         user_agent: Some(UserAgent::from_header("Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0")),
+        provider: kind.names_provider().then(|| "example".to_owned()),
     }
 }
 

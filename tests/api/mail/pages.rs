@@ -638,7 +638,7 @@ async fn a_folder_gives_the_pages_other_words_and_a_broken_template_stops_the_st
         let mut config = test_config(&database);
         with_mail(&mut config);
         config.mail.templates = Some(folder.path().to_owned());
-        let refused = Application::build(&config, Clock::system()).err().unwrap().to_string();
+        let refused = Application::build(&config, Clock::system()).await.err().unwrap().to_string();
         assert!(refused.contains(sentence), "{refused}");
     }
 }

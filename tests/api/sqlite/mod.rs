@@ -7,9 +7,11 @@ mod commands;
 mod disk;
 mod files;
 mod metrics;
+mod sealing_key;
 mod starting;
 pub mod store;
 mod wal;
+mod ways_in;
 
 use std::process::Command;
 

@@ -9,9 +9,10 @@ use super::error::{read_error, sqlite_error};
 use super::source::{Kind, database_at, is_wal_elsewhere, open_reader};
 use crate::repository::sqlite::error::{OpenError, schema_error};
 use crate::repository::sqlite::file::{self, RESTORE_LOCK, SharedLock, with_suffix};
-use crate::repository::sqlite::rows::find_invalid_rows;
+use crate::repository::sqlite::rows::{find_invalid_rows, read_count};
 use crate::repository::sqlite::schema::{self, SchemaError};
-use crate::repository::{BackupError, CheckReport, Progress, Rules, Stop, TableReport};
+use crate::repository::sqlite::sql;
+use crate::repository::{BackupError, CheckReport, Progress, Rules, SealedSecrets, Stop, TableReport};
 
 /// How many of SQLite's instructions run between two checks of the stop flag.
 const INSTRUCTIONS_A_LOOK: i32 = 1_000;
@@ -92,6 +93,7 @@ pub(super) fn inspect(
         pages: number("page_count")?,
         page_size: number("page_size")?,
         tables: count_rows(connection).map_err(sqlite_error)?,
+        sealed: count_sealed(connection).map_err(sqlite_error)?,
     })
 }
 
@@ -127,6 +129,19 @@ pub(super) fn count_rows(connection: &Connection) -> rusqlite::Result<Vec<TableR
         Ok(TableReport { name, rows: rows.unsigned_abs() })
     };
     texts(connection, TABLES, usize::MAX)?.into_iter().map(count).collect()
+}
+
+/// The sealed secrets by the ids of their keys. An older release had none.
+fn count_sealed(connection: &Connection) -> rusqlite::Result<Vec<(Vec<u8>, SealedSecrets)>> {
+    if !connection.table_exists(None, "totp")? {
+        return Ok(Vec::new());
+    }
+    let mut list = connection.prepare(sql::LIST_SEALED)?;
+    let rows = list.query_map([], |row| {
+        let secrets = SealedSecrets { totp: read_count(row, 1)?, refresh_tokens: read_count(row, 2)? };
+        Ok((row.get(0)?, secrets))
+    })?;
+    rows.collect()
 }
 
 fn texts(connection: &Connection, statement: &str, most: usize) -> rusqlite::Result<Vec<String>> {

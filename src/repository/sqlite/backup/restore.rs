@@ -24,11 +24,12 @@ use crate::repository::sqlite::file::{
 use crate::repository::sqlite::schema::{self, SchemaError};
 use crate::repository::{BackupError, Progress, RestoreReport, Rules, Stop};
 
-/// The tables whose rows are not restored.
-const FORGOTTEN: [&str; 2] = ["one_time_codes", "outbox"];
+/// The tables whose rows are not restored, and which of them: ID tokens that were used stay used.
+const FORGOTTEN: [(&str, &str); 3] =
+    [("one_time_codes", "TRUE"), ("outbox", "TRUE"), ("challenges", "purpose <> 'used_id_token'")];
 
-/// Replaces the database, which no server may be using, by a backup. Its codes, links and waiting mails are not restored:
-/// a link that was used since must not be worth something again, and a mail must not be sent once more. The old database is kept beside it, under a name
+/// Replaces the database, which no server may be using, by a backup. Its codes, links, waiting mails and what was begun
+/// are not restored: what was used since must not be worth something again, and a mail must not be sent once more. The old database is kept beside it, under a name
 /// with the time. A backup of an older release is accepted: the next start upgrades it. A backup with invalid rows is
 /// refused: the service would trust them.
 ///
@@ -94,8 +95,9 @@ pub fn restore(
     }
     let partial = Partial::create_for(owner, &own_name)?;
     let mut check = copy_checked(reader, backup, &partial, Some(rules), stop, progress)?;
-    forget_mails(&partial)?;
-    check.tables.iter_mut().filter(|table| FORGOTTEN.contains(&&*table.name)).for_each(|table| table.rows = 0);
+    for (name, forgotten) in forget(&partial)? {
+        check.tables.iter_mut().filter(|table| table.name == name).for_each(|table| table.rows -= forgotten);
+    }
     if let Some(old) = &old {
         checkpoint_old(&own_name, old)?;
     }
@@ -116,21 +118,25 @@ pub fn restore(
     Ok(RestoreReport { check, kept: old.map(|_| kept), took: started.elapsed() })
 }
 
-/// Deletes codes, links and mails that wait from an unfinished copy of a backup.
-fn forget_mails(copy: &Partial) -> Result<(), BackupError> {
+/// Deletes codes, links, mails that wait and what was begun from an unfinished copy of a backup. Answers how many rows of
+/// which table.
+fn forget(copy: &Partial) -> Result<Vec<(&'static str, u64)>, BackupError> {
     let failed = |error| copy_error(&copy.target, &copy.target, error);
     let connection = copy.open(|path| file::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE))?.map_err(failed)?;
-    for table in FORGOTTEN {
+    let mut forgotten = Vec::new();
+    for (table, which) in FORGOTTEN {
         // An older release had none.
         if connection.table_exists(None, table).map_err(failed)? {
             // An unfinished copy needs no journal of its own, and is synced when it is published.
             set(&connection, "journal_mode", "memory").map_err(failed)?;
             connection.pragma_update(None, "synchronous", "off").map_err(failed)?;
             connection.pragma_update_and_check(None, "secure_delete", "on", |_| Ok(())).map_err(failed)?;
-            connection.execute(&format!("DELETE FROM {table}"), []).map_err(failed)?;
+            let deleted = connection.execute(&format!("DELETE FROM {table} WHERE {which}"), []).map_err(failed)?;
+            forgotten.push((table, deleted as u64));
         }
     }
-    connection.close().map_err(|(_, error)| failed(error))
+    connection.close().map_err(|(_, error)| failed(error))?;
+    Ok(forgotten)
 }
 
 /// Makes the old database a single file: its WAL is checkpointed and deleted. A damaged database is left as it is.
