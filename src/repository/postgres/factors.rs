@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 
 use super::error::Failure;
-use super::identities::revoke_refresh_tokens;
+use super::identities::{delete_identity, list_identities, revoke_refresh_tokens};
 use super::lookup::{allow, begin_action, begin_change, is_session_fresh, require_session, require_staff};
 use super::passkeys::use_passkey;
 use super::pending::delete_challenges_of;
@@ -26,6 +26,9 @@ use crate::repository::{
     FactorChange, Factors, RepositoryError, SealedSecrets, SecondFactor, SecurityState, StoredTotp, TotpUse,
 };
 use crate::system::clock::Timestamp;
+
+/// What the event tells of a way in that was removed with what a notice told of.
+const DISOWNED: &str = "disowned";
 
 /// Of how many accounts secrets are forgotten in one transaction, which has only so much time.
 const FORGOTTEN_AT_ONCE: u32 = 50;
@@ -332,4 +335,34 @@ pub(super) async fn forget_ways_in(transaction: &Transaction, user_id: UserId, n
     revoke_refresh_tokens(transaction, user_id, now).await?;
     transaction.execute(sql::DELETE_IDENTITIES_OF, &[&user_id.0]).await?;
     delete_challenges_of(transaction, user_id).await
+}
+
+/// Removes what was added since then to the ways into an account, as a notice is disowned: whoever it was may have added
+/// it. What is older stays: whoever can only read the mailbox must not get rid of a second factor by a notice.
+pub(super) async fn forget_ways_in_since(
+    transaction: &Transaction,
+    user_id: UserId,
+    since: Timestamp,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let tell = |kind| events::insert_untold(transaction, kind, user_id, None, ip, DISOWNED, now);
+    let at = since.as_millis();
+    let had_totp = find_totp_secret(transaction, user_id).await?.is_some();
+    if transaction.execute(sql::DELETE_TOTP_SINCE, &[&user_id.0, &at]).await? > 0 {
+        transaction.execute(sql::DELETE_RECOVERY_CODES_OF, &[&user_id.0]).await?;
+        if had_totp {
+            tell(EventKind::TotpRemoved).await?;
+        }
+    } else {
+        transaction.execute(sql::DELETE_RECOVERY_CODES_SINCE, &[&user_id.0, &at]).await?;
+    }
+    for _ in 0..transaction.execute(sql::DELETE_PASSKEYS_SINCE, &[&user_id.0, &at]).await? {
+        tell(EventKind::PasskeyRemoved).await?;
+    }
+    for identity in list_identities(transaction, user_id).await?.iter().filter(|identity| identity.created >= since) {
+        delete_identity(transaction, &identity.subject, now).await?;
+        tell(EventKind::IdentityUnlinked).await?;
+    }
+    Ok(())
 }
