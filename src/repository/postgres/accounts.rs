@@ -3,27 +3,28 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join3;
-use tokio_postgres::types::ToSql;
 
 use super::emails::set_email;
-use super::error::Failure;
+use super::identities::{list_identities, revoke_refresh_tokens};
 use super::lists::list_items;
 use super::lookup::{
-    begin_change, find_own_credentials, find_user, holds, keep_a_superuser, lock_superusers, read_id, require_session,
+    begin_change, find_own_credentials, find_user, holds, keep_a_superuser, lock_superusers, require_session,
     target_of, times_of,
 };
 use super::offers::{delete_all_offers, delete_opening_offers, delete_pending_change};
 use super::one_time_codes::begin_confirmation;
+use super::passkeys::list_passkeys;
 use super::rows::{read_credentials, read_session, read_user, require_own_key};
-use super::sessions::{id_of, insert_token, list_sessions, set_reauthentication};
-use super::transaction::Transaction;
+use super::tokens::{id_of, insert_token, list_sessions, set_reauthentication};
+use super::users::{insert_user, update_profile};
+use super::ways_in::find_security;
 use super::{PostgresRepository, events, sql};
-use crate::domain::email::{EmailAddress, key_of};
+use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
 use crate::domain::item::List;
-use crate::domain::profile::{Profile, ProfileChanges};
+use crate::domain::profile::ProfileChanges;
 use crate::domain::session::{Caller, NewSession, Session};
-use crate::domain::user::{Credentials, NewUser, PasswordHash, User, UserId, Username};
+use crate::domain::user::{Credentials, NewUser, PasswordHash, User, Username};
 use crate::repository::session_cache::{Change, Found};
 use crate::repository::{
     Accounts, Export, MAX_EXPORTED_EVENTS, NewEmailChange, Proof, Render, RepositoryError, UniqueField,
@@ -115,9 +116,13 @@ impl Accounts for PostgresRepository {
                         .into_iter()
                         .map(|(_, details)| details)
                         .collect(),
-                    security: crate::repository::SecurityState::default(),
-                    passkeys: Vec::new(),
-                    identities: Vec::new(),
+                    security: find_security(connection, user_id).await?,
+                    passkeys: list_passkeys(connection, user_id)
+                        .await?
+                        .into_iter()
+                        .map(|(_, details)| details)
+                        .collect(),
+                    identities: list_identities(connection, user_id).await?,
                     events: events::list_own(connection, user_id, None, None, MAX_EXPORTED_EVENTS).await?,
                 })
             })
@@ -202,6 +207,7 @@ impl Accounts for PostgresRepository {
                 // Before the deletion: the event copies the account's name.
                 events::by_owner(transaction, EventKind::Deleted, user_id, caller.ip, "", *now).await?;
                 delete_all_offers(transaction, user_id).await?;
+                revoke_refresh_tokens(transaction, user_id, *now).await?;
                 transaction.execute(sql::DELETE_ACCOUNT, &[&user_id.0]).await?;
                 Ok(true)
             })
@@ -229,32 +235,4 @@ impl PostgresRepository {
 struct FoundCaller {
     found: Found,
     user: User,
-}
-
-pub(super) async fn insert_user(
-    transaction: &Transaction,
-    user: &NewUser,
-    now: Timestamp,
-) -> Result<Option<UserId>, Failure> {
-    let (username, key, hash) = (user.username.as_str(), user.username.key(), user.password_hash.as_stored());
-    let (now, email_key) = (now.as_millis(), key_of(&user.profile.email));
-    let texts = user.profile.texts();
-    let parameters = with_profile(&[&username, &key, &hash, &now, &email_key], &texts);
-    transaction.query_opt(sql::INSERT_USER, &parameters).await?.as_ref().map(read_id).transpose()
-}
-
-async fn update_profile(
-    transaction: &Transaction,
-    user_id: UserId,
-    profile: &Profile,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let (now, texts) = (now.as_millis(), profile.texts());
-    transaction.execute(sql::UPDATE_PROFILE, &with_profile(&[&user_id.0, &now], &texts)).await.map(drop)
-}
-
-/// A statement's parameters, followed by the profile's texts.
-fn with_profile<'a>(parameters: &[&'a (dyn ToSql + Sync)], texts: &'a [&str]) -> Vec<&'a (dyn ToSql + Sync)> {
-    let texts = texts.iter().map(|text| text as &(dyn ToSql + Sync));
-    parameters.iter().copied().chain(texts).collect()
 }

@@ -4,17 +4,18 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::accounts::insert_user;
 use super::emails::{Verification, verify_email};
 use super::error::Failure;
+use super::identities::revoke_refresh_tokens;
 use super::lookup::{
     allow, begin_action, find_user, keep_a_superuser, lock_superusers, read_id, require_staff, target_named,
 };
 use super::offers::{delete_all_offers, delete_opening_offers, delete_pending_change};
 use super::pool::Connection;
 use super::rows::{get, read_user};
-use super::sessions::{self, delete_session};
+use super::tokens::{delete_session, list_sessions};
 use super::transaction::Transaction;
+use super::users::insert_user;
 use super::{PostgresRepository, SCAN_WITHIN, events, sql};
 use crate::domain::event::EventKind;
 use crate::domain::rights::{
@@ -341,6 +342,7 @@ async fn delete_account(
     events::insert(transaction, EventKind::Deleted, target.user_id, Some(acting.name()), actor.ip(), "", now).await?;
     transaction.changes(target.user_id, Change::Sessions);
     delete_all_offers(transaction, target.user_id).await?;
+    revoke_refresh_tokens(transaction, target.user_id, now).await?;
     transaction.execute(sql::DELETE_ACCOUNT, &[&target.user_id.0]).await?;
     Ok(true)
 }
@@ -353,7 +355,7 @@ async fn list_account_sessions(
 ) -> Result<Option<Vec<SessionDetails>>, Failure> {
     require_staff(connection, actor).await?;
     let Some(target) = target_named(connection, username).await? else { return Ok(None) };
-    let sessions = sessions::list_sessions(connection, target.user_id, cutoffs).await?;
+    let sessions = list_sessions(connection, target.user_id, cutoffs).await?;
     Ok(Some(sessions.into_iter().map(|(_, details)| details).collect()))
 }
 

@@ -39,14 +39,19 @@ pub(super) async fn begin_change(
     caller: &Caller,
     change: Change,
 ) -> Result<Session, Failure> {
+    let session = lock_session(transaction, caller).await?;
+    transaction.changes(session.user_id, change);
+    Ok(session)
+}
+
+/// The same where no answer that is kept tells of what is changed.
+pub(super) async fn lock_session(transaction: &Transaction, caller: &Caller) -> Result<Session, Failure> {
     let digest: &[u8] = caller.digest.as_bytes();
     let [created, used, expires] = times_of(caller.cutoffs);
     let [_, found] = transaction
         .query_in_order([(sql::LOCK_CALLER, &[&digest]), (sql::FIND_SESSION, &[&digest, &created, &used, &expires])])
         .await?;
-    let session = found.first().map(read_session).transpose()?.ok_or(RepositoryError::NoSession)?.session;
-    transaction.changes(session.user_id, change);
-    Ok(session)
+    Ok(found.first().map(read_session).transpose()?.ok_or(RepositoryError::NoSession)?.session)
 }
 
 /// The caller's live session, or [`RepositoryError::NoSession`].

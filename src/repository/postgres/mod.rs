@@ -30,6 +30,7 @@ mod one_time_codes;
 mod open;
 mod outbox;
 mod passkeys;
+mod pending;
 mod pool;
 mod pooler;
 mod protocol;
@@ -40,8 +41,11 @@ mod schema;
 mod sessions;
 mod sql;
 mod status;
+mod tokens;
 mod transaction;
+mod users;
 mod watcher;
+mod ways_in;
 mod writer;
 
 use std::path::PathBuf;
@@ -320,8 +324,4 @@ impl Drop for PostgresRepository {
             runtime.shutdown_background();
         }
     }
-}
-
-fn not_built() -> RepositoryError {
-    RepositoryError::Backend(std::sync::Arc::from(Box::<dyn std::error::Error + Send + Sync>::from("not built")))
 }

@@ -203,12 +203,16 @@ pub(super) async fn delete_offer(transaction: &Transaction, request: &[u8; 32]) 
     Ok(())
 }
 
-/// Ends every code and link of an account, and their mails where these still wait; but not those that restore a former
+/// Ends every code and link of an account, their mails where these still wait, and its challenges; but not those that restore a former
 /// address. Whoever has stolen an account and changed its address has the mailbox for a reset, and must not be able to
 /// end by it what its owner was mailed.
 pub(super) async fn delete_all_offers(transaction: &Transaction, user_id: UserId) -> Result<(), Failure> {
     let parameters: [&(dyn ToSql + Sync); 1] = [&user_id.0];
-    let statements = [(sql::DELETE_MAILS_OF_OFFERS, &parameters[..]), (sql::DELETE_OFFERS_OF, &parameters)];
+    let statements = [
+        (sql::DELETE_MAILS_OF_OFFERS, &parameters[..]),
+        (sql::DELETE_OFFERS_OF, &parameters),
+        (sql::DELETE_CHALLENGES_OF, &parameters),
+    ];
     transaction.query_in_order(statements).await?;
     Ok(())
 }
@@ -226,17 +230,23 @@ pub(super) async fn end_restorers_since(
     Ok(())
 }
 
-/// Ends what opens the account without its password.
+/// Ends what opens the account without its password, and logins that lack their second factor.
 pub(super) async fn delete_opening_offers(transaction: &Transaction, user_id: UserId) -> Result<(), Failure> {
-    transaction.execute(sql::DELETE_OPENING_OFFERS, &[&user_id.0]).await?;
+    let parameters: [&(dyn ToSql + Sync); 1] = [&user_id.0];
+    let statements = [(sql::DELETE_OPENING_OFFERS, &parameters[..]), (sql::DELETE_CHALLENGES_OF, &parameters)];
+    transaction.query_in_order(statements).await?;
     Ok(())
 }
 
 /// Ends a change of the address that waits for its confirmation: somebody else may have begun it, and it would outlive
-/// that one's session. The confirmation of the address that the account has stays.
+/// that one's session. So may what else was begun. The confirmation of the address that the account has stays.
 pub(super) async fn delete_pending_change(transaction: &Transaction, user_id: UserId) -> Result<(), Failure> {
     let parameters: [&(dyn ToSql + Sync); 1] = [&user_id.0];
-    let statements = [(sql::DELETE_MAIL_OF_PENDING_CHANGE, &parameters[..]), (sql::DELETE_PENDING_CHANGE, &parameters)];
+    let statements = [
+        (sql::DELETE_MAIL_OF_PENDING_CHANGE, &parameters[..]),
+        (sql::DELETE_PENDING_CHANGE, &parameters),
+        (sql::DELETE_CHALLENGES_OF, &parameters),
+    ];
     transaction.query_in_order(statements).await?;
     Ok(())
 }

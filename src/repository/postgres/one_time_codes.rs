@@ -11,6 +11,7 @@ use tokio_postgres::types::ToSql;
 
 use super::emails::{Email, Verification, find_email, is_taken, require_email, set_email, verify_email};
 use super::error::Failure;
+use super::factors::forget_ways_in;
 use super::lookup::{begin_change, find_user, holds, lock_user, require_session};
 use super::offers::{
     Found, Offer, delete_all_offers, delete_offer, end_restorers_since, find_by_code, find_by_token, find_pending,
@@ -19,15 +20,15 @@ use super::offers::{
 use super::outbox::insert_confirmation;
 use super::pool::Connection;
 use super::rows::{get, read_username};
-use super::sessions::{delete_session, id_of, insert_session, set_reauthentication};
+use super::tokens::{delete_session, id_of, set_reauthentication};
 use super::transaction::Transaction;
 use super::{LONG_SCAN_WITHIN, PostgresRepository, events, sql};
 use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
 use crate::domain::one_time::{CODE_LIFETIME, Code, CodeMac, Presented, Purpose, RESTORES_EMAIL};
-use crate::domain::session::{Caller, NewSession, SessionCutoffs, SessionId};
+use crate::domain::session::{Caller, SessionCutoffs, SessionId};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{PasswordHash, User, UserId, Username};
+use crate::domain::user::{PasswordHash, UserId, Username};
 use crate::repository::session_cache::Change;
 use crate::repository::{
     Confirmed, Disowned, EmailState, NewEmailChange, NewOffer, OneTimeCodes, Proof, Recipient, RepositoryError, Tried,
@@ -432,6 +433,9 @@ async fn reset_password(
     transaction.execute(sql::SET_PASSWORD, &[&user_id.0, &new_hash.as_stored()]).await?;
     transaction.execute(sql::DELETE_ALL_TOKENS, &[&user_id.0]).await?;
     transaction.execute(sql::RESET_FAILURES, &[&user_id.0]).await?;
+    if !offer.is_verified {
+        forget_ways_in(transaction, user_id, now).await?;
+    }
     if let Verification::Now = verify_email(transaction, user_id, now).await? {
         events::by_owner(transaction, EventKind::EmailVerified, user_id, ip, "", now).await?;
     }
@@ -440,32 +444,30 @@ async fn reset_password(
     Ok(offer.username)
 }
 
-async fn open_session(
+/// Uses up what a mail offers for a login. It is the first proof of the mailbox where the address was not verified: what
+/// was set up before is not trusted then.
+pub(super) async fn use_sign_in_offer(
     transaction: &Transaction,
     offer: &Offer,
-    session: &NewSession,
-    max_sessions: u32,
+    ip: Option<IpAddr>,
     now: Timestamp,
-) -> Result<User, Failure> {
+) -> Result<(), Failure> {
     let user_id = offer.user_id;
-    transaction.changes(user_id, Change::Text);
-    transaction.execute(sql::RECORD_LOGIN_BY_MAIL, &[&now.as_millis(), &user_id.0]).await?;
     if offer.is_verified {
-        delete_offer(transaction, &offer.request).await?;
-    } else {
-        // Whoever has set the account up may have given an address of somebody else, who is here for the first time.
-        transaction.changes(user_id, Change::Sessions);
-        delete_all_offers(transaction, user_id).await?;
-        transaction.execute(sql::SET_PASSWORD, &[&user_id.0, &PasswordHash::none().as_stored()]).await?;
-        if transaction.execute(sql::DELETE_ALL_TOKENS, &[&user_id.0]).await? > 0 {
-            events::by_owner(transaction, EventKind::AllSessionsRevoked, user_id, session.ip, "", now).await?;
-        }
-        if let Verification::Now = verify_email(transaction, user_id, now).await? {
-            let kind = EventKind::EmailVerified;
-            events::by_owner(transaction, kind, user_id, session.ip, PASSWORD_REMOVED, now).await?;
-        }
+        return delete_offer(transaction, &offer.request).await;
     }
-    insert_session(transaction, user_id, session, max_sessions, now).await
+    // Whoever has set the account up may have given an address of somebody else, who is here for the first time.
+    transaction.changes(user_id, Change::Sessions);
+    delete_all_offers(transaction, user_id).await?;
+    forget_ways_in(transaction, user_id, now).await?;
+    transaction.execute(sql::SET_PASSWORD, &[&user_id.0, &PasswordHash::none().as_stored()]).await?;
+    if transaction.execute(sql::DELETE_ALL_TOKENS, &[&user_id.0]).await? > 0 {
+        events::by_owner(transaction, EventKind::AllSessionsRevoked, user_id, ip, "", now).await?;
+    }
+    if let Verification::Now = verify_email(transaction, user_id, now).await? {
+        events::by_owner(transaction, EventKind::EmailVerified, user_id, ip, PASSWORD_REMOVED, now).await?;
+    }
+    Ok(())
 }
 
 async fn disown(

@@ -92,6 +92,11 @@ pub(super) fn read_credentials(row: &Row) -> Result<Credentials, Failure> {
     })
 }
 
+/// A number that is small and not negative.
+pub(super) fn read_number(row: &Row, column: impl RowIndex + std::fmt::Display) -> Result<u32, Failure> {
+    get::<i64>(row, column)?.try_into().map_err(invalid)
+}
+
 /// An address as it is stored.
 pub(super) fn ip_text(ip: Option<IpAddr>) -> String {
     ip.map(|ip| ip.to_string()).unwrap_or_default()

@@ -6,7 +6,9 @@
 
 use tokio_postgres::Client;
 
-use super::error::{OpenError, told};
+use super::error::{Failure, OpenError, told};
+use super::sql;
+use super::transaction::Transaction;
 use crate::repository::{Kept, Upgrade};
 
 /// The version of `schema.sql`; the same as that of SQLite's.
@@ -14,6 +16,9 @@ pub const VERSION: i32 = 7;
 
 /// The oldest version whose releases can work on this schema.
 pub(super) const OLDEST_SERVING: i32 = 5;
+
+/// The first version whose releases know of second factors, passkeys and identities.
+const FACTORS_SINCE: i32 = 7;
 
 /// The schema of a new database.
 const SCHEMA: &str = include_str!("schema.sql");
@@ -124,11 +129,27 @@ pub(super) async fn migrate(client: &mut Client, shown: &str) -> Result<Option<U
     for upgrade in UPGRADES.iter().skip(done) {
         transaction.batch_execute(upgrade).await.map_err(failed)?;
     }
-    let set = format!("DELETE FROM schema_version; INSERT INTO schema_version VALUES ({VERSION}, {OLDEST_SERVING})");
+    // One that was raised by what is stored stays raised.
+    let set = format!(
+        "WITH before AS (DELETE FROM schema_version RETURNING oldest_serving) \
+         INSERT INTO schema_version SELECT {VERSION}, greatest({OLDEST_SERVING}, max(oldest_serving)) FROM before"
+    );
     transaction.batch_execute(&set).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
     let upgrade = Upgrade { path: shown.into(), from, to: VERSION, kept: Kept::NotAsked };
     Ok((from != VERSION).then_some(upgrade))
+}
+
+/// Ends releases that know nothing of second factors, passkeys and identities, in the transaction that stores the first of
+/// them: one would open a session without the second factor, and leave in an account the ways in that somebody set up
+/// before its address was verified.
+///
+/// Such a release refuses to start from then on. One that runs reads `oldest_serving` in the statement that reads the feed
+/// of changes, at each look, and ends its server where that is beyond it; the transaction notes a change, and so is
+/// acknowledged only when every node has looked, or its lease has run out. One that rests looks before it answers the next
+/// request. What is left is a login that such a node had verified before and commits while it ends.
+pub(super) async fn end_older_releases(transaction: &Transaction) -> Result<(), Failure> {
+    transaction.execute(sql::END_OLDER_RELEASES, &[&FACTORS_SINCE]).await.map(drop)
 }
 
 /// Whether nothing needs to be done; refuses what cannot be worked on.

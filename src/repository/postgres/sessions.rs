@@ -1,33 +1,39 @@
 //! [`Sessions`] in PostgreSQL.
 
-use std::time::Duration;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 
 use super::error::Failure;
-use super::lookup::{
-    begin_change, find_own_credentials, find_session, find_user, is_session_fresh, lock_user, require_session, times_of,
-};
-use super::offers::delete_pending_change;
+use super::factors::{use_second, use_totp};
+use super::identities::{find_owner, may_use_identity, use_identity};
+use super::lookup::{begin_change, find_own_credentials, find_session, is_session_fresh, lock_user, require_session};
+use super::offers::{Found, Offer, delete_pending_change, find_presented};
+use super::one_time_codes::use_sign_in_offer;
+use super::passkeys::use_passkey;
+use super::pending::{delete_challenge, insert_challenge, take_pending_sign_in};
 use super::pool::Connection;
-use super::rows::{get, ip_text, read_digest, read_session_details, read_time};
+use super::rows::{get, read_digest, read_time, read_username};
+use super::tokens::{delete_session, id_of, insert_session, list_sessions, set_reauthentication};
 use super::transaction::Transaction;
+use super::ways_in::{find_totp_secret, methods_of};
 use super::{PostgresRepository, events, sql};
 use crate::domain::event::EventKind;
-use crate::domain::session::{Caller, NewSession, Session, SessionCutoffs, SessionDetails, SessionId};
+use crate::domain::one_time::Purpose;
+use crate::domain::session::{Caller, Session, SessionDetails, SessionId};
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{PasswordHash, User, UserId};
+use crate::domain::user::{PasswordHash, UserId, Username};
 use crate::repository::session_cache::Change;
-use crate::repository::{Reauthentication, RepositoryError, SessionOutcome, SessionRequest, Sessions};
+use crate::repository::{
+    FirstFactor, Reauthentication, RepositoryError, SecondFactor, SessionOutcome, SessionRequest, Sessions,
+};
 use crate::system::clock::Timestamp;
-
-/// How often an owner is told of unfamiliar logins at most.
-const TOLD_OF_LOGIN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[async_trait]
 impl Sessions for PostgresRepository {
-    async fn open_session(&self, _request: SessionRequest, _now: Timestamp) -> Result<SessionOutcome, RepositoryError> {
-        Err(super::not_built())
+    async fn open_session(&self, request: SessionRequest, now: Timestamp) -> Result<SessionOutcome, RepositoryError> {
+        self.write((request, now), |transaction, (request, now)| Box::pin(open_session(transaction, request, *now)))
+            .await
     }
 
     async fn find_session(&self, caller: &Caller) -> Result<Option<Session>, RepositoryError> {
@@ -85,11 +91,24 @@ impl Sessions for PostgresRepository {
 
     async fn reauthenticate(
         &self,
-        _caller: &Caller,
-        _shown: Reauthentication,
-        _now: Timestamp,
+        caller: &Caller,
+        shown: Reauthentication,
+        now: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        Err(super::not_built())
+        self.write((*caller, shown, now), |transaction, (caller, shown, now)| {
+            Box::pin(async move {
+                let user_id = begin_change(transaction, caller, Change::Text).await?.user_id;
+                if !use_proof(transaction, user_id, shown, caller.ip, *now).await? {
+                    return Ok(false);
+                }
+                set_reauthentication(transaction, caller, Some(*now)).await?;
+                transaction.execute(sql::RESET_FAILURES, &[&user_id.0]).await?;
+                let (kind, id) = (EventKind::Reauthenticated, id_of(&caller.digest));
+                events::by_owner(transaction, kind, user_id, caller.ip, &id, *now).await?;
+                Ok(true)
+            })
+        })
+        .await
     }
 
     async fn is_session_fresh(&self, caller: &Caller, now: Timestamp) -> Result<bool, RepositoryError> {
@@ -172,6 +191,139 @@ impl Sessions for PostgresRepository {
     }
 }
 
+/// A first factor that was found to be right, before anything of it is used up.
+struct Shown {
+    user_id: UserId,
+    username: Username,
+    /// What a mail offered.
+    offer: Option<Offer>,
+}
+
+/// Opens a session for whoever has shown that an account is theirs. Nothing is used up before it is known what becomes of
+/// the login.
+async fn open_session(
+    transaction: &Transaction,
+    request: &SessionRequest,
+    now: Timestamp,
+) -> Result<SessionOutcome, Failure> {
+    let SessionRequest { first, second, session, challenge, max_sessions } = request;
+    let Some(shown) = take_shown(transaction, first, now).await? else { return Ok(SessionOutcome::Refused) };
+    let (user_id, ip) = (shown.user_id, session.ip);
+    transaction.changes(user_id, Change::Text);
+    if is_second_due(transaction, first, &shown).await? {
+        if matches!(second, SecondFactor::NotGiven) {
+            if !use_first(transaction, first, &shown, ip, now).await? {
+                return Ok(SessionOutcome::Refused);
+            }
+            insert_challenge(transaction, Some(user_id), challenge, now).await?;
+            return Ok(SessionOutcome::SecondFactorDue(shown.username, methods_of(transaction, user_id).await?));
+        }
+        if !use_second(transaction, user_id, second, ip, now).await? {
+            return Ok(SessionOutcome::SecondFactorRefused(shown.username));
+        }
+    }
+    if !use_first(transaction, first, &shown, ip, now).await? {
+        return Ok(SessionOutcome::Refused);
+    }
+    transaction.execute(sql::RECORD_LOGIN, &[&now.as_millis(), &user_id.0]).await?;
+    Ok(SessionOutcome::Opened(Box::new(insert_session(transaction, user_id, session, *max_sessions, now).await?)))
+}
+
+/// Finds the active account for which the first factor is right, and locks it before it looks. A wrong code of a mail is
+/// counted.
+async fn take_shown(transaction: &Transaction, first: &FirstFactor, now: Timestamp) -> Result<Option<Shown>, Failure> {
+    let mut offer = None;
+    let user_id = match first {
+        FirstFactor::Password(login) => login.user_id,
+        FirstFactor::Mail(presented) => match find_presented(transaction, Purpose::SignIn, presented, now).await? {
+            Found::Right(found) => offer.insert(found).user_id,
+            Found::Wrong { .. } | Found::Nothing => return Ok(None),
+        },
+        FirstFactor::Passkey(used) => used.user_id,
+        FirstFactor::Identity(used) => used.user_id,
+        FirstFactor::Challenge(digest) => match take_pending_sign_in(transaction, digest, now).await? {
+            Some(user_id) => user_id,
+            None => return Ok(None),
+        },
+    };
+    // The accounts of an offer and of a challenge are locked already.
+    let [_, found] =
+        transaction.query_in_order([(sql::LOCK_USER, &[&user_id.0]), (sql::FIND_SIGN_IN, &[&user_id.0])]).await?;
+    let Some(found) = found.first() else { return Ok(None) };
+    let password_hash = PasswordHash::from_stored(get(found, "password_hash")?);
+    let is_right = get(found, "is_active")?
+        && match first {
+            FirstFactor::Password(login) => login.verified_against == password_hash,
+            FirstFactor::Identity(used) => may_use_identity(transaction, used).await?,
+            FirstFactor::Mail(_) | FirstFactor::Passkey(_) | FirstFactor::Challenge(_) => true,
+        };
+    let username = read_username(found, "username")?;
+    Ok(is_right.then_some(Shown { user_id, username, offer }))
+}
+
+/// Whether the account has an authenticator app, and the first factor is not both factors. What was set up at an address
+/// that nobody had verified is not trusted, and goes.
+async fn is_second_due(connection: &Connection, first: &FirstFactor, shown: &Shown) -> Result<bool, Failure> {
+    if matches!(first, FirstFactor::Passkey(_)) || shown.offer.as_ref().is_some_and(|offer| !offer.is_verified) {
+        return Ok(false);
+    }
+    Ok(find_totp_secret(connection, shown.user_id).await?.is_some())
+}
+
+/// Uses up the first factor; `false`, and no change, where it was used before.
+async fn use_first(
+    transaction: &Transaction,
+    first: &FirstFactor,
+    shown: &Shown,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let user_id = shown.user_id;
+    match first {
+        FirstFactor::Password(login) => {
+            if let Some(rehashed) = &login.rehashed {
+                let (new, before) = (rehashed.as_stored(), login.verified_against.as_stored());
+                transaction.execute(sql::REHASH, &[&user_id.0, &new, &before]).await?;
+            }
+            Ok(true)
+        }
+        FirstFactor::Mail(_) => {
+            if let Some(offer) = &shown.offer {
+                use_sign_in_offer(transaction, offer, ip, now).await?;
+            }
+            Ok(true)
+        }
+        FirstFactor::Passkey(used) => use_passkey(transaction, used, now).await,
+        FirstFactor::Identity(used) => use_identity(transaction, used, ip, now).await,
+        FirstFactor::Challenge(digest) => {
+            delete_challenge(transaction, digest).await?;
+            Ok(true)
+        }
+    }
+}
+
+/// Uses up what makes a session fresh; `false`, and no change, where it is worth nothing (any more).
+async fn use_proof(
+    transaction: &Transaction,
+    user_id: UserId,
+    shown: &Reauthentication,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    match shown {
+        Reauthentication::Password(verified_against) => {
+            Ok(find_own_credentials(transaction, user_id).await?.password_hash == *verified_against)
+        }
+        Reauthentication::Totp(code) => use_totp(transaction, user_id, code).await,
+        Reauthentication::Passkey(used) => Ok(used.user_id == user_id && use_passkey(transaction, used, now).await?),
+        Reauthentication::Identity(used) => {
+            let owner = find_owner(transaction, &used.identity.subject).await?;
+            let is_own = owner.is_some_and(|owner| owner.user_id == user_id);
+            Ok(is_own && use_identity(transaction, used, ip, now).await?)
+        }
+    }
+}
+
 /// The digest under which a token of another system is stored, one of these or by now its new one, and whose it is.
 async fn find_foreign_token(
     connection: &Connection,
@@ -181,104 +333,4 @@ async fn find_foreign_token(
     let digests: Vec<&[u8]> = foreign.iter().chain([&new]).map(|digest| digest.as_bytes().as_slice()).collect();
     let row = connection.query_opt(sql::FIND_FOREIGN_TOKEN, &[&digests]).await?;
     row.map(|row| Ok((read_digest(&row, 0)?, UserId(get(&row, 1)?)))).transpose()
-}
-
-/// The id of a token's session, for an event.
-pub(super) fn id_of(digest: &TokenDigest) -> String {
-    SessionId::of(digest).as_str().to_owned()
-}
-
-/// Opens the session of a login that has been recorded, whatever has shown who it is.
-pub(super) async fn insert_session(
-    transaction: &Transaction,
-    user_id: UserId,
-    session: &NewSession,
-    max_sessions: u32,
-    now: Timestamp,
-) -> Result<User, Failure> {
-    // Before the session is one of those that are known.
-    let is_unfamiliar = is_unfamiliar(transaction, user_id, session).await?;
-    let others = i64::from(max_sessions.saturating_sub(1));
-    if transaction.execute(sql::EVICT_TOKENS, &[&user_id.0, &others, &now.as_millis()]).await? > 0 {
-        transaction.changes(user_id, Change::Sessions);
-        events::by_owner(transaction, EventKind::SessionRevoked, user_id, session.ip, "max_per_user", now).await?;
-    }
-    insert_token(transaction, user_id, session, now).await?;
-    transaction.execute(sql::RESET_FAILURES, &[&user_id.0]).await?;
-    let id = id_of(&session.digest);
-    events::by_owner(transaction, EventKind::LoggedIn, user_id, session.ip, &id, now).await?;
-    if is_unfamiliar && set_told_of_login(transaction, user_id, now).await? {
-        events::by_owner(transaction, EventKind::UnfamiliarLogin, user_id, session.ip, &id, now).await?;
-    }
-    find_user(transaction, user_id).await
-}
-
-/// Whether owners are told of such logins, and the account has logged in neither from this neighbourhood nor, in a
-/// session that it still has, by this program. A login from an address that is not known is none of a new one.
-async fn is_unfamiliar(transaction: &Transaction, user_id: UserId, session: &NewSession) -> Result<bool, Failure> {
-    let Some(ip) = session.ip.filter(|_| transaction.notices.enabled && transaction.notices.sign_ins) else {
-        return Ok(false);
-    };
-    // Nearly every login is by a program that is known: the longer look at its networks is for the others.
-    let by_program = transaction.query_opt(sql::FIND_SESSION_BY, &[&user_id.0, &session.user_agent.as_str()]).await?;
-    Ok(by_program.is_none()
-        && !events::is_familiar(transaction, user_id, ip).await?
-        // The first login after an import is from nowhere that is known, whoever it is.
-        && transaction.query_opt(sql::IS_NEW_BY_IMPORT, &[&user_id.0]).await?.is_none())
-}
-
-/// Notes that the owner is told of a login; `false` where there is no verified address to tell, or it was told of one
-/// within a day.
-async fn set_told_of_login(transaction: &Transaction, user_id: UserId, now: Timestamp) -> Result<bool, Failure> {
-    let earlier = now.minus(TOLD_OF_LOGIN_EVERY).as_millis();
-    Ok(transaction.execute(sql::SET_TOLD_OF_LOGIN, &[&user_id.0, &now.as_millis(), &earlier]).await? > 0)
-}
-
-pub(super) async fn insert_token(
-    transaction: &Transaction,
-    user_id: UserId,
-    session: &NewSession,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let digest: &[u8] = session.digest.as_bytes();
-    let (agent, ip) = (session.user_agent.as_str(), ip_text(session.ip));
-    transaction.execute(sql::INSERT_TOKEN, &[&digest, &user_id.0, &now.as_millis(), &agent, &ip]).await?;
-    Ok(())
-}
-
-/// Sets when the account's password was last given again in the caller's session; `None` ends its freshness.
-pub(super) async fn set_reauthentication(
-    transaction: &Transaction,
-    caller: &Caller,
-    at: Option<Timestamp>,
-) -> Result<(), Failure> {
-    let digest: &[u8] = caller.digest.as_bytes();
-    transaction.execute(sql::SET_REAUTHENTICATION, &[&digest, &at.map(Timestamp::as_millis)]).await?;
-    Ok(())
-}
-
-/// A user's live sessions, newest first, each with the digest of its token.
-pub(super) async fn list_sessions(
-    connection: &Connection,
-    user_id: UserId,
-    cutoffs: SessionCutoffs,
-) -> Result<Vec<(TokenDigest, SessionDetails)>, Failure> {
-    let [created, used, expires] = times_of(cutoffs);
-    let rows = connection.query(sql::LIST_SESSIONS, &[&user_id.0, &created, &used, &expires]).await?;
-    rows.iter().map(read_session_details).collect()
-}
-
-/// Ends one of a user's live sessions; `false` when there is none of this id.
-pub(super) async fn delete_session(
-    transaction: &Transaction,
-    user_id: UserId,
-    id: &SessionId,
-    cutoffs: SessionCutoffs,
-) -> Result<bool, Failure> {
-    let sessions = list_sessions(transaction, user_id, cutoffs).await?;
-    let Some((digest, _)) = sessions.into_iter().find(|(_, details)| details.id == *id) else {
-        return Ok(false);
-    };
-    let digest: &[u8] = digest.as_bytes();
-    Ok(transaction.execute(sql::DELETE_TOKEN, &[&digest]).await? > 0)
 }

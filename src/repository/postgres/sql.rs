@@ -68,9 +68,7 @@ macro_rules! profile {
 pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip) \
      VALUES ($1, $2, $3, $3, $4, $5)";
 
-pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = $1, password_hash = coalesce($2, password_hash), \
-     imported_hash_work = CASE WHEN $2 IS NULL THEN imported_hash_work END \
-     WHERE id = $3 AND password_hash = $4 AND is_active";
+pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = $1 WHERE id = $2";
 
 /// All but the `$2` that were used last. `$3` is now: those that have come to their own end go before any other.
 pub const EVICT_TOKENS: &str = "DELETE FROM tokens WHERE digest IN (SELECT digest FROM tokens WHERE user_id = $1 \
@@ -268,9 +266,6 @@ pub const fn items(list: List) -> Items {
 // Events, codes, the outbox, maintenance.
 
 pub const FIND_CREDENTIALS_BY_EMAIL: &str = credentials!(of "email_key = $1 AND email_verified");
-
-/// A login by means of a mail.
-pub const RECORD_LOGIN_BY_MAIL: &str = "UPDATE users SET last_login = $1 WHERE id = $2 AND is_active";
 
 /// The only statement that sets an address of an account that exists; `$3` is the key of `$2`.
 pub const SET_EMAIL: &str = "UPDATE users SET modified = CASE WHEN email = $2 THEN modified ELSE $5 END, email = $2, \
@@ -613,6 +608,206 @@ pub const FIND_IMPORTED_NAME: &str = "SELECT 1 FROM imported WHERE has_other_nam
 
 /// By the index alone.
 pub const FIND_HARDEST_HASH: &str = "SELECT max(imported_hash_work) FROM users WHERE imported_hash_work IS NOT NULL";
+
+pub const FIND_SIGN_IN: &str = "SELECT username, password_hash, is_active FROM users WHERE id = $1";
+
+/// A new hash of the same password, where no session is opened yet.
+pub const REHASH: &str =
+    "UPDATE users SET password_hash = $2, imported_hash_work = NULL WHERE id = $1 AND password_hash = $3";
+
+/// Once an account has what an older release knows nothing of, none may serve any more.
+pub const END_OLDER_RELEASES: &str = "UPDATE schema_version SET oldest_serving = $1 WHERE oldest_serving < $1";
+
+/// A waiting one is replaced, another is not.
+pub const BEGIN_TOTP: &str = "INSERT INTO totp (user_id, secret, created, confirmed, last_step) VALUES ($1, $2, $3, NULL, 0) \
+     ON CONFLICT (user_id) DO UPDATE SET secret = excluded.secret, created = excluded.created \
+     WHERE totp.confirmed IS NULL";
+
+pub const FIND_TOTP: &str = "SELECT username, totp.secret, totp.created, totp.confirmed \
+     FROM totp JOIN users ON users.id = totp.user_id WHERE totp.user_id = $1";
+
+pub const FIND_TOTP_SECRET: &str = "SELECT secret FROM totp WHERE user_id = $1 AND confirmed IS NOT NULL";
+
+pub const CONFIRM_TOTP: &str = "UPDATE totp SET confirmed = $4, last_step = $3 \
+     WHERE user_id = $1 AND secret = $2 AND confirmed IS NULL";
+
+pub const USE_TOTP: &str = "UPDATE totp SET last_step = $3 \
+     WHERE user_id = $1 AND secret = $2 AND confirmed IS NOT NULL AND last_step < $3";
+
+pub const DELETE_TOTP: &str = "DELETE FROM totp WHERE user_id = $1";
+
+pub const INSERT_RECOVERY_CODE: &str = "INSERT INTO recovery_codes (digest, user_id, created) VALUES ($1, $2, $3)";
+
+pub const INSERT_RECOVERY_CODES: &str =
+    "INSERT INTO recovery_codes (digest, user_id, created) SELECT unnest($1::bytea[]), $2, $3";
+
+pub const DELETE_RECOVERY_CODE: &str = "DELETE FROM recovery_codes WHERE digest = $1 AND user_id = $2";
+
+pub const DELETE_RECOVERY_CODES_OF: &str = "DELETE FROM recovery_codes WHERE user_id = $1";
+
+pub const FIND_SECURITY: &str = "SELECT \
+     (SELECT confirmed FROM totp WHERE user_id = $1) AS totp, \
+     (SELECT count(*) FROM recovery_codes WHERE user_id = $1) AS recovery_codes, \
+     (SELECT count(*) FROM passkeys WHERE user_id = $1) AS passkeys, \
+     (SELECT count(*) FROM identities WHERE user_id = $1) AS identities";
+
+/// A sealed secret says in its bytes 2 to 9 which key it was sealed with.
+macro_rules! is_sealed_with {
+    ($column:literal) => {
+        concat!("substr(", $column, ", 2, 8) = $1")
+    };
+}
+
+pub const COUNT_SEALED_TOTP: &str = concat!(
+    "SELECT count(*) FILTER (WHERE ",
+    is_sealed_with!("secret"),
+    "), count(*) FILTER (WHERE NOT ",
+    is_sealed_with!("secret"),
+    ") FROM totp"
+);
+
+pub const COUNT_SEALED_TOKENS: &str = concat!(
+    "SELECT count(*) FILTER (WHERE ",
+    is_sealed_with!("refresh_token"),
+    "), count(*) FILTER (WHERE NOT ",
+    is_sealed_with!("refresh_token"),
+    ") FROM identities WHERE refresh_token IS NOT NULL"
+);
+
+pub const COUNT_SEALED_REVOCATIONS: &str = concat!(
+    "SELECT count(*) FILTER (WHERE ",
+    is_sealed_with!("token"),
+    "), count(*) FILTER (WHERE NOT ",
+    is_sealed_with!("token"),
+    ") FROM revocations"
+);
+
+/// In the order of their ids, as with all that locks several accounts.
+pub const LOCK_USERS_SEALED_OTHERWISE: &str = concat!(
+    "SELECT id FROM users WHERE id IN (SELECT user_id FROM totp WHERE NOT ",
+    is_sealed_with!("secret"),
+    " ORDER BY user_id LIMIT $2) ORDER BY id FOR NO KEY UPDATE"
+);
+
+pub const DELETE_TOTP_SEALED_OTHERWISE: &str =
+    concat!("DELETE FROM totp WHERE user_id = $2 AND NOT ", is_sealed_with!("secret"));
+
+pub const FORGET_SEALED_TOKENS: &str = concat!(
+    "UPDATE identities SET refresh_token = NULL WHERE refresh_token IS NOT NULL AND NOT ",
+    is_sealed_with!("refresh_token")
+);
+
+pub const FORGET_SEALED_REVOCATIONS: &str = concat!("DELETE FROM revocations WHERE NOT ", is_sealed_with!("token"));
+
+pub const INSERT_PASSKEY: &str = "INSERT INTO passkeys (credential_id, user_id, user_handle, rp_id, name, credential, created) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (credential_id) DO NOTHING";
+
+pub const FIND_PASSKEY: &str = "SELECT credential_id, user_id, username, user_handle, credential \
+     FROM passkeys JOIN users ON users.id = passkeys.user_id WHERE credential_id = $1 AND is_active";
+
+pub const LIST_STORED_PASSKEYS: &str = "SELECT credential_id, user_id, username, user_handle, credential \
+     FROM passkeys JOIN users ON users.id = passkeys.user_id WHERE user_id = $1 \
+     ORDER BY passkeys.created, credential_id";
+
+pub const LIST_PASSKEYS: &str = "SELECT credential_id, name, created, last_used FROM passkeys WHERE user_id = $1 \
+     ORDER BY created, credential_id";
+
+pub const RENAME_PASSKEY: &str = "UPDATE passkeys SET name = $2 WHERE credential_id = $1";
+
+pub const USE_PASSKEY: &str = "UPDATE passkeys SET credential = $4, last_used = $5 \
+     WHERE credential_id = $1 AND user_id = $2 AND credential = $3";
+
+pub const DELETE_PASSKEY: &str = "DELETE FROM passkeys WHERE credential_id = $1";
+
+pub const DELETE_PASSKEYS_OF: &str = "DELETE FROM passkeys WHERE user_id = $1";
+
+pub const COUNT_PASSKEYS: &str = "SELECT rp_id, count(*) FROM passkeys GROUP BY rp_id ORDER BY rp_id";
+
+/// Locks the account that is linked to an identity. What is read behind it, in a statement of its own, is as of then.
+pub const LOCK_IDENTITY_USER: &str = "SELECT id FROM users \
+     WHERE id = (SELECT user_id FROM identities WHERE issuer = $1 AND subject = $2) FOR NO KEY UPDATE";
+
+pub const FIND_IDENTITY_OWNER: &str = "SELECT user_id, username, is_active \
+     FROM identities JOIN users ON users.id = identities.user_id WHERE issuer = $1 AND subject = $2";
+
+pub const FIND_EMAIL_OWNER: &str =
+    "SELECT id AS user_id, username, is_active FROM users WHERE email_key = $1 AND email_verified";
+
+pub const INSERT_IDENTITY: &str = "INSERT INTO identities (issuer, subject, user_id, provider, email, created, last_used, refresh_token) \
+     VALUES ($1, $2, $3, $4, $5, $6, $6, $7)";
+
+pub const LIST_IDENTITIES: &str = "SELECT issuer, subject, provider, email, created, last_used FROM identities \
+     WHERE user_id = $1 ORDER BY created, issuer, subject";
+
+pub const USE_IDENTITY: &str = "UPDATE identities SET email = $3, last_used = $4, \
+     refresh_token = coalesce($5, refresh_token) WHERE issuer = $1 AND subject = $2";
+
+pub const STORE_REFRESH_TOKEN: &str = "UPDATE identities SET refresh_token = $3 WHERE issuer = $1 AND subject = $2";
+
+pub const DELETE_IDENTITY: &str = "DELETE FROM identities WHERE issuer = $1 AND subject = $2";
+
+pub const DELETE_IDENTITIES_OF: &str = "DELETE FROM identities WHERE user_id = $1";
+
+/// A refresh token that goes with its identity is to be revoked.
+pub const REVOKE_REFRESH_TOKEN: &str = "INSERT INTO revocations (provider, binding, token, attempts, due, claims, expires) \
+     SELECT provider, $3::bytea, refresh_token, 0, $4::bigint, 0, $5::bigint FROM identities \
+     WHERE issuer = $1 AND subject = $2 AND refresh_token IS NOT NULL";
+
+/// Whether there is anything to claim or to drop.
+pub const FIND_DUE_REVOCATION: &str = "SELECT id FROM revocations WHERE due <= $1 OR expires <= $1 LIMIT 1";
+
+pub const DELETE_EXPIRED_REVOCATIONS: &str = "DELETE FROM revocations WHERE id IN (SELECT id FROM revocations \
+     WHERE expires <= $1 ORDER BY id FOR UPDATE SKIP LOCKED)";
+
+/// Claims those that nobody else is claiming at this moment.
+pub const CLAIM_REVOCATIONS: &str = "WITH free AS (SELECT id, due FROM revocations WHERE due <= $1 AND expires > $1 \
+         ORDER BY due, id LIMIT $2 FOR UPDATE SKIP LOCKED), \
+     claimed AS (UPDATE revocations SET due = $3, claims = claims + 1 FROM free WHERE revocations.id = free.id \
+         RETURNING revocations.id, provider, binding, token, attempts, claims, expires, free.due AS was_due) \
+     SELECT * FROM claimed ORDER BY was_due, id";
+
+pub const RETURN_REVOCATION: &str =
+    "UPDATE revocations SET attempts = attempts + 1, claims = claims + 1, due = $3 WHERE id = $1 AND claims = $2";
+
+pub const DELETE_REVOCATION: &str = "DELETE FROM revocations WHERE id = $1 AND claims = $2";
+
+/// All but the newest `$3`.
+pub const EVICT_CHALLENGES: &str = "DELETE FROM challenges WHERE digest IN (SELECT digest FROM challenges \
+     WHERE user_id = $1 AND purpose = $2 ORDER BY created DESC, digest OFFSET $3)";
+
+pub const INSERT_CHALLENGE: &str = "INSERT INTO challenges (digest, purpose, user_id, state, tries, created, expires) \
+     VALUES ($1, $2, $3, $4, 0, $5, $6)";
+
+pub const TAKE_CHALLENGE: &str = "DELETE FROM challenges \
+     WHERE digest = $1 AND purpose = $2 AND user_id IS NOT DISTINCT FROM $3 AND expires > $4 RETURNING user_id, state";
+
+pub const COUNT_FACTOR_TRY: &str = "UPDATE challenges SET tries = tries + 1 \
+     WHERE digest = $1 AND purpose = $2 AND expires > $3 AND tries < $4 \
+     AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id AND is_active) RETURNING user_id";
+
+/// Locks the account of a challenge. What is read behind it, in a statement of its own, is as of then.
+pub const LOCK_CHALLENGE_USER: &str =
+    "SELECT id FROM users WHERE id = (SELECT user_id FROM challenges WHERE digest = $1) FOR NO KEY UPDATE";
+
+pub const FIND_PENDING_SIGN_IN: &str = "SELECT user_id, is_active FROM challenges JOIN users ON users.id = user_id \
+     WHERE digest = $1 AND purpose = $2 AND expires > $3";
+
+pub const DELETE_CHALLENGE: &str = "DELETE FROM challenges WHERE digest = $1";
+
+/// In the order of their digests, as they are pruned.
+pub const DELETE_CHALLENGES_OF: &str = "DELETE FROM challenges WHERE digest IN (SELECT digest FROM challenges \
+     WHERE user_id = $1 ORDER BY digest FOR UPDATE)";
+
+pub const FIND_USED_ID_TOKEN: &str = "SELECT 1 FROM challenges WHERE digest = $1 AND purpose = $2";
+
+pub const INSERT_USED_ID_TOKEN: &str = "INSERT INTO challenges (digest, purpose, user_id, state, tries, created, expires) \
+     VALUES ($1, $2, NULL, '', 0, $3, $4)";
+
+pub const FIND_EXPIRED_CHALLENGES: &str = "SELECT digest FROM challenges WHERE expires <= $1 ORDER BY expires LIMIT $2";
+
+/// In the order of their digests, as with all pruning.
+pub const DELETE_EXPIRED_CHALLENGES: &str = "DELETE FROM challenges WHERE digest IN (SELECT digest \
+     FROM challenges WHERE digest = ANY($1) AND expires <= $2 ORDER BY digest FOR UPDATE) RETURNING digest";
 
 /// Counts for the metrics, by no request.
 pub const COUNT_USERS: &str = "SELECT count(*) FROM users";
