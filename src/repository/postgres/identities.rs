@@ -365,7 +365,11 @@ pub(super) async fn use_identity(
     Ok(true)
 }
 
-async fn delete_identity(transaction: &Transaction, subject: &Subject, now: Timestamp) -> Result<(), Failure> {
+pub(super) async fn delete_identity(
+    transaction: &Transaction,
+    subject: &Subject,
+    now: Timestamp,
+) -> Result<(), Failure> {
     revoke_refresh_token(transaction, subject, now).await?;
     transaction.execute(sql::DELETE_IDENTITY, &[&subject.issuer, &subject.subject]).await?;
     Ok(())

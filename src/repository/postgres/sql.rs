@@ -636,6 +636,9 @@ pub const USE_TOTP: &str = "UPDATE totp SET last_step = $3 \
 
 pub const DELETE_TOTP: &str = "DELETE FROM totp WHERE user_id = $1";
 
+/// Also one that waits for its first code.
+pub const DELETE_TOTP_SINCE: &str = "DELETE FROM totp WHERE user_id = $1 AND (confirmed IS NULL OR confirmed >= $2)";
+
 pub const INSERT_RECOVERY_CODE: &str = "INSERT INTO recovery_codes (digest, user_id, created) VALUES ($1, $2, $3)";
 
 pub const INSERT_RECOVERY_CODES: &str =
@@ -644,6 +647,8 @@ pub const INSERT_RECOVERY_CODES: &str =
 pub const DELETE_RECOVERY_CODE: &str = "DELETE FROM recovery_codes WHERE digest = $1 AND user_id = $2";
 
 pub const DELETE_RECOVERY_CODES_OF: &str = "DELETE FROM recovery_codes WHERE user_id = $1";
+
+pub const DELETE_RECOVERY_CODES_SINCE: &str = "DELETE FROM recovery_codes WHERE user_id = $1 AND created >= $2";
 
 pub const FIND_SECURITY: &str = "SELECT \
      (SELECT confirmed FROM totp WHERE user_id = $1) AS totp, \
@@ -720,6 +725,8 @@ pub const USE_PASSKEY: &str = "UPDATE passkeys SET credential = $4, last_used = 
 pub const DELETE_PASSKEY: &str = "DELETE FROM passkeys WHERE credential_id = $1";
 
 pub const DELETE_PASSKEYS_OF: &str = "DELETE FROM passkeys WHERE user_id = $1";
+
+pub const DELETE_PASSKEYS_SINCE: &str = "DELETE FROM passkeys WHERE user_id = $1 AND created >= $2";
 
 pub const COUNT_PASSKEYS: &str = "SELECT rp_id, count(*) FROM passkeys GROUP BY rp_id ORDER BY rp_id";
 
