@@ -174,6 +174,12 @@ impl MailKind {
         matches!(self, Self::IdentityLinked | Self::IdentityUnlinked)
     }
 
+    /// Whether it needs to know what its event tells beside its kind: a session's id, or a provider.
+    #[must_use]
+    pub const fn needs_detail(self) -> bool {
+        self.names_provider() || matches!(self, Self::UnfamiliarSignIn)
+    }
+
     /// Whether it shows a code.
     #[must_use]
     pub const fn has_code(self) -> bool {

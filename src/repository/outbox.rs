@@ -38,7 +38,7 @@ pub struct OutboxMail {
     pub at: Timestamp,
     pub ip: Option<IpAddr>,
     pub user_agent: UserAgent,
-    /// What else it tells of: a session's id, a provider, or nothing.
+    /// What else it tells of: a session's id, a provider as the configuration calls it, or nothing.
     pub detail: String,
     /// Where its link leads, where not to the service's own page.
     pub link: Option<String>,

@@ -133,6 +133,11 @@ impl Metrics {
             ),
             &["way"],
         )?;
+        // From 0 on, so that the first one is seen in a rate.
+        for way in ["registration", "password"] {
+            sign_ins.get_metric_with_label_values(&[way, "none"])?;
+        }
+        second_factors_due.get_metric_with_label_values(&["password"])?;
         let route_durations =
             routes.iter().map(|route| durations.get_metric_with_label_values(&[*route])).collect::<Result<_, _>>()?;
         Ok(Self {

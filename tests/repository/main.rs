@@ -14,6 +14,7 @@ mod challenge_races;
 mod challenges;
 #[path = "../support/cluster.rs"]
 mod cluster;
+mod disowning;
 mod event_races;
 mod events;
 mod factor_races;
@@ -309,6 +310,12 @@ macro_rules! contract {
                 an_imported_account_logs_in_and_is_deleted_as_any_other
                 a_full_batch_is_imported_at_once
                 the_first_login_after_an_import_is_told_to_nobody_and_the_next_one_is
+            }
+            disowning {
+                each_change_to_the_ways_into_an_account_is_told_to_its_owner
+                who_disowns_a_notice_takes_back_what_was_added_since_and_nothing_older
+                who_disowns_an_app_that_was_added_has_none_and_none_of_its_recovery_codes
+                how_an_account_can_be_got_into_is_told_to_whoever_may_manage_it
             }
             import_races {
                 of_two_imports_of_the_same_at_once_each_account_is_made_by_one

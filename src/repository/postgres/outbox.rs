@@ -129,6 +129,7 @@ pub(super) async fn insert_notice(
         return Ok(());
     }
     let (at, expires) = (now.as_millis(), now.plus(kind.lifetime()).as_millis());
+    let detail = if kind.needs_detail() { detail } else { "" };
     let parameters: [&(dyn ToSql + Sync); 6] = [&user_id.0, &kind.name(), &detail, &at, &ip_text(ip), &expires];
     transaction.execute(sql::INSERT_NOTICE, &parameters).await?;
     Ok(())

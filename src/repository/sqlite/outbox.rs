@@ -138,7 +138,7 @@ pub(super) fn insert_notice(
     transaction.prepare_cached(sql::INSERT_NOTICE)?.execute(params![
         user_id.0,
         kind.name(),
-        detail,
+        if kind.needs_detail() { detail } else { "" },
         now.as_millis(),
         ip_text(ip),
         now.plus(kind.lifetime()).as_millis(),

@@ -433,7 +433,8 @@ fn check_mail(row: &Row<'_>, last_user: i64) -> rusqlite::Result<()> {
     let request: Option<[u8; 32]> = row.get("request")?;
     require(row, "request", request.is_some() == is_confirmation, || "it is not as its kind says".to_owned())?;
     let detail: String = row.get("detail")?;
-    let is_detail = detail.is_empty() || SessionId::parse(&detail).is_some();
+    let is_provider = kind.names_provider() && detail.len() <= MAX_DETAIL;
+    let is_detail = detail.is_empty() || is_provider || SessionId::parse(&detail).is_some();
     require(row, "detail", is_detail, || "it is not a session's id".to_owned())?;
     check_user_agent(row, &UserAgent::from_stored(row.get("user_agent")?))?;
     check_link(row)?;

@@ -91,7 +91,9 @@ fn a_key_in_the_configuration_is_taken_before_the_file_and_checked_before_the_st
     let right = fs::read_to_string(key(&machine)).unwrap();
     fs::remove_file(key(&machine)).unwrap();
     let given = |value: &str| {
-        fs::write(machine.path().join("config.toml"), format!("[sealing]\nkey = \"{}\"\n", value.trim())).unwrap();
+        let file = machine.path().join("config.toml");
+        fs::write(&file, format!("[sealing]\nkey = \"{}\"\n", value.trim())).unwrap();
+        fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     };
     given("0123");
     let malformed = (2, "sealing.key is no key: it is not 64 hex digits".to_owned());
@@ -170,7 +172,7 @@ fn a_backup_has_no_key_and_whoever_restores_or_checks_it_is_told_of_the_one_that
 #[test]
 fn what_was_begun_is_not_restored_but_an_id_token_that_was_used_stays_used() {
     let machine = with_sealed_secrets();
-    let begun = "INSERT INTO challenges VALUES (CAST(printf('%032d', ?1) AS BLOB), ?2, NULL, '', 0, 0, 9000000000000)";
+    let begun = "INSERT INTO challenges VALUES (CAST(printf('%032d', ?1) AS BLOB), ?2, NULL, '', 0, 0, 60000)";
     for (number, purpose) in [(1, "use_passkey"), (2, "provider_flow"), (3, "used_id_token")] {
         connect(&machine).execute(begun, params![number, purpose]).unwrap();
     }
