@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::error::Failure;
 use super::identities::{delete_identity, list_identities, revoke_refresh_tokens};
-use super::lookup::{allow, begin_action, begin_change, is_session_fresh, require_session, require_staff};
+use super::lookup::{allow, begin_action, begin_change, is_session_fresh, require_session, require_staff, target_named};
 use super::passkeys::use_passkey;
 use super::pending::delete_challenges_of;
 use super::pool::Connection;
@@ -41,6 +41,23 @@ impl Factors for PostgresRepository {
                 let user_id = require_session(connection, caller).await?.user_id;
                 let state = find_security(connection, user_id).await?;
                 Ok(SecurityState { fresh_until: fresh_until(connection, caller, *now).await?, ..state })
+            })
+        })
+        .await
+    }
+
+    async fn find_account_security(
+        &self,
+        actor: &Actor,
+        username: &Username,
+    ) -> Result<Option<SecurityState>, RepositoryError> {
+        self.read_snapshot((*actor, username.clone()), |connection, (actor, username)| {
+            Box::pin(async move {
+                let acting = require_staff(connection, actor).await?;
+                allow(acting.may_ever(Permission::ManageAccount))?;
+                let Some(target) = target_named(connection, username).await? else { return Ok(None) };
+                allow(acting.may(Permission::ManageAccount, &target))?;
+                find_security(connection, target.user_id).await.map(Some)
             })
         })
         .await
