@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use tokio_postgres::types::ToSql;
 
 use super::error::Failure;
 use super::identities::{delete_identity, list_identities, revoke_refresh_tokens};
@@ -32,9 +31,6 @@ use crate::system::clock::Timestamp;
 
 /// Of how many accounts secrets are forgotten in one transaction, which has only so much time.
 const FORGOTTEN_AT_ONCE: u32 = 50;
-
-/// What the event tells of a way in that was removed with what a notice told of.
-const DISOWNED: &str = "disowned";
 
 #[async_trait]
 impl Factors for PostgresRepository {
