@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 
 use super::emails::{Email, Verification, find_email, is_taken, require_email, set_email, verify_email};
 use super::error::Failure;
-use super::factors::forget_ways_in;
+use super::factors::{forget_ways_in, forget_ways_in_since};
 use super::lookup::{begin_change, find_user, holds, lock_user, require_session};
 use super::offers::{
     Found, Offer, delete_all_offers, delete_offer, end_restorers_since, find_by_code, find_by_token, find_pending,
@@ -492,6 +492,7 @@ async fn disown(
     if offer.detail == RESTORES_EMAIL {
         end_restorers_since(transaction, user_id, offer.created).await?;
     }
+    forget_ways_in_since(transaction, user_id, offer.created, ip, now).await?;
     // Whoever it was may know the password.
     transaction.execute(sql::SET_PASSWORD, &[&user_id.0, &PasswordHash::none().as_stored()]).await?;
     let session = SessionId::parse(&offer.detail);
