@@ -1,5 +1,5 @@
-//! Unpacks from Swagger UI's archive the files that the pages under /docs need: each one as it is, and as gzip where
-//! the archive has compressed it.
+//! Takes from Swagger UI's archive the files that the pages under /docs need: as gzip what the archive has compressed,
+//! and the rest as it is.
 
 use std::error::Error;
 use std::fs;
@@ -23,14 +23,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {
         let is_it = |name: &&String| name.split('/').skip(1).eq(["dist", file]);
         let name = names.iter().find(is_it).ok_or_else(|| format!("Swagger UI has no {file}"))?;
+        // Read to its end, an entry is checked with its CRC.
         let mut plain = Vec::new();
         archive.by_name(name)?.read_to_end(&mut plain)?;
-        fs::write(Path::new(&folder).join(file), &plain)?;
 
         // The archive has the deflated bytes of a file, which are the middle of a gzip file.
         let index = archive.index_for_name(name).ok_or("a file is not in the archive")?;
         let mut entry = archive.by_index_raw(index)?;
         if entry.compression() != CompressionMethod::Deflated {
+            fs::write(Path::new(&folder).join(file), &plain)?;
             continue;
         }
         let mut gzip = GZIP_HEAD.to_vec();

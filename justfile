@@ -66,6 +66,11 @@ pages *folder:
     cargo build --release
     scripts/pages target/release/authtokens {{folder}}
 
+# Whether a code of an authenticator app counts once, and what it costs a login
+second-factor *arguments:
+    cargo build --release
+    scripts/second-factor {{arguments}}
+
 # Measure what hostile bodies cost in memory and in everybody else's latency
 bodies:
     cargo build --release

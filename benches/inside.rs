@@ -161,6 +161,7 @@ fn writes(criterion: &mut Criterion) {
                 session,
                 challenge: NewChallenge { digest, purpose, state: String::new(), expires: now },
                 max_sessions: POLICY.max_per_user,
+                needs_verified_email: false,
             };
             store.runtime.block_on(store.repository.open_session(request, now)).unwrap()
         });

@@ -39,6 +39,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["minijinja"], &["templates"]),
     (&["actix_web", "actix_http", "actix_server", "actix_service", "actix_cors"], &["http", "server"]),
     (&["actix_rt"], &["transport", "server", "main"]),
+    (&["flate2"], &["http"]),
     (&["prometheus"], &["server", "telemetry"]),
     (&["toml", "humantime", "strsim", "url", "zeroize"], &["config"]),
     (&["clap", "clap_complete", "clap_mangen"], &["cli", "main"]),

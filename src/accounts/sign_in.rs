@@ -115,6 +115,8 @@ pub(super) enum Opening {
     SecondFactorDue(SecondFactorDue),
     /// The first factor was right, and the second wrong.
     SecondFactorRefused(Username),
+    /// The account's address is not verified, as it must be.
+    EmailNotVerified,
     /// The account is gone or inactive, or what was shown is worth nothing any more.
     Refused,
     /// An ID token was used before, or its identity has become another account's.
@@ -261,11 +263,6 @@ impl Accounts {
                 self.passwords.verify(password.clone(), credentials.as_ref(), hardest, client.gone()).await?;
             let Some(credentials) = credentials.filter(|_| verification.matches) else { break };
 
-            if self.mail.as_ref().is_some_and(|policy| policy.require_verified_email) && !credentials.is_email_verified
-            {
-                attempt.succeeded();
-                return Err(SignInError::EmailNotVerified);
-            }
             let second = match &second {
                 Some(given) => self.read_second_factor(credentials.user_id, given).await?,
                 None => Some(SecondFactor::NotGiven),
@@ -292,6 +289,10 @@ impl Accounts {
                     self.throttle.fail(attempt, kind, Some(username), client.ip()).await;
                     return Err(SignInError::SecondFactorRefused);
                 }
+                Opening::EmailNotVerified => {
+                    attempt.succeeded();
+                    return Err(SignInError::EmailNotVerified);
+                }
                 Opening::Refused | Opening::IdentityRefused => {}
             }
         }
@@ -314,7 +315,10 @@ impl Accounts {
             Opening::Session(_) if is_registration => metrics.registered(&way),
             Opening::Session(_) => metrics.signed_in(&way, second_factor),
             Opening::SecondFactorDue(_) => metrics.second_factor_due(&way),
-            Opening::SecondFactorRefused(_) | Opening::Refused | Opening::IdentityRefused => {}
+            Opening::SecondFactorRefused(_)
+            | Opening::EmailNotVerified
+            | Opening::Refused
+            | Opening::IdentityRefused => {}
         }
         Ok(opening)
     }
@@ -339,15 +343,17 @@ impl Accounts {
             Verified::Factors(first, second) => {
                 let purpose = ChallengePurpose::SecondFactor;
                 let (challenge_token, expires) = (PlainToken::generate(), now.plus(purpose.lifetime()));
+                let needs_verified_email = self.mail.as_ref().is_some_and(|policy| policy.require_verified_email);
                 let challenge =
                     NewChallenge { digest: challenge_token.digest(), purpose, state: String::new(), expires };
-                let request = SessionRequest { first, second, session, challenge, max_sessions };
+                let request = SessionRequest { first, second, session, challenge, max_sessions, needs_verified_email };
                 Ok(match self.repository.open_session(request, now).await? {
                     SessionOutcome::Opened(user) => Opening::Session(OpenedSession { token, user: *user }),
                     SessionOutcome::SecondFactorDue(_, methods) => {
                         Opening::SecondFactorDue(SecondFactorDue { token: challenge_token, methods, expires })
                     }
                     SessionOutcome::SecondFactorRefused(username) => Opening::SecondFactorRefused(username),
+                    SessionOutcome::EmailNotVerified => Opening::EmailNotVerified,
                     SessionOutcome::Refused => Opening::Refused,
                 })
             }

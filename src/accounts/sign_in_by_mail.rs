@@ -48,9 +48,10 @@ impl Accounts {
                 Ok(opened)
             }
             Opening::SecondFactorDue(due) => Err(SignInByMailError::SecondFactorDue(Box::new(due))),
-            Opening::SecondFactorRefused(_) | Opening::Refused | Opening::IdentityRefused => {
-                Err(MailProofError::Refused.into())
-            }
+            Opening::SecondFactorRefused(_)
+            | Opening::EmailNotVerified
+            | Opening::Refused
+            | Opening::IdentityRefused => Err(MailProofError::Refused.into()),
         }
     }
 }

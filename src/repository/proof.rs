@@ -133,6 +133,8 @@ pub struct SessionRequest {
     pub challenge: NewChallenge,
     /// Where the account has as many already, the least recently used are evicted.
     pub max_sessions: u32,
+    /// Whether the account's address must be verified. A mail that is shown verifies it.
+    pub needs_verified_email: bool,
 }
 
 /// What came of it.
@@ -144,6 +146,8 @@ pub enum SessionOutcome {
     SecondFactorDue(Username, Vec<Method>),
     /// The first factor was right, and the second is worth nothing (any more). Nothing was used up.
     SecondFactorRefused(Username),
+    /// The first factor was right, and the account's address is not verified, as it must be. Nothing was used up.
+    EmailNotVerified,
     /// The account is gone, is not active, or the first factor is worth nothing (any more). Nothing was used up; a wrong
     /// code of a mail was counted.
     Refused,

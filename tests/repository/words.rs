@@ -58,7 +58,17 @@ pub fn new_challenge(purpose: ChallengePurpose, now: Timestamp) -> (NewChallenge
 /// A login without a second factor, and the token of the challenge that is stored where one is due.
 pub fn session_request(first: FirstFactor, session: NewSession, now: Timestamp) -> (SessionRequest, TokenDigest) {
     let (challenge, token) = new_challenge(ChallengePurpose::SecondFactor, now);
-    (SessionRequest { first, second: SecondFactor::NotGiven, session, challenge, max_sessions: 100 }, token)
+    (
+        SessionRequest {
+            first,
+            second: SecondFactor::NotGiven,
+            session,
+            challenge,
+            max_sessions: 100,
+            needs_verified_email: false,
+        },
+        token,
+    )
 }
 
 /// Logins to accounts without a second factor.

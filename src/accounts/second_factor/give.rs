@@ -74,7 +74,10 @@ impl Accounts {
                     return Ok((opened, replacement));
                 }
                 // Somebody else has finished it, or the account's app is gone.
-                Opening::Refused | Opening::IdentityRefused | Opening::SecondFactorDue(_) => {
+                Opening::Refused
+                | Opening::IdentityRefused
+                | Opening::EmailNotVerified
+                | Opening::SecondFactorDue(_) => {
                     return Err(SecondFactorError::Refused);
                 }
                 Opening::SecondFactorRefused(_) => {}

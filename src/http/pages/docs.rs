@@ -1,6 +1,7 @@
 //! The pages at `/docs`: Swagger UI, which shows the OpenAPI document. All of it is in the binary; nothing is fetched
-//! from elsewhere.
+//! from elsewhere. The large files are in it as gzip alone.
 
+use std::io::Read as _;
 use std::sync::LazyLock;
 
 use actix_web::http::StatusCode;
@@ -9,6 +10,7 @@ use actix_web::http::header::{
 };
 use actix_web::web::{Bytes, Header};
 use actix_web::{HttpResponse, web};
+use flate2::bufread::GzDecoder;
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::token::hex;
@@ -19,14 +21,46 @@ use crate::http::state::State;
 struct Asset {
     name: &'static str,
     content_type: &'static str,
-    plain: &'static [u8],
-    gzip: Option<&'static [u8]>,
+    content: Content,
 }
 
-/// A file of Swagger UI, as build.rs has unpacked it.
-macro_rules! unpacked {
+enum Content {
+    Plain(&'static [u8]),
+    Gzip {
+        packed: &'static [u8],
+        /// For clients that do not take gzip, which are few: unpacked for the first of them, and kept, so that they
+        /// cannot make the server do it again and again.
+        plain: LazyLock<Vec<u8>>,
+    },
+}
+
+impl Content {
+    /// What is in the binary.
+    fn stored(&self) -> &'static [u8] {
+        match self {
+            Self::Plain(bytes) | Self::Gzip { packed: bytes, .. } => bytes,
+        }
+    }
+}
+
+/// build.rs has made the gzip files, and has made them whole.
+fn unpacked(gzip: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    GzDecoder::new(gzip).read_to_end(&mut plain).expect("a file of the binary is whole");
+    plain
+}
+
+/// A file of Swagger UI, as build.rs has left it.
+macro_rules! built {
     ($name:literal) => {
         include_bytes!(concat!(env!("OUT_DIR"), "/", $name))
+    };
+}
+
+/// A large file of Swagger UI.
+macro_rules! packed {
+    ($name:literal) => {
+        Content::Gzip { packed: built!($name), plain: LazyLock::new(|| unpacked(built!($name))) }
     };
 }
 
@@ -34,21 +68,15 @@ const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 static ASSETS: [Asset; 5] = [
+    Asset { name: "swagger-ui.css", content_type: CSS, content: packed!("swagger-ui.css.gz") },
+    Asset { name: "swagger-ui-bundle.js", content_type: JAVASCRIPT, content: packed!("swagger-ui-bundle.js.gz") },
     Asset {
-        name: "swagger-ui.css",
-        content_type: CSS,
-        plain: unpacked!("swagger-ui.css"),
-        gzip: Some(unpacked!("swagger-ui.css.gz")),
+        name: "favicon-32x32.png",
+        content_type: "image/png",
+        content: Content::Plain(built!("favicon-32x32.png")),
     },
-    Asset {
-        name: "swagger-ui-bundle.js",
-        content_type: JAVASCRIPT,
-        plain: unpacked!("swagger-ui-bundle.js"),
-        gzip: Some(unpacked!("swagger-ui-bundle.js.gz")),
-    },
-    Asset { name: "favicon-32x32.png", content_type: "image/png", plain: unpacked!("favicon-32x32.png"), gzip: None },
-    Asset { name: "page.css", content_type: CSS, plain: include_bytes!("docs.css"), gzip: None },
-    Asset { name: "page.js", content_type: JAVASCRIPT, plain: include_bytes!("docs.js"), gzip: None },
+    Asset { name: "page.css", content_type: CSS, content: Content::Plain(include_bytes!("docs.css")) },
+    Asset { name: "page.js", content_type: JAVASCRIPT, content: Content::Plain(include_bytes!("docs.js")) },
 ];
 
 const PAGE: &str = include_str!("docs.html");
@@ -56,7 +84,7 @@ const PAGE: &str = include_str!("docs.html");
 /// One `ETag` for the page and its files, which are of one release. The page names its files with it, so that a browser
 /// does not use a cached one of another release.
 static TAG: LazyLock<String> = LazyLock::new(|| {
-    let parts = ASSETS.iter().map(|asset| asset.plain).chain([PAGE.as_bytes()]);
+    let parts = ASSETS.iter().map(|asset| asset.content.stored()).chain([PAGE.as_bytes()]);
     hex(&parts.fold(Sha256::new(), Sha256::chain_update).finalize()[..8])
 });
 
@@ -88,9 +116,13 @@ pub(crate) async fn file(
     let takes_gzip = accepted.is_some_and(|Header(accepted)| {
         accepted.negotiate([Encoding::gzip(), Encoding::identity()].iter()) == Some(Encoding::gzip())
     });
-    let gzip = asset.gzip.filter(|_| takes_gzip);
-    let mut response = answer(if_none_match, KEPT, asset.content_type, gzip.unwrap_or(asset.plain));
-    if gzip.is_some() && response.status() == StatusCode::OK {
+    let (body, is_gzip): (&'static [u8], bool) = match &asset.content {
+        Content::Plain(bytes) => (bytes, false),
+        Content::Gzip { packed, .. } if takes_gzip => (packed, true),
+        Content::Gzip { plain, .. } => (plain, false),
+    };
+    let mut response = answer(if_none_match, KEPT, asset.content_type, body);
+    if is_gzip && response.status() == StatusCode::OK {
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));

@@ -195,6 +195,7 @@ impl Sessions for PostgresRepository {
 struct Shown {
     user_id: UserId,
     username: Username,
+    is_email_verified: bool,
     /// What a mail offered.
     offer: Option<Offer>,
 }
@@ -206,8 +207,11 @@ async fn open_session(
     request: &SessionRequest,
     now: Timestamp,
 ) -> Result<SessionOutcome, Failure> {
-    let SessionRequest { first, second, session, challenge, max_sessions } = request;
+    let SessionRequest { first, second, session, challenge, max_sessions, needs_verified_email } = request;
     let Some(shown) = take_shown(transaction, first, now).await? else { return Ok(SessionOutcome::Refused) };
+    if *needs_verified_email && !shown.is_email_verified && shown.offer.is_none() {
+        return Ok(SessionOutcome::EmailNotVerified);
+    }
     let (user_id, ip) = (shown.user_id, session.ip);
     transaction.changes(user_id, Change::Text);
     if is_second_due(transaction, first, &shown).await? {
@@ -257,8 +261,8 @@ async fn take_shown(transaction: &Transaction, first: &FirstFactor, now: Timesta
             FirstFactor::Identity(used) => may_use_identity(transaction, used).await?,
             FirstFactor::Mail(_) | FirstFactor::Passkey(_) | FirstFactor::Challenge(_) => true,
         };
-    let username = read_username(found, "username")?;
-    Ok(is_right.then_some(Shown { user_id, username, offer }))
+    let (username, is_email_verified) = (read_username(found, "username")?, get(found, "email_verified")?);
+    Ok(is_right.then_some(Shown { user_id, username, is_email_verified, offer }))
 }
 
 /// Whether the account has an authenticator app, and the first factor is not both factors. What was set up at an address

@@ -609,7 +609,7 @@ pub const FIND_IMPORTED_NAME: &str = "SELECT 1 FROM imported WHERE has_other_nam
 /// By the index alone.
 pub const FIND_HARDEST_HASH: &str = "SELECT max(imported_hash_work) FROM users WHERE imported_hash_work IS NOT NULL";
 
-pub const FIND_SIGN_IN: &str = "SELECT username, password_hash, is_active FROM users WHERE id = $1";
+pub const FIND_SIGN_IN: &str = "SELECT username, password_hash, is_active, email_verified FROM users WHERE id = $1";
 
 /// A new hash of the same password, where no session is opened yet.
 pub const REHASH: &str =

@@ -522,7 +522,8 @@ mod tests {
             let challenge =
                 NewChallenge { digest, purpose: ChallengePurpose::SecondFactor, state: String::new(), expires: now };
             let (first, second) = (FirstFactor::Mail(presented), SecondFactor::NotGiven);
-            let request = SessionRequest { first, second, session, challenge, max_sessions: 100 };
+            let request =
+                SessionRequest { first, second, session, challenge, max_sessions: 100, needs_verified_email: false };
             assert_eq!(repository.open_session(request, now).await.unwrap(), SessionOutcome::Refused);
             assert!(before < between && between < size());
             let rows: i64 = repository

@@ -178,6 +178,7 @@ impl Sessions for SqliteRepository {
 struct Shown {
     user_id: UserId,
     username: Username,
+    is_email_verified: bool,
     /// What a mail offered.
     offer: Option<Offer>,
 }
@@ -189,8 +190,11 @@ fn open_session(
     request: &SessionRequest,
     now: Timestamp,
 ) -> Result<SessionOutcome, Failure> {
-    let SessionRequest { first, second, session, challenge, max_sessions } = request;
+    let SessionRequest { first, second, session, challenge, max_sessions, needs_verified_email } = request;
     let Some(shown) = find_shown(connection, first, now)? else { return Ok(SessionOutcome::Refused) };
+    if *needs_verified_email && !shown.is_email_verified && shown.offer.is_none() {
+        return Ok(SessionOutcome::EmailNotVerified);
+    }
     let (user_id, ip) = (shown.user_id, session.ip);
     connection.changes(user_id, Change::Text);
     if is_second_due(connection, first, &shown)? {
@@ -232,14 +236,15 @@ fn find_shown(connection: &Transaction<'_>, first: &FirstFactor, now: Timestamp)
     };
     let found = connection.prepare_cached(sql::FIND_SIGN_IN)?.query_row([user_id.0], |row| {
         let password_hash = PasswordHash::from_stored(row.get("password_hash")?);
-        Ok((read_username(row, "username")?, password_hash, read_truth(row, "is_active")?))
+        let is_right = match first {
+            FirstFactor::Password(login) => login.verified_against == password_hash,
+            _ => true,
+        };
+        let (username, is_email_verified) = (read_username(row, "username")?, read_truth(row, "email_verified")?);
+        let shown = Shown { user_id, username, is_email_verified, offer };
+        Ok((is_right && read_truth(row, "is_active")?).then_some(shown))
     });
-    let Some((username, password_hash, true)) = found.optional()? else { return Ok(None) };
-    let is_right = match first {
-        FirstFactor::Password(login) => login.verified_against == password_hash,
-        _ => true,
-    };
-    Ok(is_right.then_some(Shown { user_id, username, offer }))
+    Ok(found.optional()?.flatten())
 }
 
 /// Whether the account has an authenticator app, and the first factor is not both factors. What was set up at an address
