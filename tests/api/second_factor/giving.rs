@@ -60,7 +60,10 @@ async fn codes_are_strings_of_six_digits_and_one_factor_is_given() {
         (json!({"code": "1234567"}), "code must be six digits"),
         (json!({"code": "１２３４５６"}), "code must be six digits"),
         (json!({"recovery_code": "0000"}), "recovery_code must be 24 letters and digits"),
-        (json!({"code": theirs.code(&app, 0), "recovery_code": recovery_codes[0]}), "give either code or recovery_code"),
+        (
+            json!({"code": theirs.code(&app, 0), "recovery_code": recovery_codes[0]}),
+            "give either code or recovery_code",
+        ),
     ] {
         let mut login = json!({"username": "AzureDiamond", "password": "hunter2"});
         let mut second = json!({"token": waiting});

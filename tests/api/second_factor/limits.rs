@@ -85,7 +85,8 @@ async fn guesses_in_a_session_are_limited_and_the_password_does_not_clear_them()
             (Method::DELETE, "/api/user/totp"),
             (Method::POST, "/api/user/recovery_codes"),
             (Method::POST, "/api/user/reauthenticate"),
-        ][number % 3].clone();
+        ][number % 3]
+            .clone();
         assert_eq!(app.ask(method, path, &token, Some(&wrong)).await.status(), 400, "{number}");
     }
     let right = json!({"code": theirs.code(&app, 0)});
