@@ -109,8 +109,8 @@ impl Request for ConfirmTotpRequest {}
     request_body(content = ConfirmTotpRequest, example = json!({"code": "123456"})),
     responses(
         (status = 200, description = "From now on a login needs the second factor, and every session but this one is over. The recovery codes are shown once", body = RecoveryCodesResponse),
-        (status = 400, description = "The code is wrong", body = ErrorResponse,
-            example = json!({"error": "Invalid Data: the code is wrong, or was used before"})),
+        (status = 400, description = "The code is none, or wrong", body = ErrorResponse,
+            example = json!({"error": "Invalid Data: code must be six digits"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 404, description = "The service has no key to seal secrets with", body = ErrorResponse,
             example = json!({"error": "This service has no key to seal secrets with."})),
@@ -158,7 +158,7 @@ impl FactorRequest {
     responses(
         (status = 200, description = "They are gone, a login needs no second factor any more, and the session is not fresh any more", body = StatusResponse),
         (status = 400, description = "The code is wrong, or the session is not fresh", body = ErrorResponse,
-            example = json!({"error": "Invalid Data: the code is wrong, or was used before"})),
+            example = json!({"error": "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 404, description = "The service has no key to seal secrets with", body = ErrorResponse,
             example = json!({"error": "This service has no key to seal secrets with."})),
@@ -186,7 +186,7 @@ pub(crate) async fn remove_totp(
     responses(
         (status = 200, description = "The former ones are worth nothing. These are shown once", body = RecoveryCodesResponse),
         (status = 400, description = "The code is wrong, or the session is not fresh", body = ErrorResponse,
-            example = json!({"error": "Invalid Data: the code is wrong, or was used before"})),
+            example = json!({"error": "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 404, description = "The service has no key to seal secrets with", body = ErrorResponse,
             example = json!({"error": "This service has no key to seal secrets with."})),

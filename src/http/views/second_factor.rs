@@ -81,20 +81,20 @@ impl From<&[RecoveryCode]> for RecoveryCodesResponse {
     }
 }
 
-/// How an account can be got into.
+/// How an account can be got into: facts without secrets.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Security)]
 pub(crate) struct SecurityResponse {
-    /// Whether it has a password.
+    #[schema(example = true)]
     has_password: bool,
-    totp: TotpStateResponse,
-    /// How many recovery codes are left.
+    totp: TotpState,
+    /// How many are left.
     #[schema(example = 10)]
     recovery_codes: u32,
-    /// How many passkeys it has.
-    #[schema(example = 0)]
+    /// How many there are.
+    #[schema(example = 1)]
     passkeys: u32,
-    /// How many identities of providers it is linked to.
+    /// How many there are.
     #[schema(example = 0)]
     identities: u32,
     /// Until when this session is fresh; `null` where it is not.
@@ -104,11 +104,11 @@ pub(crate) struct SecurityResponse {
 
 /// The authenticator app of an account.
 #[derive(Serialize, ToSchema)]
-#[schema(as = TotpState)]
-struct TotpStateResponse {
-    /// Whether it has one, so that a login needs the second factor.
+pub(crate) struct TotpState {
+    /// Whether a login needs its code.
+    #[schema(example = true)]
     enabled: bool,
-    /// Since when; `null` where it has none.
+    /// When it was added; `null` where there is none.
     #[schema(example = "2015-01-04T22:51:35.144Z", format = DateTime, required)]
     since: Option<String>,
 }
@@ -117,7 +117,7 @@ impl From<SecurityState> for SecurityResponse {
     fn from(state: SecurityState) -> Self {
         Self {
             has_password: state.has_password,
-            totp: TotpStateResponse { enabled: state.totp.is_some(), since: state.totp.map(|at| at.to_string()) },
+            totp: TotpState { enabled: state.totp.is_some(), since: state.totp.map(|at| at.to_string()) },
             recovery_codes: state.recovery_codes,
             passkeys: state.passkeys,
             identities: state.identities,

