@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod index;
 pub(crate) mod items;
+pub(crate) mod second_factor;
 pub(crate) mod sessions;
 pub(crate) mod staff;
 pub(crate) mod user;

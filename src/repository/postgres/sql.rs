@@ -135,6 +135,10 @@ pub const SET_TOLD_OF_LOGIN: &str = "UPDATE users SET told_of_login = $2 WHERE i
 
 pub const RESET_FAILURES: &str = "DELETE FROM login_failures WHERE user_id = $1";
 
+/// After the first factor alone, which clears no failures where there is a second: see `has_second_factor`.
+pub const RESET_FAILURES_BY_ONE_FACTOR: &str = "DELETE FROM login_failures WHERE user_id = $1 \
+     AND NOT EXISTS (SELECT 1 FROM totp WHERE totp.user_id = $1 AND confirmed IS NOT NULL)";
+
 // Accounts, lists, administration.
 
 /// Locks the account of the actor's session and the account of this name, whichever comes first: two who act on each
