@@ -116,6 +116,7 @@ impl fmt::Debug for SecondFactorDue {
 }
 
 /// What came of a login.
+#[expect(clippy::large_enum_variant, reason = "nearly every one is the large one, and each lives for a moment")]
 pub(super) enum Opening {
     /// There is a session.
     Session(OpenedSession),

@@ -363,7 +363,7 @@ CREATE TRIGGER users_emptied AFTER TRUNCATE ON users FOR EACH STATEMENT EXECUTE 
 CREATE TRIGGER tokens_emptied AFTER TRUNCATE ON tokens FOR EACH STATEMENT EXECUTE FUNCTION note_emptied_table();
 
 -- A release of version 6 or before, which may still run while nodes are replaced one after the other, knows nothing of
--- second factors: it opens no session where one is due.
+-- second factors: it opens no session where one is due. What is moved here comes before its second factors.
 CREATE FUNCTION refuse_unasked() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT 1 FROM totp WHERE user_id = NEW.user_id AND confirmed IS NOT NULL) THEN

@@ -600,8 +600,8 @@ pub const INSERT_IMPORTED_USERS: &str = concat!(
 );
 
 /// In the order of their digests, as with all that changes tokens.
-pub const INSERT_IMPORTED_TOKENS: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, expires, imported) \
-     SELECT one.digest, one.user_id, $5, $5, $6, '', one.expires, CASE WHEN one.is_sha512 THEN 'sha512' END \
+pub const INSERT_IMPORTED_TOKENS: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, expires, imported, knows_factors) \
+     SELECT one.digest, one.user_id, $5, $5, $6, '', one.expires, CASE WHEN one.is_sha512 THEN 'sha512' END, TRUE \
      FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::boolean[]) AS one (digest, user_id, expires, is_sha512) \
      ORDER BY one.digest ON CONFLICT (digest) DO NOTHING RETURNING user_id";
 
