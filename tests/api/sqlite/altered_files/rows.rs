@@ -198,6 +198,120 @@ async fn a_file_with_addresses_codes_or_mails_that_the_service_cannot_have_writt
 }
 
 #[tokio::test]
+async fn a_file_with_factors_passkeys_identities_or_challenges_that_the_service_cannot_have_written_is_refused() {
+    let of = |table: &str, row: &str| {
+        let (table, row) = (table.to_owned(), row.to_owned());
+        move |but: &str| format!("INSERT INTO {table} VALUES ({row}); UPDATE {table} SET {but}")
+    };
+    // What looks sealed: a version, a key's id, a nonce, and a secret with its tag.
+    let sealed = "x'01' || zeroblob(8) || zeroblob(12) || zeroblob(36)";
+    let sealed = format!("CAST({sealed} AS BLOB)");
+    let totp = of("totp", &format!("1, {sealed}, 1000, 2000, 7"));
+    let with_code = format!("{}; INSERT INTO recovery_codes VALUES (randomblob(32), 1, 1000)", totp("created = 1000"));
+    let code = |but: &str| format!("{with_code}; UPDATE recovery_codes SET {but}");
+    let passkey = of(
+        "passkeys",
+        "x'aa', 1, zeroblob(16), 'cellar.example', 'Laptop', '{}', 1000, NULL), (x'bb', 1, zeroblob(16), \
+         'cellar.example', 'Phone', '{}', 1000, 2000",
+    );
+    let identity =
+        of("identities", &format!("'https://id.example', 'somebody', 1, 'example', '', 1000, 1000, {sealed}"));
+    let challenge = of("challenges", "randomblob(32), 'second_factor', 1, '', 5, 1000, 301000");
+    let revocation = of("revocations", &format!("1, 'example', zeroblob(32), {sealed}, 0, 1000, 0, 2000"));
+    let [app, of_code, of_passkey, of_identity, of_challenge] =
+        ["the authenticator app", "a recovery code", "a passkey", "an identity", "a challenge"]
+            .map(|what| format!("{what} of AzureDiamond (id 1), "));
+    let of_nobody = "a challenge of  (id none), ";
+    let of_revocation = "a refresh token of example (id none), ";
+    let many = |table: &str, row: &str, count: u32| {
+        format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+             INSERT INTO {table} SELECT {row} FROM n"
+        )
+    };
+    // What it has written is taken.
+    for right in [
+        totp("created = 1000"),
+        with_code.clone(),
+        passkey("rp_id = 'cellar.example'"),
+        identity("email = 'azure@diamond.example'"),
+        identity("refresh_token = NULL"),
+        challenge("tries = 5"),
+        challenge("purpose = 'used_id_token', user_id = NULL, tries = 0, expires = 9000000"),
+        revocation("attempts = 3"),
+    ] {
+        let Stopped { backup, folder: _folder, .. } = stopped().await;
+        alter(&backup, &right);
+        check(&backup).unwrap_or_else(|error| panic!("{right}: {error}"));
+    }
+    are_refused(&[
+        (totp("secret = x'01'"), format!("{app}secret: it is not sealed")),
+        (totp("secret = zeroblob(57)"), format!("{app}secret: it is not sealed")),
+        (totp("created = -1"), format!("{app}created: 1969-12-31T23:59:59.999Z is before")),
+        (totp("confirmed = -1"), format!("{app}confirmed: 1969-12-31T23:59:59.999Z is before")),
+        (totp("last_step = -1"), format!("{app}last_step: -1 is out of range")),
+        (totp("confirmed = NULL"), format!("{app}last_step: no code was accepted yet")),
+        (totp("user_id = 9"), "a row of totp belongs to a row of users that is missing".to_owned()),
+        (code("digest = x'00'"), format!("{of_code}digest: ")),
+        (code("created = -1"), format!("{of_code}created: 1969-12-31T23:59:59.999Z is before")),
+        (
+            format!("{with_code}; UPDATE totp SET confirmed = NULL, last_step = 0"),
+            format!("{of_code}digest: there is no authenticator app that it stands for"),
+        ),
+        (
+            format!("{with_code}; {}", many("recovery_codes", "randomblob(32), 1, 1000", 10)),
+            format!("{of_code}codes: there are 11, and 10 at most under any setting"),
+        ),
+        (passkey("credential_id = x'' WHERE name = 'Phone'"), format!("{of_passkey}credential_id: it is empty")),
+        (passkey("user_handle = x'00'"), format!("{of_passkey}user_handle: ")),
+        (
+            passkey("user_handle = randomblob(16) WHERE name = 'Phone'"),
+            format!("{of_passkey}user_handle: the account has another as well"),
+        ),
+        (passkey("rp_id = ''"), format!("{of_passkey}rp_id: it is empty")),
+        (passkey("name = ''"), format!("{of_passkey}name: it is not a name")),
+        (passkey("name = ' Laptop'"), format!("{of_passkey}name: it is not a name")),
+        (passkey("name = char(7)"), format!("{of_passkey}name: it is not a name")),
+        (passkey("credential = '{'"), format!("{of_passkey}credential: it is not JSON")),
+        (passkey("last_used = -1"), format!("{of_passkey}last_used: 1969-12-31T23:59:59.999Z is before")),
+        (
+            many("passkeys", "randomblob(16), 1, zeroblob(16), 'a.example', 'Phone', '{}', 1000, NULL", 21),
+            format!("{of_passkey}passkeys: there are 21, and 20 at most under any setting"),
+        ),
+        (identity("issuer = ''"), format!("{of_identity}issuer: it is empty")),
+        (identity("subject = ''"), format!("{of_identity}subject: it is empty")),
+        (identity("provider = ''"), format!("{of_identity}provider: it is empty")),
+        (identity("last_used = -1"), format!("{of_identity}last_used: 1969-12-31T23:59:59.999Z is before")),
+        (identity("refresh_token = x''"), format!("{of_identity}refresh_token: it is not sealed")),
+        (
+            many("identities", "'https://id.example', i, 1, 'example', '', 1000, 1000, NULL", 21),
+            format!("{of_identity}identities: there are 21, and 20 at most under any setting"),
+        ),
+        (challenge("digest = x'00'"), format!("{of_challenge}digest: ")),
+        (challenge("purpose = 'anything'"), format!("{of_challenge}purpose: a purpose is out of range")),
+        (challenge("user_id = NULL"), format!("{of_nobody}user_id: it is not as its purpose says")),
+        (challenge("purpose = 'use_passkey'"), format!("{of_challenge}user_id: it is not as its purpose says")),
+        (challenge("state = '{'"), format!("{of_challenge}state: it is not JSON")),
+        (challenge("tries = 6"), format!("{of_challenge}tries: there are 6, and 5 at most")),
+        (challenge("tries = -1"), format!("{of_challenge}tries: -1 is out of range")),
+        (challenge("purpose = 'add_passkey'"), format!("{of_challenge}tries: there are 5, and 0 at most")),
+        (challenge("expires = 301001"), format!("{of_challenge}expires: it is too late")),
+        (revocation("id = -4"), format!("{of_revocation}id: -4 is out of range")),
+        (revocation("provider = ''"), "a refresh token of  (id none), username: it is empty".to_owned()),
+        (revocation("binding = x'00'"), format!("{of_revocation}binding: ")),
+        (revocation("token = x'00'"), format!("{of_revocation}token: it is not sealed")),
+        (revocation("attempts = -1"), format!("{of_revocation}attempts: -1 is out of range")),
+        (revocation("claims = -1"), format!("{of_revocation}claims: -1 is out of range")),
+        (revocation("due = -1"), format!("{of_revocation}due: 1969-12-31T23:59:59.999Z is before")),
+        (
+            format!("{}; UPDATE sqlite_sequence SET seq = -1 WHERE name = 'revocations'", revocation("due = 0")),
+            "the sequence of revocations is out of range".to_owned(),
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn a_file_with_more_than_any_setting_allows_or_with_what_is_told_of_another_account_is_refused() {
     let user = "the account AzureDiamond (id 1), ";
     let many = |list, count| {
