@@ -122,8 +122,8 @@ pub async fn show(context: &mut Context, username: &Username) -> Result<(), Comm
         ("created", user.created.to_string()),
         ("modified", user.modified.to_string()),
         ("date_joined", user.date_joined.to_string()),
-        ("password", yes_or_no(security.has_password)),
-        ("second factor", second_factor_of(&security)),
+        ("has_password", yes_or_no(security.has_password)),
+        ("totp", second_factor_of(&security)),
         ("passkeys", security.passkeys.to_string()),
         ("identities", security.identities.to_string()),
     ]);

@@ -5,6 +5,7 @@ mod giving;
 mod limits;
 mod mail;
 mod set_up;
+mod telling;
 
 use std::time::Duration;
 
