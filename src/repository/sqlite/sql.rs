@@ -649,7 +649,7 @@ pub const DELETE_REVOCATION: &str = "DELETE FROM revocations WHERE id = ?1 AND c
 
 /// All but the newest `?3`.
 pub const EVICT_CHALLENGES: &str = "DELETE FROM challenges WHERE digest IN (SELECT digest FROM challenges \
-     WHERE user_id = ?1 AND purpose = ?2 ORDER BY created DESC, digest LIMIT 9223372036854775807 OFFSET ?3)";
+     WHERE user_id = ?1 AND purpose = ?2 ORDER BY created DESC, digest DESC LIMIT 9223372036854775807 OFFSET ?3)";
 
 pub const INSERT_CHALLENGE: &str = "INSERT INTO challenges (digest, purpose, user_id, state, tries, created, expires) \
      VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6)";
