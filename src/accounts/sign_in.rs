@@ -116,6 +116,7 @@ impl fmt::Debug for SecondFactorDue {
 }
 
 /// What came of a login.
+#[expect(clippy::large_enum_variant, reason = "there is one for a moment")]
 pub(super) enum Opening {
     /// There is a session.
     Session(OpenedSession),
