@@ -16,6 +16,9 @@ fn own_body(method: &str, path: &str) -> Option<Value> {
         ("POST", "/api/user/email/confirm") => Some(json!({"code": "123456"})),
         ("DELETE", "/api/user") | ("POST", "/api/user/reauthenticate") => Some(json!({"password": "hunter2"})),
         ("POST", "/api/user/password") => Some(json!({"current_password": "hunter2", "new_password": "hunter3"})),
+        ("POST", "/api/user/totp/confirm" | "/api/user/recovery_codes") | ("DELETE", "/api/user/totp") => {
+            Some(json!({"code": "123456"}))
+        }
         ("PUT", "/api/user/cellar" | "/api/user/wants") => Some(json!([1, 2])),
         _ => None,
     }
@@ -34,12 +37,21 @@ const OPEN_BY_MAIL: [&str; 6] = [
 /// The calls with a session that need mail. Where none is sent, they answer 404.
 const OWN_BY_MAIL: [&str; 3] = ["/api/user/email", "/api/user/email/confirm", "/api/user/reauthenticate/mail"];
 
+/// How the calls on the second factor answer an account without one, in a session that is not fresh.
+fn refusal(path: &str) -> Option<u16> {
+    match path {
+        "/api/user/totp" | "/api/user/recovery_codes" => Some(400),
+        "/api/user/totp/confirm" => Some(409),
+        _ => None,
+    }
+}
+
 /// Every call that needs a session, with a body that it would take.
 fn guarded_calls() -> Vec<(Method, String, Option<Value>)> {
     let mut calls = Vec::new();
     for (path, allow) in PATHS {
-        let is_open =
-            ["/api/register", "/api/login", "/api/openapi.json"].contains(&path) || OPEN_BY_MAIL.contains(&path);
+        let is_open = ["/api/register", "/api/login", "/api/login/second", "/api/openapi.json"].contains(&path)
+            || OPEN_BY_MAIL.contains(&path);
         let is_for_staff = path.starts_with("/api/users") || path == "/api/events";
         if !path.starts_with("/api/") || is_open || is_for_staff {
             continue;
@@ -50,7 +62,7 @@ fn guarded_calls() -> Vec<(Method, String, Option<Value>)> {
             calls.push((method.parse().unwrap(), path, body));
         }
     }
-    assert_eq!(calls.len(), 24, "every guarded call of the table: {calls:?}");
+    assert_eq!(calls.len(), 29, "every guarded call of the table: {calls:?}");
     calls
 }
 
@@ -112,7 +124,7 @@ async fn with_a_live_session_every_guarded_call_does_its_work_on_the_callers_own
         let own = app.get(Method::GET, "/api/user/tokens", &second, None).await[1]["id"].clone();
         let path = path.replace("ID", own.as_str().unwrap());
         let response = app.ask(method.clone(), &path, &token, body.as_ref()).await;
-        let expected = if OWN_BY_MAIL.contains(&path.as_str()) { 404 } else { 200 };
+        let expected = if OWN_BY_MAIL.contains(&path.as_str()) { 404 } else { refusal(&path).unwrap_or(200) };
         assert_eq!(response.status(), expected, "{method} {path}");
 
         assert_eq!(app.get(Method::GET, "/api/user/export", &others, None).await, untouched, "{method} {path}");
@@ -135,6 +147,8 @@ enum Kind {
     Open(u16),
     /// Anybody with a session, on their own account.
     Own,
+    /// Anybody with a session; it is refused so.
+    Refused(u16),
     /// Anybody with a session; it is 404, because no mail is sent.
     NoMail,
     /// Staff, on all accounts at once.
@@ -161,6 +175,7 @@ fn all_calls() -> Vec<(Kind, Method, &'static str, Option<Value>)> {
                 ("POST", "/api/login") => {
                     vec![(Kind::Open(200), Some(json!({"username": "plain", "password": "hunter2"})))]
                 }
+                ("POST", "/api/login/second") => vec![(Kind::Open(400), Some(json!({})))],
                 ("POST", path) if OPEN_BY_MAIL.contains(&path) => vec![(Kind::Open(404), Some(json!({})))],
                 ("POST", "/api/users/{username}/reset" | "/api/users/{username}/verify-email") => {
                     vec![(Kind::NoMail, None)]
@@ -197,7 +212,9 @@ fn all_calls() -> Vec<(Kind, Method, &'static str, Option<Value>)> {
                 (_, path) if path.starts_with("/api/users") || !path.starts_with("/api/") => {
                     unreachable!("{method} {path} is not in this table yet")
                 }
-                (method, path) => vec![(Kind::Own, own_body(method, path))],
+                (method, path) => {
+                    vec![(refusal(path).map_or(Kind::Own, Kind::Refused), own_body(method, path))]
+                }
             };
             calls.extend(forms.into_iter().map(|(kind, body)| (kind, method.parse().unwrap(), path, body)));
         }
@@ -211,6 +228,7 @@ fn expected(kind: Kind, role: &str, target: &str) -> u16 {
         (Kind::Open(status), _) => return status,
         (_, "anonymous" | "deactivated") => return 401,
         (Kind::Own, _) => return 200,
+        (Kind::Refused(status), _) => return status,
         (Kind::NoMail, _) => return 404,
         (_, "plain" | "demoted") => return 403,
         (Kind::All, _) => return 200,
