@@ -361,7 +361,7 @@ mod tests {
         let url = says("HTTP/1.1 400 Bad Request\r\nCache-Control: max-age=5\r\ncontent-length: 5\r\n\r\nhello");
         let answer = client().get(&url, &[("authorization", "Bearer 1")]).await.unwrap();
         assert_eq!(
-            (answer.status, answer.header("cache-control"), answer.body),
+            (answer.status, answer.header("cache-control"), answer.body.clone()),
             (400, Some("max-age=5"), b"hello".to_vec())
         );
         // Without a length it ends with the connection.
