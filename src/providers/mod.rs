@@ -296,6 +296,8 @@ async fn discover(client: Arc<Client>, issuer: String) -> Result<(Endpoints, Dur
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::needless_pass_by_value, reason = "the values are written where they are given")]
+
     use std::collections::HashMap;
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
@@ -304,6 +306,7 @@ mod tests {
 
     use base64::Engine as _;
     use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+    use hmac::{KeyInit as _, Mac as _};
     use ring::rand::SystemRandom;
     use ring::signature::{
         ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
@@ -495,7 +498,6 @@ mod tests {
             let message = format!("{}.{}", encoded(&header), encoded(&claims));
             assert_refused(verify_with(&config, &keys, &format!("{message}."), None), algorithm);
             // With the public key as if it were a shared secret.
-            use hmac::{KeyInit as _, Mac as _};
             let mut mac = hmac::Hmac::<Sha256>::new_from_slice(public.as_bytes()).unwrap();
             mac.update(message.as_bytes());
             let token = format!("{message}.{}", encoded(mac.finalize().into_bytes()));
@@ -600,8 +602,8 @@ mod tests {
             format!("{message}.{}", encoded([0; 63])),
             format!("{}.{signature}", message.replace('e', "f")),
             pair.token("1", &with(usual(), json!({"more": "x".repeat(16 * 1024)}))),
-            pair.sign(r#"{"alg":"ES256","kid":"1"}"#, &usual().to_string().replacen("{", r#"{"sub":"2","#, 1)),
-            pair.sign(r#"{"alg":"ES256","kid":"1"}"#, &usual().to_string().replacen("{", r#"{"aud":"x","#, 1)),
+            pair.sign(r#"{"alg":"ES256","kid":"1"}"#, &usual().to_string().replacen('{', r#"{"sub":"2","#, 1)),
+            pair.sign(r#"{"alg":"ES256","kid":"1"}"#, &usual().to_string().replacen('{', r#"{"aud":"x","#, 1)),
             pair.sign(r#"{"alg":"ES256","kid":"1"}"#, "[]"),
         ] {
             assert_refused(verify_with(&config, &keys, &bad, None), &bad);
@@ -668,7 +670,7 @@ mod tests {
         let keys = set(&[pair.published("1")]);
         let token = |nonce: &str| pair.token("1", &with(usual(), json!({ "nonce": nonce })));
         let digest = Sha256::digest("a nonce");
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = crate::domain::token::hex(&digest);
         for good in ["a nonce", &hex, &encoded(digest)] {
             assert!(verify_with(&config, &keys, &token(good), Some("a nonce")).is_ok(), "{good}");
         }
@@ -819,14 +821,14 @@ mod tests {
         }
 
         fn providers(&self, preset: Preset) -> Providers {
-            self.providers_of(ProviderConfig {
+            Self::providers_of(ProviderConfig {
                 issuer: Some(self.address.clone()),
                 test_address: Some(self.address.clone()),
                 ..config(preset)
             })
         }
 
-        fn providers_of(&self, config: ProviderConfig) -> Providers {
+        fn providers_of(config: ProviderConfig) -> Providers {
             let client = Client::new(vec!["127.0.0.0/8".parse().unwrap()], Duration::from_secs(5));
             Providers::new(&[config], Arc::new(client)).unwrap()
         }
@@ -1021,7 +1023,7 @@ mod tests {
         let claims =
             with(usual(), json!({"iss": "https://appleid.apple.com", "aud": "org.example.cellar", "nonce": "n"}));
         peer.answer("/auth/token", 200, &json!({"id_token": pair.token("1", &claims), "refresh_token": "r.1"}));
-        let providers = peer.providers_of(config.clone());
+        let providers = Peer::providers_of(config.clone());
         let provider = providers.find("example").unwrap();
         assert!(provider.gives_refresh_tokens() && provider.is_for_browsers());
         let exchanged = providers.exchange_app_code(provider, "code", now()).await.unwrap();
@@ -1062,7 +1064,7 @@ mod tests {
     async fn a_notice_of_apples_is_no_id_token_and_no_id_token_is_a_notice() {
         let (peer, pair) = (Peer::start(), Pair::p256());
         peer.answer("/auth/keys", 200, &json!({"keys": [pair.published("1")]}));
-        let providers = peer.providers_of(apple(&peer).0);
+        let providers = Peer::providers_of(apple(&peer).0);
         let of = |kind: &str| {
             let events = json!({"type": kind, "sub": "1", "event_time": 1}).to_string();
             json!({"iss": "https://appleid.apple.com", "aud": "cellar", "iat": NOW, "jti": "1", "events": events})
