@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::ProviderError;
+use super::error::ProviderError;
 use crate::outbound::Response;
 use crate::system::error_chain::Chain;
 

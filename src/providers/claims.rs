@@ -10,7 +10,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::{IdentityClaims, Notice, NoticeKind, ProviderError};
+use super::error::ProviderError;
+use super::said::{IdentityClaims, Notice, NoticeKind};
 use crate::config::ProviderConfig;
 use crate::config::identity::Preset;
 use crate::domain::identity::Subject;

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::ProviderError;
 use super::crypto;
+use super::error::ProviderError;
 
 /// How long a signed token may be.
 pub(super) const MAX_TOKEN: usize = 16 * 1024;
