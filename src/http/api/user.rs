@@ -22,6 +22,9 @@ use crate::http::json::{self, Malformed, Request, Value};
 use crate::http::state::State;
 use crate::http::views::email::{EmailResponse, MailRequestResponse, PendingEmail};
 use crate::http::views::event::EventResponse;
+use crate::http::views::identity::IdentityResponse;
+use crate::http::views::passkey::PasskeyResponse;
+use crate::http::views::second_factor::SecurityResponse;
 use crate::http::views::session::SessionDetailsResponse;
 use crate::http::views::user::{UserResponse, unchanged_item_ids};
 use crate::http::views::{ErrorResponse, StatusResponse, respond};
@@ -349,6 +352,9 @@ pub(crate) struct ExportResponse {
     cellar: Vec<ExportedItem>,
     wants: Vec<ExportedItem>,
     sessions: Vec<SessionDetailsResponse>,
+    security: SecurityResponse,
+    passkeys: Vec<PasskeyResponse>,
+    identities: Vec<IdentityResponse>,
     events: Vec<EventResponse>,
 }
 
@@ -393,6 +399,9 @@ pub(crate) async fn export(Authenticated(caller): Authenticated, state: State) -
             cellar: exported(export.cellar),
             wants: exported(export.wants),
             sessions,
+            security: export.security.into(),
+            passkeys: export.passkeys.into_iter().map(PasskeyResponse::from).collect(),
+            identities: export.identities.into_iter().map(IdentityResponse::from).collect(),
             events: export.events.into_iter().map(EventResponse::from).collect(),
         },
     )

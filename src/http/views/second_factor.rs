@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::accounts::SecondFactorDue;
+use crate::repository::SecurityState;
 
 /// What a login lacks whose first factor was right.
 #[derive(Serialize, ToSchema)]
@@ -36,4 +37,49 @@ pub(crate) struct SecondFactorDueResponse {
     #[schema(example = "The second factor is required.")]
     error: String,
     second_factor: SecondFactorResponse,
+}
+
+/// How an account can be got into: facts without secrets.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Security)]
+pub(crate) struct SecurityResponse {
+    #[schema(example = true)]
+    has_password: bool,
+    totp: TotpState,
+    /// How many are left.
+    #[schema(example = 10)]
+    recovery_codes: u32,
+    /// How many there are.
+    #[schema(example = 1)]
+    passkeys: u32,
+    /// How many there are.
+    #[schema(example = 0)]
+    identities: u32,
+    /// Until when this session is fresh; `null` where it is not.
+    #[schema(example = "2015-01-04T23:01:35.144Z", format = DateTime, required)]
+    fresh_until: Option<String>,
+}
+
+/// The authenticator app of an account.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TotpState {
+    /// Whether a login needs its code.
+    #[schema(example = true)]
+    enabled: bool,
+    /// When it was added; `null` where there is none.
+    #[schema(example = "2015-01-04T22:51:35.144Z", format = DateTime, required)]
+    since: Option<String>,
+}
+
+impl From<SecurityState> for SecurityResponse {
+    fn from(state: SecurityState) -> Self {
+        Self {
+            has_password: state.has_password,
+            totp: TotpState { enabled: state.totp.is_some(), since: state.totp.map(|at| at.to_string()) },
+            recovery_codes: state.recovery_codes,
+            passkeys: state.passkeys,
+            identities: state.identities,
+            fresh_until: state.fresh_until.map(|at| at.to_string()),
+        }
+    }
 }

@@ -707,7 +707,7 @@ pub const READ_IDENTITIES: &str = "SELECT issuer, subject, provider, identities.
      (SELECT count(*) FROM identities AS i WHERE i.user_id = identities.user_id) AS identities \
      FROM identities JOIN users ON users.id = user_id";
 
-pub const READ_CHALLENGES: &str = "SELECT digest, purpose, state, tries, challenges.created, expires, user_id, username \
+pub const READ_CHALLENGES: &str = "SELECT digest, purpose, challenges.state, tries, challenges.created, expires, user_id, username \
      FROM challenges LEFT JOIN users ON users.id = user_id";
 
 /// By the provider, as others are by the account.
