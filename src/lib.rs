@@ -18,6 +18,8 @@
 //! | [`import`] | accounts of other systems, a file a source system |
 //! | [`mail`] | templates, and the ways out: a mail server or a folder |
 //! | [`accounts`] | the use cases, with neither actix nor SQL |
+//! | [`providers`] | providers of identities: what they are asked, and whether what they say is believed |
+//! | [`outbound`] | HTTP requests that the service makes by itself |
 //! | [`passwords`] | the policy, the hashing threads, the schemes |
 //! | [`repository`] | what the service asks of a store; [`repository::open`] says which: [`repository::sqlite`] or [`repository::postgres`] |
 //! | [`config`] | the configuration |
@@ -34,7 +36,9 @@ pub mod http;
 pub mod import;
 pub mod jobs;
 pub mod mail;
+pub mod outbound;
 pub mod passwords;
+pub mod providers;
 pub mod repository;
 pub mod server;
 pub mod system;
