@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::activity::LastUsed;
+use super::identities::IdentityPolicy;
 use super::mail_requests::MailRequests;
 use super::throttle::LoginThrottle;
 use super::throttle::mail_limits::MailLimits;

@@ -161,6 +161,11 @@ impl ApiError {
         Self::InvalidData("the code or the link is wrong, was used, or has expired".to_owned())
     }
 
+    /// The session is not fresh, and the call takes nothing in the place of that.
+    pub(crate) fn not_fresh() -> Self {
+        Self::InvalidData("the session is not fresh: POST /api/user/reauthenticate first".to_owned())
+    }
+
     /// The error for the password that was sent in `field`, or left out. Not a 401: the session stays live, and a client
     /// must not take it for ended.
     pub(crate) fn of_reauthentication(error: ReauthenticationError, field: &'static str) -> Self {
@@ -208,7 +213,8 @@ pub fn sentence_for(status: StatusCode) -> &'static str {
 /// The body of an error response.
 #[must_use]
 pub fn body_for(sentence: &str) -> Vec<u8> {
-    json::to_vec(&ErrorBody { error: sentence, second_factor: None, link_token: None, expires: None }).unwrap_or_default()
+    json::to_vec(&ErrorBody { error: sentence, second_factor: None, link_token: None, expires: None })
+        .unwrap_or_default()
 }
 
 impl fmt::Display for ApiError {
@@ -404,9 +410,7 @@ impl From<IdentityError> for ApiError {
             IdentityError::NotLinked(offer) => Self::LinkOffered(offer),
             IdentityError::Taken => Self::Conflict("Another account is linked to this identity."),
             IdentityError::Full => Self::Conflict("The account has as many identities as it may have."),
-            IdentityError::LastWayIn => {
-                Self::Conflict("This is the last way into the account. Add another one first.")
-            }
+            IdentityError::LastWayIn => Self::Conflict("This is the last way into the account. Add another one first."),
             IdentityError::NotFound => Self::NotFound,
             IdentityError::NotFresh => Self::not_fresh(),
             IdentityError::Invalid(error) => error.into(),

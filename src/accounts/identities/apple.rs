@@ -48,7 +48,8 @@ impl Accounts {
     /// # Errors
     /// [`IdentityError::NotOffered`] where no provider is Apple, [`IdentityError::Refused`] for what Apple has not signed.
     pub async fn take_apple_notice(&self, payload: &str) -> Result<(), IdentityError> {
-        let (notice, now) = (self.identities.providers.verify_apple_notice(payload, self.clock.now()).await?, self.clock.now());
+        let (notice, now) =
+            (self.identities.providers.verify_apple_notice(payload, self.clock.now()).await?, self.clock.now());
         match notice.kind {
             NoticeKind::Withdrawn => {
                 self.repository.withdraw_identity(&notice.subject, now).await?;

@@ -25,6 +25,7 @@ use crate::providers::{Provider, ProviderError, Providers};
 use crate::repository::{RepositoryError, UniqueField};
 use crate::system::clock::Timestamp;
 
+pub use self::apple::refresh_token_binding;
 pub use self::link::Linking;
 pub use self::sign_in::{IdentitySignIn, Newcomer, SignedIn};
 pub use self::web::{Callback, FlowStart, Returned, Started};

@@ -33,8 +33,7 @@ impl Accounts {
         let is_shown = match self.verify_given(&given).await {
             Ok((provider, claims)) if now.since(claims.authenticated()) <= RECENT => {
                 let told = Told::of(provider, claims, None);
-                let used =
-                    IdentityUse { user_id: credentials.user_id, identity: told.identity, by_email: None };
+                let used = IdentityUse { user_id: credentials.user_id, identity: told.identity, by_email: None };
                 self.repository.reauthenticate(caller, Reauthentication::Identity(used), now).await?
             }
             Ok(_) | Err(IdentityError::Refused) => false,

@@ -150,8 +150,7 @@ impl Accounts {
         let is_verified = email.is_some() && told.speaks_for_email;
         for left in (0..NAMES).rev() {
             let name = username.clone().map_or_else(made_name, Ok)?;
-            let user =
-                NewUser { username: name, password_hash: PasswordHash::none(), profile: profile.clone() };
+            let user = NewUser { username: name, password_hash: PasswordHash::none(), profile: profile.clone() };
             let identity = Box::new(told.identity.clone());
             let verified = Verified::IdentityRegistration(Box::new(user), is_verified, identity);
             match self.open_session(verified, client).await {

@@ -88,7 +88,10 @@ impl Told {
 
 impl Accounts {
     /// Verifies an ID token that an app was given.
-    pub(super) async fn verify_given(&self, given: &GivenIdToken) -> Result<(&Provider, IdentityClaims), IdentityError> {
+    pub(super) async fn verify_given(
+        &self,
+        given: &GivenIdToken,
+    ) -> Result<(&Provider, IdentityClaims), IdentityError> {
         let provider = self.provider(&given.provider)?;
         let verified = self.identities.providers.verify_id_token(
             provider,

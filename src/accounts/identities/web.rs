@@ -8,13 +8,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use url::Url;
 
+use super::IdentityError;
 use super::sign_in::{Newcomer, SignedIn};
 use super::told::Told;
-use super::IdentityError;
 use crate::accounts::service::{Accounts, Client};
 use crate::accounts::throttle::Admission;
 use crate::accounts::throttle::limits::Call;
@@ -109,14 +109,9 @@ impl Accounts {
         }
         admission.confirm(Call::LogIn);
         let (token, now, purpose) = (PlainToken::generate(), self.clock.now(), ChallengePurpose::ProviderFlow);
-        let url = self.identities.providers.authorization_url(
-            provider,
-            token.reveal(),
-            &nonce_of(&token),
-            &challenge_of(&verifier_of(&token)),
-            &redirect_uri,
-        );
-        let url = url.await?;
+        let (nonce, challenge) = (nonce_of(&token), challenge_of(&verifier_of(&token)));
+        let providers = &self.identities.providers;
+        let url = providers.authorization_url(provider, token.reveal(), &nonce, &challenge, &redirect_uri).await?;
         let flow = Flow { provider: provider.name().to_owned(), return_to, code_challenge, state };
         let state = serde_json::to_string(&flow).unwrap_or_default();
         let challenge = NewChallenge { digest: token.digest(), purpose, state, expires: now.plus(purpose.lifetime()) };
@@ -162,7 +157,7 @@ impl Accounts {
                 ("error", failure.name().to_owned())
             }
         };
-        Ok(Returned(with_query(&flow.return_to, outcome, &flow.state).ok_or(IdentityError::Refused)?))
+        Ok(Returned(with_query(&flow.return_to, outcome, &flow.state)))
     }
 
     /// Exchanges what a provider has sent a browser back with.
@@ -188,15 +183,9 @@ impl Accounts {
             return Err(if is_denial { Failure::AccessDenied } else { Failure::LoginFailed });
         }
         let code = callback.code.as_deref().ok_or(Failure::LoginFailed)?;
-        let exchanged = self.identities.providers.exchange_code(
-            provider,
-            code,
-            &verifier_of(token),
-            &nonce_of(token),
-            &redirect_uri,
-            self.clock.now(),
-        );
-        match exchanged.await {
+        let (verifier, nonce, now) = (verifier_of(token), nonce_of(token), self.clock.now());
+        let providers = &self.identities.providers;
+        match providers.exchange_code(provider, code, &verifier, &nonce, &redirect_uri, now).await {
             Ok(exchanged) => {
                 let subject = &exchanged.claims.subject;
                 let refresh_token = exchanged.refresh_token.filter(|_| provider.gives_refresh_tokens());
@@ -287,14 +276,19 @@ fn is_same(one: &str, other: &str) -> bool {
     one.len() == other.len() && one.bytes().zip(other.bytes()).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
-/// An address with what came of a login in its query, behind what it has of its own.
-fn with_query(address: &str, (name, value): (&str, String), state: &str) -> Option<String> {
-    let mut url = Url::parse(address).ok()?;
-    url.query_pairs_mut().append_pair(name, &value);
+/// An address, which has no fragment, with what came of a login in its query, behind what it has of its own.
+fn with_query(address: &str, (name, value): (&str, String), state: &str) -> String {
+    let mut query = Serializer::new(String::new());
+    query.append_pair(name, &value);
     if !state.is_empty() {
-        url.query_pairs_mut().append_pair("state", state);
+        query.append_pair("state", state);
     }
-    Some(url.into())
+    let joint = match address.split_once('?') {
+        None => "?",
+        Some((_, own)) if own.is_empty() || own.ends_with('&') => "",
+        Some(_) => "&",
+    };
+    format!("{address}{joint}{}", query.finish())
 }
 
 #[cfg(test)]
@@ -322,11 +316,13 @@ mod tests {
         for (address, expected) in [
             ("https://a.example/in", "https://a.example/in?code=c&state=s%26t"),
             ("https://a.example/in?x=1", "https://a.example/in?x=1&code=c&state=s%26t"),
+            ("https://a.example", "https://a.example?code=c&state=s%26t"),
+            ("https://a.example/?", "https://a.example/?code=c&state=s%26t"),
             ("diamonds://in", "diamonds://in?code=c&state=s%26t"),
             ("org.example.app:/in", "org.example.app:/in?code=c&state=s%26t"),
         ] {
-            assert_eq!(with_query(address, code(), "s&t").unwrap(), expected);
+            assert_eq!(with_query(address, code(), "s&t"), expected);
         }
-        assert_eq!(with_query("https://a.example/", code(), "").unwrap(), "https://a.example/?code=c");
+        assert_eq!(with_query("https://a.example/", code(), ""), "https://a.example/?code=c");
     }
 }

@@ -190,8 +190,12 @@ pub(crate) async fn come_back_by_form(
 ) -> Result<HttpResponse, ApiError> {
     let mut form = body.read_form().await?;
     let mut take = |name| Some(form.take(name)).filter(|text| !text.is_empty() && fits(text));
-    let callback =
-        Callback { state: take("state").unwrap_or_default(), code: take("code"), error: take("error"), iss: take("iss") };
+    let callback = Callback {
+        state: take("state").unwrap_or_default(),
+        code: take("code"),
+        error: take("error"),
+        iss: take("iss"),
+    };
     end(&state, &client, &provider, callback).await
 }
 
@@ -199,12 +203,7 @@ fn fits(text: &str) -> bool {
     text.len() <= MAX_PARAMETER
 }
 
-async fn end(
-    state: &State,
-    client: &HttpClient,
-    provider: &str,
-    callback: Callback,
-) -> Result<HttpResponse, ApiError> {
+async fn end(state: &State, client: &HttpClient, provider: &str, callback: Callback) -> Result<HttpResponse, ApiError> {
     match state.accounts.end_web_sign_in(provider, callback, client).await {
         Ok(returned) => Ok(see_other(&returned.0)),
         Err(IdentityError::Refused) => {

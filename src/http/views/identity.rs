@@ -73,7 +73,7 @@ impl ProviderResponse {
         Self {
             name: provider.name().to_owned(),
             label: provider.label().to_owned(),
-            id_tokens: provider.gives_id_tokens(),
+            id_tokens: provider.is_for_apps(),
             web,
         }
     }

@@ -36,9 +36,6 @@ const DISOWNED: &str = "disowned";
 /// Of how many accounts secrets are forgotten in one transaction, which has only so much time.
 const FORGOTTEN_AT_ONCE: u32 = 50;
 
-/// What the event tells of a way in that was removed with what a notice told of.
-const DISOWNED: &str = "disowned";
-
 #[async_trait]
 impl Factors for PostgresRepository {
     async fn find_security(&self, caller: &Caller, now: Timestamp) -> Result<SecurityState, RepositoryError> {
