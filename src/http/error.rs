@@ -458,6 +458,7 @@ impl From<FactorError> for ApiError {
             FactorError::WrongCode => Self::InvalidData("the code is wrong, or was used before".to_owned()),
             FactorError::AlreadyOn => Self::Conflict("The account has an authenticator app. Remove it first."),
             FactorError::Off => Self::Conflict("The account has no authenticator app."),
+            FactorError::Reauthentication(ReauthenticationError::NotFresh) => Self::not_fresh(),
             FactorError::Reauthentication(error) => Self::of_reauthentication(error, "password"),
             FactorError::Sealing(error) => error.into(),
             FactorError::Repository(error) => error.into(),

@@ -31,6 +31,7 @@ mod reauthentication;
 mod register;
 mod revocation;
 mod roles;
+mod second_factor;
 mod seed;
 mod sessions;
 mod sqlite;

@@ -77,6 +77,21 @@ async fn the_first_second_factor_passkey_or_identity_ends_the_releases_that_know
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_older_release_opens_no_session_past_a_second_factor() {
+    let Some(url) = database() else { return };
+    let node = open(&url);
+    let digest = register(&node, "ana").await;
+    by_hand(&url, "UPDATE tokens SET reauthenticated = 0");
+    // As version 6 did it.
+    let insert = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip) \
+         SELECT sha256(uuid_send(gen_random_uuid())), id, 3, 3, '', '' FROM users";
+    by_hand(&url, insert);
+    add_totp(&node, digest).await;
+    let refused = cluster::execute(&url, insert).unwrap_err();
+    assert!(refused.contains("second factor"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_node_whose_release_may_not_serve_any_more_ends_itself() {
     let Some(url) = database() else { return };
     let node = open(&url);

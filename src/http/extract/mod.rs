@@ -8,3 +8,4 @@ pub mod mail_proof;
 pub mod profile;
 pub mod proxy;
 pub mod query;
+pub mod second_factor;

@@ -4,6 +4,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::accounts::SecondFactorDue;
+use crate::accounts::second_factor::NewTotp;
+use crate::domain::factor::RecoveryCode;
 use crate::repository::SecurityState;
 
 /// What a login lacks whose first factor was right.
@@ -31,12 +33,52 @@ impl From<&SecondFactorDue> for SecondFactorResponse {
     }
 }
 
-/// How a login is answered that lacks its second factor: an error for a client that knows nothing of factors.
+/// How a login is refused. One that lacks its second factor is an error for a client that knows nothing of factors.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SecondFactorDueResponse {
     #[schema(example = "The second factor is required.")]
     error: String,
-    second_factor: SecondFactorResponse,
+    /// It is there where all that is missing is the second factor.
+    #[schema(nullable = false)]
+    second_factor: Option<SecondFactorResponse>,
+}
+
+/// The secret of an authenticator app that waits for its first code. No other answer shows it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Totp)]
+pub(crate) struct TotpResponse {
+    /// In base 32, to be typed.
+    #[schema(example = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")]
+    secret: String,
+    /// The same as a link that opens an app.
+    #[schema(
+        example = "otpauth://totp/authtokens:AzureDiamond?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=authtokens"
+    )]
+    uri: String,
+    /// The same as a picture that an app scans.
+    #[schema(example = "<svg>…</svg>")]
+    qr_svg: String,
+}
+
+impl From<&NewTotp> for TotpResponse {
+    fn from(totp: &NewTotp) -> Self {
+        Self { secret: totp.secret(), uri: totp.uri(), qr_svg: totp.qr_svg() }
+    }
+}
+
+/// New recovery codes. No other answer shows them.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RecoveryCodes)]
+pub(crate) struct RecoveryCodesResponse {
+    /// Ten, each good for one login.
+    #[schema(example = json!(["0a1b-2c3d-4e5f-6g7h-8j9k-mnpq"]))]
+    recovery_codes: Vec<String>,
+}
+
+impl From<&[RecoveryCode]> for RecoveryCodesResponse {
+    fn from(codes: &[RecoveryCode]) -> Self {
+        Self { recovery_codes: codes.iter().map(RecoveryCode::reveal).collect() }
+    }
 }
 
 /// How an account can be got into: facts without secrets.

@@ -247,7 +247,7 @@ impl OneTimeCodes for PostgresRepository {
                     Found::Right(offer) => {
                         delete_offer(transaction, &offer.request).await?;
                         set_reauthentication(transaction, caller, Some(*now)).await?;
-                        transaction.execute(sql::RESET_FAILURES, &[&user_id.0]).await?;
+                        transaction.execute(sql::RESET_FAILURES_BY_ONE_FACTOR, &[&user_id.0]).await?;
                         let (kind, id) = (EventKind::Reauthenticated, id_of(&caller.digest));
                         events::by_owner(transaction, kind, user_id, caller.ip, &id, *now).await?;
                         Tried::Right(offer.username)
@@ -432,10 +432,10 @@ async fn reset_password(
     delete_all_offers(transaction, user_id).await?;
     transaction.execute(sql::SET_PASSWORD, &[&user_id.0, &new_hash.as_stored()]).await?;
     transaction.execute(sql::DELETE_ALL_TOKENS, &[&user_id.0]).await?;
-    transaction.execute(sql::RESET_FAILURES, &[&user_id.0]).await?;
     if !offer.is_verified {
         forget_ways_in(transaction, user_id, now).await?;
     }
+    transaction.execute(sql::RESET_FAILURES_BY_ONE_FACTOR, &[&user_id.0]).await?;
     if let Verification::Now = verify_email(transaction, user_id, now).await? {
         events::by_owner(transaction, EventKind::EmailVerified, user_id, ip, "", now).await?;
     }

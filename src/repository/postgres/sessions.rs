@@ -102,7 +102,9 @@ impl Sessions for PostgresRepository {
                     return Ok(false);
                 }
                 set_reauthentication(transaction, caller, Some(*now)).await?;
-                transaction.execute(sql::RESET_FAILURES, &[&user_id.0]).await?;
+                let reset =
+                    if shown.is_second_factor() { sql::RESET_FAILURES } else { sql::RESET_FAILURES_BY_ONE_FACTOR };
+                transaction.execute(reset, &[&user_id.0]).await?;
                 let (kind, id) = (EventKind::Reauthenticated, id_of(&caller.digest));
                 events::by_owner(transaction, kind, user_id, caller.ip, &id, *now).await?;
                 Ok(true)

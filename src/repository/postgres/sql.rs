@@ -65,8 +65,9 @@ macro_rules! profile {
     };
 }
 
-pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip) \
-     VALUES ($1, $2, $3, $3, $4, $5)";
+/// The trigger `tokens_unasked` trusts it.
+pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, knows_factors) \
+     VALUES ($1, $2, $3, $3, $4, $5, TRUE)";
 
 pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = $1 WHERE id = $2";
 
@@ -133,6 +134,10 @@ pub const SET_TOLD_OF_LOGIN: &str = "UPDATE users SET told_of_login = $2 WHERE i
      AND (told_of_login IS NULL OR told_of_login <= $3 OR told_of_login > $2)";
 
 pub const RESET_FAILURES: &str = "DELETE FROM login_failures WHERE user_id = $1";
+
+/// After the first factor alone, which clears no failures where there is a second: see `has_second_factor`.
+pub const RESET_FAILURES_BY_ONE_FACTOR: &str = "DELETE FROM login_failures WHERE user_id = $1 \
+     AND NOT EXISTS (SELECT 1 FROM totp WHERE totp.user_id = $1 AND confirmed IS NOT NULL)";
 
 // Accounts, lists, administration.
 

@@ -403,6 +403,10 @@ pub const COUNT_FAILURE: &str = "INSERT INTO login_failures (user_id, failures, 
 
 pub const RESET_FAILURES: &str = "DELETE FROM login_failures WHERE user_id = ?1";
 
+/// After the first factor alone, which clears no failures where there is a second: see `has_second_factor`.
+pub const RESET_FAILURES_BY_ONE_FACTOR: &str = "DELETE FROM login_failures WHERE user_id = ?1 \
+     AND NOT EXISTS (SELECT 1 FROM totp WHERE totp.user_id = ?1 AND confirmed IS NOT NULL)";
+
 pub const LIST_FAILURES: &str = "SELECT username, failures, last_failed FROM login_failures \
      JOIN users ON users.id = login_failures.user_id ORDER BY failures DESC, user_id LIMIT ?1";
 
@@ -810,6 +814,7 @@ pub const ALL: &[(&str, Visits)] = &[
     (DELETE_EVENT, Visits::Few),
     (COUNT_FAILURE, Visits::Few),
     (RESET_FAILURES, Visits::Few),
+    (RESET_FAILURES_BY_ONE_FACTOR, Visits::Few),
     (INSERT_PROOF, Visits::Few),
     (DELETE_PROOF, Visits::Few),
     (CELLAR.list, Visits::Few),

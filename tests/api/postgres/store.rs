@@ -182,7 +182,7 @@ impl TestStore for PostgresStore {
     fn is_whole(&self) -> bool {
         let theirs = ["cellar", "wants", "tokens", "login_failures", "one_time_codes"];
         let ways_in = ["totp", "recovery_codes", "passkeys", "identities", "challenges"];
-        let owners = [theirs, ways_in].concat().iter().map(|table| format!("SELECT user_id FROM {table}"));
+        let owners = theirs.iter().chain(&ways_in).map(|table| format!("SELECT user_id FROM {table}"));
         let owners = owners.collect::<Vec<_>>().join(" UNION ALL ");
         let orphans = format!("SELECT count(*) FROM ({owners}) AS owned WHERE user_id NOT IN (SELECT id FROM users)");
         self.list(&orphans, |row| row.get::<_, i64>(0)) == [0]
