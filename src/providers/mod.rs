@@ -77,7 +77,7 @@ impl Provider {
 }
 
 /// What a provider says of somebody.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct IdentityClaims {
     /// Its issuer in one spelling, and its own id of them.
@@ -93,6 +93,13 @@ pub struct IdentityClaims {
     pub auth_time: Option<Timestamp>,
     /// The digest of the ID token, and until when it must be remembered that it was used. GitHub has none.
     pub token: Option<(TokenDigest, Timestamp)>,
+}
+
+impl std::fmt::Debug for IdentityClaims {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Who it is, is nobody's business.
+        f.debug_struct("IdentityClaims").finish_non_exhaustive()
+    }
 }
 
 impl IdentityClaims {
