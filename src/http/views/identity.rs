@@ -82,7 +82,6 @@ impl ProviderResponse {
 /// How a login is answered whose identity is linked to no account, and an account has its address or none may be made.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LinkOffer)]
-#[expect(dead_code, reason = "the error writes it, and this documents it")]
 pub(crate) struct LinkOfferResponse {
     #[schema(example = "Log in to your account otherwise, and link this identity there.")]
     error: String,
