@@ -63,8 +63,8 @@ impl Accounts {
             self.require_fresh_session(caller).await?;
         }
         let purpose = ChallengePurpose::LinkIdentity;
-        let taken = self.repository.take_challenge(None, purpose, token.digest(), now).await?;
-        let told = taken.and_then(|taken| Told::from_json(&taken.state)).ok_or(IdentityError::Refused)?;
+        let found = self.repository.take_challenge(None, purpose, token.digest(), now).await?;
+        let told = found.and_then(|found| Told::from_json(&found.state)).ok_or(IdentityError::Refused)?;
         self.link(caller, false, told).await
     }
 

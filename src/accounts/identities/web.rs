@@ -132,8 +132,8 @@ impl Accounts {
         let (now, purpose) = (self.clock.now(), ChallengePurpose::ProviderFlow);
         let token = PlainToken::parse(&callback.state).ok_or(IdentityError::Refused)?;
         // First of all: whatever else is wrong, it is over.
-        let taken = self.repository.take_challenge(None, purpose, token.digest(), now).await?;
-        let flow = taken.and_then(|taken| serde_json::from_str::<Flow>(&taken.state).ok());
+        let found = self.repository.take_challenge(None, purpose, token.digest(), now).await?;
+        let flow = found.and_then(|found| serde_json::from_str::<Flow>(&found.state).ok());
         let flow = flow.ok_or(IdentityError::Refused)?;
         // The configuration may be another by now.
         if !self.identities.return_to.contains(&flow.return_to) {
@@ -212,21 +212,19 @@ impl Accounts {
         client: &impl Client,
     ) -> Result<SignedIn, IdentityError> {
         admission.confirm(Call::LogIn);
-        match self.take_result(code, code_verifier).await? {
-            Some(told) => self.sign_in_as_told(told, newcomer, client).await,
-            None => {
-                self.note_refused_identity(client);
-                Err(IdentityError::Refused)
-            }
-        }
+        let Some(told) = self.take_result(code, code_verifier).await? else {
+            self.note_refused_identity(client);
+            return Err(IdentityError::Refused);
+        };
+        self.sign_in_as_told(told, newcomer, client).await
     }
 
     /// Takes what came of a login; `None` where the code or the verifier is wrong. The code is used up in any case.
     async fn take_result(&self, code: &str, code_verifier: &str) -> Result<Option<Told>, IdentityError> {
         let Some(code) = PlainToken::parse(code) else { return Ok(None) };
         let (now, purpose) = (self.clock.now(), ChallengePurpose::ProviderResult);
-        let taken = self.repository.take_challenge(None, purpose, code.digest(), now).await?;
-        let result = taken.and_then(|taken| serde_json::from_str::<FlowResult>(&taken.state).ok());
+        let found = self.repository.take_challenge(None, purpose, code.digest(), now).await?;
+        let result = found.and_then(|found| serde_json::from_str::<FlowResult>(&found.state).ok());
         let result = result.filter(|result| is_same(&result.code_challenge, &challenge_of(code_verifier)));
         Ok(result.and_then(|result| Told::from_json(&result.told)))
     }
