@@ -44,7 +44,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["prometheus"], &["server", "telemetry"]),
     (&["hyper", "hyper_util", "http_body_util"], &["outbound"]),
     (&["jsonwebtoken"], &["providers"]),
-    (&["toml", "humantime", "strsim", "zeroize"], &["config"]),
+    (&["toml", "humantime", "strsim"], &["config"]),
     (&["url"], &["config", "outbound", "providers"]),
     (&["clap", "clap_complete", "clap_mangen"], &["cli", "main"]),
     (&["indicatif"], &["cli"]),

@@ -314,6 +314,3 @@ fn tell(error: &io::Error, host: &str) -> String {
     let told = authorities::find_error(error).and_then(|error| authorities::tell(error, &peer));
     told.unwrap_or_else(|| format!("TLS has failed: {error}"))
 }
-
-#[cfg(test)]
-mod tests;

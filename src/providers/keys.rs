@@ -174,6 +174,7 @@ impl<'a> Signed<'a> {
         let found = keys.find(self.algorithm, self.key_id.as_deref());
         let mut decoded = found.iter().map(|key| decode::<T>(self.token, &key.key, &validation));
         let claims = decoded.find_map(Result::ok).map(|decoded| decoded.claims);
-        claims.ok_or(ProviderError::Refused("no key of the provider has signed the token, or its claims cannot be read"))
+        claims
+            .ok_or(ProviderError::Refused("no key of the provider has signed the token, or its claims cannot be read"))
     }
 }

@@ -1,9 +1,25 @@
 //! Providers of identities: what they are asked, and whether what they say is believed.
+//!
+//! Signatures are verified by jsonwebtoken with ring, by a key of the provider's own that it publishes at an address which
+//! the configuration or its discovery document names. Nothing that a token brings along leads anywhere.
 
+mod apple;
+mod cached;
+mod claims;
+mod crypto;
+mod endpoints;
 mod error;
+mod exchange;
+mod github;
+mod keys;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use cached::{Cached, fresh_for};
+use claims::{Claims, Expected, NoticeClaims};
+use endpoints::Endpoints;
+use keys::{KeySet, Signed};
 
 use crate::config::ProviderConfig;
 use crate::config::identity::Preset;
@@ -17,6 +33,9 @@ pub use self::error::ProviderError;
 /// A provider.
 pub struct Provider {
     config: ProviderConfig,
+    /// With a preset they are known.
+    endpoints: Cached<Endpoints>,
+    keys: Cached<KeySet>,
 }
 
 impl Provider {
@@ -137,24 +156,31 @@ pub struct Notice {
 /// All providers of the configuration.
 pub struct Providers {
     providers: Vec<Provider>,
-    _client: Arc<Client>,
+    client: Arc<Client>,
 }
 
-#[expect(clippy::unused_async, reason = "stubs")]
 impl Providers {
     /// Those of the configuration. Nothing is asked yet.
     ///
     /// # Errors
     /// A sentence, where a key cannot be read.
     pub fn new(configs: &[ProviderConfig], client: Arc<Client>) -> Result<Self, String> {
-        let providers = configs.iter().map(|config| Provider { config: config.clone() }).collect();
-        Ok(Self { providers, _client: client })
+        crypto::install();
+        for config in configs {
+            apple::check_key(config)?;
+        }
+        let provider = |config: &ProviderConfig| Provider {
+            config: config.clone(),
+            endpoints: Cached::new(),
+            keys: Cached::new(),
+        };
+        Ok(Self { providers: configs.iter().map(provider).collect(), client })
     }
 
     /// None.
     #[must_use]
     pub fn none() -> Self {
-        Self { providers: Vec::new(), _client: Arc::new(Client::new(Vec::new(), Duration::from_secs(10))) }
+        Self { providers: Vec::new(), client: Arc::new(Client::new(Vec::new(), Duration::from_secs(10))) }
     }
 
     /// All of them, in the order of the configuration.
@@ -170,88 +196,100 @@ impl Providers {
 
     /// Verifies an ID token that an app presents.
     ///
+    /// A token that carries a nonce is taken also where the app gives none: Google's library for iOS makes one that the app
+    /// does not know. `require_nonce` is for who wants more.
+    ///
     /// # Errors
     /// [`ProviderError::Refused`] for one that is worth nothing; others where the provider cannot be asked for its keys.
     pub async fn verify_id_token(
         &self,
-        _provider: &Provider,
-        _id_token: &str,
-        _nonce: Option<&str>,
-        _now: Timestamp,
+        provider: &Provider,
+        id_token: &str,
+        nonce: Option<&str>,
+        now: Timestamp,
     ) -> Result<IdentityClaims, ProviderError> {
-        Err(ProviderError::NotOffered)
+        let claims: Claims = self.verify_signed(provider, id_token).await?;
+        let requires_nonce = provider.config.require_nonce;
+        claims.check(id_token, &Expected { config: &provider.config, nonce, requires_nonce, now })
     }
 
-    /// The address that a browser is sent to. `code_challenge` is the S256 of the verifier.
-    ///
-    /// # Errors
-    /// [`ProviderError::NotOffered`] where browsers are not sent there; others where it cannot be asked for its addresses.
-    pub async fn authorization_url(
+    /// Verifies an ID token that the provider itself has given to us. No nonce stands for it.
+    async fn verify_exchanged(
         &self,
-        _provider: &Provider,
-        _state: &str,
-        _nonce: &str,
-        _code_challenge: &str,
-        _redirect_uri: &str,
-    ) -> Result<String, ProviderError> {
-        Err(ProviderError::NotOffered)
-    }
-
-    /// Checks the `iss` that a browser came back with: RFC 9207. It must be there where the provider announces it.
-    ///
-    /// # Errors
-    /// [`ProviderError::Refused`] for another's, or none.
-    pub async fn check_issuer(&self, _provider: &Provider, _iss: Option<&str>) -> Result<(), ProviderError> {
-        Err(ProviderError::NotOffered)
-    }
-
-    /// Exchanges the code that a browser came back with.
-    ///
-    /// # Errors
-    /// [`ProviderError::Refused`] where the provider refuses it; others where it cannot be asked.
-    pub async fn exchange_code(
-        &self,
-        _provider: &Provider,
-        _code: &str,
-        _code_verifier: &str,
-        _nonce: &str,
-        _redirect_uri: &str,
-        _now: Timestamp,
-    ) -> Result<Exchanged, ProviderError> {
-        Err(ProviderError::NotOffered)
-    }
-
-    /// Exchanges the authorization code that Apple has given to an app.
-    ///
-    /// # Errors
-    /// [`ProviderError::Refused`] where Apple refuses it; others where it cannot be asked.
-    pub async fn exchange_app_code(
-        &self,
-        _provider: &Provider,
-        _code: &str,
-        _now: Timestamp,
-    ) -> Result<Exchanged, ProviderError> {
-        Err(ProviderError::NotOffered)
-    }
-
-    /// Revokes a refresh token. One that the provider does not know is revoked.
-    ///
-    /// # Errors
-    /// Where the provider cannot be asked, or does not say that it has.
-    pub async fn revoke(
-        &self,
-        _provider: &Provider,
-        _refresh_token: &str,
-        _now: Timestamp,
-    ) -> Result<(), ProviderError> {
-        Err(ProviderError::NotOffered)
+        provider: &Provider,
+        id_token: &str,
+        now: Timestamp,
+    ) -> Result<IdentityClaims, ProviderError> {
+        let claims: Claims = self.verify_signed(provider, id_token).await?;
+        claims.check(id_token, &Expected { config: &provider.config, nonce: None, requires_nonce: false, now })
     }
 
     /// Verifies a notice that Apple has sent.
     ///
     /// # Errors
     /// [`ProviderError::NotOffered`] where no provider is Apple, [`ProviderError::Refused`] for what it has not signed.
-    pub async fn verify_apple_notice(&self, _payload: &str, _now: Timestamp) -> Result<Notice, ProviderError> {
-        Err(ProviderError::NotOffered)
+    pub async fn verify_apple_notice(&self, payload: &str, now: Timestamp) -> Result<Notice, ProviderError> {
+        let mut outcome = Err(ProviderError::NotOffered);
+        // There may be one for each of several teams.
+        for provider in self.iter().filter(|provider| provider.preset() == Preset::Apple) {
+            outcome = match self.verify_signed::<NoticeClaims>(provider, payload).await {
+                Ok(claims) => claims.check(&provider.config, now),
+                Err(error) => Err(error),
+            };
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
     }
+
+    /// Verifies that the provider has signed this, and reads it.
+    async fn verify_signed<T: serde::de::DeserializeOwned>(
+        &self,
+        provider: &Provider,
+        token: &str,
+    ) -> Result<T, ProviderError> {
+        if !provider.is_for_apps() {
+            return Err(ProviderError::NotOffered);
+        }
+        let signed = Signed::read(token)?;
+        let address = self.endpoints(provider).await?.keys.clone();
+        let fetch = || fetch_keys(Arc::clone(&self.client), address.clone());
+        let mut keys = provider.keys.get(fetch).await?;
+        // The provider may have begun to use another key.
+        if !signed.is_for(&keys)
+            && let Some(renewed) = provider.keys.renew(&keys, fetch).await
+        {
+            keys = renewed;
+        }
+        signed.verify(&keys)
+    }
+
+    /// The provider's addresses: those of its preset, or those that it publishes.
+    async fn endpoints(&self, provider: &Provider) -> Result<Arc<Endpoints>, ProviderError> {
+        let config = &provider.config;
+        if let Some(known) = Endpoints::of_preset(config) {
+            return Ok(Arc::new(known));
+        }
+        let issuer = config.issuer.clone().ok_or(ProviderError::NotOffered)?;
+        provider.endpoints.get(|| discover(Arc::clone(&self.client), issuer)).await
+    }
+}
+
+async fn fetch_keys(client: Arc<Client>, address: String) -> Result<(KeySet, Duration), ProviderError> {
+    let answer = client.get(&address, &[("accept", "application/json")]).await?;
+    if answer.status != 200 {
+        return Err(ProviderError::Answer("it does not give its keys"));
+    }
+    let keys = KeySet::parse(&answer.body).ok_or(ProviderError::Answer("its keys cannot be read, or used"))?;
+    Ok((keys, fresh_for(&answer)))
+}
+
+async fn discover(client: Arc<Client>, issuer: String) -> Result<(Endpoints, Duration), ProviderError> {
+    let address = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+    let answer = client.get(&address, &[("accept", "application/json")]).await?;
+    if answer.status != 200 {
+        return Err(ProviderError::Answer("it does not give its discovery document"));
+    }
+    Ok((Endpoints::discovered(&issuer, &answer.body)?, fresh_for(&answer)))
 }
