@@ -21,7 +21,7 @@ async fn make_fresh(app: &TestApp, provider: &Provider, token: &str) {
     assert_eq!(app.ask(Method::POST, "/api/user/reauthenticate", token, Some(&body)).await.status(), 200);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn what_apple_gave_is_revoked_when_the_account_is_deleted_and_the_deletion_waits_for_nothing() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -44,7 +44,7 @@ async fn what_apple_gave_is_revoked_when_the_account_is_deleted_and_the_deletion
     until("it is forgotten", || app.count("revocations") == 0).await;
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn what_apple_gave_is_revoked_when_the_identity_is_unlinked() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -59,7 +59,7 @@ async fn what_apple_gave_is_revoked_when_the_identity_is_unlinked() {
     until("it is revoked", || provider.revoked() == ["refresh-1"]).await;
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_code_that_apple_does_not_take_does_not_stand_in_the_way_and_one_of_somebody_else_is_not_kept() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -81,7 +81,7 @@ fn notice(provider: &Provider, kind: &str, subject: &str) -> serde_json::Value {
     json!({"payload": provider.sign(&told)})
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn what_is_withdrawn_at_apple_ends_here() {
     for kind in ["consent-revoked", "account-delete"] {
         let provider = Provider::start();
@@ -104,7 +104,7 @@ async fn what_is_withdrawn_at_apple_ends_here() {
     }
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn what_apple_has_not_signed_ends_nothing() {
     let (provider, other) = (Provider::start(), Provider::start());
     let app = spawn(&provider, |_| {});

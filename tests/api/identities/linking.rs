@@ -24,7 +24,7 @@ fn by(id_token: &str) -> Value {
     json!({"provider": "google", "id_token": id_token})
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn an_identity_is_linked_and_unlinked_in_a_fresh_session_alone() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -47,7 +47,7 @@ async fn an_identity_is_linked_and_unlinked_in_a_fresh_session_alone() {
     assert_eq!((app.count_events("identity_linked"), app.count_events("identity_unlinked")), (1, 1));
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn the_last_way_in_stays() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -63,7 +63,7 @@ async fn the_last_way_in_stays() {
     assert_eq!(app.ask(Method::DELETE, &path, &token, None).await.status(), 200);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn an_identity_of_another_account_is_not_taken_from_it() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -74,7 +74,7 @@ async fn an_identity_of_another_account_is_not_taken_from_it() {
     assert_eq!(taken, "Another account is linked to this identity.");
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_link_token_counts_once_within_ten_minutes_in_a_session_that_was_just_opened_or_is_fresh() {
     let provider = Provider::start();
     let app = spawn(&provider, |config| config.identities.register = false);
@@ -97,7 +97,7 @@ async fn a_link_token_counts_once_within_ten_minutes_in_a_session_that_was_just_
     assert_eq!(identities(&app, &token).await.len(), 1);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_session_becomes_fresh_by_a_new_id_token_of_its_own_identity_alone() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -118,7 +118,7 @@ async fn a_session_becomes_fresh_by_a_new_id_token_of_its_own_identity_alone() {
     assert_eq!(show(json!({"provider": "google", "id_token": "a.b.c", "password": "x"})).await, 400);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_second_factor_is_asked_after_an_identity_and_nothing_is_linked_before_it() {
     let provider = Provider::start();
     let app = spawn(&provider, super::with_mail);

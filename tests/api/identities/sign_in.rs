@@ -11,7 +11,7 @@ use super::{REFUSED, claims, identities, link_token, log_in, session, spawn, wit
 use crate::helpers::{HOUR, START_MILLIS, TestApp, error_of, until};
 use crate::provider::Provider;
 
-#[actix_rt::test]
+#[tokio::test]
 async fn somebody_new_is_given_an_account_with_a_name_of_nothing_personal_and_finds_it_again() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -30,7 +30,7 @@ async fn somebody_new_is_given_an_account_with_a_name_of_nothing_personal_and_fi
     assert_eq!(app.count_events("identity_linked"), 3);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_new_account_has_the_name_that_the_client_gives_and_a_taken_one_is_refused() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -46,7 +46,7 @@ async fn a_new_account_has_the_name_that_the_client_gives_and_a_taken_one_is_ref
     assert_eq!(app.get(Method::GET, "/api/user", &token, None).await["first_name"], "Azure");
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn each_id_token_opens_one_session() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -61,7 +61,7 @@ async fn each_id_token_opens_one_session() {
     until("the failures are events", || app.count_events("login_failed") >= 10).await;
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn what_is_no_id_token_for_us_opens_nothing_and_makes_nothing() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -93,7 +93,7 @@ async fn what_is_no_id_token_for_us_opens_nothing_and_makes_nothing() {
     assert_eq!(app.usernames().len(), 1, "that of the token with a nonce");
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_nonce_that_the_client_gives_must_be_in_the_token_as_it_is_or_as_its_sha_256() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -123,7 +123,7 @@ async fn user_with_address(app: &TestApp, username: &str, email: &str, is_verifi
     }
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn an_account_is_linked_by_its_address_only_where_both_sides_have_verified_it() {
     // Who tells, what it tells, whether the account has verified its address, and the answer.
     for (name, email, more, is_verified, status) in [
@@ -160,7 +160,7 @@ async fn an_account_is_linked_by_its_address_only_where_both_sides_have_verified
     }
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn trust_in_the_addresses_of_a_provider_is_a_setting_of_its_own() {
     let provider = Provider::start();
     let app = spawn(&provider, |config| {
@@ -175,7 +175,7 @@ async fn trust_in_the_addresses_of_a_provider_is_a_setting_of_its_own() {
     assert_eq!(session(log_in(&app, "plain", &provider.sign(&told)).await, 200).await.1, "AzureDiamond");
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn where_none_is_registered_somebody_new_is_told_to_log_in_otherwise() {
     let provider = Provider::start();
     let app = spawn(&provider, |config| config.identities.register = false);
@@ -183,7 +183,7 @@ async fn where_none_is_registered_somebody_new_is_told_to_log_in_otherwise() {
     assert_eq!(app.usernames(), [""; 0]);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_deactivated_account_is_like_none_whatever_links_it() {
     let provider = Provider::start();
     let app = spawn(&provider, with_mail);
@@ -195,7 +195,7 @@ async fn a_deactivated_account_is_like_none_whatever_links_it() {
     assert_eq!(answer, error_of(log_in(&app, "google", "a.b.c").await, 401).await);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_login_that_needs_a_verified_address_needs_it_here_too() {
     let provider = Provider::start();
     let app = spawn(&provider, |config| {
@@ -211,7 +211,7 @@ async fn a_login_that_needs_a_verified_address_needs_it_here_too() {
     session(log_in(&app, "google", &google()).await, 200).await;
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_provider_that_cannot_be_asked_is_no_refusal() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -222,7 +222,7 @@ async fn a_provider_that_cannot_be_asked_is_no_refusal() {
     provider.set_down(false);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn the_providers_are_listed_in_the_order_of_the_configuration() {
     let provider = Provider::start();
     let app = spawn(&provider, |config| {
@@ -241,7 +241,7 @@ async fn the_providers_are_listed_in_the_order_of_the_configuration() {
     );
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn too_many_from_one_address_wait_and_a_new_account_counts_as_a_registration() {
     let provider = Provider::start();
     let app = spawn(&provider, |config| {

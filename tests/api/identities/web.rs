@@ -78,7 +78,7 @@ fn code_of(response: &Response) -> String {
     value(&query, "code")
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_browser_goes_to_the_provider_and_back_and_the_app_fetches_the_session() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -102,7 +102,7 @@ async fn a_browser_goes_to_the_provider_and_back_and_the_app_fetches_the_session
     }
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn apple_has_the_browser_post_a_form_from_its_own_page() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -115,7 +115,7 @@ async fn apple_has_the_browser_post_a_form_from_its_own_page() {
     session(exchange(&app, &code_of(&back), VERIFIER).await, 201).await;
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn github_is_believed_of_the_primary_address_that_it_has_verified() {
     let provider = Provider::start();
     let app = spawn(&provider, super::with_mail);
@@ -135,7 +135,7 @@ async fn github_is_believed_of_the_primary_address_that_it_has_verified() {
     assert_eq!(email["verified"], true);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_browser_goes_back_to_a_configured_address_alone_as_it_is_written() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -177,7 +177,7 @@ async fn a_browser_goes_back_to_a_configured_address_alone_as_it_is_written() {
     assert_eq!(back.headers()["location"], "diamonds://in?x=1&error=access_denied&state=of+the+app");
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_login_that_a_browser_begins_needs_the_challenge_of_its_app() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -192,7 +192,7 @@ async fn a_login_that_a_browser_begins_needs_the_challenge_of_its_app() {
     assert!(error_of(start_with(&app, "google", &query).await, 400).await.contains("state"));
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn the_session_is_for_whoever_knows_the_verifier_and_a_wrong_one_ends_it() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -203,7 +203,7 @@ async fn the_session_is_for_whoever_knows_the_verifier_and_a_wrong_one_ends_it()
     assert_eq!(app.usernames(), [""; 0]);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn of_many_at_once_one_finishes() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -218,7 +218,7 @@ async fn of_many_at_once_one_finishes() {
     assert_eq!(app.usernames().len(), 1);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn what_was_begun_expires() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -234,7 +234,7 @@ async fn what_was_begun_expires() {
     assert_eq!(error_of(exchange(&app, &code, VERIFIER).await, 401).await, REFUSED);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn what_one_provider_began_another_does_not_finish() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -256,7 +256,7 @@ async fn what_one_provider_began_another_does_not_finish() {
     assert_eq!(app.usernames(), [""; 0]);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn whatever_the_provider_says_the_browser_goes_back_and_is_told_little() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
@@ -288,7 +288,7 @@ async fn whatever_the_provider_says_the_browser_goes_back_and_is_told_little() {
     provider.set_down(false);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn a_browser_may_end_at_a_link_token_as_an_app_does() {
     let provider = Provider::start();
     let app = spawn(&provider, |config| config.identities.register = false);
@@ -300,7 +300,7 @@ async fn a_browser_may_end_at_a_link_token_as_an_app_does() {
     assert_eq!(super::link(&app, &token, json!({"link_token": offered})).await.status(), 200);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn no_browser_is_sent_where_the_service_has_no_address_of_its_own() {
     let provider = Provider::start();
     let app = spawn(&provider, |config| config.server.public_url = None);
@@ -308,7 +308,7 @@ async fn no_browser_is_sent_where_the_service_has_no_address_of_its_own() {
     assert_eq!(start(&app, "unknown", RETURN_TO).await.status(), 404);
 }
 
-#[actix_rt::test]
+#[tokio::test]
 async fn the_store_holds_nothing_that_finishes_a_login() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
