@@ -5,9 +5,11 @@ mod linking;
 mod sign_in;
 mod web;
 
+use std::io::Write as _;
+
 use authtokens::config::identity::Preset;
 use authtokens::config::mail::{Sender, Transport};
-use authtokens::config::{Config, ProviderConfig};
+use authtokens::config::{Config, ProviderConfig, Settings};
 use authtokens::domain::email::EmailAddress;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -36,8 +38,9 @@ fn configured(name: &str, preset: Preset, provider: &Provider) -> ProviderConfig
         "client_secret = \"s3cret\"".to_owned()
     };
     let text = format!("[[provider]]\nname = \"{name}\"\nclient_ids = [\"{CLIENT_ID}\"]\n{text}\n{secret}\n");
-    let mut settings = authtokens::config::Settings::default();
-    settings.add_file(std::path::Path::new("config.toml"), &text).unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let settings = Settings::gather(Some(file.path()), [], []).unwrap();
     Config::from_settings(settings).unwrap().provider.remove(0)
 }
 

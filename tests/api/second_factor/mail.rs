@@ -10,7 +10,7 @@ const AZURE: &str = "azure@diamond.example";
 
 fn with_login(config: &mut authtokens::config::Config) {
     accounts_alone(config);
-    config.mail.login_by_mail = true;
+    config.accounts.login_by_mail = true;
 }
 
 async fn mailed_code(post: &Post) -> (String, String) {
