@@ -45,6 +45,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["hyper", "hyper_util", "http_body_util"], &["outbound"]),
     (&["jsonwebtoken"], &["providers"]),
     (&["toml", "humantime", "strsim"], &["config"]),
+    (&["zeroize"], &["accounts", "config", "providers", "system"]),
     (&["url"], &["config", "outbound", "providers"]),
     (&["clap", "clap_complete", "clap_mangen"], &["cli", "main"]),
     (&["indicatif"], &["cli"]),

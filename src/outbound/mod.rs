@@ -314,3 +314,160 @@ fn tell(error: &io::Error, host: &str) -> String {
     let told = authorities::find_error(error).and_then(|error| authorities::tell(error, &peer));
     told.unwrap_or_else(|| format!("TLS has failed: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A server that reads a little, and does this with each connection.
+    fn serve(answer: impl Fn(&mut std::net::TcpStream) + Send + Sync + 'static) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let answer = Arc::new(answer);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, answer) = (stream.unwrap(), Arc::clone(&answer));
+                thread::spawn(move || {
+                    let _ = stream.read(&mut [0; 4096]);
+                    answer(&mut stream);
+                });
+            }
+        });
+        address
+    }
+
+    fn says(text: impl Into<Vec<u8>>) -> String {
+        let text = text.into();
+        serve(move |stream| {
+            let _ = stream.write_all(&text);
+        })
+    }
+
+    fn client() -> Client {
+        Client::new(vec!["127.0.0.0/8".parse().unwrap()], Duration::from_secs(2))
+    }
+
+    async fn why_not(url: &str) -> String {
+        client().get(url, &[]).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_had_with_its_head_and_its_body() {
+        let url = says("HTTP/1.1 400 Bad Request\r\nCache-Control: max-age=5\r\ncontent-length: 5\r\n\r\nhello");
+        let answer = client().get(&url, &[("authorization", "Bearer 1")]).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.header("cache-control"), answer.body.clone()),
+            (400, Some("max-age=5"), b"hello".to_vec())
+        );
+        // Without a length it ends with the connection.
+        let answer = client().get(&says("HTTP/1.1 200 OK\r\n\r\nhello"), &[]).await.unwrap();
+        assert_eq!(answer.body, b"hello");
+    }
+
+    #[tokio::test]
+    async fn no_redirect_is_followed() {
+        for to in ["http://127.0.0.1:1/", "http://169.254.169.254/latest/meta-data", "https://example.org/", "/"] {
+            for status in [301, 302, 303, 307, 308] {
+                let url = says(format!("HTTP/1.1 {status} X\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"));
+                assert!(why_not(&url).await.contains("redirect"), "{to}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_or_no_answer_or_endless_is_an_error() {
+        let body = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{}", "x".repeat(length));
+        assert_eq!(client().get(&says(body(MAX_ANSWER)), &[]).await.unwrap().body.len(), MAX_ANSWER);
+        for (text, case) in [
+            (body(MAX_ANSWER + 1), "a large body"),
+            (format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(MAX_ANSWER + 1)), "a large body of no length"),
+            (format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(MAX_ANSWER)), "a large head"),
+            (format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(MAX_HEADERS + 1)), "many headers"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello".to_owned(), "a body that breaks off"),
+            ("\u{1}garbage\r\n\r\n".to_owned(), "garbage"),
+            ("SSH-2.0-x\r\n".to_owned(), "another protocol"),
+            (String::new(), "nothing"),
+        ] {
+            assert!(client().get(&says(text), &[]).await.is_err(), "{case}");
+        }
+        let endless = |part: &'static str| serve(move |stream| while stream.write_all(part.as_bytes()).is_ok() {});
+        for part in ["x", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\n"] {
+            assert!(client().get(&endless(part), &[]).await.is_err(), "{part:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_says_nothing_or_dribbles_is_not_waited_for() {
+        let silent = serve(|_| thread::sleep(Duration::from_secs(30)));
+        let dribbling = serve(|stream| {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n");
+            while stream.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        for url in [silent, dribbling] {
+            let begun = Instant::now();
+            assert!(why_not(&url).await.contains("no answer within 2 s"));
+            assert!(begun.elapsed() < Duration::from_secs(20));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_not_public_is_not_connected_to_unless_it_is_allowed() {
+        let url = says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        let port = url.rsplit_once(':').unwrap().1;
+        let strict = Client::new(Vec::new(), Duration::from_secs(2));
+        for host in [
+            "127.0.0.1",
+            "localhost",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "127.1",
+            "2130706433",
+            "0x7f.1",
+            "0.0.0.0",
+            "10.0.0.1",
+            "169.254.169.254",
+            "[fd00::1]",
+        ] {
+            for scheme in ["http", "https"] {
+                let error = strict.get(&format!("{scheme}://{host}:{port}/"), &[]).await.unwrap_err().to_string();
+                assert!(error.contains("outbound.allow"), "{host}: {error}");
+            }
+        }
+        assert!(client().get(&format!("http://localhost:{port}/"), &[]).await.is_ok());
+        // Without TLS nothing but this machine is asked, whatever is allowed.
+        let open = Client::new(vec!["0.0.0.0/0".parse().unwrap()], Duration::from_secs(2));
+        for host in ["8.8.8.8", "10.0.0.1"] {
+            let error = open.get(&format!("http://{host}:{port}/"), &[]).await.unwrap_err().to_string();
+            assert!(error.contains("without TLS"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_not_asked_and_nothing_of_it_is_told() {
+        for url in [
+            "",
+            "example.org",
+            "ftp://127.0.0.1/",
+            "file:///etc/passwd",
+            "https://user:hunter2@127.0.0.1/",
+            "https://hunter2@127.0.0.1/",
+        ] {
+            assert!(!why_not(url).await.contains("hunter2"), "{url}");
+        }
+        let bad = client().get("http://127.0.0.1:1/", &[("x", "a\r\nb: c")]).await.unwrap_err();
+        assert!(bad.to_string().contains("header"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_speak_tls_is_told_of() {
+        let url = says("HTTP/1.1 200 OK\r\n\r\n").replace("http:", "https:");
+        assert!(client().get(&url, &[]).await.is_err());
+    }
+}

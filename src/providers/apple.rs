@@ -8,9 +8,9 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::ProviderError;
 use super::claims::APPLE;
 use super::crypto;
+use super::error::ProviderError;
 use crate::config::ProviderConfig;
 use crate::system::clock::Timestamp;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::ProviderError;
+use super::error::ProviderError;
 use crate::outbound::Response;
 use crate::system::error_chain::Chain;
 
@@ -14,7 +14,7 @@ use crate::system::error_chain::Chain;
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// How long something is kept whose provider cannot be asked.
-const KEPT: Duration = Duration::from_hours(24);
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Something that is fetched.
 pub(super) struct Cached<T>(Arc<Inner<T>>);
@@ -133,5 +133,5 @@ pub(super) fn fresh_for(answer: &Response) -> Duration {
             name.eq_ignore_ascii_case("max-age").then(|| value.trim_matches('"').parse().ok())?
         })
     });
-    Duration::from_secs(said.unwrap_or(60 * 60)).clamp(Duration::from_mins(1), Duration::from_hours(24))
+    Duration::from_secs(said.unwrap_or(60 * 60)).clamp(Duration::from_secs(60), Duration::from_secs(24 * 60 * 60))
 }

@@ -10,7 +10,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::{IdentityClaims, Notice, NoticeKind, ProviderError};
+use super::error::ProviderError;
+use super::said::{IdentityClaims, Notice, NoticeKind};
 use crate::config::ProviderConfig;
 use crate::config::identity::Preset;
 use crate::domain::identity::Subject;
@@ -28,15 +29,15 @@ const APPLE_OF_LATE: &str = "https://account.apple.com";
 pub(super) const GITHUB: &str = "https://github.com";
 
 /// How much the clocks of two machines may differ.
-const SKEW: Duration = Duration::from_mins(1);
+const SKEW: Duration = Duration::from_secs(60);
 
 /// How old a token may be that an app presents. Google's live an hour, and its libraries keep them so long; Apple's live a
 /// day, and its libraries make one for each login.
-const MAX_AGE: Duration = Duration::from_hours(1);
-const MAX_AGE_APPLE: Duration = Duration::from_mins(10);
+const MAX_AGE: Duration = Duration::from_secs(60 * 60);
+const MAX_AGE_APPLE: Duration = Duration::from_secs(10 * 60);
 
 /// How old a notice of Apple's may be: it is sent again where it did not arrive.
-const MAX_AGE_NOTICE: Duration = Duration::from_hours(72);
+const MAX_AGE_NOTICE: Duration = Duration::from_secs(72 * 60 * 60);
 
 /// The longest id of a person: OpenID Connect Core, 2.
 const MAX_SUBJECT: usize = 255;
@@ -100,18 +101,18 @@ impl Claims {
             return refused("the token is no ID token");
         }
         check_audience(config, &self.aud, self.azp.as_deref())?;
-        let (Some(expires), Some(issued)) = (time(self.exp), time(self.iat)) else {
+        let (Some(expires), Some(made)) = (time(self.exp), time(self.iat)) else {
             return refused("the token's times are no times");
         };
         let usable_until = expires.plus(SKEW);
         if usable_until <= *now {
             return refused("the token has expired");
         }
-        if issued > now.plus(SKEW) || self.nbf.is_some_and(|nbf| time(nbf).is_none_or(|nbf| nbf > now.plus(SKEW))) {
+        if made > now.plus(SKEW) || self.nbf.is_some_and(|nbf| time(nbf).is_none_or(|nbf| nbf > now.plus(SKEW))) {
             return refused("the token is of the future: this machine's clock may be wrong");
         }
         let max_age = if config.preset == Preset::Apple { MAX_AGE_APPLE } else { MAX_AGE };
-        if now.since(issued) > max_age + SKEW {
+        if now.since(made) > max_age + SKEW {
             return refused("the token is too old");
         }
         match nonce {
@@ -139,7 +140,7 @@ impl Claims {
             email,
             is_email_verified,
             speaks_for_email,
-            issued,
+            issued: made,
             auth_time: self.auth_time.and_then(time),
             // By what is signed alone: a signature may have a second spelling.
             token: Some((digest(signed_part(token)), usable_until)),
@@ -223,7 +224,7 @@ fn is_microsoft(issuer: &str) -> bool {
     .any(|domain| host == *domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
 }
 
-/// A NumericDate: RFC 7519, 2. It may have a fraction.
+/// A `NumericDate`: RFC 7519, 2. It may have a fraction.
 fn time(seconds: f64) -> Option<Timestamp> {
     let millis = (seconds * 1000.0).floor();
     #[expect(clippy::cast_possible_truncation, reason = "too large a number becomes the largest, which is no time")]
@@ -255,9 +256,9 @@ impl NoticeClaims {
         let refused = ProviderError::Refused;
         let issuer = canonical_issuer(config, &self.iss).ok_or(refused("the notice is of another issuer"))?;
         check_audience(config, &self.aud, None)?;
-        let issued = time(self.iat).ok_or(refused("the notice's time is no time"))?;
+        let made = time(self.iat).ok_or(refused("the notice's time is no time"))?;
         let is_over = self.exp.is_some_and(|exp| time(exp).is_none_or(|exp| exp.plus(SKEW) <= now));
-        if issued > now.plus(SKEW) || now.since(issued) > MAX_AGE_NOTICE || is_over {
+        if made > now.plus(SKEW) || now.since(made) > MAX_AGE_NOTICE || is_over {
             return Err(refused("the notice is of another time"));
         }
         let event: Option<AppleEvent> = match self.events {

@@ -55,6 +55,7 @@ struct RingVerifier {
     key: DecodingKey,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as jsonwebtoken calls it")]
 fn make_verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
     if key.family() != algorithm.family() {
         return Err(ErrorKind::InvalidAlgorithm.into());
@@ -87,6 +88,7 @@ impl JwtVerifier for RingVerifier {
 /// The one key that the service signs with: of Apple's developers, by ES256.
 struct RingSigner(EcdsaKeyPair);
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as jsonwebtoken calls it")]
 fn make_signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
     if *algorithm != Algorithm::ES256 || key.family() != AlgorithmFamily::Ec {
         return Err(ErrorKind::UnsupportedAlgorithm.into());

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use url::Url;
 
-use super::ProviderError;
 use super::claims::{APPLE, GITHUB, GOOGLE};
+use super::error::ProviderError;
 use crate::config::ProviderConfig;
 use crate::config::identity::Preset;
 

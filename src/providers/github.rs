@@ -17,7 +17,8 @@ struct User {
 
 #[derive(Deserialize)]
 struct Email {
-    email: String,
+    #[serde(rename = "email")]
+    address: String,
     primary: bool,
     verified: bool,
 }
@@ -36,11 +37,11 @@ pub(super) async fn ask(
         Err(ProviderError::Answer(_)) => Vec::new(),
         Err(error) => return Err(error),
     };
-    let primary = emails.into_iter().find(|email| email.primary && email.email.len() <= 254);
+    let primary = emails.into_iter().find(|email| email.primary && email.address.len() <= 254);
     let is_email_verified = primary.as_ref().is_some_and(|email| email.verified);
     Ok(IdentityClaims {
         subject: Subject { issuer: GITHUB.to_owned(), subject: user.id.to_string() },
-        email: primary.map(|email| email.email).unwrap_or_default(),
+        email: primary.map(|email| email.address).unwrap_or_default(),
         is_email_verified,
         speaks_for_email: is_email_verified,
         issued: now,

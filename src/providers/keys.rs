@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::ProviderError;
 use super::crypto;
+use super::error::ProviderError;
 
 /// How long a signed token may be.
 pub(super) const MAX_TOKEN: usize = 16 * 1024;
@@ -24,7 +24,7 @@ struct Key {
     id: Option<String>,
     /// What it is used with: what it says itself, or all that its type can.
     algorithms: Vec<Algorithm>,
-    key: DecodingKey,
+    public: DecodingKey,
 }
 
 /// The keys of a provider.
@@ -67,13 +67,11 @@ impl KeySet {
     /// Those that a token of this header may be signed with: by its key's id, or the only one where it names none.
     fn find(&self, algorithm: Algorithm, id: Option<&str>) -> Vec<&Key> {
         let fitting = self.0.iter().filter(|key| key.algorithms.contains(&algorithm));
-        match id {
-            Some(id) => fitting.filter(|key| key.id.as_deref() == Some(id)).take(MAX_TRIED).collect(),
-            None => {
-                let found: Vec<_> = fitting.collect();
-                if found.len() == 1 { found } else { Vec::new() }
-            }
+        if id.is_some() {
+            return fitting.filter(|key| key.id.as_deref() == id).take(MAX_TRIED).collect();
         }
+        let found: Vec<_> = fitting.collect();
+        if found.len() == 1 { found } else { Vec::new() }
     }
 }
 
@@ -101,7 +99,7 @@ impl Published {
                 possible.into_iter().filter(|algorithm| *algorithm == own).collect()
             }
         };
-        (!algorithms.is_empty()).then_some(Key { id: self.kid, algorithms, key })
+        (!algorithms.is_empty()).then_some(Key { id: self.kid, algorithms, public: key })
     }
 
     fn read_rsa(&self) -> Option<(DecodingKey, Vec<Algorithm>)> {
@@ -172,7 +170,7 @@ impl<'a> Signed<'a> {
         validation.validate_exp = false;
         validation.validate_aud = false;
         let found = keys.find(self.algorithm, self.key_id.as_deref());
-        let mut decoded = found.iter().map(|key| decode::<T>(self.token, &key.key, &validation));
+        let mut decoded = found.iter().map(|key| decode::<T>(self.token, &key.public, &validation));
         let claims = decoded.find_map(Result::ok).map(|decoded| decoded.claims);
         claims
             .ok_or(ProviderError::Refused("no key of the provider has signed the token, or its claims cannot be read"))
