@@ -10,6 +10,7 @@ mod change_password;
 mod delete;
 mod disown;
 mod email;
+pub mod identities;
 mod mail_proof;
 pub mod mail_requests;
 mod prepare_mail;

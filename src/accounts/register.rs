@@ -62,7 +62,8 @@ impl Accounts {
     ) -> Result<OpenedSession, RegisterError> {
         let Registration { username, password, profile } = registration;
         let confirmation = self.confirmation_of(&profile)?;
-        self.check_name(&username, confirmation.as_ref())?;
+        let email = confirmation.as_ref().map(|confirmation| &confirmation.email);
+        self.check_name(&username, email)?;
         admission.confirm(Call::Register);
         // Saves the hash for a name that is taken. The store alone decides who is first.
         if self.repository.find_credentials(&username).await?.is_some() {
@@ -87,10 +88,9 @@ impl Accounts {
 
     /// Refuses, where mail is sent, a name that is an address other than the one that is given: a name wins in a login,
     /// so the owner of the address could no longer log in by it. Whether there is such an owner does not matter.
-    fn check_name(&self, username: &Username, confirmation: Option<&NewEmailChange>) -> Result<(), InvalidField> {
+    pub(super) fn check_name(&self, username: &Username, email: Option<&EmailAddress>) -> Result<(), InvalidField> {
         let address = EmailAddress::parse(username.as_str()).ok().filter(|_| self.mail.is_some());
-        let given = confirmation.map(|confirmation| confirmation.email.key());
-        if address.is_none_or(|address| given == Some(address.key())) {
+        if address.is_none_or(|address| email.map(EmailAddress::key) == Some(address.key())) {
             return Ok(());
         }
         Err(InvalidField { field: "username", rule: "must be no e-mail address but the one given in email".to_owned() })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::activity::LastUsed;
+use super::identities::IdentityPolicy;
 use super::mail_requests::MailRequests;
 use super::throttle::LoginThrottle;
 use super::throttle::mail_limits::MailLimits;
@@ -29,6 +30,8 @@ pub struct Accounts {
     pub throttle: LoginThrottle,
     /// What accounts may do by means of mail; `None` where none is sent.
     pub mail: Option<MailPolicy>,
+    /// What logins by providers of identities may do.
+    pub identities: IdentityPolicy,
     /// What the service calls itself: in authenticator apps, and where passkeys are asked for.
     pub service_name: String,
     /// What secrets are sealed with; `None` where there is no key.

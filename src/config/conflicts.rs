@@ -1,7 +1,8 @@
 //! What settings need of each other: each is valid by itself, and together they may not work.
 
+use crate::config::identity::Preset;
 use crate::config::mail::{Encryption, Transport, is_loopback};
-use crate::config::{Config, ConfigError, Origin, Setting, SmtpConfig};
+use crate::config::{Config, ConfigError, Origin, ProviderConfig, Setting, SmtpConfig};
 
 impl SmtpConfig {
     /// The port: by default the one that is usual for the encryption.
@@ -51,6 +52,35 @@ impl Config {
         self.mail_conflict().map_or(Ok(()), |sentence| Err(ConfigError::Conflict(sentence)))
     }
 
+    /// Refuses providers that cannot be asked as they are given.
+    pub(super) fn check_providers(&self) -> Result<(), ConfigError> {
+        for (number, provider) in self.provider.iter().enumerate() {
+            let name = &provider.name;
+            if self.provider[..number].iter().any(|other| other.name == *name) {
+                return Err(ConfigError::Conflict(format!(
+                    "two providers are called {name}: each has a name of its own"
+                )));
+            }
+            // Whose notices and keys these are must be clear.
+            let is_apple = |other: &&ProviderConfig| other.preset == Preset::Apple;
+            if is_apple(&provider) && self.provider[..number].iter().any(|other| is_apple(&other)) {
+                return Err(ConfigError::Conflict(format!(
+                    "provider {name} is a second one of the preset \"apple\": give all client_ids to the first"
+                )));
+            }
+            if let Some(why) = provider.conflict() {
+                return Err(ConfigError::Conflict(format!("provider {name}: {why}")));
+            }
+        }
+        if !self.identities.return_to.is_empty() && self.server.public_url.is_none() {
+            return Err(ConfigError::Conflict(
+                "identities.return_to is given and server.public_url is not: providers send browsers back to it"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     fn mail_conflict(&self) -> Option<String> {
         let SmtpConfig { host, tls, user, password, .. } = &self.mail.smtp;
         if !self.sends_mail() {
@@ -86,6 +116,38 @@ impl Config {
                  localhost or a loopback address"
             )
         })
+    }
+}
+
+impl ProviderConfig {
+    /// What its settings lack or have too much of.
+    fn conflict(&self) -> Option<&'static str> {
+        let apple = [self.apple_team.is_some(), self.apple_key_id.is_some(), self.apple_key.is_some()];
+        if self.client_ids.is_empty() {
+            return Some("client_ids is empty: an ID token for anybody's app would count");
+        }
+        if self.issuer.is_some() != (self.preset == Preset::None) {
+            return Some(match self.preset {
+                Preset::None => "issuer is missing: preset is \"none\"",
+                _ => "issuer is given, and the preset has its own",
+            });
+        }
+        if self.test_address.is_some() && self.preset == Preset::None {
+            return Some("test_address is given and preset is \"none\": give it as issuer");
+        }
+        if self.preset != Preset::Apple && apple.contains(&true) {
+            return Some("apple_team, apple_key_id and apple_key are for the preset \"apple\" alone");
+        }
+        if self.preset == Preset::Apple && apple.contains(&true) && apple.contains(&false) {
+            return Some("apple_team, apple_key_id and apple_key are given together or not at all");
+        }
+        if self.preset == Preset::Apple && self.client_secret.is_some() {
+            return Some("client_secret is given, and Apple's is made from apple_key");
+        }
+        if self.preset == Preset::Github && self.client_secret.is_none() {
+            return Some("client_secret is missing: GitHub has no ID tokens, so it is asked for pages alone");
+        }
+        None
     }
 }
 
@@ -132,6 +194,55 @@ mod tests {
             let refused = refusal(&format!("[accounts]\n{name} = true")).unwrap();
             assert_eq!(refused, format!("accounts.{name} is true and mail.transport is \"off\": it needs mail"));
             assert_eq!(refusal(&format!("{NEEDED}transport = \"folder\"\n[accounts]\n{name} = true")), None);
+        }
+    }
+
+    #[test]
+    fn a_provider_has_what_its_preset_needs_and_a_name_of_its_own() {
+        const IDS: &str = "client_ids = [\"a\"]\n";
+        let provider = |more: &str| format!("[[provider]]\nname = \"one\"\n{IDS}{more}\n");
+        for good in [
+            provider("issuer = \"https://id.example\""),
+            provider("preset = \"google\""),
+            provider("preset = \"apple\""),
+            provider("preset = \"apple\"\napple_team = \"t\"\napple_key_id = \"k\"\napple_key = \"p\""),
+            provider("preset = \"github\"\nclient_secret = \"s3cret\""),
+        ] {
+            assert_eq!(refusal(&good), None, "{good}");
+        }
+        for (bad, sentence) in [
+            (
+                "[[provider]]\nname = \"one\"\npreset = \"google\"\nclient_ids = []".to_owned(),
+                "provider one: client_ids is",
+            ),
+            (provider(""), "provider one: issuer is missing: "),
+            (provider("preset = \"google\"\nissuer = \"https://id.example\""), "provider one: issuer is given, "),
+            (
+                provider("issuer = \"https://id.example\"\ntest_address = \"http://127.0.0.1:9\""),
+                "provider one: test_address is given ",
+            ),
+            (
+                provider("preset = \"google\"\napple_key = \"p\""),
+                "provider one: apple_team, apple_key_id and apple_key are for",
+            ),
+            (
+                provider("preset = \"apple\"\napple_key = \"p\""),
+                "provider one: apple_team, apple_key_id and apple_key are given",
+            ),
+            (provider("preset = \"apple\"\nclient_secret = \"s3cret\""), "provider one: client_secret is given, "),
+            (provider("preset = \"github\""), "provider one: client_secret is missing: "),
+            (provider("preset = \"google\"").repeat(2), "two providers are called one: "),
+            (
+                provider("preset = \"apple\"") + &provider("preset = \"apple\"").replace("one", "two"),
+                "provider two is a second one of the preset \"apple\": ",
+            ),
+            (
+                "[identities]\nreturn_to = [\"app://in\"]".to_owned(),
+                "identities.return_to is given and server.public_url ",
+            ),
+        ] {
+            let refused = refusal(&bad).unwrap_or_default();
+            assert!(refused.starts_with(sentence) && !refused.contains("s3cret"), "{bad}: {refused}");
         }
     }
 

@@ -30,7 +30,12 @@ impl Config {
             self.of_plain_links(),
             self.of_mail_that_is_not_sent(),
         ];
-        checks.into_iter().flatten().chain(settings.iter().filter_map(of_an_open_file)).collect()
+        checks
+            .into_iter()
+            .flatten()
+            .chain(self.of_providers())
+            .chain(settings.iter().filter_map(of_an_open_file))
+            .collect()
     }
 
     fn of_the_cost(&self) -> Option<String> {
@@ -105,6 +110,27 @@ impl Config {
              set it to \"smtp\"",
             self.mail.folder.display()
         ))
+    }
+}
+
+impl Config {
+    fn of_providers(&self) -> impl Iterator<Item = String> {
+        self.provider.iter().flat_map(|provider| {
+            let name = &provider.name;
+            let test = provider.test_address.as_ref().map(|address| {
+                format!(
+                    "provider {name} has test_address {address}: whoever answers there is believed to be the real one; leave \
+                     it out but for tests"
+                )
+            });
+            let trust = provider.trust_email.then(|| {
+                format!(
+                    "provider {name} has trust_email: whoever can give themselves an address there gets into the account of \
+                     that address here; leave it out unless the provider verifies every address"
+                )
+            });
+            test.into_iter().chain(trust)
+        })
     }
 }
 
@@ -185,6 +211,14 @@ mod tests {
                 "[server]\npublic_url = \"https://diamond.example\"\n\
                  [mail]\ntransport = \"folder\"\nfrom = \"a@diamond.example\"",
                 "mail.transport is \"folder\" and server.public_url is https://diamond.example: mails are files in ",
+            ),
+            (
+                "[[provider]]\nname = \"a\"\npreset = \"google\"\nclient_ids = [\"b\"]\ntest_address = \"http://127.0.0.1:9\"",
+                "provider a has test_address http://127.0.0.1:9: whoever answers there is believed to be the real one; ",
+            ),
+            (
+                "[[provider]]\nname = \"a\"\nissuer = \"https://id.example\"\nclient_ids = [\"b\"]\ntrust_email = true",
+                "provider a has trust_email: whoever can give themselves an address there gets into the account of that ",
             ),
         ] {
             let told = warnings(text);

@@ -13,6 +13,7 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use crate::accounts::administer::AdministerError;
+use crate::accounts::identities::{IdentityError, LinkOffer};
 use crate::accounts::mail_requests::QueueFull;
 use crate::accounts::second_factor::{FactorError, SealingError, SecondFactorError};
 use crate::accounts::throttle::Throttled;
@@ -42,6 +43,8 @@ pub enum ApiError {
     SecondFactorWrong,
     /// What a passkey, or a provider of identities, said opens no account.
     NotSignedIn(&'static str),
+    /// An identity is linked to no account. It is, once its owner has logged in otherwise and gives the token of this.
+    LinkOffered(Box<LinkOffer>),
     /// Something stands in the way. The sentence says what.
     Conflict(&'static str),
     /// There is nothing that this call could do: the configuration does not offer it. The sentence says what.
@@ -101,6 +104,10 @@ struct ErrorBody<'a> {
     error: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     second_factor: Option<SecondFactorResponse>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
 }
 
 impl ApiError {
@@ -115,6 +122,7 @@ impl ApiError {
             Self::NotSignedIn(sentence) | Self::Conflict(sentence) | Self::NotOffered(sentence) => {
                 (*sentence).to_owned()
             }
+            Self::LinkOffered(_) => "Log in to your account otherwise, and link this identity there.".to_owned(),
             Self::Forbidden => "This account may not do that.".to_owned(),
             Self::ForeignForm => "This form was sent by a page of somebody else.".to_owned(),
             Self::LastSuperuser => "The last superuser must stay. Make another one first.".to_owned(),
@@ -205,7 +213,8 @@ pub fn sentence_for(status: StatusCode) -> &'static str {
 /// The body of an error response.
 #[must_use]
 pub fn body_for(sentence: &str) -> Vec<u8> {
-    json::to_vec(&ErrorBody { error: sentence, second_factor: None }).unwrap_or_default()
+    json::to_vec(&ErrorBody { error: sentence, second_factor: None, link_token: None, expires: None })
+        .unwrap_or_default()
 }
 
 impl fmt::Display for ApiError {
@@ -226,7 +235,7 @@ impl ResponseError for ApiError {
             Self::Forbidden | Self::ForeignForm | Self::EmailNotVerified | Self::SetsNoPasswords => {
                 StatusCode::FORBIDDEN
             }
-            Self::LastSuperuser | Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::LastSuperuser | Self::LinkOffered(_) | Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound | Self::NoMail(_) | Self::NotOffered(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -260,7 +269,17 @@ impl ResponseError for ApiError {
             Self::SecondFactorDue(due) => Some(SecondFactorResponse::from(&**due)),
             _ => None,
         };
-        response.body(json::to_vec(&ErrorBody { error: &self.sentence(), second_factor }).unwrap_or_default())
+        let link = match self {
+            Self::LinkOffered(offer) => Some(offer),
+            _ => None,
+        };
+        let body = ErrorBody {
+            error: &self.sentence(),
+            second_factor,
+            link_token: link.map(|offer| offer.token.reveal()),
+            expires: link.map(|offer| offer.expires.to_string()),
+        };
+        response.body(json::to_vec(&body).unwrap_or_default())
     }
 }
 
@@ -375,6 +394,29 @@ impl From<SignInError> for ApiError {
             SignInError::Throttled(error) => error.into(),
             SignInError::Password(error) => error.into(),
             SignInError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<IdentityError> for ApiError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::NotOffered => {
+                Self::NotOffered("This service does not offer this provider, or not this way.")
+            }
+            IdentityError::Refused => Self::NotSignedIn("What the provider said opens no account."),
+            IdentityError::SecondFactorDue(due) => Self::SecondFactorDue(due),
+            IdentityError::EmailNotVerified => Self::EmailNotVerified,
+            IdentityError::NotLinked(offer) => Self::LinkOffered(offer),
+            IdentityError::Taken => Self::Conflict("Another account is linked to this identity."),
+            IdentityError::Full => Self::Conflict("The account has as many identities as it may have."),
+            IdentityError::LastWayIn => Self::Conflict("This is the last way into the account. Add another one first."),
+            IdentityError::NotFound => Self::NotFound,
+            IdentityError::NotFresh => Self::not_fresh(),
+            IdentityError::Invalid(error) => error.into(),
+            IdentityError::Throttled(error) => error.into(),
+            IdentityError::Unreachable(error) => Self::Unavailable { retry_after: 30, cause: Some(Box::new(error)) },
+            IdentityError::Repository(error) => error.into(),
         }
     }
 }

@@ -7,7 +7,9 @@ use actix_web::http::{Method, header};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 
-use crate::http::api::{account, by_mail, email, events, health, index, items, second_factor, sessions, staff, user};
+use crate::http::api::{
+    account, by_mail, email, events, health, identities, index, items, second_factor, sessions, staff, user,
+};
 use crate::http::error::ApiError;
 use crate::http::pages::{assets, confirm, dev_mail, docs, not_me, reset, sign_in};
 
@@ -94,6 +96,14 @@ routes! {
         "/api/login/mail" { post by_mail::ask_for_login, }
         "/api/login/mail/confirm" { post by_mail::log_in, }
         "/api/not-me" { post by_mail::disown, }
+        "/api/login/providers" { get identities::list_providers, }
+        "/api/login/oidc" { post identities::log_in, }
+        "/api/login/oidc/exchange" { post identities::exchange, }
+        "/api/login/oidc/{provider}/start" { get identities::start, }
+        "/api/login/oidc/{provider}/callback" { get identities::come_back, post identities::come_back_by_form, }
+        "/api/user/identities" { get identities::list, post identities::link, }
+        "/api/user/identities/{id}" { delete identities::unlink, }
+        "/api/apple/notifications" { post identities::take_apple_notice, }
         "/api/user/tokens" { get sessions::list, }
         "/api/user/tokens/{id}" { delete sessions::end, }
         "/api/user/events" { get events::list_own, }

@@ -10,6 +10,7 @@ pub mod activity;
 pub mod backups;
 pub mod mail;
 pub mod pruning;
+pub mod revocations;
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;

@@ -24,6 +24,7 @@ use actix_web::{App, web};
 use futures_util::FutureExt as _;
 use thiserror::Error;
 
+use crate::accounts::identities::IdentityPolicy;
 use crate::accounts::sealing::{SealingKeyError, find_key};
 use crate::accounts::throttle::LoginThrottle;
 use crate::accounts::throttle::guesses::Guesses;
@@ -42,9 +43,12 @@ use crate::jobs::activity::{NoticeResets, StoreFailedAttempts, StoreLastUsed};
 use crate::jobs::backups::{BackupSettings, Backups};
 use crate::jobs::mail::SendMail;
 use crate::jobs::pruning::{PruneChallenges, Pruning};
+use crate::jobs::revocations::RevokeTokens;
 use crate::jobs::{JobRegistry, Jobs};
 use crate::mail::{MailError, Postman};
+use crate::outbound;
 use crate::passwords::{PasswordPolicy, Passwords};
+use crate::providers::Providers;
 use crate::repository::open::{blocking_threads, open, shown};
 use crate::repository::{Cause, OpenError, Repository};
 use crate::server::exposition::Exposition;
@@ -87,6 +91,9 @@ pub enum ServeError {
     /// The key that secrets are sealed with cannot be used.
     #[error(transparent)]
     SealingKey(#[from] SealingKeyError),
+    /// A provider cannot be asked as it is configured.
+    #[error("cannot ask a provider of identities: {0}")]
+    Provider(String),
     /// Mail cannot be sent as it is configured.
     #[error("cannot send mail: {0}")]
     Mail(#[source] MailError),
@@ -151,11 +158,12 @@ impl Application {
         let password = &config.password;
         let passwords = Passwords::start(password.bcrypt_cost, password.hash_threads, password.hash_queue, &threads)
             .map_err(ServeError::Threads)?;
+        let identities = identities(config)?;
         let registry = JobRegistry::default();
         let backups = start_backups(config, &clock, &registry, &threads).map_err(ServeError::Threads)?;
         let metrics = metrics_listener.is_some().then(|| Arc::new(Metrics::new(routes::PATHS.map(|(path, _)| path))));
         allow_open_files(config.server.max_connections);
-        let accounts = Arc::new(accounts(config, &repository, passwords, sealing, metrics.clone(), clock));
+        let accounts = Arc::new(accounts(config, &repository, passwords, sealing, identities, metrics.clone(), clock));
         let mail = send_mail(config, &accounts, metrics.clone())?;
         let mail_status = mail.as_ref().map(SendMail::status);
         let exposition = metrics.clone().map(|metrics| {
@@ -168,6 +176,7 @@ impl Application {
             ))
         });
         let mut jobs = jobs(config, &accounts, registry);
+        jobs.add(RevokeTokens::new(Arc::clone(&accounts)));
         if let Some(mail) = mail {
             jobs.add(mail);
         }
@@ -323,6 +332,7 @@ fn accounts(
     repository: &Arc<dyn Repository>,
     passwords: Passwords,
     sealing: Option<Arc<SealingKey>>,
+    identities: IdentityPolicy,
     metrics: Option<Arc<Metrics>>,
     clock: Clock,
 ) -> Accounts {
@@ -350,11 +360,24 @@ fn accounts(
             app_links: config.mail.app_links.clone(),
             limits: MailLimits::new(config.rate_limit.enabled, config.mail.limit),
         }),
+        identities,
         service_name: config.server.name.clone(),
         sealing,
         last_used: Arc::default(),
         clock,
     }
+}
+
+/// What logins by providers of identities may do, by the configuration.
+fn identities(config: &Config) -> Result<IdentityPolicy, ServeError> {
+    let client = outbound::Client::new(config.outbound.allow.clone(), config.outbound.timeout);
+    let providers = Providers::new(&config.provider, Arc::new(client)).map_err(ServeError::Provider)?;
+    Ok(IdentityPolicy {
+        providers: Arc::new(providers),
+        registers: config.identities.register,
+        return_to: config.identities.return_to.clone(),
+        public_url: config.server.public_url.clone(),
+    })
 }
 
 /// The background jobs, over what the use cases note.

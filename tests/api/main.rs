@@ -13,6 +13,7 @@ mod events;
 mod every_request;
 mod faults;
 mod helpers;
+mod identities;
 mod imported_names;
 mod imported_tokens;
 mod imports;
@@ -27,6 +28,8 @@ mod moving;
 mod overload;
 mod postgres;
 mod process;
+#[path = "../support/provider.rs"]
+mod provider;
 mod reauthentication;
 mod register;
 mod revocation;

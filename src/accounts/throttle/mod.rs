@@ -160,6 +160,15 @@ impl LoginThrottle {
         self.failed_attempts.note(failed, now);
     }
 
+    /// Notes a login that was refused where no account was named. It counts at none.
+    pub(crate) fn note_unknown(&self, ip: Option<IpAddr>) {
+        if let Some(metrics) = &self.metrics {
+            metrics.login_failed();
+        }
+        let (at, kind) = (self.clock.now(), EventKind::LoginFailed);
+        self.failed_attempts.note(FailedAttempt { at, kind, username: None, ip, detail: "" }, self.clock.monotonic());
+    }
+
     /// Notes a code from a mail that was wrong. It counts like a wrong password, from wherever it came.
     pub(crate) fn note_wrong_code(&self, username: Username, origin: Origin, ip: Option<IpAddr>) {
         let (at, kind, now) = (self.clock.now(), EventKind::CodeFailed, self.clock.monotonic());

@@ -5,6 +5,7 @@ pub(crate) mod by_mail;
 pub(crate) mod email;
 pub(crate) mod events;
 pub(crate) mod health;
+pub(crate) mod identities;
 pub(crate) mod index;
 pub(crate) mod items;
 pub(crate) mod second_factor;

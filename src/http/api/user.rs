@@ -12,6 +12,7 @@ use crate::accounts::{Client as _, NewPassword, PasswordChange, Reauthentication
 use crate::domain::item::ItemId;
 use crate::domain::profile::ProfileField;
 use crate::domain::user::User;
+use crate::http::api::identities;
 use crate::http::error::ApiError;
 use crate::http::extract::body::{NOT_JSON, UnreadBody};
 use crate::http::extract::caller::{Authenticated, Unauthenticated};
@@ -186,11 +187,14 @@ pub(crate) struct ReauthenticateRequest {
     code: Option<String>,
     #[schema(ignore)]
     passkey: Option<Value>,
-    #[schema(ignore)]
+    /// With `id_token`: the provider's name in `GET /api/login/providers`.
+    #[schema(example = "google", nullable = false)]
     provider: Option<String>,
-    #[schema(ignore)]
+    /// A new one of an identity of the account, at most 5 minutes old.
+    #[schema(nullable = false)]
     id_token: Option<String>,
-    #[schema(ignore)]
+    /// What the app asked the provider to put into the token.
+    #[schema(nullable = false)]
     nonce: Option<String>,
 }
 
@@ -239,9 +243,13 @@ pub(crate) async fn reauthenticate(
     }
     match body {
         ReauthenticateRequest { passkey: Some(passkey), .. } => by_passkey(passkey)?,
-        ReauthenticateRequest { provider: Some(_), .. }
-        | ReauthenticateRequest { id_token: Some(_), .. }
-        | ReauthenticateRequest { nonce: Some(_), .. } => by_identity(body)?,
+        ReauthenticateRequest { provider, id_token, nonce, .. }
+            if provider.is_some() || id_token.is_some() || nonce.is_some() =>
+        {
+            let given = identities::read_id_token(provider, id_token, nonce, None)?;
+            let shown = state.accounts.reauthenticate_by_identity(admission, &caller, given, &client).await;
+            shown.map_err(|error| identities::in_session(error, "id_token"))?;
+        }
         ReauthenticateRequest { request: Some(request), code, .. } => {
             state.accounts.mail()?;
             let request = read_token(&request)?;
@@ -264,11 +272,6 @@ pub(crate) async fn reauthenticate(
 /// A passkey, signed by its authenticator.
 fn by_passkey(_: Value) -> Result<(), ApiError> {
     Err(ApiError::NotOffered("This service takes no passkeys."))
-}
-
-/// An ID token of a provider.
-fn by_identity(_: ReauthenticateRequest) -> Result<(), ApiError> {
-    Err(ApiError::NotOffered("This service knows no such provider."))
 }
 
 /// Have a code mailed to the account's verified address, to be given in the place of the password

@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::identity::{IdentityDetails, Subject};
+use crate::providers::Provider;
 
 /// Who an account is at a provider, as its owner sees it.
 #[derive(Serialize, ToSchema)]
@@ -46,4 +47,48 @@ impl From<IdentityDetails> for IdentityResponse {
             last_used: identity.last_used.to_string(),
         }
     }
+}
+
+/// A provider that people can log in by.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Provider)]
+pub(crate) struct ProviderResponse {
+    /// What paths and requests call it.
+    #[schema(example = "google")]
+    name: String,
+    /// What people call it.
+    #[schema(example = "Google")]
+    label: String,
+    /// Whether `POST /api/login/oidc` takes its ID tokens.
+    #[schema(example = true)]
+    id_tokens: bool,
+    /// Whether `GET /api/login/oidc/{provider}/start` sends a browser there.
+    #[schema(example = true)]
+    web: bool,
+}
+
+impl ProviderResponse {
+    /// A provider, and whether browsers are sent there.
+    pub(crate) fn new(provider: &Provider, web: bool) -> Self {
+        Self {
+            name: provider.name().to_owned(),
+            label: provider.label().to_owned(),
+            id_tokens: provider.is_for_apps(),
+            web,
+        }
+    }
+}
+
+/// How a login is answered whose identity is linked to no account, and an account has its address or none may be made.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LinkOffer)]
+pub(crate) struct LinkOfferResponse {
+    #[schema(example = "Log in to your account otherwise, and link this identity there.")]
+    error: String,
+    /// What `POST /api/user/identities` takes, once, in a session of the account.
+    #[schema(example = "d96163b8bc9127d8c5d5839018580123c64a324b", pattern = "^[0-9a-f]{40}$")]
+    link_token: String,
+    /// When the token is worth nothing.
+    #[schema(example = "2015-01-04T23:01:35.144Z", format = DateTime)]
+    expires: String,
 }

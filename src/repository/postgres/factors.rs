@@ -30,11 +30,11 @@ use crate::repository::{
 };
 use crate::system::clock::Timestamp;
 
-/// Of how many accounts secrets are forgotten in one transaction, which has only so much time.
-const FORGOTTEN_AT_ONCE: u32 = 50;
-
 /// What the event tells of a way in that was removed with what a notice told of.
 const DISOWNED: &str = "disowned";
+
+/// Of how many accounts secrets are forgotten in one transaction, which has only so much time.
+const FORGOTTEN_AT_ONCE: u32 = 50;
 
 #[async_trait]
 impl Factors for PostgresRepository {

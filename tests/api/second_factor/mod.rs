@@ -30,11 +30,11 @@ const WRONG_IN_SESSION: &str = "Invalid Data: the code is wrong, or was used bef
 const NOT_FRESH: &str = "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first";
 
 /// Somebody's app: what it knows is what a QR code has told it.
-struct App(Secret);
+pub struct App(Secret);
 
 impl App {
     /// The code that it shows at the server's time, or so many steps before or after.
-    fn code(&self, app: &TestApp, steps: i64) -> String {
+    pub fn code(&self, app: &TestApp, steps: i64) -> String {
         let totp = Builder::new().with_algorithm(Algorithm::SHA1).with_digits(6).with_step_duration(30);
         let totp = totp.with_secret(self.0.clone()).with_account_name("a").build().unwrap();
         let seconds = app.clock.now().as_millis() / 1_000 + steps * 30;
@@ -72,6 +72,16 @@ fn codes_of(answer: &Value) -> Vec<String> {
     answer["recovery_codes"].as_array().unwrap().iter().map(|code| code.as_str().unwrap().to_owned()).collect()
 }
 
+/// Sets up an app in a session that is fresh.
+pub async fn set_up_fresh(app: &TestApp, token: &str) -> App {
+    let begun = app.get(Method::POST, "/api/user/totp", token, None).await;
+    let theirs = App(Secret::try_from_base32(begun["secret"].as_str().unwrap()).unwrap());
+    let code = theirs.code(app, 0);
+    app.get(Method::POST, "/api/user/totp/confirm", token, Some(&json!({"code": code}))).await;
+    app.clock.advance(STEP);
+    theirs
+}
+
 /// Sets up an app for the account of this session. The step of its first code is over.
 async fn set_up(app: &TestApp, token: &str) -> Owner {
     let theirs = begin(app, token).await;
@@ -95,7 +105,7 @@ async fn log_in_with(app: &TestApp, username: &str, field: &str, value: impl Int
 }
 
 /// What a login lacks whose password was right.
-async fn due(response: Response) -> Value {
+pub async fn due(response: Response) -> Value {
     assert_eq!(response.status(), 401);
     assert_eq!(response.headers()["www-authenticate"], "Token");
     assert_eq!(response.headers()["cache-control"], "no-store");

@@ -1,0 +1,62 @@
+//! What Apple asks of those who offer its login: the tokens that it gave are revoked with the account, and what its
+//! owner withdraws there ends here.
+
+use super::IdentityError;
+use crate::accounts::service::Accounts;
+use crate::domain::identity::Subject;
+use crate::domain::token::hex;
+use crate::providers::{NoticeKind, Provider};
+use crate::system::error_chain::Chain;
+
+/// What the refresh token of an identity is sealed for.
+#[must_use]
+pub fn refresh_token_binding(binding: &[u8; 32]) -> String {
+    format!("identities.refresh_token:{}", hex(binding))
+}
+
+impl Accounts {
+    /// Seals a refresh token; `None` where there is no key.
+    pub(super) fn seal_refresh_token(&self, subject: &Subject, token: &str) -> Option<Vec<u8>> {
+        let key = self.sealing.as_deref()?;
+        Some(key.seal(&refresh_token_binding(&subject.binding()), token.as_bytes()))
+    }
+
+    /// Exchanges the authorization code that an app was given for the refresh token, and keeps that. It is needed when the
+    /// account goes, so whatever stands in its way does not stand in that of the login.
+    pub(super) async fn keep_refresh_token(&self, provider: &Provider, subject: &Subject, code: &str) {
+        if self.sealing.is_none() || !provider.gives_refresh_tokens() {
+            return;
+        }
+        let exchanged = match self.identities.providers.exchange_app_code(provider, code, self.clock.now()).await {
+            Ok(exchanged) => exchanged,
+            Err(error) => return log::warn!("{} gave no refresh token: {}", provider.name(), Chain(&error)),
+        };
+        // A code of somebody else would have their access end with this account.
+        if exchanged.claims.subject != *subject {
+            return log::warn!("{} gave a refresh token of somebody else, which is not kept", provider.name());
+        }
+        let sealed = exchanged.refresh_token.and_then(|token| self.seal_refresh_token(subject, &token));
+        let Some(sealed) = sealed else { return };
+        if let Err(error) = self.repository.store_refresh_token(subject, sealed).await {
+            log::warn!("a refresh token was not kept: {}", Chain(&error));
+        }
+    }
+
+    /// Takes a signed notice of Apple's: of an owner who has withdrawn what an identity gave, the sessions end. The same
+    /// notice twice does no more than once.
+    ///
+    /// # Errors
+    /// [`IdentityError::NotOffered`] where no provider is Apple, [`IdentityError::Refused`] for what Apple has not signed.
+    pub async fn take_apple_notice(&self, payload: &str) -> Result<(), IdentityError> {
+        let (notice, now) =
+            (self.identities.providers.verify_apple_notice(payload, self.clock.now()).await?, self.clock.now());
+        match notice.kind {
+            NoticeKind::Withdrawn => {
+                self.repository.withdraw_identity(&notice.subject, now).await?;
+            }
+            // Whether Apple forwards mail to the address is not ours to keep.
+            NoticeKind::Other => {}
+        }
+        Ok(())
+    }
+}

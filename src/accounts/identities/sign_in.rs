@@ -1,0 +1,197 @@
+//! Logging in by an identity, and registering where there is no account yet.
+
+use super::told::Told;
+use super::{GivenIdToken, IdentityError, LinkOffer};
+use crate::accounts::service::{Accounts, Client};
+use crate::accounts::sign_in::{OpenedSession, Opening, Verified};
+use crate::accounts::throttle::Admission;
+use crate::accounts::throttle::limits::Call;
+use crate::domain::challenge::{ChallengePurpose, NewChallenge};
+use crate::domain::profile::{Profile, ProfileField, ProfileText};
+use crate::domain::token::PlainToken;
+use crate::domain::user::{NewUser, PasswordHash, Username};
+use crate::repository::{FirstFactor, IdentityOwner, IdentityUse, RepositoryError, SecondFactor, UniqueField};
+
+/// How often a name is made for an account whose owner gives none.
+const NAMES: usize = 3;
+
+/// A login by an ID token.
+#[expect(missing_docs, reason = "the names say it")]
+pub struct IdentitySignIn {
+    pub given: GivenIdToken,
+    pub newcomer: Newcomer,
+}
+
+/// What the client says of somebody who may have no account yet. The provider is asked for nothing of it.
+#[derive(Default)]
+pub struct Newcomer {
+    /// The name that the account is to have.
+    pub username: Option<Username>,
+    /// What is known of the profile. Its address is the provider's.
+    pub profile: Profile,
+}
+
+/// A session that an identity has opened.
+#[expect(missing_docs, reason = "the names say it")]
+pub struct SignedIn {
+    pub opened: OpenedSession,
+    /// Whether the account was made for it.
+    pub is_new: bool,
+}
+
+impl Accounts {
+    /// Opens a session by an ID token that an app was given.
+    ///
+    /// # Errors
+    /// See [`IdentityError`].
+    pub async fn sign_in_by_identity(
+        &self,
+        admission: Admission<'_>,
+        IdentitySignIn { given, newcomer }: IdentitySignIn,
+        client: &impl Client,
+    ) -> Result<SignedIn, IdentityError> {
+        let provider = self.provider(&given.provider)?;
+        admission.confirm(Call::LogIn);
+        let claims = match self.verify_given(&given).await {
+            Ok((_, claims)) => claims,
+            Err(error) => {
+                if matches!(error, IdentityError::Refused) {
+                    self.note_refused_identity(client);
+                }
+                return Err(error);
+            }
+        };
+        let told = Told::of(provider, claims, None);
+        let subject = told.identity.subject.clone();
+        let signed_in = self.sign_in_as_told(told, newcomer, client).await;
+        // Also where the second factor is still due: the code is worth nothing by then.
+        if let (Ok(_) | Err(IdentityError::SecondFactorDue(_)), Some(code)) = (&signed_in, &given.authorization_code) {
+            self.keep_refresh_token(provider, &subject, code).await;
+        }
+        signed_in
+    }
+
+    /// Opens a session for somebody of whom a provider has told.
+    pub(super) async fn sign_in_as_told(
+        &self,
+        told: Told,
+        newcomer: Newcomer,
+        client: &impl Client,
+    ) -> Result<SignedIn, IdentityError> {
+        if let Some(owner) = self.repository.find_identity_owner(&told.identity.subject).await? {
+            return self.sign_in_to(owner, told, None, client).await;
+        }
+        if let Some(email) = told.email()
+            && let Some(owner) = self.repository.find_email_owner(&email).await?
+        {
+            // Only its owner, who logs in otherwise, can say that both are the same person.
+            if !told.speaks_for_email {
+                return Err(self.offer_link(&told).await?);
+            }
+            return self.sign_in_to(owner, told, Some(email.key().to_owned()), client).await;
+        }
+        if !self.identities.registers {
+            return Err(self.offer_link(&told).await?);
+        }
+        let admission = self.throttle.admit(Call::Register, client.ip())?;
+        self.register_as_told(admission, told, newcomer, client).await
+    }
+
+    async fn sign_in_to(
+        &self,
+        owner: IdentityOwner,
+        told: Told,
+        by_email: Option<String>,
+        client: &impl Client,
+    ) -> Result<SignedIn, IdentityError> {
+        // An inactive account is treated like none.
+        if owner.is_active && by_email.is_none() && self.is_email_missing(&owner.username).await? {
+            return Err(IdentityError::EmailNotVerified);
+        }
+        let used = IdentityUse { user_id: owner.user_id, identity: told.identity, by_email };
+        let verified = Verified::Factors(FirstFactor::Identity(used), SecondFactor::NotGiven);
+        match self.open_session(verified, client).await? {
+            Opening::Session(opened) => Ok(SignedIn { opened, is_new: false }),
+            Opening::SecondFactorDue(due) => Err(IdentityError::SecondFactorDue(Box::new(due))),
+            Opening::SecondFactorRefused(_) | Opening::Refused | Opening::IdentityRefused => {
+                self.note_refused_identity(client);
+                Err(IdentityError::Refused)
+            }
+        }
+    }
+
+    /// Whether a login to this account lacks a verified address. That holds for every door but one: where the provider
+    /// speaks for the address, it was verified as the account was made or is by what links it.
+    async fn is_email_missing(&self, username: &Username) -> Result<bool, RepositoryError> {
+        if !self.mail.as_ref().is_some_and(|policy| policy.require_verified_email) {
+            return Ok(false);
+        }
+        let credentials = self.repository.find_credentials(username).await?;
+        Ok(credentials.is_some_and(|credentials| !credentials.is_email_verified))
+    }
+
+    async fn register_as_told(
+        &self,
+        admission: Admission<'_>,
+        told: Told,
+        Newcomer { username, mut profile }: Newcomer,
+        client: &impl Client,
+    ) -> Result<SignedIn, IdentityError> {
+        admission.confirm(Call::Register);
+        let email = told.email();
+        if let Some(email) = &email
+            && let Ok(text) = ProfileText::parse(ProfileField::Email, email.as_str().to_owned())
+        {
+            profile.set(text);
+        }
+        if let Some(username) = &username {
+            self.check_name(username, email.as_ref())?;
+        }
+        let is_verified = email.is_some() && told.speaks_for_email;
+        for left in (0..NAMES).rev() {
+            let name = username.clone().map_or_else(made_name, Ok)?;
+            let user = NewUser { username: name, password_hash: PasswordHash::none(), profile: profile.clone() };
+            let identity = Box::new(told.identity.clone());
+            let verified = Verified::IdentityRegistration(Box::new(user), is_verified, identity);
+            match self.open_session(verified, client).await {
+                Ok(Opening::Session(opened)) => {
+                    if let Some(policy) = &self.mail {
+                        policy.requests.wake();
+                    }
+                    return Ok(SignedIn { opened, is_new: true });
+                }
+                Ok(_) => break,
+                // Another account has just been given the name that was made.
+                Err(RepositoryError::Conflict(UniqueField::Username)) if username.is_none() && left > 0 => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.note_refused_identity(client);
+        Err(IdentityError::Refused)
+    }
+
+    /// Keeps an identity for ten minutes, so that it is linked by whoever logs in to the account.
+    async fn offer_link(&self, told: &Told) -> Result<IdentityError, RepositoryError> {
+        let (token, now, purpose) = (PlainToken::generate(), self.clock.now(), ChallengePurpose::LinkIdentity);
+        let expires = now.plus(purpose.lifetime());
+        let challenge = NewChallenge { digest: token.digest(), purpose, state: told.to_json(), expires };
+        self.repository.store_challenge(None, challenge, now).await?;
+        Ok(IdentityError::NotLinked(Box::new(LinkOffer { token, expires })))
+    }
+}
+
+/// A name made from nothing personal.
+fn made_name() -> Result<Username, crate::domain::field::InvalidField> {
+    let token = PlainToken::generate();
+    Username::parse(&format!("user-{}", token.reveal().get(..12).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_name_is_one_and_no_two_are_alike() {
+        assert_ne!(made_name().unwrap(), made_name().unwrap());
+    }
+}

@@ -1,0 +1,133 @@
+//! What a provider has told of somebody: read, kept for a later request, and made into what the store takes.
+
+use serde::{Deserialize, Serialize};
+
+use super::{GivenIdToken, IdentityError};
+use crate::accounts::service::{Accounts, Client};
+use crate::domain::email::EmailAddress;
+use crate::domain::identity::Subject;
+use crate::domain::token::{TokenDigest, bytes_of_hex, hex};
+use crate::providers::{IdentityClaims, Provider};
+use crate::repository::{IdTokenUse, VerifiedIdentity};
+use crate::system::clock::Timestamp;
+
+/// What a provider has told, and what becomes of it.
+pub(super) struct Told {
+    pub(super) identity: VerifiedIdentity,
+    /// Whether the provider is believed that the address is this person's.
+    pub(super) speaks_for_email: bool,
+}
+
+/// The same as it is kept in a challenge. The refresh token is sealed.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    issuer: String,
+    subject: String,
+    provider: String,
+    email: String,
+    speaks_for_email: bool,
+    /// The digest of the ID token, in hex, and when it expires.
+    token: Option<(String, i64)>,
+    /// In hex.
+    refresh_token: Option<String>,
+}
+
+impl Told {
+    /// What an ID token or the provider itself has told. The token of the one counts once.
+    pub(super) fn of(provider: &Provider, claims: IdentityClaims, refresh_token: Option<Vec<u8>>) -> Self {
+        let token = claims.token.map(|(digest, expires)| IdTokenUse { digest, expires });
+        let identity = VerifiedIdentity {
+            subject: claims.subject,
+            provider: provider.name().to_owned(),
+            email: claims.email,
+            token,
+            refresh_token,
+        };
+        Self { identity, speaks_for_email: claims.speaks_for_email }
+    }
+
+    /// The address, where it is one that mail can be sent to.
+    pub(super) fn email(&self) -> Option<EmailAddress> {
+        EmailAddress::parse(&self.identity.email).ok()
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        let VerifiedIdentity { subject, provider, email, token, refresh_token } = &self.identity;
+        let kept = Kept {
+            issuer: subject.issuer.clone(),
+            subject: subject.subject.clone(),
+            provider: provider.clone(),
+            email: email.clone(),
+            speaks_for_email: self.speaks_for_email,
+            token: token.as_ref().map(|token| (hex(token.digest.as_bytes()), token.expires.as_millis())),
+            refresh_token: refresh_token.as_deref().map(hex),
+        };
+        serde_json::to_string(&kept).unwrap_or_default()
+    }
+
+    /// Reads what [`Told::to_json`] has written; `None` for anything else.
+    pub(super) fn from_json(json: &str) -> Option<Self> {
+        let kept: Kept = serde_json::from_str(json).ok()?;
+        let token = match kept.token {
+            Some((digest, expires)) => Some(IdTokenUse {
+                digest: TokenDigest::from_bytes(bytes_of_hex(&digest)?.try_into().ok()?),
+                expires: Timestamp::from_millis(expires)?,
+            }),
+            None => None,
+        };
+        let refresh_token = match kept.refresh_token {
+            Some(text) => Some(bytes_of_hex(&text)?),
+            None => None,
+        };
+        let subject = Subject { issuer: kept.issuer, subject: kept.subject };
+        let (provider, email) = (kept.provider, kept.email);
+        let identity = VerifiedIdentity { subject, provider, email, token, refresh_token };
+        Some(Self { identity, speaks_for_email: kept.speaks_for_email })
+    }
+}
+
+impl Accounts {
+    /// Verifies an ID token that an app was given.
+    pub(super) async fn verify_given(
+        &self,
+        given: &GivenIdToken,
+    ) -> Result<(&Provider, IdentityClaims), IdentityError> {
+        let provider = self.provider(&given.provider)?;
+        let verified = self.identities.providers.verify_id_token(
+            provider,
+            &given.id_token,
+            given.nonce.as_deref(),
+            self.clock.now(),
+        );
+        Ok((provider, verified.await?))
+    }
+
+    /// Notes a login that was refused, of which no account is known.
+    pub(super) fn note_refused_identity(&self, client: &impl Client) {
+        self.throttle.note_unknown(client.ip());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_again_as_it_was() {
+        let identity = VerifiedIdentity {
+            subject: Subject { issuer: "https://id.example".to_owned(), subject: "1".to_owned() },
+            provider: "example".to_owned(),
+            email: "a@diamond.example".to_owned(),
+            token: Some(IdTokenUse {
+                digest: TokenDigest::from_bytes([7; 32]),
+                expires: Timestamp::from_millis(1_000).unwrap(),
+            }),
+            refresh_token: Some(vec![1, 2, 255]),
+        };
+        let told = Told { identity, speaks_for_email: true };
+        let again = Told::from_json(&told.to_json()).unwrap();
+        assert_eq!(again.to_json(), told.to_json());
+        assert!(again.identity.token.unwrap().digest == TokenDigest::from_bytes([7; 32]));
+        assert!(Told::from_json("{}").is_none());
+    }
+}

@@ -1,0 +1,119 @@
+//! What Apple asks for: what it gave is revoked with the account, and what is withdrawn there ends here.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::{claims, identities, log_in, session, spawn};
+use crate::helpers::{Response, START_MILLIS, TestApp, until};
+use crate::provider::{CLIENT_ID, Provider};
+
+/// Logs in as an app does that was given an authorization code, too.
+async fn log_in_with_code(app: &TestApp, provider: &Provider, subject: &str, code: &str) -> Response {
+    let id_token = provider.sign(&claims("apple", provider, subject));
+    let body = json!({"provider": "apple", "id_token": id_token, "authorization_code": code});
+    app.post("/api/login/oidc", &body).await
+}
+
+async fn make_fresh(app: &TestApp, provider: &Provider, token: &str) {
+    let body = json!({"provider": "apple", "id_token": provider.sign(&claims("apple", provider, "1"))});
+    assert_eq!(app.ask(Method::POST, "/api/user/reauthenticate", token, Some(&body)).await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_apple_gave_is_revoked_when_the_account_is_deleted_and_the_deletion_waits_for_nothing() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    provider.give("c1", &claims("apple", &provider, "1"), Some("refresh-1"), None);
+    let (token, _) = session(log_in_with_code(&app, &provider, "1", "c1").await, 201).await;
+    assert!(!app.dump().join("\n").contains("refresh-1"), "it is sealed");
+    make_fresh(&app, &provider, &token).await;
+    provider.set_down(true);
+    assert_eq!(app.ask(Method::DELETE, "/api/user", &token, None).await.status(), 200);
+    assert_eq!(app.usernames(), [""; 0]);
+    app.clock.advance(Duration::from_secs(11));
+    until("it is tried", || provider.asked("/auth/revoke") > 0).await;
+    assert_eq!(app.count("revocations"), 1);
+    provider.set_down(false);
+    let revoked = || {
+        app.clock.advance(Duration::from_secs(60));
+        provider.revoked() == ["refresh-1"]
+    };
+    until("it is revoked", revoked).await;
+    until("it is forgotten", || app.count("revocations") == 0).await;
+}
+
+#[tokio::test]
+async fn what_apple_gave_is_revoked_when_the_identity_is_unlinked() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    provider.give("c1", &claims("apple", &provider, "1"), Some("refresh-1"), None);
+    let (token, _) = session(log_in_with_code(&app, &provider, "1", "c1").await, 201).await;
+    make_fresh(&app, &provider, &token).await;
+    let password = json!({"new_password": "correct horse battery staple"});
+    assert_eq!(app.ask(Method::POST, "/api/user/password", &token, Some(&password)).await.status(), 200);
+    let path = format!("/api/user/identities/{}", identities(&app, &token).await[0]["id"].as_str().unwrap());
+    assert_eq!(app.ask(Method::DELETE, &path, &token, None).await.status(), 200);
+    app.clock.advance(Duration::from_secs(11));
+    until("it is revoked", || provider.revoked() == ["refresh-1"]).await;
+}
+
+#[tokio::test]
+async fn a_code_that_apple_does_not_take_does_not_stand_in_the_way_and_one_of_somebody_else_is_not_kept() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    session(log_in_with_code(&app, &provider, "1", "unknown").await, 201).await;
+    provider.give("c2", &claims("apple", &provider, "2"), Some("refresh-2"), None);
+    let (token, _) = session(log_in_with_code(&app, &provider, "1", "c2").await, 200).await;
+    make_fresh(&app, &provider, &token).await;
+    assert_eq!(app.ask(Method::DELETE, "/api/user", &token, None).await.status(), 200);
+    assert_eq!(app.count("revocations"), 0);
+}
+
+/// A notice as Apple signs it.
+fn notice(provider: &Provider, kind: &str, subject: &str) -> serde_json::Value {
+    let now = START_MILLIS / 1000;
+    let events = json!({"type": kind, "sub": subject, "event_time": START_MILLIS}).to_string();
+    let told = json!({
+        "iss": "https://appleid.apple.com", "aud": CLIENT_ID, "iat": now, "jti": "j", "events": events,
+    });
+    json!({"payload": provider.sign(&told)})
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_at_apple_ends_here() {
+    for kind in ["consent-revoked", "account-delete"] {
+        let provider = Provider::start();
+        let app = spawn(&provider, |_| {});
+        let id_token = || provider.sign(&claims("apple", &provider, "1"));
+        let (token, username) = session(log_in(&app, "apple", &id_token()).await, 201).await;
+        for other in ["email-disabled", "email-enabled", "of another time"] {
+            let taken = app.post("/api/apple/notifications", &notice(&provider, other, "1")).await;
+            assert_eq!(taken.status(), 200, "{other}");
+        }
+        assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 200);
+        for _ in 0..2 {
+            let taken = app.post("/api/apple/notifications", &notice(&provider, kind, "1")).await;
+            assert_eq!(taken.status(), 200);
+        }
+        assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 401);
+        assert_eq!(app.post("/api/apple/notifications", &notice(&provider, kind, "unknown")).await.status(), 200);
+        // It was the only way in, so it stays one.
+        assert_eq!(session(log_in(&app, "apple", &id_token()).await, 200).await.1, username);
+    }
+}
+
+#[tokio::test]
+async fn what_apple_has_not_signed_ends_nothing() {
+    let (provider, other) = (Provider::start(), Provider::start());
+    let app = spawn(&provider, |_| {});
+    let (token, _) = session(log_in(&app, "apple", &provider.sign(&claims("apple", &provider, "1"))).await, 201).await;
+    for body in [notice(&other, "account-delete", "1"), json!({"payload": "a.b.c"}), json!({"payload": ""}), json!({})]
+    {
+        assert_eq!(app.post("/api/apple/notifications", &body).await.status(), 400, "{body}");
+    }
+    assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 200);
+    let app = spawn(&provider, |config| drop(config.provider.remove(1)));
+    assert_eq!(app.post("/api/apple/notifications", &notice(&provider, "account-delete", "1")).await.status(), 404);
+}
