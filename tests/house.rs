@@ -50,6 +50,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["tz"], &["import"]),
     (&["icu_normalizer"], &["domain"]),
     (&["utoipa"], &["http"]),
+    (&["webauthn_rs", "serde_cbor_2"], &["accounts"]),
     (&["ipnet"], &["cli", "config", "http"]),
 ];
 

@@ -12,6 +12,7 @@ mod disown;
 mod email;
 mod mail_proof;
 pub mod mail_requests;
+pub mod passkeys;
 mod prepare_mail;
 mod reauthenticate;
 mod register;

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::activity::LastUsed;
 use super::mail_requests::MailRequests;
+use super::passkeys::relying_party::RelyingParty;
 use super::throttle::LoginThrottle;
 use super::throttle::mail_limits::MailLimits;
 use crate::domain::field::InvalidField;
@@ -31,6 +32,8 @@ pub struct Accounts {
     pub mail: Option<MailPolicy>,
     /// What the service calls itself: in authenticator apps, and where passkeys are asked for.
     pub service_name: String,
+    /// What passkeys are made for and verified by; `None` where there are none.
+    pub passkeys: Option<RelyingParty>,
     /// What secrets are sealed with; `None` where there is no key.
     pub sealing: Option<Arc<SealingKey>>,
     /// Notes the last uses of sessions.

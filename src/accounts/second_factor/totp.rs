@@ -79,6 +79,10 @@ impl Accounts {
     ) -> Result<Option<SecondFactor>, SealingError> {
         match given {
             GivenFactor::RecoveryCode(code) => Ok(Some(self.recovery(code).0)),
+            GivenFactor::Passkey(used) => {
+                let used = self.verify_passkey(None, used).await?.filter(|used| used.user_id == user_id);
+                Ok(used.map(SecondFactor::Passkey))
+            }
             GivenFactor::Totp(code) => {
                 let Some(secret) = self.repository.find_totp_secret(user_id).await? else {
                     // A code that nothing asked for does no harm.

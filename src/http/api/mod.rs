@@ -7,6 +7,8 @@ pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod index;
 pub(crate) mod items;
+pub(crate) mod passkeys;
 pub(crate) mod sessions;
 pub(crate) mod staff;
 pub(crate) mod user;
+pub(crate) mod well_known;

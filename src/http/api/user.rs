@@ -17,6 +17,7 @@ use crate::http::extract::body::{NOT_JSON, UnreadBody};
 use crate::http::extract::caller::{Authenticated, Unauthenticated};
 use crate::http::extract::client::HttpClient;
 use crate::http::extract::mail_proof::{read_code, read_token};
+use crate::http::extract::passkey::AssertionRequest;
 use crate::http::extract::profile::request_with_profile;
 use crate::http::json::{self, Malformed, Request, Value};
 use crate::http::state::State;
@@ -180,6 +181,9 @@ pub(crate) struct ReauthenticateRequest {
     /// The six digits of the mail.
     #[schema(nullable = false)]
     code: Option<String>,
+    /// In the place of the password: a passkey, as `POST /api/user/reauthenticate/passkey` asks for it.
+    #[schema(nullable = false)]
+    passkey: Option<AssertionRequest>,
 }
 
 impl Request for ReauthenticateRequest {}
@@ -204,6 +208,16 @@ pub(crate) async fn reauthenticate(
 ) -> Result<HttpResponse, ApiError> {
     let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
     let body: ReauthenticateRequest = body.read_with_password().await?;
+    if let Some(passkey) = body.passkey {
+        if body.password.is_some() || body.request.is_some() || body.code.is_some() {
+            return Err(ApiError::InvalidData("give either password, or passkey".to_owned()));
+        }
+        state.accounts.passkeys()?;
+        let used = passkey.read()?;
+        let reauthenticated = state.accounts.reauthenticate_by_passkey(admission, &caller, used, &client).await;
+        reauthenticated.map_err(|error| ApiError::of_reauthentication(error, "passkey"))?;
+        return respond(HttpResponse::Ok(), &StatusResponse::SUCCESS);
+    }
     let by_code = state.accounts.mail.is_some() && (body.request.is_some() || body.code.is_some());
     if by_code {
         if body.password.is_some() {

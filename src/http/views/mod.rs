@@ -2,6 +2,7 @@
 
 pub mod email;
 pub mod event;
+pub mod passkey;
 pub mod second_factor;
 pub mod session;
 pub mod user;
