@@ -339,6 +339,7 @@ impl Config {
         let (config, settings): (Self, _) = settings.read()?;
         config.check_mail()?;
         config.check_database(&settings)?;
+        config.check_passkeys()?;
         Ok((config, settings))
     }
 }

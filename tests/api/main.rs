@@ -25,6 +25,7 @@ mod malformed;
 mod metrics;
 mod moving;
 mod overload;
+mod passkeys;
 mod postgres;
 mod process;
 mod reauthentication;
