@@ -56,11 +56,14 @@ impl Config {
     fn passkeys_conflict(&self) -> Option<String> {
         let PasskeysConfig { rp_id, origins, .. } = &self.passkeys;
         let Some(rp_id) = rp_id else {
-            let needs_it = "passkeys.rp_id is missing: passkeys.origins says where passkeys are used, and not of which domain";
+            let needs_it =
+                "passkeys.rp_id is missing: passkeys.origins says where passkeys are used, and not of which domain";
             return (!origins.is_empty()).then(|| needs_it.to_owned());
         };
         if origins.is_empty() {
-            return Some("passkeys.origins is missing: with passkeys.rp_id, it says where passkeys are used".to_owned());
+            return Some(
+                "passkeys.origins is missing: with passkeys.rp_id, it says where passkeys are used".to_owned(),
+            );
         }
         let pages: Vec<Url> = origins.iter().filter_map(|origin| Url::parse(origin).ok()).collect();
         let is_within = |page: &&Url, domain: &str| {
@@ -70,7 +73,9 @@ impl Config {
         };
         if let Some(page) = pages.iter().find(|page| page.scheme() == "http" && !is_within(page, "localhost")) {
             let origin = page.origin().ascii_serialization();
-            return Some(format!("passkeys.origins has {origin}: browsers have passkeys only with https, or on localhost"));
+            return Some(format!(
+                "passkeys.origins has {origin}: browsers have passkeys only with https, or on localhost"
+            ));
         }
         let is_an_app = |page: &Url| page.scheme() == "android";
         let is_used = pages.iter().any(|page| is_an_app(page) || is_within(&page, rp_id));
@@ -170,7 +175,8 @@ mod tests {
 
     #[test]
     fn passkeys_are_of_a_domain_and_are_used_there_over_https() {
-        let with = |rp_id: &str, origins: &str| refusal(&format!("[passkeys]\nrp_id = \"{rp_id}\"\norigins = [{origins}]"));
+        let with =
+            |rp_id: &str, origins: &str| refusal(&format!("[passkeys]\nrp_id = \"{rp_id}\"\norigins = [{origins}]"));
         const APP: &str = "\"android:apk-key-hash:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU\"";
         for (rp_id, origins) in [
             ("diamond.example", "\"https://diamond.example\""),

@@ -92,9 +92,7 @@ impl Authenticator {
                 let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
                 [b"\xa5\x01\x02\x03\x26\x20\x01\x21\x58\x20", x, b"\x22\x58\x20", y].concat()
             }
-            Key::Ed25519(pair) => {
-                [b"\xa4\x01\x01\x03\x27\x20\x06\x21\x58\x20", pair.public_key().as_ref()].concat()
-            }
+            Key::Ed25519(pair) => [b"\xa4\x01\x01\x03\x27\x20\x06\x21\x58\x20", pair.public_key().as_ref()].concat(),
             Key::Rs256(pair) => {
                 let n = pair.public().modulus().big_endian_without_leading_zero();
                 let e = pair.public().exponent().big_endian_without_leading_zero();

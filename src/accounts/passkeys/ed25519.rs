@@ -15,7 +15,9 @@
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ED25519, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey};
 use sha2::{Digest as _, Sha256};
-use webauthn_rs::prelude::{COSEAlgorithm, COSEEC2Key, COSEKey, COSEKeyType, COSEOKPKey, ECDSACurve, EDDSACurve, Passkey};
+use webauthn_rs::prelude::{
+    COSEAlgorithm, COSEEC2Key, COSEKey, COSEKeyType, COSEOKPKey, ECDSACurve, EDDSACurve, Passkey,
+};
 
 use super::relying_party::CeremonyError;
 

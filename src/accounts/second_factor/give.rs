@@ -64,7 +64,9 @@ impl Accounts {
                 let (second, replacement) = self.recovery(code);
                 (Some(second), Some(replacement))
             }
-            GivenFactor::Totp(_) | GivenFactor::Passkey(_) => (self.read_second_factor(pending.user_id, &given).await?, None),
+            GivenFactor::Totp(_) | GivenFactor::Passkey(_) => {
+                (self.read_second_factor(pending.user_id, &given).await?, None)
+            }
         };
         if let Some(second) = second {
             let first = FirstFactor::Challenge(token.digest());

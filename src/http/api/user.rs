@@ -181,7 +181,7 @@ pub(crate) struct ReauthenticateRequest {
     /// The six digits of the mail.
     #[schema(nullable = false)]
     code: Option<String>,
-    /// In the place of the password: a passkey, as `POST /api/user/reauthenticate/passkey` asks for it.
+    /// In the place of the password, where the service has passkeys: one of the account's, as `POST /api/user/reauthenticate/passkey` asks for it.
     #[schema(nullable = false)]
     passkey: Option<AssertionRequest>,
 }

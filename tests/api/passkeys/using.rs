@@ -12,6 +12,9 @@ use super::authenticator::{Algorithm, Authenticator, PRESENT, VERIFIED};
 use super::{NOT_SIGNED_IN, added, fresh_user, log_in, login_options, spawn, with_passkeys};
 use crate::helpers::{Response, TestApp, error_of, session_of, until};
 
+/// How an authenticator misbehaves.
+type Wrong = fn(&mut Authenticator);
+
 async fn ask_for_freshness(app: &TestApp, token: &str) -> Value {
     app.get(Method::POST, "/api/user/reauthenticate/passkey", token, None).await
 }
@@ -45,7 +48,6 @@ async fn what_was_not_signed_for_this_opens_nothing_and_is_told_nothing() {
     let app = spawn();
     let token = fresh_user(&app, "AzureDiamond").await;
     let other = fresh_user(&app, "Other").await;
-    type Wrong = fn(&mut Authenticator);
     let wrongs: [(&str, Wrong); 12] = [
         ("another origin", |a| a.origin = "https://diamond.test".to_owned()),
         ("a path", |a| a.origin = "https://diamond.example/".to_owned()),
@@ -155,9 +157,7 @@ async fn a_counter_that_does_not_go_forward_opens_nothing() {
 async fn a_passkey_opens_no_account_that_is_inactive_or_gone_and_none_once_it_is_removed() {
     let app = spawn();
     let token = fresh_user(&app, "AzureDiamond").await;
-    let (mut authenticator, passkey) = added(&app, &token, Algorithm::Es256).await;
-    let (mut removed, _) = (Authenticator::new(Algorithm::Es256), ());
-    std::mem::swap(&mut removed, &mut authenticator);
+    let (mut removed, passkey) = added(&app, &token, Algorithm::Es256).await;
     let path = format!("/api/user/passkeys/{}", passkey["id"].as_str().unwrap());
     app.get(Method::DELETE, &path, &token, None).await;
     let used = removed.get(&login_options(&app).await);
@@ -206,6 +206,6 @@ async fn logins_by_passkey_are_limited_by_address_as_those_by_password_are() {
     for _ in 0..3 {
         login_options(&app).await;
     }
-    assert_eq!(error_of(app.post("/api/login/passkey/options", &json!({})).await, 429).await.len(), 46);
+    assert_eq!(app.post("/api/login/passkey/options", &json!({})).await.status(), 429);
     assert_eq!(app.post("/api/login/passkey", &json!({"passkey": {}})).await.status(), 429);
 }
