@@ -18,7 +18,9 @@ use crate::domain::session::{SessionCutoffs, SessionDetails, SessionId};
 use crate::domain::token::PlainToken;
 use crate::domain::user::{NewUser, User, Username};
 use crate::passwords::PasswordError;
-use crate::repository::{EmailVerification, Page, Recipient, Repository, RepositoryError, UniqueField, Whom};
+use crate::repository::{
+    EmailVerification, Page, Recipient, Repository, RepositoryError, SecurityState, UniqueField, Whom,
+};
 use crate::system::clock::Clock;
 
 /// Why nothing was done to an account.
@@ -207,6 +209,15 @@ impl<'a> Administration<'a> {
             EmailVerification::NoAddress => Err(AdministerError::NoAddress),
             EmailVerification::Taken => Err(AdministerError::EmailTaken),
         }
+    }
+
+    /// Finds how an account can be got into.
+    ///
+    /// # Errors
+    /// See [`AdministerError`].
+    pub async fn find_security(&self, username: &Username) -> Result<SecurityState, AdministerError> {
+        let found = self.repository.find_account_security(&self.actor, username).await?;
+        found.ok_or(AdministerError::NoAccount)
     }
 
     /// Removes an account's authenticator app, its recovery codes and its passkeys, for an owner who has lost them. The

@@ -32,12 +32,12 @@ impl Accounts {
             let new_hash = self.passwords.hash(new.0.clone(), client.gone()).await?;
             Ok(self.repository.change_password(caller, proof, new_hash, self.clock.now()).await?)
         };
-        // With a password the attempt itself clears the account's failures.
+        // With a password the attempt itself has cleared the account's failures.
         let is_by_freshness = current.is_none();
         self.as_owner(caller, current, client, change).await?;
         if is_by_freshness {
             let username = self.repository.find_own_credentials(caller).await?.username;
-            self.throttle.clear_failures(&username);
+            self.clear_failures_after_one_factor(&username).await?;
         }
         Ok(())
     }

@@ -71,8 +71,7 @@ impl Accounts {
         let (mac, now) = (code.mac(&request), self.clock.now());
         let tried = self.repository.reauthenticate_by_code(caller, request.digest(), mac, now).await?;
         let username = self.outcome_of(tried, Origin::Session, client)?;
-        self.throttle.clear_failures(&username);
-        Ok(())
+        Ok(self.clear_failures_after_one_factor(&username).await?)
     }
 
     /// Refuses a caller whose session is not fresh. A change without a password begins with it, before the request is
@@ -133,7 +132,9 @@ impl Accounts {
         let hardest = self.repository.hardest_imported_hash().await?;
         let verification = self.passwords.verify(password.clone(), Some(&credentials), hardest, client.gone()).await?;
         if verification.matches {
-            attempt.succeeded();
+            if !self.has_second_factor(credentials.user_id).await? {
+                attempt.succeeded();
+            }
             return Ok(credentials.password_hash);
         }
         let kind = EventKind::ReauthenticationFailed;

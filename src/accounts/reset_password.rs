@@ -25,7 +25,7 @@ impl Accounts {
         let new_hash = self.passwords.hash(new.0, client.gone()).await?;
         let reset = self.repository.reset_password(proof.presented(), new_hash, client.ip(), self.clock.now()).await?;
         let username = reset.ok_or(MailProofError::Refused)?;
-        self.throttle.clear_failures(&username);
+        self.clear_failures_after_one_factor(&username).await?;
         policy.requests.wake();
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::throttle::{Admission, Begun, NotBegun, Throttled};
 use crate::domain::challenge::{ChallengePurpose, NewChallenge};
 use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
-use crate::domain::factor::Method;
+use crate::domain::factor::{Method, RecoveryCode};
 use crate::domain::field::InvalidField;
 use crate::domain::session::NewSession;
 use crate::domain::token::{PlainToken, hex};
@@ -91,6 +91,14 @@ pub enum Verified {
 pub struct OpenedSession {
     pub token: PlainToken,
     pub user: User,
+    /// Where a recovery code was used: the one in its place. Only here is it known.
+    pub recovery_code: Option<RecoveryCode>,
+}
+
+impl OpenedSession {
+    fn new(token: PlainToken, user: User) -> Self {
+        Self { token, user, recovery_code: None }
+    }
 }
 
 /// A login that lacks its second factor. Only here is its token known.
@@ -263,12 +271,14 @@ impl Accounts {
                 self.passwords.verify(password.clone(), credentials.as_ref(), hardest, client.gone()).await?;
             let Some(credentials) = credentials.filter(|_| verification.matches) else { break };
 
-            let second = match &second {
-                Some(given) => self.read_second_factor(credentials.user_id, given).await?,
-                None => Some(SecondFactor::NotGiven),
+            let read = match &second {
+                Some(given) => {
+                    let secret = self.repository.find_totp_secret(credentials.user_id).await?;
+                    self.read_second_factor(credentials.user_id, secret, given).await?
+                }
+                None => Some((SecondFactor::NotGiven, None)),
             };
-            let Some(second) = second else {
-                // The password was right: the count of wrong codes is that of the account, and no success clears it.
+            let Some((second, replacement)) = read else {
                 self.throttle.fail(attempt, EventKind::SecondFactorFailed, named, client.ip()).await;
                 return Err(SignInError::SecondFactorRefused);
             };
@@ -280,7 +290,7 @@ impl Accounts {
             match self.open_session(Verified::Factors(first, second), client).await? {
                 Opening::Session(opened) => {
                     attempt.succeeded();
-                    return Ok(opened);
+                    return Ok(OpenedSession { recovery_code: replacement, ..opened });
                 }
                 // Neither a success nor a failure: whoever knows the password must not clear the count of wrong codes.
                 Opening::SecondFactorDue(due) => return Err(SignInError::SecondFactorDue(Box::new(due))),
@@ -330,13 +340,13 @@ impl Accounts {
         match verified {
             Verified::Registration(user, confirmation) => {
                 let user = self.repository.register_user(*user, session, confirmation, now).await?;
-                Ok(Opening::Session(OpenedSession { token, user }))
+                Ok(Opening::Session(OpenedSession::new(token, user)))
             }
             Verified::IdentityRegistration(user, is_email_verified, identity) => {
                 let registered =
                     self.repository.register_by_identity(*user, is_email_verified, *identity, session, now).await?;
                 Ok(match registered {
-                    IdentityRegistered::Opened(user) => Opening::Session(OpenedSession { token, user: *user }),
+                    IdentityRegistered::Opened(user) => Opening::Session(OpenedSession::new(token, *user)),
                     IdentityRegistered::IdentityTaken | IdentityRegistered::TokenUsed => Opening::IdentityRefused,
                 })
             }
@@ -348,7 +358,7 @@ impl Accounts {
                     NewChallenge { digest: challenge_token.digest(), purpose, state: String::new(), expires };
                 let request = SessionRequest { first, second, session, challenge, max_sessions, needs_verified_email };
                 Ok(match self.repository.open_session(request, now).await? {
-                    SessionOutcome::Opened(user) => Opening::Session(OpenedSession { token, user: *user }),
+                    SessionOutcome::Opened(user) => Opening::Session(OpenedSession::new(token, *user)),
                     SessionOutcome::SecondFactorDue(_, methods) => {
                         Opening::SecondFactorDue(SecondFactorDue { token: challenge_token, methods, expires })
                     }

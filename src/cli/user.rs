@@ -2,6 +2,8 @@
 
 use std::path;
 
+use serde::Serialize;
+
 use crate::accounts::administer::{AdministerError, Administration};
 use crate::cli::context::{CommandError, Context, as_operator, close, open, print_pages};
 use crate::cli::output::{pairs, printable};
@@ -10,10 +12,11 @@ use crate::domain::email::EmailAddress;
 use crate::domain::profile::Profile;
 use crate::domain::rights::{AccountChange, Actor, Rights, UserQuery};
 use crate::domain::user::{NewUser, User, Username};
+use crate::http::views::second_factor::SecurityResponse;
 use crate::http::views::user::{AccountResponse, UserResponse};
 use crate::mail::Postman;
-use crate::repository::RepositoryError;
 use crate::repository::open::{exists, shown};
+use crate::repository::{RepositoryError, SecurityState};
 
 /// Makes an account, and the database where there is none.
 ///
@@ -87,7 +90,12 @@ fn row(user: User) -> (UserResponse, [String; 5]) {
 /// # Errors
 /// [`CommandError::NoAccount`], or another.
 pub async fn show(context: &mut Context, username: &Username) -> Result<(), CommandError> {
-    let user = find(context, username).await?.ok_or_else(|| no_account(username))?;
+    let (user, security) = as_operator(&context.config, &context.clock, false, async |administration| {
+        let refused = |error| CommandError::of_account(username, error);
+        let user = administration.find_account(username).await.map_err(refused)?;
+        Ok((user, administration.find_security(username).await.map_err(refused)?))
+    })
+    .await?;
     let sends_mail = context.config.sends_mail();
     let profile = user.profile.clone();
     let verified = match (sends_mail && !profile.email.is_empty(), user.is_email_verified) {
@@ -114,8 +122,29 @@ pub async fn show(context: &mut Context, username: &Username) -> Result<(), Comm
         ("created", user.created.to_string()),
         ("modified", user.modified.to_string()),
         ("date_joined", user.date_joined.to_string()),
+        ("password", yes_or_no(security.has_password)),
+        ("second factor", second_factor_of(&security)),
+        ("passkeys", security.passkeys.to_string()),
+        ("identities", security.identities.to_string()),
     ]);
-    Ok(context.output.print(&AccountResponse::new(user, sends_mail), || text)?)
+    Ok(context
+        .output
+        .print(&ShownAccount { account: AccountResponse::new(user, sends_mail), security: security.into() }, || text)?)
+}
+
+/// An account as the operator sees it.
+#[derive(Serialize)]
+struct ShownAccount {
+    #[serde(flatten)]
+    account: AccountResponse,
+    security: SecurityResponse,
+}
+
+fn second_factor_of(security: &SecurityState) -> String {
+    match security.totp {
+        Some(since) => format!("authenticator app since {since}, {} recovery codes left", security.recovery_codes),
+        None => "none".to_owned(),
+    }
 }
 
 /// Sets an account's password, which ends its sessions.

@@ -154,6 +154,11 @@ impl ApiError {
         Self::InvalidData("the code or the link is wrong, was used, or has expired".to_owned())
     }
 
+    /// The session is not fresh, and the call takes nothing in the place of that.
+    pub(crate) fn not_fresh() -> Self {
+        Self::InvalidData("the session is not fresh: POST /api/user/reauthenticate first".to_owned())
+    }
+
     /// The error for the password that was sent in `field`, or left out. Not a 401: the session stays live, and a client
     /// must not take it for ended.
     pub(crate) fn of_reauthentication(error: ReauthenticationError, field: &'static str) -> Self {
@@ -412,6 +417,7 @@ impl From<FactorError> for ApiError {
             FactorError::WrongCode => Self::InvalidData("the code is wrong, or was used before".to_owned()),
             FactorError::AlreadyOn => Self::Conflict("The account has an authenticator app. Remove it first."),
             FactorError::Off => Self::Conflict("The account has no authenticator app."),
+            FactorError::Reauthentication(ReauthenticationError::NotFresh) => Self::not_fresh(),
             FactorError::Reauthentication(error) => Self::of_reauthentication(error, "password"),
             FactorError::Sealing(error) => error.into(),
             FactorError::Repository(error) => error.into(),

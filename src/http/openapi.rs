@@ -23,6 +23,7 @@ use crate::http::routes::Calls;
     tags(
         (name = "account", description = "Register, log in, log out"),
         (name = "user", description = "The account behind the token"),
+        (name = "factors", description = "The second factor, and how the account can be got into"),
         (name = "mail", description = "The account's address, and the ways back in by mail: where the service sends none, these calls answer 404"),
         (name = "passkeys", description = "Passkeys (WebAuthn): a way in without a password. Where the service has none, these calls answer 404"),
         (name = "lists", description = "What the user has and what the user wishes for"),

@@ -8,7 +8,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 
 use crate::http::api::{
-    account, by_mail, email, events, health, index, items, passkeys, sessions, staff, user, well_known,
+    account, by_mail, email, events, health, index, items, passkeys, second_factor, sessions, staff, user, well_known,
 };
 use crate::http::error::ApiError;
 use crate::http::pages::{assets, confirm, dev_mail, docs, not_me, reset, sign_in};
@@ -77,12 +77,17 @@ routes! {
         "/readyz" { get health::ready, }
         "/api/register" { post account::register, }
         "/api/login" { post account::log_in, }
+        "/api/login/second" { post second_factor::log_in, }
         "/api/logout" { post account::log_out, }
         "/api/logoutall" { post sessions::end_all, }
         "/api/user/export" { get user::export, }
         "/api/user/reauthenticate" { post user::reauthenticate, }
         "/api/user/reauthenticate/mail" { post user::ask_for_code, }
         "/api/user/password" { post user::change_password, }
+        "/api/user/security" { get second_factor::show_security, }
+        "/api/user/totp" { post second_factor::begin_totp, delete second_factor::remove_totp, }
+        "/api/user/totp/confirm" { post second_factor::confirm_totp, }
+        "/api/user/recovery_codes" { post second_factor::replace_recovery_codes, }
         "/api/user/email" { get email::show, post email::change, delete email::withdraw, }
         "/api/user/email/confirm" { post email::confirm_own, }
         "/api/email/confirm" { post email::confirm, }

@@ -92,6 +92,16 @@ pub trait Factors: Send + Sync {
     /// See [`RepositoryError`].
     async fn find_security(&self, caller: &Caller, now: Timestamp) -> Result<SecurityState, RepositoryError>;
 
+    /// How another account can be got into, for whoever may manage it. `None` where there is no account of this name.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Forbidden`] as in every method that takes an actor.
+    async fn find_account_security(
+        &self,
+        actor: &Actor,
+        username: &Username,
+    ) -> Result<Option<SecurityState>, RepositoryError>;
+
     /// Stores the sealed secret of an authenticator app that waits for its first code, in the place of one that waits.
     /// [`FactorChange::NoSuchState`] where the account has one that does not wait.
     ///

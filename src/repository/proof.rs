@@ -31,6 +31,14 @@ pub enum Reauthentication {
     Identity(IdentityUse),
 }
 
+impl Reauthentication {
+    /// Whether it is more than the first factor, so that it clears the failures also of an account that has a second.
+    #[must_use]
+    pub fn is_second_factor(&self) -> bool {
+        matches!(self, Self::Totp(_) | Self::Passkey(_))
+    }
+}
+
 /// A login whose password has been verified, and that is to open a session.
 pub struct VerifiedLogin {
     /// The account.

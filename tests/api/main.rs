@@ -32,6 +32,7 @@ mod reauthentication;
 mod register;
 mod revocation;
 mod roles;
+mod second_factor;
 mod seed;
 mod sessions;
 mod sqlite;

@@ -112,9 +112,22 @@ pub fn postgres() -> Option<Fixture> {
     })
 }
 
+/// The tables, beside the events, whose rows are an account's.
+const TABLES_OF_USERS: [&str; 10] = [
+    "cellar",
+    "wants",
+    "tokens",
+    "login_failures",
+    "one_time_codes",
+    "totp",
+    "recovery_codes",
+    "passkeys",
+    "identities",
+    "challenges",
+];
+
 fn count_postgres_rows_of(url: &str, user_id: UserId) -> i64 {
-    let of_user = ["cellar", "wants", "tokens", "login_failures", "one_time_codes"]
-        .map(|table| format!("(SELECT count(*) FROM {table} WHERE user_id = $1)"));
+    let of_user = TABLES_OF_USERS.map(|table| format!("(SELECT count(*) FROM {table} WHERE user_id = $1)"));
     let count = format!("SELECT (SELECT count(*) FROM users WHERE id = $1) + {}", of_user.join(" + "));
     cluster::on(url, async move |client| client.query_one(&count, &[&user_id.0]).await).unwrap().get(0)
 }
@@ -125,7 +138,6 @@ fn count_sqlite_rows_of(path: &PathBuf, user_id: UserId) -> i64 {
         let count = format!("SELECT count(*) FROM {table} WHERE {column} = ?1");
         connection.query_row(&count, [user_id.0], |row| row.get::<_, i64>(0)).unwrap()
     };
-    let of_user =
-        ["cellar", "wants", "tokens", "login_failures", "one_time_codes"].map(|table| count(table, "user_id"));
+    let of_user = TABLES_OF_USERS.map(|table| count(table, "user_id"));
     count("users", "id") + of_user.iter().sum::<i64>()
 }

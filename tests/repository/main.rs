@@ -10,11 +10,18 @@ mod accounts;
 mod administration;
 mod administration_races;
 mod at_once;
+mod challenge_races;
+mod challenges;
 #[path = "../support/cluster.rs"]
 mod cluster;
+mod disowning;
 mod event_races;
 mod events;
+mod factor_races;
+mod factors;
 mod fixture;
+mod identities;
+mod identity_races;
 mod import_races;
 mod imports;
 mod list_races;
@@ -24,9 +31,12 @@ mod one_time_code_races;
 mod one_time_codes;
 mod outbox;
 mod outbox_races;
+mod passkey_races;
+mod passkeys;
 mod reaching;
 mod session_races;
 mod sessions;
+mod ways;
 mod words;
 
 /// Runs every case of the suite against one backend.
@@ -202,6 +212,88 @@ macro_rules! contract {
                 a_mail_whose_claim_ends_while_it_is_settled_is_settled_by_one
                 a_mail_is_not_sent_for_a_change_that_is_withdrawn_beside_it_or_its_link_is_worth_nothing
             }
+            factors {
+                a_session_is_opened_by_each_first_factor_and_with_an_app_by_the_second_alone
+                nobody_who_is_inactive_or_gone_gets_a_session_or_a_challenge
+                a_login_by_a_password_that_is_no_longer_the_accounts_is_no_first_factor
+                a_new_hash_is_stored_with_the_first_factor_though_the_second_is_due
+                an_app_waits_for_its_first_code_and_then_it_is_the_accounts
+                a_step_of_the_app_counts_once_and_none_before_it_counts_then
+                a_recovery_code_counts_once_for_its_account_and_another_takes_its_place
+                the_app_is_removed_in_a_fresh_session_with_the_second_factor_alone
+                recovery_codes_are_replaced_in_a_fresh_session_with_the_second_factor_alone
+                staff_resets_the_factors_of_an_account_and_never_those_of_a_superuser
+                secrets_are_counted_by_the_key_that_sealed_them_and_forgotten_with_it
+                a_reset_leaves_factors_and_the_first_proof_of_a_mailbox_trusts_nothing_that_was_set_up_before
+                a_session_becomes_fresh_by_its_own_accounts_factors_once_each
+                what_opens_an_account_is_told_to_its_owner_as_facts
+            }
+            factor_races {
+                of_two_logins_with_one_step_at_once_one_opens_a_session
+                of_thirty_uses_of_one_recovery_code_at_once_one_opens_a_session
+                of_two_confirmations_of_one_app_at_once_one_is_made_with_its_codes
+                no_session_that_a_password_alone_opened_outlives_the_confirmation_of_an_app
+                an_app_is_removed_by_a_code_that_opens_a_session_beside_it_or_the_session_is_not_opened
+                no_login_that_an_old_password_began_is_finished_behind_the_new_one
+            }
+            passkeys {
+                a_passkey_is_added_in_a_fresh_session_and_found_by_its_credential
+                a_credential_is_one_accounts_and_an_account_has_one_handle_and_so_many_passkeys
+                passkeys_are_counted_by_their_domains
+                a_signature_counts_where_the_passkey_is_as_it_was_read
+                a_passkey_is_renamed_by_its_owner
+                a_passkey_is_removed_in_a_fresh_session_by_its_owner
+                the_last_way_into_an_account_stays
+            }
+            passkey_races {
+                of_two_accounts_that_add_one_credential_at_once_one_has_it
+                however_many_are_added_at_once_an_account_has_no_more_than_it_may_and_one_handle
+                of_two_signatures_that_move_one_counter_at_once_one_counts
+                of_two_last_ways_into_an_account_that_go_at_once_one_stays
+                nothing_is_left_of_an_account_that_is_deleted_beside_a_login_or_a_new_passkey
+            }
+            identities {
+                an_account_is_registered_by_an_identity_that_is_nobodys_with_a_token_that_was_never_used
+                the_address_of_who_registers_by_an_identity_is_verified_where_the_provider_speaks_for_it_and_it_is_free
+                an_identity_is_linked_once_to_one_account
+                an_identity_opens_the_account_that_it_is_linked_to_and_no_other
+                an_identity_is_found_by_its_address_where_the_account_has_verified_that_and_has_room
+                an_id_token_that_was_used_makes_no_second_factor_count
+                an_identity_is_unlinked_in_a_fresh_session_by_its_owner
+                an_identity_that_its_provider_withdraws_ends_the_sessions_and_is_unlinked_where_another_way_is_left
+                a_refresh_token_is_revoked_whenever_its_identity_goes
+                a_refresh_token_that_a_login_brings_takes_the_place_of_the_one_before
+                a_claimed_revocation_is_nobody_elses_until_its_claim_ends_and_then_the_claim_is_worth_nothing
+                revocations_are_claimed_longest_due_first_and_given_up_after_two_days
+                an_id_token_counts_once_whatever_it_is_for
+            }
+            identity_races {
+                of_two_accounts_that_link_one_identity_at_once_one_has_it
+                of_a_link_and_a_registration_by_one_identity_at_once_one_is_made
+                of_two_registrations_by_one_identity_at_once_one_is_made
+                of_two_logins_by_one_id_token_at_once_one_opens_a_session
+                of_two_logins_that_find_an_identity_by_its_address_at_once_both_open_and_it_is_linked_once
+                however_many_are_linked_at_once_an_account_has_no_more_than_it_may
+                nothing_is_left_of_an_account_that_is_deleted_beside_a_login_by_its_identity
+                of_many_who_claim_at_once_no_two_hold_one_revocation_and_all_together_hold_each
+                a_revocation_whose_claim_ends_while_it_is_settled_is_settled_by_one
+            }
+            challenges {
+                a_challenge_is_taken_once_for_its_purpose_by_whoever_began_it
+                a_challenge_ends_at_its_time
+                a_challenge_is_nothing_for_a_session_that_is_over
+                of_the_challenges_of_one_purpose_an_account_keeps_the_newest
+                a_login_is_tried_five_times_at_most_and_the_fifth_may_finish_it
+                what_an_owner_or_staff_does_against_a_thief_ends_what_the_account_has_begun
+                what_has_expired_is_pruned_and_a_used_id_token_when_it_is_worth_nothing
+                what_was_begun_while_the_clock_was_ahead_is_over_and_a_used_id_token_is_not_forgotten
+            }
+            challenge_races {
+                of_many_who_take_one_challenge_at_once_one_has_it
+                of_many_tries_at_one_login_at_once_five_are_begun
+                of_two_who_finish_one_login_at_once_one_opens_a_session
+                however_many_are_begun_at_once_an_account_keeps_ten_of_a_purpose
+            }
             imports {
                 an_imported_account_is_there_whole
                 what_was_imported_before_is_left_as_it_is_whatever_has_become_of_it
@@ -218,6 +310,12 @@ macro_rules! contract {
                 an_imported_account_logs_in_and_is_deleted_as_any_other
                 a_full_batch_is_imported_at_once
                 the_first_login_after_an_import_is_told_to_nobody_and_the_next_one_is
+            }
+            disowning {
+                each_change_to_the_ways_into_an_account_is_told_to_its_owner
+                who_disowns_a_notice_takes_back_what_was_added_since_and_nothing_older
+                who_disowns_an_app_that_was_added_has_none_and_none_of_its_recovery_codes
+                how_an_account_can_be_got_into_is_told_to_whoever_may_manage_it
             }
             import_races {
                 of_two_imports_of_the_same_at_once_each_account_is_made_by_one

@@ -845,9 +845,9 @@ pub async fn every_notice_can_be_disowned_and_of_very_many_the_newest(fixture: &
     let (_, digest) = register_verified(fixture, "AzureDiamond", "azure@diamond.example").await;
     let mut tokens = Vec::new();
     for number in 0..21 {
-        assert!(change_password(fixture, digest, HASH, HASH, 4_000).await);
-        let mails = claim(fixture, 4_000).await;
-        tokens.push(send(fixture, &mails[0], 4_000 + number).await.0);
+        assert!(change_password(fixture, digest, HASH, HASH, 4_000 + number).await);
+        let mails = claim(fixture, 4_000 + number).await;
+        tokens.push(send(fixture, &mails[0], 4_100).await.0);
     }
     let is_link = |token| fixture.repository.find_link(Purpose::NotMe, token, at(5_000));
     assert_eq!(is_link(tokens[0]).await.unwrap(), None);

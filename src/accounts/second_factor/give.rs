@@ -8,7 +8,6 @@ use crate::accounts::sign_in::{OpenedSession, Opening, Verified};
 use crate::accounts::throttle::limits::Call;
 use crate::accounts::throttle::{Admission, Begun, NotBegun, Throttled};
 use crate::domain::event::EventKind;
-use crate::domain::factor::RecoveryCode;
 use crate::domain::token::PlainToken;
 use crate::repository::{FirstFactor, RepositoryError};
 
@@ -39,8 +38,7 @@ impl From<NotBegun> for SecondFactorError {
 }
 
 impl Accounts {
-    /// Opens the session of a login that lacks its second factor. Where that is a recovery code, there is another one in its
-    /// place.
+    /// Opens the session of a login that lacks its second factor.
     ///
     /// # Errors
     /// See [`SecondFactorError`].
@@ -50,7 +48,7 @@ impl Accounts {
         token: &PlainToken,
         given: GivenFactor,
         client: &impl Client,
-    ) -> Result<(OpenedSession, Option<RecoveryCode>), SecondFactorError> {
+    ) -> Result<OpenedSession, SecondFactorError> {
         admission.confirm(Call::LogIn);
         let begun = Begun::now();
         // Before the code is looked at: of many at once, five are.
@@ -59,21 +57,14 @@ impl Accounts {
         let before = self.throttle.limits.stored_before(&pending.username);
         self.throttle.merge(&pending.username, before, pending.failures);
         let attempt = self.throttle.begin_login(&pending.username, client.ip(), begun).await?;
-        let (second, replacement) = match &given {
-            GivenFactor::RecoveryCode(code) => {
-                let (second, replacement) = self.recovery(code);
-                (Some(second), Some(replacement))
-            }
-            GivenFactor::Totp(_) | GivenFactor::Passkey(_) => {
-                (self.read_second_factor(pending.user_id, &given).await?, None)
-            }
-        };
-        if let Some(second) = second {
+        if let Some((second, replacement)) =
+            self.read_second_factor(pending.user_id, pending.totp_secret, &given).await?
+        {
             let first = FirstFactor::Challenge(token.digest());
             match self.open_session(Verified::Factors(first, second), client).await? {
                 Opening::Session(opened) => {
                     attempt.succeeded();
-                    return Ok((opened, replacement));
+                    return Ok(OpenedSession { recovery_code: replacement, ..opened });
                 }
                 // Somebody else has finished it, or the account's app is gone.
                 Opening::Refused

@@ -9,12 +9,15 @@ use super::totp::{binding, codes_of, generate_secret, step_of};
 use super::{GivenFactor, SealingError};
 use crate::accounts::reauthenticate::ReauthenticationError;
 use crate::accounts::service::{Accounts, Client};
-use crate::accounts::throttle::Throttled;
+use crate::accounts::throttle::limits::Call;
+use crate::accounts::throttle::{Admission, Throttled};
 use crate::domain::event::EventKind;
 use crate::domain::factor::{RECOVERY_CODES, RecoveryCode};
 use crate::domain::one_time::Code;
 use crate::domain::session::Caller;
-use crate::repository::{FactorChange, RepositoryError, SecondFactor, SecurityState, StoredTotp, TotpUse};
+use crate::repository::{
+    FactorChange, Reauthentication, RepositoryError, SecondFactor, SecurityState, StoredTotp, TotpUse,
+};
 
 /// How long an authenticator app waits for its first code.
 const CONFIRMED_WITHIN: std::time::Duration = std::time::Duration::from_secs(15 * 60);
@@ -22,7 +25,7 @@ const CONFIRMED_WITHIN: std::time::Duration = std::time::Duration::from_secs(15 
 /// Why a factor was not changed.
 #[derive(Debug, Error)]
 pub enum FactorError {
-    /// The code is wrong, was used before, or nothing waits for it (any more).
+    /// The code is wrong, or was used before.
     #[error("the code is wrong, or was used before")]
     WrongCode,
     /// The account has an authenticator app already.
@@ -103,6 +106,7 @@ impl Accounts {
     /// See [`FactorError`].
     pub async fn confirm_totp(
         &self,
+        admission: Admission<'_>,
         caller: &Caller,
         code: &Code,
         client: &impl Client,
@@ -115,6 +119,7 @@ impl Accounts {
         if now.since(waiting.created) >= CONFIRMED_WITHIN {
             return Err(FactorError::Off);
         }
+        admission.confirm(Call::LogIn);
         let attempt = self.throttle.begin_reauthentication(&waiting.username, client.ip())?;
         let StoredTotp { user_id, username, secret, .. } = waiting;
         let step = step_of(self.sealing_key()?, user_id, &secret, code, now)?;
@@ -138,11 +143,12 @@ impl Accounts {
     /// See [`FactorError`].
     pub async fn remove_totp(
         &self,
+        admission: Admission<'_>,
         caller: &Caller,
         given: &GivenFactor,
         client: &impl Client,
     ) -> Result<(), FactorError> {
-        self.change_factors(caller, given, client, async |second| {
+        self.change_factors(admission, caller, given, client, async |second| {
             self.repository.remove_totp(caller, second, self.clock.now()).await
         })
         .await
@@ -154,12 +160,13 @@ impl Accounts {
     /// See [`FactorError`].
     pub async fn replace_recovery_codes(
         &self,
+        admission: Admission<'_>,
         caller: &Caller,
         given: &GivenFactor,
         client: &impl Client,
     ) -> Result<Vec<RecoveryCode>, FactorError> {
         let codes: Vec<_> = std::iter::repeat_with(RecoveryCode::generate).take(RECOVERY_CODES).collect();
-        self.change_factors(caller, given, client, async |second| {
+        self.change_factors(admission, caller, given, client, async |second| {
             let digests = codes.iter().map(RecoveryCode::digest).collect();
             self.repository.replace_recovery_codes(caller, second, digests, self.clock.now()).await
         })
@@ -167,10 +174,39 @@ impl Accounts {
         Ok(codes)
     }
 
+    /// Makes the caller's session fresh by a code of the authenticator app.
+    ///
+    /// # Errors
+    /// See [`FactorError`].
+    pub async fn reauthenticate_by_totp(
+        &self,
+        admission: Admission<'_>,
+        caller: &Caller,
+        code: &Code,
+        client: &impl Client,
+    ) -> Result<(), FactorError> {
+        let totp = self.repository.find_own_totp(caller).await?.filter(|totp| totp.is_confirmed);
+        let StoredTotp { user_id, username, secret, .. } = totp.ok_or(FactorError::Off)?;
+        admission.confirm(Call::LogIn);
+        let attempt = self.throttle.begin_reauthentication(&username, client.ip())?;
+        let now = self.clock.now();
+        if let Some(step) = step_of(self.sealing_key()?, user_id, &secret, code, now)? {
+            let shown = Reauthentication::Totp(TotpUse { secret, step });
+            if self.repository.reauthenticate(caller, shown, now).await? {
+                attempt.succeeded();
+                return Ok(());
+            }
+        }
+        let kind = EventKind::ReauthenticationFailed;
+        self.throttle.fail(attempt, kind, Some(username), client.ip()).await;
+        Err(FactorError::WrongCode)
+    }
+
     /// Makes a change that needs the second factor. Wrong codes count as wrong passwords do where a session's holder gives
     /// the password again.
     async fn change_factors(
         &self,
+        admission: Admission<'_>,
         caller: &Caller,
         given: &GivenFactor,
         client: &impl Client,
@@ -178,9 +214,11 @@ impl Accounts {
     ) -> Result<(), FactorError> {
         self.require_fresh_session(caller).await?;
         let totp = self.repository.find_own_totp(caller).await?.filter(|totp| totp.is_confirmed);
-        let StoredTotp { user_id, username, .. } = totp.ok_or(FactorError::Off)?;
+        let StoredTotp { user_id, username, secret, .. } = totp.ok_or(FactorError::Off)?;
+        admission.confirm(Call::LogIn);
         let attempt = self.throttle.begin_reauthentication(&username, client.ip())?;
-        if let Some(second) = self.read_second_factor(user_id, given).await? {
+        // A change that takes a recovery code replaces all of them.
+        if let Some((second, _)) = self.read_second_factor(user_id, Some(secret), given).await? {
             match change(second).await? {
                 FactorChange::Done => {
                     attempt.succeeded();

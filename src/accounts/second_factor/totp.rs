@@ -9,8 +9,8 @@ use super::{GivenFactor, SealingError};
 use crate::accounts::service::Accounts;
 use crate::domain::factor::RecoveryCode;
 use crate::domain::one_time::Code;
-use crate::domain::user::UserId;
-use crate::repository::{SecondFactor, TotpUse};
+use crate::domain::user::{UserId, Username};
+use crate::repository::{RepositoryError, SecondFactor, TotpUse};
 use crate::system::clock::Timestamp;
 use crate::system::sealing::SealingKey;
 
@@ -70,33 +70,80 @@ impl Accounts {
         self.sealing.as_deref().ok_or(SealingError::NoKey)
     }
 
-    /// Reads a second factor that was given for an account. `None` where it is wrong, or the account has no authenticator
-    /// app. What was right is decided on by the store, once.
+    /// Reads a second factor that was given for an account, whose app has this sealed secret, and makes the recovery code
+    /// that takes the place of one. `None` where it is wrong. What was right is decided on by the store, once.
     pub(in crate::accounts) async fn read_second_factor(
         &self,
         user_id: UserId,
+        secret: Option<Vec<u8>>,
         given: &GivenFactor,
-    ) -> Result<Option<SecondFactor>, SealingError> {
-        match given {
-            GivenFactor::RecoveryCode(code) => Ok(Some(self.recovery(code).0)),
+    ) -> Result<Option<(SecondFactor, Option<RecoveryCode>)>, SealingError> {
+        // A code that nothing asks for does no harm.
+        let Some(secret) = secret else { return Ok(Some((SecondFactor::NotGiven, None))) };
+        Ok(match given {
+            GivenFactor::RecoveryCode(code) => {
+                let replacement = RecoveryCode::generate();
+                let (used, digest) = (code.digest(), replacement.digest());
+                Some((SecondFactor::RecoveryCode { used, replacement: digest }, Some(replacement)))
+            }
             GivenFactor::Passkey(used) => {
                 let used = self.verify_passkey(None, used).await?.filter(|used| used.user_id == user_id);
-                Ok(used.map(SecondFactor::Passkey))
+                used.map(|used| (SecondFactor::Passkey(used), None))
             }
             GivenFactor::Totp(code) => {
-                let Some(secret) = self.repository.find_totp_secret(user_id).await? else {
-                    // A code that nothing asked for does no harm.
-                    return Ok(Some(SecondFactor::NotGiven));
-                };
                 let step = step_of(self.sealing_key()?, user_id, &secret, code, self.clock.now())?;
-                Ok(step.map(|step| SecondFactor::Totp(TotpUse { secret, step })))
+                step.map(|step| (SecondFactor::Totp(TotpUse { secret, step }), None))
             }
+        })
+    }
+
+    /// Whether the account has a second factor. The first alone clears no failures there: whoever knows the password, or
+    /// reads the mail, could guess at the second for ever.
+    pub(in crate::accounts) async fn has_second_factor(&self, user_id: UserId) -> Result<bool, RepositoryError> {
+        Ok(self.repository.find_totp_secret(user_id).await?.is_some())
+    }
+
+    /// Clears the failures at an account whose owner has shown the first factor, unless it has a second.
+    pub(in crate::accounts) async fn clear_failures_after_one_factor(
+        &self,
+        username: &Username,
+    ) -> Result<(), RepositoryError> {
+        let Some(credentials) = self.repository.find_credentials(username).await? else { return Ok(()) };
+        if !self.has_second_factor(credentials.user_id).await? {
+            self.throttle.clear_failures(username);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_are_those_of_rfc_6238_appendix_b_in_six_digits() {
+        let codes = codes_of(b"12345678901234567890", "", "account").unwrap();
+        for (seconds, code) in [
+            (59, "287082"),
+            (1_111_111_109, "081804"),
+            (1_111_111_111, "050471"),
+            (1_234_567_890, "005924"),
+            (2_000_000_000, "279037"),
+            (20_000_000_000, "353130"),
+        ] {
+            assert_eq!(codes.generate(seconds).to_string(), code);
+            for (at, step) in [(seconds - 30, seconds / 30), (seconds, seconds / 30), (seconds + 30, seconds / 30)] {
+                assert_eq!(codes.check(code, at), Some(step), "{code} at {at}");
+            }
+            assert_eq!((codes.check(code, seconds - 60), codes.check(code, seconds + 60)), (None, None), "{code}");
         }
     }
 
-    /// A recovery code as the store takes it, and the one that takes its place.
-    pub(super) fn recovery(&self, code: &RecoveryCode) -> (SecondFactor, RecoveryCode) {
-        let replacement = RecoveryCode::generate();
-        (SecondFactor::RecoveryCode { used: code.digest(), replacement: replacement.digest() }, replacement)
+    #[test]
+    fn a_secret_is_as_long_as_an_app_expects_and_each_is_another() {
+        assert_ne!(*generate_secret(), *generate_secret());
+        assert!(codes_of(b"short", "", "account").is_err());
+        let uri = codes_of(&[0; SECRET_LENGTH], "Cellar: home", "a:b").unwrap().to_url().unwrap();
+        assert!(uri.starts_with("otpauth://totp/Cellar%20%20home:a%20b?"), "{uri}");
     }
 }

@@ -12,8 +12,10 @@ use crate::http::extract::body::UnreadBody;
 use crate::http::extract::caller::Authenticated;
 use crate::http::extract::client::HttpClient;
 use crate::http::extract::profile::request_with_profile;
+use crate::http::extract::second_factor;
 use crate::http::json::Request;
 use crate::http::state::State;
+use crate::http::views::second_factor::SecondFactorDueResponse;
 use crate::http::views::session::SessionResponse;
 use crate::http::views::{ErrorResponse, StatusResponse, respond};
 use crate::passwords::PlainPassword;
@@ -32,7 +34,7 @@ request_with_profile! {
 
 impl Request for RegisterRequest {}
 
-/// A name and a password.
+/// A name and a password, and the second factor of an account that has one.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct LoginRequest {
     /// The account's name, in any case: one that a new account could have or, where others were imported, up to 254
@@ -42,6 +44,13 @@ pub(crate) struct LoginRequest {
     username: String,
     #[schema(example = "hunter2", min_length = 1)]
     password: String,
+    /// The six digits of the authenticator app, where the account has one. Without it the login is finished by
+    /// `POST /api/login/second`.
+    #[schema(nullable = false)]
+    code: Option<String>,
+    /// In the place of the code, one of the recovery codes. It is used up, and the answer has another one.
+    #[schema(nullable = false)]
+    recovery_code: Option<String>,
 }
 
 impl Request for LoginRequest {}
@@ -74,7 +83,7 @@ pub(crate) async fn register(state: State, client: HttpClient, body: UnreadBody)
         (status = 200, description = "A new session", body = SessionResponse),
         (status = 400, description = "A field is missing or mistyped", body = ErrorResponse,
             example = json!({"error": "Invalid Data: password is required"})),
-        (status = 401, description = "No account that may be used has this name and this password", body = ErrorResponse,
+        (status = 401, description = "No account that may be used has this name and this password; or they are right and the second factor is missing, and then `second_factor` says how to give it; or it is wrong", body = SecondFactorDueResponse,
             example = json!({"error": "The username or the password is wrong."})),
         (status = 403, description = "The password is right, and the account's address is not verified: where the service asks for that", body = ErrorResponse,
             example = json!({"error": "The address of this account is not verified. Open the link that was mailed to it, or reset the password."})),
@@ -86,7 +95,8 @@ pub(crate) async fn log_in(state: State, client: HttpClient, body: UnreadBody) -
     let body: LoginRequest = body.read_with_password().await?;
     let name = state.accounts.read_login_name(&body.username).await?;
     let password = PlainPassword::parse("password", body.password)?;
-    let opened = state.accounts.sign_in(admission, SignIn { name, password, second: None }, &client).await?;
+    let second = second_factor::read(body.code, body.recovery_code)?;
+    let opened = state.accounts.sign_in(admission, SignIn { name, password, second }, &client).await?;
     respond(HttpResponse::Ok(), &SessionResponse::from(opened))
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod health;
 pub(crate) mod index;
 pub(crate) mod items;
 pub(crate) mod passkeys;
+pub(crate) mod second_factor;
 pub(crate) mod sessions;
 pub(crate) mod staff;
 pub(crate) mod user;

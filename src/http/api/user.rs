@@ -19,10 +19,14 @@ use crate::http::extract::client::HttpClient;
 use crate::http::extract::mail_proof::{read_code, read_token};
 use crate::http::extract::passkey::AssertionRequest;
 use crate::http::extract::profile::request_with_profile;
+use crate::http::extract::second_factor;
 use crate::http::json::{self, Malformed, Request, Value};
 use crate::http::state::State;
 use crate::http::views::email::{EmailResponse, MailRequestResponse, PendingEmail};
 use crate::http::views::event::EventResponse;
+use crate::http::views::identity::IdentityResponse;
+use crate::http::views::passkey::PasskeyResponse;
+use crate::http::views::second_factor::SecurityResponse;
 use crate::http::views::session::SessionDetailsResponse;
 use crate::http::views::user::{UserResponse, unchanged_item_ids};
 use crate::http::views::{ErrorResponse, StatusResponse, respond};
@@ -169,35 +173,58 @@ pub(crate) async fn update(
     respond(HttpResponse::Ok(), &UserResponse::from(user))
 }
 
-/// The account's password, to show that it is its owner who asks. Where the service sends mail, a code that was mailed
-/// will do in its place.
+/// One of several things that show that it is the account's owner who asks: its password, a code of its authenticator app,
+/// a mailed code with what asking for it answered, a passkey, or an ID token of a provider that the account is linked to.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ReauthenticateRequest {
     #[schema(example = "hunter2", min_length = 1, nullable = false)]
     password: Option<String>,
-    /// In the place of the password, with `code`: what asking for the mail answered.
+    /// What asking for the mail answered, where `code` is the mail's.
     #[schema(nullable = false)]
     request: Option<String>,
-    /// The six digits of the mail.
+    /// The six digits of the authenticator app or, with `request`, of the mail.
     #[schema(nullable = false)]
     code: Option<String>,
     /// In the place of the password, where the service has passkeys: one of the account's, as `POST /api/user/reauthenticate/passkey` asks for it.
     #[schema(nullable = false)]
     passkey: Option<AssertionRequest>,
+    #[schema(ignore)]
+    provider: Option<String>,
+    #[schema(ignore)]
+    id_token: Option<String>,
+    #[schema(ignore)]
+    nonce: Option<String>,
 }
 
 impl Request for ReauthenticateRequest {}
 
-/// Give the password again, or a mailed code; the calls that ask for it then work without it for 10 minutes
+impl ReauthenticateRequest {
+    /// How many things it shows. Each is enough, and none would be looked at beside another.
+    fn count(&self) -> usize {
+        let shown = [
+            self.password.is_some(),
+            self.request.is_some() || self.code.is_some(),
+            self.passkey.is_some(),
+            self.provider.is_some() || self.id_token.is_some() || self.nonce.is_some(),
+        ];
+        shown.into_iter().filter(|is_shown| *is_shown).count()
+    }
+}
+
+/// Show again whose account it is; the calls that ask for it then work without more for 10 minutes
 #[utoipa::path(
     post, path = "/api/user/reauthenticate", operation_id = "reauthenticate", tag = "user", security(("Token" = [])),
     request_body(content = ReauthenticateRequest, example = json!({"password": "hunter2"})),
     responses(
         (status = 200, description = "This session is fresh for 10 minutes", body = StatusResponse),
-        (status = 400, description = "The password is missing or wrong, or the code is", body = ErrorResponse,
+        (status = 400, description = "What is shown is missing or wrong, or there is more than one thing", body = ErrorResponse,
             example = json!({"error": "Invalid Data: password is wrong"})),
-        (status = 429, description = "Too many wrong passwords; `Retry-After` says when to try again", body = ErrorResponse),
         (status = 401, description = "There is no such session", body = ErrorResponse),
+        (status = 404, description = "The service sends no mail, or does not take what is shown", body = ErrorResponse,
+            example = json!({"error": "This service has no passkeys."})),
+        (status = 409, description = "The account has no authenticator app", body = ErrorResponse,
+            example = json!({"error": "The account has no authenticator app."})),
+        (status = 429, description = "Too many wrong attempts; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
 pub(crate) async fn reauthenticate(
@@ -208,30 +235,42 @@ pub(crate) async fn reauthenticate(
 ) -> Result<HttpResponse, ApiError> {
     let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
     let body: ReauthenticateRequest = body.read_with_password().await?;
-    if let Some(passkey) = body.passkey {
-        if body.password.is_some() || body.request.is_some() || body.code.is_some() {
-            return Err(ApiError::InvalidData("give either password, or passkey".to_owned()));
-        }
-        state.accounts.passkeys()?;
-        let used = passkey.read()?;
-        let reauthenticated = state.accounts.reauthenticate_by_passkey(admission, &caller, used, &client).await;
-        reauthenticated.map_err(|error| ApiError::of_reauthentication(error, "passkey"))?;
-        return respond(HttpResponse::Ok(), &StatusResponse::SUCCESS);
+    if body.count() > 1 {
+        let one = "give one of password, code, request and code, passkey, provider and id_token";
+        return Err(ApiError::InvalidData(one.to_owned()));
     }
-    let by_code = state.accounts.mail.is_some() && (body.request.is_some() || body.code.is_some());
-    if by_code {
-        if body.password.is_some() {
-            return Err(ApiError::InvalidData("give either password, or request and code".to_owned()));
+    match body {
+        ReauthenticateRequest { passkey: Some(passkey), .. } => {
+            state.accounts.passkeys()?;
+            let used = passkey.read()?;
+            let reauthenticated = state.accounts.reauthenticate_by_passkey(admission, &caller, used, &client).await;
+            reauthenticated.map_err(|error| ApiError::of_reauthentication(error, "passkey"))?;
         }
-        let request = read_token(&body.request.ok_or(Malformed::Missing("request"))?)?;
-        let code = read_code(&body.code.ok_or(Malformed::Missing("code"))?)?;
-        state.accounts.reauthenticate_by_code(admission, &caller, (request, code), &client).await?;
-        return respond(HttpResponse::Ok(), &StatusResponse::SUCCESS);
+        ReauthenticateRequest { provider: Some(_), .. }
+        | ReauthenticateRequest { id_token: Some(_), .. }
+        | ReauthenticateRequest { nonce: Some(_), .. } => by_identity(body)?,
+        ReauthenticateRequest { request: Some(request), code, .. } => {
+            state.accounts.mail()?;
+            let request = read_token(&request)?;
+            let code = read_code(&code.ok_or(Malformed::Missing("code"))?)?;
+            state.accounts.reauthenticate_by_code(admission, &caller, (request, code), &client).await?;
+        }
+        ReauthenticateRequest { code: Some(code), .. } => {
+            let code = second_factor::read_code(&code)?;
+            state.accounts.reauthenticate_by_totp(admission, &caller, &code, &client).await?;
+        }
+        ReauthenticateRequest { password, .. } => {
+            let password = PlainPassword::parse("password", password.ok_or(Malformed::Missing("password"))?)?;
+            let reauthenticated = state.accounts.reauthenticate(admission, &caller, password, &client).await;
+            reauthenticated.map_err(|error| ApiError::of_reauthentication(error, "password"))?;
+        }
     }
-    let password = PlainPassword::parse("password", body.password.ok_or(Malformed::Missing("password"))?)?;
-    let reauthenticated = state.accounts.reauthenticate(admission, &caller, password, &client).await;
-    reauthenticated.map_err(|error| ApiError::of_reauthentication(error, "password"))?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
+}
+
+/// An ID token of a provider.
+fn by_identity(_: ReauthenticateRequest) -> Result<(), ApiError> {
+    Err(ApiError::NotOffered("This service knows no such provider."))
 }
 
 /// Have a code mailed to the account's verified address, to be given in the place of the password
@@ -300,7 +339,8 @@ pub(crate) async fn delete(
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }
 
-/// The password that the account has, which may be left out where the session is fresh, and the one that it is to have.
+/// The password that the account has, if any, which may be left out where the session is fresh, and the one that it is to
+/// have.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct PasswordRequest {
     #[schema(example = "hunter2", min_length = 1, nullable = false)]
@@ -316,7 +356,7 @@ impl Request for PasswordRequest {}
     post, path = "/api/user/password", operation_id = "change_password", tag = "user", security(("Token" = [])),
     request_body(content = PasswordRequest, example = json!({"current_password": "hunter2", "new_password": "correct horse battery staple"})),
     responses(
-        (status = 200, description = "The password is changed, and every session but this one is over", body = StatusResponse),
+        (status = 200, description = "The password is changed, or the account has its first, and every session but this one is over", body = StatusResponse),
         (status = 400, description = "The current password is wrong, or left out and the session is not fresh, or the new one will not do", body = ErrorResponse,
             example = json!({"error": "Invalid Data: current_password is wrong"})),
         (status = 429, description = "Too many wrong passwords; `Retry-After` says when to try again", body = ErrorResponse),
@@ -363,6 +403,9 @@ pub(crate) struct ExportResponse {
     cellar: Vec<ExportedItem>,
     wants: Vec<ExportedItem>,
     sessions: Vec<SessionDetailsResponse>,
+    security: SecurityResponse,
+    passkeys: Vec<PasskeyResponse>,
+    identities: Vec<IdentityResponse>,
     events: Vec<EventResponse>,
 }
 
@@ -407,6 +450,9 @@ pub(crate) async fn export(Authenticated(caller): Authenticated, state: State) -
             cellar: exported(export.cellar),
             wants: exported(export.wants),
             sessions,
+            security: export.security.into(),
+            passkeys: export.passkeys.into_iter().map(PasskeyResponse::from).collect(),
+            identities: export.identities.into_iter().map(IdentityResponse::from).collect(),
             events: export.events.into_iter().map(EventResponse::from).collect(),
         },
     )

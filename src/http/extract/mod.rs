@@ -9,3 +9,4 @@ pub mod passkey;
 pub mod profile;
 pub mod proxy;
 pub mod query;
+pub mod second_factor;

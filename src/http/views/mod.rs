@@ -2,7 +2,8 @@
 
 pub mod email;
 pub mod event;
-pub mod passkey;
+pub(crate) mod identity;
+pub(crate) mod passkey;
 pub mod second_factor;
 pub mod session;
 pub mod user;

@@ -14,11 +14,19 @@ pub(crate) struct SessionResponse {
     #[schema(example = "d96163b8bc9127d8c5d5839018580123c64a324b", pattern = "^[0-9a-f]{40}$")]
     token: String,
     user: UserResponse,
+    /// Where a recovery code was used: the one that is in its place from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "0a1b-2c3d-4e5f-6g7h-8j9k-mnpq", nullable = false)]
+    recovery_code: Option<String>,
 }
 
 impl From<OpenedSession> for SessionResponse {
     fn from(opened: OpenedSession) -> Self {
-        Self { token: opened.token.reveal().to_owned(), user: opened.user.into() }
+        Self {
+            token: opened.token.reveal().to_owned(),
+            user: opened.user.into(),
+            recovery_code: opened.recovery_code.map(|code| code.reveal()),
+        }
     }
 }
 

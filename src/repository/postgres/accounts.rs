@@ -187,7 +187,7 @@ impl Accounts for PostgresRepository {
                 set_reauthentication(transaction, caller, None).await?;
                 delete_opening_offers(transaction, user_id).await?;
                 delete_pending_change(transaction, user_id).await?;
-                transaction.execute(sql::RESET_FAILURES, &[&user_id.0]).await?;
+                transaction.execute(sql::RESET_FAILURES_BY_ONE_FACTOR, &[&user_id.0]).await?;
                 events::by_owner(transaction, EventKind::PasswordChanged, user_id, caller.ip, "", *now).await?;
                 Ok(true)
             })

@@ -378,8 +378,11 @@ async fn revoke_account_sessions(
         let ended = transaction.execute(sql::DELETE_ALL_TOKENS, &[&target.user_id.0]).await?;
         (EventKind::AllSessionsRevoked, usize::try_from(ended).unwrap_or(usize::MAX))
     };
-    if ended > 0 {
+    if ended > 0 || id.is_none() {
+        // Also where there was no session: a login may lack its second factor alone.
         delete_pending_change(transaction, target.user_id).await?;
+    }
+    if ended > 0 {
         let detail = id.map(SessionId::as_str).unwrap_or_default();
         events::insert(transaction, kind, target.user_id, Some(acting.name()), actor.ip(), detail, now).await?;
     }

@@ -3,10 +3,13 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
+use tokio_postgres::types::ToSql;
 
 use super::error::Failure;
-use super::identities::revoke_refresh_tokens;
-use super::lookup::{allow, begin_action, begin_change, is_session_fresh, require_session, require_staff};
+use super::identities::{delete_identity, list_identities, revoke_refresh_tokens};
+use super::lookup::{
+    allow, begin_action, begin_change, is_session_fresh, require_session, require_staff, target_named,
+};
 use super::passkeys::use_passkey;
 use super::pending::delete_challenges_of;
 use super::pool::Connection;
@@ -30,6 +33,9 @@ use crate::system::clock::Timestamp;
 /// Of how many accounts secrets are forgotten in one transaction, which has only so much time.
 const FORGOTTEN_AT_ONCE: u32 = 50;
 
+/// What the event tells of a way in that was removed with what a notice told of.
+const DISOWNED: &str = "disowned";
+
 #[async_trait]
 impl Factors for PostgresRepository {
     async fn find_security(&self, caller: &Caller, now: Timestamp) -> Result<SecurityState, RepositoryError> {
@@ -38,6 +44,23 @@ impl Factors for PostgresRepository {
                 let user_id = require_session(connection, caller).await?.user_id;
                 let state = find_security(connection, user_id).await?;
                 Ok(SecurityState { fresh_until: fresh_until(connection, caller, *now).await?, ..state })
+            })
+        })
+        .await
+    }
+
+    async fn find_account_security(
+        &self,
+        actor: &Actor,
+        username: &Username,
+    ) -> Result<Option<SecurityState>, RepositoryError> {
+        self.read_snapshot((*actor, username.clone()), |connection, (actor, username)| {
+            Box::pin(async move {
+                let acting = require_staff(connection, actor).await?;
+                allow(acting.may_ever(Permission::ManageAccount))?;
+                let Some(target) = target_named(connection, username).await? else { return Ok(None) };
+                allow(acting.may(Permission::ManageAccount, &target))?;
+                find_security(connection, target.user_id).await.map(Some)
             })
         })
         .await
@@ -332,4 +355,35 @@ pub(super) async fn forget_ways_in(transaction: &Transaction, user_id: UserId, n
     revoke_refresh_tokens(transaction, user_id, now).await?;
     transaction.execute(sql::DELETE_IDENTITIES_OF, &[&user_id.0]).await?;
     delete_challenges_of(transaction, user_id).await
+}
+
+/// Removes what was added since then to the ways into an account, as a notice is disowned: whoever it was may have added
+/// it. What is older stays: whoever can only read the mailbox must not get rid of a second factor by a notice.
+pub(super) async fn forget_ways_in_since(
+    transaction: &Transaction,
+    user_id: UserId,
+    since: Timestamp,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let tell = |kind| events::insert_untold(transaction, kind, user_id, None, ip, DISOWNED, now);
+    let since_millis = since.as_millis();
+    let added: [&(dyn ToSql + Sync); 2] = [&user_id.0, &since_millis];
+    let had_totp = find_totp_secret(transaction, user_id).await?.is_some();
+    if transaction.execute(sql::DELETE_TOTP_SINCE, &added).await? > 0 {
+        transaction.execute(sql::DELETE_RECOVERY_CODES_OF, &[&user_id.0]).await?;
+        if had_totp {
+            tell(EventKind::TotpRemoved).await?;
+        }
+    } else {
+        transaction.execute(sql::DELETE_RECOVERY_CODES_SINCE, &added).await?;
+    }
+    for _ in 0..transaction.execute(sql::DELETE_PASSKEYS_SINCE, &added).await? {
+        tell(EventKind::PasskeyRemoved).await?;
+    }
+    for identity in list_identities(transaction, user_id).await?.iter().filter(|identity| identity.created >= since) {
+        delete_identity(transaction, &identity.subject, now).await?;
+        tell(EventKind::IdentityUnlinked).await?;
+    }
+    Ok(())
 }

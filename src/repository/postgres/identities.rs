@@ -1,13 +1,12 @@
 //! [`Identities`] in PostgreSQL.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::emails::verify_email;
+use super::emails::{Verification, verify_email};
 use super::error::Failure;
 use super::lookup::{begin_change, find_user, is_session_fresh, read_id, require_session};
 use super::pending::{delete_challenges_of, is_id_token_used, use_id_token};
@@ -21,7 +20,7 @@ use super::ways_in::has_another_way_in;
 use super::{PostgresRepository, events, sql};
 use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
-use crate::domain::identity::{IdentityDetails, IdentityId, MAX_IDENTITIES, Subject};
+use crate::domain::identity::{IdentityDetails, IdentityId, MAX_IDENTITIES, REVOKED_WITHIN, Subject};
 use crate::domain::session::{Caller, NewSession};
 use crate::domain::user::{NewUser, UserId};
 use crate::repository::session_cache::Change;
@@ -30,9 +29,6 @@ use crate::repository::{
     RevocationId, UniqueField, VerifiedIdentity,
 };
 use crate::system::clock::Timestamp;
-
-/// How long a refresh token is tried to be revoked.
-const REVOKED_WITHIN: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 #[async_trait]
 impl Identities for PostgresRepository {
@@ -71,9 +67,9 @@ impl Identities for PostgresRepository {
                     insert_token(transaction, user_id, session, *now).await?;
                     let id = id_of(&session.digest);
                     events::by_owner(transaction, EventKind::Registered, user_id, session.ip, &id, *now).await?;
-                    if *is_email_verified {
-                        // Where another account has verified it, it stays as it was given.
-                        verify_email(transaction, user_id, *now).await?;
+                    // Where another account has verified it, it stays as it was given.
+                    if *is_email_verified && let Verification::Now = verify_email(transaction, user_id, *now).await? {
+                        events::by_owner(transaction, EventKind::EmailVerified, user_id, session.ip, "", *now).await?;
                     }
                     tell_of_link(transaction, user_id, identity, session.ip, *now).await?;
                     Ok(IdentityRegistered::Opened(Box::new(find_user(transaction, user_id).await?)))
@@ -112,19 +108,11 @@ impl Identities for PostgresRepository {
                     if owner.as_ref().is_some_and(|owner| owner.user_id != user_id) {
                         return Ok(Linked::Taken);
                     }
-                    if list_identities(transaction, user_id).await?.len() >= MAX_IDENTITIES as usize {
+                    if owner.is_none() && is_full(transaction, user_id).await? {
                         return Ok(Linked::Full);
                     }
-                    if let Some(token) = &identity.token
-                        && !use_id_token(transaction, token, *now).await?
-                    {
-                        return Ok(Linked::TokenUsed);
-                    }
-                    if owner.is_none() {
-                        insert_identity(transaction, user_id, identity, *now).await?;
-                        tell_of_link(transaction, user_id, identity, caller.ip, *now).await?;
-                    }
-                    Ok(Linked::Done)
+                    let is_linked = use_identity(transaction, user_id, identity, true, caller.ip, *now).await?;
+                    Ok(if is_linked { Linked::Done } else { Linked::TokenUsed })
                 })
             },
         )
@@ -322,8 +310,13 @@ async fn tell_of_link(
     events::by_owner(transaction, EventKind::IdentityLinked, user_id, ip, &identity.provider, now).await
 }
 
-/// Whether an identity may be a login to the account, which is locked: its ID token was not used before, and it is linked
-/// to the account, or the account still has the address by which it is to be linked.
+/// Whether an account has as many identities as it may have.
+async fn is_full(connection: &Connection, user_id: UserId) -> Result<bool, Failure> {
+    Ok(list_identities(connection, user_id).await?.len() >= MAX_IDENTITIES as usize)
+}
+
+/// Whether an identity may be a login to the account: its ID token was not used before, and it is linked to the account,
+/// or that still has the address by which it is to be linked.
 pub(super) async fn may_use_identity(connection: &Connection, used: &IdentityUse) -> Result<bool, Failure> {
     if let Some(token) = &used.identity.token
         && is_id_token_used(connection, token).await?
@@ -334,38 +327,42 @@ pub(super) async fn may_use_identity(connection: &Connection, used: &IdentityUse
         (Some(owner), _) => Ok(owner.user_id == used.user_id),
         (None, Some(key)) => {
             let owner = find_email_owner(connection, key).await?;
-            Ok(owner.is_some_and(|owner| owner.user_id == used.user_id)
-                && list_identities(connection, used.user_id).await?.len() < MAX_IDENTITIES as usize)
+            Ok(owner.is_some_and(|owner| owner.user_id == used.user_id) && !is_full(connection, used.user_id).await?)
         }
         (None, None) => Ok(false),
     }
 }
 
-/// Notes the use of an identity, links it where it was found by an address, and uses its ID token up; `false` where that
-/// was used before.
+/// Notes the use of an identity, links it to the account where it is not yet and `may_link`, and uses its ID token up;
+/// `false`, and no change, where that was used before.
 pub(super) async fn use_identity(
     transaction: &Transaction,
-    used: &IdentityUse,
+    user_id: UserId,
+    identity: &VerifiedIdentity,
+    may_link: bool,
     ip: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<bool, Failure> {
-    let identity = &used.identity;
     if let Some(token) = &identity.token
         && !use_id_token(transaction, token, now).await?
     {
         return Ok(false);
     }
     let Subject { issuer, subject } = &identity.subject;
-    let parameters: [&(dyn ToSql + Sync); 5] =
-        [issuer, subject, &identity.email, &now.as_millis(), &identity.refresh_token];
-    if transaction.execute(sql::USE_IDENTITY, &parameters).await? == 0 {
-        insert_identity(transaction, used.user_id, identity, now).await?;
-        tell_of_link(transaction, used.user_id, identity, ip, now).await?;
+    let parameters: [&(dyn ToSql + Sync); 6] =
+        [issuer, subject, &identity.email, &now.as_millis(), &identity.refresh_token, &user_id.0];
+    if transaction.execute(sql::USE_IDENTITY, &parameters).await? == 0 && may_link {
+        insert_identity(transaction, user_id, identity, now).await?;
+        tell_of_link(transaction, user_id, identity, ip, now).await?;
     }
     Ok(true)
 }
 
-async fn delete_identity(transaction: &Transaction, subject: &Subject, now: Timestamp) -> Result<(), Failure> {
+pub(super) async fn delete_identity(
+    transaction: &Transaction,
+    subject: &Subject,
+    now: Timestamp,
+) -> Result<(), Failure> {
     revoke_refresh_token(transaction, subject, now).await?;
     transaction.execute(sql::DELETE_IDENTITY, &[&subject.issuer, &subject.subject]).await?;
     Ok(())

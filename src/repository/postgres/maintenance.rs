@@ -16,6 +16,7 @@ use super::pool::{Connection, unavailable};
 use super::rows::get;
 use super::transaction::Transaction;
 use super::{LONG_SCAN_WITHIN, PostgresRepository, SCAN_WITHIN, UNITS, events, sql};
+use crate::domain::identity::REVOKED_WITHIN;
 use crate::domain::session::SessionCutoffs;
 use crate::domain::user::UserId;
 use crate::repository::FigureValue::{Counter, Gauge, GaugeSeconds, Seconds};
@@ -250,38 +251,52 @@ struct Future {
     failures: Vec<i64>,
     offers: Vec<Vec<u8>>,
     mails: Vec<i64>,
+    challenges: Vec<Vec<u8>>,
+    revocations: Vec<i64>,
 }
 
 impl Future {
     fn is_empty(&self) -> bool {
-        self.tokens.is_empty() && self.failures.is_empty() && self.offers.is_empty() && self.mails.is_empty()
+        self.tokens.is_empty()
+            && self.failures.is_empty()
+            && self.offers.is_empty()
+            && self.mails.is_empty()
+            && self.challenges.is_empty()
+            && self.revocations.is_empty()
     }
 }
 
-/// From when on a time is clamped, and from when on a mail is not due for too long.
-fn far(now: Timestamp) -> (i64, i64) {
-    (now.plus(CLAMPED_BEYOND).as_millis(), now.plus(CLAMPED_BEYOND + LONGEST_WAIT).as_millis())
+/// From when on a time is clamped, and from when on a mail or a revocation waits for longer than any.
+fn far(now: Timestamp) -> [i64; 3] {
+    [CLAMPED_BEYOND, CLAMPED_BEYOND + LONGEST_WAIT, CLAMPED_BEYOND + REVOKED_WITHIN]
+        .map(|far| now.plus(far).as_millis())
 }
 
 async fn find_future(connection: &Connection, now: Timestamp) -> Result<Future, Failure> {
-    let ((far, longest), limit) = (far(now), i64::from(PRUNED_AT_ONCE));
+    let ([far, longest, longest_revoked], limit) = (far(now), i64::from(PRUNED_AT_ONCE));
     Ok(Future {
         tokens: read_keys(&connection.query(sql::FIND_FUTURE_TOKENS, &[&far, &limit]).await?)?,
         failures: read_keys(&connection.query(sql::FIND_FUTURE_FAILURES, &[&far, &limit]).await?)?,
         offers: read_keys(&connection.query(sql::FIND_FUTURE_OFFERS, &[&far, &limit]).await?)?,
         mails: read_keys(&connection.query(sql::FIND_FUTURE_MAILS, &[&far, &longest, &limit]).await?)?,
+        challenges: read_keys(&connection.query(sql::FIND_FUTURE_CHALLENGES, &[&far, &limit]).await?)?,
+        revocations: read_keys(&connection.query(sql::FIND_FUTURE_REVOCATIONS, &[&longest_revoked, &limit]).await?)?,
     })
 }
 
 async fn clamp(transaction: &Transaction, future: &Future, now: Timestamp) -> Result<usize, Failure> {
-    let ((far, longest), now) = (far(now), now.as_millis());
+    let [far, longest, longest_revoked] = far(now);
+    let (revoked_within, now) = (now.plus(REVOKED_WITHIN).as_millis(), now.as_millis());
     let clamped = transaction.query(sql::CLAMP_TOKENS, &[&future.tokens, &now]).await?;
     let tokens = note_changed(transaction, &clamped)?;
     let failures = transaction.execute(sql::CLAMP_FAILURES, &[&future.failures, &now]).await?;
     let offers = transaction.execute(sql::DELETE_FUTURE_OFFERS, &[&future.offers, &now]).await?;
     let parameters: [&(dyn ToSql + Sync); 4] = [&future.mails, &now, &far, &longest];
     let mails = transaction.execute(sql::CLAMP_MAILS, &parameters).await?;
-    Ok(tokens + counted(failures + offers + mails))
+    let challenges = transaction.execute(sql::DELETE_FUTURE_CHALLENGES, &[&future.challenges, &now]).await?;
+    let parameters: [&(dyn ToSql + Sync); 4] = [&future.revocations, &now, &revoked_within, &longest_revoked];
+    let revocations = transaction.execute(sql::CLAMP_REVOCATIONS, &parameters).await?;
+    Ok(tokens + counted(failures + offers + mails + challenges + revocations))
 }
 
 #[derive(Debug, Error)]

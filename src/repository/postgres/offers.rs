@@ -37,7 +37,6 @@ pub(super) struct Offer {
     /// The address that the account has now.
     pub(super) current_email: String,
     pub(super) is_verified: bool,
-    pub(super) is_active: bool,
 }
 
 fn read_offer(row: &Row) -> Result<Offer, Failure> {
@@ -56,7 +55,6 @@ fn read_offer(row: &Row) -> Result<Offer, Failure> {
         expires: read_time(row, "expires")?,
         current_email: get(row, "current_email")?,
         is_verified: get(row, "email_verified")?,
-        is_active: get(row, "is_active")?,
     })
 }
 
@@ -203,9 +201,9 @@ pub(super) async fn delete_offer(transaction: &Transaction, request: &[u8; 32]) 
     Ok(())
 }
 
-/// Ends every code and link of an account, their mails where these still wait, and its challenges; but not those that restore a former
-/// address. Whoever has stolen an account and changed its address has the mailbox for a reset, and must not be able to
-/// end by it what its owner was mailed.
+/// Ends every code and link of an account, their mails where these still wait, and its challenges; but not those that
+/// restore a former address. Whoever has stolen an account and changed its address has the mailbox for a reset, and must
+/// not be able to end by it what its owner was mailed.
 pub(super) async fn delete_all_offers(transaction: &Transaction, user_id: UserId) -> Result<(), Failure> {
     let parameters: [&(dyn ToSql + Sync); 1] = [&user_id.0];
     let statements = [

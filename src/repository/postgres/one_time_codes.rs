@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 
 use super::emails::{Email, Verification, find_email, is_taken, require_email, set_email, verify_email};
 use super::error::Failure;
-use super::factors::forget_ways_in;
+use super::factors::{forget_ways_in, forget_ways_in_since};
 use super::lookup::{begin_change, find_user, holds, lock_user, require_session};
 use super::offers::{
     Found, Offer, delete_all_offers, delete_offer, end_restorers_since, find_by_code, find_by_token, find_pending,
@@ -247,7 +247,7 @@ impl OneTimeCodes for PostgresRepository {
                     Found::Right(offer) => {
                         delete_offer(transaction, &offer.request).await?;
                         set_reauthentication(transaction, caller, Some(*now)).await?;
-                        transaction.execute(sql::RESET_FAILURES, &[&user_id.0]).await?;
+                        transaction.execute(sql::RESET_FAILURES_BY_ONE_FACTOR, &[&user_id.0]).await?;
                         let (kind, id) = (EventKind::Reauthenticated, id_of(&caller.digest));
                         events::by_owner(transaction, kind, user_id, caller.ip, &id, *now).await?;
                         Tried::Right(offer.username)
@@ -432,10 +432,10 @@ async fn reset_password(
     delete_all_offers(transaction, user_id).await?;
     transaction.execute(sql::SET_PASSWORD, &[&user_id.0, &new_hash.as_stored()]).await?;
     transaction.execute(sql::DELETE_ALL_TOKENS, &[&user_id.0]).await?;
-    transaction.execute(sql::RESET_FAILURES, &[&user_id.0]).await?;
     if !offer.is_verified {
         forget_ways_in(transaction, user_id, now).await?;
     }
+    transaction.execute(sql::RESET_FAILURES_BY_ONE_FACTOR, &[&user_id.0]).await?;
     if let Verification::Now = verify_email(transaction, user_id, now).await? {
         events::by_owner(transaction, EventKind::EmailVerified, user_id, ip, "", now).await?;
     }
@@ -492,6 +492,7 @@ async fn disown(
     if offer.detail == RESTORES_EMAIL {
         end_restorers_since(transaction, user_id, offer.created).await?;
     }
+    forget_ways_in_since(transaction, user_id, offer.created, ip, now).await?;
     // Whoever it was may know the password.
     transaction.execute(sql::SET_PASSWORD, &[&user_id.0, &PasswordHash::none().as_stored()]).await?;
     let session = SessionId::parse(&offer.detail);

@@ -40,8 +40,8 @@ pub(super) async fn insert_challenge(
 
 /// Whether an ID token was used before.
 pub(super) async fn is_id_token_used(connection: &Connection, token: &IdTokenUse) -> Result<bool, Failure> {
-    let (digest, purpose): (&[u8], _) = (token.digest.as_bytes(), ChallengePurpose::UsedIdToken.name());
-    Ok(connection.query_opt(sql::FIND_USED_ID_TOKEN, &[&digest, &purpose]).await?.is_some())
+    let digest: &[u8] = token.digest.as_bytes();
+    Ok(connection.query_opt(sql::FIND_CHALLENGE, &[&digest]).await?.is_some())
 }
 
 /// Notes that an ID token was used; `false` where it was before. Where another uses it at the same time, the primary key

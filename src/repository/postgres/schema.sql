@@ -79,7 +79,9 @@ CREATE TABLE tokens (
     expires    BIGINT,
     -- How a token of another system, which may look otherwise than ours, was digested: 'sha512' (the first 32 bytes) until
     -- it is first presented, 'sha256' from then on. NULL for a token of 40 hex digits whose SHA-256 was known at once.
-    imported   TEXT   COLLATE "C" CHECK (imported IN ('sha512', 'sha256'))
+    imported   TEXT   COLLATE "C" CHECK (imported IN ('sha512', 'sha256')),
+    -- Whether the release that opened the session knows of second factors; see refuse_unasked below.
+    knows_factors BOOLEAN NOT NULL DEFAULT FALSE
 ) WITH (fillfactor = 80);
 
 -- A user's sessions in the order in which they are listed.
@@ -359,3 +361,17 @@ $$;
 
 CREATE TRIGGER users_emptied AFTER TRUNCATE ON users FOR EACH STATEMENT EXECUTE FUNCTION note_emptied_table();
 CREATE TRIGGER tokens_emptied AFTER TRUNCATE ON tokens FOR EACH STATEMENT EXECUTE FUNCTION note_emptied_table();
+
+-- A release of version 6 or before, which may still run while nodes are replaced one after the other, knows nothing of
+-- second factors: it opens no session where one is due.
+CREATE FUNCTION refuse_unasked() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM totp WHERE user_id = NEW.user_id AND confirmed IS NOT NULL) THEN
+        RAISE EXCEPTION 'the account has a second factor, of which this release does not know';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER tokens_unasked BEFORE INSERT ON tokens FOR EACH ROW WHEN (NOT NEW.knows_factors)
+    EXECUTE FUNCTION refuse_unasked();

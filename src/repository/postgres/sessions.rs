@@ -102,7 +102,9 @@ impl Sessions for PostgresRepository {
                     return Ok(false);
                 }
                 set_reauthentication(transaction, caller, Some(*now)).await?;
-                transaction.execute(sql::RESET_FAILURES, &[&user_id.0]).await?;
+                let reset =
+                    if shown.is_second_factor() { sql::RESET_FAILURES } else { sql::RESET_FAILURES_BY_ONE_FACTOR };
+                transaction.execute(reset, &[&user_id.0]).await?;
                 let (kind, id) = (EventKind::Reauthenticated, id_of(&caller.digest));
                 events::by_owner(transaction, kind, user_id, caller.ip, &id, *now).await?;
                 Ok(true)
@@ -215,8 +217,9 @@ async fn open_session(
     let (user_id, ip) = (shown.user_id, session.ip);
     transaction.changes(user_id, Change::Text);
     if is_second_due(transaction, first, &shown).await? {
-        if matches!(second, SecondFactor::NotGiven) {
-            if !use_first(transaction, first, &shown, ip, now).await? {
+        // Whoever was asked for it already is not asked by another challenge: that would have tries of its own.
+        if matches!(second, SecondFactor::NotGiven) && !matches!(first, FirstFactor::Challenge(_)) {
+            if !use_first(transaction, first, &shown, false, ip, now).await? {
                 return Ok(SessionOutcome::Refused);
             }
             insert_challenge(transaction, Some(user_id), challenge, now).await?;
@@ -226,7 +229,7 @@ async fn open_session(
             return Ok(SessionOutcome::SecondFactorRefused(shown.username));
         }
     }
-    if !use_first(transaction, first, &shown, ip, now).await? {
+    if !use_first(transaction, first, &shown, true, ip, now).await? {
         return Ok(SessionOutcome::Refused);
     }
     transaction.execute(sql::RECORD_LOGIN, &[&now.as_millis(), &user_id.0]).await?;
@@ -274,11 +277,13 @@ async fn is_second_due(connection: &Connection, first: &FirstFactor, shown: &Sho
     Ok(find_totp_secret(connection, shown.user_id).await?.is_some())
 }
 
-/// Uses up the first factor; `false`, and no change, where it was used before.
+/// Uses up the first factor; `false`, and no change, where it was used before. An identity that was found by its address
+/// is linked where that opens a session, and not where a second factor is still due.
 async fn use_first(
     transaction: &Transaction,
     first: &FirstFactor,
     shown: &Shown,
+    opens_session: bool,
     ip: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<bool, Failure> {
@@ -298,7 +303,7 @@ async fn use_first(
             Ok(true)
         }
         FirstFactor::Passkey(used) => use_passkey(transaction, used, now).await,
-        FirstFactor::Identity(used) => use_identity(transaction, used, ip, now).await,
+        FirstFactor::Identity(used) => use_identity(transaction, user_id, &used.identity, opens_session, ip, now).await,
         FirstFactor::Challenge(digest) => {
             delete_challenge(transaction, digest).await?;
             Ok(true)
@@ -323,7 +328,7 @@ async fn use_proof(
         Reauthentication::Identity(used) => {
             let owner = find_owner(transaction, &used.identity.subject).await?;
             let is_own = owner.is_some_and(|owner| owner.user_id == user_id);
-            Ok(is_own && use_identity(transaction, used, ip, now).await?)
+            Ok(is_own && use_identity(transaction, user_id, &used.identity, false, ip, now).await?)
         }
     }
 }

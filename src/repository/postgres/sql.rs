@@ -65,8 +65,9 @@ macro_rules! profile {
     };
 }
 
-pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip) \
-     VALUES ($1, $2, $3, $3, $4, $5)";
+/// The trigger `tokens_unasked` trusts it.
+pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, knows_factors) \
+     VALUES ($1, $2, $3, $3, $4, $5, TRUE)";
 
 pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = $1 WHERE id = $2";
 
@@ -133,6 +134,10 @@ pub const SET_TOLD_OF_LOGIN: &str = "UPDATE users SET told_of_login = $2 WHERE i
      AND (told_of_login IS NULL OR told_of_login <= $3 OR told_of_login > $2)";
 
 pub const RESET_FAILURES: &str = "DELETE FROM login_failures WHERE user_id = $1";
+
+/// After the first factor alone, which clears no failures where there is a second: see `has_second_factor`.
+pub const RESET_FAILURES_BY_ONE_FACTOR: &str = "DELETE FROM login_failures WHERE user_id = $1 \
+     AND NOT EXISTS (SELECT 1 FROM totp WHERE totp.user_id = $1 AND confirmed IS NOT NULL)";
 
 // Accounts, lists, administration.
 
@@ -310,7 +315,7 @@ macro_rules! offer {
     ($which:literal) => {
         concat!(
             "SELECT request, purpose, user_id, one_time_codes.email, one_time_codes.email_key, detail, mac, tries, \
-             one_time_codes.created, code_expires, expires, username, users.email AS current_email, email_verified, is_active \
+             one_time_codes.created, code_expires, expires, username, users.email AS current_email, email_verified \
              FROM one_time_codes JOIN users ON users.id = user_id \
              WHERE one_time_codes.created <= $1 AND expires > $1 AND (purpose IN ('confirm_email', 'not_me') \
              OR one_time_codes.email_key = users.email_key) AND purpose = $2 AND ",
@@ -636,6 +641,9 @@ pub const USE_TOTP: &str = "UPDATE totp SET last_step = $3 \
 
 pub const DELETE_TOTP: &str = "DELETE FROM totp WHERE user_id = $1";
 
+/// Also one that waits for its first code.
+pub const DELETE_TOTP_SINCE: &str = "DELETE FROM totp WHERE user_id = $1 AND (confirmed IS NULL OR confirmed >= $2)";
+
 pub const INSERT_RECOVERY_CODE: &str = "INSERT INTO recovery_codes (digest, user_id, created) VALUES ($1, $2, $3)";
 
 pub const INSERT_RECOVERY_CODES: &str =
@@ -644,6 +652,8 @@ pub const INSERT_RECOVERY_CODES: &str =
 pub const DELETE_RECOVERY_CODE: &str = "DELETE FROM recovery_codes WHERE digest = $1 AND user_id = $2";
 
 pub const DELETE_RECOVERY_CODES_OF: &str = "DELETE FROM recovery_codes WHERE user_id = $1";
+
+pub const DELETE_RECOVERY_CODES_SINCE: &str = "DELETE FROM recovery_codes WHERE user_id = $1 AND created >= $2";
 
 pub const FIND_SECURITY: &str = "SELECT \
      (SELECT confirmed FROM totp WHERE user_id = $1) AS totp, \
@@ -721,6 +731,8 @@ pub const DELETE_PASSKEY: &str = "DELETE FROM passkeys WHERE credential_id = $1"
 
 pub const DELETE_PASSKEYS_OF: &str = "DELETE FROM passkeys WHERE user_id = $1";
 
+pub const DELETE_PASSKEYS_SINCE: &str = "DELETE FROM passkeys WHERE user_id = $1 AND created >= $2";
+
 pub const COUNT_PASSKEYS: &str = "SELECT rp_id, count(*) FROM passkeys GROUP BY rp_id ORDER BY rp_id";
 
 /// Locks the account that is linked to an identity. What is read behind it, in a statement of its own, is as of then.
@@ -740,7 +752,7 @@ pub const LIST_IDENTITIES: &str = "SELECT issuer, subject, provider, email, crea
      WHERE user_id = $1 ORDER BY created, issuer, subject";
 
 pub const USE_IDENTITY: &str = "UPDATE identities SET email = $3, last_used = $4, \
-     refresh_token = coalesce($5, refresh_token) WHERE issuer = $1 AND subject = $2";
+     refresh_token = coalesce($5, refresh_token) WHERE issuer = $1 AND subject = $2 AND user_id = $6";
 
 pub const STORE_REFRESH_TOKEN: &str = "UPDATE identities SET refresh_token = $3 WHERE issuer = $1 AND subject = $2";
 
@@ -798,16 +810,30 @@ pub const DELETE_CHALLENGE: &str = "DELETE FROM challenges WHERE digest = $1";
 pub const DELETE_CHALLENGES_OF: &str = "DELETE FROM challenges WHERE digest IN (SELECT digest FROM challenges \
      WHERE user_id = $1 ORDER BY digest FOR UPDATE)";
 
-pub const FIND_USED_ID_TOKEN: &str = "SELECT 1 FROM challenges WHERE digest = $1 AND purpose = $2";
-
 pub const INSERT_USED_ID_TOKEN: &str = "INSERT INTO challenges (digest, purpose, user_id, state, tries, created, expires) \
      VALUES ($1, $2, NULL, '', 0, $3, $4)";
+
+pub const FIND_CHALLENGE: &str = "SELECT digest FROM challenges WHERE digest = $1";
 
 pub const FIND_EXPIRED_CHALLENGES: &str = "SELECT digest FROM challenges WHERE expires <= $1 ORDER BY expires LIMIT $2";
 
 /// In the order of their digests, as with all pruning.
 pub const DELETE_EXPIRED_CHALLENGES: &str = "DELETE FROM challenges WHERE digest IN (SELECT digest \
      FROM challenges WHERE digest = ANY($1) AND expires <= $2 ORDER BY digest FOR UPDATE) RETURNING digest";
+
+/// But for ID tokens that were used: when they end is what their provider says.
+pub const FIND_FUTURE_CHALLENGES: &str =
+    "SELECT digest FROM challenges WHERE created > $1 AND purpose <> 'used_id_token' LIMIT $2";
+
+/// They are over, as [`DELETE_FUTURE_OFFERS`] says.
+pub const DELETE_FUTURE_CHALLENGES: &str = "DELETE FROM challenges WHERE digest IN (SELECT digest \
+     FROM challenges WHERE digest = ANY($1) AND created > $2 ORDER BY digest FOR UPDATE)";
+
+/// Those that wait, or are worth trying, for longer than any.
+pub const FIND_FUTURE_REVOCATIONS: &str = "SELECT id FROM revocations WHERE due > $1 OR expires > $1 LIMIT $2";
+
+pub const CLAMP_REVOCATIONS: &str = "UPDATE revocations SET due = least(due, $2), expires = least(expires, $3) \
+     WHERE id IN (SELECT id FROM revocations WHERE id = ANY($1) AND (due > $4 OR expires > $4) ORDER BY id FOR UPDATE)";
 
 /// Counts for the metrics, by no request.
 pub const COUNT_USERS: &str = "SELECT count(*) FROM users";

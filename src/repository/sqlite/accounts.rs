@@ -165,7 +165,7 @@ impl Accounts for SqliteRepository {
             set_reauthentication(connection, &caller, None)?;
             delete_opening_offers(connection, user_id)?;
             delete_pending_change(connection, user_id)?;
-            connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
+            connection.prepare_cached(sql::RESET_FAILURES_BY_ONE_FACTOR)?.execute([user_id.0])?;
             events::by_owner(connection, EventKind::PasswordChanged, user_id, caller.ip, "", now)?;
             Ok(true)
         })

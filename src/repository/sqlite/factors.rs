@@ -41,6 +41,22 @@ impl Factors for SqliteRepository {
         .await
     }
 
+    async fn find_account_security(
+        &self,
+        actor: &Actor,
+        username: &Username,
+    ) -> Result<Option<SecurityState>, RepositoryError> {
+        let (actor, username) = (*actor, username.clone());
+        self.read_snapshot(move |connection| {
+            let acting = require_staff(connection, &actor)?;
+            allow(acting.may_ever(Permission::ManageAccount))?;
+            let Some(target) = target_named(connection, &username)? else { return Ok(None) };
+            allow(acting.may(Permission::ManageAccount, &target))?;
+            Ok(Some(find_security(connection, target.user_id)?))
+        })
+        .await
+    }
+
     async fn begin_totp(
         &self,
         caller: &Caller,
@@ -303,23 +319,23 @@ pub(super) fn forget_ways_in_since(
     ip: Option<IpAddr>,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let tell = |kind, detail: &str| events::insert_untold(connection, kind, user_id, None, ip, detail, now);
+    let tell = |kind| events::insert_untold(connection, kind, user_id, None, ip, DISOWNED, now);
     let added = params![user_id.0, since.as_millis()];
     let had_totp = find_totp_secret(connection, user_id)?.is_some();
     if connection.prepare_cached(sql::DELETE_TOTP_SINCE)?.execute(added)? > 0 {
         connection.prepare_cached(sql::DELETE_RECOVERY_CODES_OF)?.execute([user_id.0])?;
         if had_totp {
-            tell(EventKind::TotpRemoved, DISOWNED)?;
+            tell(EventKind::TotpRemoved)?;
         }
     } else {
         connection.prepare_cached(sql::DELETE_RECOVERY_CODES_SINCE)?.execute(added)?;
     }
     for _ in 0..connection.prepare_cached(sql::DELETE_PASSKEYS_SINCE)?.execute(added)? {
-        tell(EventKind::PasskeyRemoved, DISOWNED)?;
+        tell(EventKind::PasskeyRemoved)?;
     }
     for identity in list_identities(connection, user_id)?.iter().filter(|identity| identity.created >= since) {
         delete_identity(connection, &identity.subject, now)?;
-        tell(EventKind::IdentityUnlinked, DISOWNED)?;
+        tell(EventKind::IdentityUnlinked)?;
     }
     Ok(())
 }

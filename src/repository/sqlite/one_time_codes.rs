@@ -212,7 +212,7 @@ impl OneTimeCodes for SqliteRepository {
                 Found::Right(offer) => {
                     delete_offer(connection, &offer.request)?;
                     set_reauthentication(connection, &caller, Some(now))?;
-                    connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
+                    connection.prepare_cached(sql::RESET_FAILURES_BY_ONE_FACTOR)?.execute([user_id.0])?;
                     let (kind, id) = (EventKind::Reauthenticated, id_of(&caller.digest));
                     events::by_owner(connection, kind, user_id, caller.ip, &id, now)?;
                     Tried::Right(offer.username)
@@ -394,10 +394,10 @@ fn reset_password(
     delete_all_offers(connection, user_id)?;
     connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![user_id.0, new_hash.as_stored()])?;
     connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])?;
-    connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
     if !offer.is_verified {
         forget_ways_in(connection, user_id, now)?;
     }
+    connection.prepare_cached(sql::RESET_FAILURES_BY_ONE_FACTOR)?.execute([user_id.0])?;
     if let Verification::Now = verify_email(connection, user_id, now)? {
         events::by_owner(connection, EventKind::EmailVerified, user_id, ip, "", now)?;
     }

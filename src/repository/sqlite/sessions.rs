@@ -90,7 +90,8 @@ impl Sessions for SqliteRepository {
                 return Ok(false);
             }
             set_reauthentication(connection, &caller, Some(now))?;
-            connection.prepare_cached(sql::RESET_FAILURES)?.execute([user_id.0])?;
+            let reset = if shown.is_second_factor() { sql::RESET_FAILURES } else { sql::RESET_FAILURES_BY_ONE_FACTOR };
+            connection.prepare_cached(reset)?.execute([user_id.0])?;
             let (kind, id) = (EventKind::Reauthenticated, id_of(&caller.digest));
             events::by_owner(connection, kind, user_id, caller.ip, &id, now)?;
             Ok(true)

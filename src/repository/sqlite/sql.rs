@@ -403,6 +403,10 @@ pub const COUNT_FAILURE: &str = "INSERT INTO login_failures (user_id, failures, 
 
 pub const RESET_FAILURES: &str = "DELETE FROM login_failures WHERE user_id = ?1";
 
+/// After the first factor alone, which clears no failures where there is a second: see `has_second_factor`.
+pub const RESET_FAILURES_BY_ONE_FACTOR: &str = "DELETE FROM login_failures WHERE user_id = ?1 \
+     AND NOT EXISTS (SELECT 1 FROM totp WHERE totp.user_id = ?1 AND confirmed IS NOT NULL)";
+
 pub const LIST_FAILURES: &str = "SELECT username, failures, last_failed FROM login_failures \
      JOIN users ON users.id = login_failures.user_id ORDER BY failures DESC, user_id LIMIT ?1";
 
@@ -707,7 +711,7 @@ pub const READ_IDENTITIES: &str = "SELECT issuer, subject, provider, identities.
      (SELECT count(*) FROM identities AS i WHERE i.user_id = identities.user_id) AS identities \
      FROM identities JOIN users ON users.id = user_id";
 
-pub const READ_CHALLENGES: &str = "SELECT digest, purpose, state, tries, challenges.created, expires, user_id, username \
+pub const READ_CHALLENGES: &str = "SELECT digest, purpose, challenges.state, tries, challenges.created, expires, user_id, username \
      FROM challenges LEFT JOIN users ON users.id = user_id";
 
 /// By the provider, as others are by the account.
@@ -810,6 +814,7 @@ pub const ALL: &[(&str, Visits)] = &[
     (DELETE_EVENT, Visits::Few),
     (COUNT_FAILURE, Visits::Few),
     (RESET_FAILURES, Visits::Few),
+    (RESET_FAILURES_BY_ONE_FACTOR, Visits::Few),
     (INSERT_PROOF, Visits::Few),
     (DELETE_PROOF, Visits::Few),
     (CELLAR.list, Visits::Few),

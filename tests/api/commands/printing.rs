@@ -33,7 +33,8 @@ fn accounts_are_listed_as_a_table_for_people_and_as_one_array_for_programs() {
     ] {
         assert_eq!(names(&machine.json(&format!("user list {filter}"))), expected, "{filter}");
     }
-    let shown = machine.json("user show BOB");
+    let mut shown = machine.json("user show BOB");
+    assert_eq!(shown.as_object_mut().unwrap().remove("security").unwrap()["has_password"], true);
     assert_eq!(shown, machine.json("user list --staff")[0]);
     assert_eq!(shown.as_object().unwrap().len(), 18);
     assert!(machine.said("user show bob").contains("\nis_staff      yes\n"));

@@ -34,7 +34,7 @@ async fn without_mail_an_address_is_no_name_and_a_code_no_password() {
     let token = app.new_user("AzureDiamond").await;
     let body = json!({"request": "x", "code": "y"});
     let refused = app.ask(Method::POST, "/api/user/reauthenticate", &token, Some(&body)).await;
-    assert_eq!(error_of(refused, 400).await, "Invalid Data: password is required");
+    assert_eq!(error_of(refused, 404).await, "This service sends no mail.");
 }
 
 #[tokio::test]

@@ -18,11 +18,26 @@ use crate::cluster;
 use crate::store::{StoredAccount, StoredEvent, StoredSession, TestStore, key_of_name};
 
 /// What the service stores, a table before those that refer to it. The nodes' own tables are not among them.
-const TABLES: [&str; 9] =
-    ["users", "cellar", "wants", "tokens", "events", "login_failures", "one_time_codes", "outbox", "imported"];
+const TABLES: [&str; 15] = [
+    "users",
+    "cellar",
+    "wants",
+    "tokens",
+    "events",
+    "login_failures",
+    "one_time_codes",
+    "outbox",
+    "imported",
+    "totp",
+    "recovery_codes",
+    "passkeys",
+    "identities",
+    "challenges",
+    "revocations",
+];
 
 /// The tables that give numbers.
-const NUMBERED: [&str; 3] = ["users", "events", "outbox"];
+const NUMBERED: [&str; 4] = ["users", "events", "outbox", "revocations"];
 
 /// A database that servers may have at the same time.
 pub struct PostgresStore {
@@ -165,8 +180,10 @@ impl TestStore for PostgresStore {
     }
 
     fn is_whole(&self) -> bool {
-        let owned = ["cellar", "wants", "tokens", "login_failures", "one_time_codes"];
-        let owners = owned.map(|table| format!("SELECT user_id FROM {table}")).join(" UNION ALL ");
+        let theirs = ["cellar", "wants", "tokens", "login_failures", "one_time_codes"];
+        let ways_in = ["totp", "recovery_codes", "passkeys", "identities", "challenges"];
+        let owners = [theirs, ways_in].concat().into_iter().map(|table| format!("SELECT user_id FROM {table}"));
+        let owners = owners.collect::<Vec<_>>().join(" UNION ALL ");
         let orphans = format!("SELECT count(*) FROM ({owners}) AS owned WHERE user_id NOT IN (SELECT id FROM users)");
         self.list(&orphans, |row| row.get::<_, i64>(0)) == [0]
     }

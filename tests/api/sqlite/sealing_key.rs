@@ -172,7 +172,7 @@ fn a_backup_has_no_key_and_whoever_restores_or_checks_it_is_told_of_the_one_that
 #[test]
 fn what_was_begun_is_not_restored_but_an_id_token_that_was_used_stays_used() {
     let machine = with_sealed_secrets();
-    let begun = "INSERT INTO challenges VALUES (CAST(printf('%032d', ?1) AS BLOB), ?2, NULL, '', 0, 0, 9000000000000)";
+    let begun = "INSERT INTO challenges VALUES (CAST(printf('%032d', ?1) AS BLOB), ?2, NULL, '', 0, 0, 60000)";
     for (number, purpose) in [(1, "use_passkey"), (2, "provider_flow"), (3, "used_id_token")] {
         connect(&machine).execute(begun, params![number, purpose]).unwrap();
     }

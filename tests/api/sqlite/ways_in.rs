@@ -95,6 +95,16 @@ fn the_operator_removes_the_factors_of_any_account() {
     let machine = Machine::with_accounts();
     let database = Connection::open(machine.path().join("data/authtokens.db")).unwrap();
     add_ways_in(&database, "Admin", START_MILLIS);
+    assert!(
+        machine
+            .said("user show Admin")
+            .contains("authenticator app since 2015-01-04T22:51:35.144Z, 10 recovery codes left")
+    );
+    let shown = &machine.json("user show Admin")["security"];
+    assert_eq!(
+        (&shown["totp"]["enabled"], &shown["passkeys"], &shown["identities"]),
+        (&json!(true), &json!(1), &json!(1))
+    );
     let said = machine.said("user reset-factors admin");
     assert_eq!(said, "admin has no authenticator app, no recovery codes and no passkeys any more.\n");
     assert_eq!(machine.json("user reset-factors Admin"), json!({"status": "success"}), "again");
@@ -102,6 +112,33 @@ fn the_operator_removes_the_factors_of_any_account() {
     assert_eq!(count, 0);
     assert_eq!(machine.refused("user reset-factors nobody"), (1, "there is no account named nobody".to_owned()));
     assert!(machine.said("events --kind factors_reset").contains("command line"));
+}
+
+#[tokio::test]
+async fn an_export_has_the_ways_into_the_account_and_nothing_that_opens_it() {
+    let app = TestApp::spawn();
+    let token = app.new_user("AzureDiamond").await;
+    add_ways_in(&connect(&app), "AzureDiamond", START_MILLIS);
+    let export = app.get(Method::GET, "/api/user/export", &token, None).await;
+    let at = "2015-01-04T22:51:35.144Z";
+    assert_eq!(
+        export["security"],
+        json!({
+            "has_password": true, "totp": {"enabled": true, "since": at}, "recovery_codes": 10, "passkeys": 1,
+            "identities": 1, "fresh_until": null,
+        })
+    );
+    let passkey = &export["passkeys"][0];
+    assert_eq!(
+        (&passkey["name"], &passkey["created"], &passkey["last_used"]),
+        (&json!("Key"), &json!(at), &json!(null))
+    );
+    assert_eq!(passkey["id"].as_str().unwrap().len(), 20);
+    let identity = &export["identities"][0];
+    assert_eq!((&identity["provider"], &identity["issuer"]), (&json!("example"), &json!("https://id.example")));
+    assert!(identity["subject"].as_str().unwrap().starts_with("subject "));
+    let keys: Vec<_> = identity.as_object().unwrap().keys().collect();
+    assert_eq!(keys.len(), 7, "no refresh token: {keys:?}");
 }
 
 #[tokio::test]
