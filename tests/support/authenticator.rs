@@ -94,8 +94,9 @@ impl Authenticator {
             }
             Key::Ed25519(pair) => [b"\xa4\x01\x01\x03\x27\x20\x06\x21\x58\x20", pair.public_key().as_ref()].concat(),
             Key::Rs256(pair) => {
-                let n = pair.public().modulus().big_endian_without_leading_zero();
-                let e = pair.public().exponent().big_endian_without_leading_zero();
+                // RSAPublicKey in DER: two INTEGERs, of which the first begins with a zero.
+                let der = pair.public_key().as_ref();
+                let (n, e) = (&der[9..265], &der[267..270]);
                 [b"\xa4\x01\x03\x03\x39\x01\x00\x20\x59\x01\x00", n, b"\x21\x43", e].concat()
             }
         }

@@ -9,8 +9,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::authenticator::{Algorithm, Authenticator, PRESENT, VERIFIED};
-use super::{NOT_SIGNED_IN, added, fresh_user, log_in, login_options, spawn, with_passkeys};
+use super::{NOT_SIGNED_IN, added, fresh_user, freshen, log_in, login_options, spawn, with_passkeys};
 use crate::helpers::{Response, TestApp, error_of, session_of, until};
+use crate::second_factor::new_owner;
 
 /// How an authenticator misbehaves.
 type Wrong = fn(&mut Authenticator);
@@ -208,4 +209,28 @@ async fn logins_by_passkey_are_limited_by_address_as_those_by_password_are() {
     }
     assert_eq!(app.post("/api/login/passkey/options", &json!({})).await.status(), 429);
     assert_eq!(app.post("/api/login/passkey", &json!({"passkey": {}})).await.status(), 429);
+}
+
+#[tokio::test]
+async fn a_passkey_finishes_the_login_of_its_account_and_no_other_and_needs_no_second_factor_itself() {
+    let app = spawn();
+    let owner = new_owner(&app, "AzureDiamond").await;
+    freshen(&app, &owner.token).await;
+    let (mut authenticator, _) = added(&app, &owner.token, Algorithm::Ed25519).await;
+    let other = fresh_user(&app, "Other").await;
+    let (mut others, _) = added(&app, &other, Algorithm::Es256).await;
+    let (session, _) = session_of(log_in(&app, &authenticator.get(&login_options(&app).await)).await).await;
+    assert_eq!(app.get(Method::GET, "/api/user", &session, None).await["username"], "AzureDiamond");
+    let due: Value = app.log_in("AzureDiamond", "hunter2").await.json().await.unwrap();
+    let token = &due["second_factor"]["token"];
+    assert!(due["second_factor"]["methods"].as_array().unwrap().contains(&json!("passkey")), "{due}");
+    let give = async |passkey: Value| {
+        app.post("/api/login/second", &json!({"token": token, "passkey": passkey})).await.status().as_u16()
+    };
+    assert_eq!(give(others.get(&login_options(&app).await)).await, 401, "another account's");
+    let of_a_session = authenticator.get(&ask_for_freshness(&app, &owner.token).await);
+    assert_eq!(give(of_a_session).await, 401, "asked for something else");
+    let used = authenticator.get(&login_options(&app).await);
+    assert_eq!(give(used.clone()).await, 200);
+    assert_eq!(give(used).await, 401, "used");
 }
