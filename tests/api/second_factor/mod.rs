@@ -50,7 +50,7 @@ impl App {
 
 /// An account with an authenticator app.
 pub struct Owner {
-    token: String,
+    pub token: String,
     app: App,
     recovery_codes: Vec<String>,
 }
