@@ -56,6 +56,7 @@ const DRIVERS: &[(&[&str], &[&str])] = &[
     (&["tz"], &["import"]),
     (&["icu_normalizer"], &["domain"]),
     (&["utoipa"], &["http"]),
+    (&["webauthn_rs", "serde_cbor_2"], &["accounts"]),
     (&["ipnet"], &["cli", "config", "http", "outbound"]),
 ];
 

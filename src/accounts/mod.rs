@@ -13,6 +13,7 @@ mod email;
 pub mod identities;
 mod mail_proof;
 pub mod mail_requests;
+pub mod passkeys;
 mod prepare_mail;
 mod reauthenticate;
 mod register;

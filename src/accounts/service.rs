@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::activity::LastUsed;
 use super::identities::IdentityPolicy;
 use super::mail_requests::MailRequests;
+use super::passkeys::relying_party::RelyingParty;
 use super::throttle::LoginThrottle;
 use super::throttle::mail_limits::MailLimits;
 use crate::domain::field::InvalidField;
@@ -34,6 +35,8 @@ pub struct Accounts {
     pub identities: IdentityPolicy,
     /// What the service calls itself: in authenticator apps, and where passkeys are asked for.
     pub service_name: String,
+    /// What passkeys are made for and verified by; `None` where there are none.
+    pub passkeys: Option<RelyingParty>,
     /// What secrets are sealed with; `None` where there is no key.
     pub sealing: Option<Arc<SealingKey>>,
     /// Notes the last uses of sessions.

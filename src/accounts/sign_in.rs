@@ -275,7 +275,7 @@ impl Accounts {
             let read = match &second {
                 Some(given) => {
                     let secret = self.repository.find_totp_secret(credentials.user_id).await?;
-                    self.read_second_factor(credentials.user_id, secret, given)?
+                    self.read_second_factor(credentials.user_id, secret, given).await?
                 }
                 None => Some((SecondFactor::NotGiven, None)),
             };

@@ -1,8 +1,10 @@
 //! What settings need of each other: each is valid by itself, and together they may not work.
 
+use url::Url;
+
 use crate::config::identity::Preset;
 use crate::config::mail::{Encryption, Transport, is_loopback};
-use crate::config::{Config, ConfigError, Origin, ProviderConfig, Setting, SmtpConfig};
+use crate::config::{Config, ConfigError, Origin, PasskeysConfig, ProviderConfig, Setting, SmtpConfig};
 
 impl SmtpConfig {
     /// The port: by default the one that is usual for the encryption.
@@ -45,6 +47,42 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses passkeys that no page could use.
+    pub(super) fn check_passkeys(&self) -> Result<(), ConfigError> {
+        self.passkeys_conflict().map_or(Ok(()), |sentence| Err(ConfigError::Conflict(sentence)))
+    }
+
+    fn passkeys_conflict(&self) -> Option<String> {
+        let PasskeysConfig { rp_id, origins, .. } = &self.passkeys;
+        let Some(rp_id) = rp_id else {
+            let needs_it =
+                "passkeys.rp_id is missing: passkeys.origins says where passkeys are used, and not of which domain";
+            return (!origins.is_empty()).then(|| needs_it.to_owned());
+        };
+        if origins.is_empty() {
+            return Some(
+                "passkeys.origins is missing: with passkeys.rp_id, it says where passkeys are used".to_owned(),
+            );
+        }
+        let pages: Vec<Url> = origins.iter().filter_map(|origin| Url::parse(origin).ok()).collect();
+        let is_within = |page: &&Url, domain: &str| {
+            page.domain().is_some_and(|host| {
+                host.strip_suffix(domain).is_some_and(|below| below.is_empty() || below.ends_with('.'))
+            })
+        };
+        if let Some(page) = pages.iter().find(|page| page.scheme() == "http" && !is_within(page, "localhost")) {
+            let origin = page.origin().ascii_serialization();
+            return Some(format!(
+                "passkeys.origins has {origin}: browsers have passkeys only with https, or on localhost"
+            ));
+        }
+        let is_an_app = |page: &Url| page.scheme() == "android";
+        let is_used = pages.iter().any(|page| is_an_app(page) || is_within(&page, rp_id));
+        (!is_used).then(|| {
+            format!("passkeys.rp_id is {rp_id}, and none of passkeys.origins is of this domain or one below it")
+        })
     }
 
     /// Refuses a configuration that sends mail and lacks what mail needs, or needs mail and sends none.
@@ -244,6 +282,33 @@ mod tests {
             let refused = refusal(&bad).unwrap_or_default();
             assert!(refused.starts_with(sentence) && !refused.contains("s3cret"), "{bad}: {refused}");
         }
+    }
+
+    #[test]
+    fn passkeys_are_of_a_domain_and_are_used_there_over_https() {
+        let with =
+            |rp_id: &str, origins: &str| refusal(&format!("[passkeys]\nrp_id = \"{rp_id}\"\norigins = [{origins}]"));
+        const APP: &str = "\"android:apk-key-hash:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU\"";
+        for (rp_id, origins) in [
+            ("diamond.example", "\"https://diamond.example\""),
+            ("diamond.example", "\"https://a.b.diamond.example:8443\""),
+            ("diamond.example", "\"https://diamond.example\", \"https://diamond.test\""),
+            ("diamond.example", APP),
+            ("localhost", "\"http://localhost:3000\""),
+        ] {
+            assert_eq!(with(rp_id, origins), None, "{origins}");
+        }
+        for (rp_id, origins, sentence) in [
+            ("diamond.example", "", "passkeys.origins is missing: "),
+            ("diamond.example", "\"http://diamond.example\"", "passkeys.origins has http://diamond.example: "),
+            ("diamond.example", "\"https://notdiamond.example\"", "passkeys.rp_id is diamond.example, and none of "),
+            ("a.diamond.example", "\"https://diamond.example\"", "passkeys.rp_id is a.diamond.example, and none of "),
+        ] {
+            let refused = with(rp_id, origins).unwrap_or_default();
+            assert!(refused.starts_with(sentence), "{origins}: {refused}");
+        }
+        let refused = refusal("[passkeys]\norigins = [\"https://diamond.example\"]").unwrap_or_default();
+        assert!(refused.starts_with("passkeys.rp_id is missing: "), "{refused}");
     }
 
     #[test]

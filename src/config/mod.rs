@@ -340,6 +340,7 @@ impl Config {
         config.check_mail()?;
         config.check_database(&settings)?;
         config.check_providers()?;
+        config.check_passkeys()?;
         Ok((config, settings))
     }
 }

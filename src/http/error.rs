@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::accounts::administer::AdministerError;
 use crate::accounts::identities::{IdentityError, LinkOffer};
 use crate::accounts::mail_requests::QueueFull;
+use crate::accounts::passkeys::{NoPasskeys, PasskeyError, PasskeySignInError};
 use crate::accounts::second_factor::{FactorError, SealingError, SecondFactorError};
 use crate::accounts::throttle::Throttled;
 use crate::accounts::{
@@ -462,6 +463,43 @@ impl From<FactorError> for ApiError {
             FactorError::Reauthentication(error) => Self::of_reauthentication(error, "password"),
             FactorError::Sealing(error) => error.into(),
             FactorError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<NoPasskeys> for ApiError {
+    fn from(_: NoPasskeys) -> Self {
+        Self::NotOffered("This service has no passkeys.")
+    }
+}
+
+impl From<PasskeyError> for ApiError {
+    fn from(error: PasskeyError) -> Self {
+        match error {
+            PasskeyError::NoPasskeys(error) => error.into(),
+            PasskeyError::Refused => {
+                Self::InvalidData("the passkey does not verify, or its challenge has expired".to_owned())
+            }
+            PasskeyError::Taken => Self::Conflict("This passkey is an account's already."),
+            PasskeyError::Full => Self::Conflict("The account has as many passkeys as it may have. Remove one first."),
+            PasskeyError::NotFound => Self::NotFound,
+            PasskeyError::LastWayIn => {
+                Self::Conflict("The account has no other way in. Set a password or add a passkey first.")
+            }
+            PasskeyError::Reauthentication(error) => Self::of_reauthentication(error, "password"),
+            PasskeyError::Throttled(error) => error.into(),
+            PasskeyError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<PasskeySignInError> for ApiError {
+    fn from(error: PasskeySignInError) -> Self {
+        match error {
+            PasskeySignInError::NoPasskeys(error) => error.into(),
+            PasskeySignInError::Refused => Self::NotSignedIn("The passkey opens no account."),
+            PasskeySignInError::EmailNotVerified => Self::EmailNotVerified,
+            PasskeySignInError::Repository(error) => error.into(),
         }
     }
 }

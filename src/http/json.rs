@@ -155,7 +155,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Root<'_, D> {
         visitor: V,
     ) -> Result<V::Value, D::Error> {
         self.reading.fields.set(fields);
-        self.json.deserialize_map(Object { reading: self.reading, refuse: self.refuse, visitor })
+        self.json.deserialize_map(Object { reading: self.reading, fields, refuse: self.refuse, visitor })
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, D::Error> {
@@ -168,9 +168,10 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Root<'_, D> {
     }
 }
 
-/// The outermost object.
+/// An object that a struct is read from: the outermost, or one in it.
 struct Object<'a, V> {
     reading: &'a Reading,
+    fields: &'static [&'static str],
     refuse: fn(&str) -> Option<String>,
     visitor: V,
 }
@@ -184,16 +185,18 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Object<'_, V> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
         let keys = Keys::default();
-        self.visitor.visit_map(Fields { map, keys, field: "", reading: self.reading, refuse: self.refuse })
+        let Self { reading, fields, refuse, visitor } = self;
+        visitor.visit_map(Fields { map, keys, field: "", reading, fields, refuse })
     }
 }
 
-/// The outermost object's keys and values. The struct sees only its own.
+/// Its keys and values. The struct sees only its own.
 struct Fields<'a, A> {
     map: A,
     keys: Keys,
     field: &'static str,
     reading: &'a Reading,
+    fields: &'static [&'static str],
     refuse: fn(&str) -> Option<String>,
 }
 
@@ -201,7 +204,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        let key = Key { reading: self.reading, refuse: Some(self.refuse) };
+        let key = Key { reading: self.reading, known: Some((self.fields, self.refuse)) };
         while let Some((digest, field)) = self.map.next_key_seed(key)? {
             self.keys.insert(digest, self.reading)?;
             if let Some(field) = field {
@@ -265,9 +268,20 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Typed<'_, D> {
         visitor.visit_some(self)
     }
 
+    /// An object in the body. Keys that are none of its fields are ignored.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let object = Object { reading: self.reading, fields, refuse: |_| None, visitor };
+        Typed::note(self.reading, self.field, "an object", self.inner.deserialize_map(object))
+    }
+
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str bytes byte_buf unit unit_struct newtype_struct seq
-        tuple tuple_struct map struct enum identifier ignored_any
+        tuple tuple_struct map enum identifier ignored_any
     }
 }
 
@@ -275,8 +289,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Typed<'_, D> {
 #[derive(Clone, Copy)]
 struct Key<'a> {
     reading: &'a Reading,
-    /// Given in the outermost object only: the error for a key that names no field.
-    refuse: Option<fn(&str) -> Option<String>>,
+    /// Given where a struct is read: its fields, and the error for a key that is none of them.
+    known: Option<(&'static [&'static str], fn(&str) -> Option<String>)>,
 }
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
@@ -296,8 +310,8 @@ impl Visitor<'_> for Key<'_> {
 
     fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
         let digest = self.reading.hasher.hash_one(key);
-        let Some(refuse) = self.refuse else { return Ok((digest, None)) };
-        let field = self.reading.fields.get().iter().find(|field| **field == key).copied();
+        let Some((fields, refuse)) = self.known else { return Ok((digest, None)) };
+        let field = fields.iter().find(|field| **field == key).copied();
         match field.map_or_else(|| refuse(key), |_| None) {
             Some(sentence) => Err(self.reading.fail(Malformed::Refused(sentence))),
             None => Ok((digest, field)),
@@ -350,7 +364,7 @@ impl<'de> Visitor<'de> for AnyValue<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<i64>, A::Error> {
         let mut keys = Keys::default();
-        while let Some((digest, _)) = map.next_key_seed(Key { reading: self.0, refuse: None })? {
+        while let Some((digest, _)) = map.next_key_seed(Key { reading: self.0, known: None })? {
             keys.insert(digest, self.0)?;
             map.next_value_seed(self)?;
         }

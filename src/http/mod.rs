@@ -13,3 +13,4 @@ pub mod readiness;
 pub mod routes;
 pub mod state;
 pub mod views;
+pub mod well_known;

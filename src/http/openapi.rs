@@ -26,6 +26,7 @@ use crate::http::routes::Calls;
         (name = "factors", description = "The second factor, and how the account can be got into"),
         (name = "mail", description = "The account's address, and the ways back in by mail: where the service sends none, these calls answer 404"),
         (name = "identities", description = "Logins by Apple, Google and other providers: where the service knows none, these calls answer 404"),
+        (name = "passkeys", description = "Passkeys (WebAuthn): a way in without a password. Where the service has none, these calls answer 404"),
         (name = "lists", description = "What the user has and what the user wishes for"),
         (name = "sessions", description = "The tokens that are out, to be seen and ended one by one"),
         (name = "staff", description = "Other people's accounts, for staff and superusers"),

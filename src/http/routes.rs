@@ -8,7 +8,8 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 
 use crate::http::api::{
-    account, by_mail, email, events, health, identities, index, items, second_factor, sessions, staff, user,
+    account, by_mail, email, events, health, identities, index, items, passkeys, second_factor, sessions, staff, user,
+    well_known,
 };
 use crate::http::error::ApiError;
 use crate::http::pages::{assets, confirm, dev_mail, docs, not_me, reset, sign_in};
@@ -95,6 +96,8 @@ routes! {
         "/api/password/reset" { post by_mail::reset, }
         "/api/login/mail" { post by_mail::ask_for_login, }
         "/api/login/mail/confirm" { post by_mail::log_in, }
+        "/api/login/passkey/options" { post passkeys::begin_login, }
+        "/api/login/passkey" { post passkeys::log_in, }
         "/api/not-me" { post by_mail::disown, }
         "/api/login/providers" { get identities::list_providers, }
         "/api/login/oidc" { post identities::log_in, }
@@ -104,6 +107,10 @@ routes! {
         "/api/user/identities" { get identities::list, post identities::link, }
         "/api/user/identities/{id}" { delete identities::unlink, }
         "/api/apple/notifications" { post identities::take_apple_notice, }
+        "/api/user/reauthenticate/passkey" { post passkeys::begin_reauthentication, }
+        "/api/user/passkeys/options" { post passkeys::begin, }
+        "/api/user/passkeys" { get passkeys::list, post passkeys::add, }
+        "/api/user/passkeys/{id}" { patch passkeys::rename, delete passkeys::remove, }
         "/api/user/tokens" { get sessions::list, }
         "/api/user/tokens/{id}" { delete sessions::end, }
         "/api/user/events" { get events::list_own, }
@@ -119,6 +126,9 @@ routes! {
         "/api/users/{username}/tokens" { get staff::list_sessions, delete staff::end_sessions, }
         "/api/users/{username}/tokens/{id}" { delete staff::end_session, }
         "/api/events" { get events::list, }
+        "/.well-known/webauthn" { get well_known::origins, }
+        "/.well-known/apple-app-site-association" { get well_known::apple_apps, }
+        "/.well-known/assetlinks.json" { get well_known::android_apps, }
     }
     unlisted {
         "/api/openapi.json" { get docs::document, }

@@ -11,6 +11,7 @@ use crate::http::body_limits::BodyLimits;
 use crate::http::extract::proxy::TrustedProxies;
 use crate::http::pages::templates::Pages;
 use crate::http::readiness::Readiness;
+use crate::http::well_known::WellKnown;
 use crate::jobs::backups::BackupStatus;
 use crate::jobs::mail::MailStatus;
 
@@ -32,6 +33,8 @@ pub struct AppState {
     pub pages: Option<Pages>,
     /// Whether the mail server takes mail; `None` where none is sent.
     pub mail: Option<MailStatus>,
+    /// What is known of the apps and pages that use the domain's passkeys.
+    pub well_known: WellKnown,
     /// The API's OpenAPI document.
     pub description: Description,
 }

@@ -25,6 +25,8 @@ use futures_util::FutureExt as _;
 use thiserror::Error;
 
 use crate::accounts::identities::IdentityPolicy;
+use crate::accounts::passkeys::domain::{PasskeyDomainError, find_relying_party};
+use crate::accounts::passkeys::relying_party::RelyingParty;
 use crate::accounts::sealing::{SealingKeyError, find_key};
 use crate::accounts::throttle::LoginThrottle;
 use crate::accounts::throttle::guesses::Guesses;
@@ -38,6 +40,7 @@ use crate::http::extract::proxy::TrustedProxies;
 use crate::http::pages::templates::Pages;
 use crate::http::readiness::Readiness;
 use crate::http::state::{AppState, Description, State};
+use crate::http::well_known::WellKnown;
 use crate::http::{openapi, routes};
 use crate::jobs::activity::{NoticeResets, StoreFailedAttempts, StoreLastUsed};
 use crate::jobs::backups::{BackupSettings, Backups};
@@ -94,6 +97,9 @@ pub enum ServeError {
     /// A provider cannot be asked as it is configured.
     #[error("cannot ask a provider of identities: {0}")]
     Provider(String),
+    /// The passkeys that are stored cannot be used as it is configured.
+    #[error(transparent)]
+    Passkeys(#[from] PasskeyDomainError),
     /// Mail cannot be sent as it is configured.
     #[error("cannot send mail: {0}")]
     Mail(#[source] MailError),
@@ -155,6 +161,7 @@ impl Application {
         let repository = open(config, clock.now())?;
         // Before anything answers: a service without its key would turn away everybody who has an authenticator app.
         let sealing = find_key(config, repository.as_ref()).await?.map(Arc::new);
+        let passkeys = find_relying_party(config, repository.as_ref()).await?;
         let password = &config.password;
         let passwords = Passwords::start(password.bcrypt_cost, password.hash_threads, password.hash_queue, &threads)
             .map_err(ServeError::Threads)?;
@@ -163,7 +170,8 @@ impl Application {
         let backups = start_backups(config, &clock, &registry, &threads).map_err(ServeError::Threads)?;
         let metrics = metrics_listener.is_some().then(|| Arc::new(Metrics::new(routes::PATHS.map(|(path, _)| path))));
         allow_open_files(config.server.max_connections);
-        let accounts = Arc::new(accounts(config, &repository, passwords, sealing, identities, metrics.clone(), clock));
+        let accounts =
+            Arc::new(accounts(config, &repository, passwords, (passkeys, sealing, identities), metrics.clone(), clock));
         let mail = send_mail(config, &accounts, metrics.clone())?;
         let mail_status = mail.as_ref().map(SendMail::status);
         let exposition = metrics.clone().map(|metrics| {
@@ -197,6 +205,7 @@ impl Application {
             backups: backups.as_ref().map(Backups::status),
             pages: Pages::new(config, address.ip())?,
             mail: mail_status,
+            well_known: WellKnown::new(&config.passkeys),
             description: Description::new(openapi::document),
         });
         let server = serve(listener, config, state.clone(), metrics)?;
@@ -331,8 +340,7 @@ fn accounts(
     config: &Config,
     repository: &Arc<dyn Repository>,
     passwords: Passwords,
-    sealing: Option<Arc<SealingKey>>,
-    identities: IdentityPolicy,
+    (passkeys, sealing, identities): (Option<RelyingParty>, Option<Arc<SealingKey>>, IdentityPolicy),
     metrics: Option<Arc<Metrics>>,
     clock: Clock,
 ) -> Accounts {
@@ -362,6 +370,7 @@ fn accounts(
         }),
         identities,
         service_name: config.server.name.clone(),
+        passkeys,
         sealing,
         last_used: Arc::default(),
         clock,

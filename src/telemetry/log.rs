@@ -186,6 +186,9 @@ pub fn start(clock: Clock, threads: &WatchedThreads) -> io::Result<Log> {
         .filter_module("actix_http", LevelFilter::Off)
         // The driver tells the parameters of each statement: names, digests, hashes.
         .filter_module("tokio_postgres", LevelFilter::Off)
+        // They log what an authenticator has sent, and what is stored of it.
+        .filter_module("webauthn_rs", LevelFilter::Off)
+        .filter_module("webauthn_rs_core", LevelFilter::Off)
         .target(Target::Pipe(Box::new(Pipe(lines))))
         .init();
     if let Err(part) = filter {

@@ -26,6 +26,7 @@ mod malformed;
 mod metrics;
 mod moving;
 mod overload;
+mod passkeys;
 mod postgres;
 mod process;
 #[path = "../support/provider.rs"]

@@ -104,30 +104,17 @@ impl Accounts {
         by_email: Option<String>,
         client: &impl Client,
     ) -> Result<SignedIn, IdentityError> {
-        // An inactive account is treated like none.
-        if owner.is_active && by_email.is_none() && self.is_email_missing(&owner.username).await? {
-            return Err(IdentityError::EmailNotVerified);
-        }
         let used = IdentityUse { user_id: owner.user_id, identity: told.identity, by_email };
         let verified = Verified::Factors(FirstFactor::Identity(used), SecondFactor::NotGiven);
         match self.open_session(verified, client).await? {
             Opening::Session(opened) => Ok(SignedIn { opened, is_new: false }),
             Opening::SecondFactorDue(due) => Err(IdentityError::SecondFactorDue(Box::new(due))),
+            Opening::EmailNotVerified => Err(IdentityError::EmailNotVerified),
             Opening::SecondFactorRefused(_) | Opening::Refused | Opening::IdentityRefused => {
                 self.note_refused_identity(client);
                 Err(IdentityError::Refused)
             }
         }
-    }
-
-    /// Whether a login to this account lacks a verified address. That holds for every door but one: where the provider
-    /// speaks for the address, it was verified as the account was made or is by what links it.
-    async fn is_email_missing(&self, username: &Username) -> Result<bool, RepositoryError> {
-        if !self.mail.as_ref().is_some_and(|policy| policy.require_verified_email) {
-            return Ok(false);
-        }
-        let credentials = self.repository.find_credentials(username).await?;
-        Ok(credentials.is_some_and(|credentials| !credentials.is_email_verified))
     }
 
     async fn register_as_told(

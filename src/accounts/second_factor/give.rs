@@ -57,7 +57,9 @@ impl Accounts {
         let before = self.throttle.limits.stored_before(&pending.username);
         self.throttle.merge(&pending.username, before, pending.failures);
         let attempt = self.throttle.begin_login(&pending.username, client.ip(), begun).await?;
-        if let Some((second, replacement)) = self.read_second_factor(pending.user_id, pending.totp_secret, &given)? {
+        if let Some((second, replacement)) =
+            self.read_second_factor(pending.user_id, pending.totp_secret, &given).await?
+        {
             let first = FirstFactor::Challenge(token.digest());
             match self.open_session(Verified::Factors(first, second), client).await? {
                 Opening::Session(opened) => {

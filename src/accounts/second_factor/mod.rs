@@ -6,6 +6,7 @@ mod totp;
 
 use thiserror::Error;
 
+use crate::accounts::passkeys::relying_party::PasskeyAssertion;
 use crate::domain::factor::RecoveryCode;
 use crate::domain::one_time::Code;
 use crate::repository::RepositoryError;
@@ -13,13 +14,15 @@ use crate::repository::RepositoryError;
 pub use self::give::SecondFactorError;
 pub use self::set_up::{FactorError, NewTotp};
 
-/// A second factor as it was given, of which nothing is verified yet. A passkey's is read where it is verified.
+/// A second factor as it was given, of which nothing is verified yet.
 #[derive(Clone)]
 pub enum GivenFactor {
     /// A code of the authenticator app.
     Totp(Code),
     /// A recovery code.
     RecoveryCode(RecoveryCode),
+    /// A passkey.
+    Passkey(Box<PasskeyAssertion>),
 }
 
 /// Why a secret cannot be sealed, or one that is stored cannot be opened.

@@ -218,7 +218,7 @@ impl Accounts {
         admission.confirm(Call::LogIn);
         let attempt = self.throttle.begin_reauthentication(&username, client.ip())?;
         // A change that takes a recovery code replaces all of them.
-        if let Some((second, _)) = self.read_second_factor(user_id, Some(secret), given)? {
+        if let Some((second, _)) = self.read_second_factor(user_id, Some(secret), given).await? {
             match change(second).await? {
                 FactorChange::Done => {
                     attempt.succeeded();

@@ -72,7 +72,7 @@ impl Accounts {
 
     /// Reads a second factor that was given for an account, whose app has this sealed secret, and makes the recovery code
     /// that takes the place of one. `None` where it is wrong. What was right is decided on by the store, once.
-    pub(in crate::accounts) fn read_second_factor(
+    pub(in crate::accounts) async fn read_second_factor(
         &self,
         user_id: UserId,
         secret: Option<Vec<u8>>,
@@ -85,6 +85,10 @@ impl Accounts {
                 let replacement = RecoveryCode::generate();
                 let (used, digest) = (code.digest(), replacement.digest());
                 Some((SecondFactor::RecoveryCode { used, replacement: digest }, Some(replacement)))
+            }
+            GivenFactor::Passkey(used) => {
+                let used = self.verify_passkey(None, used).await?.filter(|used| used.user_id == user_id);
+                used.map(|used| (SecondFactor::Passkey(used), None))
             }
             GivenFactor::Totp(code) => {
                 let step = step_of(self.sealing_key()?, user_id, &secret, code, self.clock.now())?;

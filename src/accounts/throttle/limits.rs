@@ -395,6 +395,29 @@ fn admit(table: &mut Table<Monotonic>, key: u64, rate: Rate, kept: u32, now: Mon
     Ok(())
 }
 
+/// A count of what all clients together do.
+pub struct Together {
+    rate: Rate,
+    /// The theoretical arrival time.
+    arrival: Mutex<Monotonic>,
+}
+
+impl Together {
+    /// A count that starts at zero.
+    #[must_use]
+    pub fn new(rate: Rate) -> Self {
+        Self { rate, arrival: Mutex::default() }
+    }
+
+    /// Counts one more.
+    ///
+    /// # Errors
+    /// [`TooMany`] when it may not be let through; it is then not counted.
+    pub fn admit(&self, now: Monotonic) -> Result<(), TooMany> {
+        admit_at(&mut lock(&self.arrival), self.rate, now)
+    }
+}
+
 /// The same for a count that has no key. `arrival` is its theoretical arrival time.
 pub(super) fn admit_at(arrival: &mut Monotonic, rate: Rate, now: Monotonic) -> Result<(), TooMany> {
     let from = (*arrival).max(now);

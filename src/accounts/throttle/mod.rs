@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use self::failed_attempts::FailedAttempts;
 use self::guesses::Guesses;
-use self::limits::{Attempt, Call, Limits, Origin, StoredBefore, TooMany};
+use self::limits::{Attempt, Call, Limits, Origin, StoredBefore, Together, TooMany};
 use self::mail_limits::{Asker, MailLimits};
 use crate::domain::event::{EventKind, FailedAttempt};
 use crate::domain::user::{CountedFailures, Username};
@@ -174,6 +174,25 @@ impl LoginThrottle {
         let (at, kind, now) = (self.clock.now(), EventKind::CodeFailed, self.clock.monotonic());
         self.limits.note_failure(&username, origin, now);
         self.failed_attempts.note(FailedAttempt { at, kind, username: Some(username), ip, detail: "" }, now);
+    }
+
+    /// Notes a login that has failed at no account, or at one that is not to be locked by it.
+    pub(crate) fn note_failed_login(&self, ip: Option<IpAddr>) {
+        if let Some(metrics) = &self.metrics {
+            metrics.login_failed();
+        }
+        let (at, kind, now) = (self.clock.now(), EventKind::LoginFailed, self.clock.monotonic());
+        self.failed_attempts.note(FailedAttempt { at, kind, username: None, ip, detail: "" }, now);
+    }
+
+    /// Lets somebody without a session begin what the store keeps for them, unless all of them together have begun too
+    /// much.
+    pub(crate) fn admit_ceremony(&self, together: &Together, ip: Option<IpAddr>) -> Result<(), Throttled> {
+        let admitted = together.admit(self.clock.monotonic());
+        admitted.map_err(|TooMany { retry_after }| {
+            self.note_throttled(Reason::RateLimitAddress, None, ip, "passkeys");
+            Throttled { retry_after }
+        })
     }
 
     /// Lets somebody without a session ask for a mail, unless all of them together have asked for too many.

@@ -13,8 +13,9 @@ use crate::http::error::ApiError;
 use crate::http::extract::body::UnreadBody;
 use crate::http::extract::caller::Authenticated;
 use crate::http::extract::client::HttpClient;
+use crate::http::extract::passkey::AssertionRequest;
 use crate::http::extract::second_factor::{read, read_code};
-use crate::http::json::{Malformed, Request, Value};
+use crate::http::json::{Malformed, Request};
 use crate::http::state::State;
 use crate::http::views::second_factor::{RecoveryCodesResponse, SecurityResponse, TotpResponse};
 use crate::http::views::session::SessionResponse;
@@ -32,8 +33,9 @@ pub(crate) struct SecondFactorRequest {
     /// In the place of the code, one of the recovery codes. It is used up, and the answer has another one.
     #[schema(nullable = false)]
     recovery_code: Option<String>,
-    #[schema(ignore)]
-    passkey: Option<Value>,
+    /// In the place of the code, a passkey of the account, as `POST /api/login/passkey/options` asks for it.
+    #[schema(nullable = false)]
+    passkey: Option<AssertionRequest>,
 }
 
 impl Request for SecondFactorRequest {}
@@ -48,8 +50,8 @@ impl Request for SecondFactorRequest {}
             example = json!({"error": "Invalid Data: code is required"})),
         (status = 401, description = "The factor is wrong or was used before, the login has expired after 5 minutes, or it was tried five times", body = ErrorResponse,
             example = json!({"error": "The code is wrong, was used before, or the login has expired."})),
-        (status = 404, description = "The service takes no passkeys", body = ErrorResponse,
-            example = json!({"error": "This service takes no passkeys."})),
+        (status = 404, description = "A passkey is given, and the service has none", body = ErrorResponse,
+            example = json!({"error": "This service has no passkeys."})),
         (status = 429, description = "Too many attempts from this address or on this account; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
@@ -59,20 +61,19 @@ pub(crate) async fn log_in(state: State, client: HttpClient, body: UnreadBody) -
     // What cannot be a token is answered like one that is none.
     let token = PlainToken::parse(&body.token.ok_or(Malformed::Missing("token"))?).ok_or(ApiError::SecondFactorWrong);
     let given = read(body.code, body.recovery_code)?;
-    let opened = match (given, body.passkey) {
+    let given = match (given, body.passkey) {
         (Some(_), Some(_)) => {
             return Err(ApiError::InvalidData("give one of code, recovery_code and passkey".to_owned()));
         }
-        (Some(given), None) => state.accounts.give_second_factor(admission, &token?, given, &client).await?,
-        (None, Some(passkey)) => return by_passkey(passkey),
+        (Some(given), None) => given,
+        (None, Some(passkey)) => {
+            state.accounts.passkeys()?;
+            GivenFactor::Passkey(Box::new(passkey.read()?))
+        }
         (None, None) => return Err(Malformed::Missing("code").into()),
     };
+    let opened = state.accounts.give_second_factor(admission, &token?, given, &client).await?;
     respond(HttpResponse::Ok(), &SessionResponse::from(opened))
-}
-
-/// A passkey, signed by its authenticator.
-fn by_passkey(_: Value) -> Result<HttpResponse, ApiError> {
-    Err(ApiError::NotOffered("This service takes no passkeys."))
 }
 
 /// Begin to set up an authenticator app, in a fresh session

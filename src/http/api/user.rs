@@ -18,6 +18,7 @@ use crate::http::extract::body::{NOT_JSON, UnreadBody};
 use crate::http::extract::caller::{Authenticated, Unauthenticated};
 use crate::http::extract::client::HttpClient;
 use crate::http::extract::mail_proof::{read_code, read_token};
+use crate::http::extract::passkey::AssertionRequest;
 use crate::http::extract::profile::request_with_profile;
 use crate::http::extract::second_factor;
 use crate::http::json::{self, Malformed, Request, Value};
@@ -185,8 +186,9 @@ pub(crate) struct ReauthenticateRequest {
     /// The six digits of the authenticator app or, with `request`, of the mail.
     #[schema(nullable = false)]
     code: Option<String>,
-    #[schema(ignore)]
-    passkey: Option<Value>,
+    /// In the place of the password, where the service has passkeys: one of the account's, as `POST /api/user/reauthenticate/passkey` asks for it.
+    #[schema(nullable = false)]
+    passkey: Option<AssertionRequest>,
     /// With `id_token`: the provider's name in `GET /api/login/providers`.
     #[schema(example = "google", nullable = false)]
     provider: Option<String>,
@@ -223,7 +225,7 @@ impl ReauthenticateRequest {
             example = json!({"error": "Invalid Data: password is wrong"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 404, description = "The service sends no mail, or does not take what is shown", body = ErrorResponse,
-            example = json!({"error": "This service takes no passkeys."})),
+            example = json!({"error": "This service has no passkeys."})),
         (status = 409, description = "The account has no authenticator app", body = ErrorResponse,
             example = json!({"error": "The account has no authenticator app."})),
         (status = 429, description = "Too many wrong attempts; `Retry-After` says when to try again", body = ErrorResponse),
@@ -242,7 +244,12 @@ pub(crate) async fn reauthenticate(
         return Err(ApiError::InvalidData(one.to_owned()));
     }
     match body {
-        ReauthenticateRequest { passkey: Some(passkey), .. } => by_passkey(passkey)?,
+        ReauthenticateRequest { passkey: Some(passkey), .. } => {
+            state.accounts.passkeys()?;
+            let used = passkey.read()?;
+            let reauthenticated = state.accounts.reauthenticate_by_passkey(admission, &caller, used, &client).await;
+            reauthenticated.map_err(|error| ApiError::of_reauthentication(error, "passkey"))?;
+        }
         ReauthenticateRequest { provider, id_token, nonce, .. }
             if provider.is_some() || id_token.is_some() || nonce.is_some() =>
         {
@@ -267,11 +274,6 @@ pub(crate) async fn reauthenticate(
         }
     }
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
-}
-
-/// A passkey, signed by its authenticator.
-fn by_passkey(_: Value) -> Result<(), ApiError> {
-    Err(ApiError::NotOffered("This service takes no passkeys."))
 }
 
 /// Have a code mailed to the account's verified address, to be given in the place of the password

@@ -5,6 +5,7 @@ pub mod caller;
 pub mod client;
 pub mod form;
 pub mod mail_proof;
+pub mod passkey;
 pub mod profile;
 pub mod proxy;
 pub mod query;

@@ -50,8 +50,8 @@ impl App {
 }
 
 /// An account with an authenticator app.
-struct Owner {
-    token: String,
+pub struct Owner {
+    pub token: String,
     app: App,
     recovery_codes: Vec<String>,
 }
@@ -92,7 +92,7 @@ async fn set_up(app: &TestApp, token: &str) -> Owner {
 }
 
 /// A new account with an app.
-async fn new_owner(app: &TestApp, username: &str) -> Owner {
+pub async fn new_owner(app: &TestApp, username: &str) -> Owner {
     let token = app.new_user(username).await;
     set_up(app, &token).await
 }

@@ -1,0 +1,106 @@
+//! The passkeys of the caller's account: added, listed, renamed, removed.
+
+use super::outcome::{NoPasskeys, PasskeyError, accepted, fault};
+use super::relying_party::{CreationOptions, PasskeyAttestation, RelyingParty, challenge_of, digest_of};
+use crate::accounts::reauthenticate::ReauthenticationError;
+use crate::accounts::service::Accounts;
+use crate::domain::challenge::{ChallengePurpose, NewChallenge};
+use crate::domain::passkey::{PasskeyDetails, PasskeyId, PasskeyName};
+use crate::domain::session::Caller;
+use crate::repository::{NewPasskey, PasskeyAdded, Removal, RepositoryError};
+
+impl Accounts {
+    /// What passkeys are made for and verified by.
+    ///
+    /// # Errors
+    /// [`NoPasskeys`] where there are none.
+    pub fn passkeys(&self) -> Result<&RelyingParty, NoPasskeys> {
+        self.passkeys.as_ref().ok_or(NoPasskeys)
+    }
+
+    /// The caller's passkeys, oldest first.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    pub async fn list_passkeys(&self, caller: &Caller) -> Result<Vec<PasskeyDetails>, RepositoryError> {
+        self.repository.list_passkeys(caller).await
+    }
+
+    /// Begins to add a passkey, in a fresh session.
+    ///
+    /// # Errors
+    /// See [`PasskeyError`].
+    pub async fn begin_passkey(&self, caller: &Caller) -> Result<CreationOptions, PasskeyError> {
+        let relying_party = self.passkeys()?;
+        self.require_fresh_session(caller).await?;
+        let owner = self.repository.find_passkey_owner(caller).await?;
+        let (options, state) = relying_party.begin_making(owner).map_err(fault)?;
+        let challenge = self.challenge(&options.challenge, ChallengePurpose::AddPasskey, state);
+        self.repository.store_challenge(Some(caller), challenge, self.clock.now()).await?;
+        Ok(options)
+    }
+
+    /// Adds the passkey that an authenticator has made, in a fresh session.
+    ///
+    /// # Errors
+    /// See [`PasskeyError`].
+    pub async fn add_passkey(
+        &self,
+        caller: &Caller,
+        name: PasskeyName,
+        made: PasskeyAttestation,
+    ) -> Result<PasskeyDetails, PasskeyError> {
+        let relying_party = self.passkeys()?;
+        self.require_fresh_session(caller).await?;
+        let digest = challenge_of(&made.client_data).ok_or(PasskeyError::Refused)?;
+        let (purpose, now) = (ChallengePurpose::AddPasskey, self.clock.now());
+        let taken = self.repository.take_challenge(Some(caller), purpose, digest, now).await?;
+        let taken = taken.ok_or(PasskeyError::Refused)?;
+        let made = accepted(relying_party.finish_making(&made, &taken.state))?.ok_or(PasskeyError::Refused)?;
+        let passkey = NewPasskey {
+            credential_id: made.credential_id,
+            user_handle: made.user_handle,
+            rp_id: relying_party.id().to_owned(),
+            name,
+            credential: made.credential,
+        };
+        match self.repository.add_passkey(caller, passkey, now).await? {
+            PasskeyAdded::Done(details) => Ok(details),
+            PasskeyAdded::NotFresh => Err(ReauthenticationError::NotFresh.into()),
+            PasskeyAdded::Taken => Err(PasskeyError::Taken),
+            PasskeyAdded::Full => Err(PasskeyError::Full),
+        }
+    }
+
+    /// Calls one of the caller's passkeys otherwise.
+    ///
+    /// # Errors
+    /// See [`PasskeyError`].
+    pub async fn rename_passkey(
+        &self,
+        caller: &Caller,
+        id: PasskeyId,
+        name: PasskeyName,
+    ) -> Result<PasskeyDetails, PasskeyError> {
+        self.repository.rename_passkey(caller, id, name).await?.ok_or(PasskeyError::NotFound)
+    }
+
+    /// Removes one of the caller's passkeys, in a fresh session.
+    ///
+    /// # Errors
+    /// See [`PasskeyError`].
+    pub async fn remove_passkey(&self, caller: &Caller, id: PasskeyId) -> Result<(), PasskeyError> {
+        match self.repository.remove_passkey(caller, id, self.clock.now()).await? {
+            Removal::Done => Ok(()),
+            Removal::NotFound => Err(PasskeyError::NotFound),
+            Removal::NotFresh => Err(ReauthenticationError::NotFresh.into()),
+            Removal::LastWayIn => Err(PasskeyError::LastWayIn),
+        }
+    }
+
+    /// A challenge as it is stored.
+    pub(super) fn challenge(&self, challenge: &[u8], purpose: ChallengePurpose, state: String) -> NewChallenge {
+        let expires = self.clock.now().plus(purpose.lifetime());
+        NewChallenge { digest: digest_of(challenge), purpose, state, expires }
+    }
+}
