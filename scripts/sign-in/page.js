@@ -214,8 +214,8 @@ $("remove-totp").onsubmit = doing(async ({ code }) => { await call("DELETE", "/a
 // What the address carries is used once, and taken out of it before anything else.
 const [query, fragment] = [new URLSearchParams(location.search), new URLSearchParams(location.hash.slice(1))];
 history.replaceState(null, "", here());
-const { providers } = await call("GET", "/api/login/providers");
-$("providers").replaceChildren(...providers.map(({ name, label }) => button(`Sign in with ${label}`, () => goThrough(name))));
+const offered = (await call("GET", "/api/login/providers")).filter(({ web }) => web);
+$("providers").replaceChildren(...offered.map(({ name, label }) => button(`Sign in with ${label}`, () => goThrough(name))));
 await doing(async () => {
     if (query.has("state")) await comeBack(query);
     else if (fragment.has("id_token")) await linkIdentity(fragment);
