@@ -24,7 +24,7 @@ const provider = await startProvider({ callback: `${service}/api/login/oidc/exam
 settings.provider = { name: "example", label: "Example", client_id: "page", authorize: `${provider.issuer}/auth` };
 const server = await startService();
 
-let browser;
+let browser, said;
 try {
     if (stay) {
         console.log(`The page is at ${origin}/, until Ctrl-C.`);
@@ -32,6 +32,9 @@ try {
     } else {
         await drive();
     }
+} catch (error) {
+    console.log(`The page says: ${await said?.()}`);
+    throw error;
 } finally {
     await browser?.close();
     provider.stop();
@@ -113,6 +116,8 @@ async function drive() {
     const complaints = [];
     page.on("pageerror", (error) => complaints.push(String(error)));
     await addAuthenticator(page);
+
+    said = async () => (await page.locator("#said").innerText()) || "nothing";
 
     const open = () => page.goto(`${origin}/`).then(ready);
     const ready = () => page.locator("body[data-ready=yes]").waitFor();
