@@ -51,6 +51,11 @@ browser:
     cargo build --release
     scripts/browser target/release/authtokens
 
+# An example of a sign-in page in headless Chromium: passkey, authenticator app and a real OpenID provider
+identity:
+    cargo build --release
+    scripts/identity target/release/authtokens
+
 # The service behind Caddy and behind nginx, as deploy/ has them
 proxies:
     cargo build --release

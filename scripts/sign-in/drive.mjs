@@ -24,7 +24,7 @@ const provider = await startProvider({ callback: `${service}/api/login/oidc/exam
 settings.provider = { name: "example", label: "Example", client_id: "page", authorize: `${provider.issuer}/auth` };
 const server = await startService();
 
-let browser;
+let browser, said;
 try {
     if (stay) {
         console.log(`The page is at ${origin}/, until Ctrl-C.`);
@@ -32,6 +32,9 @@ try {
     } else {
         await drive();
     }
+} catch (error) {
+    console.log(`The page says: ${await said?.()}`);
+    throw error;
 } finally {
     await browser?.close();
     provider.stop();
@@ -114,6 +117,8 @@ async function drive() {
     page.on("pageerror", (error) => complaints.push(String(error)));
     await addAuthenticator(page);
 
+    said = async () => (await page.locator("#said").innerText()) || "nothing";
+
     const open = () => page.goto(`${origin}/`).then(ready);
     const ready = () => page.locator("body[data-ready=yes]").waitFor();
     const inside = async () => {
@@ -184,8 +189,9 @@ async function drive() {
     const codes = (await page.locator("#recovery-codes li").allInnerTexts()).map((code) => code.trim());
     await leave();
     await withPassword();
-    // Each time step counts once, and the one after this one is taken already.
-    await second("code", totp(secret, 1));
+    // Each time step counts once, and a code of the next one is taken already.
+    const used = totp(secret, 1);
+    await second("code", used);
     await inside();
     console.log("An authenticator app is added, and its code is asked for after the password");
 
@@ -239,11 +245,18 @@ async function drive() {
     await page.locator("#identities li").waitFor({ state: "detached" });
     await page.click("#passkeys button");
     await page.locator("#passkeys li").waitFor({ state: "detached" });
-    await page.fill("#remove-totp [name=code]", totp(secret, 0));
-    await page.click("#remove-totp button");
-    // Its step was used: a code counts once, whatever it is for.
+    const removeTotp = async (code) => {
+        await page.fill("#remove-totp [name=code]", code);
+        await page.click("#remove-totp button");
+    };
+    await removeTotp(used);
     await page.getByText("the code is wrong").waitFor();
-    console.log("Identity and passkey are removed; a code that was used removes nothing");
+    await removeTotp(codes[2]);
+    await page.getByText("Off.").waitFor();
+    await leave();
+    await withPassword();
+    await inside();
+    console.log("Identity, passkey and authenticator app are removed, and the password opens the account");
     assert.deepEqual(complaints, []);
 }
 

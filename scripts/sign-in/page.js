@@ -148,11 +148,14 @@ function button(label, act) {
 }
 
 async function show() {
+    if (token) await showAccount();
     $("inside").hidden = !token;
     $("outside").hidden = Boolean(token) || Boolean(second);
-    $("second").hidden = !second;
-    $("link").hidden = !link;
-    if (!token) return;
+    $("second").hidden = Boolean(token) || !second;
+    $("link").hidden = Boolean(token) || !link;
+}
+
+async function showAccount() {
     const [user, security, passkeys, identities] = await Promise.all([
         call("GET", "/api/user"),
         call("GET", "/api/user/security"),
@@ -209,13 +212,16 @@ $("reauthenticate-passkey").onclick = doing(reauthenticateWithPasskey);
 $("add-passkey").onclick = doing(addPasskey);
 $("add-totp").onclick = doing(addTotp);
 $("confirm-totp").onsubmit = doing(confirmTotp);
-$("remove-totp").onsubmit = doing(async ({ code }) => { await call("DELETE", "/api/user/totp", { code }); await show(); });
+$("remove-totp").onsubmit = doing(async ({ code }) => {
+    await call("DELETE", "/api/user/totp", /^\d{6}$/.test(code) ? { code } : { recovery_code: code });
+    await show();
+});
 
 // What the address carries is used once, and taken out of it before anything else.
 const [query, fragment] = [new URLSearchParams(location.search), new URLSearchParams(location.hash.slice(1))];
 history.replaceState(null, "", here());
-const { providers } = await call("GET", "/api/login/providers");
-$("providers").replaceChildren(...providers.map(({ name, label }) => button(`Sign in with ${label}`, () => goThrough(name))));
+const offered = (await call("GET", "/api/login/providers")).filter(({ web }) => web);
+$("providers").replaceChildren(...offered.map(({ name, label }) => button(`Sign in with ${label}`, () => goThrough(name))));
 await doing(async () => {
     if (query.has("state")) await comeBack(query);
     else if (fragment.has("id_token")) await linkIdentity(fragment);
