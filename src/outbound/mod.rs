@@ -275,7 +275,7 @@ async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Respons
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let builder = http1::Builder::new().max_headers(MAX_HEADERS).max_buf_size(MAX_ANSWER).to_owned();
+    let builder = http1::Builder::new().max_headers(MAX_HEADERS).max_header_size(MAX_ANSWER).to_owned();
     let handshake = builder.handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| tell_http(&error))?;
     let asked = async move {
