@@ -11,7 +11,9 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +25,7 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::timeout;
@@ -35,6 +37,9 @@ use crate::system::{authorities, blocking};
 
 /// How large an answer's head may be, and its body.
 pub const MAX_ANSWER: usize = 64 * 1024;
+
+/// How much the other side may say in one connection: TLS, interim answers without end, head and body.
+const MAX_SAID: usize = 256 * 1024;
 
 /// How many headers an answer may have.
 const MAX_HEADERS: usize = 100;
@@ -164,7 +169,7 @@ impl Client {
     }
 
     /// Connects to the first of the target's addresses that may be reached and answers.
-    async fn connect(&self, target: &Target) -> Result<TcpStream, String> {
+    async fn connect(&self, target: &Target) -> Result<Bounded, String> {
         let mut found = self.look_up(target).await.map_err(|error| format!("its address is not found: {error}"))?;
         found.retain(|address| self.may_reach(address.ip(), target.is_tls));
         found.truncate(MAX_ADDRESSES);
@@ -176,7 +181,7 @@ impl Client {
         };
         for address in found {
             match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Ok(stream)) => return Ok(Bounded { stream, left: MAX_SAID }),
                 Ok(Err(error)) => why = format!("it cannot be connected to: {error}"),
                 Err(_) => "it does not accept a connection".clone_into(&mut why),
             }
@@ -215,6 +220,38 @@ impl Client {
             Ok(TlsConnector::from(Arc::new(config)))
         };
         self.tls.get_or_try_init(make).await
+    }
+}
+
+/// A connection whose other side is cut off when it has said too much.
+struct Bounded {
+    stream: TcpStream,
+    left: usize,
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            return Poll::Ready(Err(io::Error::other("it says too much")));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.left = self.left.saturating_sub(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -275,7 +312,8 @@ async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Respons
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let builder = http1::Builder::new().max_headers(MAX_HEADERS).max_buf_size(MAX_ANSWER).to_owned();
+    let builder =
+        http1::Builder::new().max_headers(MAX_HEADERS).max_header_size(MAX_ANSWER).max_buf_size(MAX_ANSWER).to_owned();
     let handshake = builder.handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| tell_http(&error))?;
     let asked = async move {
