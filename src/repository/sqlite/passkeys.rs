@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::lookup::{begin_change, is_session_fresh, require_session};
+use super::lookup::{begin_change, find_own_credentials, is_session_fresh, require_session};
 use super::rows::{read_count, read_optional_time, read_time, read_username};
 use super::ways_in::has_another_way_in;
 use super::{SqliteRepository, events, sql};
@@ -32,8 +32,7 @@ impl Passkeys for SqliteRepository {
         let caller = *caller;
         self.read_snapshot(move |connection| {
             let user_id = require_session(connection, &caller)?.user_id;
-            let username =
-                connection.prepare_cached(sql::FIND_NAME)?.query_row([user_id.0], |row| read_username(row, 0))?;
+            let username = find_own_credentials(connection, user_id)?.username;
             let stored = list_stored(connection, user_id)?;
             Ok(PasskeyOwner {
                 user_id,
