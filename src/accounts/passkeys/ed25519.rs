@@ -19,7 +19,7 @@ use webauthn_rs::prelude::{
     COSEAlgorithm, COSEEC2Key, COSEKey, COSEKeyType, COSEOKPKey, ECDSACurve, EDDSACurve, Passkey,
 };
 
-use super::relying_party::CeremonyError;
+use super::ceremony_error::CeremonyError;
 
 /// How the key begins in the one form that CTAP2 allows: a map of four, kty 1, alg -8, crv 6, and 32 bytes of x.
 const KEY_HEAD: [u8; 10] = [0xa4, 0x01, 0x01, 0x03, 0x27, 0x20, 0x06, 0x21, 0x58, 0x20];

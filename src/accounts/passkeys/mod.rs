@@ -4,6 +4,7 @@
 //! A challenge is stored when a ceremony begins, and is taken from the store before anything of its answer is verified: of
 //! many answers, one is looked at.
 
+mod ceremony_error;
 pub mod domain;
 mod ed25519;
 mod outcome;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::relying_party::CeremonyError;
+use super::ceremony_error::CeremonyError;
 use crate::accounts::reauthenticate::ReauthenticationError;
 use crate::accounts::throttle::Throttled;
 use crate::repository::{Cause, RepositoryError};

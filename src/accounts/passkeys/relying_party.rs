@@ -9,12 +9,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use thiserror::Error;
 use webauthn_rs::prelude::{
     COSEAlgorithm, DiscoverableAuthentication, Passkey, PasskeyRegistration, Url, Uuid, WebauthnError,
 };
 use webauthn_rs::{Webauthn, WebauthnBuilder};
 
+use super::ceremony_error::CeremonyError;
 use super::ed25519;
 use crate::accounts::throttle::limits::Together;
 use crate::config::PasskeysConfig;
@@ -29,23 +29,6 @@ const BEGUN_BY_STRANGERS: Rate = Rate { count: 10_000, period: std::time::Durati
 
 /// The least length of a credential's id: WebAuthn asks for 100 bits of entropy at least.
 const LEAST_ID: usize = 16;
-
-/// Why an authenticator's answer is not accepted.
-#[derive(Debug, Error)]
-pub enum CeremonyError {
-    /// It is malformed, or was not made for this.
-    #[error("it was not made for this")]
-    Refused,
-    /// The library refuses it.
-    #[error("it does not verify: {0}")]
-    Unverified(#[from] WebauthnError),
-    /// What is stored cannot be read.
-    #[error("what is stored of a passkey cannot be read")]
-    Stored(#[from] serde_json::Error),
-    /// The system gives no random numbers.
-    #[error("the system gives no random numbers")]
-    NoRandomNumbers,
-}
 
 /// What an authenticator answers when a passkey is made.
 #[derive(Clone)]
