@@ -96,19 +96,20 @@ async fn what_was_not_signed_for_this_opens_nothing_and_is_told_nothing() {
         mixed = authenticator.get(&login_options(&app).await);
         mixed["rawId"] = json!(BASE64.encode(&others.id));
         mixed["response"]["userHandle"] = json!(BASE64.encode(others.user_handle.as_ref().unwrap()));
-        assert_eq!(error_of(log_in(&app, &mixed).await, 401).await, NOT_SIGNED_IN, "another account's signature");
+        // All of RSA have one key here: making one takes long.
+        let is_the_same_key = matches!(algorithm, Algorithm::Rs256);
+        assert_eq!(log_in(&app, &mixed).await.status() == 200, is_the_same_key, "another account's signature");
         let mut forged = Authenticator::new(algorithm);
         (forged.id, forged.user_handle) = (authenticator.id.clone(), handle);
         let forged = forged.get(&login_options(&app).await);
-        let is_the_same_key = matches!(algorithm, Algorithm::Rs256);
         assert_eq!(log_in(&app, &forged).await.status() == 200, is_the_same_key, "{algorithm:?}: another key");
         for member in ["signature", "authenticatorData", "clientDataJSON"] {
             let mut cut = authenticator.get(&login_options(&app).await);
-            let text = cut["response"][member].as_str().unwrap().to_owned();
-            cut["response"][member] = json!(text[..text.len() - 4]);
+            let whole = BASE64.decode(cut["response"][member].as_str().unwrap()).unwrap();
+            cut["response"][member] = json!(BASE64.encode(&whole[..whole.len() - 1]));
             assert_eq!(error_of(log_in(&app, &cut).await, 401).await, NOT_SIGNED_IN, "{algorithm:?}: {member} is cut");
         }
-        tried += 6 + usize::from(!is_the_same_key);
+        tried += 5 + 2 * usize::from(!is_the_same_key);
         let right = authenticator.get(&login_options(&app).await);
         assert_eq!(log_in(&app, &right).await.status(), 200, "{algorithm:?}");
     }
