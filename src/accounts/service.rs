@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::activity::LastUsed;
-use super::identities::IdentityPolicy;
+use super::identities::policy::IdentityPolicy;
 use super::mail_requests::MailRequests;
 use super::passkeys::relying_party::RelyingParty;
 use super::throttle::LoginThrottle;

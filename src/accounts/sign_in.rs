@@ -6,7 +6,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::second_factor::{GivenFactor, SealingError};
+use super::second_factor::given::{GivenFactor, SealingError};
 use super::service::{ATTEMPTS, Accounts, Client};
 use super::throttle::limits::Call;
 use super::throttle::{Admission, Begun, NotBegun, Throttled};

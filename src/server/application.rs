@@ -24,7 +24,7 @@ use actix_web::{App, web};
 use futures_util::FutureExt as _;
 use thiserror::Error;
 
-use crate::accounts::identities::IdentityPolicy;
+use crate::accounts::identities::policy::IdentityPolicy;
 use crate::accounts::passkeys::domain::{PasskeyDomainError, find_relying_party};
 use crate::accounts::passkeys::relying_party::RelyingParty;
 use crate::accounts::sealing::{SealingKeyError, find_key};

@@ -52,7 +52,7 @@ pub fn test_config(folder: &TempDir) -> Config {
     config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.database.path = folder.path().join("data").join("test.db");
     store::keep_in(folder.path(), &mut config);
-    // With SQLite it is made, beside the database.
+    // A store in a file has one beside it, which is made.
     config.sealing.key = config.database.url.as_ref().map(|_| "5a".repeat(32).into());
     config.password.bcrypt_cost = 4;
     // All tests come from one address.

@@ -1,7 +1,7 @@
 //! What Apple asks of those who offer its login: the tokens that it gave are revoked with the account, and what its
 //! owner withdraws there ends here.
 
-use super::IdentityError;
+use super::outcome::IdentityError;
 use crate::accounts::service::Accounts;
 use crate::domain::identity::Subject;
 use crate::domain::token::hex;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::outcome::{GivenIdToken, IdentityError};
 use super::told::Told;
-use super::{GivenIdToken, IdentityError};
 use crate::accounts::service::Accounts;
 use crate::accounts::throttle::Admission;
 use crate::accounts::throttle::limits::Call;

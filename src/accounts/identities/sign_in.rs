@@ -1,7 +1,7 @@
 //! Logging in by an identity, and registering where there is no account yet.
 
+use super::outcome::{GivenIdToken, IdentityError, LinkOffer};
 use super::told::Told;
-use super::{GivenIdToken, IdentityError, LinkOffer};
 use crate::accounts::service::{Accounts, Client};
 use crate::accounts::sign_in::{OpenedSession, Opening, Verified};
 use crate::accounts::throttle::Admission;

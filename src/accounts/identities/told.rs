@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GivenIdToken, IdentityError};
+use super::outcome::{GivenIdToken, IdentityError};
 use crate::accounts::service::{Accounts, Client};
 use crate::domain::email::EmailAddress;
 use crate::domain::identity::Subject;

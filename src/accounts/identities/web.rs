@@ -12,7 +12,7 @@ use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::IdentityError;
+use super::outcome::IdentityError;
 use super::sign_in::{Newcomer, SignedIn};
 use super::told::Told;
 use crate::accounts::service::{Accounts, Client};

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{GivenFactor, SealingError};
+use super::given::{GivenFactor, SealingError};
 use crate::accounts::service::{Accounts, Client};
 use crate::accounts::sign_in::{OpenedSession, Opening, Verified};
 use crate::accounts::throttle::limits::Call;

@@ -1,43 +1,10 @@
 //! The second factor: an authenticator app and its recovery codes, set up and given.
 
 mod give;
+pub mod given;
 mod set_up;
 mod totp;
 
-use thiserror::Error;
-
-use crate::accounts::passkeys::relying_party::PasskeyAssertion;
-use crate::domain::factor::RecoveryCode;
-use crate::domain::one_time::Code;
-use crate::repository::RepositoryError;
-
 pub use self::give::SecondFactorError;
+pub use self::given::{GivenFactor, SealingError};
 pub use self::set_up::{FactorError, NewTotp};
-
-/// A second factor as it was given, of which nothing is verified yet.
-#[derive(Clone)]
-pub enum GivenFactor {
-    /// A code of the authenticator app.
-    Totp(Code),
-    /// A recovery code.
-    RecoveryCode(RecoveryCode),
-    /// A passkey.
-    Passkey(Box<PasskeyAssertion>),
-}
-
-/// Why a secret cannot be sealed, or one that is stored cannot be opened.
-#[derive(Debug, Error)]
-pub enum SealingError {
-    /// There is no key.
-    #[error("there is no key to seal secrets with")]
-    NoKey,
-    /// What is stored was sealed with another key, or altered.
-    #[error("a sealed secret cannot be opened: {0}")]
-    Unsealing(#[from] crate::system::sealing::UnsealError),
-    /// What is sealed is no secret of an authenticator app.
-    #[error("a sealed secret is none of an authenticator app")]
-    Malformed,
-    /// The store failed.
-    #[error(transparent)]
-    Repository(#[from] RepositoryError),
-}

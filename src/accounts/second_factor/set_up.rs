@@ -5,8 +5,8 @@ use qrcode::render::svg;
 use thiserror::Error;
 use totp_rs::Totp;
 
+use super::given::{GivenFactor, SealingError};
 use super::totp::{binding, codes_of, generate_secret, step_of};
-use super::{GivenFactor, SealingError};
 use crate::accounts::reauthenticate::ReauthenticationError;
 use crate::accounts::service::{Accounts, Client};
 use crate::accounts::throttle::limits::Call;

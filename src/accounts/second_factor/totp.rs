@@ -5,7 +5,7 @@ use rand::rngs::SysRng;
 use totp_rs::{Algorithm, Builder, Secret, Totp};
 use zeroize::Zeroizing;
 
-use super::{GivenFactor, SealingError};
+use super::given::{GivenFactor, SealingError};
 use crate::accounts::service::Accounts;
 use crate::domain::factor::RecoveryCode;
 use crate::domain::one_time::Code;
@@ -72,7 +72,7 @@ impl Accounts {
 
     /// Reads a second factor that was given for an account, whose app has this sealed secret, and makes the recovery code
     /// that takes the place of one. `None` where it is wrong. What was right is decided on by the store, once.
-    pub(in crate::accounts) async fn read_second_factor(
+    pub(crate) async fn read_second_factor(
         &self,
         user_id: UserId,
         secret: Option<Vec<u8>>,
@@ -99,15 +99,12 @@ impl Accounts {
 
     /// Whether the account has a second factor. The first alone clears no failures there: whoever knows the password, or
     /// reads the mail, could guess at the second for ever.
-    pub(in crate::accounts) async fn has_second_factor(&self, user_id: UserId) -> Result<bool, RepositoryError> {
+    pub(crate) async fn has_second_factor(&self, user_id: UserId) -> Result<bool, RepositoryError> {
         Ok(self.repository.find_totp_secret(user_id).await?.is_some())
     }
 
     /// Clears the failures at an account whose owner has shown the first factor, unless it has a second.
-    pub(in crate::accounts) async fn clear_failures_after_one_factor(
-        &self,
-        username: &Username,
-    ) -> Result<(), RepositoryError> {
+    pub(crate) async fn clear_failures_after_one_factor(&self, username: &Username) -> Result<(), RepositoryError> {
         let Some(credentials) = self.repository.find_credentials(username).await? else { return Ok(()) };
         if !self.has_second_factor(credentials.user_id).await? {
             self.throttle.clear_failures(username);
