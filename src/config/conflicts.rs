@@ -286,9 +286,9 @@ mod tests {
 
     #[test]
     fn passkeys_are_of_a_domain_and_are_used_there_over_https() {
+        const APP: &str = "\"android:apk-key-hash:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU\"";
         let with =
             |rp_id: &str, origins: &str| refusal(&format!("[passkeys]\nrp_id = \"{rp_id}\"\norigins = [{origins}]"));
-        const APP: &str = "\"android:apk-key-hash:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU\"";
         for (rp_id, origins) in [
             ("diamond.example", "\"https://diamond.example\""),
             ("diamond.example", "\"https://a.b.diamond.example:8443\""),

@@ -155,7 +155,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Root<'_, D> {
         visitor: V,
     ) -> Result<V::Value, D::Error> {
         self.reading.fields.set(fields);
-        self.json.deserialize_map(Object { reading: self.reading, fields, refuse: self.refuse, visitor })
+        self.json.deserialize_map(Object { reading: self.reading, known: fields, refuse: self.refuse, visitor })
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, D::Error> {
@@ -171,7 +171,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Root<'_, D> {
 /// An object that a struct is read from: the outermost, or one in it.
 struct Object<'a, V> {
     reading: &'a Reading,
-    fields: &'static [&'static str],
+    known: &'static [&'static str],
     refuse: fn(&str) -> Option<String>,
     visitor: V,
 }
@@ -185,8 +185,8 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Object<'_, V> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
         let keys = Keys::default();
-        let Self { reading, fields, refuse, visitor } = self;
-        visitor.visit_map(Fields { map, keys, field: "", reading, fields, refuse })
+        let Self { reading, known, refuse, visitor } = self;
+        visitor.visit_map(Fields { map, keys, field: "", reading, known, refuse })
     }
 }
 
@@ -196,7 +196,7 @@ struct Fields<'a, A> {
     keys: Keys,
     field: &'static str,
     reading: &'a Reading,
-    fields: &'static [&'static str],
+    known: &'static [&'static str],
     refuse: fn(&str) -> Option<String>,
 }
 
@@ -204,7 +204,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        let key = Key { reading: self.reading, known: Some((self.fields, self.refuse)) };
+        let key = Key { reading: self.reading, known: Some((self.known, self.refuse)) };
         while let Some((digest, field)) = self.map.next_key_seed(key)? {
             self.keys.insert(digest, self.reading)?;
             if let Some(field) = field {
@@ -275,7 +275,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Typed<'_, D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let object = Object { reading: self.reading, fields, refuse: |_| None, visitor };
+        let object = Object { reading: self.reading, known: fields, refuse: |_| None, visitor };
         Typed::note(self.reading, self.field, "an object", self.inner.deserialize_map(object))
     }
 
@@ -285,12 +285,15 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Typed<'_, D> {
     }
 }
 
+/// The error for a key that is none of a struct's fields, where such a key is one.
+type Refuse = fn(&str) -> Option<String>;
+
 /// Reads a key: its digest, and the field that it names, if any.
 #[derive(Clone, Copy)]
 struct Key<'a> {
     reading: &'a Reading,
     /// Given where a struct is read: its fields, and the error for a key that is none of them.
-    known: Option<(&'static [&'static str], fn(&str) -> Option<String>)>,
+    known: Option<(&'static [&'static str], Refuse)>,
 }
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {

@@ -24,8 +24,8 @@ pub async fn of_many_who_take_one_challenge_at_once_one_has_it(fixture: &Fixture
                 repository.take_challenge(owner.as_ref(), purpose, token, at(3_000)).await.unwrap().is_some()
             }
         });
-        let taken = all(contenders.collect()).await;
-        assert_eq!(taken.into_iter().filter(|taken| *taken).count(), 1, "{round}");
+        let won = all(contenders.collect()).await;
+        assert_eq!(won.into_iter().filter(|won| *won).count(), 1, "{round}");
     }
 }
 

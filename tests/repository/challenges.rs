@@ -52,15 +52,15 @@ pub async fn a_challenge_is_taken_once_for_its_purpose_by_whoever_began_it(fixtu
     // From any of its sessions, and on any node.
     let (_, second) = open(fixture, user_id, HASH).await;
     let second = caller(second);
-    let taken = fixture.second.take_challenge(Some(&second), ChallengePurpose::AddPasskey, token, at(3_000)).await;
-    let taken = taken.unwrap().unwrap();
-    assert_eq!((taken.user_id, &*taken.state), (Some(user_id), "{\"is\":\"state\"}"));
+    let found = fixture.second.take_challenge(Some(&second), ChallengePurpose::AddPasskey, token, at(3_000)).await;
+    let found = found.unwrap().unwrap();
+    assert_eq!((found.user_id, &*found.state), (Some(user_id), "{\"is\":\"state\"}"));
     assert!(!takes(fixture, Some(&own), ChallengePurpose::AddPasskey, token, 3_000).await);
 
     let token = store(fixture, None, ChallengePurpose::UsePasskey).await;
     assert!(!takes(fixture, Some(&own), ChallengePurpose::UsePasskey, token, 3_000).await, "it is no account's");
-    let taken = fixture.repository.take_challenge(None, ChallengePurpose::UsePasskey, token, at(3_000)).await.unwrap();
-    assert_eq!(taken.unwrap().user_id, None);
+    let found = fixture.repository.take_challenge(None, ChallengePurpose::UsePasskey, token, at(3_000)).await.unwrap();
+    assert_eq!(found.unwrap().user_id, None);
     assert!(!takes(fixture, None, ChallengePurpose::UsePasskey, token, 3_000).await);
 }
 
@@ -90,8 +90,8 @@ pub async fn a_challenge_is_nothing_for_a_session_that_is_over(fixture: &Fixture
     let (challenge, _) = challenge_until(ChallengePurpose::AddPasskey, 60_000);
     let stored = fixture.repository.store_challenge(Some(&own), challenge, at(3_000)).await;
     assert!(matches!(stored, Err(RepositoryError::NoSession)), "{stored:?}");
-    let taken = fixture.repository.take_challenge(Some(&own), ChallengePurpose::AddPasskey, token, at(3_000)).await;
-    assert!(matches!(taken, Err(RepositoryError::NoSession)), "{taken:?}");
+    let found = fixture.repository.take_challenge(Some(&own), ChallengePurpose::AddPasskey, token, at(3_000)).await;
+    assert!(matches!(found, Err(RepositoryError::NoSession)), "{found:?}");
 }
 
 pub async fn of_the_challenges_of_one_purpose_an_account_keeps_the_newest(fixture: &Fixture) {
@@ -147,6 +147,7 @@ pub async fn a_login_is_tried_five_times_at_most_and_the_fifth_may_finish_it(fix
     assert!(begin(login).await.unwrap().is_none(), "nobody may log in");
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of what each does")]
 pub async fn what_an_owner_or_staff_does_against_a_thief_ends_what_the_account_has_begun(fixture: &Fixture) {
     let repository = &fixture.repository;
     for number in 0..16 {

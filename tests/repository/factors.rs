@@ -235,8 +235,8 @@ pub async fn an_app_waits_for_its_first_code_and_then_it_is_the_accounts(fixture
     repository.store_challenge(Some(&caller), begun, at(4_000)).await.unwrap();
     assert_eq!(confirm("newer", 100).await, FactorChange::Done);
     assert!(is_live(fixture, session).await && !is_live(fixture, other).await, "other sessions end");
-    let taken = repository.take_challenge(Some(&caller), ChallengePurpose::AddPasskey, token, at(4_000)).await;
-    assert_eq!(taken.unwrap(), None, "so do challenges");
+    let found = repository.take_challenge(Some(&caller), ChallengePurpose::AddPasskey, token, at(4_000)).await;
+    assert_eq!(found.unwrap(), None, "so do challenges");
     let state = security(fixture, session).await;
     assert_eq!((state.totp, state.recovery_codes), (Some(at(4_000)), 10));
     assert_eq!(repository.find_totp_secret(user_id).await.unwrap(), Some(sealed("newer")));

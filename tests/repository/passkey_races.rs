@@ -57,8 +57,8 @@ pub async fn however_many_are_added_at_once_an_account_has_no_more_than_it_may_a
         for number in 2..MAX_PASSKEYS {
             assert!(is_done(&add(Arc::clone(&handles[0]), session, passkey(number)).await), "{round} {number}");
         }
-        let contenders =
-            (0..4).map(|number| add(Arc::clone(&handles[number % 2]), session, passkey(100 + number as u32)));
+        let contenders = (0_u32..4)
+            .map(|number| add(Arc::clone(&handles[usize::from(number % 2 == 1)]), session, passkey(100 + number)));
         let added = all(contenders.collect()).await;
         assert_eq!(added.iter().filter(|added| is_done(added)).count(), 1, "{round}: {added:?}");
         assert_eq!(security(fixture, session).await.passkeys, MAX_PASSKEYS, "{round}");

@@ -89,13 +89,13 @@ async fn what_is_withdrawn_at_apple_ends_here() {
         let id_token = || provider.sign(&claims("apple", &provider, "1"));
         let (token, username) = session(log_in(&app, "apple", &id_token()).await, 201).await;
         for other in ["email-disabled", "email-enabled", "of another time"] {
-            let taken = app.post("/api/apple/notifications", &notice(&provider, other, "1")).await;
-            assert_eq!(taken.status(), 200, "{other}");
+            let answer = app.post("/api/apple/notifications", &notice(&provider, other, "1")).await;
+            assert_eq!(answer.status(), 200, "{other}");
         }
         assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 200);
         for _ in 0..2 {
-            let taken = app.post("/api/apple/notifications", &notice(&provider, kind, "1")).await;
-            assert_eq!(taken.status(), 200);
+            let answer = app.post("/api/apple/notifications", &notice(&provider, kind, "1")).await;
+            assert_eq!(answer.status(), 200);
         }
         assert_eq!(app.ask(Method::GET, "/api/user", &token, None).await.status(), 401);
         assert_eq!(app.post("/api/apple/notifications", &notice(&provider, kind, "unknown")).await.status(), 200);

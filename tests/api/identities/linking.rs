@@ -70,8 +70,8 @@ async fn an_identity_of_another_account_is_not_taken_from_it() {
     session(log_in(&app, "google", &id_token(&provider, &app, "1")).await, 201).await;
     let token = app.new_user("AzureDiamond").await;
     make_fresh(&app, &token).await;
-    let taken = error_of(link(&app, &token, by(&id_token(&provider, &app, "1"))).await, 409).await;
-    assert_eq!(taken, "Another account is linked to this identity.");
+    let refused = error_of(link(&app, &token, by(&id_token(&provider, &app, "1"))).await, 409).await;
+    assert_eq!(refused, "Another account is linked to this identity.");
 }
 
 #[tokio::test]

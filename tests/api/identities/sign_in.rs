@@ -37,8 +37,8 @@ async fn a_new_account_has_the_name_that_the_client_gives_and_a_taken_one_is_ref
     app.new_user("AzureDiamond").await;
     let id_token = provider.sign(&claims("google", &provider, "1"));
     let body = |username: &str| json!({"provider": "google", "id_token": id_token, "username": username, "first_name": "Azure"});
-    let taken = app.post("/api/login/oidc", &body("azurediamond")).await;
-    assert_eq!(error_of(taken, 400).await, "Invalid Data: column username is not unique");
+    let refused = app.post("/api/login/oidc", &body("azurediamond")).await;
+    assert_eq!(error_of(refused, 400).await, "Invalid Data: column username is not unique");
     assert!(error_of(app.post("/api/login/oidc", &body("no spaces")).await, 400).await.contains("username"));
     // Nothing was used up.
     let (token, username) = session(app.post("/api/login/oidc", &body("Crystal")).await, 201).await;

@@ -139,11 +139,11 @@ async fn a_key_that_was_not_asked_for_and_broken_data_are_refused() {
     ed448[6] = 7;
     // The same key with its parameters in another order: CTAP2 allows one.
     let reordered = [b"\xa4\x03\x27\x01\x01\x20\x06\x21\x58\x20", &own[10..]].concat();
-    let es256 = Authenticator::new(Algorithm::Es256).public_key();
-    let mut off_the_curve = es256.clone();
+    let ecdsa = Authenticator::new(Algorithm::Es256).public_key();
+    let mut off_the_curve = ecdsa.clone();
     off_the_curve[20] ^= 1;
-    let mut es384 = es256.clone();
-    es384[4] = 0x38;
+    let mut of_p384 = ecdsa.clone();
+    of_p384[4] = 0x38;
     let nested = vec![0x81; 8_000];
     for (what, key) in [
         ("Ed448", ed448),
@@ -151,7 +151,7 @@ async fn a_key_that_was_not_asked_for_and_broken_data_are_refused() {
         ("cut", own[..41].to_vec()),
         ("none", Vec::new()),
         ("off the curve", off_the_curve),
-        ("ES384", es384),
+        ("ES384", of_p384),
         ("nested", nested),
         ("endless", vec![0x9f; 100]),
         ("a huge length", b"\xa4\x5b\xff\xff\xff\xff\xff\xff\xff\xff".to_vec()),

@@ -198,6 +198,7 @@ async fn a_file_with_addresses_codes_or_mails_that_the_service_cannot_have_writt
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of rows")]
 async fn a_file_with_factors_passkeys_identities_or_challenges_that_the_service_cannot_have_written_is_refused() {
     let of = |table: &str, row: &str| {
         let (table, row) = (table.to_owned(), row.to_owned());
