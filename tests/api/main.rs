@@ -9,6 +9,7 @@ mod commands;
 mod configuration;
 mod connections;
 mod documentation;
+mod doors;
 mod events;
 mod every_request;
 mod faults;

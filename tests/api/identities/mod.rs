@@ -24,7 +24,7 @@ const RETURN_TO: &str = "https://app.diamond.example/in";
 const REFUSED: &str = "What the provider said opens no account.";
 
 /// A provider of the configuration that stands at this one.
-fn configured(name: &str, preset: Preset, provider: &Provider) -> ProviderConfig {
+pub fn configured(name: &str, preset: Preset, provider: &Provider) -> ProviderConfig {
     let text = match preset {
         Preset::None => format!("issuer = \"{}\"", provider.url()),
         Preset::Google => format!("preset = \"google\"\ntest_address = \"{}\"", provider.url()),
@@ -72,7 +72,7 @@ fn issuer_of(name: &str, provider: &Provider) -> String {
 }
 
 /// What a provider says of somebody at the test's time.
-fn claims(name: &str, provider: &Provider, subject: &str) -> Value {
+pub fn claims(name: &str, provider: &Provider, subject: &str) -> Value {
     let now = START_MILLIS / 1000;
     json!({
         "iss": issuer_of(name, provider), "aud": CLIENT_ID, "sub": subject, "iat": now, "exp": now + 600,

@@ -2,7 +2,7 @@
 
 mod adding;
 #[path = "../../support/authenticator.rs"]
-mod authenticator;
+pub mod authenticator;
 mod domain;
 mod using;
 
@@ -17,7 +17,7 @@ const NO_PASSKEYS: &str = "This service has no passkeys.";
 const REFUSED: &str = "Invalid Data: the passkey does not verify, or its challenge has expired";
 const NOT_SIGNED_IN: &str = "The passkey opens no account.";
 
-fn with_passkeys(config: &mut Config) {
+pub fn with_passkeys(config: &mut Config) {
     config.passkeys.rp_id = Some(RP_ID.to_owned());
     config.passkeys.origins = vec![ORIGIN.to_owned()];
 }
@@ -48,7 +48,7 @@ async fn add(app: &TestApp, token: &str, passkey: &Value) -> Response {
 }
 
 /// Adds a passkey to the account of a session.
-async fn added(app: &TestApp, token: &str, algorithm: Algorithm) -> (Authenticator, Value) {
+pub async fn added(app: &TestApp, token: &str, algorithm: Algorithm) -> (Authenticator, Value) {
     let mut authenticator = Authenticator::new(algorithm);
     let passkey = authenticator.create(&creation_options(app, token).await);
     let response = add(app, token, &passkey).await;
@@ -56,7 +56,7 @@ async fn added(app: &TestApp, token: &str, algorithm: Algorithm) -> (Authenticat
     (authenticator, response.json().await.unwrap())
 }
 
-async fn login_options(app: &TestApp) -> Value {
+pub async fn login_options(app: &TestApp) -> Value {
     let response = app.post("/api/login/passkey/options", &json!({})).await;
     assert_eq!(response.status(), 200);
     response.json().await.unwrap()

@@ -1,0 +1,202 @@
+//! Every door into an account against every state that it may be in: none skips a second factor, a limit, or the end of
+//! an account.
+
+use std::time::Duration;
+
+use authtokens::config::identity::Preset;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::helpers::{Response, TestApp};
+use crate::identities::{claims, configured};
+use crate::mail::mailbox::{Post, accounts_alone, request_of};
+use crate::passkeys::authenticator::{Algorithm, Authenticator};
+use crate::passkeys::{added, login_options, with_passkeys};
+use crate::provider::Provider;
+use crate::second_factor::{App, set_up_fresh};
+
+const NAME: &str = "AzureDiamond";
+const EMAIL: &str = "azure@diamond.example";
+
+/// A minute must lie between two mails to one address.
+const BETWEEN_MAILS: Duration = Duration::from_secs(61);
+
+const STEP: Duration = Duration::from_secs(30);
+
+/// What an account is like. All have a passkey and an identity: else these would be no doors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Plain,
+    Totp,
+    Deactivated,
+    DeactivatedTotp,
+    Unverified,
+    UnverifiedTotp,
+    Locked,
+    LockedTotp,
+}
+
+impl State {
+    fn has_totp(self) -> bool {
+        matches!(self, Self::Totp | Self::DeactivatedTotp | Self::UnverifiedTotp | Self::LockedTotp)
+    }
+
+    fn is_unverified(self) -> bool {
+        matches!(self, Self::Unverified | Self::UnverifiedTotp)
+    }
+}
+
+/// An account in a state, and what its owner has.
+struct House {
+    post: Post,
+    provider: Provider,
+    app: Option<App>,
+    authenticator: Authenticator,
+    /// What was begun before the account came into its state.
+    pending: String,
+    sign_in: Value,
+    reset: String,
+}
+
+impl House {
+    async fn in_state(state: State) -> Self {
+        let provider = Provider::start();
+        let post = Post::spawn_with(|config| {
+            accounts_alone(config);
+            with_passkeys(config);
+            config.accounts.login_by_mail = true;
+            config.accounts.require_verified_email = true;
+            config.outbound.allow = vec!["127.0.0.0/8".parse().unwrap()];
+            config.provider = vec![configured("google", Preset::Google, &provider)];
+        });
+        let token = if state.is_unverified() {
+            post.register(NAME, EMAIL).await.0
+        } else {
+            post.new_owner(NAME, EMAIL).await
+        };
+        let password = json!({"password": "hunter2"});
+        post.app.get(Method::POST, "/api/user/reauthenticate", &token, Some(&password)).await;
+        let (authenticator, _) = added(&post.app, &token, Algorithm::Es256).await;
+        let id_token = provider.sign(&claims("google", &provider, "1"));
+        let identity = json!({"provider": "google", "id_token": id_token});
+        let linked = post.post("/api/user/identities", &token, &identity).await;
+        assert!(linked.status().is_success(), "{:?}", linked.text().await);
+        let app = if state.has_totp() { Some(set_up_fresh(&post.app, &token).await) } else { None };
+        // What was mailed so far is read.
+        let mut read = post.smtp.wait_for(2 + usize::from(state.has_totp())).await.len();
+        post.app.clock.advance(BETWEEN_MAILS);
+        let request = request_of(post.app.post("/api/login/mail", &json!({"email": EMAIL})).await).await;
+        read += 1;
+        let code = post.smtp.wait_for(read).await[read - 1].code();
+        post.app.clock.advance(BETWEEN_MAILS);
+        request_of(post.app.post("/api/password/forgot", &json!({"username": NAME})).await).await;
+        read += 1;
+        let reset = post.smtp.wait_for(read).await[read - 1].token();
+        let first: Value = post.app.log_in(NAME, "hunter2").await.json().await.unwrap();
+        let pending = first["second_factor"]["token"].as_str().unwrap_or(&"0".repeat(40)).to_owned();
+        match state {
+            State::Deactivated | State::DeactivatedTotp => post.app.deactivate(NAME),
+            State::Locked | State::LockedTotp => {
+                for _ in 0..10 {
+                    assert_eq!(post.log_in(NAME, "wrong").await, 401);
+                }
+            }
+            State::Plain | State::Totp | State::Unverified | State::UnverifiedTotp => {}
+        }
+        let sign_in = json!({"request": request, "code": code});
+        Self { post, provider, app, authenticator, pending, sign_in, reset }
+    }
+
+    fn server(&self) -> &TestApp {
+        &self.post.app
+    }
+
+    /// A code of the authenticator app that was never given; six digits where there is no app.
+    fn code(&self) -> String {
+        self.server().clock.advance(STEP);
+        self.app.as_ref().map_or("000000".to_owned(), |app| app.code(self.server(), 0))
+    }
+
+    /// What each door answers, in one order.
+    async fn tried(&mut self) -> [String; 7] {
+        let password = json!({"username": NAME, "password": "hunter2"});
+        let by_password = self.open("/api/login", &password).await;
+        let with_code = json!({"username": NAME, "password": "hunter2", "code": self.code()});
+        let by_both = self.open("/api/login", &with_code).await;
+        let second = json!({"token": self.pending, "code": self.code()});
+        let by_second = self.open("/api/login/second", &second).await;
+        let mut told = claims("google", &self.provider, "1");
+        let now = self.server().clock.now().as_millis() / 1_000;
+        (told["iat"], told["exp"]) = (now.into(), (now + 600).into());
+        let identity = json!({"provider": "google", "id_token": self.provider.sign(&told)});
+        let by_identity = self.open("/api/login/oidc", &identity).await;
+        let options = login_options(self.server()).await;
+        let passkey = json!({"passkey": self.authenticator.get(&options)});
+        let by_passkey = self.open("/api/login/passkey", &passkey).await;
+        let sign_in = self.sign_in.clone();
+        let by_mail = self.open("/api/login/mail/confirm", &sign_in).await;
+        let reset = json!({"token": self.reset, "new_password": "correct horse"});
+        let reset = self.open("/api/password/reset", &reset).await;
+        let new_password = json!({"username": NAME, "password": "correct horse"});
+        let after_reset = self.open("/api/login", &new_password).await;
+        let by_reset = format!("{reset}, then {after_reset}");
+        [by_password, by_both, by_second, by_identity, by_passkey, by_mail, by_reset]
+    }
+
+    /// `open` where there is a session, `done` where something was done and no session opened, `due` where the second
+    /// factor is asked for; else the status.
+    async fn open(&self, path: &str, body: &Value) -> String {
+        let response: Response = self.server().post(path, body).await;
+        let status = response.status().as_u16();
+        let answer: Value = response.json().await.unwrap();
+        match status {
+            200 | 201 if answer["token"].is_string() => "open".to_owned(),
+            200 => "done".to_owned(),
+            401 if answer["second_factor"]["token"].is_string() => "due".to_owned(),
+            status => status.to_string(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_door_skips_a_second_factor_a_lockout_a_verified_address_or_a_deactivation() {
+    // By a password, with a code, by a second step, an identity, a passkey, a mail, a reset.
+    let expected = [
+        (State::Plain, ["open", "open", "401", "open", "open", "open", "done, then open"]),
+        (State::Totp, ["due", "open", "open", "due", "open", "due", "done, then due"]),
+        (State::Deactivated, ["401", "401", "401", "401", "401", "400", "done, then 401"]),
+        (State::DeactivatedTotp, ["401", "401", "401", "401", "401", "400", "done, then 401"]),
+        // The first proof of the mailbox removes what was set up before it: the password, and the mail of the reset.
+        (State::Unverified, ["403", "403", "401", "403", "403", "open", "400, then 401"]),
+        (State::UnverifiedTotp, ["403", "403", "401", "403", "403", "open", "400, then 401"]),
+        // A lockout is of what can be guessed. A mail, an identity and a passkey cannot be.
+        (State::Locked, ["429", "429", "401", "open", "open", "open", "done, then open"]),
+        (State::LockedTotp, ["429", "429", "429", "due", "open", "due", "done, then open"]),
+    ];
+    for (state, doors) in expected {
+        let mut house = House::in_state(state).await;
+        assert_eq!(house.tried().await, doors.map(str::to_owned), "{state:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_staff_and_the_operator_do_opens_no_session_and_takes_no_factor_away_but_the_reset_of_them() {
+    let house = House::in_state(State::Totp).await;
+    let staff = house.server().new_user("staff").await;
+    house.server().make_staff("staff");
+    let changes = [
+        (Method::POST, format!("/api/users/{NAME}/reset"), Value::Null, "due"),
+        (Method::POST, format!("/api/users/{NAME}/verify-email"), Value::Null, "due"),
+        (Method::PATCH, format!("/api/users/{NAME}"), json!({"is_active": true}), "due"),
+        (Method::DELETE, format!("/api/users/{NAME}/tokens"), Value::Null, "due"),
+        (Method::POST, format!("/api/users/{NAME}/reset-factors"), Value::Null, "open"),
+    ];
+    for (method, path, body, then) in changes {
+        let body = Some(&body).filter(|body| !body.is_null());
+        let response = house.server().ask(method, &path, &staff, body).await;
+        assert!(response.status().is_success(), "{path}: {}", response.status());
+        assert!(!response.text().await.unwrap().contains("\"token\""), "{path}");
+        let password = json!({"username": NAME, "password": "hunter2"});
+        assert_eq!(house.open("/api/login", &password).await, then, "{path}");
+    }
+}
