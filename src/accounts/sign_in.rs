@@ -357,7 +357,9 @@ impl Accounts {
                 let request = SessionRequest { first, second, session, challenge, max_sessions, needs_verified_email };
                 Ok(match self.repository.open_session(request, now).await? {
                     SessionOutcome::Opened(user) => Opening::Session(OpenedSession::new(token, *user)),
-                    SessionOutcome::SecondFactorDue(_, methods) => {
+                    SessionOutcome::SecondFactorDue(_, mut methods) => {
+                        // Passkeys may have been configured once, and not be any more.
+                        methods.retain(|method| *method != Method::Passkey || self.passkeys.is_some());
                         Opening::SecondFactorDue(SecondFactorDue { token: challenge_token, methods, expires })
                     }
                     SessionOutcome::SecondFactorRefused(username) => Opening::SecondFactorRefused(username),

@@ -6,6 +6,9 @@ use crate::config::identity::Preset;
 use crate::config::mail::{Encryption, Transport, is_loopback};
 use crate::config::{Config, ConfigError, Origin, PasskeysConfig, ProviderConfig, Setting, SmtpConfig};
 
+/// What the metrics call the ways in that are no provider's. A provider of such a name could not be told from them there.
+const NO_NAMES: [&str; 5] = ["password", "mail", "passkey", "registration", "second_step"];
+
 impl SmtpConfig {
     /// The port: by default the one that is usual for the encryption.
     #[must_use]
@@ -97,6 +100,11 @@ impl Config {
             if self.provider[..number].iter().any(|other| other.name == *name) {
                 return Err(ConfigError::Conflict(format!(
                     "two providers are called {name}: each has a name of its own"
+                )));
+            }
+            if NO_NAMES.contains(&name.as_str()) {
+                return Err(ConfigError::Conflict(format!(
+                    "a provider is called {name}: the metrics call another way in so; choose another name"
                 )));
             }
             // Whose notices and keys these are must be clear.
@@ -270,6 +278,7 @@ mod tests {
             (provider("preset = \"apple\"\nclient_secret = \"s3cret\""), "provider one: client_secret is given, "),
             (provider("preset = \"github\""), "provider one: client_secret is missing: "),
             (provider("preset = \"google\"").repeat(2), "two providers are called one: "),
+            (provider("preset = \"google\"").replace("one", "passkey"), "a provider is called passkey: "),
             (
                 provider("preset = \"apple\"") + &provider("preset = \"apple\"").replace("one", "two"),
                 "provider two is a second one of the preset \"apple\": ",

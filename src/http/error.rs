@@ -486,6 +486,7 @@ impl From<PasskeyError> for ApiError {
             PasskeyError::LastWayIn => {
                 Self::Conflict("The account has no other way in. Set a password or add a passkey first.")
             }
+            PasskeyError::Reauthentication(ReauthenticationError::NotFresh) => Self::not_fresh(),
             PasskeyError::Reauthentication(error) => Self::of_reauthentication(error, "password"),
             PasskeyError::Throttled(error) => error.into(),
             PasskeyError::Repository(error) => error.into(),

@@ -3,7 +3,6 @@
 use async_trait::async_trait;
 
 use crate::domain::challenge::{ChallengePurpose, NewChallenge};
-use crate::domain::factor::Method;
 use crate::domain::session::Caller;
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{CountedFailures, UserId, Username};
@@ -28,7 +27,6 @@ pub struct PendingSignIn {
     pub failures: Option<CountedFailures>,
     /// The secret of its authenticator app, sealed.
     pub totp_secret: Option<Vec<u8>>,
-    pub methods: Vec<Method>,
 }
 
 /// What is begun and finished once.

@@ -16,7 +16,7 @@ const NOT_CALLS: [&str; 1] = ["/api/openapi.json"];
 const PAGES: [&str; 3] = ["/docs", "/account/", "/dev/"];
 
 /// The calls that need no session.
-const OPEN: [&str; 11] = [
+const OPEN: [&str; 17] = [
     "/api/register",
     "/api/login",
     "/api/login/second",
@@ -28,6 +28,12 @@ const OPEN: [&str; 11] = [
     "/api/login/passkey/options",
     "/api/login/passkey",
     "/api/not-me",
+    "/api/login/providers",
+    "/api/login/oidc",
+    "/api/login/oidc/exchange",
+    "/api/login/oidc/{provider}/start",
+    "/api/login/oidc/{provider}/callback",
+    "/api/apple/notifications",
 ];
 
 /// The calls with a body of which no example can be taken: what they take is made by the server, or by an app.
@@ -42,11 +48,18 @@ pub fn needs_mail(operation: &Value) -> bool {
     operation["responses"]["404"]["content"]["application/json"]["example"]["error"] == NO_MAIL
 }
 
-/// Whether a call needs passkeys: what an authenticator answers is tried elsewhere.
-fn needs_passkeys(path: &str) -> bool {
-    ["/api/user/passkeys", "/api/login/passkey", "/api/user/reauthenticate/passkey"]
-        .iter()
-        .any(|call| path.starts_with(call))
+/// Beginnings of the paths of calls that take what an authenticator or a provider has made: they are tried elsewhere.
+const MADE_ELSEWHERE: [&str; 6] = [
+    "/api/user/passkeys",
+    "/api/login/passkey",
+    "/api/user/reauthenticate/passkey",
+    "/api/login/oidc",
+    "/api/user/identities",
+    "/api/apple/",
+];
+
+fn is_made_elsewhere(path: &str) -> bool {
+    MADE_ELSEWHERE.iter().any(|call| path.starts_with(call))
 }
 
 pub async fn document(app: &TestApp) -> Value {
@@ -89,7 +102,8 @@ async fn every_call_is_documented_with_its_answers_and_whether_it_needs_a_token(
                 }
             }
             let answers = operation["responses"].as_object().unwrap();
-            assert!(answers.keys().any(|status| status.starts_with('2')), "{call}");
+            let is_good = |status: &String| status.starts_with('2') || status == "303";
+            assert!(answers.keys().any(is_good), "{call}");
             let is_open = !path.starts_with("/api/") || OPEN.contains(&path.as_str());
             assert_eq!(operation["security"].is_array(), !is_open, "{call}");
             assert!(is_open || answers.contains_key("401"), "{call}");
@@ -184,7 +198,7 @@ async fn every_example_of_a_body_is_taken_as_it_stands_and_gives_nobody_a_right_
             continue;
         }
         let body = example_of(&document, content);
-        if needs_mail(&operation) || NO_EXAMPLE.contains(&path.as_str()) || needs_passkeys(&path) {
+        if needs_mail(&operation) || NO_EXAMPLE.contains(&path.as_str()) || is_made_elsewhere(&path) {
             continue;
         }
         let (app, token, admin) = with_the_examples_account().await;
@@ -291,7 +305,7 @@ async fn every_error_is_shown_with_the_sentence_that_is_really_answered() {
             if status.starts_with(['4', '5']) {
                 let sentence = answer["content"]["application/json"]["example"]["error"].as_str();
                 assert!(sentence.is_some_and(|text| text.len() > 10), "{method} {path} {status}: {answer}");
-                if status == "400" && !needs_mail(&operation) && !needs_passkeys(&path) {
+                if status == "400" && !needs_mail(&operation) && !is_made_elsewhere(&path) {
                     own.insert(format!("{method} {path}"));
                 }
             }
@@ -467,7 +481,7 @@ async fn a_body_is_taken_within_what_is_documented_of_it_and_refused_beyond() {
         let Some(schema) = schema_of(&document, &operation).filter(|schema| schema["type"] == "object") else {
             continue;
         };
-        if needs_mail(&operation) || needs_passkeys(&path) {
+        if needs_mail(&operation) || is_made_elsewhere(&path) {
             continue;
         }
         let example = example_of(&document, &operation["requestBody"]["content"]["application/json"]);

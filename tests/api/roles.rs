@@ -20,8 +20,27 @@ fn own_body(method: &str, path: &str) -> Option<Value> {
             Some(json!({"code": "123456"}))
         }
         ("PUT", "/api/user/cellar" | "/api/user/wants") => Some(json!([1, 2])),
+        ("POST", "/api/user/identities") => Some(json!({"provider": "google", "id_token": "a.b.c"})),
+        ("POST", "/api/user/passkeys") | ("PATCH", "/api/user/passkeys/{id}") => Some(json!({"name": "Phone"})),
         _ => None,
     }
+}
+
+/// The calls without a session that open one by what somebody else has made, and how they answer where no provider and no
+/// passkeys are configured.
+const OPEN_BY_OTHERS: [(&str, u16); 8] = [
+    ("/api/login/passkey/options", 404),
+    ("/api/login/passkey", 404),
+    ("/api/login/providers", 200),
+    ("/api/login/oidc", 404),
+    ("/api/login/oidc/exchange", 400),
+    ("/api/login/oidc/{provider}/start", 400),
+    ("/api/login/oidc/{provider}/callback", 400),
+    ("/api/apple/notifications", 404),
+];
+
+fn open_by_others(path: &str) -> Option<u16> {
+    OPEN_BY_OTHERS.iter().find(|(call, _)| *call == path).map(|(_, status)| *status)
 }
 
 /// The calls without a session that need mail.
@@ -37,32 +56,35 @@ const OPEN_BY_MAIL: [&str; 6] = [
 /// The calls with a session that need mail. Where none is sent, they answer 404.
 const OWN_BY_MAIL: [&str; 3] = ["/api/user/email", "/api/user/email/confirm", "/api/user/reauthenticate/mail"];
 
-/// How the calls on the second factor answer an account without one, in a session that is not fresh.
-fn refusal(path: &str) -> Option<u16> {
-    match path {
-        "/api/user/totp" | "/api/user/recovery_codes" => Some(400),
-        "/api/user/totp/confirm" => Some(409),
+/// How the calls on the ways into an account answer one that has only a password, in a session that is not fresh, where no
+/// provider and no passkeys are configured.
+fn refusal(method: &str, path: &str) -> Option<u16> {
+    match (method, path) {
+        (_, "/api/user/totp" | "/api/user/recovery_codes") | ("POST", "/api/user/identities") => Some(400),
+        (_, "/api/user/totp/confirm") => Some(409),
+        (_, "/api/user/passkeys/options" | "/api/user/reauthenticate/passkey")
+        | ("POST", "/api/user/passkeys")
+        | (_, "/api/user/passkeys/{id}" | "/api/user/identities/{id}") => Some(404),
         _ => None,
     }
 }
 
 /// Every call that needs a session, with a body that it would take.
-fn guarded_calls() -> Vec<(Method, String, Option<Value>)> {
+fn guarded_calls() -> Vec<(Method, &'static str, Option<Value>)> {
     let mut calls = Vec::new();
     for (path, allow) in PATHS {
         let is_open = ["/api/register", "/api/login", "/api/login/second", "/api/openapi.json"].contains(&path)
-            || OPEN_BY_MAIL.contains(&path);
+            || OPEN_BY_MAIL.contains(&path)
+            || open_by_others(path).is_some();
         let is_for_staff = path.starts_with("/api/users") || path == "/api/events";
         if !path.starts_with("/api/") || is_open || is_for_staff {
             continue;
         }
         for method in allow.split(", ").filter(|method| *method != "HEAD") {
-            let body = own_body(method, path);
-            let path = path.replace("{id}", "ID").replace("{item_id}", "7");
-            calls.push((method.parse().unwrap(), path, body));
+            calls.push((method.parse().unwrap(), path, own_body(method, path)));
         }
     }
-    assert_eq!(calls.len(), 29, "every guarded call of the table: {calls:?}");
+    assert_eq!(calls.len(), 38, "every guarded call of the table: {calls:?}");
     calls
 }
 
@@ -87,9 +109,10 @@ async fn without_a_live_session_every_guarded_call_is_401_and_does_nothing() {
         ("revoked token", Some(format!("Token {revoked}"))),
         ("token of a deactivated user", Some(format!("Token {deactivated}"))),
     ];
-    for (method, path, body) in guarded_calls() {
+    for (method, template, body) in guarded_calls() {
+        let path = template.replace("{id}", &id).replace("{item_id}", "7");
         for (state, header) in &states {
-            let mut request = app.client.request(method.clone(), app.url(&path.replace("ID", &id)));
+            let mut request = app.client.request(method.clone(), app.url(&path));
             if let Some(header) = header {
                 request = request.header("Authorization", header);
             }
@@ -107,7 +130,8 @@ async fn without_a_live_session_every_guarded_call_is_401_and_does_nothing() {
 
 #[tokio::test]
 async fn with_a_live_session_every_guarded_call_does_its_work_on_the_callers_own_account_alone() {
-    for (method, path, body) in guarded_calls() {
+    for (method, template, body) in guarded_calls() {
+        let path = template.replace("{item_id}", "7");
         let app = TestApp::spawn();
         let token = app.new_user("own").await;
         app.clock.advance(Duration::from_millis(1));
@@ -117,14 +141,19 @@ async fn with_a_live_session_every_guarded_call_does_its_work_on_the_callers_own
         let untouched = app.get(Method::GET, "/api/user/export", &others, None).await;
 
         let foreign = app.get(Method::GET, "/api/user/tokens", &others, None).await[0]["id"].clone();
-        if path.contains("ID") {
-            let foreign = path.replace("ID", foreign.as_str().unwrap());
-            assert_eq!(app.ask(method.clone(), &foreign, &token, None).await.status(), 404, "another user's id");
+        if path.contains("{id}") {
+            let foreign = path.replace("{id}", foreign.as_str().unwrap());
+            assert_eq!(
+                app.ask(method.clone(), &foreign, &token, body.as_ref()).await.status(),
+                404,
+                "another user's id"
+            );
         }
         let own = app.get(Method::GET, "/api/user/tokens", &second, None).await[1]["id"].clone();
-        let path = path.replace("ID", own.as_str().unwrap());
+        let path = path.replace("{id}", own.as_str().unwrap());
         let response = app.ask(method.clone(), &path, &token, body.as_ref()).await;
-        let expected = if OWN_BY_MAIL.contains(&path.as_str()) { 404 } else { refusal(&path).unwrap_or(200) };
+        let expected =
+            if OWN_BY_MAIL.contains(&path.as_str()) { 404 } else { refusal(method.as_str(), template).unwrap_or(200) };
         assert_eq!(response.status(), expected, "{method} {path}");
 
         assert_eq!(app.get(Method::GET, "/api/user/export", &others, None).await, untouched, "{method} {path}");
@@ -177,6 +206,12 @@ fn all_calls() -> Vec<(Kind, Method, &'static str, Option<Value>)> {
                 }
                 ("POST", "/api/login/second") => vec![(Kind::Open(400), Some(json!({})))],
                 ("POST", path) if OPEN_BY_MAIL.contains(&path) => vec![(Kind::Open(404), Some(json!({})))],
+                ("POST", "/api/login/oidc/{provider}/callback") => vec![(Kind::Open(415), Some(json!({})))],
+                (_, path) if open_by_others(path).is_some() => {
+                    let body = json!({"provider": "google", "id_token": "a.b.c", "payload": "a.b.c"});
+                    vec![(Kind::Open(open_by_others(path).unwrap()), Some(body).filter(|_| method == "POST"))]
+                }
+                (_, path) if path.starts_with("/.well-known/") => vec![(Kind::Open(404), None)],
                 ("POST", "/api/users/{username}/reset" | "/api/users/{username}/verify-email") => {
                     vec![(Kind::NoMail, None)]
                 }
@@ -213,7 +248,7 @@ fn all_calls() -> Vec<(Kind, Method, &'static str, Option<Value>)> {
                     unreachable!("{method} {path} is not in this table yet")
                 }
                 (method, path) => {
-                    vec![(refusal(path).map_or(Kind::Own, Kind::Refused), own_body(method, path))]
+                    vec![(refusal(method, path).map_or(Kind::Own, Kind::Refused), own_body(method, path))]
                 }
             };
             calls.extend(forms.into_iter().map(|(kind, body)| (kind, method.parse().unwrap(), path, body)));
@@ -296,7 +331,7 @@ async fn every_call_answers_every_role_on_every_target_as_specified_and_a_refusa
                 let whose = if is_on_target { ids.get(target) } else { ids.get(role) };
                 let id = whose.map_or("0123456789abcdef", String::as_str);
                 let path = template.replace("{username}", typed).replace("{id}", id).replace("{item_id}", "7");
-                let path = path.replace("{file}", "page.js");
+                let path = path.replace("{file}", "page.js").replace("{provider}", "google");
                 let mut request = app.client.request(method.clone(), app.url(&path));
                 if let Some(token) = tokens.get(role) {
                     request = request.header("Authorization", format!("Token {token}"));

@@ -18,6 +18,7 @@ use crate::http::extract::mail_proof;
 use crate::http::json::{Malformed, Request};
 use crate::http::state::State;
 use crate::http::views::email::MailRequestResponse;
+use crate::http::views::second_factor::SecondFactorDueResponse;
 use crate::http::views::session::SessionResponse;
 use crate::http::views::{ErrorResponse, StatusResponse, respond};
 use crate::passwords::PlainPassword;
@@ -172,6 +173,8 @@ impl Request for ProofRequest {}
         (status = 200, description = "A new session", body = SessionResponse),
         (status = 400, description = "The link or the code is wrong, was used, or has expired", body = ErrorResponse,
             example = json!({"error": "Invalid Data: the code or the link is wrong, was used, or has expired"})),
+        (status = 401, description = "They are right and the second factor is missing: `second_factor` says how to give it", body = SecondFactorDueResponse,
+            example = json!({"error": "The second factor is required."})),
         (status = 404, description = "The service sends no mail, or opens no session by mail", body = ErrorResponse,
             example = json!({"error": "This service sends no mail."})),
         (status = 429, description = "Too many attempts from this address; `Retry-After` says when to try again", body = ErrorResponse),

@@ -80,10 +80,12 @@ impl Request for IdentityLoginRequest {}
             example = json!({"error": "Invalid Data: id_token is required"})),
         (status = 401, description = "The ID token is worth nothing or was used before, or its account may not be used; or a second factor is due, and then `second_factor` is there", body = SecondFactorDueResponse,
             example = json!({"error": "What the provider said opens no account."})),
-        (status = 403, description = "The account's address is not verified: where the service asks for that", body = ErrorResponse),
+        (status = 403, description = "The account's address is not verified: where the service asks for that", body = ErrorResponse,
+            example = json!({"error": "The address of this account is not verified. Open the link that was mailed to it, or reset the password."})),
         (status = 404, description = "There is no such provider", body = ErrorResponse,
             example = json!({"error": "This service does not offer this provider, or not this way."})),
-        (status = 409, description = "An account has the address already, or none may be made: log in to it within ten minutes, and give `link_token` to `POST /api/user/identities`", body = LinkOfferResponse),
+        (status = 409, description = "An account has the address already, or none may be made: log in to it within ten minutes, and give `link_token` to `POST /api/user/identities`", body = LinkOfferResponse,
+            example = json!({"error": "Log in to your account otherwise, and link this identity there.", "link_token": "d96163b8bc9127d8c5d5839018580123c64a324b", "expires": "2015-01-04T23:01:35.144Z"})),
         (status = 429, description = "Too many attempts from this address; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
@@ -170,16 +172,36 @@ pub(crate) async fn come_back(
     end(&state, &client, &provider, callback).await
 }
 
+/// What a provider has a browser post.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is for the document: what is posted is read by name")]
+struct CallbackForm {
+    /// What the provider was given.
+    state: String,
+    /// The provider's, for us.
+    #[schema(nullable = false)]
+    code: Option<String>,
+    /// In the place of the code.
+    #[schema(nullable = false)]
+    error: Option<String>,
+    /// Who the provider says that it is (RFC 9207).
+    #[schema(nullable = false)]
+    iss: Option<String>,
+}
+
 /// The same where the provider has the browser post a form, as Apple does
 #[utoipa::path(
     post, path = "/api/login/oidc/{provider}/callback", operation_id = "end_web_login_by_form", tag = "identities",
     params(("provider" = String, Path, description = "Its name in `GET /api/login/providers`", example = "apple")),
+    request_body(content = CallbackForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 303, description = "To the app. Its `code` is good for 60 s, once; `error` is `access_denied` or `login_failed`"),
         (status = 400, description = "No such login is under way", body = ErrorResponse,
             example = json!({"error": "Invalid Data: this login was ended before, or has expired"})),
-        (status = 413, description = "The form is too large", body = ErrorResponse),
-        (status = 415, description = "The body is no form", body = ErrorResponse),
+        (status = 413, description = "The form is too large", body = ErrorResponse,
+            example = json!({"error": "The body must be at most 16.0 KiB."})),
+        (status = 415, description = "The body is no form, or is compressed", body = ErrorResponse,
+            example = json!({"error": "The body must have the Content-Type application/x-www-form-urlencoded."})),
     ),
 )]
 pub(crate) async fn come_back_by_form(
@@ -253,8 +275,10 @@ impl Request for ExchangeRequest {}
             example = json!({"error": "Invalid Data: code_verifier is required"})),
         (status = 401, description = "The code or the verifier is wrong, was used or has expired, or the account may not be used; or a second factor is due, and then `second_factor` is there", body = SecondFactorDueResponse,
             example = json!({"error": "What the provider said opens no account."})),
-        (status = 403, description = "The account's address is not verified: where the service asks for that", body = ErrorResponse),
-        (status = 409, description = "An account has the address already, or none may be made: log in to it within ten minutes, and give `link_token` to `POST /api/user/identities`", body = LinkOfferResponse),
+        (status = 403, description = "The account's address is not verified: where the service asks for that", body = ErrorResponse,
+            example = json!({"error": "The address of this account is not verified. Open the link that was mailed to it, or reset the password."})),
+        (status = 409, description = "An account has the address already, or none may be made: log in to it within ten minutes, and give `link_token` to `POST /api/user/identities`", body = LinkOfferResponse,
+            example = json!({"error": "Log in to your account otherwise, and link this identity there.", "link_token": "d96163b8bc9127d8c5d5839018580123c64a324b", "expires": "2015-01-04T23:01:35.144Z"})),
         (status = 429, description = "Too many attempts from this address; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
@@ -311,7 +335,8 @@ impl Request for LinkIdentityRequest {}
         (status = 400, description = "The ID token or the link token is worth nothing or was used before, or the session is not fresh", body = ErrorResponse,
             example = json!({"error": "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
-        (status = 404, description = "There is no such provider", body = ErrorResponse),
+        (status = 404, description = "There is no such provider", body = ErrorResponse,
+            example = json!({"error": "This service does not offer this provider, or not this way."})),
         (status = 409, description = "Another account is linked to it, or this one has as many as it may have", body = ErrorResponse,
             example = json!({"error": "Another account is linked to this identity."})),
         (status = 429, description = "Too many attempts from this address; `Retry-After` says when to try again", body = ErrorResponse),
@@ -382,7 +407,10 @@ impl Request for AppleNoticeRequest {}
         (status = 200, description = "It is taken, or was before", body = StatusResponse),
         (status = 400, description = "Apple has not signed it, or not for this service", body = ErrorResponse,
             example = json!({"error": "Invalid Data: payload is worth nothing, was used, or has expired"})),
-        (status = 404, description = "No provider is Apple", body = ErrorResponse),
+        (status = 404, description = "No provider is Apple", body = ErrorResponse,
+            example = json!({"error": "This service does not offer this provider, or not this way."})),
+        (status = 413, description = "The body is too large", body = ErrorResponse,
+            example = json!({"error": "The body must be at most 16.0 KiB."})),
     ),
 )]
 pub(crate) async fn take_apple_notice(state: State, body: UnreadBody) -> Result<HttpResponse, ApiError> {

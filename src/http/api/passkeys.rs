@@ -29,7 +29,7 @@ const UNNAMED: &str = "Passkey";
     responses(
         (status = 200, description = "For `navigator.credentials.create()`", body = CreationResponse),
         (status = 400, description = "The session is not fresh", body = ErrorResponse,
-            example = json!({"error": "Invalid Data: password is required"})),
+            example = json!({"error": "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 404, description = "The service has no passkeys", body = ErrorResponse,
             example = json!({"error": "This service has no passkeys."})),
@@ -65,6 +65,8 @@ impl Request for AddRequest {}
             example = json!({"error": "This service has no passkeys."})),
         (status = 409, description = "It is an account's already, or the account has 20", body = ErrorResponse,
             example = json!({"error": "This passkey is an account's already."})),
+        (status = 413, description = "The body is too large", body = ErrorResponse,
+            example = json!({"error": "The body must be at most 16.0 KiB."})),
     ),
 )]
 pub(crate) async fn add(
@@ -137,7 +139,7 @@ pub(crate) async fn rename(
     responses(
         (status = 200, description = "It opens the account no more", body = StatusResponse),
         (status = 400, description = "The session is not fresh", body = ErrorResponse,
-            example = json!({"error": "Invalid Data: password is required"})),
+            example = json!({"error": "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 404, description = "The caller has no passkey of this name", body = ErrorResponse),
         (status = 409, description = "The account has no other way in", body = ErrorResponse,

@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 use super::lookup::{find_own_credentials, lock_session, require_session};
 use super::pending::insert_challenge;
 use super::rows::get;
-use super::ways_in::{find_totp_secret, methods_of};
+use super::ways_in::find_totp_secret;
 use super::{LONG_SCAN_WITHIN, PostgresRepository, sql};
 use crate::domain::challenge::{ChallengePurpose, MAX_FACTOR_TRIES, NewChallenge};
 use crate::domain::session::Caller;
@@ -84,7 +84,6 @@ impl Challenges for PostgresRepository {
                     username: credentials.username,
                     failures: credentials.failures,
                     totp_secret: find_totp_secret(transaction, user_id).await?,
-                    methods: methods_of(transaction, user_id).await?,
                 }))
             })
         })

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::lookup::require_session;
 use super::pending::insert_challenge;
 use super::rows::read_credentials;
-use super::ways_in::{find_totp_secret, methods_of};
+use super::ways_in::find_totp_secret;
 use super::{SqliteRepository, sql};
 use crate::domain::challenge::{ChallengePurpose, MAX_FACTOR_TRIES, NewChallenge};
 use crate::domain::session::Caller;
@@ -81,7 +81,6 @@ impl Challenges for SqliteRepository {
                 username: credentials.username,
                 failures: credentials.failures,
                 totp_secret: find_totp_secret(connection, user_id)?,
-                methods: methods_of(connection, user_id)?,
             }))
         })
         .await

@@ -53,6 +53,7 @@ async fn what_apple_gave_is_revoked_when_the_identity_is_unlinked() {
     make_fresh(&app, &provider, &token).await;
     let password = json!({"new_password": "correct horse battery staple"});
     assert_eq!(app.ask(Method::POST, "/api/user/password", &token, Some(&password)).await.status(), 200);
+    make_fresh(&app, &provider, &token).await;
     let path = format!("/api/user/identities/{}", identities(&app, &token).await[0]["id"].as_str().unwrap());
     assert_eq!(app.ask(Method::DELETE, &path, &token, None).await.status(), 200);
     app.clock.advance(Duration::from_secs(11));

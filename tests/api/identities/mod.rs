@@ -23,6 +23,9 @@ const RETURN_TO: &str = "https://app.diamond.example/in";
 /// How `POST /api/login/oidc` answers what opens no account.
 const REFUSED: &str = "What the provider said opens no account.";
 
+/// How a provider is answered that the configuration does not have, or not for this.
+const NOT_OFFERED: &str = "This service does not offer this provider, or not this way.";
+
 /// A provider of the configuration that stands at this one.
 pub fn configured(name: &str, preset: Preset, provider: &Provider) -> ProviderConfig {
     let text = match preset {

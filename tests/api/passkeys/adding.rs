@@ -16,7 +16,7 @@ use crate::helpers::{TestApp, error_of};
 type Wrong = fn(&mut Authenticator);
 
 const LIST: &str = "/api/user/passkeys";
-const NOT_FRESH: &str = "Invalid Data: password is required";
+const NOT_FRESH: &str = "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first";
 
 #[tokio::test]
 async fn a_browser_is_asked_for_a_discoverable_passkey_that_verifies_its_user() {

@@ -235,3 +235,14 @@ async fn a_passkey_finishes_the_login_of_its_account_and_no_other_and_needs_no_s
     assert_eq!(give(used.clone()).await, 200);
     assert_eq!(give(used).await, 401, "used");
 }
+
+#[tokio::test]
+async fn a_passkey_is_no_way_to_finish_a_login_where_the_service_has_none_any_more() {
+    let app = spawn();
+    let owner = new_owner(&app, "AzureDiamond").await;
+    freshen(&app, &owner.token).await;
+    added(&app, &owner.token, Algorithm::Es256).await;
+    let app = app.restart_with(|_| {});
+    let due: Value = app.log_in("AzureDiamond", "hunter2").await.json().await.unwrap();
+    assert_eq!(due["second_factor"]["methods"], json!(["totp", "recovery_code"]));
+}

@@ -77,6 +77,7 @@ async fn a_restore_keeps_the_old_database_with_what_was_in_its_wal() {
         "authtokens.db.before-restore-20150104T225135Z",
         "authtokens.db.lock",
         "authtokens.db.restore.lock",
+        "authtokens.key",
     ];
     assert_eq!(names(folder), left, "no WAL of the old database is left for the new one");
     assert_eq!((mode(&database), mode(&kept)), (0o600, 0o600));
