@@ -106,7 +106,7 @@ impl Accounts {
         admission.confirm(Call::LogIn);
         let request = request.map(|request| request.digest());
         let confirmed = self.repository.confirm_email_by_code(caller, request, code, self.clock.now()).await?;
-        self.confirmed(policy, confirmed, Origin::Session, client)
+        self.confirmed(policy, confirmed, Origin::Session, client).await
     }
 
     /// Confirms an address by the link of its mail.
@@ -123,10 +123,10 @@ impl Accounts {
         admission.confirm(Call::LogIn);
         let now = self.clock.now();
         let confirmed = self.repository.confirm_email_by_link(token.digest(), client.ip(), now).await?;
-        self.confirmed(policy, confirmed, Origin::Anywhere(client.ip()), client)
+        self.confirmed(policy, confirmed, Origin::Anywhere(client.ip()), client).await
     }
 
-    fn confirmed(
+    async fn confirmed(
         &self,
         policy: &MailPolicy,
         confirmed: Confirmed,
@@ -135,7 +135,7 @@ impl Accounts {
     ) -> Result<User, ConfirmError> {
         match confirmed {
             Confirmed::Done(user) => {
-                self.throttle.clear_failures(&user.username);
+                self.clear_failures_after_one_factor(&user.username).await?;
                 // The former address may have a notice.
                 policy.requests.wake();
                 Ok(*user)

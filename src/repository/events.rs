@@ -87,7 +87,8 @@ pub trait Events: Send + Sync {
     /// See [`RepositoryError`].
     async fn list_failures(&self, limit: u32) -> Result<Vec<StoredFailures>, RepositoryError>;
 
-    /// The accounts that staff or the operator gave a new password since the cursor was made, by whichever process.
+    /// The accounts that staff or the operator gave a new password since the cursor was made, by whichever process, and
+    /// those whose owner has reset it, unless they have an authenticator app: its wrong codes count on.
     /// Without a cursor: no accounts, only a cursor.
     ///
     /// # Errors

@@ -62,9 +62,8 @@ fn refusal(method: &str, path: &str) -> Option<u16> {
     match (method, path) {
         (_, "/api/user/totp" | "/api/user/recovery_codes") | ("POST", "/api/user/identities") => Some(400),
         (_, "/api/user/totp/confirm") => Some(409),
-        (_, "/api/user/passkeys/options" | "/api/user/reauthenticate/passkey")
-        | ("POST", "/api/user/passkeys")
-        | (_, "/api/user/passkeys/{id}" | "/api/user/identities/{id}") => Some(404),
+        ("POST", "/api/user/passkeys" | "/api/user/passkeys/options" | "/api/user/reauthenticate/passkey")
+        | ("PATCH" | "DELETE", "/api/user/passkeys/{id}" | "/api/user/identities/{id}") => Some(404),
         _ => None,
     }
 }

@@ -424,8 +424,13 @@ pub async fn a_reset_leaves_factors_and_the_first_proof_of_a_mailbox_trusts_noth
         let login = begin_login(fixture, user_id).await;
         let mailed = mailed(fixture, purpose, user_id, &address).await;
         let session = if purpose == Purpose::ResetPassword {
+            let behind = repository.list_resets(None).await.unwrap().next;
             let reset = repository.reset_password(mailed.by_code(), hash(HASH), None, at(6_000)).await.unwrap();
             assert!(reset.is_some());
+            let resets = repository.list_resets(Some(behind)).await.unwrap().usernames;
+            // Wrong codes of an app that stays count on, in every process.
+            let told = if is_verified { vec![] } else { vec![name(&username)] };
+            assert_eq!(resets, told);
             let finished = repository.begin_factor_try(login, at(6_000)).await.unwrap();
             assert!(finished.is_none(), "what was begun with the old password has ended");
             let second = if is_verified { by_code(200) } else { SecondFactor::NotGiven };

@@ -496,12 +496,16 @@ pub const FIND_SNAPSHOT: &str = "SELECT pg_current_snapshot()::text";
 
 /// What a snapshot does not see.
 /// A row that is visible and has a number that was not given yet was restored from a dump of another server: it is older.
-pub const LIST_RESETS: &str = "SELECT username FROM events WHERE kind IN ('password_set', 'password_reset') \
+pub const LIST_RESETS: &str = "SELECT username FROM events WHERE (kind = 'password_set' \
+     OR kind = 'password_reset' AND NOT EXISTS (SELECT 1 FROM totp \
+     WHERE totp.user_id = events.user_id AND confirmed IS NOT NULL)) \
      AND xid >= pg_snapshot_xmin($1::text::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
      AND xid < pg_snapshot_xmax(pg_current_snapshot()) ORDER BY id";
 
 /// The same where the snapshot is another server's.
-pub const LIST_RESETS_OF_FORMER: &str = "SELECT username FROM events WHERE kind IN ('password_set', 'password_reset') \
+pub const LIST_RESETS_OF_FORMER: &str = "SELECT username FROM events WHERE (kind = 'password_set' \
+     OR kind = 'password_reset' AND NOT EXISTS (SELECT 1 FROM totp \
+     WHERE totp.user_id = events.user_id AND confirmed IS NOT NULL)) \
      AND xid >= greatest(pg_snapshot_xmin($1::text::pg_snapshot)::text::numeric - $2::bigint, 0)::text::xid8 \
      AND xid < pg_snapshot_xmax(pg_current_snapshot()) ORDER BY id";
 

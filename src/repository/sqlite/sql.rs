@@ -381,8 +381,10 @@ pub const FIND_LAST_EVENT: &str = "SELECT max(id) FROM events";
 
 pub const DELETE_EVENT: &str = "DELETE FROM events WHERE id = ?1";
 
-pub const LIST_RESETS: &str =
-    "SELECT username FROM events WHERE id > ?1 AND kind IN ('password_set', 'password_reset')";
+/// Whoever reads an account's mail may reset its password, and must not get new tries at its second factor so.
+pub const LIST_RESETS: &str = "SELECT username FROM events WHERE id > ?1 AND (kind = 'password_set' \
+     OR kind = 'password_reset' AND NOT EXISTS (SELECT 1 FROM totp \
+     WHERE totp.user_id = events.user_id AND confirmed IS NOT NULL))";
 
 /// The addresses from which the account has logged in lately.
 pub const LIST_FAMILIAR: &str = "SELECT ip FROM tokens WHERE user_id = ?1 \
