@@ -1,11 +1,13 @@
-//! Takes from Swagger UI's archive the files that the pages under /docs need: as gzip what the archive has compressed,
-//! and the rest as it is.
+//! What is in the binary as gzip: the OpenAPI document, as it is committed, and from Swagger UI's archive the files that the
+//! pages under /docs need. What the archive has not compressed is in it as it is.
 
 use std::error::Error;
 use std::fs;
 use std::io::{Cursor, Read as _};
 use std::path::Path;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
@@ -17,7 +19,12 @@ const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=docs/openapi.json");
     let folder = std::env::var("OUT_DIR")?;
+    let document: serde_json::Value = serde_json::from_slice(&fs::read("docs/openapi.json")?)?;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    serde_json::to_writer(&mut packed, &document)?;
+    fs::write(Path::new(&folder).join("openapi.json.gz"), packed.finish()?)?;
     let mut archive = ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED))?;
     let names = archive.file_names().map(|name| Ok(name?.into_owned())).collect::<Result<Vec<_>, ZipError>>()?;
     for file in FILES {

@@ -1,10 +1,8 @@
 //! The application's state, which handlers and extractors are given.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use actix_web::web;
-use bytes::Bytes;
-use utoipa::openapi::OpenApi as Document;
 
 use crate::accounts::Accounts;
 use crate::http::body_limits::BodyLimits;
@@ -35,8 +33,6 @@ pub struct AppState {
     pub mail: Option<MailStatus>,
     /// What is known of the apps and pages that use the domain's passkeys.
     pub well_known: WellKnown,
-    /// The API's OpenAPI document.
-    pub description: Description,
 }
 
 /// [`AppState`] as a handler takes it.
@@ -44,28 +40,3 @@ pub type State = web::Data<AppState>;
 
 /// The cause of the error where there is no state.
 pub(crate) const NO_STATE: &str = "the application has no state";
-
-/// The API's OpenAPI document, made when it is first asked for.
-pub struct Description {
-    make: fn() -> Document,
-    document: OnceLock<Document>,
-    json: OnceLock<Bytes>,
-}
-
-impl Description {
-    /// A document that `make` will make.
-    #[must_use]
-    pub fn new(make: fn() -> Document) -> Self {
-        Self { make, document: OnceLock::new(), json: OnceLock::new() }
-    }
-
-    /// The document.
-    pub(crate) fn document(&self) -> &Document {
-        self.document.get_or_init(self.make)
-    }
-
-    /// The same as JSON.
-    pub(crate) fn json(&self) -> Bytes {
-        self.json.get_or_init(|| self.document().to_json().unwrap_or_default().into()).clone()
-    }
-}

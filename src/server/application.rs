@@ -39,9 +39,9 @@ use crate::http::body_limits::{BodyBudget, BodyLimits};
 use crate::http::extract::proxy::TrustedProxies;
 use crate::http::pages::templates::Pages;
 use crate::http::readiness::Readiness;
-use crate::http::state::{AppState, Description, State};
+use crate::http::routes;
+use crate::http::state::{AppState, State};
 use crate::http::well_known::WellKnown;
-use crate::http::{openapi, routes};
 use crate::jobs::activity::{NoticeResets, StoreFailedAttempts, StoreLastUsed};
 use crate::jobs::backups::{BackupSettings, Backups};
 use crate::jobs::mail::SendMail;
@@ -206,7 +206,6 @@ impl Application {
             pages: Pages::new(config, address.ip())?,
             mail: mail_status,
             well_known: WellKnown::new(&config.passkeys),
-            description: Description::new(openapi::document),
         });
         let server = serve(listener, config, state.clone(), metrics)?;
         let metrics = metrics_listener.zip(exposition).map(|(listener, exposition)| {

@@ -1,13 +1,14 @@
 //! `GET /`: what this service is, for a person or a program that finds it.
 
+use std::sync::LazyLock;
+
 use actix_web::HttpResponse;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
-use utoipa::openapi::OpenApi as Document;
-use utoipa::openapi::path::Operation;
 
 use crate::http::error::ApiError;
-use crate::http::state::State;
+use crate::http::openapi::SERVED;
 use crate::http::views::respond;
 
 /// What answers here.
@@ -23,7 +24,7 @@ pub(crate) struct IndexResponse {
     /// The same for programs.
     #[schema(example = "/api/openapi.json")]
     openapi: &'static str,
-    calls: Vec<CallResponse>,
+    calls: &'static [CallResponse],
 }
 
 /// A call and what it does.
@@ -36,38 +37,31 @@ pub(crate) struct CallResponse {
 }
 
 /// The calls, as the OpenAPI document lists them.
-fn calls(document: &Document) -> Vec<CallResponse> {
-    let mut calls = Vec::new();
-    for (path, item) in &document.paths.paths {
-        let methods = [
-            ("GET", &item.get),
-            ("POST", &item.post),
-            ("PUT", &item.put),
-            ("PATCH", &item.patch),
-            ("DELETE", &item.delete),
-        ];
-        for (method, operation) in methods {
-            if let Some(Operation { summary: Some(summary), .. }) = operation {
-                calls.push(CallResponse { call: format!("{method} {path}"), does: summary.clone() });
-            }
-        }
-    }
-    calls
-}
+static CALLS: LazyLock<Vec<CallResponse>> = LazyLock::new(|| {
+    let document: Value = serde_json::from_slice(&SERVED).unwrap_or_default();
+    let paths = document["paths"].as_object().into_iter().flatten();
+    let of = |(path, item): (&String, &Value)| {
+        ["get", "post", "put", "patch", "delete"].map(|method| {
+            let does = item[method]["summary"].as_str()?.to_owned();
+            Some(CallResponse { call: format!("{} {path}", method.to_uppercase()), does })
+        })
+    };
+    paths.flat_map(of).flatten().collect()
+});
 
 /// What this is and what it can do
 #[utoipa::path(
     get, path = "/", operation_id = "find_calls", tag = "service",
     responses((status = 200, description = "The service and its calls", body = IndexResponse)),
 )]
-pub(crate) async fn show(state: State) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn show() -> Result<HttpResponse, ApiError> {
     let index = IndexResponse {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         description: env!("CARGO_PKG_DESCRIPTION"),
         documentation: "/docs",
         openapi: "/api/openapi.json",
-        calls: calls(state.description.document()),
+        calls: &CALLS,
     };
     respond(HttpResponse::Ok(), &index)
 }

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::token::hex;
 use crate::http::error::ApiError;
-use crate::http::state::State;
+use crate::http::openapi::SERVED;
 
 /// A file that the page needs.
 struct Asset {
@@ -96,8 +96,8 @@ const REVALIDATED: &str = "no-cache";
 /// A browser asks again after a day.
 const KEPT: &str = "public, max-age=86400";
 
-pub(crate) async fn document(state: State) -> HttpResponse {
-    HttpResponse::Ok().body(state.description.json())
+pub(crate) async fn document() -> HttpResponse {
+    HttpResponse::Ok().body(SERVED.clone())
 }
 
 pub(crate) async fn page(if_none_match: Option<Header<IfNoneMatch>>) -> HttpResponse {
