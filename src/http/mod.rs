@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod body_limits;
+mod document;
 pub mod error;
 pub mod extract;
 pub mod json;

@@ -1,13 +1,7 @@
-//! The OpenAPI document: made from the handlers of the route table, committed, and served as it was committed.
-//!
-//! A test holds the committed document to the one that is made here. So the binary needs nothing of what makes it.
+//! The OpenAPI document, made from the handlers of the route table. A test holds the committed one to it, which is the one
+//! that is served.
 
-use std::io::Read as _;
-use std::sync::LazyLock;
-
-use bytes::Bytes;
 use bytesize::ByteSize;
-use flate2::bufread::GzDecoder;
 use serde_json::json;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -17,15 +11,6 @@ use utoipa::{Modify, OpenApi};
 use crate::http::error::ApiError;
 use crate::http::extract::body::NOT_JSON;
 use crate::http::routes::Calls;
-
-/// The document as it is served.
-pub(crate) static SERVED: LazyLock<Bytes> = LazyLock::new(|| {
-    let packed: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz"));
-    let mut json = Vec::new();
-    // It is what the build has packed.
-    GzDecoder::new(packed).read_to_end(&mut json).unwrap_or_default();
-    json.into()
-});
 
 #[derive(OpenApi)]
 #[openapi(

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::http::document::SERVED;
 use crate::http::error::ApiError;
-use crate::http::openapi::SERVED;
 use crate::http::views::respond;
 
 /// What answers here.

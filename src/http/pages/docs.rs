@@ -14,8 +14,8 @@ use flate2::bufread::GzDecoder;
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::token::hex;
+use crate::http::document::SERVED;
 use crate::http::error::ApiError;
-use crate::http::openapi::SERVED;
 
 /// A file that the page needs.
 struct Asset {
