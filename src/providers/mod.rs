@@ -975,7 +975,7 @@ mod tests {
         let providers = Peer::providers_of(config.clone());
         let provider = providers.find("example").unwrap();
         assert!(provider.gives_refresh_tokens() && provider.is_for_browsers());
-        let exchanged = providers.exchange_app_code(provider, "code", now()).await.unwrap();
+        let exchanged = providers.exchange_app_code(provider, "org.example.cellar", "code", now()).await.unwrap();
         assert_eq!(exchanged.refresh_token.as_deref(), Some("org.example.cellar r.1"));
 
         peer.answer("/auth/revoke", 200, &json!({}));

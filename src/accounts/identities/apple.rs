@@ -21,13 +21,15 @@ impl Accounts {
         Some(key.seal(&refresh_token_binding(&subject.binding()), token.as_bytes()))
     }
 
-    /// Exchanges the authorization code that an app was given for the refresh token, and keeps that. It is needed when the
-    /// account goes, so whatever stands in its way does not stand in that of the login.
-    pub(super) async fn keep_refresh_token(&self, provider: &Provider, subject: &Subject, code: &str) {
+    /// Exchanges the authorization code that an app was given, together with an ID token for this client id, for the
+    /// refresh token, and keeps that. It is needed when the account goes, so whatever stands in its way does not stand in
+    /// that of the login.
+    pub(super) async fn keep_refresh_token(&self, provider: &Provider, subject: &Subject, client_id: &str, code: &str) {
         if self.sealing.is_none() || !provider.gives_refresh_tokens() {
             return;
         }
-        let exchanged = match self.identities.providers.exchange_app_code(provider, code, self.clock.now()).await {
+        let now = self.clock.now();
+        let exchanged = match self.identities.providers.exchange_app_code(provider, client_id, code, now).await {
             Ok(exchanged) => exchanged,
             Err(error) => return log::warn!("{} gave no refresh token: {}", provider.name(), Chain(&error)),
         };

@@ -61,12 +61,12 @@ impl Accounts {
                 return Err(error);
             }
         };
+        let (subject, client_id) = (claims.subject.clone(), claims.client_id.clone());
         let told = Told::of(provider, claims, None);
-        let subject = told.identity.subject.clone();
         let signed_in = self.sign_in_as_told(told, newcomer, client).await;
         // Also where the second factor is still due: the code is worth nothing by then.
         if let (Ok(_) | Err(IdentityError::SecondFactorDue(_)), Some(code)) = (&signed_in, &given.authorization_code) {
-            self.keep_refresh_token(provider, &subject, code).await;
+            self.keep_refresh_token(provider, &subject, &client_id, code).await;
         }
         signed_in
     }

@@ -72,6 +72,23 @@ async fn a_code_that_apple_does_not_take_does_not_stand_in_the_way_and_one_of_so
     assert_eq!(app.count("revocations"), 0);
 }
 
+#[tokio::test]
+async fn a_code_is_exchanged_with_the_client_id_that_the_id_token_is_for_and_with_no_other() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |config| {
+        config.provider[1].client_ids =
+            ["org.example.signin", CLIENT_ID, "org.example.other"].map(str::to_owned).into();
+    });
+    for client_id in ["org.example.signin", CLIENT_ID, "org.example.other"] {
+        let mut told = claims("apple", &provider, client_id);
+        told["aud"] = client_id.into();
+        // Apple refuses the code, which is no reason to try it with another id.
+        let body = json!({"provider": "apple", "id_token": provider.sign(&told), "authorization_code": "unknown"});
+        session(app.post("/api/login/oidc", &body).await, 201).await;
+    }
+    assert_eq!(provider.exchanging(), ["org.example.signin", CLIENT_ID, "org.example.other"]);
+}
+
 /// A notice as Apple signs it.
 fn notice(provider: &Provider, kind: &str, subject: &str) -> serde_json::Value {
     let now = START_MILLIS / 1000;
