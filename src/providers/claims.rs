@@ -238,6 +238,13 @@ fn time(seconds: f64) -> Option<Timestamp> {
     Timestamp::from_millis(millis)
 }
 
+/// Apple documents the time of an event in seconds, and sends milliseconds. No event of ours is from before 2001-09-09,
+/// when the seconds had ten digits: as milliseconds they are of January 1970.
+fn event_time_of(number: f64) -> Option<Timestamp> {
+    const LATEST_IN_SECONDS: f64 = 1e11;
+    time(if number < LATEST_IN_SECONDS { number } else { number / 1000.0 })
+}
+
 /// What a notice of Apple's says.
 #[derive(Deserialize)]
 pub(super) struct NoticeClaims {
@@ -254,6 +261,7 @@ struct AppleEvent {
     #[serde(rename = "type")]
     kind: String,
     sub: String,
+    event_time: Option<f64>,
 }
 
 impl NoticeClaims {
@@ -271,11 +279,13 @@ impl NoticeClaims {
             Value::String(text) => serde_json::from_str(&text).ok(),
             object => serde_json::from_value(object).ok(),
         };
-        let AppleEvent { kind, sub } = event.ok_or(refused("the notice tells of no event"))?;
+        let AppleEvent { kind, sub, event_time } = event.ok_or(refused("the notice tells of no event"))?;
         let kind = match kind.as_str() {
             "consent-revoked" | "account-delete" | "account-deleted" => NoticeKind::Withdrawn,
             _ => NoticeKind::Other,
         };
-        Ok(Notice { kind, subject: Subject { issuer, subject: sub } })
+        // What a notice tells of is not later than the notice, whose time has no fraction.
+        let happened = event_time.and_then(event_time_of).unwrap_or(made).min(made.plus(SKEW));
+        Ok(Notice { kind, subject: Subject { issuer, subject: sub }, happened })
     }
 }

@@ -55,4 +55,6 @@ pub enum NoticeKind {
 pub struct Notice {
     pub kind: NoticeKind,
     pub subject: Subject,
+    /// When what it tells of has happened.
+    pub happened: Timestamp,
 }

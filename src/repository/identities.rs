@@ -128,11 +128,17 @@ pub trait Identities: Send + Sync {
     ) -> Result<Removal, RepositoryError>;
 
     /// Ends what an identity gave, because the provider says that its owner has withdrawn it: the sessions of its account
-    /// end, and it is unlinked where another way into the account is left. `false` where no account is linked to it.
+    /// end, and it is unlinked where another way into the account is left. `false` where no account is linked to it, or it
+    /// was linked after that has happened.
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn withdraw_identity(&self, subject: &Subject, now: Timestamp) -> Result<bool, RepositoryError>;
+    async fn withdraw_identity(
+        &self,
+        subject: &Subject,
+        happened: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError>;
 
     /// Stores a sealed refresh token with an identity, in the place of one that is there. `false` where it is not linked.
     ///

@@ -229,7 +229,7 @@ pub async fn what_an_owner_or_staff_does_against_a_thief_ends_what_the_account_h
                 "the end of the app"
             }
             12 => {
-                assert!(repository.withdraw_identity(&subject(&username), at(7_000)).await.unwrap());
+                assert!(repository.withdraw_identity(&subject(&username), at(7_000), at(7_000)).await.unwrap());
                 "an identity that its provider withdraws"
             }
             13 => {
@@ -301,7 +301,7 @@ pub async fn what_was_begun_while_the_clock_was_ahead_is_over_and_a_used_id_toke
     let linked = fixture.repository.link_identity(&own, false, identity.clone(), at(ahead)).await.unwrap();
     assert_eq!(linked, authtokens::repository::Linked::Done);
     reauthenticate(fixture, session).await;
-    let withdrawn = fixture.repository.withdraw_identity(&subject("somebody"), at(ahead)).await.unwrap();
+    let withdrawn = fixture.repository.withdraw_identity(&subject("somebody"), at(ahead), at(ahead)).await.unwrap();
     assert!(withdrawn);
     let (_, session) = open(fixture, user_id, HASH).await;
     let own = caller(session);

@@ -218,7 +218,7 @@ pub async fn an_identity_that_its_provider_withdraws_ends_the_sessions_and_is_un
     fixture: &Fixture,
 ) {
     let repository = &fixture.repository;
-    let withdraw = async |of: &str| repository.withdraw_identity(&subject(of), at(5_000)).await.unwrap();
+    let withdraw = async |of: &str| repository.withdraw_identity(&subject(of), at(5_000), at(5_000)).await.unwrap();
     assert!(!withdraw("nobody").await);
     let (_, session) = register(fixture, "AzureDiamond").await;
     link(fixture, session, says_with_token("somebody")).await;
@@ -242,6 +242,19 @@ pub async fn an_identity_that_its_provider_withdraws_ends_the_sessions_and_is_un
         assert_eq!(told.iter().filter(|event| **event == expected).count(), count, "{expected}: {told:?}");
     }
     assert_eq!(repository.claim_revocations(10, at(6_000), at(6_000)).await.unwrap().len(), 1);
+}
+
+pub async fn a_withdrawal_from_before_an_identity_was_linked_ends_nothing(fixture: &Fixture) {
+    let repository = &fixture.repository;
+    let (_, session) = register(fixture, "AzureDiamond").await;
+    let linked = repository.link_identity(&caller(session), false, says("somebody"), at(5_000)).await.unwrap();
+    assert_eq!(linked, Linked::Done);
+    assert!(!repository.withdraw_identity(&subject("somebody"), at(4_999), at(9_000)).await.unwrap());
+    assert!(is_live(fixture, session).await);
+    assert!(repository.find_identity_owner(&subject("somebody")).await.unwrap().is_some());
+    assert!(repository.withdraw_identity(&subject("somebody"), at(5_000), at(9_000)).await.unwrap());
+    assert!(!is_live(fixture, session).await);
+    assert!(repository.find_identity_owner(&subject("somebody")).await.unwrap().is_none());
 }
 
 pub async fn a_refresh_token_is_revoked_whenever_its_identity_goes(fixture: &Fixture) {

@@ -3,6 +3,8 @@
 
 use super::outcome::IdentityError;
 use crate::accounts::service::Accounts;
+use crate::accounts::throttle::Admission;
+use crate::accounts::throttle::limits::Call;
 use crate::domain::identity::Subject;
 use crate::domain::token::hex;
 use crate::providers::{NoticeKind, Provider};
@@ -45,16 +47,17 @@ impl Accounts {
     }
 
     /// Takes a signed notice of Apple's: of an owner who has withdrawn what an identity gave, the sessions end. The same
-    /// notice twice does no more than once.
+    /// notice twice does no more than once, and one of what was before the identity was linked does nothing.
     ///
     /// # Errors
     /// [`IdentityError::NotOffered`] where no provider is Apple, [`IdentityError::Refused`] for what Apple has not signed.
-    pub async fn take_apple_notice(&self, payload: &str) -> Result<(), IdentityError> {
+    pub async fn take_apple_notice(&self, admission: Admission<'_>, payload: &str) -> Result<(), IdentityError> {
+        admission.confirm(Call::LogIn);
         let (notice, now) =
             (self.identities.providers.verify_apple_notice(payload, self.clock.now()).await?, self.clock.now());
         match notice.kind {
             NoticeKind::Withdrawn => {
-                self.repository.withdraw_identity(&notice.subject, now).await?;
+                self.repository.withdraw_identity(&notice.subject, notice.happened, now).await?;
             }
             // Whether Apple forwards mail to the address is not ours to keep.
             NoticeKind::Other => {}

@@ -411,12 +411,18 @@ impl Request for AppleNoticeRequest {}
             example = json!({"error": "This service does not offer this provider, or not this way."})),
         (status = 413, description = "The body is too large", body = ErrorResponse,
             example = json!({"error": "The body must be at most 16.0 KiB."})),
+        (status = 429, description = "Too many attempts from this address; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
-pub(crate) async fn take_apple_notice(state: State, body: UnreadBody) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn take_apple_notice(
+    state: State,
+    client: HttpClient,
+    body: UnreadBody,
+) -> Result<HttpResponse, ApiError> {
+    let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
     let body: AppleNoticeRequest = body.read_with_password().await?;
     let payload = body.payload.ok_or(Malformed::Missing("payload"))?;
-    let taken = state.accounts.take_apple_notice(&payload).await;
+    let taken = state.accounts.take_apple_notice(admission, &payload).await;
     taken.map_err(|error| in_session(error, "payload"))?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }

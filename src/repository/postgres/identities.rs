@@ -147,11 +147,20 @@ impl Identities for PostgresRepository {
         .await
     }
 
-    async fn withdraw_identity(&self, subject: &Subject, now: Timestamp) -> Result<bool, RepositoryError> {
-        self.write((subject.clone(), now), |transaction, (subject, now)| {
+    async fn withdraw_identity(
+        &self,
+        subject: &Subject,
+        happened: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        self.write((subject.clone(), happened, now), |transaction, (subject, happened, now)| {
             Box::pin(async move {
                 let Some(owner) = take_owner(transaction, subject).await? else { return Ok(false) };
                 let user_id = owner.user_id;
+                let mut identities = list_identities(transaction, user_id).await?.into_iter();
+                if identities.any(|identity| identity.subject == *subject && identity.created > *happened) {
+                    return Ok(false);
+                }
                 transaction.changes(user_id, Change::Sessions);
                 if transaction.execute(sql::DELETE_ALL_TOKENS, &[&user_id.0]).await? > 0 {
                     let kind = EventKind::AllSessionsRevoked;

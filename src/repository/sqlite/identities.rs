@@ -138,11 +138,20 @@ impl Identities for SqliteRepository {
         .await
     }
 
-    async fn withdraw_identity(&self, subject: &Subject, now: Timestamp) -> Result<bool, RepositoryError> {
+    async fn withdraw_identity(
+        &self,
+        subject: &Subject,
+        happened: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
         let subject = subject.clone();
         self.write(move |connection| {
             let Some(owner) = find_owner(connection, &subject)? else { return Ok(false) };
             let user_id = owner.user_id;
+            let mut identities = list_identities(connection, user_id)?.into_iter();
+            if identities.any(|identity| identity.subject == subject && identity.created > happened) {
+                return Ok(false);
+            }
             connection.changes(user_id, Change::Sessions);
             if connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])? > 0 {
                 events::insert(connection, EventKind::AllSessionsRevoked, user_id, Some(""), None, "", now)?;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use authtokens::domain::rate::Rate;
 use reqwest::Method;
 use serde_json::json;
 
 use super::{claims, identities, log_in, session, spawn};
-use crate::helpers::{Response, START_MILLIS, TestApp, until};
+use crate::helpers::{JSON, Response, START_MILLIS, TestApp, until};
 use crate::provider::{CLIENT_ID, Provider};
 
 /// Logs in as an app does that was given an authorization code, too.
@@ -91,10 +92,15 @@ async fn a_code_is_exchanged_with_the_client_id_that_the_id_token_is_for_and_wit
 
 /// A notice as Apple signs it.
 fn notice(provider: &Provider, kind: &str, subject: &str) -> serde_json::Value {
-    let now = START_MILLIS / 1000;
-    let events = json!({"type": kind, "sub": subject, "event_time": START_MILLIS}).to_string();
+    notice_after(provider, kind, subject, 0)
+}
+
+/// The same of what has happened so many seconds after the start of the test.
+fn notice_after(provider: &Provider, kind: &str, subject: &str, seconds: i64) -> serde_json::Value {
+    let happened = START_MILLIS + seconds * 1000;
+    let events = json!({"type": kind, "sub": subject, "event_time": happened}).to_string();
     let told = json!({
-        "iss": "https://appleid.apple.com", "aud": CLIENT_ID, "iat": now, "jti": "j", "events": events,
+        "iss": "https://appleid.apple.com", "aud": CLIENT_ID, "iat": happened / 1000, "jti": "j", "events": events,
     });
     json!({"payload": provider.sign(&told)})
 }
@@ -120,6 +126,52 @@ async fn what_is_withdrawn_at_apple_ends_here() {
         // It was the only way in, so it stays one.
         assert_eq!(session(log_in(&app, "apple", &id_token()).await, 200).await.1, username);
     }
+}
+
+#[tokio::test]
+async fn what_was_withdrawn_before_the_identity_was_linked_again_ends_nothing() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    let link = async |token: &str| {
+        super::make_fresh(&app, token).await;
+        let id_token = provider.sign(&claims("apple", &provider, "1"));
+        let body = json!({"provider": "apple", "id_token": id_token});
+        assert_eq!(super::link(&app, token, body).await.status(), 200);
+    };
+    let first = app.new_user("AzureDiamond").await;
+    link(&first).await;
+    let early = notice_after(&provider, "consent-revoked", "1", 10);
+    app.clock.advance(Duration::from_secs(20));
+    assert_eq!(app.post("/api/apple/notifications", &early).await.status(), 200);
+    assert_eq!(app.ask(Method::GET, "/api/user", &first, None).await.status(), 401);
+    let (again, _) = session(app.log_in("AzureDiamond", "hunter2").await, 200).await;
+    link(&again).await;
+    for _ in 0..2 {
+        assert_eq!(app.post("/api/apple/notifications", &early).await.status(), 200);
+        assert_eq!(identities(&app, &again).await.len(), 1);
+    }
+    let late = notice_after(&provider, "consent-revoked", "1", 30);
+    assert_eq!(app.post("/api/apple/notifications", &late).await.status(), 200);
+    assert_eq!(app.ask(Method::GET, "/api/user", &again, None).await.status(), 401);
+}
+
+#[tokio::test]
+async fn notices_count_for_their_address_before_a_key_is_fetched_or_a_body_read() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.login = Rate { count: 2, period: Duration::from_secs(60) };
+    });
+    for _ in 0..2 {
+        let answer = app.post("/api/apple/notifications", &json!({"payload": "a.b.c"})).await;
+        assert_eq!(answer.status(), 400);
+    }
+    let genuine = notice(&provider, "account-delete", "1");
+    assert_eq!(app.post("/api/apple/notifications", &genuine).await.status(), 429);
+    assert_eq!(provider.asked("/auth/keys"), 0);
+    // No byte of the body ever comes.
+    let head = "POST /api/apple/notifications HTTP/1.1\r\nHost: x\r\n";
+    app.raw(format!("{head}{JSON}Content-Length: 100\r\n\r\n")).assert_error(429);
 }
 
 #[tokio::test]
