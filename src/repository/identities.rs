@@ -85,7 +85,8 @@ pub trait Identities: Send + Sync {
     async fn find_email_owner(&self, email: &EmailAddress) -> Result<Option<IdentityOwner>, RepositoryError>;
 
     /// Makes an account that is linked to an identity, and its first session. The profile's address counts as verified
-    /// where `is_email_verified`, and no other account has verified it.
+    /// where `is_email_verified`, and no other account has verified it. With a `confirmation`, which is of the profile's own
+    /// address, a mail that confirms it is put in the outbox.
     ///
     /// # Errors
     /// [`RepositoryError::Conflict`] when the name is taken.
@@ -93,6 +94,7 @@ pub trait Identities: Send + Sync {
         &self,
         user: NewUser,
         is_email_verified: bool,
+        confirmation: Option<NewEmailChange>,
         identity: VerifiedIdentity,
         session: NewSession,
         now: Timestamp,

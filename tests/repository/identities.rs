@@ -28,7 +28,7 @@ pub async fn an_account_is_registered_by_an_identity_that_is_nobodys_with_a_toke
         let user = NewUser { password_hash: PasswordHash::none(), ..new_user(username) };
         let session = new_session();
         let digest = session.digest;
-        (repository.register_by_identity(user, false, identity, session, at(1_000)).await, digest)
+        (repository.register_by_identity(user, false, None, identity, session, at(1_000)).await, digest)
     };
     let first = says_with_token("somebody");
     let (registered, session) = register("AzureDiamond", first.clone()).await;
@@ -67,7 +67,7 @@ pub async fn the_address_of_who_registers_by_an_identity_is_verified_where_the_p
         let mut user = NewUser { password_hash: PasswordHash::none(), ..new_user(username) };
         user.profile.set(text(ProfileField::Email, "azure@diamond.example"));
         let registered = repository
-            .register_by_identity(user, is_email_verified, says(username), new_session(), at(1_000))
+            .register_by_identity(user, is_email_verified, None, says(username), new_session(), at(1_000))
             .await
             .unwrap();
         let IdentityRegistered::Opened(user) = registered else { panic!("{registered:?}") };
@@ -375,8 +375,9 @@ pub async fn an_id_token_counts_once_whatever_it_is_for(fixture: &Fixture) {
     assert!(log_in(fixture, by_email, SecondFactor::NotGiven, 6_000).await.is_refused());
     let linked = repository.link_identity(&caller(account.session), false, again("another"), at(6_000)).await.unwrap();
     assert_eq!(linked, Linked::TokenUsed);
-    let registered =
-        repository.register_by_identity(new_user("other"), false, again("another"), new_session(), at(6_000)).await;
+    let registered = repository
+        .register_by_identity(new_user("other"), false, None, again("another"), new_session(), at(6_000))
+        .await;
     assert_eq!(registered.unwrap(), IdentityRegistered::TokenUsed);
     assert_eq!(security(fixture, account.session).await.identities, 1);
     set_up_totp(fixture, account.session).await;

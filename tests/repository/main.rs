@@ -153,6 +153,7 @@ macro_rules! contract {
                 what_is_shown_of_an_address_is_what_is_stored_of_it_at_every_moment
                 an_address_is_counted_as_verified_by_who_may_manage_the_account
                 a_registration_with_a_confirmation_waits_for_it_and_one_without_does_not
+                a_registration_by_an_identity_with_a_confirmation_waits_for_it
                 a_change_of_the_address_is_made_when_its_code_is_given_and_ends_every_other_code
                 a_change_of_the_address_is_made_by_its_link_without_a_session_once
                 a_change_ends_by_a_newer_one_by_its_withdrawal_and_by_a_day_with_its_mail

@@ -137,14 +137,15 @@ impl Accounts {
         let is_verified = email.is_some() && told.speaks_for_email;
         for left in (0..NAMES).rev() {
             let name = username.clone().map_or_else(made_name, Ok)?;
+            // An address for which the provider does not speak is confirmed like one that its owner has typed.
+            let confirmation = if is_verified { None } else { self.confirmation_of(&profile)? };
+            let has_confirmation = confirmation.is_some();
             let user = NewUser { username: name, password_hash: PasswordHash::none(), profile: profile.clone() };
             let identity = Box::new(told.identity.clone());
-            let verified = Verified::IdentityRegistration(Box::new(user), is_verified, identity);
+            let verified = Verified::IdentityRegistration(Box::new(user), is_verified, confirmation, identity);
             match self.open_session(verified, client).await {
                 Ok(Opening::Session(opened)) => {
-                    if let Some(policy) = &self.mail {
-                        policy.requests.wake();
-                    }
+                    self.send_mails_of_registration(&opened.user.username, has_confirmation, client);
                     return Ok(SignedIn { opened, is_new: true });
                 }
                 Ok(_) => break,

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{NOT_OFFERED, REFUSED, claims, identities, link_token, log_in, session, spawn, with_email, with_mail};
 use crate::helpers::{HOUR, START_MILLIS, TestApp, error_of, until};
+use crate::mail::smtp_server::{Behaviour, SmtpServer};
 use crate::provider::Provider;
 
 #[tokio::test]
@@ -174,6 +175,27 @@ async fn trust_in_the_addresses_of_a_provider_is_a_setting_of_its_own() {
     drop(link_token(log_in(&app, "plain", &provider.sign(&told)).await).await);
     let told = with_email(claims("plain", &provider, "1"), "azure@diamond.example");
     assert_eq!(session(log_in(&app, "plain", &provider.sign(&told)).await, 200).await.1, "AzureDiamond");
+}
+
+#[tokio::test]
+async fn an_address_that_the_provider_does_not_speak_for_is_mailed_a_confirmation_as_at_any_registration() {
+    let provider = Provider::start();
+    let smtp = SmtpServer::start(Behaviour::default());
+    let app = spawn(&provider, |config| smtp.configure(config));
+    let email_of = async |token: &str| app.get(Method::GET, "/api/user/email", token, None).await;
+    let told = with_email(claims("plain", &provider, "1"), "azure@diamond.example");
+    let (token, _) = session(log_in(&app, "plain", &provider.sign(&told)).await, 201).await;
+    assert_eq!(email_of(&token).await["verified"], false);
+    let mail = smtp.next().await;
+    assert_eq!(mail.to, "azure@diamond.example");
+    let confirmed = app.post("/api/email/confirm", &json!({"token": mail.token()})).await;
+    assert_eq!(confirmed.status(), 200);
+    assert_eq!(email_of(&token).await["verified"], true);
+    // Where it speaks for the address, there is nothing to confirm.
+    let told = with_email(claims("google", &provider, "2"), "azure@gmail.com");
+    let (token, _) = session(log_in(&app, "google", &provider.sign(&told)).await, 201).await;
+    let expected = json!({"email": "azure@gmail.com", "verified": true, "pending": null});
+    assert_eq!(email_of(&token).await, expected);
 }
 
 #[tokio::test]
