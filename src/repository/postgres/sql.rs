@@ -797,6 +797,9 @@ pub const INSERT_CHALLENGE: &str = "INSERT INTO challenges (digest, purpose, use
 pub const TAKE_CHALLENGE: &str = "DELETE FROM challenges \
      WHERE digest = $1 AND purpose = $2 AND user_id IS NOT DISTINCT FROM $3 AND expires > $4 RETURNING user_id, state";
 
+pub const FIND_FACTOR_OWNER: &str = "SELECT username FROM challenges JOIN users ON users.id = user_id \
+     WHERE digest = $1 AND purpose = $2 AND expires > $3 AND tries < $4 AND is_active";
+
 pub const COUNT_FACTOR_TRY: &str = "UPDATE challenges SET tries = tries + 1 \
      WHERE digest = $1 AND purpose = $2 AND expires > $3 AND tries < $4 \
      AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id AND is_active) RETURNING user_id";

@@ -61,6 +61,21 @@ async fn wrong_codes_count_at_the_account_and_the_password_alone_does_not_clear_
 }
 
 #[tokio::test]
+async fn a_login_that_is_throttled_at_its_account_costs_none_of_its_tries() {
+    let app = TestApp::spawn_with(accounts_alone);
+    let Owner { app: theirs, .. } = new_owner(&app, "AzureDiamond").await;
+    let waiting = pending(&app, "AzureDiamond").await;
+    for _ in 0..10 {
+        assert_eq!(log_in_with(&app, "AzureDiamond", "code", theirs.wrong_code(&app)).await.status(), 401);
+    }
+    for _ in 0..5 {
+        assert_eq!(give(&app, &waiting, "code", theirs.code(&app, 0)).await.status(), 429);
+    }
+    app.clock.advance(STEP);
+    assert_eq!(give(&app, &waiting, "code", theirs.code(&app, 0)).await.status(), 200);
+}
+
+#[tokio::test]
 async fn a_login_with_both_factors_clears_the_failures() {
     let app = TestApp::spawn_with(accounts_alone);
     let Owner { app: theirs, .. } = new_owner(&app, "AzureDiamond").await;
