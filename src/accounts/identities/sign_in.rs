@@ -107,7 +107,10 @@ impl Accounts {
         let used = IdentityUse { user_id: owner.user_id, identity: told.identity, by_email };
         let verified = Verified::Factors(FirstFactor::Identity(used), SecondFactor::NotGiven);
         match self.open_session(verified, client).await? {
-            Opening::Session(opened) => Ok(SignedIn { opened, is_new: false }),
+            Opening::Session(opened) => {
+                self.throttle.clear_failures(&opened.user.username);
+                Ok(SignedIn { opened, is_new: false })
+            }
             Opening::SecondFactorDue(due) => Err(IdentityError::SecondFactorDue(Box::new(due))),
             Opening::EmailNotVerified => Err(IdentityError::EmailNotVerified),
             Opening::SecondFactorRefused(_) | Opening::Refused | Opening::IdentityRefused => {

@@ -7,8 +7,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{NOT_OFFERED, REFUSED, claims, identities, link_token, log_in, session, spawn, with_email, with_mail};
+use super::{
+    NOT_OFFERED, REFUSED, claims, identities, link, link_token, log_in, make_fresh, session, spawn, with_email,
+    with_mail,
+};
 use crate::helpers::{HOUR, START_MILLIS, TestApp, error_of, until};
+use crate::mail::mailbox::accounts_alone;
 use crate::mail::smtp_server::{Behaviour, SmtpServer};
 use crate::provider::Provider;
 
@@ -204,6 +208,23 @@ async fn where_none_is_registered_somebody_new_is_told_to_log_in_otherwise() {
     let app = spawn(&provider, |config| config.identities.register = false);
     drop(link_token(log_in(&app, "google", &provider.sign(&claims("google", &provider, "1"))).await).await);
     assert_eq!(app.usernames(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_login_by_an_identity_ends_the_lockout_of_an_account_without_a_second_factor() {
+    let provider = Provider::start();
+    let app = spawn(&provider, accounts_alone);
+    let token = app.new_user("AzureDiamond").await;
+    make_fresh(&app, &token).await;
+    let id_token = || provider.sign(&claims("google", &provider, "1"));
+    let linked = link(&app, &token, json!({"provider": "google", "id_token": id_token()})).await;
+    assert_eq!(linked.status(), 200);
+    for _ in 0..10 {
+        assert_eq!(app.log_in("AzureDiamond", "wrong").await.status(), 401);
+    }
+    assert_eq!(app.log_in("AzureDiamond", "hunter2").await.status(), 429);
+    session(log_in(&app, "google", &id_token()).await, 200).await;
+    assert_eq!(app.log_in("AzureDiamond", "hunter2").await.status(), 200);
 }
 
 #[tokio::test]
