@@ -7,6 +7,7 @@ use crate::domain::identity::{IdentityDetails, IdentityId, Subject};
 use crate::domain::session::{Caller, NewSession};
 use crate::domain::user::{NewUser, User, UserId, Username};
 use crate::repository::error::RepositoryError;
+use crate::repository::one_time_codes::NewEmailChange;
 use crate::repository::passkeys::Removal;
 use crate::repository::proof::VerifiedIdentity;
 use crate::system::clock::Timestamp;

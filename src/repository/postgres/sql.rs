@@ -672,29 +672,11 @@ macro_rules! is_sealed_with {
     };
 }
 
-pub const COUNT_SEALED_TOTP: &str = concat!(
-    "SELECT count(*) FILTER (WHERE ",
-    is_sealed_with!("secret"),
-    "), count(*) FILTER (WHERE NOT ",
-    is_sealed_with!("secret"),
-    ") FROM totp"
-);
-
-pub const COUNT_SEALED_TOKENS: &str = concat!(
-    "SELECT count(*) FILTER (WHERE ",
-    is_sealed_with!("refresh_token"),
-    "), count(*) FILTER (WHERE NOT ",
-    is_sealed_with!("refresh_token"),
-    ") FROM identities WHERE refresh_token IS NOT NULL"
-);
-
-pub const COUNT_SEALED_REVOCATIONS: &str = concat!(
-    "SELECT count(*) FILTER (WHERE ",
-    is_sealed_with!("token"),
-    "), count(*) FILTER (WHERE NOT ",
-    is_sealed_with!("token"),
-    ") FROM revocations"
-);
+/// By the ids of their keys.
+pub const LIST_SEALED: &str = "SELECT key, count(*) FILTER (WHERE is_totp), count(*) FILTER (WHERE NOT is_totp) FROM ( \
+     SELECT substr(secret, 2, 8) AS key, true AS is_totp FROM totp \
+     UNION ALL SELECT substr(refresh_token, 2, 8), false FROM identities WHERE refresh_token IS NOT NULL \
+     UNION ALL SELECT substr(token, 2, 8), false FROM revocations) AS sealed GROUP BY key ORDER BY key";
 
 /// In the order of their ids, as with all that locks several accounts.
 pub const LOCK_USERS_SEALED_OTHERWISE: &str = concat!(

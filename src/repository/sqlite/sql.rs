@@ -546,30 +546,6 @@ macro_rules! is_sealed_with {
     };
 }
 
-pub const COUNT_SEALED_TOTP: &str = concat!(
-    "SELECT count(*) FILTER (WHERE ",
-    is_sealed_with!("secret"),
-    "), count(*) FILTER (WHERE NOT ",
-    is_sealed_with!("secret"),
-    ") FROM totp"
-);
-
-pub const COUNT_SEALED_TOKENS: &str = concat!(
-    "SELECT count(*) FILTER (WHERE ",
-    is_sealed_with!("refresh_token"),
-    "), count(*) FILTER (WHERE NOT ",
-    is_sealed_with!("refresh_token"),
-    ") FROM identities WHERE refresh_token IS NOT NULL"
-);
-
-pub const COUNT_SEALED_REVOCATIONS: &str = concat!(
-    "SELECT count(*) FILTER (WHERE ",
-    is_sealed_with!("token"),
-    "), count(*) FILTER (WHERE NOT ",
-    is_sealed_with!("token"),
-    ") FROM revocations"
-);
-
 /// By the ids of their keys.
 pub const LIST_SEALED: &str = "SELECT key, sum(is_totp), sum(1 - is_totp) FROM ( \
      SELECT substr(secret, 2, 8) AS key, 1 AS is_totp FROM totp \
@@ -922,10 +898,7 @@ pub const ALL: &[(&str, Visits)] = &[
     (DELETE_RECOVERY_CODES_OF, Visits::Few),
     (DELETE_RECOVERY_CODES_SINCE, Visits::Few),
     (FIND_SECURITY, Visits::Few),
-    (COUNT_SEALED_TOTP, Visits::Many("it is done at the start")),
-    (COUNT_SEALED_TOKENS, Visits::Many("it is done at the start")),
-    (COUNT_SEALED_REVOCATIONS, Visits::Many("it is done at the start")),
-    (LIST_SEALED, Visits::Many("a check reads all")),
+    (LIST_SEALED, Visits::Many("it is done at the start, and a check reads all")),
     (FIND_SEALED_TOTP_OF_OTHERS, Visits::Many("it is done once, by the operator")),
     (FORGET_SEALED_TOKENS, Visits::Many("it is done once, by the operator")),
     (FORGET_SEALED_REVOCATIONS, Visits::Many("it is done once, by the operator")),
