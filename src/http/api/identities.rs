@@ -15,7 +15,7 @@ use crate::domain::identity::IdentityId;
 use crate::domain::profile::{ProfileField, ProfileText};
 use crate::domain::token::PlainToken;
 use crate::domain::user::Username;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, LAST_WAY_IN};
 use crate::http::extract::body::UnreadBody;
 use crate::http::extract::caller::Authenticated;
 use crate::http::extract::client::HttpClient;
@@ -376,7 +376,7 @@ pub(crate) async fn link(
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 404, description = "The caller has no such identity", body = ErrorResponse),
         (status = 409, description = "It is the last way into the account", body = ErrorResponse,
-            example = json!({"error": "This is the last way into the account. Add another one first."})),
+            example = json!({"error": LAST_WAY_IN})),
     ),
 )]
 pub(crate) async fn unlink(
