@@ -829,6 +829,8 @@ pub const COUNT_USERS: &str = "SELECT count(*) FROM users";
 
 pub const COUNT_TOKENS: &str = "SELECT count(*) FROM tokens";
 
+pub const COUNT_REVOCATIONS: &str = "SELECT count(*) FROM revocations";
+
 pub const FIND_XMIN: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
 
 pub const LIST_BEATS: &str = "SELECT id, coalesce(pg_sequence_last_value(beats), 0), is_leaving FROM nodes";

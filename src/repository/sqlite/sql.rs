@@ -425,6 +425,8 @@ pub const COUNT_USERS: &str = "SELECT count(id) FROM users";
 
 pub const COUNT_TOKENS: &str = "SELECT count(user_id) FROM tokens";
 
+pub const COUNT_REVOCATIONS: &str = "SELECT count(due) FROM revocations";
+
 /// Each row of each table with its account, for the check of a whole file.
 pub const READ_USERS: &str = concat!(
     "SELECT ",
@@ -815,6 +817,7 @@ pub const ALL: &[(&str, Visits)] = &[
     (LIST_FAILURES, Visits::Many("it is done once, at the start")),
     (COUNT_USERS, Visits::Many("counting is done seldom, and paced")),
     (COUNT_TOKENS, Visits::Many("counting is done seldom, and paced")),
+    (COUNT_REVOCATIONS, Visits::Many("counting is done seldom, and paced")),
     (READ_SUPERUSERS, Visits::Few),
     (READ_USERS, Visits::Many("a check reads all")),
     (READ_CELLARS, Visits::Many("a check reads all")),
@@ -1018,7 +1021,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let repository = open_in(folder.path());
         let connection = repository.readers.pool.get().unwrap();
-        for statement in [COUNT_USERS, COUNT_TOKENS] {
+        for statement in [COUNT_USERS, COUNT_TOKENS, COUNT_REVOCATIONS] {
             let plan: String =
                 connection.query_row(&format!("EXPLAIN QUERY PLAN {statement}"), [], |row| row.get("detail")).unwrap();
             assert!(plan.contains("USING COVERING INDEX"), "{plan}");

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{claims, identities, log_in, session, spawn};
 use crate::helpers::{JSON, Response, START_MILLIS, TestApp, until};
+use crate::metrics::{ANY_PORT, read_metrics, value};
 use crate::provider::{CLIENT_ID, Provider};
 
 /// Logs in as an app does that was given an authorization code, too.
@@ -25,7 +26,7 @@ async fn make_fresh(app: &TestApp, provider: &Provider, token: &str) {
 #[tokio::test]
 async fn what_apple_gave_is_revoked_when_the_account_is_deleted_and_the_deletion_waits_for_nothing() {
     let provider = Provider::start();
-    let app = spawn(&provider, |_| {});
+    let app = spawn(&provider, |config| config.metrics.listen = Some(ANY_PORT));
     provider.give("c1", &claims("apple", &provider, "1"), Some("refresh-1"), None);
     let (token, _) = session(log_in_with_code(&app, &provider, "1", "c1").await, 201).await;
     assert!(!app.dump().join("\n").contains("refresh-1"), "it is sealed");
@@ -36,6 +37,7 @@ async fn what_apple_gave_is_revoked_when_the_account_is_deleted_and_the_deletion
     app.clock.advance(Duration::from_secs(11));
     until("it is tried", || provider.asked("/auth/revoke") > 0).await;
     assert_eq!(app.count("revocations"), 1);
+    assert_eq!(value(&read_metrics(&app), "authtokens_revocations_waiting"), Some(1.0));
     provider.set_down(false);
     let revoked = || {
         app.clock.advance(Duration::from_secs(60));
