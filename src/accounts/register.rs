@@ -73,17 +73,21 @@ impl Accounts {
         let (name, has_confirmation) = (username.clone(), confirmation.is_some());
         let user = NewUser { username, password_hash, profile };
         let opened = self.open_session(Verified::Registration(Box::new(user), confirmation), client).await?;
-        if let Some(policy) = &self.mail {
-            if has_confirmation {
-                // Whoever asks again at once is told to wait, and the code that is on its way stays good.
-                let _ = self.throttle.admit_own_mail(&policy.limits, &name, Asker::OwnAddress, client.ip());
-            }
-            policy.requests.wake();
-        }
+        self.send_mails_of_registration(&name, has_confirmation, client);
         match opened {
             Opening::Session(opened) => Ok(opened),
             _ => Err(RegisterError::Taken),
         }
+    }
+
+    /// Has the mails sent that a new account's registration has put in the outbox.
+    pub(super) fn send_mails_of_registration(&self, username: &Username, has_confirmation: bool, client: &impl Client) {
+        let Some(policy) = &self.mail else { return };
+        if has_confirmation {
+            // Whoever asks again at once is told to wait, and the code that is on its way stays good.
+            let _ = self.throttle.admit_own_mail(&policy.limits, username, Asker::OwnAddress, client.ip());
+        }
+        policy.requests.wake();
     }
 
     /// Refuses, where mail is sent, a name that is an address other than the one that is given: a name wins in a login,
@@ -98,7 +102,7 @@ impl Accounts {
 
     /// Where mail is sent, the confirmation of the address that was given. Nobody is given its request id: the code
     /// counts in a session of the account.
-    fn confirmation_of(&self, profile: &Profile) -> Result<Option<NewEmailChange>, InvalidField> {
+    pub(super) fn confirmation_of(&self, profile: &Profile) -> Result<Option<NewEmailChange>, InvalidField> {
         if self.mail.is_none() || profile.email.is_empty() {
             return Ok(None);
         }

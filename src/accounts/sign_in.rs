@@ -81,7 +81,7 @@ pub enum Verified {
     /// They have just registered it.
     Registration(Box<NewUser>, Option<NewEmailChange>),
     /// They have just registered it by means of an identity, whose address the provider may speak for.
-    IdentityRegistration(Box<NewUser>, bool, Box<VerifiedIdentity>),
+    IdentityRegistration(Box<NewUser>, bool, Option<NewEmailChange>, Box<VerifiedIdentity>),
     /// They have shown the first factor or, by a challenge, both.
     Factors(FirstFactor, SecondFactor),
 }
@@ -340,10 +340,11 @@ impl Accounts {
                 let user = self.repository.register_user(*user, session, confirmation, now).await?;
                 Ok(Opening::Session(OpenedSession::new(token, user)))
             }
-            Verified::IdentityRegistration(user, is_email_verified, identity) => {
+            Verified::IdentityRegistration(user, is_email_verified, confirmation, identity) => {
+                let (store, user, identity) = (&self.repository, *user, *identity);
                 let registered =
-                    self.repository.register_by_identity(*user, is_email_verified, *identity, session, now).await?;
-                Ok(match registered {
+                    store.register_by_identity(user, is_email_verified, confirmation, identity, session, now);
+                Ok(match registered.await? {
                     IdentityRegistered::Opened(user) => Opening::Session(OpenedSession::new(token, *user)),
                     IdentityRegistered::IdentityTaken | IdentityRegistered::TokenUsed => Opening::IdentityRefused,
                 })
@@ -376,7 +377,7 @@ impl Accounts {
 fn labels_of(verified: &Verified) -> (Cow<'static, str>, &'static str) {
     let (first, second) = match verified {
         Verified::Registration(..) => return (Cow::Borrowed("registration"), "none"),
-        Verified::IdentityRegistration(_, _, identity) => return (Cow::Owned(identity.provider.clone()), "none"),
+        Verified::IdentityRegistration(_, _, _, identity) => return (Cow::Owned(identity.provider.clone()), "none"),
         Verified::Factors(first, second) => (first, second),
     };
     let way = match first {

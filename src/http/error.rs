@@ -29,6 +29,9 @@ use crate::passwords::PasswordError;
 use crate::passwords::threads::HashingError;
 use crate::repository::{RepositoryError, UniqueField};
 
+/// Why neither a passkey nor an identity is removed that is the only way into its account.
+pub(crate) const LAST_WAY_IN: &str = "This is the last way into the account. Add another one first.";
+
 /// Every way in which a request may fail.
 #[derive(Debug)]
 pub enum ApiError {
@@ -411,7 +414,7 @@ impl From<IdentityError> for ApiError {
             IdentityError::NotLinked(offer) => Self::LinkOffered(offer),
             IdentityError::Taken => Self::Conflict("Another account is linked to this identity."),
             IdentityError::Full => Self::Conflict("The account has as many identities as it may have."),
-            IdentityError::LastWayIn => Self::Conflict("This is the last way into the account. Add another one first."),
+            IdentityError::LastWayIn => Self::Conflict(LAST_WAY_IN),
             IdentityError::NotFound => Self::NotFound,
             IdentityError::NotFresh => Self::not_fresh(),
             IdentityError::Invalid(error) => error.into(),
@@ -483,9 +486,7 @@ impl From<PasskeyError> for ApiError {
             PasskeyError::Taken => Self::Conflict("This passkey is an account's already."),
             PasskeyError::Full => Self::Conflict("The account has as many passkeys as it may have. Remove one first."),
             PasskeyError::NotFound => Self::NotFound,
-            PasskeyError::LastWayIn => {
-                Self::Conflict("The account has no other way in. Set a password or add a passkey first.")
-            }
+            PasskeyError::LastWayIn => Self::Conflict(LAST_WAY_IN),
             PasskeyError::Reauthentication(ReauthenticationError::NotFresh) => Self::not_fresh(),
             PasskeyError::Reauthentication(error) => Self::of_reauthentication(error, "password"),
             PasskeyError::Throttled(error) => error.into(),

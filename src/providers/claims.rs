@@ -100,7 +100,7 @@ impl Claims {
         if self.events.is_some() {
             return refused("the token is no ID token");
         }
-        check_audience(config, &self.aud, self.azp.as_deref())?;
+        let client_id = check_audience(config, &self.aud, self.azp.as_deref())?.to_owned();
         let (Some(expires), Some(made)) = (time(self.exp), time(self.iat)) else {
             return refused("the token's times are no times");
         };
@@ -137,6 +137,7 @@ impl Claims {
         let speaks_for_email = is_email_verified && speaks_for(config, &issuer, &email, self.hd.as_deref());
         Ok(IdentityClaims {
             subject: Subject { issuer, subject: self.sub },
+            client_id,
             email,
             is_email_verified,
             speaks_for_email,
@@ -169,17 +170,22 @@ pub(super) fn canonical_issuer(config: &ProviderConfig, issuer: &str) -> Option<
     Some(own.to_owned())
 }
 
-fn check_audience(config: &ProviderConfig, audience: &Audience, azp: Option<&str>) -> Result<(), ProviderError> {
+/// Checks for whom a token is, and answers which of our client ids that is.
+fn check_audience<'a>(
+    config: &ProviderConfig,
+    audience: &'a Audience,
+    azp: Option<&str>,
+) -> Result<&'a str, ProviderError> {
     let is_ours = |id: &str| config.client_ids.iter().any(|own| own == id);
-    if !audience.all().iter().any(|id| is_ours(id)) {
+    let Some(own) = audience.all().iter().find(|id| is_ours(id)) else {
         return Err(ProviderError::Refused("the token is for another app"));
-    }
+    };
     // Where others may present it as well, it must have been made for us.
     let has_others = audience.all().iter().any(|id| !is_ours(id));
     if has_others && !azp.is_some_and(is_ours) {
         return Err(ProviderError::Refused("the token was made for another app"));
     }
-    Ok(())
+    Ok(own)
 }
 
 /// Whether the claim is what the client gives, or its SHA-256: apps of iOS give their provider the digest.
@@ -232,6 +238,13 @@ fn time(seconds: f64) -> Option<Timestamp> {
     Timestamp::from_millis(millis)
 }
 
+/// Apple documents the time of an event in seconds, and sends milliseconds. No event of ours is from before 2001-09-09,
+/// when the seconds had ten digits: as milliseconds they are of January 1970.
+fn event_time_of(number: f64) -> Option<Timestamp> {
+    const LATEST_IN_SECONDS: f64 = 1e11;
+    time(if number < LATEST_IN_SECONDS { number } else { number / 1000.0 })
+}
+
 /// What a notice of Apple's says.
 #[derive(Deserialize)]
 pub(super) struct NoticeClaims {
@@ -248,6 +261,7 @@ struct AppleEvent {
     #[serde(rename = "type")]
     kind: String,
     sub: String,
+    event_time: Option<f64>,
 }
 
 impl NoticeClaims {
@@ -265,11 +279,13 @@ impl NoticeClaims {
             Value::String(text) => serde_json::from_str(&text).ok(),
             object => serde_json::from_value(object).ok(),
         };
-        let AppleEvent { kind, sub } = event.ok_or(refused("the notice tells of no event"))?;
+        let AppleEvent { kind, sub, event_time } = event.ok_or(refused("the notice tells of no event"))?;
         let kind = match kind.as_str() {
             "consent-revoked" | "account-delete" | "account-deleted" => NoticeKind::Withdrawn,
             _ => NoticeKind::Other,
         };
-        Ok(Notice { kind, subject: Subject { issuer, subject: sub } })
+        // What a notice tells of is not later than the notice, whose time has no fraction.
+        let happened = event_time.and_then(event_time_of).unwrap_or(made).min(made.plus(SKEW));
+        Ok(Notice { kind, subject: Subject { issuer, subject: sub }, happened })
     }
 }

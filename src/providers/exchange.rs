@@ -102,36 +102,26 @@ impl Providers {
         Ok(Exchanged { claims, refresh_token: answer.refresh_token.map(|token| keep(client_id, &token)) })
     }
 
-    /// Exchanges the authorization code that Apple has given to an app.
+    /// Exchanges the authorization code that Apple has given to an app. It belongs to the client id to which the ID token
+    /// that came with it was given; no other is tried.
     ///
     /// # Errors
     /// [`ProviderError::Refused`] where Apple refuses it; others where it cannot be asked.
     pub async fn exchange_app_code(
         &self,
         provider: &Provider,
+        client_id: &str,
         code: &str,
         now: Timestamp,
     ) -> Result<Exchanged, ProviderError> {
         if !provider.gives_refresh_tokens() {
             return Err(ProviderError::NotOffered);
         }
-        let mut outcome = Err(ProviderError::NotOffered);
-        // The code does not say which app it was given to. The first id is for pages, so it comes last.
-        for client_id in provider.client_ids().iter().rev() {
-            let answer = match self.exchange(provider, client_id, code, &[], now).await {
-                Ok(answer) => answer,
-                Err(error) if error.is_refusal() => {
-                    outcome = Err(error);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let id_token = answer.id_token.ok_or(ProviderError::Answer("it gives no ID token"))?;
-            // Whoever asks compares it with the token that the app has presented, whose nonce was checked.
-            let claims = self.verify_exchanged(provider, &id_token, now).await?;
-            return Ok(Exchanged { claims, refresh_token: answer.refresh_token.map(|token| keep(client_id, &token)) });
-        }
-        outcome
+        let answer = self.exchange(provider, client_id, code, &[], now).await?;
+        let id_token = answer.id_token.ok_or(ProviderError::Answer("it gives no ID token"))?;
+        // Whoever asks compares it with the token that the app has presented, whose nonce was checked.
+        let claims = self.verify_exchanged(provider, &id_token, now).await?;
+        Ok(Exchanged { claims, refresh_token: answer.refresh_token.map(|token| keep(client_id, &token)) })
     }
 
     /// Revokes a refresh token, as [`Exchanged`] has it. One that the provider does not know is revoked.
@@ -219,7 +209,7 @@ impl Providers {
 
 impl Provider {
     /// The id with which a browser is sent there.
-    fn browser_client(&self) -> Result<&str, ProviderError> {
+    pub(super) fn browser_client(&self) -> Result<&str, ProviderError> {
         let first = self.client_ids().first().filter(|_| self.is_for_browsers());
         first.map(String::as_str).ok_or(ProviderError::NotOffered)
     }

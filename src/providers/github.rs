@@ -37,10 +37,12 @@ pub(super) async fn ask(
         Err(ProviderError::Answer(_)) => Vec::new(),
         Err(error) => return Err(error),
     };
+    let client_id = provider.browser_client()?.to_owned();
     let primary = emails.into_iter().find(|email| email.primary && email.address.len() <= 254);
     let is_email_verified = primary.as_ref().is_some_and(|email| email.verified);
     Ok(IdentityClaims {
         subject: Subject { issuer: GITHUB.to_owned(), subject: user.id.to_string() },
+        client_id,
         email: primary.map(|email| email.address).unwrap_or_default(),
         is_email_verified,
         speaks_for_email: is_email_verified,

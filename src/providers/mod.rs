@@ -975,7 +975,7 @@ mod tests {
         let providers = Peer::providers_of(config.clone());
         let provider = providers.find("example").unwrap();
         assert!(provider.gives_refresh_tokens() && provider.is_for_browsers());
-        let exchanged = providers.exchange_app_code(provider, "code", now()).await.unwrap();
+        let exchanged = providers.exchange_app_code(provider, "org.example.cellar", "code", now()).await.unwrap();
         assert_eq!(exchanged.refresh_token.as_deref(), Some("org.example.cellar r.1"));
 
         peer.answer("/auth/revoke", 200, &json!({}));
@@ -1027,6 +1027,18 @@ mod tests {
         ] {
             let notice = providers.verify_apple_notice(&pair.token("1", &of(kind)), now()).await.unwrap();
             assert_eq!((notice.kind, notice.subject.subject.as_str()), (expected, "1"));
+        }
+        // In seconds, in milliseconds, not there, and much later than the notice.
+        for (event_time, seconds) in [
+            (json!(NOW - 9), NOW - 9),
+            (json!((NOW - 9) * 1000), NOW - 9),
+            (json!(null), NOW),
+            (json!(NOW + 900), NOW + 60),
+        ] {
+            let events = json!({"type": "consent-revoked", "sub": "1", "event_time": event_time}).to_string();
+            let token = pair.token("1", &with(of(""), json!({"events": events})));
+            let notice = providers.verify_apple_notice(&token, now()).await.unwrap();
+            assert_eq!(notice.happened.as_millis(), seconds * 1000, "{event_time}");
         }
         for changes in [
             json!({"aud": "other"}),

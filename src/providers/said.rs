@@ -10,6 +10,8 @@ use crate::system::clock::Timestamp;
 pub struct IdentityClaims {
     /// Its issuer in one spelling, and its own id of them.
     pub subject: Subject,
+    /// The client id of ours that it was told to: an ID token names it in `aud`.
+    pub client_id: String,
     /// Empty where it says none.
     pub email: String,
     pub is_email_verified: bool,
@@ -53,4 +55,6 @@ pub enum NoticeKind {
 pub struct Notice {
     pub kind: NoticeKind,
     pub subject: Subject,
+    /// When what it tells of has happened.
+    pub happened: Timestamp,
 }

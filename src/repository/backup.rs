@@ -138,10 +138,7 @@ impl CheckReport {
     #[must_use]
     pub fn sealed_with_others(&self, key_id: Option<&[u8]>) -> SealedSecrets {
         let others = self.sealed.iter().filter(|(id, _)| Some(id.as_slice()) != key_id);
-        others.fold(SealedSecrets::default(), |sum, (_, secrets)| SealedSecrets {
-            totp: sum.totp + secrets.totp,
-            refresh_tokens: sum.refresh_tokens + secrets.refresh_tokens,
-        })
+        others.map(|(_, secrets)| *secrets).sum()
     }
 }
 

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use crate::domain::challenge::{ChallengePurpose, NewChallenge};
 use crate::domain::session::Caller;
 use crate::domain::token::TokenDigest;
-use crate::domain::user::{CountedFailures, UserId, Username};
+use crate::domain::user::{UserId, Username};
 use crate::repository::error::RepositoryError;
 use crate::system::clock::Timestamp;
 
@@ -23,8 +23,6 @@ pub struct TakenChallenge {
 pub struct PendingSignIn {
     pub user_id: UserId,
     pub username: Username,
-    /// What the store has counted at the account.
-    pub failures: Option<CountedFailures>,
     /// The secret of its authenticator app, sealed.
     pub totp_secret: Option<Vec<u8>>,
 }
@@ -57,6 +55,13 @@ pub trait Challenges: Send + Sync {
         digest: TokenDigest,
         now: Timestamp,
     ) -> Result<Option<TakenChallenge>, RepositoryError>;
+
+    /// Whose login it is that lacks its second factor; `None` where [`Challenges::begin_factor_try`] would count no try.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn find_factor_owner(&self, digest: TokenDigest, now: Timestamp)
+    -> Result<Option<Username>, RepositoryError>;
 
     /// Counts a try at a login that lacks its second factor, and finds what it is tried against. `None` where there is no
     /// such login, it has expired, was tried [`MAX_FACTOR_TRIES`](crate::domain::challenge::MAX_FACTOR_TRIES) times before,

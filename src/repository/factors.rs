@@ -1,6 +1,7 @@
 //! The trait [`Factors`]: the authenticator app of an account, and its recovery codes.
 
 use std::fmt;
+use std::iter::Sum;
 
 use async_trait::async_trait;
 
@@ -66,6 +67,21 @@ impl SealedSecrets {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Of secrets that are listed by the ids of their keys: how many this key has sealed, and how many any other.
+    pub(super) fn of_key(listed: &[(Vec<u8>, Self)], key_id: &[u8]) -> (Self, Self) {
+        let sum = |is_own| listed.iter().filter(|(id, _)| (id == key_id) == is_own).map(|(_, secrets)| *secrets).sum();
+        (sum(true), sum(false))
+    }
+}
+
+impl Sum for SealedSecrets {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, secrets| Self {
+            totp: sum.totp + secrets.totp,
+            refresh_tokens: sum.refresh_tokens + secrets.refresh_tokens,
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use crate::domain::identity::{IdentityDetails, IdentityId, Subject};
 use crate::domain::session::{Caller, NewSession};
 use crate::domain::user::{NewUser, User, UserId, Username};
 use crate::repository::error::RepositoryError;
+use crate::repository::one_time_codes::NewEmailChange;
 use crate::repository::passkeys::Removal;
 use crate::repository::proof::VerifiedIdentity;
 use crate::system::clock::Timestamp;
@@ -85,7 +86,8 @@ pub trait Identities: Send + Sync {
     async fn find_email_owner(&self, email: &EmailAddress) -> Result<Option<IdentityOwner>, RepositoryError>;
 
     /// Makes an account that is linked to an identity, and its first session. The profile's address counts as verified
-    /// where `is_email_verified`, and no other account has verified it.
+    /// where `is_email_verified`, and no other account has verified it. With a `confirmation`, which is of the profile's own
+    /// address, a mail that confirms it is put in the outbox.
     ///
     /// # Errors
     /// [`RepositoryError::Conflict`] when the name is taken.
@@ -93,6 +95,7 @@ pub trait Identities: Send + Sync {
         &self,
         user: NewUser,
         is_email_verified: bool,
+        confirmation: Option<NewEmailChange>,
         identity: VerifiedIdentity,
         session: NewSession,
         now: Timestamp,
@@ -128,11 +131,17 @@ pub trait Identities: Send + Sync {
     ) -> Result<Removal, RepositoryError>;
 
     /// Ends what an identity gave, because the provider says that its owner has withdrawn it: the sessions of its account
-    /// end, and it is unlinked where another way into the account is left. `false` where no account is linked to it.
+    /// end, and it is unlinked where another way into the account is left. `false` where no account is linked to it, or it
+    /// was linked after that has happened.
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn withdraw_identity(&self, subject: &Subject, now: Timestamp) -> Result<bool, RepositoryError>;
+    async fn withdraw_identity(
+        &self,
+        subject: &Subject,
+        happened: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError>;
 
     /// Stores a sealed refresh token with an identity, in the place of one that is there. `false` where it is not linked.
     ///

@@ -49,6 +49,8 @@ pub struct StoreCounts {
     pub users: u64,
     /// A session that has ended by its age or its idle timeout counts until it is pruned.
     pub sessions: u64,
+    /// Refresh tokens that wait to be revoked.
+    pub revocations: u64,
 }
 
 /// Keeps a store in order, and tells how it is doing.

@@ -132,6 +132,12 @@ impl Exposition {
             None,
             counts.map(|counts| counts.sessions),
         )?;
+        page.gauge(
+            "authtokens_revocations_waiting",
+            "Refresh tokens of identities that are gone, which wait to be revoked.",
+            None,
+            counts.map(|counts| counts.revocations),
+        )?;
         self.show_backups(page)
     }
 

@@ -138,6 +138,7 @@ async fn each_answer_is_counted_under_its_method_its_route_and_its_status() {
         ("authtokens_rejected_total{reason=\"rate_limit_account\"}", 0.0),
         ("authtokens_users", 1.0),
         ("authtokens_tokens", 2.0),
+        ("authtokens_revocations_waiting", 0.0),
         (&format!("authtokens_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0),
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
         ("process_start_time_seconds", START_MILLIS as f64 / 1_000.0),

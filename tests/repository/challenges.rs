@@ -121,20 +121,22 @@ pub async fn a_login_is_tried_five_times_at_most_and_the_fifth_may_finish_it(fix
     let (user_id, session) = register(fixture, "AzureDiamond").await;
     set_up_totp(fixture, session).await;
     let begin = |login| fixture.repository.begin_factor_try(login, at(6_000));
+    let find = |login| fixture.repository.find_factor_owner(login, at(6_000));
     let [finished, over] = [begin_login(fixture, user_id).await, begin_login(fixture, user_id).await];
     for login in [finished, over] {
         for number in 0..MAX_FACTOR_TRIES {
+            assert_eq!(find(login).await.unwrap(), Some(name("AzureDiamond")), "to be asked for is no try");
             let pending = begin(login).await.unwrap().unwrap();
             assert_eq!((pending.user_id, pending.username.as_str()), (user_id, "AzureDiamond"), "{number}");
             assert_eq!(pending.totp_secret, Some(sealed("totp")));
-            assert!(pending.failures.is_none());
         }
     }
     assert!(log_in(fixture, FirstFactor::Challenge(finished), by_code(200), 6_000).await.is_opened());
-    assert!(begin(finished).await.unwrap().is_none(), "it is finished");
-    assert!(begin(over).await.unwrap().is_none(), "it was tried five times");
     let token = store(fixture, Some(&caller(session)), ChallengePurpose::AddPasskey).await;
-    assert!(begin(token).await.unwrap().is_none(), "it is no login");
+    for (login, why) in [(finished, "it is finished"), (over, "it was tried five times"), (token, "it is no login")] {
+        assert_eq!(find(login).await.unwrap(), None, "{why}");
+        assert!(begin(login).await.unwrap().is_none(), "{why}");
+    }
     // Nor is there a second challenge, with tries of its own, for who has one.
     let login = begin_login(fixture, user_id).await;
     let again = log_in(fixture, FirstFactor::Challenge(login), SecondFactor::NotGiven, 6_000).await;
@@ -229,7 +231,7 @@ pub async fn what_an_owner_or_staff_does_against_a_thief_ends_what_the_account_h
                 "the end of the app"
             }
             12 => {
-                assert!(repository.withdraw_identity(&subject(&username), at(7_000)).await.unwrap());
+                assert!(repository.withdraw_identity(&subject(&username), at(7_000), at(7_000)).await.unwrap());
                 "an identity that its provider withdraws"
             }
             13 => {
@@ -301,7 +303,7 @@ pub async fn what_was_begun_while_the_clock_was_ahead_is_over_and_a_used_id_toke
     let linked = fixture.repository.link_identity(&own, false, identity.clone(), at(ahead)).await.unwrap();
     assert_eq!(linked, authtokens::repository::Linked::Done);
     reauthenticate(fixture, session).await;
-    let withdrawn = fixture.repository.withdraw_identity(&subject("somebody"), at(ahead)).await.unwrap();
+    let withdrawn = fixture.repository.withdraw_identity(&subject("somebody"), at(ahead), at(ahead)).await.unwrap();
     assert!(withdrawn);
     let (_, session) = open(fixture, user_id, HASH).await;
     let own = caller(session);

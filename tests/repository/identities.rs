@@ -28,7 +28,7 @@ pub async fn an_account_is_registered_by_an_identity_that_is_nobodys_with_a_toke
         let user = NewUser { password_hash: PasswordHash::none(), ..new_user(username) };
         let session = new_session();
         let digest = session.digest;
-        (repository.register_by_identity(user, false, identity, session, at(1_000)).await, digest)
+        (repository.register_by_identity(user, false, None, identity, session, at(1_000)).await, digest)
     };
     let first = says_with_token("somebody");
     let (registered, session) = register("AzureDiamond", first.clone()).await;
@@ -67,7 +67,7 @@ pub async fn the_address_of_who_registers_by_an_identity_is_verified_where_the_p
         let mut user = NewUser { password_hash: PasswordHash::none(), ..new_user(username) };
         user.profile.set(text(ProfileField::Email, "azure@diamond.example"));
         let registered = repository
-            .register_by_identity(user, is_email_verified, says(username), new_session(), at(1_000))
+            .register_by_identity(user, is_email_verified, None, says(username), new_session(), at(1_000))
             .await
             .unwrap();
         let IdentityRegistered::Opened(user) = registered else { panic!("{registered:?}") };
@@ -218,7 +218,7 @@ pub async fn an_identity_that_its_provider_withdraws_ends_the_sessions_and_is_un
     fixture: &Fixture,
 ) {
     let repository = &fixture.repository;
-    let withdraw = async |of: &str| repository.withdraw_identity(&subject(of), at(5_000)).await.unwrap();
+    let withdraw = async |of: &str| repository.withdraw_identity(&subject(of), at(5_000), at(5_000)).await.unwrap();
     assert!(!withdraw("nobody").await);
     let (_, session) = register(fixture, "AzureDiamond").await;
     link(fixture, session, says_with_token("somebody")).await;
@@ -242,6 +242,19 @@ pub async fn an_identity_that_its_provider_withdraws_ends_the_sessions_and_is_un
         assert_eq!(told.iter().filter(|event| **event == expected).count(), count, "{expected}: {told:?}");
     }
     assert_eq!(repository.claim_revocations(10, at(6_000), at(6_000)).await.unwrap().len(), 1);
+}
+
+pub async fn a_withdrawal_from_before_an_identity_was_linked_ends_nothing(fixture: &Fixture) {
+    let repository = &fixture.repository;
+    let (_, session) = register(fixture, "AzureDiamond").await;
+    let linked = repository.link_identity(&caller(session), false, says("somebody"), at(5_000)).await.unwrap();
+    assert_eq!(linked, Linked::Done);
+    assert!(!repository.withdraw_identity(&subject("somebody"), at(4_999), at(9_000)).await.unwrap());
+    assert!(is_live(fixture, session).await);
+    assert!(repository.find_identity_owner(&subject("somebody")).await.unwrap().is_some());
+    assert!(repository.withdraw_identity(&subject("somebody"), at(5_000), at(9_000)).await.unwrap());
+    assert!(!is_live(fixture, session).await);
+    assert!(repository.find_identity_owner(&subject("somebody")).await.unwrap().is_none());
 }
 
 pub async fn a_refresh_token_is_revoked_whenever_its_identity_goes(fixture: &Fixture) {
@@ -362,8 +375,9 @@ pub async fn an_id_token_counts_once_whatever_it_is_for(fixture: &Fixture) {
     assert!(log_in(fixture, by_email, SecondFactor::NotGiven, 6_000).await.is_refused());
     let linked = repository.link_identity(&caller(account.session), false, again("another"), at(6_000)).await.unwrap();
     assert_eq!(linked, Linked::TokenUsed);
-    let registered =
-        repository.register_by_identity(new_user("other"), false, again("another"), new_session(), at(6_000)).await;
+    let registered = repository
+        .register_by_identity(new_user("other"), false, None, again("another"), new_session(), at(6_000))
+        .await;
     assert_eq!(registered.unwrap(), IdentityRegistered::TokenUsed);
     assert_eq!(security(fixture, account.session).await.identities, 1);
     set_up_totp(fixture, account.session).await;

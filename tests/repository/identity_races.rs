@@ -43,7 +43,7 @@ pub async fn of_a_link_and_a_registration_by_one_identity_at_once_one_is_made(fi
         let identity = says(&of);
         let user = new_user(&username);
         let (linked, registered) = both(link_on(one, session, says(&of)), async move {
-            other.register_by_identity(user, false, identity, new_session(), at(4_000)).await.unwrap()
+            other.register_by_identity(user, false, None, identity, new_session(), at(4_000)).await.unwrap()
         })
         .await;
         let is_registered = matches!(registered, IdentityRegistered::Opened(_));
@@ -60,8 +60,10 @@ pub async fn of_two_registrations_by_one_identity_at_once_one_is_made(fixture: &
         let register = |repository: Arc<dyn Repository>, username: String| {
             let (user, identity) = (new_user(&username), says(&of));
             async move {
-                let registered =
-                    repository.register_by_identity(user, false, identity, new_session(), at(4_000)).await.unwrap();
+                let registered = repository
+                    .register_by_identity(user, false, None, identity, new_session(), at(4_000))
+                    .await
+                    .unwrap();
                 matches!(registered, IdentityRegistered::Opened(_))
             }
         };

@@ -153,6 +153,7 @@ macro_rules! contract {
                 what_is_shown_of_an_address_is_what_is_stored_of_it_at_every_moment
                 an_address_is_counted_as_verified_by_who_may_manage_the_account
                 a_registration_with_a_confirmation_waits_for_it_and_one_without_does_not
+                a_registration_by_an_identity_with_a_confirmation_waits_for_it
                 a_change_of_the_address_is_made_when_its_code_is_given_and_ends_every_other_code
                 a_change_of_the_address_is_made_by_its_link_without_a_session_once
                 a_change_ends_by_a_newer_one_by_its_withdrawal_and_by_a_day_with_its_mail
@@ -261,6 +262,7 @@ macro_rules! contract {
                 an_id_token_that_was_used_makes_no_second_factor_count
                 an_identity_is_unlinked_in_a_fresh_session_by_its_owner
                 an_identity_that_its_provider_withdraws_ends_the_sessions_and_is_unlinked_where_another_way_is_left
+                a_withdrawal_from_before_an_identity_was_linked_ends_nothing
                 a_refresh_token_is_revoked_whenever_its_identity_goes
                 a_refresh_token_that_a_login_brings_takes_the_place_of_the_one_before
                 a_claimed_revocation_is_nobody_elses_until_its_claim_ends_and_then_the_claim_is_worth_nothing

@@ -7,6 +7,7 @@ use authtokens::domain::session::{Caller, SessionCutoffs};
 use authtokens::repository::{FigureValue, RepositoryError, StoreCounts, VerifiedLogin};
 
 use crate::fixture::Fixture;
+use crate::ways::{link, says_with_token, subject};
 use crate::words::{
     HASH, Mailed, OpensSessions as _, at, caller, hash, is_fresh, name, new_session, new_user, refused, register,
     register_verified, with_password,
@@ -18,12 +19,12 @@ pub async fn a_store_that_can_work_says_so(fixture: &Fixture) {
 
 pub async fn a_store_tells_how_much_it_did_and_holds(fixture: &Fixture) {
     let before = fixture.repository.statistics().await;
-    assert_eq!(fixture.repository.count().await.unwrap(), StoreCounts { users: 0, sessions: 0 });
-    let (user_id, _) = register(fixture, "AzureDiamond").await;
+    assert_eq!(fixture.repository.count().await.unwrap(), StoreCounts { users: 0, sessions: 0, revocations: 0 });
+    let (user_id, session) = register(fixture, "AzureDiamond").await;
     register(fixture, "other").await;
     let login = VerifiedLogin { user_id, verified_against: hash(HASH), rehashed: None };
     fixture.repository.log_in(login, new_session(), 100, at(2_000)).await.unwrap().unwrap();
-    assert_eq!(fixture.repository.count().await.unwrap(), StoreCounts { users: 2, sessions: 3 });
+    assert_eq!(fixture.repository.count().await.unwrap(), StoreCounts { users: 2, sessions: 3, revocations: 0 });
     let after = fixture.repository.statistics().await;
     let names: Vec<_> = after.figures.iter().map(|figure| figure.name).collect();
     assert_eq!(
@@ -39,6 +40,9 @@ pub async fn a_store_tells_how_much_it_did_and_holds(fixture: &Fixture) {
         });
     assert!(steps.any(|step| step >= 3), "three writes are told: {after:?}");
     assert!(after.refused.iter().all(|(_, count)| *count == 0), "{after:?}");
+    link(fixture, session, says_with_token("somebody")).await;
+    assert!(fixture.repository.withdraw_identity(&subject("somebody"), at(5_000), at(5_000)).await.unwrap());
+    assert_eq!(fixture.repository.count().await.unwrap().revocations, 1);
 }
 
 pub async fn a_closed_store_takes_no_more_writes(fixture: &Fixture) {

@@ -10,11 +10,13 @@ use authtokens::domain::session::{NewSession, SessionId, UserAgent};
 use authtokens::domain::token::{PlainToken, TokenDigest};
 use authtokens::domain::user::{User, UserId};
 use authtokens::repository::{
-    Cause, Confirmed, Disowned, EmailState, EmailVerification, Proof, Recipient, RepositoryError, Tried, Whom,
+    Cause, Confirmed, Disowned, EmailState, EmailVerification, IdentityRegistered, Proof, Recipient, RepositoryError,
+    Tried, Whom,
 };
 use bytes::Bytes;
 
 use crate::fixture::Fixture;
+use crate::ways::says;
 use crate::words::{
     HASH, Mailed, OpensSessions as _, at, by_password, caller, change_password, change_to, claim, create, email,
     events, hash, is_fresh, is_live, list_session_ids, login, mailed, name, new_session, new_user, open, refused,
@@ -156,6 +158,22 @@ pub async fn a_registration_with_a_confirmation_waits_for_it_and_one_without_doe
     let (_, other) = register_with(fixture, "bob", "bob@diamond.example").await;
     assert_eq!(find_email(fixture, other, 2_000).await.pending, None);
     assert_eq!(take(fixture, 3_000).await, Vec::<String>::new());
+}
+
+pub async fn a_registration_by_an_identity_with_a_confirmation_waits_for_it(fixture: &Fixture) {
+    let (mut user, session) = (new_user("AzureDiamond"), new_session());
+    user.profile.set(text(ProfileField::Email, "azure@diamond.example"));
+    let digest = session.digest;
+    let (change, request) = change_to("azure@diamond.example");
+    let (identity, repository) = (says("somebody"), &fixture.repository);
+    let registered = repository.register_by_identity(user, false, Some(change), identity, session, at(1_000)).await;
+    assert!(matches!(registered.unwrap(), IdentityRegistered::Opened(_)));
+    let waiting = find_email(fixture, digest, 2_000).await;
+    assert_eq!((waiting.is_verified, waiting.pending.unwrap().0.as_str()), (false, "azure@diamond.example"));
+    let (_, code) = send_only(fixture, MailKind::ConfirmEmail, 2_000).await;
+    let confirmed = repository.confirm_email_by_code(&caller(digest), Some(request), code, at(3_000)).await;
+    assert!(matches!(confirmed.unwrap(), Confirmed::Done(_)));
+    assert!(find_email(fixture, digest, 3_000).await.is_verified);
 }
 
 pub async fn a_change_of_the_address_is_made_when_its_code_is_given_and_ends_every_other_code(fixture: &Fixture) {

@@ -136,7 +136,8 @@ pub fn by_address(user_id: UserId, identity: VerifiedIdentity, key: &str) -> Fir
 pub async fn register_by(fixture: &Fixture, username: &str, identity: VerifiedIdentity) -> (UserId, TokenDigest) {
     let (user, session) = (NewUser { password_hash: PasswordHash::none(), ..new_user(username) }, new_session());
     let digest = session.digest;
-    let registered = fixture.repository.register_by_identity(user, false, identity, session, at(1_000)).await.unwrap();
+    let registered =
+        fixture.repository.register_by_identity(user, false, None, identity, session, at(1_000)).await.unwrap();
     assert!(matches!(registered, IdentityRegistered::Opened(_)), "{registered:?}");
     let credentials = fixture.repository.find_credentials(&name(username)).await.unwrap().unwrap();
     (credentials.user_id, digest)

@@ -38,6 +38,8 @@ struct State {
     codes: HashMap<String, (Value, Option<String>, Option<String>)>,
     /// What GitHub says of whoever has an access token: `/user`, `/user/emails`.
     github: Option<(Value, Value)>,
+    /// The client ids with which codes were to be exchanged.
+    exchanging: Vec<String>,
     /// The refresh tokens that were revoked.
     revoked: Vec<String>,
     /// Whether it answers nothing but errors.
@@ -96,6 +98,10 @@ impl Provider {
 
     pub fn set_down(&self, is_down: bool) {
         self.state().is_down = is_down;
+    }
+
+    pub fn exchanging(&self) -> Vec<String> {
+        self.state().exchanging.clone()
     }
 
     pub fn revoked(&self) -> Vec<String> {
@@ -198,6 +204,7 @@ impl Shared {
         }
         if path.ends_with("/token") || path.ends_with("/access_token") {
             let code = form.get("code").cloned().unwrap_or_default();
+            state.exchanging.push(form.get("client_id").cloned().unwrap_or_default());
             let Some((claims, refresh_token, challenge)) = state.codes.remove(&code) else {
                 return (400, json!({"error": "invalid_grant"}));
             };

@@ -3,6 +3,8 @@
 
 use super::outcome::IdentityError;
 use crate::accounts::service::Accounts;
+use crate::accounts::throttle::Admission;
+use crate::accounts::throttle::limits::Call;
 use crate::domain::identity::Subject;
 use crate::domain::token::hex;
 use crate::providers::{NoticeKind, Provider};
@@ -21,13 +23,15 @@ impl Accounts {
         Some(key.seal(&refresh_token_binding(&subject.binding()), token.as_bytes()))
     }
 
-    /// Exchanges the authorization code that an app was given for the refresh token, and keeps that. It is needed when the
-    /// account goes, so whatever stands in its way does not stand in that of the login.
-    pub(super) async fn keep_refresh_token(&self, provider: &Provider, subject: &Subject, code: &str) {
+    /// Exchanges the authorization code that an app was given, together with an ID token for this client id, for the
+    /// refresh token, and keeps that. It is needed when the account goes, so whatever stands in its way does not stand in
+    /// that of the login.
+    pub(super) async fn keep_refresh_token(&self, provider: &Provider, subject: &Subject, client_id: &str, code: &str) {
         if self.sealing.is_none() || !provider.gives_refresh_tokens() {
             return;
         }
-        let exchanged = match self.identities.providers.exchange_app_code(provider, code, self.clock.now()).await {
+        let now = self.clock.now();
+        let exchanged = match self.identities.providers.exchange_app_code(provider, client_id, code, now).await {
             Ok(exchanged) => exchanged,
             Err(error) => return log::warn!("{} gave no refresh token: {}", provider.name(), Chain(&error)),
         };
@@ -43,16 +47,17 @@ impl Accounts {
     }
 
     /// Takes a signed notice of Apple's: of an owner who has withdrawn what an identity gave, the sessions end. The same
-    /// notice twice does no more than once.
+    /// notice twice does no more than once, and one of what was before the identity was linked does nothing.
     ///
     /// # Errors
     /// [`IdentityError::NotOffered`] where no provider is Apple, [`IdentityError::Refused`] for what Apple has not signed.
-    pub async fn take_apple_notice(&self, payload: &str) -> Result<(), IdentityError> {
+    pub async fn take_apple_notice(&self, admission: Admission<'_>, payload: &str) -> Result<(), IdentityError> {
+        admission.confirm(Call::LogIn);
         let (notice, now) =
             (self.identities.providers.verify_apple_notice(payload, self.clock.now()).await?, self.clock.now());
         match notice.kind {
             NoticeKind::Withdrawn => {
-                self.repository.withdraw_identity(&notice.subject, now).await?;
+                self.repository.withdraw_identity(&notice.subject, notice.happened, now).await?;
             }
             // Whether Apple forwards mail to the address is not ours to keep.
             NoticeKind::Other => {}

@@ -45,11 +45,11 @@ impl Accounts {
     async fn link_by_id_token(&self, caller: &Caller, given: GivenIdToken) -> Result<(), IdentityError> {
         self.require_fresh_session(caller).await?;
         let (provider, claims) = self.verify_given(&given).await?;
+        let (subject, client_id) = (claims.subject.clone(), claims.client_id.clone());
         let told = Told::of(provider, claims, None);
-        let subject = told.identity.subject.clone();
         self.link(caller, true, told).await?;
         if let Some(code) = &given.authorization_code {
-            self.keep_refresh_token(provider, &subject, code).await;
+            self.keep_refresh_token(provider, &subject, &client_id, code).await;
         }
         Ok(())
     }

@@ -40,7 +40,10 @@ impl Accounts {
             Err(error) => return Err(error),
         };
         if is_shown {
-            attempt.succeeded();
+            // An identity is one factor: it gives no new guesses at the second.
+            if !self.has_second_factor(credentials.user_id).await? {
+                attempt.succeeded();
+            }
             return Ok(());
         }
         let kind = EventKind::ReauthenticationFailed;

@@ -61,12 +61,12 @@ impl Accounts {
                 return Err(error);
             }
         };
+        let (subject, client_id) = (claims.subject.clone(), claims.client_id.clone());
         let told = Told::of(provider, claims, None);
-        let subject = told.identity.subject.clone();
         let signed_in = self.sign_in_as_told(told, newcomer, client).await;
         // Also where the second factor is still due: the code is worth nothing by then.
         if let (Ok(_) | Err(IdentityError::SecondFactorDue(_)), Some(code)) = (&signed_in, &given.authorization_code) {
-            self.keep_refresh_token(provider, &subject, code).await;
+            self.keep_refresh_token(provider, &subject, &client_id, code).await;
         }
         signed_in
     }
@@ -107,7 +107,10 @@ impl Accounts {
         let used = IdentityUse { user_id: owner.user_id, identity: told.identity, by_email };
         let verified = Verified::Factors(FirstFactor::Identity(used), SecondFactor::NotGiven);
         match self.open_session(verified, client).await? {
-            Opening::Session(opened) => Ok(SignedIn { opened, is_new: false }),
+            Opening::Session(opened) => {
+                self.throttle.clear_failures(&opened.user.username);
+                Ok(SignedIn { opened, is_new: false })
+            }
             Opening::SecondFactorDue(due) => Err(IdentityError::SecondFactorDue(Box::new(due))),
             Opening::EmailNotVerified => Err(IdentityError::EmailNotVerified),
             Opening::SecondFactorRefused(_) | Opening::Refused | Opening::IdentityRefused => {
@@ -137,14 +140,15 @@ impl Accounts {
         let is_verified = email.is_some() && told.speaks_for_email;
         for left in (0..NAMES).rev() {
             let name = username.clone().map_or_else(made_name, Ok)?;
+            // An address for which the provider does not speak is confirmed like one that its owner has typed.
+            let confirmation = if is_verified { None } else { self.confirmation_of(&profile)? };
+            let has_confirmation = confirmation.is_some();
             let user = NewUser { username: name, password_hash: PasswordHash::none(), profile: profile.clone() };
             let identity = Box::new(told.identity.clone());
-            let verified = Verified::IdentityRegistration(Box::new(user), is_verified, identity);
+            let verified = Verified::IdentityRegistration(Box::new(user), is_verified, confirmation, identity);
             match self.open_session(verified, client).await {
                 Ok(Opening::Session(opened)) => {
-                    if let Some(policy) = &self.mail {
-                        policy.requests.wake();
-                    }
+                    self.send_mails_of_registration(&opened.user.username, has_confirmation, client);
                     return Ok(SignedIn { opened, is_new: true });
                 }
                 Ok(_) => break,

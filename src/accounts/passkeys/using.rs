@@ -66,7 +66,10 @@ impl Accounts {
         if let Some(used) = self.verify_passkey(None, &used).await? {
             let first = FirstFactor::Passkey(used);
             match self.open_session(Verified::Factors(first, SecondFactor::NotGiven), client).await? {
-                Opening::Session(opened) => return Ok(opened),
+                Opening::Session(opened) => {
+                    self.throttle.clear_failures(&opened.user.username);
+                    return Ok(opened);
+                }
                 Opening::EmailNotVerified => return Err(PasskeySignInError::EmailNotVerified),
                 // A passkey is both factors.
                 Opening::SecondFactorDue(_)

@@ -51,16 +51,17 @@ impl Accounts {
     ) -> Result<OpenedSession, SecondFactorError> {
         admission.confirm(Call::LogIn);
         let begun = Begun::now();
+        let (digest, now) = (token.digest(), self.clock.now());
+        let username = self.repository.find_factor_owner(digest, now).await?.ok_or(SecondFactorError::Refused)?;
+        self.merge_failures(&username).await?;
+        // What is throttled here is no try: no code is looked at.
+        let attempt = self.throttle.begin_login(&username, client.ip(), begun).await?;
         // Before the code is looked at: of many at once, five are.
-        let pending = self.repository.begin_factor_try(token.digest(), self.clock.now()).await?;
-        let pending = pending.ok_or(SecondFactorError::Refused)?;
-        let before = self.throttle.limits.stored_before(&pending.username);
-        self.throttle.merge(&pending.username, before, pending.failures);
-        let attempt = self.throttle.begin_login(&pending.username, client.ip(), begun).await?;
+        let pending = self.repository.begin_factor_try(digest, now).await?.ok_or(SecondFactorError::Refused)?;
         if let Some((second, replacement)) =
             self.read_second_factor(pending.user_id, pending.totp_secret, &given).await?
         {
-            let first = FirstFactor::Challenge(token.digest());
+            let first = FirstFactor::Challenge(digest);
             match self.open_session(Verified::Factors(first, second), client).await? {
                 Opening::Session(opened) => {
                     attempt.succeeded();

@@ -352,7 +352,7 @@ impl Limits {
         }
     }
 
-    /// Clears an account's failures, wherever they came from: it has a new password.
+    /// Clears an account's failures, wherever they came from.
     pub fn clear_failures(&self, username: &Username) {
         let account = self.account(username);
         lock(&self.accounts).for_each(|failures| {

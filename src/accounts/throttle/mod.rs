@@ -233,7 +233,8 @@ impl LoginThrottle {
         self.failed_attempts.note(FailedAttempt { at, kind, username, ip, detail }, self.clock.monotonic());
     }
 
-    /// Clears an account's failures: it has a new password.
+    /// Clears an account's failures: it has a new password, or its owner has logged in by what nobody guesses. The store
+    /// clears its own with every session that is opened.
     pub(crate) fn clear_failures(&self, username: &Username) {
         self.limits.clear_failures(username);
     }

@@ -15,7 +15,7 @@ use crate::domain::identity::IdentityId;
 use crate::domain::profile::{ProfileField, ProfileText};
 use crate::domain::token::PlainToken;
 use crate::domain::user::Username;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, LAST_WAY_IN};
 use crate::http::extract::body::UnreadBody;
 use crate::http::extract::caller::Authenticated;
 use crate::http::extract::client::HttpClient;
@@ -376,7 +376,7 @@ pub(crate) async fn link(
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 404, description = "The caller has no such identity", body = ErrorResponse),
         (status = 409, description = "It is the last way into the account", body = ErrorResponse,
-            example = json!({"error": "This is the last way into the account. Add another one first."})),
+            example = json!({"error": LAST_WAY_IN})),
     ),
 )]
 pub(crate) async fn unlink(
@@ -411,12 +411,18 @@ impl Request for AppleNoticeRequest {}
             example = json!({"error": "This service does not offer this provider, or not this way."})),
         (status = 413, description = "The body is too large", body = ErrorResponse,
             example = json!({"error": "The body must be at most 16.0 KiB."})),
+        (status = 429, description = "Too many attempts from this address; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
-pub(crate) async fn take_apple_notice(state: State, body: UnreadBody) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn take_apple_notice(
+    state: State,
+    client: HttpClient,
+    body: UnreadBody,
+) -> Result<HttpResponse, ApiError> {
+    let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
     let body: AppleNoticeRequest = body.read_with_password().await?;
     let payload = body.payload.ok_or(Malformed::Missing("payload"))?;
-    let taken = state.accounts.take_apple_notice(&payload).await;
+    let taken = state.accounts.take_apple_notice(admission, &payload).await;
     taken.map_err(|error| in_session(error, "payload"))?;
     respond(HttpResponse::Ok(), &StatusResponse::SUCCESS)
 }

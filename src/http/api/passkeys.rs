@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::accounts::Client as _;
 use crate::accounts::throttle::limits::Call;
 use crate::domain::passkey::{PasskeyId, PasskeyName};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, LAST_WAY_IN};
 use crate::http::extract::body::UnreadBody;
 use crate::http::extract::caller::Authenticated;
 use crate::http::extract::client::HttpClient;
@@ -142,8 +142,8 @@ pub(crate) async fn rename(
             example = json!({"error": "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 404, description = "The caller has no passkey of this name", body = ErrorResponse),
-        (status = 409, description = "The account has no other way in", body = ErrorResponse,
-            example = json!({"error": "The account has no other way in. Set a password or add a passkey first."})),
+        (status = 409, description = "It is the last way into the account", body = ErrorResponse,
+            example = json!({"error": LAST_WAY_IN})),
     ),
 )]
 pub(crate) async fn remove(

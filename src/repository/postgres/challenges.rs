@@ -5,13 +5,13 @@ use tokio_postgres::types::ToSql;
 
 use super::lookup::{find_own_credentials, lock_session, require_session};
 use super::pending::insert_challenge;
-use super::rows::get;
+use super::rows::{get, read_username};
 use super::ways_in::find_totp_secret;
 use super::{LONG_SCAN_WITHIN, PostgresRepository, sql};
 use crate::domain::challenge::{ChallengePurpose, MAX_FACTOR_TRIES, NewChallenge};
 use crate::domain::session::Caller;
 use crate::domain::token::TokenDigest;
-use crate::domain::user::UserId;
+use crate::domain::user::{UserId, Username};
 use crate::repository::{Challenges, PendingSignIn, RepositoryError, TakenChallenge};
 use crate::system::clock::Timestamp;
 
@@ -63,6 +63,23 @@ impl Challenges for PostgresRepository {
         .await
     }
 
+    async fn find_factor_owner(
+        &self,
+        digest: TokenDigest,
+        now: Timestamp,
+    ) -> Result<Option<Username>, RepositoryError> {
+        self.read((digest, now), |connection, (digest, now)| {
+            Box::pin(async move {
+                let (digest, purpose): (&[u8], _) = (digest.as_bytes(), ChallengePurpose::SecondFactor.name());
+                let most = i64::from(MAX_FACTOR_TRIES);
+                let parameters: [&(dyn ToSql + Sync); 4] = [&digest, &purpose, &now.as_millis(), &most];
+                let row = connection.query_opt(sql::FIND_FACTOR_OWNER, &parameters).await?;
+                row.as_ref().map(|row| read_username(row, "username")).transpose()
+            })
+        })
+        .await
+    }
+
     async fn begin_factor_try(
         &self,
         digest: TokenDigest,
@@ -82,7 +99,6 @@ impl Challenges for PostgresRepository {
                 Ok(Some(PendingSignIn {
                     user_id,
                     username: credentials.username,
-                    failures: credentials.failures,
                     totp_secret: find_totp_secret(transaction, user_id).await?,
                 }))
             })

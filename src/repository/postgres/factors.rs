@@ -201,15 +201,7 @@ impl Factors for PostgresRepository {
 
     async fn count_sealed(&self, key_id: Vec<u8>) -> Result<(SealedSecrets, SealedSecrets), RepositoryError> {
         self.scan(LONG_SCAN_WITHIN, key_id, |connection, key_id| {
-            Box::pin(async move {
-                let (totp, others) = count_sealed(connection, sql::COUNT_SEALED_TOTP, key_id).await?;
-                let (tokens, other_tokens) = count_sealed(connection, sql::COUNT_SEALED_TOKENS, key_id).await?;
-                let (waiting, other_waiting) = count_sealed(connection, sql::COUNT_SEALED_REVOCATIONS, key_id).await?;
-                Ok((
-                    SealedSecrets { totp, refresh_tokens: tokens + waiting },
-                    SealedSecrets { totp: others, refresh_tokens: other_tokens + other_waiting },
-                ))
-            })
+            Box::pin(async move { Ok(SealedSecrets::of_key(&list_sealed(connection).await?, key_id)) })
         })
         .await
     }
@@ -240,9 +232,12 @@ impl Factors for PostgresRepository {
     }
 }
 
-async fn count_sealed(connection: &Connection, statement: &str, key_id: &Vec<u8>) -> Result<(u64, u64), Failure> {
-    let row = connection.query_one(statement, &[key_id]).await?;
-    Ok((get::<i64>(&row, 0)?.unsigned_abs(), get::<i64>(&row, 1)?.unsigned_abs()))
+/// How many secrets there are by the ids of their keys.
+async fn list_sealed(connection: &Connection) -> Result<Vec<(Vec<u8>, SealedSecrets)>, Failure> {
+    let rows = connection.query(sql::LIST_SEALED, &[]).await?;
+    let count = |row, column: usize| get::<i64>(row, column).map(i64::unsigned_abs);
+    let read = |row| Ok((get(row, 0)?, SealedSecrets { totp: count(row, 1)?, refresh_tokens: count(row, 2)? }));
+    rows.iter().map(read).collect()
 }
 
 /// How many accounts were found, and how many authenticator apps were forgotten: under the lock of its account, one may

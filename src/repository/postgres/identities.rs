@@ -9,6 +9,7 @@ use tokio_postgres::types::ToSql;
 use super::emails::{Verification, verify_email};
 use super::error::Failure;
 use super::lookup::{begin_change, find_user, is_session_fresh, read_id, require_session};
+use super::one_time_codes::begin_confirmation;
 use super::pending::{delete_challenges_of, is_id_token_used, use_id_token};
 use super::pool::Connection;
 use super::rows::{get, invalid, read_number, read_time, read_username};
@@ -25,8 +26,8 @@ use crate::domain::session::{Caller, NewSession};
 use crate::domain::user::{NewUser, UserId};
 use crate::repository::session_cache::Change;
 use crate::repository::{
-    Identities, IdentityOwner, IdentityRegistered, IdentityUse, Linked, Removal, RepositoryError, Revocation,
-    RevocationId, UniqueField, VerifiedIdentity,
+    Identities, IdentityOwner, IdentityRegistered, IdentityUse, Linked, NewEmailChange, Removal, RepositoryError,
+    Revocation, RevocationId, UniqueField, VerifiedIdentity,
 };
 use crate::system::clock::Timestamp;
 
@@ -44,13 +45,14 @@ impl Identities for PostgresRepository {
         &self,
         user: NewUser,
         is_email_verified: bool,
+        confirmation: Option<NewEmailChange>,
         identity: VerifiedIdentity,
         session: NewSession,
         now: Timestamp,
     ) -> Result<IdentityRegistered, RepositoryError> {
         self.write(
-            (user, is_email_verified, identity, session, now),
-            |transaction, (user, is_email_verified, identity, session, now)| {
+            (user, is_email_verified, confirmation, identity, session, now),
+            |transaction, (user, is_email_verified, confirmation, identity, session, now)| {
                 Box::pin(async move {
                     if find_owner(transaction, &identity.subject).await?.is_some() {
                         return Ok(IdentityRegistered::IdentityTaken);
@@ -70,6 +72,9 @@ impl Identities for PostgresRepository {
                     // Where another account has verified it, it stays as it was given.
                     if *is_email_verified && let Verification::Now = verify_email(transaction, user_id, *now).await? {
                         events::by_owner(transaction, EventKind::EmailVerified, user_id, session.ip, "", *now).await?;
+                    }
+                    if let Some(confirmation) = confirmation {
+                        begin_confirmation(transaction, user_id, confirmation, *now).await?;
                     }
                     tell_of_link(transaction, user_id, identity, session.ip, *now).await?;
                     Ok(IdentityRegistered::Opened(Box::new(find_user(transaction, user_id).await?)))
@@ -147,11 +152,20 @@ impl Identities for PostgresRepository {
         .await
     }
 
-    async fn withdraw_identity(&self, subject: &Subject, now: Timestamp) -> Result<bool, RepositoryError> {
-        self.write((subject.clone(), now), |transaction, (subject, now)| {
+    async fn withdraw_identity(
+        &self,
+        subject: &Subject,
+        happened: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        self.write((subject.clone(), happened, now), |transaction, (subject, happened, now)| {
             Box::pin(async move {
                 let Some(owner) = take_owner(transaction, subject).await? else { return Ok(false) };
                 let user_id = owner.user_id;
+                let mut identities = list_identities(transaction, user_id).await?.into_iter();
+                if identities.any(|identity| identity.subject == *subject && identity.created > *happened) {
+                    return Ok(false);
+                }
                 transaction.changes(user_id, Change::Sessions);
                 if transaction.execute(sql::DELETE_ALL_TOKENS, &[&user_id.0]).await? > 0 {
                     let kind = EventKind::AllSessionsRevoked;

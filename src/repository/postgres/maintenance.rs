@@ -190,6 +190,7 @@ impl Maintenance for PostgresRepository {
                 Ok(StoreCounts {
                     users: count_rows(connection, sql::COUNT_USERS).await?,
                     sessions: count_rows(connection, sql::COUNT_TOKENS).await?,
+                    revocations: count_rows(connection, sql::COUNT_REVOCATIONS).await?,
                 })
             })
         })

@@ -672,29 +672,11 @@ macro_rules! is_sealed_with {
     };
 }
 
-pub const COUNT_SEALED_TOTP: &str = concat!(
-    "SELECT count(*) FILTER (WHERE ",
-    is_sealed_with!("secret"),
-    "), count(*) FILTER (WHERE NOT ",
-    is_sealed_with!("secret"),
-    ") FROM totp"
-);
-
-pub const COUNT_SEALED_TOKENS: &str = concat!(
-    "SELECT count(*) FILTER (WHERE ",
-    is_sealed_with!("refresh_token"),
-    "), count(*) FILTER (WHERE NOT ",
-    is_sealed_with!("refresh_token"),
-    ") FROM identities WHERE refresh_token IS NOT NULL"
-);
-
-pub const COUNT_SEALED_REVOCATIONS: &str = concat!(
-    "SELECT count(*) FILTER (WHERE ",
-    is_sealed_with!("token"),
-    "), count(*) FILTER (WHERE NOT ",
-    is_sealed_with!("token"),
-    ") FROM revocations"
-);
+/// By the ids of their keys.
+pub const LIST_SEALED: &str = "SELECT key, count(*) FILTER (WHERE is_totp), count(*) FILTER (WHERE NOT is_totp) FROM ( \
+     SELECT substr(secret, 2, 8) AS key, true AS is_totp FROM totp \
+     UNION ALL SELECT substr(refresh_token, 2, 8), false FROM identities WHERE refresh_token IS NOT NULL \
+     UNION ALL SELECT substr(token, 2, 8), false FROM revocations) AS sealed GROUP BY key ORDER BY key";
 
 /// In the order of their ids, as with all that locks several accounts.
 pub const LOCK_USERS_SEALED_OTHERWISE: &str = concat!(
@@ -797,6 +779,9 @@ pub const INSERT_CHALLENGE: &str = "INSERT INTO challenges (digest, purpose, use
 pub const TAKE_CHALLENGE: &str = "DELETE FROM challenges \
      WHERE digest = $1 AND purpose = $2 AND user_id IS NOT DISTINCT FROM $3 AND expires > $4 RETURNING user_id, state";
 
+pub const FIND_FACTOR_OWNER: &str = "SELECT username FROM challenges JOIN users ON users.id = user_id \
+     WHERE digest = $1 AND purpose = $2 AND expires > $3 AND tries < $4 AND is_active";
+
 pub const COUNT_FACTOR_TRY: &str = "UPDATE challenges SET tries = tries + 1 \
      WHERE digest = $1 AND purpose = $2 AND expires > $3 AND tries < $4 \
      AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id AND is_active) RETURNING user_id";
@@ -843,6 +828,8 @@ pub const CLAMP_REVOCATIONS: &str = "UPDATE revocations SET due = least(due, $2)
 pub const COUNT_USERS: &str = "SELECT count(*) FROM users";
 
 pub const COUNT_TOKENS: &str = "SELECT count(*) FROM tokens";
+
+pub const COUNT_REVOCATIONS: &str = "SELECT count(*) FROM revocations";
 
 pub const FIND_XMIN: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
 

@@ -5,13 +5,13 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::lookup::require_session;
 use super::pending::insert_challenge;
-use super::rows::read_credentials;
+use super::rows::{read_credentials, read_username};
 use super::ways_in::find_totp_secret;
 use super::{SqliteRepository, sql};
 use crate::domain::challenge::{ChallengePurpose, MAX_FACTOR_TRIES, NewChallenge};
 use crate::domain::session::Caller;
 use crate::domain::token::TokenDigest;
-use crate::domain::user::UserId;
+use crate::domain::user::{UserId, Username};
 use crate::repository::{Challenges, PendingSignIn, RepositoryError, TakenChallenge};
 use crate::system::clock::Timestamp;
 
@@ -60,6 +60,20 @@ impl Challenges for SqliteRepository {
         .await
     }
 
+    async fn find_factor_owner(
+        &self,
+        digest: TokenDigest,
+        now: Timestamp,
+    ) -> Result<Option<Username>, RepositoryError> {
+        self.read(move |connection| {
+            let mut find = connection.prepare_cached(sql::FIND_FACTOR_OWNER)?;
+            let purpose = ChallengePurpose::SecondFactor.name();
+            let parameters = params![digest.as_bytes(), purpose, now.as_millis(), MAX_FACTOR_TRIES];
+            Ok(find.query_row(parameters, |row| read_username(row, "username")).optional()?)
+        })
+        .await
+    }
+
     async fn begin_factor_try(
         &self,
         digest: TokenDigest,
@@ -79,7 +93,6 @@ impl Challenges for SqliteRepository {
             Ok(Some(PendingSignIn {
                 user_id,
                 username: credentials.username,
-                failures: credentials.failures,
                 totp_secret: find_totp_secret(connection, user_id)?,
             }))
         })

@@ -186,20 +186,7 @@ impl Factors for SqliteRepository {
     }
 
     async fn count_sealed(&self, key_id: Vec<u8>) -> Result<(SealedSecrets, SealedSecrets), RepositoryError> {
-        self.scan(None, move |connection| {
-            let count = |statement: &str| {
-                let mut count = connection.prepare_cached(statement)?;
-                count.query_row([&key_id], |row| Ok((read_count(row, 0)?, read_count(row, 1)?)))
-            };
-            let (totp, others) = count(sql::COUNT_SEALED_TOTP)?;
-            let (tokens, other_tokens) = count(sql::COUNT_SEALED_TOKENS)?;
-            let (waiting, other_waiting) = count(sql::COUNT_SEALED_REVOCATIONS)?;
-            Ok((
-                SealedSecrets { totp, refresh_tokens: tokens + waiting },
-                SealedSecrets { totp: others, refresh_tokens: other_tokens + other_waiting },
-            ))
-        })
-        .await
+        self.scan(None, move |connection| Ok(SealedSecrets::of_key(&list_sealed(connection)?, &key_id))).await
     }
 
     async fn forget_sealed(&self, key_id: Vec<u8>, now: Timestamp) -> Result<SealedSecrets, RepositoryError> {
@@ -219,6 +206,16 @@ impl Factors for SqliteRepository {
         })
         .await
     }
+}
+
+/// How many secrets there are by the ids of their keys.
+pub(super) fn list_sealed(connection: &Connection) -> rusqlite::Result<Vec<(Vec<u8>, SealedSecrets)>> {
+    let mut list = connection.prepare_cached(sql::LIST_SEALED)?;
+    let listed = list.query_map([], |row| {
+        let secrets = SealedSecrets { totp: read_count(row, 1)?, refresh_tokens: read_count(row, 2)? };
+        Ok((row.get(0)?, secrets))
+    })?;
+    listed.collect()
 }
 
 fn step_of(code: &TotpUse) -> i64 {

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::emails::{Verification, verify_email};
 use super::error::Failure;
 use super::lookup::{begin_change, find_user, is_session_fresh, require_session};
+use super::one_time_codes::begin_confirmation;
 use super::pending::{delete_challenges_of, is_id_token_used, use_id_token};
 use super::rows::{read_time, read_truth, read_username};
 use super::tokens::{id_of, insert_token};
@@ -22,8 +23,8 @@ use crate::domain::session::{Caller, NewSession};
 use crate::domain::user::{NewUser, UserId};
 use crate::repository::session_cache::Change;
 use crate::repository::{
-    Identities, IdentityOwner, IdentityRegistered, IdentityUse, Linked, Removal, RepositoryError, Revocation,
-    RevocationId, UniqueField, VerifiedIdentity,
+    Identities, IdentityOwner, IdentityRegistered, IdentityUse, Linked, NewEmailChange, Removal, RepositoryError,
+    Revocation, RevocationId, UniqueField, VerifiedIdentity,
 };
 use crate::system::clock::Timestamp;
 
@@ -47,6 +48,7 @@ impl Identities for SqliteRepository {
         &self,
         user: NewUser,
         is_email_verified: bool,
+        confirmation: Option<NewEmailChange>,
         identity: VerifiedIdentity,
         session: NewSession,
         now: Timestamp,
@@ -69,6 +71,9 @@ impl Identities for SqliteRepository {
             // Where another account has verified it, it stays as it was given.
             if is_email_verified && let Verification::Now = verify_email(connection, user_id, now)? {
                 events::by_owner(connection, EventKind::EmailVerified, user_id, session.ip, "", now)?;
+            }
+            if let Some(confirmation) = confirmation {
+                begin_confirmation(connection, user_id, &confirmation, now)?;
             }
             tell_of_link(connection, user_id, &identity, session.ip, now)?;
             Ok(IdentityRegistered::Opened(Box::new(find_user(connection, user_id)?)))
@@ -138,11 +143,20 @@ impl Identities for SqliteRepository {
         .await
     }
 
-    async fn withdraw_identity(&self, subject: &Subject, now: Timestamp) -> Result<bool, RepositoryError> {
+    async fn withdraw_identity(
+        &self,
+        subject: &Subject,
+        happened: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
         let subject = subject.clone();
         self.write(move |connection| {
             let Some(owner) = find_owner(connection, &subject)? else { return Ok(false) };
             let user_id = owner.user_id;
+            let mut identities = list_identities(connection, user_id)?.into_iter();
+            if identities.any(|identity| identity.subject == subject && identity.created > happened) {
+                return Ok(false);
+            }
             connection.changes(user_id, Change::Sessions);
             if connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])? > 0 {
                 events::insert(connection, EventKind::AllSessionsRevoked, user_id, Some(""), None, "", now)?;

@@ -227,7 +227,11 @@ impl Maintenance for SqliteRepository {
     async fn count(&self) -> Result<StoreCounts, RepositoryError> {
         self.scan(Some(self.scan_within), |connection| {
             let count = |statement| connection.query_row(statement, [], |row| row.get(0)).map(i64::unsigned_abs);
-            Ok(StoreCounts { users: count(sql::COUNT_USERS)?, sessions: count(sql::COUNT_TOKENS)? })
+            Ok(StoreCounts {
+                users: count(sql::COUNT_USERS)?,
+                sessions: count(sql::COUNT_TOKENS)?,
+                revocations: count(sql::COUNT_REVOCATIONS)?,
+            })
         })
         .await
     }

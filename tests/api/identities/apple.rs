@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use authtokens::domain::rate::Rate;
 use reqwest::Method;
 use serde_json::json;
 
 use super::{claims, identities, log_in, session, spawn};
-use crate::helpers::{Response, START_MILLIS, TestApp, until};
+use crate::helpers::{JSON, Response, START_MILLIS, TestApp, until};
+use crate::metrics::{ANY_PORT, read_metrics, value};
 use crate::provider::{CLIENT_ID, Provider};
 
 /// Logs in as an app does that was given an authorization code, too.
@@ -24,7 +26,7 @@ async fn make_fresh(app: &TestApp, provider: &Provider, token: &str) {
 #[tokio::test]
 async fn what_apple_gave_is_revoked_when_the_account_is_deleted_and_the_deletion_waits_for_nothing() {
     let provider = Provider::start();
-    let app = spawn(&provider, |_| {});
+    let app = spawn(&provider, |config| config.metrics.listen = Some(ANY_PORT));
     provider.give("c1", &claims("apple", &provider, "1"), Some("refresh-1"), None);
     let (token, _) = session(log_in_with_code(&app, &provider, "1", "c1").await, 201).await;
     assert!(!app.dump().join("\n").contains("refresh-1"), "it is sealed");
@@ -35,6 +37,7 @@ async fn what_apple_gave_is_revoked_when_the_account_is_deleted_and_the_deletion
     app.clock.advance(Duration::from_secs(11));
     until("it is tried", || provider.asked("/auth/revoke") > 0).await;
     assert_eq!(app.count("revocations"), 1);
+    assert_eq!(value(&read_metrics(&app), "authtokens_revocations_waiting"), Some(1.0));
     provider.set_down(false);
     let revoked = || {
         app.clock.advance(Duration::from_secs(60));
@@ -72,12 +75,34 @@ async fn a_code_that_apple_does_not_take_does_not_stand_in_the_way_and_one_of_so
     assert_eq!(app.count("revocations"), 0);
 }
 
+#[tokio::test]
+async fn a_code_is_exchanged_with_the_client_id_that_the_id_token_is_for_and_with_no_other() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |config| {
+        config.provider[1].client_ids =
+            ["org.example.signin", CLIENT_ID, "org.example.other"].map(str::to_owned).into();
+    });
+    for client_id in ["org.example.signin", CLIENT_ID, "org.example.other"] {
+        let mut told = claims("apple", &provider, client_id);
+        told["aud"] = client_id.into();
+        // Apple refuses the code, which is no reason to try it with another id.
+        let body = json!({"provider": "apple", "id_token": provider.sign(&told), "authorization_code": "unknown"});
+        session(app.post("/api/login/oidc", &body).await, 201).await;
+    }
+    assert_eq!(provider.exchanging(), ["org.example.signin", CLIENT_ID, "org.example.other"]);
+}
+
 /// A notice as Apple signs it.
 fn notice(provider: &Provider, kind: &str, subject: &str) -> serde_json::Value {
-    let now = START_MILLIS / 1000;
-    let events = json!({"type": kind, "sub": subject, "event_time": START_MILLIS}).to_string();
+    notice_after(provider, kind, subject, 0)
+}
+
+/// The same of what has happened so many seconds after the start of the test.
+fn notice_after(provider: &Provider, kind: &str, subject: &str, seconds: i64) -> serde_json::Value {
+    let happened = START_MILLIS + seconds * 1000;
+    let events = json!({"type": kind, "sub": subject, "event_time": happened}).to_string();
     let told = json!({
-        "iss": "https://appleid.apple.com", "aud": CLIENT_ID, "iat": now, "jti": "j", "events": events,
+        "iss": "https://appleid.apple.com", "aud": CLIENT_ID, "iat": happened / 1000, "jti": "j", "events": events,
     });
     json!({"payload": provider.sign(&told)})
 }
@@ -103,6 +128,52 @@ async fn what_is_withdrawn_at_apple_ends_here() {
         // It was the only way in, so it stays one.
         assert_eq!(session(log_in(&app, "apple", &id_token()).await, 200).await.1, username);
     }
+}
+
+#[tokio::test]
+async fn what_was_withdrawn_before_the_identity_was_linked_again_ends_nothing() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    let link = async |token: &str| {
+        super::make_fresh(&app, token).await;
+        let id_token = provider.sign(&claims("apple", &provider, "1"));
+        let body = json!({"provider": "apple", "id_token": id_token});
+        assert_eq!(super::link(&app, token, body).await.status(), 200);
+    };
+    let first = app.new_user("AzureDiamond").await;
+    link(&first).await;
+    let early = notice_after(&provider, "consent-revoked", "1", 10);
+    app.clock.advance(Duration::from_secs(20));
+    assert_eq!(app.post("/api/apple/notifications", &early).await.status(), 200);
+    assert_eq!(app.ask(Method::GET, "/api/user", &first, None).await.status(), 401);
+    let (again, _) = session(app.log_in("AzureDiamond", "hunter2").await, 200).await;
+    link(&again).await;
+    for _ in 0..2 {
+        assert_eq!(app.post("/api/apple/notifications", &early).await.status(), 200);
+        assert_eq!(identities(&app, &again).await.len(), 1);
+    }
+    let late = notice_after(&provider, "consent-revoked", "1", 30);
+    assert_eq!(app.post("/api/apple/notifications", &late).await.status(), 200);
+    assert_eq!(app.ask(Method::GET, "/api/user", &again, None).await.status(), 401);
+}
+
+#[tokio::test]
+async fn notices_count_for_their_address_before_a_key_is_fetched_or_a_body_read() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.login = Rate { count: 2, period: Duration::from_secs(60) };
+    });
+    for _ in 0..2 {
+        let answer = app.post("/api/apple/notifications", &json!({"payload": "a.b.c"})).await;
+        assert_eq!(answer.status(), 400);
+    }
+    let genuine = notice(&provider, "account-delete", "1");
+    assert_eq!(app.post("/api/apple/notifications", &genuine).await.status(), 429);
+    assert_eq!(provider.asked("/auth/keys"), 0);
+    // No byte of the body ever comes.
+    let head = "POST /api/apple/notifications HTTP/1.1\r\nHost: x\r\n";
+    app.raw(format!("{head}{JSON}Content-Length: 100\r\n\r\n")).assert_error(429);
 }
 
 #[tokio::test]

@@ -58,6 +58,7 @@ async fn the_last_way_in_stays() {
     let path = format!("/api/user/identities/{}", identities(&app, &token).await[0]["id"].as_str().unwrap());
     let last = error_of(app.ask(Method::DELETE, &path, &token, None).await, 409).await;
     assert_eq!(last, "This is the last way into the account. Add another one first.");
+    assert_eq!(identities(&app, &token).await.len(), 1);
     let password = json!({"new_password": "hunter2"});
     assert_eq!(app.ask(Method::POST, "/api/user/password", &token, Some(&password)).await.status(), 200);
     // Whoever sets a password shows it.

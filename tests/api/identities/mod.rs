@@ -28,6 +28,14 @@ const NOT_OFFERED: &str = "This service does not offer this provider, or not thi
 
 /// A provider of the configuration that stands at this one.
 pub fn configured(name: &str, preset: Preset, provider: &Provider) -> ProviderConfig {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(written(name, preset, provider).as_bytes()).unwrap();
+    let settings = Settings::gather(Some(file.path()), [], []).unwrap();
+    Config::from_settings(settings).unwrap().provider.remove(0)
+}
+
+/// The same as a file of the configuration has it.
+pub fn written(name: &str, preset: Preset, provider: &Provider) -> String {
     let text = match preset {
         Preset::None => format!("issuer = \"{}\"", provider.url()),
         Preset::Google => format!("preset = \"google\"\ntest_address = \"{}\"", provider.url()),
@@ -40,11 +48,7 @@ pub fn configured(name: &str, preset: Preset, provider: &Provider) -> ProviderCo
     } else {
         "client_secret = \"s3cret\"".to_owned()
     };
-    let text = format!("[[provider]]\nname = \"{name}\"\nclient_ids = [\"{CLIENT_ID}\"]\n{text}\n{secret}\n");
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    let settings = Settings::gather(Some(file.path()), [], []).unwrap();
-    Config::from_settings(settings).unwrap().provider.remove(0)
+    format!("[[provider]]\nname = \"{name}\"\nclient_ids = [\"{CLIENT_ID}\"]\n{text}\n{secret}\n")
 }
 
 /// A server with Google, Apple, GitHub and a provider of none of these, all of which are this one.

@@ -7,8 +7,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{NOT_OFFERED, REFUSED, claims, identities, link_token, log_in, session, spawn, with_email, with_mail};
+use super::{
+    NOT_OFFERED, REFUSED, claims, identities, link, link_token, log_in, make_fresh, session, spawn, with_email,
+    with_mail,
+};
 use crate::helpers::{HOUR, START_MILLIS, TestApp, error_of, until};
+use crate::mail::mailbox::accounts_alone;
+use crate::mail::smtp_server::{Behaviour, SmtpServer};
 use crate::provider::Provider;
 
 #[tokio::test]
@@ -177,11 +182,49 @@ async fn trust_in_the_addresses_of_a_provider_is_a_setting_of_its_own() {
 }
 
 #[tokio::test]
+async fn an_address_that_the_provider_does_not_speak_for_is_mailed_a_confirmation_as_at_any_registration() {
+    let provider = Provider::start();
+    let smtp = SmtpServer::start(Behaviour::default());
+    let app = spawn(&provider, |config| smtp.configure(config));
+    let email_of = async |token: &str| app.get(Method::GET, "/api/user/email", token, None).await;
+    let told = with_email(claims("plain", &provider, "1"), "azure@diamond.example");
+    let (token, _) = session(log_in(&app, "plain", &provider.sign(&told)).await, 201).await;
+    assert_eq!(email_of(&token).await["verified"], false);
+    let mail = smtp.next().await;
+    assert_eq!(mail.to, "azure@diamond.example");
+    let confirmed = app.post("/api/email/confirm", &json!({"token": mail.token()})).await;
+    assert_eq!(confirmed.status(), 200);
+    assert_eq!(email_of(&token).await["verified"], true);
+    // Where it speaks for the address, there is nothing to confirm.
+    let told = with_email(claims("google", &provider, "2"), "azure@gmail.com");
+    let (token, _) = session(log_in(&app, "google", &provider.sign(&told)).await, 201).await;
+    let expected = json!({"email": "azure@gmail.com", "verified": true, "pending": null});
+    assert_eq!(email_of(&token).await, expected);
+}
+
+#[tokio::test]
 async fn where_none_is_registered_somebody_new_is_told_to_log_in_otherwise() {
     let provider = Provider::start();
     let app = spawn(&provider, |config| config.identities.register = false);
     drop(link_token(log_in(&app, "google", &provider.sign(&claims("google", &provider, "1"))).await).await);
     assert_eq!(app.usernames(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_login_by_an_identity_ends_the_lockout_of_an_account_without_a_second_factor() {
+    let provider = Provider::start();
+    let app = spawn(&provider, accounts_alone);
+    let token = app.new_user("AzureDiamond").await;
+    make_fresh(&app, &token).await;
+    let id_token = || provider.sign(&claims("google", &provider, "1"));
+    let linked = link(&app, &token, json!({"provider": "google", "id_token": id_token()})).await;
+    assert_eq!(linked.status(), 200);
+    for _ in 0..10 {
+        assert_eq!(app.log_in("AzureDiamond", "wrong").await.status(), 401);
+    }
+    assert_eq!(app.log_in("AzureDiamond", "hunter2").await.status(), 429);
+    session(log_in(&app, "google", &id_token()).await, 200).await;
+    assert_eq!(app.log_in("AzureDiamond", "hunter2").await.status(), 200);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use authtokens::config::identity::Preset;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use futures_util::future::join_all;
@@ -9,8 +10,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::authenticator::{Algorithm, Authenticator, PRESENT, VERIFIED};
-use super::{NO_PASSKEYS, REFUSED, add, added, creation_options, fresh_user, freshen, spawn};
-use crate::helpers::{TestApp, error_of};
+use super::{
+    NO_PASSKEYS, REFUSED, add, added, creation_options, fresh_user, freshen, log_in, login_options, spawn,
+    with_passkeys,
+};
+use crate::helpers::{TestApp, error_of, session_of};
+use crate::identities::{claims, configured};
+use crate::provider::Provider;
 
 /// How an authenticator misbehaves.
 type Wrong = fn(&mut Authenticator);
@@ -80,6 +86,30 @@ async fn passkeys_are_added_and_removed_in_a_fresh_session_only() {
     assert_eq!(error_of(add(&app, &token, &made).await, 400).await, NOT_FRESH);
     assert_eq!(error_of(app.ask(Method::DELETE, &path, &token, None).await, 400).await, NOT_FRESH);
     assert_eq!(app.get(Method::GET, LIST, &token, None).await, json!([passkey]));
+}
+
+#[tokio::test]
+async fn the_last_way_in_stays_where_it_is_a_passkey() {
+    let provider = Provider::start();
+    let app = TestApp::spawn_with(|config| {
+        with_passkeys(config);
+        config.outbound.allow = vec!["127.0.0.0/8".parse().unwrap()];
+        config.provider = vec![configured("google", Preset::Google, &provider)];
+    });
+    let shown = || json!({"provider": "google", "id_token": provider.sign(&claims("google", &provider, "1"))});
+    let (token, user) = session_of(app.post("/api/login/oidc", &shown()).await).await;
+    app.get(Method::POST, "/api/user/reauthenticate", &token, Some(&shown())).await;
+    let (mut authenticator, passkey) = added(&app, &token, Algorithm::Es256).await;
+    // It is another way in, so that the identity may go.
+    let identities = app.get(Method::GET, "/api/user/identities", &token, None).await;
+    let path = format!("/api/user/identities/{}", identities[0]["id"].as_str().unwrap());
+    app.get(Method::DELETE, &path, &token, None).await;
+    let path = format!("{LIST}/{}", passkey["id"].as_str().unwrap());
+    let last = error_of(app.ask(Method::DELETE, &path, &token, None).await, 409).await;
+    assert_eq!(last, "This is the last way into the account. Add another one first.");
+    let options = login_options(&app).await;
+    let (_, again) = session_of(log_in(&app, &authenticator.get(&options)).await).await;
+    assert_eq!(again["username"], user["username"]);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::authenticator::{Algorithm, Authenticator, PRESENT, VERIFIED};
 use super::{NOT_SIGNED_IN, added, fresh_user, freshen, log_in, login_options, spawn, with_passkeys};
 use crate::helpers::{Response, TestApp, error_of, session_of, until};
+use crate::mail::mailbox::accounts_alone;
 use crate::second_factor::new_owner;
 
 /// How an authenticator misbehaves.
@@ -210,6 +211,27 @@ async fn logins_by_passkey_are_limited_by_address_as_those_by_password_are() {
     }
     assert_eq!(app.post("/api/login/passkey/options", &json!({})).await.status(), 429);
     assert_eq!(app.post("/api/login/passkey", &json!({"passkey": {}})).await.status(), 429);
+}
+
+#[tokio::test]
+async fn a_login_by_a_passkey_ends_the_lockout_also_of_an_account_with_an_authenticator_app() {
+    let app = TestApp::spawn_with(|config| {
+        with_passkeys(config);
+        accounts_alone(config);
+    });
+    for (username, has_totp) in [("AzureDiamond", false), ("Cobalt", true)] {
+        let token = if has_totp { new_owner(&app, username).await.token } else { app.new_user(username).await };
+        freshen(&app, &token).await;
+        let (mut authenticator, _) = added(&app, &token, Algorithm::Es256).await;
+        for _ in 0..10 {
+            assert_eq!(app.log_in(username, "wrong").await.status(), 401);
+        }
+        assert_eq!(app.log_in(username, "hunter2").await.status(), 429);
+        let options = login_options(&app).await;
+        session_of(log_in(&app, &authenticator.get(&options)).await).await;
+        let status = if has_totp { 401 } else { 200 };
+        assert_eq!(app.log_in(username, "hunter2").await.status(), status, "{username}");
+    }
 }
 
 #[tokio::test]

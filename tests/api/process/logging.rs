@@ -1,12 +1,21 @@
 //! What the server logs, and what it never logs.
 
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::json;
+use authtokens::config::identity::Preset;
+use serde_json::{Value, json};
 
-use super::{Server, credentials, logout, store_in, token_of, until};
+use super::{Server, credentials, logout, post, store_in, token_of, until};
 use crate::helpers::{JSON, PATIENCE, RawResponse, UNKNOWN_TOKEN, post_bytes};
+use crate::identities::{claims, written};
+use crate::passkeys::authenticator::{Algorithm, Authenticator, ORIGIN, RP_ID};
+use crate::provider::Provider;
+use crate::second_factor::App;
 
 #[test]
 fn what_the_background_work_cannot_do_is_logged_with_its_causes() {
@@ -111,6 +120,122 @@ fn no_level_logs_a_token_a_password_a_body_or_an_authorization_header() {
     for word in [secret, "BODY-4711", &token, UNKNOWN_TOKEN, "QkFTSUMtNDcxMQ", "bcrypt-sha256", "uthorization"] {
         assert!(!log.contains(word), "{word} is in the log");
     }
+}
+
+/// A server whose log is at its most talkative, and that has a key for what is sealed.
+fn start_talkative(folder: &Path, configure: impl FnOnce(&mut Command)) -> Server {
+    Server::start(folder, |command| {
+        command.env("RUST_LOG", "trace").env("AUTHTOKENS__SEALING__KEY", "47".repeat(32));
+        configure(command);
+    })
+}
+
+fn post_as(server: &Server, token: &str, path: &str, body: &Value) -> RawResponse {
+    server.ask(&post_bytes(path, &format!("{JSON}Authorization: Token {token}\r\n"), body.to_string()))
+}
+
+/// Waits until the log has the line of this request, which was the last, and looks for secrets up to there. Texts of so
+/// few digits as a code could stand in a longer number by chance, so these are looked for as words.
+fn assert_unlogged(server: &Server, last: &RawResponse, secrets: &[String]) {
+    let id = last.header("X-Request-Id").unwrap();
+    until(|| server.log().contains(&format!("request_id={id}")));
+    let log = server.log();
+    assert!(log.contains(" TRACE ") || log.contains(" DEBUG "), "the log is at its most talkative");
+    let words: HashSet<&str> = log.split(|c: char| !c.is_alphanumeric()).collect();
+    for secret in secrets {
+        let is_logged = if secret.len() > 6 { log.contains(secret.as_str()) } else { words.contains(secret.as_str()) };
+        assert!(!is_logged, "{secret} is in the log");
+    }
+}
+
+fn seconds() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
+}
+
+#[test]
+fn no_level_logs_a_seed_of_an_app_its_codes_a_recovery_code_or_the_token_of_a_login_that_lacks_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_talkative(folder.path(), |_| {});
+    let token = token_of(&server.ask(&credentials("/api/register", "azure")));
+    post_as(&server, &token, "/api/user/reauthenticate", &json!({"password": "hunter2"}));
+    let begun = post_as(&server, &token, "/api/user/totp", &json!({})).json();
+    let seed = text_of(&begun["secret"]);
+    let app = App::new(&seed);
+    let first = app.code_at(seconds());
+    let confirmed = post_as(&server, &token, "/api/user/totp/confirm", &json!({"code": first})).json();
+    let recovery_codes: Vec<String> = confirmed["recovery_codes"].as_array().unwrap().iter().map(text_of).collect();
+    let due = || text_of(&server.ask(&credentials("/api/login", "azure")).json()["second_factor"]["token"]);
+    let waiting = [due(), due()];
+    let used = app.code_at(seconds() + 30);
+    let give = |token: &str, field: &str, value: &str| {
+        let mut body = json!({ "token": token });
+        body[field] = value.into();
+        post(server.address, "/api/login/second", &body)
+    };
+    assert_eq!(give(&waiting[0], "code", &first).status(), 401, "it was used");
+    assert_eq!(give(&waiting[0], "code", &used).status(), 200);
+    give(&waiting[1], "recovery_code", "AAAA-BBBB-CCCC-DDDD-EEEE-FFFF").assert_error(401);
+    let recovered = give(&waiting[1], "recovery_code", &recovery_codes[0]);
+    let new = text_of(&recovered.json()["recovery_code"]);
+    post_as(&server, &token, "/api/user/reauthenticate", &json!({"code": used})).assert_error(400);
+    let in_one = json!({"username": "azure", "password": "hunter2", "recovery_code": recovery_codes[1]});
+    let last = post(server.address, "/api/login", &in_one);
+    assert_eq!(last.status(), 200);
+    let mut secrets = vec![seed, first, used, new.replace('-', ""), new];
+    secrets.extend(recovery_codes.iter().flat_map(|code| [code.replace('-', ""), code.clone()]));
+    secrets.extend(waiting);
+    assert_unlogged(&server, &last, &secrets);
+}
+
+#[test]
+fn no_level_logs_an_id_token_an_authorization_code_a_refresh_token_or_the_challenge_of_a_passkey() {
+    let (folder, provider) = (tempfile::tempdir().unwrap(), Provider::start());
+    let config = folder.path().join("config.toml");
+    let of_provider = written("apple", Preset::Apple, &provider);
+    fs::write(config, format!("[outbound]\nallow = [\"127.0.0.0/8\"]\n{of_provider}")).unwrap();
+    let server = start_talkative(folder.path(), |command| {
+        command.env("AUTHTOKENS__PASSKEYS__RP_ID", RP_ID).env("AUTHTOKENS__PASSKEYS__ORIGINS", ORIGIN);
+    });
+    let told = || {
+        let mut told = claims("apple", &provider, "1");
+        (told["iat"], told["exp"], told["nonce"]) = (seconds().into(), (seconds() + 600).into(), "NONCE-4711".into());
+        told
+    };
+    provider.give("CODE-4711", &told(), Some("REFRESH-4711"), None);
+    let id_tokens = [provider.sign(&told()), provider.sign(&told()), Provider::start().sign(&told())];
+    let shown = |id_token: &str, code: &str| json!({"provider": "apple", "id_token": id_token, "nonce": "NONCE-4711", "authorization_code": code});
+    let log_in = |id_token: &str, code: &str| post(server.address, "/api/login/oidc", &shown(id_token, code));
+    let registered = log_in(&id_tokens[0], "CODE-4711");
+    let token = token_of(&registered);
+    log_in(&id_tokens[0], "CODE-4712").assert_error(401);
+    log_in(&id_tokens[2], "CODE-4713").assert_error(401);
+    assert_eq!(post_as(&server, &token, "/api/user/reauthenticate", &shown(&id_tokens[1], "CODE-4714")).status(), 200);
+    assert_eq!(provider.exchanging().len(), 1);
+
+    let mut authenticator = Authenticator::new(Algorithm::Es256);
+    let options = post_as(&server, &token, "/api/user/passkeys/options", &json!({})).json();
+    let body = json!({"name": "Key", "passkey": authenticator.create(&options)});
+    assert_eq!(post_as(&server, &token, "/api/user/passkeys", &body).status(), 201);
+    let mut challenges = vec![text_of(&options["publicKey"]["challenge"])];
+    let mut last = registered;
+    for status in [200, 401] {
+        let options = post(server.address, "/api/login/passkey/options", &json!({})).json();
+        challenges.push(text_of(&options["publicKey"]["challenge"]));
+        if status == 401 {
+            authenticator.origin = "https://diamond.test".to_owned();
+        }
+        last = post(server.address, "/api/login/passkey", &json!({"passkey": authenticator.get(&options)}));
+        assert_eq!(last.status(), status);
+    }
+    let mut secrets: Vec<String> =
+        id_tokens.iter().flat_map(|token| token.split('.').skip(1)).map(str::to_owned).collect();
+    secrets.extend(["CODE-47", "REFRESH-4711", "NONCE-4711"].map(str::to_owned));
+    secrets.extend(challenges);
+    assert_unlogged(&server, &last, &secrets);
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned()
 }
 
 #[test]

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use authtokens::config::Config;
+use authtokens::config::identity::Preset;
 use authtokens::domain::rate::Rate;
 use reqwest::Method;
 use serde_json::json;
 
 use super::{NOT_FRESH, Owner, STEP, due, give, log_in_with, new_owner, pending, set_up};
 use crate::helpers::{Response, TestApp, error_of, session_of, until};
+use crate::identities::{claims, configured};
+use crate::provider::Provider;
 
 /// Only accounts are limited, and a trusted proxy on this machine says where requests come from.
 fn accounts_alone(config: &mut Config) {
@@ -61,6 +64,21 @@ async fn wrong_codes_count_at_the_account_and_the_password_alone_does_not_clear_
 }
 
 #[tokio::test]
+async fn a_login_that_is_throttled_at_its_account_costs_none_of_its_tries() {
+    let app = TestApp::spawn_with(accounts_alone);
+    let Owner { app: theirs, .. } = new_owner(&app, "AzureDiamond").await;
+    let waiting = pending(&app, "AzureDiamond").await;
+    for _ in 0..10 {
+        assert_eq!(log_in_with(&app, "AzureDiamond", "code", theirs.wrong_code(&app)).await.status(), 401);
+    }
+    for _ in 0..5 {
+        assert_eq!(give(&app, &waiting, "code", theirs.code(&app, 0)).await.status(), 429);
+    }
+    app.clock.advance(STEP);
+    assert_eq!(give(&app, &waiting, "code", theirs.code(&app, 0)).await.status(), 200);
+}
+
+#[tokio::test]
 async fn a_login_with_both_factors_clears_the_failures() {
     let app = TestApp::spawn_with(accounts_alone);
     let Owner { app: theirs, .. } = new_owner(&app, "AzureDiamond").await;
@@ -95,6 +113,29 @@ async fn guesses_in_a_session_are_limited_and_the_password_does_not_clear_them()
     app.clock.advance(STEP);
     let right = json!({"code": theirs.code(&app, 0)});
     assert_eq!(app.ask(Method::DELETE, "/api/user/totp", &token, Some(&right)).await.status(), 200, "a second later");
+}
+
+#[tokio::test]
+async fn guesses_in_a_session_are_limited_and_an_identity_does_not_clear_them() {
+    let provider = Provider::start();
+    let app = TestApp::spawn_with(|config| {
+        accounts_alone(config);
+        config.outbound.allow = vec!["127.0.0.0/8".parse().unwrap()];
+        config.provider = vec![configured("google", Preset::Google, &provider)];
+    });
+    let token = app.new_user("AzureDiamond").await;
+    app.get(Method::POST, "/api/user/reauthenticate", &token, Some(&json!({"password": "hunter2"}))).await;
+    let shown = || json!({"provider": "google", "id_token": provider.sign(&claims("google", &provider, "1"))});
+    app.get(Method::POST, "/api/user/identities", &token, Some(&shown())).await;
+    let Owner { token, app: theirs, .. } = set_up(&app, &token).await;
+    let wrong = json!({"code": theirs.wrong_code(&app)});
+    for number in 0..10 {
+        app.get(Method::POST, "/api/user/reauthenticate", &token, Some(&shown())).await;
+        let guess = app.ask(Method::POST, "/api/user/reauthenticate", &token, Some(&wrong)).await;
+        assert_eq!(guess.status(), 400, "{number}");
+    }
+    let right = json!({"code": theirs.code(&app, 0)});
+    error_of(app.ask(Method::POST, "/api/user/reauthenticate", &token, Some(&right)).await, 429).await;
 }
 
 #[tokio::test]

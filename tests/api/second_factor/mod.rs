@@ -33,11 +33,20 @@ const NOT_FRESH: &str = "Invalid Data: the session is not fresh: POST /api/user/
 pub struct App(Secret);
 
 impl App {
+    /// The app that was given this secret.
+    pub fn new(secret: &str) -> Self {
+        Self(Secret::try_from_base32(secret).unwrap())
+    }
+
     /// The code that it shows at the server's time, or so many steps before or after.
     pub fn code(&self, app: &TestApp, steps: i64) -> String {
+        self.code_at(app.clock.now().as_millis() / 1_000 + steps * 30)
+    }
+
+    /// The code that it shows at a time, in seconds since 1970.
+    pub fn code_at(&self, seconds: i64) -> String {
         let totp = Builder::new().with_algorithm(Algorithm::SHA1).with_digits(6).with_step_duration(30);
         let totp = totp.with_secret(self.0.clone()).with_account_name("a").build().unwrap();
-        let seconds = app.clock.now().as_millis() / 1_000 + steps * 30;
         totp.generate(u64::try_from(seconds).unwrap()).to_string()
     }
 
@@ -61,7 +70,7 @@ async fn begin(app: &TestApp, token: &str) -> App {
     let fresh = json!({"password": "hunter2"});
     app.get(Method::POST, "/api/user/reauthenticate", token, Some(&fresh)).await;
     let begun = app.get(Method::POST, "/api/user/totp", token, None).await;
-    App(Secret::try_from_base32(begun["secret"].as_str().unwrap()).unwrap())
+    App::new(begun["secret"].as_str().unwrap())
 }
 
 async fn confirm(app: &TestApp, token: &str, code: &str) -> Response {
@@ -75,7 +84,7 @@ fn codes_of(answer: &Value) -> Vec<String> {
 /// Sets up an app in a session that is fresh.
 pub async fn set_up_fresh(app: &TestApp, token: &str) -> App {
     let begun = app.get(Method::POST, "/api/user/totp", token, None).await;
-    let theirs = App(Secret::try_from_base32(begun["secret"].as_str().unwrap()).unwrap());
+    let theirs = App::new(begun["secret"].as_str().unwrap());
     let code = theirs.code(app, 0);
     app.get(Method::POST, "/api/user/totp/confirm", token, Some(&json!({"code": code}))).await;
     app.clock.advance(STEP);

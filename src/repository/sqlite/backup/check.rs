@@ -8,10 +8,10 @@ use rusqlite::Connection;
 use super::error::{read_error, sqlite_error};
 use super::source::{Kind, database_at, is_wal_elsewhere, open_reader};
 use crate::repository::sqlite::error::{OpenError, schema_error};
+use crate::repository::sqlite::factors::list_sealed;
 use crate::repository::sqlite::file::{self, RESTORE_LOCK, SharedLock, with_suffix};
-use crate::repository::sqlite::rows::{find_invalid_rows, read_count};
+use crate::repository::sqlite::rows::find_invalid_rows;
 use crate::repository::sqlite::schema::{self, SchemaError};
-use crate::repository::sqlite::sql;
 use crate::repository::{BackupError, CheckReport, Progress, Rules, SealedSecrets, Stop, TableReport};
 
 /// How many of SQLite's instructions run between two checks of the stop flag.
@@ -136,12 +136,7 @@ fn count_sealed(connection: &Connection) -> rusqlite::Result<Vec<(Vec<u8>, Seale
     if !connection.table_exists(None, "totp")? {
         return Ok(Vec::new());
     }
-    let mut list = connection.prepare(sql::LIST_SEALED)?;
-    let rows = list.query_map([], |row| {
-        let secrets = SealedSecrets { totp: read_count(row, 1)?, refresh_tokens: read_count(row, 2)? };
-        Ok((row.get(0)?, secrets))
-    })?;
-    rows.collect()
+    list_sealed(connection)
 }
 
 fn texts(connection: &Connection, statement: &str, most: usize) -> rusqlite::Result<Vec<String>> {
