@@ -1,7 +1,8 @@
 //! The templates of mails. They are part of the program; a folder may override each file, for other words or another
 //! language.
 //!
-//! A mail named `x` has two files: `x.txt`, whose first line is its subject, and `x.html`, which extends `layout.html`.
+//! A mail named `x` has two files: `x.txt`, whose first line is its subject, and `x.html`, which extends `layout.html`. Those
+//! that tell of a change extend `notice.txt` and `notice.html`.
 //! All are rendered once at the start, with and without what may be missing: a template that is wrong is a
 //! sentence then, and never a mail that cannot be sent.
 
@@ -27,6 +28,8 @@ macro_rules! files {
                 (concat!($name, ".html"), include_str!(concat!("templates/", $name, ".html"))),
             )*
             ("layout.html", include_str!("templates/layout.html")),
+            ("notice.html", include_str!("templates/notice.html")),
+            ("notice.txt", include_str!("templates/notice.txt")),
         ]
     };
 }
