@@ -5,9 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use authtokens::config::identity::Preset;
+use authtokens::system::clock::Clock;
 use serde_json::{Value, json};
 
 use super::{Server, credentials, logout, post, store_in, token_of, until};
@@ -149,7 +150,7 @@ fn assert_unlogged(server: &Server, last: &RawResponse, secrets: &[String]) {
 }
 
 fn seconds() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
+    Clock::system().now().as_millis() / 1_000
 }
 
 #[test]
