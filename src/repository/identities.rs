@@ -132,7 +132,7 @@ pub trait Identities: Send + Sync {
 
     /// Ends what an identity gave, because the provider says that its owner has withdrawn it: the sessions of its account
     /// end, and it is unlinked where another way into the account is left. `false` where no account is linked to it, or it
-    /// was linked after that has happened.
+    /// was used after that has happened: a notice that comes late, or twice, does not end what its owner has agreed to since.
     ///
     /// # Errors
     /// See [`RepositoryError`].

@@ -244,15 +244,19 @@ pub async fn an_identity_that_its_provider_withdraws_ends_the_sessions_and_is_un
     assert_eq!(repository.claim_revocations(10, at(6_000), at(6_000)).await.unwrap().len(), 1);
 }
 
-pub async fn a_withdrawal_from_before_an_identity_was_linked_ends_nothing(fixture: &Fixture) {
+pub async fn a_withdrawal_from_before_an_identity_was_last_used_ends_nothing(fixture: &Fixture) {
     let repository = &fixture.repository;
-    let (_, session) = register(fixture, "AzureDiamond").await;
+    let (user_id, session) = register(fixture, "AzureDiamond").await;
     let linked = repository.link_identity(&caller(session), false, says("somebody"), at(5_000)).await.unwrap();
     assert_eq!(linked, Linked::Done);
     assert!(!repository.withdraw_identity(&subject("somebody"), at(4_999), at(9_000)).await.unwrap());
     assert!(is_live(fixture, session).await);
     assert!(repository.find_identity_owner(&subject("somebody")).await.unwrap().is_some());
-    assert!(repository.withdraw_identity(&subject("somebody"), at(5_000), at(9_000)).await.unwrap());
+    let again = by_identity(user_id, VerifiedIdentity { token: None, ..says("somebody") });
+    assert!(log_in(fixture, again, SecondFactor::NotGiven, 7_000).await.is_opened());
+    assert!(!repository.withdraw_identity(&subject("somebody"), at(6_999), at(9_000)).await.unwrap());
+    assert!(is_live(fixture, session).await);
+    assert!(repository.withdraw_identity(&subject("somebody"), at(7_000), at(9_000)).await.unwrap());
     assert!(!is_live(fixture, session).await);
     assert!(repository.find_identity_owner(&subject("somebody")).await.unwrap().is_none());
 }

@@ -262,7 +262,7 @@ macro_rules! contract {
                 an_id_token_that_was_used_makes_no_second_factor_count
                 an_identity_is_unlinked_in_a_fresh_session_by_its_owner
                 an_identity_that_its_provider_withdraws_ends_the_sessions_and_is_unlinked_where_another_way_is_left
-                a_withdrawal_from_before_an_identity_was_linked_ends_nothing
+                a_withdrawal_from_before_an_identity_was_last_used_ends_nothing
                 a_refresh_token_is_revoked_whenever_its_identity_goes
                 a_refresh_token_that_a_login_brings_takes_the_place_of_the_one_before
                 a_claimed_revocation_is_nobody_elses_until_its_claim_ends_and_then_the_claim_is_worth_nothing

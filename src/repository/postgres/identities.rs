@@ -163,7 +163,7 @@ impl Identities for PostgresRepository {
                 let Some(owner) = take_owner(transaction, subject).await? else { return Ok(false) };
                 let user_id = owner.user_id;
                 let mut identities = list_identities(transaction, user_id).await?.into_iter();
-                if identities.any(|identity| identity.subject == *subject && identity.created > *happened) {
+                if identities.any(|identity| identity.subject == *subject && identity.last_used > *happened) {
                     return Ok(false);
                 }
                 transaction.changes(user_id, Change::Sessions);

@@ -154,7 +154,7 @@ impl Identities for SqliteRepository {
             let Some(owner) = find_owner(connection, &subject)? else { return Ok(false) };
             let user_id = owner.user_id;
             let mut identities = list_identities(connection, user_id)?.into_iter();
-            if identities.any(|identity| identity.subject == subject && identity.created > happened) {
+            if identities.any(|identity| identity.subject == subject && identity.last_used > happened) {
                 return Ok(false);
             }
             connection.changes(user_id, Change::Sessions);

@@ -131,7 +131,7 @@ async fn what_is_withdrawn_at_apple_ends_here() {
 }
 
 #[tokio::test]
-async fn what_was_withdrawn_before_the_identity_was_linked_again_ends_nothing() {
+async fn what_was_withdrawn_before_the_identity_was_used_again_ends_nothing() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
     let link = async |token: &str| {
