@@ -140,6 +140,7 @@ macro_rules! contract {
                 a_reauthentication_resets_the_failures_of_its_account
                 a_password_that_was_set_is_found_behind_the_event_that_one_knew
                 a_failure_that_a_new_password_has_followed_by_now_is_not_counted
+                a_wrong_code_counts_though_its_owner_has_a_new_password_by_now_where_the_app_stays
                 a_failure_counts_though_the_clock_was_ahead_at_the_login_and_the_new_password_before_it
                 where_an_account_has_logged_in_from_is_known
                 old_events_are_pruned_and_no_number_is_given_twice

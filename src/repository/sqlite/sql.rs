@@ -393,10 +393,12 @@ pub const LIST_FAMILIAR: &str = "SELECT ip FROM tokens WHERE user_id = ?1 \
 
 /// When each account that has a new password since `?1` got it. The events' numbers are in the order of their times,
 /// but for a second: so it reads the newest alone, from the end. `?2` is now; what is said to be later was written
-/// while the clock was ahead, and so before all that happens now.
+/// while the clock was ahead, and so before all that happens now. As in [`LIST_RESETS`], one factor clears no wrong codes
+/// of an app.
 pub const LIST_NEW_PASSWORDS: &str = "SELECT user_id, max(at) FROM events \
      WHERE id > coalesce((SELECT id FROM events WHERE at < ?1 - 1000 ORDER BY id DESC LIMIT 1), 0) \
-     AND kind IN ('password_changed', 'password_set', 'password_reset') AND at <= ?2 + 1000 GROUP BY user_id";
+     AND (kind = 'password_set' OR kind IN ('password_changed', 'password_reset') AND NOT EXISTS (SELECT 1 FROM totp \
+     WHERE totp.user_id = events.user_id AND confirmed IS NOT NULL)) AND at <= ?2 + 1000 GROUP BY user_id";
 
 /// A failure that a login has followed by now does not count. `?3` is now; a login that is said to be later was before.
 pub const COUNT_FAILURE: &str = "INSERT INTO login_failures (user_id, failures, last_failed) \
