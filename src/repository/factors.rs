@@ -5,6 +5,7 @@ use std::iter::Sum;
 
 use async_trait::async_trait;
 
+use crate::domain::challenge::NewChallenge;
 use crate::domain::rights::Actor;
 use crate::domain::session::Caller;
 use crate::domain::token::TokenDigest;
@@ -176,6 +177,20 @@ pub trait Factors: Send + Sync {
         caller: &Caller,
         second: SecondFactor,
         recovery_codes: Vec<TokenDigest>,
+        now: Timestamp,
+    ) -> Result<FactorChange, RepositoryError>;
+
+    /// Stores the challenge by which a passkey is to be added, in a fresh session, and with the second factor where the
+    /// account has an authenticator app: a passkey is both factors, and must not be had for one. Never
+    /// [`FactorChange::NoSuchState`].
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn begin_passkey(
+        &self,
+        caller: &Caller,
+        second: SecondFactor,
+        challenge: NewChallenge,
         now: Timestamp,
     ) -> Result<FactorChange, RepositoryError>;
 

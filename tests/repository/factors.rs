@@ -328,6 +328,33 @@ pub async fn recovery_codes_are_replaced_in_a_fresh_session_with_the_second_fact
     assert_eq!(replace(by_code(200), 4_000).await, FactorChange::Refused, "the code was used");
 }
 
+pub async fn a_passkey_is_begun_in_a_fresh_session_and_with_the_second_factor_where_there_is_an_app(fixture: &Fixture) {
+    let (_, session) = register(fixture, "AzureDiamond").await;
+    let own = caller(session);
+    let begin = async |second, millis| {
+        let (challenge, digest) = challenge_until(ChallengePurpose::AddPasskey, 60_000);
+        let begun = fixture.repository.begin_passkey(&own, second, challenge, at(millis)).await.unwrap();
+        let purpose = ChallengePurpose::AddPasskey;
+        let taken = fixture.second.take_challenge(Some(&own), purpose, digest, at(millis)).await.unwrap();
+        assert_eq!(taken.is_some(), begun == FactorChange::Done, "{begun:?}");
+        begun
+    };
+    assert_eq!(begin(SecondFactor::NotGiven, 2_000).await, FactorChange::NotFresh);
+    begin_totp(fixture, session).await;
+    assert_eq!(begin(SecondFactor::NotGiven, 3_000).await, FactorChange::Done, "the app still waits");
+    let codes = set_up_totp(fixture, session).await;
+    assert_eq!(begin(SecondFactor::NotGiven, 4_000).await, FactorChange::Refused);
+    assert_eq!(begin(by_code(FIRST_STEP), 4_000).await, FactorChange::Refused, "its step was used");
+    assert_eq!(begin(by_code(200), 603_000).await, FactorChange::NotFresh);
+    assert_eq!(begin(by_code(200), 4_000).await, FactorChange::Done);
+    assert_eq!(begin(by_code(200), 4_000).await, FactorChange::Refused, "it was used up");
+    let (second, replacement) = by_recovery_code(codes[0]);
+    assert_eq!(begin(second, 4_000).await, FactorChange::Done);
+    assert_eq!(begin(by_recovery_code(codes[0]).0, 4_000).await, FactorChange::Refused);
+    assert_eq!(begin(by_recovery_code(replacement).0, 4_000).await, FactorChange::Done);
+    assert_eq!(security(fixture, session).await.recovery_codes, 10);
+}
+
 pub async fn staff_resets_the_factors_of_an_account_and_never_those_of_a_superuser(fixture: &Fixture) {
     let repository = &fixture.repository;
     let account = Account::register(fixture, "AzureDiamond", App::Confirmed).await;

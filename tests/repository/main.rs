@@ -224,6 +224,7 @@ macro_rules! contract {
                 a_recovery_code_counts_once_for_its_account_and_another_takes_its_place
                 the_app_is_removed_in_a_fresh_session_with_the_second_factor_alone
                 recovery_codes_are_replaced_in_a_fresh_session_with_the_second_factor_alone
+                a_passkey_is_begun_in_a_fresh_session_and_with_the_second_factor_where_there_is_an_app
                 staff_resets_the_factors_of_an_account_and_never_those_of_a_superuser
                 secrets_are_counted_by_the_key_that_sealed_them_and_forgotten_with_it
                 a_reset_leaves_factors_and_the_first_proof_of_a_mailbox_trusts_nothing_that_was_set_up_before

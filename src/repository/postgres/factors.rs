@@ -11,7 +11,7 @@ use super::lookup::{
     allow, begin_action, begin_change, is_session_fresh, require_session, require_staff, target_named,
 };
 use super::passkeys::use_passkey;
-use super::pending::delete_challenges_of;
+use super::pending::{delete_challenges_of, insert_challenge};
 use super::pool::Connection;
 use super::rows::{get, read_optional_time, read_time, read_username};
 use super::schema::end_older_releases;
@@ -19,6 +19,7 @@ use super::tokens::{fresh_until, set_reauthentication};
 use super::transaction::Transaction;
 use super::ways_in::{find_security, find_totp_secret};
 use super::{LONG_SCAN_WITHIN, PostgresRepository, events, sql};
+use crate::domain::challenge::NewChallenge;
 use crate::domain::event::EventKind;
 use crate::domain::rights::{Actor, Permission};
 use crate::domain::session::Caller;
@@ -172,6 +173,28 @@ impl Factors for PostgresRepository {
                 insert_recovery_codes(transaction, user_id, recovery_codes, *now).await?;
                 events::by_owner(transaction, EventKind::RecoveryCodesReplaced, user_id, caller.ip, "", *now).await?;
                 Ok(FactorChange::Done)
+            })
+        })
+        .await
+    }
+
+    async fn begin_passkey(
+        &self,
+        caller: &Caller,
+        second: SecondFactor,
+        challenge: NewChallenge,
+        now: Timestamp,
+    ) -> Result<FactorChange, RepositoryError> {
+        self.write((*caller, second, challenge, now), |transaction, (caller, second, challenge, now)| {
+            Box::pin(async move {
+                let user_id = begin_change(transaction, caller, Change::Text).await?.user_id;
+                match allow_change(transaction, caller, user_id, second, *now).await? {
+                    FactorChange::Done | FactorChange::NoSuchState => {
+                        insert_challenge(transaction, Some(user_id), challenge, *now).await?;
+                        Ok(FactorChange::Done)
+                    }
+                    refused => Ok(refused),
+                }
             })
         })
         .await

@@ -9,12 +9,13 @@ use super::error::Failure;
 use super::identities::{delete_identity, list_identities, revoke_refresh_tokens};
 use super::lookup::{allow, begin_change, is_session_fresh, require_session, require_staff, target_named};
 use super::passkeys::use_passkey;
-use super::pending::delete_challenges_of;
+use super::pending::{delete_challenges_of, insert_challenge};
 use super::rows::{read_count, read_optional_time, read_time, read_username};
 use super::tokens::{fresh_until, set_reauthentication};
 use super::transaction::Transaction;
 use super::ways_in::{find_security, find_totp_secret};
 use super::{SqliteRepository, events, sql};
+use crate::domain::challenge::NewChallenge;
 use crate::domain::event::EventKind;
 use crate::domain::rights::{Actor, Permission};
 use crate::domain::session::Caller;
@@ -161,6 +162,27 @@ impl Factors for SqliteRepository {
             insert_recovery_codes(connection, user_id, &recovery_codes, now)?;
             events::by_owner(connection, EventKind::RecoveryCodesReplaced, user_id, caller.ip, "", now)?;
             Ok(FactorChange::Done)
+        })
+        .await
+    }
+
+    async fn begin_passkey(
+        &self,
+        caller: &Caller,
+        second: SecondFactor,
+        challenge: NewChallenge,
+        now: Timestamp,
+    ) -> Result<FactorChange, RepositoryError> {
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
+            match allow_change(connection, &caller, user_id, &second, now)? {
+                FactorChange::Done | FactorChange::NoSuchState => {
+                    insert_challenge(connection, Some(user_id), &challenge, now)?;
+                    Ok(FactorChange::Done)
+                }
+                refused => Ok(refused),
+            }
         })
         .await
     }
