@@ -18,8 +18,8 @@ use crate::ways::{
     security, set_up_totp, signed, with_password,
 };
 use crate::words::{
-    HASH, at, caller, create, events, hash, is_fresh, is_live, mailed, name, open, reauthenticate, refused, register,
-    register_verified, register_with,
+    HASH, at, caller, claim, create, events, hash, is_fresh, is_live, mailed, name, open, reauthenticate, refused,
+    register, register_verified, register_with,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -447,6 +447,7 @@ pub async fn a_reset_leaves_factors_and_the_first_proof_of_a_mailbox_trusts_noth
         };
         set_up_totp(fixture, session).await;
         add_passkey(fixture, session, &username).await;
+        add_passkey(fixture, session, &format!("another of {username}")).await;
         link(fixture, session, says_with_token(&username)).await;
         let login = begin_login(fixture, user_id).await;
         let mailed = mailed(fixture, purpose, user_id, &address).await;
@@ -469,8 +470,22 @@ pub async fn a_reset_leaves_factors_and_the_first_proof_of_a_mailbox_trusts_noth
         assert!(session.is_opened(), "{purpose:?} {is_verified}: {:?}", session.outcome);
         let state = security(fixture, session.session).await;
         let counts = (state.totp.is_some(), state.recovery_codes, state.passkeys, state.identities);
-        let expected = if is_verified { (true, 10, 1, 1) } else { (false, 0, 0, 0) };
+        let expected = if is_verified { (true, 10, 2, 1) } else { (false, 0, 0, 0) };
         assert_eq!(counts, expected, "{purpose:?} {is_verified}");
+        // The owner hears of what went, of many passkeys and identities by one notice each.
+        let told = events(fixture).await;
+        let is_of = |event: &&String, kind: &str| event.starts_with(&format!("{kind} {username} {username} "));
+        let removed = ["totp_removed", "passkey_removed", "identity_unlinked"]
+            .map(|kind| told.iter().filter(|event| is_of(event, kind)).count());
+        assert_eq!(removed, if is_verified { [0, 0, 0] } else { [1, 2, 1] }, "{told:?}");
+        let notices = claim(fixture, 8_000).await;
+        let mut notices: Vec<_> =
+            notices.iter().filter(|mail| mail.recipient == address).map(|mail| mail.kind.name()).collect();
+        notices.retain(|kind| kind.ends_with("_removed") || kind.ends_with("_unlinked"));
+        notices.sort_unstable();
+        let expected: &[&str] =
+            if is_verified { &[] } else { &["identity_unlinked", "passkey_removed", "totp_removed"] };
+        assert_eq!(notices, expected, "{purpose:?}");
         let waiting = repository.claim_revocations(100, at(8_000), at(9_000)).await.unwrap();
         assert_eq!(waiting.len(), usize::from(!is_verified), "{purpose:?} {is_verified}: its refresh token");
         for revocation in waiting {

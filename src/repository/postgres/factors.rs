@@ -10,7 +10,7 @@ use super::identities::{delete_identity, list_identities, revoke_refresh_tokens}
 use super::lookup::{
     allow, begin_action, begin_change, is_session_fresh, require_session, require_staff, target_named,
 };
-use super::passkeys::use_passkey;
+use super::passkeys::{list_passkeys, use_passkey};
 use super::pending::{delete_challenges_of, insert_challenge};
 use super::pool::Connection;
 use super::rows::{get, read_optional_time, read_time, read_username};
@@ -366,13 +366,39 @@ async fn delete_totp(transaction: &Transaction, user_id: UserId) -> Result<(), F
 }
 
 /// Removes every way into an account that was set up while its address was nobody's: factors, passkeys, identities, and
-/// what was begun.
-pub(super) async fn forget_ways_in(transaction: &Transaction, user_id: UserId, now: Timestamp) -> Result<(), Failure> {
+/// what was begun. It comes after the verification of the address, so that the notices have one.
+pub(super) async fn forget_ways_in(
+    transaction: &Transaction,
+    user_id: UserId,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let had_totp = find_totp_secret(transaction, user_id).await?.is_some();
+    let passkeys = list_passkeys(transaction, user_id).await?;
+    let identities = list_identities(transaction, user_id).await?;
     delete_totp(transaction, user_id).await?;
     transaction.execute(sql::DELETE_PASSKEYS_OF, &[&user_id.0]).await?;
     revoke_refresh_tokens(transaction, user_id, now).await?;
     transaction.execute(sql::DELETE_IDENTITIES_OF, &[&user_id.0]).await?;
-    delete_challenges_of(transaction, user_id).await
+    delete_challenges_of(transaction, user_id).await?;
+    // One notice a kind: whoever has set up many must not send as many mails to a stranger.
+    let tell = async |kind, detail: &str, is_first| {
+        if is_first {
+            events::by_owner(transaction, kind, user_id, ip, detail, now).await
+        } else {
+            events::insert_untold(transaction, kind, user_id, None, ip, detail, now).await
+        }
+    };
+    if had_totp {
+        tell(EventKind::TotpRemoved, "", true).await?;
+    }
+    for (number, (_, passkey)) in passkeys.iter().enumerate() {
+        tell(EventKind::PasskeyRemoved, passkey.id.as_str(), number == 0).await?;
+    }
+    for (number, identity) in identities.iter().enumerate() {
+        tell(EventKind::IdentityUnlinked, &identity.provider, number == 0).await?;
+    }
+    Ok(())
 }
 
 /// Removes what was added since then to the ways into an account, as a notice is disowned: whoever it was may have added

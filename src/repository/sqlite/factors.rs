@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::error::Failure;
 use super::identities::{delete_identity, list_identities, revoke_refresh_tokens};
 use super::lookup::{allow, begin_change, is_session_fresh, require_session, require_staff, target_named};
-use super::passkeys::use_passkey;
+use super::passkeys::{list_passkeys, use_passkey};
 use super::pending::{delete_challenges_of, insert_challenge};
 use super::rows::{read_count, read_optional_time, read_time, read_username};
 use super::tokens::{fresh_until, set_reauthentication};
@@ -320,13 +320,39 @@ fn delete_totp(connection: &Connection, user_id: UserId) -> rusqlite::Result<()>
 }
 
 /// Removes every way into an account that was set up while its address was nobody's: factors, passkeys, identities, and
-/// what was begun.
-pub(super) fn forget_ways_in(connection: &Connection, user_id: UserId, now: Timestamp) -> rusqlite::Result<()> {
+/// what was begun. It comes after the verification of the address, so that the notices have one.
+pub(super) fn forget_ways_in(
+    connection: &Transaction<'_>,
+    user_id: UserId,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let had_totp = find_totp_secret(connection, user_id)?.is_some();
+    let passkeys = list_passkeys(connection, user_id)?;
+    let identities = list_identities(connection, user_id)?;
     delete_totp(connection, user_id)?;
     connection.prepare_cached(sql::DELETE_PASSKEYS_OF)?.execute([user_id.0])?;
     revoke_refresh_tokens(connection, user_id, now)?;
     connection.prepare_cached(sql::DELETE_IDENTITIES_OF)?.execute([user_id.0])?;
-    delete_challenges_of(connection, user_id)
+    delete_challenges_of(connection, user_id)?;
+    // One notice a kind: whoever has set up many must not send as many mails to a stranger.
+    let tell = |kind, detail: &str, is_first| {
+        if is_first {
+            events::by_owner(connection, kind, user_id, ip, detail, now)
+        } else {
+            events::insert_untold(connection, kind, user_id, None, ip, detail, now)
+        }
+    };
+    if had_totp {
+        tell(EventKind::TotpRemoved, "", true)?;
+    }
+    for (number, (_, passkey)) in passkeys.iter().enumerate() {
+        tell(EventKind::PasskeyRemoved, passkey.id.as_str(), number == 0)?;
+    }
+    for (number, identity) in identities.iter().enumerate() {
+        tell(EventKind::IdentityUnlinked, &identity.provider, number == 0)?;
+    }
+    Ok(())
 }
 
 /// Removes what was added since then to the ways into an account, as a notice is disowned: whoever it was may have added
