@@ -156,6 +156,13 @@ pub trait Factors: Send + Sync {
         now: Timestamp,
     ) -> Result<FactorChange, RepositoryError>;
 
+    /// Deletes some of the authenticator apps that have waited for their first code since `begun` or longer; says how many,
+    /// 0 where there is none left.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn prune_waiting_totp(&self, begun: Timestamp) -> Result<usize, RepositoryError>;
+
     /// Removes the authenticator app and the recovery codes, and ends the account's challenges: in a fresh session, which is
     /// not fresh any more then, and with the second factor.
     ///

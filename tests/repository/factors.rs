@@ -1,15 +1,21 @@
 //! The second factor: an authenticator app and its recovery codes, and where a session needs them.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use authtokens::domain::challenge::ChallengePurpose;
 use authtokens::domain::event::EventKind;
 use authtokens::domain::factor::Method;
 use authtokens::domain::one_time::Purpose;
 use authtokens::domain::rights::Actor;
 use authtokens::domain::user::UserId;
+use authtokens::jobs::Job as _;
+use authtokens::jobs::pruning::PruneChallenges;
 use authtokens::repository::{
     FactorChange, FirstFactor, IdentityUse, PasskeyUse, Reauthentication, RepositoryError, SealedSecrets, SecondFactor,
     SecurityState, SessionOutcome, TotpUse,
 };
+use authtokens::system::clock::Clock;
 
 use crate::fixture::Fixture;
 use crate::ways::{
@@ -246,6 +252,31 @@ pub async fn an_app_waits_for_its_first_code_and_then_it_is_the_accounts(fixture
     assert_eq!(begun, FactorChange::NoSuchState);
     let told = events(fixture).await;
     assert_eq!(told.iter().filter(|event| event.starts_with("totp_added AzureDiamond AzureDiamond")).count(), 1);
+}
+
+pub async fn an_app_that_was_not_confirmed_in_time_is_pruned_and_no_other(fixture: &Fixture) {
+    let (_, waiting) = register(fixture, "AzureDiamond").await;
+    let (_, owner) = register(fixture, "owner").await;
+    begin_totp(fixture, waiting).await;
+    set_up_totp(fixture, owner).await;
+    let prune = |millis| fixture.repository.prune_waiting_totp(at(millis));
+    assert_eq!(prune(2_999).await.unwrap(), 0);
+    assert_eq!(prune(3_000).await.unwrap(), 1);
+    assert_eq!(prune(1_000_000).await.unwrap(), 0);
+    assert!(fixture.repository.find_own_totp(&caller(waiting)).await.unwrap().is_none());
+    assert!(security(fixture, owner).await.totp.is_some());
+    let confirmed = fixture.repository.confirm_totp(&caller(waiting), code(FIRST_STEP), new_codes(), at(3_000)).await;
+    assert_eq!(confirmed.unwrap(), FactorChange::Refused);
+    // The job knows how long that is.
+    begin_totp(fixture, waiting).await;
+    let clock = Clock::held_at(at(902_999));
+    let job = PruneChallenges::new(Arc::clone(&fixture.repository), clock.clone());
+    job.run().await.unwrap();
+    assert!(fixture.repository.find_own_totp(&caller(waiting)).await.unwrap().is_some());
+    clock.advance(Duration::from_millis(1));
+    job.run().await.unwrap();
+    assert!(fixture.repository.find_own_totp(&caller(waiting)).await.unwrap().is_none());
+    assert!(security(fixture, owner).await.totp.is_some());
 }
 
 pub async fn a_step_of_the_app_counts_once_and_none_before_it_counts_then(fixture: &Fixture) {

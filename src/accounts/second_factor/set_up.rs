@@ -12,15 +12,12 @@ use crate::accounts::service::{Accounts, Client};
 use crate::accounts::throttle::limits::Call;
 use crate::accounts::throttle::{Admission, Throttled};
 use crate::domain::event::EventKind;
-use crate::domain::factor::{RECOVERY_CODES, RecoveryCode};
+use crate::domain::factor::{CONFIRMED_WITHIN, RECOVERY_CODES, RecoveryCode};
 use crate::domain::one_time::Code;
 use crate::domain::session::Caller;
 use crate::repository::{
     FactorChange, Reauthentication, RepositoryError, SecondFactor, SecurityState, StoredTotp, TotpUse,
 };
-
-/// How long an authenticator app waits for its first code.
-const CONFIRMED_WITHIN: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
 /// Why a factor was not changed.
 #[derive(Debug, Error)]

@@ -34,6 +34,9 @@ use crate::system::clock::Timestamp;
 /// What the event tells of a way in that was removed with what a notice told of.
 const DISOWNED: &str = "disowned";
 
+/// How many authenticator apps that wait are pruned in one transaction, so that no other write waits long.
+const PRUNED_AT_ONCE: u32 = 500;
+
 /// Of how many accounts secrets are forgotten in one transaction, which has only so much time.
 const FORGOTTEN_AT_ONCE: u32 = 50;
 
@@ -128,6 +131,28 @@ impl Factors for PostgresRepository {
                 delete_challenges_of(transaction, user_id).await?;
                 events::by_owner(transaction, EventKind::TotpAdded, user_id, caller.ip, "", *now).await?;
                 Ok(FactorChange::Done)
+            })
+        })
+        .await
+    }
+
+    async fn prune_waiting_totp(&self, begun: Timestamp) -> Result<usize, RepositoryError> {
+        let expired = self
+            .scan(LONG_SCAN_WITHIN, begun, |connection, begun| {
+                Box::pin(async move {
+                    let limit = i64::from(PRUNED_AT_ONCE);
+                    let rows = connection.query(sql::FIND_EXPIRED_TOTP, &[&begun.as_millis(), &limit]).await?;
+                    rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, _>>()
+                })
+            })
+            .await?;
+        if expired.is_empty() {
+            return Ok(0);
+        }
+        self.write((expired, begun), |transaction, (expired, begun)| {
+            Box::pin(async move {
+                // One may have been confirmed, or begun anew, since.
+                Ok(transaction.query(sql::DELETE_EXPIRED_TOTP, &[expired, &begun.as_millis()]).await?.len())
             })
         })
         .await

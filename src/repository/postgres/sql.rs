@@ -655,6 +655,14 @@ pub const INSERT_RECOVERY_CODE: &str = "INSERT INTO recovery_codes (digest, user
 pub const INSERT_RECOVERY_CODES: &str =
     "INSERT INTO recovery_codes (digest, user_id, created) SELECT unnest($1::bytea[]), $2, $3";
 
+/// Those that have waited for their first code since `$1` or longer.
+pub const FIND_EXPIRED_TOTP: &str =
+    "SELECT user_id FROM totp WHERE confirmed IS NULL AND created <= $1 ORDER BY created LIMIT $2";
+
+/// In the order of their accounts, as with all pruning.
+pub const DELETE_EXPIRED_TOTP: &str = "DELETE FROM totp WHERE user_id IN (SELECT user_id FROM totp \
+     WHERE user_id = ANY($1) AND confirmed IS NULL AND created <= $2 ORDER BY user_id FOR UPDATE) RETURNING user_id";
+
 pub const DELETE_RECOVERY_CODE: &str = "DELETE FROM recovery_codes WHERE digest = $1 AND user_id = $2";
 
 pub const DELETE_RECOVERY_CODES_OF: &str = "DELETE FROM recovery_codes WHERE user_id = $1";

@@ -30,6 +30,9 @@ use crate::system::clock::Timestamp;
 /// What the event tells of a way in that was removed with what a notice told of.
 const DISOWNED: &str = "disowned";
 
+/// How many authenticator apps that wait are pruned in one transaction, so that no other write waits long.
+const PRUNED_AT_ONCE: u32 = 500;
+
 #[async_trait]
 impl Factors for SqliteRepository {
     async fn find_security(&self, caller: &Caller, now: Timestamp) -> Result<SecurityState, RepositoryError> {
@@ -119,6 +122,29 @@ impl Factors for SqliteRepository {
             delete_challenges_of(connection, user_id)?;
             events::by_owner(connection, EventKind::TotpAdded, user_id, caller.ip, "", now)?;
             Ok(FactorChange::Done)
+        })
+        .await
+    }
+
+    async fn prune_waiting_totp(&self, begun: Timestamp) -> Result<usize, RepositoryError> {
+        let expired: Vec<i64> = self
+            .scan(None, move |connection| {
+                let mut find = connection.prepare_cached(sql::FIND_EXPIRED_TOTP)?;
+                let found = find.query_map(params![begun.as_millis(), PRUNED_AT_ONCE], |row| row.get(0))?;
+                Ok(found.collect::<Result<_, _>>()?)
+            })
+            .await?;
+        if expired.is_empty() {
+            return Ok(0);
+        }
+        self.write(move |connection| {
+            let mut delete = connection.prepare_cached(sql::DELETE_EXPIRED_TOTP)?;
+            let mut deleted = 0;
+            for user_id in expired {
+                // It may have been confirmed, or begun anew, since.
+                deleted += delete.execute(params![user_id, begun.as_millis()])?;
+            }
+            Ok(deleted)
         })
         .await
     }

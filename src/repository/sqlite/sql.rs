@@ -529,6 +529,12 @@ pub const DELETE_TOTP: &str = "DELETE FROM totp WHERE user_id = ?1";
 /// Also one that waits for its first code.
 pub const DELETE_TOTP_SINCE: &str = "DELETE FROM totp WHERE user_id = ?1 AND (confirmed IS NULL OR confirmed >= ?2)";
 
+/// Those that have waited for their first code since `?1` or longer.
+pub const FIND_EXPIRED_TOTP: &str =
+    "SELECT user_id FROM totp WHERE confirmed IS NULL AND created <= ?1 ORDER BY created LIMIT ?2";
+
+pub const DELETE_EXPIRED_TOTP: &str = "DELETE FROM totp WHERE user_id = ?1 AND confirmed IS NULL AND created <= ?2";
+
 pub const INSERT_RECOVERY_CODE: &str = "INSERT INTO recovery_codes (digest, user_id, created) VALUES (?1, ?2, ?3)";
 
 pub const DELETE_RECOVERY_CODE: &str = "DELETE FROM recovery_codes WHERE digest = ?1 AND user_id = ?2";
@@ -898,6 +904,8 @@ pub const ALL: &[(&str, Visits)] = &[
     (USE_TOTP, Visits::Few),
     (DELETE_TOTP, Visits::Few),
     (DELETE_TOTP_SINCE, Visits::Few),
+    (FIND_EXPIRED_TOTP, Visits::Many("it begins with the one that has waited for longest")),
+    (DELETE_EXPIRED_TOTP, Visits::Few),
     (INSERT_RECOVERY_CODE, Visits::Few),
     (DELETE_RECOVERY_CODE, Visits::Few),
     (DELETE_RECOVERY_CODES_OF, Visits::Few),
