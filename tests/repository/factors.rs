@@ -254,6 +254,23 @@ pub async fn an_app_waits_for_its_first_code_and_then_it_is_the_accounts(fixture
     assert_eq!(told.iter().filter(|event| event.starts_with("totp_added AzureDiamond AzureDiamond")).count(), 1);
 }
 
+pub async fn a_first_factor_that_was_right_is_told_where_the_second_lacks_and_no_other_attempt_is(fixture: &Fixture) {
+    let (user_id, session) = register(fixture, "AzureDiamond").await;
+    let asked = async || {
+        let told = events(fixture).await;
+        told.iter().filter(|event| **event == "second_factor_asked AzureDiamond  ").count()
+    };
+    assert!(log_in(fixture, with_password(user_id), SecondFactor::NotGiven, 2_000).await.is_opened());
+    set_up_totp(fixture, session).await;
+    assert_eq!(asked().await, 0);
+    let waiting = begin_login(fixture, user_id).await;
+    assert_eq!(asked().await, 1);
+    assert!(log_in(fixture, FirstFactor::Challenge(waiting), SecondFactor::NotGiven, 6_000).await.is_second_refused());
+    assert!(log_in(fixture, with_password(user_id), by_code(FIRST_STEP), 6_000).await.is_second_refused());
+    assert!(log_in(fixture, FirstFactor::Challenge(waiting), by_code(200), 6_000).await.is_opened());
+    assert_eq!(asked().await, 1);
+}
+
 pub async fn an_app_that_was_not_confirmed_in_time_is_pruned_and_no_other(fixture: &Fixture) {
     let (_, waiting) = register(fixture, "AzureDiamond").await;
     let (_, owner) = register(fixture, "owner").await;

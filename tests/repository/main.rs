@@ -220,6 +220,7 @@ macro_rules! contract {
                 a_login_by_a_password_that_is_no_longer_the_accounts_is_no_first_factor
                 a_new_hash_is_stored_with_the_first_factor_though_the_second_is_due
                 an_app_waits_for_its_first_code_and_then_it_is_the_accounts
+                a_first_factor_that_was_right_is_told_where_the_second_lacks_and_no_other_attempt_is
                 an_app_that_was_not_confirmed_in_time_is_pruned_and_no_other
                 a_step_of_the_app_counts_once_and_none_before_it_counts_then
                 a_recovery_code_counts_once_for_its_account_and_another_takes_its_place
