@@ -196,6 +196,9 @@ CREATE TABLE totp (
     last_step INTEGER NOT NULL                -- the time step of the code that was accepted last: none is accepted twice
 ) STRICT;
 
+-- Those that wait for their first code.
+CREATE INDEX waiting_totp ON totp (created) WHERE confirmed IS NULL;
+
 -- What stands for a lost authenticator app, each once. Only the SHA-256 of a code is stored.
 CREATE TABLE recovery_codes (
     digest  BLOB    NOT NULL PRIMARY KEY CHECK (length(digest) = 32),

@@ -165,13 +165,13 @@ async function drive() {
     await inside();
     console.log("A password opens the account");
 
-    await page.click("#add-passkey");
+    await page.click("#add-passkey button");
     await page.getByText("Invalid Data").waitFor();
     console.log("A passkey is not added in a session that is not fresh");
     await page.fill("#reauthenticate [name=password]", "hunter2");
     await page.click("#reauthenticate button");
     await page.getByText("Changes are allowed until").waitFor();
-    await page.click("#add-passkey");
+    await page.click("#add-passkey button");
     await page.locator("#passkeys li").waitFor();
     await leave();
     await page.click("#with-passkey");
@@ -218,6 +218,10 @@ async function drive() {
     console.log("A passkey is both factors");
 
     await fresh();
+    await page.click("#add-passkey button");
+    await page.getByText("code is required").waitFor();
+    console.log("Where there is an authenticator app, a passkey is not added without its code");
+
     await page.click("#linkable button");
     await atProvider("diamond");
     await page.locator("#identities li").waitFor();

@@ -79,8 +79,13 @@ const here = () => `${location.origin}/`;
 
 // ---- The account's own settings.
 
-async function addPasskey() {
-    const options = await call("POST", "/api/user/passkeys/options", {});
+/** A code of the authenticator app, or a recovery code, as it was typed. */
+const factor = (code) => (/^\d{6}$/.test(code) ? { code } : { recovery_code: code });
+
+/** Where the account has an authenticator app, a passkey takes its code, too. */
+async function addPasskey({ code }) {
+    const options = await call("POST", "/api/user/passkeys/options", code ? factor(code) : {});
+    if (options.recovery_code) say(`Your next recovery code: ${options.recovery_code}`);
     const passkey = await navigator.credentials.create({
         publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options.publicKey),
     });
@@ -167,6 +172,7 @@ async function showAccount() {
     $("totp").textContent = security.totp.enabled
         ? `On since ${security.totp.since}, ${security.recovery_codes} recovery codes left.`
         : "Off.";
+    $("passkey-code").hidden = !security.totp.enabled;
     $("add-totp").hidden = security.totp.enabled;
     $("remove-totp").hidden = !security.totp.enabled;
     const remove = (path) => async () => { await call("DELETE", path); await show(); };
@@ -209,11 +215,11 @@ $("reauthenticate").onsubmit = doing(async ({ password }) => {
     await show();
 });
 $("reauthenticate-passkey").onclick = doing(reauthenticateWithPasskey);
-$("add-passkey").onclick = doing(addPasskey);
+$("add-passkey").onsubmit = doing(addPasskey);
 $("add-totp").onclick = doing(addTotp);
 $("confirm-totp").onsubmit = doing(confirmTotp);
 $("remove-totp").onsubmit = doing(async ({ code }) => {
-    await call("DELETE", "/api/user/totp", /^\d{6}$/.test(code) ? { code } : { recovery_code: code });
+    await call("DELETE", "/api/user/totp", factor(code));
     await show();
 });
 

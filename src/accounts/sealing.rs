@@ -54,6 +54,11 @@ pub enum SealingKeyError {
     #[error("the key in {path} cannot be used: {source}")]
     File { path: PathBuf, source: KeyError },
     #[error(
+        "{place}, the key to {sealed}, cannot be used ({source}): put the right one back, or move it away and run \
+         `authtokens database new-key` to forget what it opens"
+    )]
+    Unusable { place: KeyPlace, sealed: SealedSecrets, source: KeyError },
+    #[error(
         "{place} is missing, the key to {sealed}: put it back, or run `authtokens database new-key` to forget what it opens"
     )]
     Missing { place: KeyPlace, sealed: SealedSecrets },
@@ -134,7 +139,17 @@ pub async fn count_lost(
 /// # Errors
 /// [`SealingKeyError`], each a sentence for the person who starts the server.
 pub async fn find_key(config: &Config, repository: &dyn Repository) -> Result<Option<SealingKey>, SealingKeyError> {
-    let key = read(config)?;
+    let key = match read(config) {
+        Err(SealingKeyError::File { path, source }) => {
+            let sealed = count_lost(repository, None).await?;
+            return Err(if sealed.is_empty() {
+                SealingKeyError::File { path, source }
+            } else {
+                SealingKeyError::Unusable { place: KeyPlace::File(path), sealed, source }
+            });
+        }
+        read => read?,
+    };
     if let Some(error) = mismatch(config, key.as_ref(), count_lost(repository, key.as_ref()).await?) {
         return Err(error);
     }

@@ -71,6 +71,8 @@ pub enum EventKind {
     Disowned,
     /// A mail could not be delivered.
     MailFailed,
+    /// The first factor of a login was right, and the second was asked for.
+    SecondFactorAsked,
     /// The second factor of a login was wrong, and its first was right.
     SecondFactorFailed,
     /// The account has an authenticator app.
@@ -95,7 +97,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::Registered,
         Self::Created,
         Self::Imported,
@@ -125,6 +127,7 @@ impl EventKind {
         Self::UnfamiliarLogin,
         Self::Disowned,
         Self::MailFailed,
+        Self::SecondFactorAsked,
         Self::SecondFactorFailed,
         Self::TotpAdded,
         Self::TotpRemoved,
@@ -177,6 +180,7 @@ impl EventKind {
             Self::UnfamiliarLogin => "unfamiliar_login",
             Self::Disowned => "disowned",
             Self::MailFailed => "mail_failed",
+            Self::SecondFactorAsked => "second_factor_asked",
             Self::SecondFactorFailed => "second_factor_failed",
             Self::TotpAdded => "totp_added",
             Self::TotpRemoved => "totp_removed",

@@ -1,5 +1,7 @@
 //! Second factors: an authenticator app (TOTP), the recovery codes that stand for a lost one, and passkeys.
 
+use std::time::Duration;
+
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use sha2::{Digest as _, Sha256};
@@ -28,6 +30,9 @@ impl Method {
         }
     }
 }
+
+/// How long an authenticator app waits for its first code.
+pub const CONFIRMED_WITHIN: Duration = Duration::from_secs(15 * 60);
 
 /// How many recovery codes are handed out at once.
 pub const RECOVERY_CODES: usize = 10;

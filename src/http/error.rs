@@ -487,6 +487,8 @@ impl From<PasskeyError> for ApiError {
             PasskeyError::Full => Self::Conflict("The account has as many passkeys as it may have. Remove one first."),
             PasskeyError::NotFound => Self::NotFound,
             PasskeyError::LastWayIn => Self::Conflict(LAST_WAY_IN),
+            PasskeyError::CodeMissing => Malformed::Missing("code").into(),
+            PasskeyError::Factor(error) => error.into(),
             PasskeyError::Reauthentication(ReauthenticationError::NotFresh) => Self::not_fresh(),
             PasskeyError::Reauthentication(error) => Self::of_reauthentication(error, "password"),
             PasskeyError::Throttled(error) => error.into(),

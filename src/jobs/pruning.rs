@@ -1,5 +1,6 @@
 //! The pruning jobs: one deletes dead sessions, old events and expired codes, and clamps stored times that are in the
-//! future; the other deletes expired challenges, which strangers can make many of.
+//! future; the other deletes expired challenges, which strangers can make many of, and authenticator apps that were begun and
+//! not confirmed in time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::config::EventsConfig;
+use crate::domain::factor::CONFIRMED_WITHIN;
 use crate::domain::session::{SessionCutoffs, SessionPolicy};
 use crate::jobs::{Job, JobError};
 use crate::repository::{Repository, RepositoryError};
@@ -96,7 +98,7 @@ impl Job for Pruning {
     }
 }
 
-/// The job that prunes challenges.
+/// The job that prunes challenges, and authenticator apps that were never confirmed.
 pub struct PruneChallenges {
     repository: Arc<dyn Repository>,
     clock: Clock,
@@ -132,6 +134,8 @@ impl Job for PruneChallenges {
         let failed = JobError::because("expired challenges could not be pruned");
         let prune = async {
             while self.repository.prune_challenges(now.wall).await? > 0 {}
+            // Its secret is sealed: without the key, one that nobody can confirm any more would still refuse the start.
+            while self.repository.prune_waiting_totp(now.wall.minus(CONFIRMED_WITHIN)).await? > 0 {}
             Ok::<_, RepositoryError>(())
         };
         prune.await.map_err(failed)

@@ -5,6 +5,7 @@ use std::iter::Sum;
 
 use async_trait::async_trait;
 
+use crate::domain::challenge::NewChallenge;
 use crate::domain::rights::Actor;
 use crate::domain::session::Caller;
 use crate::domain::token::TokenDigest;
@@ -155,6 +156,13 @@ pub trait Factors: Send + Sync {
         now: Timestamp,
     ) -> Result<FactorChange, RepositoryError>;
 
+    /// Deletes some of the authenticator apps that have waited for their first code since `begun` or longer; says how many,
+    /// 0 where there is none left.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn prune_waiting_totp(&self, begun: Timestamp) -> Result<usize, RepositoryError>;
+
     /// Removes the authenticator app and the recovery codes, and ends the account's challenges: in a fresh session, which is
     /// not fresh any more then, and with the second factor.
     ///
@@ -176,6 +184,20 @@ pub trait Factors: Send + Sync {
         caller: &Caller,
         second: SecondFactor,
         recovery_codes: Vec<TokenDigest>,
+        now: Timestamp,
+    ) -> Result<FactorChange, RepositoryError>;
+
+    /// Stores the challenge by which a passkey is to be added, in a fresh session, and with the second factor where the
+    /// account has an authenticator app: a passkey is both factors, and must not be had for one. Never
+    /// [`FactorChange::NoSuchState`].
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn begin_passkey(
+        &self,
+        caller: &Caller,
+        second: SecondFactor,
+        challenge: NewChallenge,
         now: Timestamp,
     ) -> Result<FactorChange, RepositoryError>;
 

@@ -119,7 +119,8 @@ pub trait Identities: Send + Sync {
         now: Timestamp,
     ) -> Result<Linked, RepositoryError>;
 
-    /// Unlinks one of the caller's identities, in a fresh session. Its refresh token is put among the revocations.
+    /// Unlinks one of the caller's identities, in a fresh session, and ends the account's challenges: somebody may have
+    /// begun a login by it. Its refresh token is put among the revocations.
     ///
     /// # Errors
     /// See [`RepositoryError`].

@@ -120,7 +120,8 @@ pub trait Passkeys: Send + Sync {
         name: PasskeyName,
     ) -> Result<Option<PasskeyDetails>, RepositoryError>;
 
-    /// Removes one of the caller's passkeys, in a fresh session.
+    /// Removes one of the caller's passkeys, in a fresh session, and ends the account's challenges: somebody may have begun
+    /// a login by it.
     ///
     /// # Errors
     /// See [`RepositoryError`].

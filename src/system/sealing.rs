@@ -67,7 +67,8 @@ impl SealingKey {
     /// [`KeyError::Malformed`].
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
-        if text.len() != 2 * KEY_LENGTH || !text.is_ascii() {
+        // `from_str_radix` alone takes a sign.
+        if text.len() != 2 * KEY_LENGTH || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(KeyError::Malformed);
         }
         let mut bytes = Zeroizing::new([0_u8; KEY_LENGTH]);
@@ -237,7 +238,7 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(read_key(&path), Err(KeyError::Readable)));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        for bad in ["", "00", &"g".repeat(64), &"0".repeat(66)] {
+        for bad in ["", "00", &"g".repeat(64), &"0".repeat(66), &"+1".repeat(32), &"é".repeat(32)] {
             std::fs::write(&path, bad).unwrap();
             assert!(matches!(read_key(&path), Err(KeyError::Malformed)), "{bad}");
         }

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use authtokens::domain::challenge::{ChallengePurpose, MAX_CHALLENGES, MAX_FACTOR_TRIES};
 use authtokens::domain::one_time::Purpose;
+use authtokens::domain::passkey::PasskeyId;
 use authtokens::domain::profile::ProfileField;
 use authtokens::domain::rights::{AccountChange, Actor};
 use authtokens::domain::session::{Caller, SessionId};
 use authtokens::domain::token::TokenDigest;
-use authtokens::repository::{FirstFactor, RepositoryError, SecondFactor};
+use authtokens::repository::{FirstFactor, Removal, RepositoryError, SecondFactor};
 
 use crate::fixture::Fixture;
 use crate::ways::{
-    Account, App, begin_login, by_code, by_identity, challenge_until, log_in, says, sealed, set_up_totp, subject,
+    Account, App, begin_login, by_code, by_identity, challenge_until, credential, log_in, says, sealed, set_up_totp,
+    subject,
 };
 use crate::words::{
     EVER, HASH, at, caller, change_password, hash, mailed, name, open, reauthenticate, register, register_verified,
@@ -150,7 +152,7 @@ pub async fn a_login_is_tried_five_times_at_most_and_the_fifth_may_finish_it(fix
 #[expect(clippy::too_many_lines, reason = "a table of what each does")]
 pub async fn what_an_owner_or_staff_does_against_a_thief_ends_what_the_account_has_begun(fixture: &Fixture) {
     let repository = &fixture.repository;
-    for number in 0..16 {
+    for number in 0..18 {
         let username = format!("user{number}");
         let of = Account::register(fixture, &username, App::Confirmed).await;
         let (own, user_id) = (caller(of.session), of.user_id);
@@ -241,6 +243,16 @@ pub async fn what_an_owner_or_staff_does_against_a_thief_ends_what_the_account_h
             14 => {
                 assert!(repository.forget_sealed(b"key-id-9".to_vec(), at(7_000)).await.unwrap().totp > 0);
                 "a lost key"
+            }
+            15 | 16 => {
+                reauthenticate(fixture, of.session).await;
+                let removed = if number == 15 {
+                    repository.unlink_identity(&own, subject(&username).id(), at(7_000)).await.unwrap()
+                } else {
+                    repository.remove_passkey(&own, PasskeyId::of(&credential(&of.passkey)), at(7_000)).await.unwrap()
+                };
+                assert_eq!(removed, Removal::Done);
+                "an identity that is unlinked, and a passkey that is removed"
             }
             _ => {
                 let kept = AccountChange { is_staff: Some(true), ..AccountChange::default() };

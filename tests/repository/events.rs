@@ -3,13 +3,16 @@
 use std::net::IpAddr;
 
 use authtokens::domain::event::{Event, EventCursor, EventKind, EventQuery};
+use authtokens::domain::one_time::Purpose;
 use authtokens::domain::rights::{AccountChange, Actor};
 use authtokens::domain::session::Caller;
 use authtokens::repository::RepositoryError;
 
 use crate::fixture::Fixture;
+use crate::ways::set_up_totp;
 use crate::words::{
-    HASH, at, by_password, caller, create, events, hash, name, open, reauthenticate, refused, register, register_at,
+    HASH, at, by_password, caller, create, events, hash, mailed, name, open, reauthenticate, refused, register,
+    register_at, register_verified,
 };
 
 pub async fn a_change_is_told_in_events_once_and_an_event_outlives_its_account(fixture: &Fixture) {
@@ -154,6 +157,32 @@ pub async fn a_failure_that_a_new_password_has_followed_by_now_is_not_counted(fi
     assert_eq!(failures(&[8_001, 8_999]).await, [("other".to_owned(), 4)], "an operator's");
     let after = failures(&[8_500, 9_001, 9_002]).await;
     assert_eq!(after, [("other".to_owned(), 7), ("AzureDiamond".to_owned(), 2)], "what comes after it counts");
+}
+
+pub async fn a_wrong_code_counts_though_its_owner_has_a_new_password_by_now_where_the_app_stays(fixture: &Fixture) {
+    let repository = fixture.repository.as_ref();
+    for (number, is_changed) in [true, false].into_iter().enumerate() {
+        let (username, address) = (format!("user{number}"), format!("user{number}@diamond.example"));
+        let (user_id, session) = register_verified(fixture, &username, &address).await;
+        set_up_totp(fixture, session).await;
+        let set = if is_changed {
+            repository.change_password(&caller(session), by_password(HASH), hash("$new"), at(5_000)).await.unwrap()
+        } else {
+            let mailed = mailed(fixture, Purpose::ResetPassword, user_id, &address).await;
+            repository.reset_password(mailed.by_code(), hash("$new"), None, at(5_000)).await.unwrap().is_some()
+        };
+        assert!(set);
+        let guesses = vec![refused(EventKind::SecondFactorFailed, &username, 4_000); 3];
+        repository.record_failed_attempts(guesses, at(6_000)).await.unwrap();
+        let counted = repository.find_credentials(&name(&username)).await.unwrap().unwrap().failures;
+        assert_eq!(counted.map(|failures| failures.count), Some(3), "{is_changed}");
+        let reset = AccountChange { password_hash: Some(hash("$newer")), ..AccountChange::default() };
+        repository.change_account(&Actor::CommandLine, &name(&username), reset, at(9_000)).await.unwrap().unwrap();
+        let late = vec![refused(EventKind::SecondFactorFailed, &username, 8_000)];
+        repository.record_failed_attempts(late, at(9_999)).await.unwrap();
+        let counted = repository.find_credentials(&name(&username)).await.unwrap().unwrap().failures;
+        assert!(counted.is_none(), "an operator's clears them");
+    }
 }
 
 pub async fn a_failure_counts_though_the_clock_was_ahead_at_the_login_and_the_new_password_before_it(

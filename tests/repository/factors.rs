@@ -1,15 +1,21 @@
 //! The second factor: an authenticator app and its recovery codes, and where a session needs them.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use authtokens::domain::challenge::ChallengePurpose;
 use authtokens::domain::event::EventKind;
 use authtokens::domain::factor::Method;
 use authtokens::domain::one_time::Purpose;
 use authtokens::domain::rights::Actor;
 use authtokens::domain::user::UserId;
+use authtokens::jobs::Job as _;
+use authtokens::jobs::pruning::PruneChallenges;
 use authtokens::repository::{
     FactorChange, FirstFactor, IdentityUse, PasskeyUse, Reauthentication, RepositoryError, SealedSecrets, SecondFactor,
     SecurityState, SessionOutcome, TotpUse,
 };
+use authtokens::system::clock::Clock;
 
 use crate::fixture::Fixture;
 use crate::ways::{
@@ -18,8 +24,8 @@ use crate::ways::{
     security, set_up_totp, signed, with_password,
 };
 use crate::words::{
-    HASH, at, caller, create, events, hash, is_fresh, is_live, mailed, name, open, reauthenticate, refused, register,
-    register_verified, register_with,
+    HASH, at, caller, claim, create, events, hash, is_fresh, is_live, mailed, name, open, reauthenticate, refused,
+    register, register_verified, register_with,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,6 +254,48 @@ pub async fn an_app_waits_for_its_first_code_and_then_it_is_the_accounts(fixture
     assert_eq!(told.iter().filter(|event| event.starts_with("totp_added AzureDiamond AzureDiamond")).count(), 1);
 }
 
+pub async fn a_first_factor_that_was_right_is_told_where_the_second_lacks_and_no_other_attempt_is(fixture: &Fixture) {
+    let (user_id, session) = register(fixture, "AzureDiamond").await;
+    let asked = async || {
+        let told = events(fixture).await;
+        told.iter().filter(|event| **event == "second_factor_asked AzureDiamond  ").count()
+    };
+    assert!(log_in(fixture, with_password(user_id), SecondFactor::NotGiven, 2_000).await.is_opened());
+    set_up_totp(fixture, session).await;
+    assert_eq!(asked().await, 0);
+    let waiting = begin_login(fixture, user_id).await;
+    assert_eq!(asked().await, 1);
+    assert!(log_in(fixture, FirstFactor::Challenge(waiting), SecondFactor::NotGiven, 6_000).await.is_second_refused());
+    assert!(log_in(fixture, with_password(user_id), by_code(FIRST_STEP), 6_000).await.is_second_refused());
+    assert!(log_in(fixture, FirstFactor::Challenge(waiting), by_code(200), 6_000).await.is_opened());
+    assert_eq!(asked().await, 1);
+}
+
+pub async fn an_app_that_was_not_confirmed_in_time_is_pruned_and_no_other(fixture: &Fixture) {
+    let (_, waiting) = register(fixture, "AzureDiamond").await;
+    let (_, owner) = register(fixture, "owner").await;
+    begin_totp(fixture, waiting).await;
+    set_up_totp(fixture, owner).await;
+    let prune = |millis| fixture.repository.prune_waiting_totp(at(millis));
+    assert_eq!(prune(2_999).await.unwrap(), 0);
+    assert_eq!(prune(3_000).await.unwrap(), 1);
+    assert_eq!(prune(1_000_000).await.unwrap(), 0);
+    assert!(fixture.repository.find_own_totp(&caller(waiting)).await.unwrap().is_none());
+    assert!(security(fixture, owner).await.totp.is_some());
+    let confirmed = fixture.repository.confirm_totp(&caller(waiting), code(FIRST_STEP), new_codes(), at(3_000)).await;
+    assert_eq!(confirmed.unwrap(), FactorChange::Refused);
+    // The job knows how long that is.
+    begin_totp(fixture, waiting).await;
+    let clock = Clock::held_at(at(902_999));
+    let job = PruneChallenges::new(Arc::clone(&fixture.repository), clock.clone());
+    job.run().await.unwrap();
+    assert!(fixture.repository.find_own_totp(&caller(waiting)).await.unwrap().is_some());
+    clock.advance(Duration::from_millis(1));
+    job.run().await.unwrap();
+    assert!(fixture.repository.find_own_totp(&caller(waiting)).await.unwrap().is_none());
+    assert!(security(fixture, owner).await.totp.is_some());
+}
+
 pub async fn a_step_of_the_app_counts_once_and_none_before_it_counts_then(fixture: &Fixture) {
     let (user_id, session) = register(fixture, "AzureDiamond").await;
     set_up_totp(fixture, session).await;
@@ -326,6 +374,33 @@ pub async fn recovery_codes_are_replaced_in_a_fresh_session_with_the_second_fact
     assert!(log_in(fixture, with_password(user_id), by_recovery_code(newer[9]).0, 6_000).await.is_opened());
     assert_eq!(replace(by_code(200), 4_000).await, FactorChange::Done);
     assert_eq!(replace(by_code(200), 4_000).await, FactorChange::Refused, "the code was used");
+}
+
+pub async fn a_passkey_is_begun_in_a_fresh_session_and_with_the_second_factor_where_there_is_an_app(fixture: &Fixture) {
+    let (_, session) = register(fixture, "AzureDiamond").await;
+    let own = caller(session);
+    let begin = async |second, millis| {
+        let (challenge, digest) = challenge_until(ChallengePurpose::AddPasskey, 60_000);
+        let begun = fixture.repository.begin_passkey(&own, second, challenge, at(millis)).await.unwrap();
+        let purpose = ChallengePurpose::AddPasskey;
+        let taken = fixture.second.take_challenge(Some(&own), purpose, digest, at(millis)).await.unwrap();
+        assert_eq!(taken.is_some(), begun == FactorChange::Done, "{begun:?}");
+        begun
+    };
+    assert_eq!(begin(SecondFactor::NotGiven, 2_000).await, FactorChange::NotFresh);
+    begin_totp(fixture, session).await;
+    assert_eq!(begin(SecondFactor::NotGiven, 3_000).await, FactorChange::Done, "the app still waits");
+    let codes = set_up_totp(fixture, session).await;
+    assert_eq!(begin(SecondFactor::NotGiven, 4_000).await, FactorChange::Refused);
+    assert_eq!(begin(by_code(FIRST_STEP), 4_000).await, FactorChange::Refused, "its step was used");
+    assert_eq!(begin(by_code(200), 603_000).await, FactorChange::NotFresh);
+    assert_eq!(begin(by_code(200), 4_000).await, FactorChange::Done);
+    assert_eq!(begin(by_code(200), 4_000).await, FactorChange::Refused, "it was used up");
+    let (second, replacement) = by_recovery_code(codes[0]);
+    assert_eq!(begin(second, 4_000).await, FactorChange::Done);
+    assert_eq!(begin(by_recovery_code(codes[0]).0, 4_000).await, FactorChange::Refused);
+    assert_eq!(begin(by_recovery_code(replacement).0, 4_000).await, FactorChange::Done);
+    assert_eq!(security(fixture, session).await.recovery_codes, 10);
 }
 
 pub async fn staff_resets_the_factors_of_an_account_and_never_those_of_a_superuser(fixture: &Fixture) {
@@ -420,6 +495,7 @@ pub async fn a_reset_leaves_factors_and_the_first_proof_of_a_mailbox_trusts_noth
         };
         set_up_totp(fixture, session).await;
         add_passkey(fixture, session, &username).await;
+        add_passkey(fixture, session, &format!("another of {username}")).await;
         link(fixture, session, says_with_token(&username)).await;
         let login = begin_login(fixture, user_id).await;
         let mailed = mailed(fixture, purpose, user_id, &address).await;
@@ -442,8 +518,22 @@ pub async fn a_reset_leaves_factors_and_the_first_proof_of_a_mailbox_trusts_noth
         assert!(session.is_opened(), "{purpose:?} {is_verified}: {:?}", session.outcome);
         let state = security(fixture, session.session).await;
         let counts = (state.totp.is_some(), state.recovery_codes, state.passkeys, state.identities);
-        let expected = if is_verified { (true, 10, 1, 1) } else { (false, 0, 0, 0) };
+        let expected = if is_verified { (true, 10, 2, 1) } else { (false, 0, 0, 0) };
         assert_eq!(counts, expected, "{purpose:?} {is_verified}");
+        // The owner hears of what went, of many passkeys and identities by one notice each.
+        let told = events(fixture).await;
+        let is_of = |event: &&String, kind: &str| event.starts_with(&format!("{kind} {username} {username} "));
+        let removed = ["totp_removed", "passkey_removed", "identity_unlinked"]
+            .map(|kind| told.iter().filter(|event| is_of(event, kind)).count());
+        assert_eq!(removed, if is_verified { [0, 0, 0] } else { [1, 2, 1] }, "{told:?}");
+        let notices = claim(fixture, 8_000).await;
+        let mut notices: Vec<_> =
+            notices.iter().filter(|mail| mail.recipient == address).map(|mail| mail.kind.name()).collect();
+        notices.retain(|kind| kind.ends_with("_removed") || kind.ends_with("_unlinked"));
+        notices.sort_unstable();
+        let expected: &[&str] =
+            if is_verified { &[] } else { &["identity_unlinked", "passkey_removed", "totp_removed"] };
+        assert_eq!(notices, expected, "{purpose:?}");
         let waiting = repository.claim_revocations(100, at(8_000), at(9_000)).await.unwrap();
         assert_eq!(waiting.len(), usize::from(!is_verified), "{purpose:?} {is_verified}: its refresh token");
         for revocation in waiting {

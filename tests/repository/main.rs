@@ -140,6 +140,7 @@ macro_rules! contract {
                 a_reauthentication_resets_the_failures_of_its_account
                 a_password_that_was_set_is_found_behind_the_event_that_one_knew
                 a_failure_that_a_new_password_has_followed_by_now_is_not_counted
+                a_wrong_code_counts_though_its_owner_has_a_new_password_by_now_where_the_app_stays
                 a_failure_counts_though_the_clock_was_ahead_at_the_login_and_the_new_password_before_it
                 where_an_account_has_logged_in_from_is_known
                 old_events_are_pruned_and_no_number_is_given_twice
@@ -219,10 +220,13 @@ macro_rules! contract {
                 a_login_by_a_password_that_is_no_longer_the_accounts_is_no_first_factor
                 a_new_hash_is_stored_with_the_first_factor_though_the_second_is_due
                 an_app_waits_for_its_first_code_and_then_it_is_the_accounts
+                a_first_factor_that_was_right_is_told_where_the_second_lacks_and_no_other_attempt_is
+                an_app_that_was_not_confirmed_in_time_is_pruned_and_no_other
                 a_step_of_the_app_counts_once_and_none_before_it_counts_then
                 a_recovery_code_counts_once_for_its_account_and_another_takes_its_place
                 the_app_is_removed_in_a_fresh_session_with_the_second_factor_alone
                 recovery_codes_are_replaced_in_a_fresh_session_with_the_second_factor_alone
+                a_passkey_is_begun_in_a_fresh_session_and_with_the_second_factor_where_there_is_an_app
                 staff_resets_the_factors_of_an_account_and_never_those_of_a_superuser
                 secrets_are_counted_by_the_key_that_sealed_them_and_forgotten_with_it
                 a_reset_leaves_factors_and_the_first_proof_of_a_mailbox_trusts_nothing_that_was_set_up_before

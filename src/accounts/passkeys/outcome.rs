@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::ceremony_error::CeremonyError;
 use crate::accounts::reauthenticate::ReauthenticationError;
+use crate::accounts::second_factor::FactorError;
 use crate::accounts::throttle::Throttled;
 use crate::repository::{Cause, RepositoryError};
 
@@ -35,6 +36,12 @@ pub enum PasskeyError {
     /// The account has no other way in.
     #[error("the account has no other way in")]
     LastWayIn,
+    /// The account has an authenticator app, and no code of it was given.
+    #[error("a code of the authenticator app is required")]
+    CodeMissing,
+    /// The second factor was refused, or could not be read.
+    #[error(transparent)]
+    Factor(#[from] FactorError),
     /// The session is not fresh.
     #[error(transparent)]
     Reauthentication(#[from] ReauthenticationError),

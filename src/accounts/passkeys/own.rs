@@ -3,11 +3,14 @@
 use super::outcome::{NoPasskeys, PasskeyError, accepted, fault};
 use super::relying_party::{CreationOptions, PasskeyAttestation, RelyingParty, challenge_of, digest_of};
 use crate::accounts::reauthenticate::ReauthenticationError;
-use crate::accounts::service::Accounts;
+use crate::accounts::second_factor::GivenFactor;
+use crate::accounts::service::{Accounts, Client};
+use crate::accounts::throttle::Admission;
 use crate::domain::challenge::{ChallengePurpose, NewChallenge};
+use crate::domain::factor::RecoveryCode;
 use crate::domain::passkey::{PasskeyDetails, PasskeyId, PasskeyName};
 use crate::domain::session::Caller;
-use crate::repository::{NewPasskey, PasskeyAdded, Removal, RepositoryError};
+use crate::repository::{FactorChange, NewPasskey, PasskeyAdded, Removal, RepositoryError, SecondFactor};
 
 impl Accounts {
     /// What passkeys are made for and verified by.
@@ -26,18 +29,37 @@ impl Accounts {
         self.repository.list_passkeys(caller).await
     }
 
-    /// Begins to add a passkey, in a fresh session.
+    /// Begins to add a passkey, in a fresh session, and with the second factor where there is an authenticator app:
+    /// whoever has one factor alone would get both by it. Where a recovery code was used, the one that takes its place.
     ///
     /// # Errors
     /// See [`PasskeyError`].
-    pub async fn begin_passkey(&self, caller: &Caller) -> Result<CreationOptions, PasskeyError> {
+    pub async fn begin_passkey(
+        &self,
+        admission: Admission<'_>,
+        caller: &Caller,
+        given: Option<&GivenFactor>,
+        client: &impl Client,
+    ) -> Result<(CreationOptions, Option<RecoveryCode>), PasskeyError> {
         let relying_party = self.passkeys()?;
         self.require_fresh_session(caller).await?;
         let owner = self.repository.find_passkey_owner(caller).await?;
+        let user_id = owner.user_id;
         let (options, state) = relying_party.begin_making(owner).map_err(fault)?;
         let challenge = self.challenge(&options.challenge, ChallengePurpose::AddPasskey, state);
-        self.repository.store_challenge(Some(caller), challenge, self.clock.now()).await?;
-        Ok(options)
+        let begin =
+            async |second| self.repository.begin_passkey(caller, second, challenge.clone(), self.clock.now()).await;
+        if self.has_second_factor(user_id).await? {
+            let given = given.ok_or(PasskeyError::CodeMissing)?;
+            let replacement = self.change_factors(admission, caller, given, client, begin).await?;
+            return Ok((options, replacement));
+        }
+        match begin(SecondFactor::NotGiven).await? {
+            FactorChange::Done => Ok((options, None)),
+            FactorChange::NotFresh => Err(ReauthenticationError::NotFresh.into()),
+            // It has got an app just now.
+            FactorChange::NoSuchState | FactorChange::Refused => Err(PasskeyError::CodeMissing),
+        }
     }
 
     /// Adds the passkey that an authenticator has made, in a fresh session.

@@ -12,15 +12,12 @@ use crate::accounts::service::{Accounts, Client};
 use crate::accounts::throttle::limits::Call;
 use crate::accounts::throttle::{Admission, Throttled};
 use crate::domain::event::EventKind;
-use crate::domain::factor::{RECOVERY_CODES, RecoveryCode};
+use crate::domain::factor::{CONFIRMED_WITHIN, RECOVERY_CODES, RecoveryCode};
 use crate::domain::one_time::Code;
 use crate::domain::session::Caller;
 use crate::repository::{
     FactorChange, Reauthentication, RepositoryError, SecondFactor, SecurityState, StoredTotp, TotpUse,
 };
-
-/// How long an authenticator app waits for its first code.
-const CONFIRMED_WITHIN: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
 /// Why a factor was not changed.
 #[derive(Debug, Error)]
@@ -148,10 +145,12 @@ impl Accounts {
         given: &GivenFactor,
         client: &impl Client,
     ) -> Result<(), FactorError> {
+        // It removes every recovery code, also the one that would take the place of one that was used.
         self.change_factors(admission, caller, given, client, async |second| {
             self.repository.remove_totp(caller, second, self.clock.now()).await
         })
-        .await
+        .await?;
+        Ok(())
     }
 
     /// Makes recovery codes in the place of those that are left, in a fresh session and with the second factor.
@@ -166,6 +165,7 @@ impl Accounts {
         client: &impl Client,
     ) -> Result<Vec<RecoveryCode>, FactorError> {
         let codes: Vec<_> = std::iter::repeat_with(RecoveryCode::generate).take(RECOVERY_CODES).collect();
+        // It replaces every recovery code, as the removal removes them.
         self.change_factors(admission, caller, given, client, async |second| {
             let digests = codes.iter().map(RecoveryCode::digest).collect();
             self.repository.replace_recovery_codes(caller, second, digests, self.clock.now()).await
@@ -202,27 +202,26 @@ impl Accounts {
         Err(FactorError::WrongCode)
     }
 
-    /// Makes a change that needs the second factor. Wrong codes count as wrong passwords do where a session's holder gives
-    /// the password again.
-    async fn change_factors(
+    /// Makes a change that needs the second factor, and returns the recovery code that is in the place of one that was
+    /// used. Wrong codes count as wrong passwords do where a session's holder gives the password again.
+    pub(in crate::accounts) async fn change_factors(
         &self,
         admission: Admission<'_>,
         caller: &Caller,
         given: &GivenFactor,
         client: &impl Client,
         change: impl AsyncFn(SecondFactor) -> Result<FactorChange, RepositoryError>,
-    ) -> Result<(), FactorError> {
+    ) -> Result<Option<RecoveryCode>, FactorError> {
         self.require_fresh_session(caller).await?;
         let totp = self.repository.find_own_totp(caller).await?.filter(|totp| totp.is_confirmed);
         let StoredTotp { user_id, username, secret, .. } = totp.ok_or(FactorError::Off)?;
         admission.confirm(Call::LogIn);
         let attempt = self.throttle.begin_reauthentication(&username, client.ip())?;
-        // A change that takes a recovery code replaces all of them.
-        if let Some((second, _)) = self.read_second_factor(user_id, Some(secret), given).await? {
+        if let Some((second, replacement)) = self.read_second_factor(user_id, Some(secret), given).await? {
             match change(second).await? {
                 FactorChange::Done => {
                     attempt.succeeded();
-                    return Ok(());
+                    return Ok(replacement);
                 }
                 FactorChange::NotFresh => return Err(ReauthenticationError::NotFresh.into()),
                 FactorChange::NoSuchState => return Err(FactorError::Off),

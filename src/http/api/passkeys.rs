@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use crate::accounts::Client as _;
 use crate::accounts::throttle::limits::Call;
 use crate::domain::passkey::{PasskeyId, PasskeyName};
+use crate::http::api::second_factor::FactorRequest;
 use crate::http::error::{ApiError, LAST_WAY_IN};
 use crate::http::extract::body::UnreadBody;
 use crate::http::extract::caller::Authenticated;
@@ -23,21 +24,33 @@ const UNNAMED: &str = "Passkey";
 
 /// Begin to add a passkey: what a browser needs for making it
 ///
-/// The session must be fresh. The answer can be finished for five minutes, once.
+/// The session must be fresh, and where the account has an authenticator app, a code of it or a recovery code must be
+/// given: a passkey is both factors. The answer can be finished for five minutes, once.
 #[utoipa::path(
     post, path = "/api/user/passkeys/options", operation_id = "begin_passkey", tag = "passkeys", security(("Token" = [])),
+    request_body(content = FactorRequest, description = "Needed where the account has an authenticator app",
+        example = json!({"code": "123456"})),
     responses(
         (status = 200, description = "For `navigator.credentials.create()`", body = CreationResponse),
-        (status = 400, description = "The session is not fresh", body = ErrorResponse,
+        (status = 400, description = "The session is not fresh, or the code is missing or wrong", body = ErrorResponse,
             example = json!({"error": "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 404, description = "The service has no passkeys", body = ErrorResponse,
             example = json!({"error": "This service has no passkeys."})),
+        (status = 429, description = "Too many wrong codes; `Retry-After` says when to try again", body = ErrorResponse),
     ),
 )]
-pub(crate) async fn begin(Authenticated(caller): Authenticated, state: State) -> Result<HttpResponse, ApiError> {
-    let options = state.accounts.begin_passkey(&caller).await?;
-    respond(HttpResponse::Ok(), &CreationResponse::from(options))
+pub(crate) async fn begin(
+    Authenticated(caller): Authenticated,
+    body: UnreadBody,
+    client: HttpClient,
+    state: State,
+) -> Result<HttpResponse, ApiError> {
+    state.accounts.passkeys()?;
+    let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
+    let given = if body.is_absent() { None } else { body.read_with_password::<FactorRequest>().await?.read()? };
+    let (options, replacement) = state.accounts.begin_passkey(admission, &caller, given.as_ref(), &client).await?;
+    respond(HttpResponse::Ok(), &CreationResponse::of(options, replacement.as_ref()))
 }
 
 /// A passkey that a browser has made, and what its owner calls it.

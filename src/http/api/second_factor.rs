@@ -147,8 +147,13 @@ pub(crate) struct FactorRequest {
 impl Request for FactorRequest {}
 
 impl FactorRequest {
+    /// What is given; `None` where neither is.
+    pub(super) fn read(self) -> Result<Option<GivenFactor>, ApiError> {
+        read(self.code, self.recovery_code)
+    }
+
     fn given(self) -> Result<GivenFactor, ApiError> {
-        Ok(read(self.code, self.recovery_code)?.ok_or(Malformed::Missing("code"))?)
+        Ok(self.read()?.ok_or(Malformed::Missing("code"))?)
     }
 }
 

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::accounts::passkeys::relying_party::{CreationOptions, RequestOptions};
 use crate::domain::challenge::ChallengePurpose;
+use crate::domain::factor::RecoveryCode;
 use crate::domain::passkey::{CredentialId, PasskeyDetails};
 
 /// What `navigator.credentials.create()` takes, once `PublicKeyCredential.parseCreationOptionsFromJSON()` has read the value
@@ -16,6 +17,10 @@ use crate::domain::passkey::{CredentialId, PasskeyDetails};
 pub(crate) struct CreationResponse {
     #[serde(rename = "publicKey")]
     public_key: PublicKeyCreation,
+    /// Where a recovery code was used: the one that is in its place from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "0a1b-2c3d-4e5f-6g7h-8j9k-mnpq", nullable = false)]
+    recovery_code: Option<String>,
 }
 
 /// The options of WebAuthn.
@@ -125,9 +130,10 @@ fn describe(credentials: &[CredentialId]) -> Vec<Descriptor> {
     credentials.iter().map(describe).collect()
 }
 
-impl From<CreationOptions> for CreationResponse {
-    fn from(options: CreationOptions) -> Self {
+impl CreationResponse {
+    pub(crate) fn of(options: CreationOptions, replacement: Option<&RecoveryCode>) -> Self {
         Self {
+            recovery_code: replacement.map(RecoveryCode::reveal),
             public_key: PublicKeyCreation {
                 rp: RelyingPartyResponse { id: options.rp_id, name: options.rp_name },
                 user: UserEntity {

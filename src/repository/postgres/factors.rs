@@ -10,8 +10,8 @@ use super::identities::{delete_identity, list_identities, revoke_refresh_tokens}
 use super::lookup::{
     allow, begin_action, begin_change, is_session_fresh, require_session, require_staff, target_named,
 };
-use super::passkeys::use_passkey;
-use super::pending::delete_challenges_of;
+use super::passkeys::{list_passkeys, use_passkey};
+use super::pending::{delete_challenges_of, insert_challenge};
 use super::pool::Connection;
 use super::rows::{get, read_optional_time, read_time, read_username};
 use super::schema::end_older_releases;
@@ -19,6 +19,7 @@ use super::tokens::{fresh_until, set_reauthentication};
 use super::transaction::Transaction;
 use super::ways_in::{find_security, find_totp_secret};
 use super::{LONG_SCAN_WITHIN, PostgresRepository, events, sql};
+use crate::domain::challenge::NewChallenge;
 use crate::domain::event::EventKind;
 use crate::domain::rights::{Actor, Permission};
 use crate::domain::session::Caller;
@@ -32,6 +33,9 @@ use crate::system::clock::Timestamp;
 
 /// What the event tells of a way in that was removed with what a notice told of.
 const DISOWNED: &str = "disowned";
+
+/// How many authenticator apps that wait are pruned in one transaction, so that no other write waits long.
+const PRUNED_AT_ONCE: u32 = 500;
 
 /// Of how many accounts secrets are forgotten in one transaction, which has only so much time.
 const FORGOTTEN_AT_ONCE: u32 = 50;
@@ -132,6 +136,28 @@ impl Factors for PostgresRepository {
         .await
     }
 
+    async fn prune_waiting_totp(&self, begun: Timestamp) -> Result<usize, RepositoryError> {
+        let expired = self
+            .scan(LONG_SCAN_WITHIN, begun, |connection, begun| {
+                Box::pin(async move {
+                    let limit = i64::from(PRUNED_AT_ONCE);
+                    let rows = connection.query(sql::FIND_EXPIRED_TOTP, &[&begun.as_millis(), &limit]).await?;
+                    rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, _>>()
+                })
+            })
+            .await?;
+        if expired.is_empty() {
+            return Ok(0);
+        }
+        self.write((expired, begun), |transaction, (expired, begun)| {
+            Box::pin(async move {
+                // One may have been confirmed, or begun anew, since.
+                Ok(transaction.query(sql::DELETE_EXPIRED_TOTP, &[expired, &begun.as_millis()]).await?.len())
+            })
+        })
+        .await
+    }
+
     async fn remove_totp(
         &self,
         caller: &Caller,
@@ -172,6 +198,28 @@ impl Factors for PostgresRepository {
                 insert_recovery_codes(transaction, user_id, recovery_codes, *now).await?;
                 events::by_owner(transaction, EventKind::RecoveryCodesReplaced, user_id, caller.ip, "", *now).await?;
                 Ok(FactorChange::Done)
+            })
+        })
+        .await
+    }
+
+    async fn begin_passkey(
+        &self,
+        caller: &Caller,
+        second: SecondFactor,
+        challenge: NewChallenge,
+        now: Timestamp,
+    ) -> Result<FactorChange, RepositoryError> {
+        self.write((*caller, second, challenge, now), |transaction, (caller, second, challenge, now)| {
+            Box::pin(async move {
+                let user_id = begin_change(transaction, caller, Change::Text).await?.user_id;
+                match allow_change(transaction, caller, user_id, second, *now).await? {
+                    FactorChange::Done | FactorChange::NoSuchState => {
+                        insert_challenge(transaction, Some(user_id), challenge, *now).await?;
+                        Ok(FactorChange::Done)
+                    }
+                    refused => Ok(refused),
+                }
             })
         })
         .await
@@ -343,13 +391,39 @@ async fn delete_totp(transaction: &Transaction, user_id: UserId) -> Result<(), F
 }
 
 /// Removes every way into an account that was set up while its address was nobody's: factors, passkeys, identities, and
-/// what was begun.
-pub(super) async fn forget_ways_in(transaction: &Transaction, user_id: UserId, now: Timestamp) -> Result<(), Failure> {
+/// what was begun. It comes after the verification of the address, so that the notices have one.
+pub(super) async fn forget_ways_in(
+    transaction: &Transaction,
+    user_id: UserId,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let had_totp = find_totp_secret(transaction, user_id).await?.is_some();
+    let passkeys = list_passkeys(transaction, user_id).await?;
+    let identities = list_identities(transaction, user_id).await?;
     delete_totp(transaction, user_id).await?;
     transaction.execute(sql::DELETE_PASSKEYS_OF, &[&user_id.0]).await?;
     revoke_refresh_tokens(transaction, user_id, now).await?;
     transaction.execute(sql::DELETE_IDENTITIES_OF, &[&user_id.0]).await?;
-    delete_challenges_of(transaction, user_id).await
+    delete_challenges_of(transaction, user_id).await?;
+    // One notice a kind: whoever has set up many must not send as many mails to a stranger.
+    let tell = async |kind, detail: &str, is_first| {
+        if is_first {
+            events::by_owner(transaction, kind, user_id, ip, detail, now).await
+        } else {
+            events::insert_untold(transaction, kind, user_id, None, ip, detail, now).await
+        }
+    };
+    if had_totp {
+        tell(EventKind::TotpRemoved, "", true).await?;
+    }
+    for (number, (_, passkey)) in passkeys.iter().enumerate() {
+        tell(EventKind::PasskeyRemoved, passkey.id.as_str(), number == 0).await?;
+    }
+    for (number, identity) in identities.iter().enumerate() {
+        tell(EventKind::IdentityUnlinked, &identity.provider, number == 0).await?;
+    }
+    Ok(())
 }
 
 /// Removes what was added since then to the ways into an account, as a notice is disowned: whoever it was may have added

@@ -144,6 +144,7 @@ impl Identities for PostgresRepository {
                     return Ok(Removal::LastWayIn);
                 }
                 delete_identity(transaction, &identity.subject, *now).await?;
+                delete_challenges_of(transaction, user_id).await?;
                 let kind = EventKind::IdentityUnlinked;
                 events::by_owner(transaction, kind, user_id, caller.ip, &identity.provider, *now).await?;
                 Ok(Removal::Done)

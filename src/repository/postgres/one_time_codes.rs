@@ -432,13 +432,13 @@ async fn reset_password(
     delete_all_offers(transaction, user_id).await?;
     transaction.execute(sql::SET_PASSWORD, &[&user_id.0, &new_hash.as_stored()]).await?;
     transaction.execute(sql::DELETE_ALL_TOKENS, &[&user_id.0]).await?;
-    if !offer.is_verified {
-        forget_ways_in(transaction, user_id, now).await?;
-    }
-    transaction.execute(sql::RESET_FAILURES_BY_ONE_FACTOR, &[&user_id.0]).await?;
     if let Verification::Now = verify_email(transaction, user_id, now).await? {
         events::by_owner(transaction, EventKind::EmailVerified, user_id, ip, "", now).await?;
     }
+    if !offer.is_verified {
+        forget_ways_in(transaction, user_id, ip, now).await?;
+    }
+    transaction.execute(sql::RESET_FAILURES_BY_ONE_FACTOR, &[&user_id.0]).await?;
     // After the verification, so that the notice has an address.
     events::by_owner(transaction, EventKind::PasswordReset, user_id, ip, "", now).await?;
     Ok(offer.username)
@@ -459,7 +459,6 @@ pub(super) async fn use_sign_in_offer(
     // Whoever has set the account up may have given an address of somebody else, who is here for the first time.
     transaction.changes(user_id, Change::Sessions);
     delete_all_offers(transaction, user_id).await?;
-    forget_ways_in(transaction, user_id, now).await?;
     transaction.execute(sql::SET_PASSWORD, &[&user_id.0, &PasswordHash::none().as_stored()]).await?;
     if transaction.execute(sql::DELETE_ALL_TOKENS, &[&user_id.0]).await? > 0 {
         events::by_owner(transaction, EventKind::AllSessionsRevoked, user_id, ip, "", now).await?;
@@ -467,7 +466,7 @@ pub(super) async fn use_sign_in_offer(
     if let Verification::Now = verify_email(transaction, user_id, now).await? {
         events::by_owner(transaction, EventKind::EmailVerified, user_id, ip, PASSWORD_REMOVED, now).await?;
     }
-    Ok(())
+    forget_ways_in(transaction, user_id, ip, now).await
 }
 
 async fn disown(

@@ -6,6 +6,7 @@ use tokio_postgres::types::ToSql;
 
 use super::error::Failure;
 use super::lookup::{begin_change, find_own_credentials, is_session_fresh, require_session};
+use super::pending::delete_challenges_of;
 use super::pool::Connection;
 use super::rows::{get, invalid, read_optional_time, read_time, read_username};
 use super::schema::end_older_releases;
@@ -141,6 +142,7 @@ impl Passkeys for PostgresRepository {
                     return Ok(Removal::LastWayIn);
                 }
                 transaction.execute(sql::DELETE_PASSKEY, &[&credential.as_bytes()]).await?;
+                delete_challenges_of(transaction, user_id).await?;
                 events::by_owner(transaction, EventKind::PasskeyRemoved, user_id, caller.ip, id.as_str(), *now).await?;
                 Ok(Removal::Done)
             })

@@ -41,6 +41,7 @@ const UPGRADES: &[&str] = &[
     // Second factors, passkeys, identities, and what is begun and finished once.
     "CREATE TABLE totp (user_id BIGINT NOT NULL PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE, \
          secret BYTEA NOT NULL, created BIGINT NOT NULL, confirmed BIGINT, last_step BIGINT NOT NULL); \
+     CREATE INDEX waiting_totp ON totp (created) WHERE confirmed IS NULL; \
      CREATE TABLE recovery_codes (digest BYTEA NOT NULL PRIMARY KEY CHECK (length(digest) = 32), user_id \
          BIGINT NOT NULL REFERENCES users (id) ON DELETE CASCADE, created BIGINT NOT NULL); \
      CREATE INDEX recovery_codes_by_user ON recovery_codes (user_id); \

@@ -223,6 +223,8 @@ async fn open_session(
                 return Ok(SessionOutcome::Refused);
             }
             insert_challenge(transaction, Some(user_id), challenge, now).await?;
+            // Somebody has the first factor, and is not known to be the owner.
+            events::insert(transaction, EventKind::SecondFactorAsked, user_id, Some(""), ip, "", now).await?;
             return Ok(SessionOutcome::SecondFactorDue(shown.username, methods_of(transaction, user_id).await?));
         }
         if !use_second(transaction, user_id, second, ip, now).await? {

@@ -518,9 +518,11 @@ pub const LIST_FAMILIAR: &str = "SELECT ip FROM tokens WHERE user_id = $1 \
 pub const LOCK_USERS_NAMED: &str =
     "SELECT id, username_key FROM users WHERE username_key = ANY($1) ORDER BY id FOR NO KEY UPDATE";
 
-/// `$2` is now; what is said to be later was written while the clock was ahead, and so before all that happens now.
+/// `$2` is now; what is said to be later was written while the clock was ahead, and so before all that happens now. As
+/// in [`LIST_RESETS`], one factor clears no wrong codes of an app.
 pub const LIST_NEW_PASSWORDS: &str = "SELECT user_id, max(at) FROM events WHERE user_id = ANY($1) \
-     AND kind IN ('password_changed', 'password_set', 'password_reset') AND at <= $2::bigint + 1000 GROUP BY user_id";
+     AND (kind = 'password_set' OR kind IN ('password_changed', 'password_reset') AND NOT EXISTS (SELECT 1 FROM totp \
+     WHERE totp.user_id = events.user_id AND confirmed IS NOT NULL)) AND at <= $2::bigint + 1000 GROUP BY user_id";
 
 /// A failure that a login has followed by now does not count. `$3` is now; a login that is said to be later was before.
 pub const COUNT_FAILURES: &str = "INSERT INTO login_failures (user_id, failures, last_failed) \
@@ -652,6 +654,14 @@ pub const INSERT_RECOVERY_CODE: &str = "INSERT INTO recovery_codes (digest, user
 
 pub const INSERT_RECOVERY_CODES: &str =
     "INSERT INTO recovery_codes (digest, user_id, created) SELECT unnest($1::bytea[]), $2, $3";
+
+/// Those that have waited for their first code since `$1` or longer.
+pub const FIND_EXPIRED_TOTP: &str =
+    "SELECT user_id FROM totp WHERE confirmed IS NULL AND created <= $1 ORDER BY created LIMIT $2";
+
+/// In the order of their accounts, as with all pruning.
+pub const DELETE_EXPIRED_TOTP: &str = "DELETE FROM totp WHERE user_id IN (SELECT user_id FROM totp \
+     WHERE user_id = ANY($1) AND confirmed IS NULL AND created <= $2 ORDER BY user_id FOR UPDATE) RETURNING user_id";
 
 pub const DELETE_RECOVERY_CODE: &str = "DELETE FROM recovery_codes WHERE digest = $1 AND user_id = $2";
 

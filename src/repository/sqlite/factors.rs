@@ -8,13 +8,14 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::error::Failure;
 use super::identities::{delete_identity, list_identities, revoke_refresh_tokens};
 use super::lookup::{allow, begin_change, is_session_fresh, require_session, require_staff, target_named};
-use super::passkeys::use_passkey;
-use super::pending::delete_challenges_of;
+use super::passkeys::{list_passkeys, use_passkey};
+use super::pending::{delete_challenges_of, insert_challenge};
 use super::rows::{read_count, read_optional_time, read_time, read_username};
 use super::tokens::{fresh_until, set_reauthentication};
 use super::transaction::Transaction;
 use super::ways_in::{find_security, find_totp_secret};
 use super::{SqliteRepository, events, sql};
+use crate::domain::challenge::NewChallenge;
 use crate::domain::event::EventKind;
 use crate::domain::rights::{Actor, Permission};
 use crate::domain::session::Caller;
@@ -28,6 +29,9 @@ use crate::system::clock::Timestamp;
 
 /// What the event tells of a way in that was removed with what a notice told of.
 const DISOWNED: &str = "disowned";
+
+/// How many authenticator apps that wait are pruned in one transaction, so that no other write waits long.
+const PRUNED_AT_ONCE: u32 = 500;
 
 #[async_trait]
 impl Factors for SqliteRepository {
@@ -122,6 +126,29 @@ impl Factors for SqliteRepository {
         .await
     }
 
+    async fn prune_waiting_totp(&self, begun: Timestamp) -> Result<usize, RepositoryError> {
+        let expired: Vec<i64> = self
+            .scan(None, move |connection| {
+                let mut find = connection.prepare_cached(sql::FIND_EXPIRED_TOTP)?;
+                let found = find.query_map(params![begun.as_millis(), PRUNED_AT_ONCE], |row| row.get(0))?;
+                Ok(found.collect::<Result<_, _>>()?)
+            })
+            .await?;
+        if expired.is_empty() {
+            return Ok(0);
+        }
+        self.write(move |connection| {
+            let mut delete = connection.prepare_cached(sql::DELETE_EXPIRED_TOTP)?;
+            let mut deleted = 0;
+            for user_id in expired {
+                // It may have been confirmed, or begun anew, since.
+                deleted += delete.execute(params![user_id, begun.as_millis()])?;
+            }
+            Ok(deleted)
+        })
+        .await
+    }
+
     async fn remove_totp(
         &self,
         caller: &Caller,
@@ -161,6 +188,27 @@ impl Factors for SqliteRepository {
             insert_recovery_codes(connection, user_id, &recovery_codes, now)?;
             events::by_owner(connection, EventKind::RecoveryCodesReplaced, user_id, caller.ip, "", now)?;
             Ok(FactorChange::Done)
+        })
+        .await
+    }
+
+    async fn begin_passkey(
+        &self,
+        caller: &Caller,
+        second: SecondFactor,
+        challenge: NewChallenge,
+        now: Timestamp,
+    ) -> Result<FactorChange, RepositoryError> {
+        let caller = *caller;
+        self.write(move |connection| {
+            let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
+            match allow_change(connection, &caller, user_id, &second, now)? {
+                FactorChange::Done | FactorChange::NoSuchState => {
+                    insert_challenge(connection, Some(user_id), &challenge, now)?;
+                    Ok(FactorChange::Done)
+                }
+                refused => Ok(refused),
+            }
         })
         .await
     }
@@ -298,13 +346,39 @@ fn delete_totp(connection: &Connection, user_id: UserId) -> rusqlite::Result<()>
 }
 
 /// Removes every way into an account that was set up while its address was nobody's: factors, passkeys, identities, and
-/// what was begun.
-pub(super) fn forget_ways_in(connection: &Connection, user_id: UserId, now: Timestamp) -> rusqlite::Result<()> {
+/// what was begun. It comes after the verification of the address, so that the notices have one.
+pub(super) fn forget_ways_in(
+    connection: &Transaction<'_>,
+    user_id: UserId,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let had_totp = find_totp_secret(connection, user_id)?.is_some();
+    let passkeys = list_passkeys(connection, user_id)?;
+    let identities = list_identities(connection, user_id)?;
     delete_totp(connection, user_id)?;
     connection.prepare_cached(sql::DELETE_PASSKEYS_OF)?.execute([user_id.0])?;
     revoke_refresh_tokens(connection, user_id, now)?;
     connection.prepare_cached(sql::DELETE_IDENTITIES_OF)?.execute([user_id.0])?;
-    delete_challenges_of(connection, user_id)
+    delete_challenges_of(connection, user_id)?;
+    // One notice a kind: whoever has set up many must not send as many mails to a stranger.
+    let tell = |kind, detail: &str, is_first| {
+        if is_first {
+            events::by_owner(connection, kind, user_id, ip, detail, now)
+        } else {
+            events::insert_untold(connection, kind, user_id, None, ip, detail, now)
+        }
+    };
+    if had_totp {
+        tell(EventKind::TotpRemoved, "", true)?;
+    }
+    for (number, (_, passkey)) in passkeys.iter().enumerate() {
+        tell(EventKind::PasskeyRemoved, passkey.id.as_str(), number == 0)?;
+    }
+    for (number, identity) in identities.iter().enumerate() {
+        tell(EventKind::IdentityUnlinked, &identity.provider, number == 0)?;
+    }
+    Ok(())
 }
 
 /// Removes what was added since then to the ways into an account, as a notice is disowned: whoever it was may have added

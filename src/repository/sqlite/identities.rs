@@ -136,6 +136,7 @@ impl Identities for SqliteRepository {
                 return Ok(Removal::LastWayIn);
             }
             delete_identity(connection, &identity.subject, now)?;
+            delete_challenges_of(connection, user_id)?;
             let kind = EventKind::IdentityUnlinked;
             events::by_owner(connection, kind, user_id, caller.ip, &identity.provider, now)?;
             Ok(Removal::Done)

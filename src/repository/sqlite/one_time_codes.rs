@@ -394,13 +394,13 @@ fn reset_password(
     delete_all_offers(connection, user_id)?;
     connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![user_id.0, new_hash.as_stored()])?;
     connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])?;
-    if !offer.is_verified {
-        forget_ways_in(connection, user_id, now)?;
-    }
-    connection.prepare_cached(sql::RESET_FAILURES_BY_ONE_FACTOR)?.execute([user_id.0])?;
     if let Verification::Now = verify_email(connection, user_id, now)? {
         events::by_owner(connection, EventKind::EmailVerified, user_id, ip, "", now)?;
     }
+    if !offer.is_verified {
+        forget_ways_in(connection, user_id, ip, now)?;
+    }
+    connection.prepare_cached(sql::RESET_FAILURES_BY_ONE_FACTOR)?.execute([user_id.0])?;
     // After the verification, so that the notice has an address.
     events::by_owner(connection, EventKind::PasswordReset, user_id, ip, "", now)?;
     Ok(offer.username)
@@ -422,7 +422,6 @@ pub(super) fn use_sign_in_offer(
     // Whoever has set the account up may have given an address of somebody else, who is here for the first time.
     connection.changes(user_id, Change::Sessions);
     delete_all_offers(connection, user_id)?;
-    forget_ways_in(connection, user_id, now)?;
     connection.prepare_cached(sql::SET_PASSWORD)?.execute(params![user_id.0, PasswordHash::none().as_stored()])?;
     if connection.prepare_cached(sql::DELETE_ALL_TOKENS)?.execute([user_id.0])? > 0 {
         events::by_owner(connection, EventKind::AllSessionsRevoked, user_id, ip, "", now)?;
@@ -430,6 +429,7 @@ pub(super) fn use_sign_in_offer(
     if let Verification::Now = verify_email(connection, user_id, now)? {
         events::by_owner(connection, EventKind::EmailVerified, user_id, ip, PASSWORD_REMOVED, now)?;
     }
+    forget_ways_in(connection, user_id, ip, now)?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::lookup::{begin_change, find_own_credentials, is_session_fresh, require_session};
+use super::pending::delete_challenges_of;
 use super::rows::{read_count, read_optional_time, read_time, read_username};
 use super::ways_in::has_another_way_in;
 use super::{SqliteRepository, events, sql};
@@ -126,6 +127,7 @@ impl Passkeys for SqliteRepository {
                 return Ok(Removal::LastWayIn);
             }
             connection.prepare_cached(sql::DELETE_PASSKEY)?.execute([credential.as_bytes()])?;
+            delete_challenges_of(connection, user_id)?;
             events::by_owner(connection, EventKind::PasskeyRemoved, user_id, caller.ip, id.as_str(), now)?;
             Ok(Removal::Done)
         })

@@ -75,6 +75,7 @@ const UPGRADES: &[&str] = &[
     "CREATE TABLE totp (user_id INTEGER NOT NULL PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE, \
          secret BLOB NOT NULL, created INTEGER NOT NULL, confirmed INTEGER, last_step INTEGER NOT NULL) \
          STRICT; \
+     CREATE INDEX waiting_totp ON totp (created) WHERE confirmed IS NULL; \
      CREATE TABLE recovery_codes (digest BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32), user_id \
          INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE, created INTEGER NOT NULL) STRICT, WITHOUT \
          ROWID; \

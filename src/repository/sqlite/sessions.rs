@@ -205,6 +205,8 @@ fn open_session(
                 return Ok(SessionOutcome::Refused);
             }
             insert_challenge(connection, Some(user_id), challenge, now)?;
+            // Somebody has the first factor, and is not known to be the owner.
+            events::insert(connection, EventKind::SecondFactorAsked, user_id, Some(""), ip, "", now)?;
             return Ok(SessionOutcome::SecondFactorDue(shown.username, methods_of(connection, user_id)?));
         }
         if !use_second(connection, user_id, second, ip, now)? {

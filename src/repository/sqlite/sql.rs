@@ -393,10 +393,12 @@ pub const LIST_FAMILIAR: &str = "SELECT ip FROM tokens WHERE user_id = ?1 \
 
 /// When each account that has a new password since `?1` got it. The events' numbers are in the order of their times,
 /// but for a second: so it reads the newest alone, from the end. `?2` is now; what is said to be later was written
-/// while the clock was ahead, and so before all that happens now.
+/// while the clock was ahead, and so before all that happens now. As in [`LIST_RESETS`], one factor clears no wrong codes
+/// of an app.
 pub const LIST_NEW_PASSWORDS: &str = "SELECT user_id, max(at) FROM events \
      WHERE id > coalesce((SELECT id FROM events WHERE at < ?1 - 1000 ORDER BY id DESC LIMIT 1), 0) \
-     AND kind IN ('password_changed', 'password_set', 'password_reset') AND at <= ?2 + 1000 GROUP BY user_id";
+     AND (kind = 'password_set' OR kind IN ('password_changed', 'password_reset') AND NOT EXISTS (SELECT 1 FROM totp \
+     WHERE totp.user_id = events.user_id AND confirmed IS NOT NULL)) AND at <= ?2 + 1000 GROUP BY user_id";
 
 /// A failure that a login has followed by now does not count. `?3` is now; a login that is said to be later was before.
 pub const COUNT_FAILURE: &str = "INSERT INTO login_failures (user_id, failures, last_failed) \
@@ -526,6 +528,12 @@ pub const DELETE_TOTP: &str = "DELETE FROM totp WHERE user_id = ?1";
 
 /// Also one that waits for its first code.
 pub const DELETE_TOTP_SINCE: &str = "DELETE FROM totp WHERE user_id = ?1 AND (confirmed IS NULL OR confirmed >= ?2)";
+
+/// Those that have waited for their first code since `?1` or longer.
+pub const FIND_EXPIRED_TOTP: &str =
+    "SELECT user_id FROM totp WHERE confirmed IS NULL AND created <= ?1 ORDER BY created LIMIT ?2";
+
+pub const DELETE_EXPIRED_TOTP: &str = "DELETE FROM totp WHERE user_id = ?1 AND confirmed IS NULL AND created <= ?2";
 
 pub const INSERT_RECOVERY_CODE: &str = "INSERT INTO recovery_codes (digest, user_id, created) VALUES (?1, ?2, ?3)";
 
@@ -896,6 +904,8 @@ pub const ALL: &[(&str, Visits)] = &[
     (USE_TOTP, Visits::Few),
     (DELETE_TOTP, Visits::Few),
     (DELETE_TOTP_SINCE, Visits::Few),
+    (FIND_EXPIRED_TOTP, Visits::Many("it begins with the one that has waited for longest")),
+    (DELETE_EXPIRED_TOTP, Visits::Few),
     (INSERT_RECOVERY_CODE, Visits::Few),
     (DELETE_RECOVERY_CODE, Visits::Few),
     (DELETE_RECOVERY_CODES_OF, Visits::Few),

@@ -14,9 +14,11 @@ use super::{
     NO_PASSKEYS, REFUSED, add, added, creation_options, fresh_user, freshen, log_in, login_options, spawn,
     with_passkeys,
 };
-use crate::helpers::{TestApp, error_of, session_of};
+use crate::helpers::{TestApp, error_of, session_of, until};
 use crate::identities::{claims, configured};
+use crate::mail::mailbox::accounts_alone;
 use crate::provider::Provider;
+use crate::second_factor::{WRONG_IN_SESSION, new_owner, set_up_fresh};
 
 /// How an authenticator misbehaves.
 type Wrong = fn(&mut Authenticator);
@@ -86,6 +88,71 @@ async fn passkeys_are_added_and_removed_in_a_fresh_session_only() {
     assert_eq!(error_of(add(&app, &token, &made).await, 400).await, NOT_FRESH);
     assert_eq!(error_of(app.ask(Method::DELETE, &path, &token, None).await, 400).await, NOT_FRESH);
     assert_eq!(app.get(Method::GET, LIST, &token, None).await, json!([passkey]));
+}
+
+#[tokio::test]
+async fn where_there_is_an_app_a_passkey_is_begun_with_its_code_alone_which_is_used_up() {
+    let app = spawn();
+    let owner = new_owner(&app, "AzureDiamond").await;
+    let begin = async |factor: Option<Value>| {
+        app.ask(Method::POST, "/api/user/passkeys/options", &owner.token, factor.as_ref()).await
+    };
+    let right = json!({"code": owner.app.code(&app, 0)});
+    app.clock.advance(Duration::from_secs(10 * 60));
+    assert_eq!(error_of(begin(Some(right)).await, 400).await, NOT_FRESH);
+    // One factor makes the session fresh, and is not enough.
+    freshen(&app, &owner.token).await;
+    for nothing in [None, Some(json!({}))] {
+        assert_eq!(error_of(begin(nothing).await, 400).await, "Invalid Data: code is required");
+    }
+    let wrong = json!({"code": owner.app.wrong_code(&app)});
+    assert_eq!(error_of(begin(Some(wrong)).await, 400).await, WRONG_IN_SESSION);
+    until("storing", || app.count_events("reauthentication_failed") == 1).await;
+    assert_eq!(app.count("challenges"), 0);
+
+    let right = json!({"code": owner.app.code(&app, 0)});
+    assert_eq!(begin(Some(right.clone())).await.status(), 200);
+    assert_eq!(error_of(begin(Some(right.clone())).await, 400).await, WRONG_IN_SESSION, "used");
+    assert_eq!(
+        error_of(app.ask(Method::DELETE, "/api/user/totp", &owner.token, Some(&right)).await, 400).await,
+        WRONG_IN_SESSION
+    );
+    let code = json!({"recovery_code": owner.recovery_codes[0]});
+    let options: Value = begin(Some(code.clone())).await.json().await.unwrap();
+    assert_eq!(error_of(begin(Some(code)).await, 400).await, WRONG_IN_SESSION, "used");
+    let again: Value = begin(Some(json!({"recovery_code": options["recovery_code"]}))).await.json().await.unwrap();
+    let made = Authenticator::new(Algorithm::Es256).create(&again);
+    assert_eq!(add(&app, &owner.token, &made).await.status(), 201);
+}
+
+#[tokio::test]
+async fn guesses_at_a_code_for_a_passkey_are_limited_as_those_for_turning_the_app_off_are() {
+    let app = TestApp::spawn_with(|config| {
+        with_passkeys(config);
+        accounts_alone(config);
+    });
+    let owner = new_owner(&app, "AzureDiamond").await;
+    let begin = async |code: String| {
+        let body = json!({"code": code});
+        app.ask(Method::POST, "/api/user/passkeys/options", &owner.token, Some(&body)).await
+    };
+    for number in 0..10 {
+        freshen(&app, &owner.token).await;
+        assert_eq!(begin(owner.app.wrong_code(&app)).await.status(), 400, "{number}");
+    }
+    assert_eq!(begin(owner.app.code(&app, 0)).await.status(), 429);
+    let right = json!({"code": owner.app.code(&app, 0)});
+    assert_eq!(app.ask(Method::DELETE, "/api/user/totp", &owner.token, Some(&right)).await.status(), 429);
+}
+
+#[tokio::test]
+async fn a_passkey_that_was_begun_before_the_app_is_not_added_after_it() {
+    let app = spawn();
+    let token = fresh_user(&app, "AzureDiamond").await;
+    let made = Authenticator::new(Algorithm::Es256).create(&creation_options(&app, &token).await);
+    set_up_fresh(&app, &token).await;
+    assert_eq!(error_of(add(&app, &token, &made).await, 400).await, REFUSED);
+    assert_eq!(app.get(Method::GET, LIST, &token, None).await, json!([]));
 }
 
 #[tokio::test]

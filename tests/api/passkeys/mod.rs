@@ -49,8 +49,14 @@ async fn add(app: &TestApp, token: &str, passkey: &Value) -> Response {
 
 /// Adds a passkey to the account of a session.
 pub async fn added(app: &TestApp, token: &str, algorithm: Algorithm) -> (Authenticator, Value) {
+    added_with(app, token, algorithm, &json!({})).await
+}
+
+/// The same for an account with an authenticator app, with the second factor.
+async fn added_with(app: &TestApp, token: &str, algorithm: Algorithm, factor: &Value) -> (Authenticator, Value) {
     let mut authenticator = Authenticator::new(algorithm);
-    let passkey = authenticator.create(&creation_options(app, token).await);
+    let options = app.get(Method::POST, "/api/user/passkeys/options", token, Some(factor)).await;
+    let passkey = authenticator.create(&options);
     let response = add(app, token, &passkey).await;
     assert_eq!(response.status(), 201, "{algorithm:?}: {:?}", response.text().await);
     (authenticator, response.json().await.unwrap())

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::authenticator::{Algorithm, Authenticator, PRESENT, VERIFIED};
-use super::{NOT_SIGNED_IN, added, fresh_user, freshen, log_in, login_options, spawn, with_passkeys};
+use super::{NOT_SIGNED_IN, added, added_with, fresh_user, freshen, log_in, login_options, spawn, with_passkeys};
 use crate::helpers::{Response, TestApp, error_of, session_of, until};
 use crate::mail::mailbox::accounts_alone;
 use crate::second_factor::new_owner;
@@ -220,9 +220,14 @@ async fn a_login_by_a_passkey_ends_the_lockout_also_of_an_account_with_an_authen
         accounts_alone(config);
     });
     for (username, has_totp) in [("AzureDiamond", false), ("Cobalt", true)] {
-        let token = if has_totp { new_owner(&app, username).await.token } else { app.new_user(username).await };
+        let (token, factor) = if has_totp {
+            let owner = new_owner(&app, username).await;
+            (owner.token, json!({"code": owner.app.code(&app, 0)}))
+        } else {
+            (app.new_user(username).await, json!({}))
+        };
         freshen(&app, &token).await;
-        let (mut authenticator, _) = added(&app, &token, Algorithm::Es256).await;
+        let (mut authenticator, _) = added_with(&app, &token, Algorithm::Es256, &factor).await;
         for _ in 0..10 {
             assert_eq!(app.log_in(username, "wrong").await.status(), 401);
         }
@@ -239,7 +244,8 @@ async fn a_passkey_finishes_the_login_of_its_account_and_no_other_and_needs_no_s
     let app = spawn();
     let owner = new_owner(&app, "AzureDiamond").await;
     freshen(&app, &owner.token).await;
-    let (mut authenticator, _) = added(&app, &owner.token, Algorithm::Ed25519).await;
+    let factor = json!({"code": owner.app.code(&app, 0)});
+    let (mut authenticator, _) = added_with(&app, &owner.token, Algorithm::Ed25519, &factor).await;
     let other = fresh_user(&app, "Other").await;
     let (mut others, _) = added(&app, &other, Algorithm::Es256).await;
     let (session, _) = session_of(log_in(&app, &authenticator.get(&login_options(&app).await)).await).await;
@@ -263,7 +269,8 @@ async fn a_passkey_is_no_way_to_finish_a_login_where_the_service_has_none_any_mo
     let app = spawn();
     let owner = new_owner(&app, "AzureDiamond").await;
     freshen(&app, &owner.token).await;
-    added(&app, &owner.token, Algorithm::Es256).await;
+    let factor = json!({"code": owner.app.code(&app, 0)});
+    added_with(&app, &owner.token, Algorithm::Es256, &factor).await;
     let app = app.restart_with(|_| {});
     let due: Value = app.log_in("AzureDiamond", "hunter2").await.json().await.unwrap();
     assert_eq!(due["second_factor"]["methods"], json!(["totp", "recovery_code"]));

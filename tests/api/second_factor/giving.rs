@@ -13,13 +13,17 @@ const REFUSED: &str = "The username or the password is wrong.";
 #[tokio::test]
 async fn a_login_without_a_code_is_an_error_that_says_how_to_finish_it() {
     let app = TestApp::spawn();
-    let Owner { app: theirs, .. } = new_owner(&app, "AzureDiamond").await;
+    let Owner { token: owner, app: theirs, .. } = new_owner(&app, "AzureDiamond").await;
     let (sessions, last_login) = (app.count("tokens"), app.count_events("logged_in"));
     let second = due(app.log_in("AzureDiamond", "hunter2").await).await;
     let expires = app.clock.now().plus(MINUTE * 5).to_string();
     assert_eq!(second["methods"], json!(["totp", "recovery_code"]));
     assert_eq!(second["expires"], json!(expires));
     assert_eq!((app.count("tokens"), app.count_events("logged_in")), (sessions, last_login), "nothing is open");
+    let events = app.get(Method::GET, "/api/user/events", &owner, None).await;
+    let last = &events[0];
+    assert_eq!((&last["kind"], &last["actor"]), (&json!("second_factor_asked"), &json!("")), "the owner sees it");
+    assert_eq!(last["ip"], "127.0.0.1");
     let token = second["token"].as_str().unwrap();
     assert_eq!(app.ask(Method::GET, "/api/user", token, None).await.status(), 401, "it is no session's token");
 

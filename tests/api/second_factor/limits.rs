@@ -64,6 +64,23 @@ async fn wrong_codes_count_at_the_account_and_the_password_alone_does_not_clear_
 }
 
 #[tokio::test]
+async fn a_change_of_the_password_just_after_wrong_codes_gives_no_new_guesses() {
+    let app = TestApp::spawn_with(accounts_alone);
+    let Owner { token, app: theirs, .. } = new_owner(&app, "AzureDiamond").await;
+    let change = json!({"current_password": "hunter2", "new_password": "hunter2"});
+    for _ in 0..5 {
+        for _ in 0..2 {
+            assert_eq!(log_in_with(&app, "AzureDiamond", "code", theirs.wrong_code(&app)).await.status(), 401);
+        }
+        // Most likely before they are stored, and certainly in the same millisecond.
+        app.get(Method::POST, "/api/user/password", &token, Some(&change)).await;
+    }
+    until("storing", || app.count_events("second_factor_failed") == 10).await;
+    assert_eq!(app.store.failures(), [10]);
+    error_of(log_in_with(&app, "AzureDiamond", "code", theirs.code(&app, 0)).await, 429).await;
+}
+
+#[tokio::test]
 async fn a_login_that_is_throttled_at_its_account_costs_none_of_its_tries() {
     let app = TestApp::spawn_with(accounts_alone);
     let Owner { app: theirs, .. } = new_owner(&app, "AzureDiamond").await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{due, give, log_in_with, set_up};
-use crate::helpers::{TestApp, error_of};
+use crate::helpers::{TestApp, error_of, until};
 use crate::mail::mailbox::{Post, accounts_alone, request_of};
 
 const AZURE: &str = "azure@diamond.example";
@@ -42,13 +42,15 @@ async fn a_reset_of_the_password_leaves_the_factor_on_ends_what_waits_and_clears
     let owner = set_up(app, &token).await;
     post.mail_to(AZURE).await;
     let waiting = due(app.log_in("AzureDiamond", "hunter2").await).await["token"].as_str().unwrap().to_owned();
+    let (_, mail) = post.forget("AzureDiamond", AZURE).await;
     for _ in 0..10 {
         let wrong = log_in_with(app, "AzureDiamond", "code", owner.app.wrong_code(app)).await;
         assert_eq!(wrong.status(), 401);
     }
-    let (_, mail) = post.forget("AzureDiamond", AZURE).await;
     let reset = post.reset(&json!({"token": mail.token(), "new_password": "hunter2"})).await;
     assert_eq!(reset.status(), 200);
+    until("storing", || app.count_events("second_factor_failed") == 10).await;
+    assert_eq!(app.store.failures(), [10], "also where they were stored only then");
     error_of(app.log_in("AzureDiamond", "hunter2").await, 429).await;
     app.clock.advance(super::MINUTE);
     assert_eq!(give(app, &waiting, "code", owner.app.code(app, 0)).await.status(), 401, "what waited is over");

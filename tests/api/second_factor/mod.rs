@@ -24,7 +24,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const WRONG: &str = "The code is wrong, was used before, or the login has expired.";
 
 /// What a session is answered for a code that is worth nothing.
-const WRONG_IN_SESSION: &str = "Invalid Data: the code is wrong, or was used before";
+pub const WRONG_IN_SESSION: &str = "Invalid Data: the code is wrong, or was used before";
 
 /// What a call is answered that needs a fresh session.
 const NOT_FRESH: &str = "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first";
@@ -51,7 +51,7 @@ impl App {
     }
 
     /// Six digits that it does not show now, nor a step before or after.
-    fn wrong_code(&self, app: &TestApp) -> String {
+    pub fn wrong_code(&self, app: &TestApp) -> String {
         let shown: Vec<String> = (-2..3).map(|steps| self.code(app, steps)).collect();
         let mut codes = (0..10).map(|number| format!("{number:06}"));
         codes.find(|code| !shown.contains(code)).unwrap()
@@ -61,8 +61,8 @@ impl App {
 /// An account with an authenticator app.
 pub struct Owner {
     pub token: String,
-    app: App,
-    recovery_codes: Vec<String>,
+    pub app: App,
+    pub recovery_codes: Vec<String>,
 }
 
 /// Makes a session fresh, and begins to set up an app there.

@@ -77,11 +77,22 @@ fn without_the_key_of_what_is_sealed_nothing_starts_and_no_other_is_made() {
     fs::write(key(&machine), generate_key().as_bytes()).unwrap();
     fs::set_permissions(key(&machine), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     assert_eq!(start_refused(&machine), (1, ANOTHER.to_owned()));
-    fs::write(key(&machine), "0").unwrap();
+    let unusable = |why: &str| {
+        let touched = "data/authtokens.key, the key to 2 authenticator apps and 2 refresh tokens, cannot be used";
+        let way_out =
+            "put the right one back, or move it away and run `authtokens database new-key` to forget what it opens";
+        (1, format!("{touched} ({why}): {way_out}"))
+    };
+    for malformed in ["0", "", &"+1".repeat(32)] {
+        fs::write(key(&machine), malformed).unwrap();
+        assert_eq!(start_refused(&machine), unusable("it is not 64 hex digits"), "{malformed}");
+    }
     let malformed = "the key in data/authtokens.key cannot be used: it is not 64 hex digits";
-    assert_eq!(start_refused(&machine), (1, malformed.to_owned()));
     assert_eq!(machine.refused("config check"), (1, malformed.to_owned()));
     fs::write(key(&machine), right).unwrap();
+    fs::set_permissions(key(&machine), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    assert_eq!(start_refused(&machine), unusable("others than its owner may read it: give it mode 0600"));
+    fs::set_permissions(key(&machine), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     drop(machine.server());
 }
 
