@@ -44,14 +44,9 @@ impl Accounts {
 
     async fn link_by_id_token(&self, caller: &Caller, given: GivenIdToken) -> Result<(), IdentityError> {
         self.require_fresh_session(caller).await?;
-        let (provider, claims) = self.verify_given(&given).await?;
-        let (subject, client_id) = (claims.subject.clone(), claims.client_id.clone());
-        let told = Told::of(provider, claims, None);
-        self.link(caller, true, told).await?;
-        if let Some(code) = &given.authorization_code {
-            self.keep_refresh_token(provider, &subject, &client_id, code).await;
-        }
-        Ok(())
+        let mut told = self.verify_given(&given).await?;
+        self.fetch_refresh_token(&mut told).await;
+        self.link(caller, true, told).await
     }
 
     /// A token that was stolen must not be enough to add a way in: the session was shown to be its owner's less than ten

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::outcome::{GivenIdToken, IdentityError};
-use super::told::Told;
 use crate::accounts::service::{Accounts, Client};
 use crate::accounts::throttle::Admission;
 use crate::accounts::throttle::limits::Call;
@@ -31,8 +30,7 @@ impl Accounts {
         let attempt = self.throttle.begin_reauthentication(&credentials.username, client.ip())?;
         let now = self.clock.now();
         let is_shown = match self.verify_given(&given).await {
-            Ok((provider, claims)) if now.since(claims.authenticated()) <= RECENT => {
-                let told = Told::of(provider, claims, None);
+            Ok(told) if now.since(told.authenticated) <= RECENT => {
                 let used = IdentityUse { user_id: credentials.user_id, identity: told.identity, by_email: None };
                 self.repository.reauthenticate(caller, Reauthentication::Identity(used), now).await?
             }

@@ -16,6 +16,16 @@ pub(super) struct Told {
     pub(super) identity: VerifiedIdentity,
     /// Whether the provider is believed that the address is this person's.
     pub(super) speaks_for_email: bool,
+    /// When this person has shown there who they are.
+    pub(super) authenticated: Timestamp,
+    /// Apple's, until it is exchanged for the refresh token.
+    pub(super) app_code: Option<AppCode>,
+}
+
+/// An authorization code that an app was given, together with an ID token for this client id.
+pub(super) struct AppCode {
+    pub(super) client_id: String,
+    pub(super) code: String,
 }
 
 /// The same as it is kept in a challenge. The refresh token is sealed.
@@ -26,6 +36,7 @@ struct Kept {
     provider: String,
     email: String,
     speaks_for_email: bool,
+    authenticated: i64,
     /// The digest of the ID token, in hex, and when it expires.
     token: Option<(String, i64)>,
     /// In hex.
@@ -35,6 +46,7 @@ struct Kept {
 impl Told {
     /// What an ID token or the provider itself has told. The token of the one counts once.
     pub(super) fn of(provider: &Provider, claims: IdentityClaims, refresh_token: Option<Vec<u8>>) -> Self {
+        let authenticated = claims.authenticated();
         let token = claims.token.map(|(digest, expires)| IdTokenUse { digest, expires });
         let identity = VerifiedIdentity {
             subject: claims.subject,
@@ -43,7 +55,7 @@ impl Told {
             token,
             refresh_token,
         };
-        Self { identity, speaks_for_email: claims.speaks_for_email }
+        Self { identity, speaks_for_email: claims.speaks_for_email, authenticated, app_code: None }
     }
 
     /// The address, where it is one that mail can be sent to.
@@ -59,6 +71,7 @@ impl Told {
             provider: provider.clone(),
             email: email.clone(),
             speaks_for_email: self.speaks_for_email,
+            authenticated: self.authenticated.as_millis(),
             token: token.as_ref().map(|token| (hex(token.digest.as_bytes()), token.expires.as_millis())),
             refresh_token: refresh_token.as_deref().map(hex),
         };
@@ -82,16 +95,14 @@ impl Told {
         let subject = Subject { issuer: kept.issuer, subject: kept.subject };
         let (provider, email) = (kept.provider, kept.email);
         let identity = VerifiedIdentity { subject, provider, email, token, refresh_token };
-        Some(Self { identity, speaks_for_email: kept.speaks_for_email })
+        let authenticated = Timestamp::from_millis(kept.authenticated)?;
+        Some(Self { identity, speaks_for_email: kept.speaks_for_email, authenticated, app_code: None })
     }
 }
 
 impl Accounts {
-    /// Verifies an ID token that an app was given.
-    pub(super) async fn verify_given(
-        &self,
-        given: &GivenIdToken,
-    ) -> Result<(&Provider, IdentityClaims), IdentityError> {
+    /// What an ID token tells that an app was given.
+    pub(super) async fn verify_given(&self, given: &GivenIdToken) -> Result<Told, IdentityError> {
         let provider = self.provider(&given.provider)?;
         let verified = self.identities.providers.verify_id_token(
             provider,
@@ -99,7 +110,10 @@ impl Accounts {
             given.nonce.as_deref(),
             self.clock.now(),
         );
-        Ok((provider, verified.await?))
+        let claims = verified.await?;
+        let client_id = claims.client_id.clone();
+        let app_code = given.authorization_code.clone().map(|code| AppCode { client_id, code });
+        Ok(Told { app_code, ..Told::of(provider, claims, None) })
     }
 
     /// Notes a login that was refused, of which no account is known.
@@ -124,7 +138,8 @@ mod tests {
             }),
             refresh_token: Some(vec![1, 2, 255]),
         };
-        let told = Told { identity, speaks_for_email: true };
+        let authenticated = Timestamp::from_millis(2_000).unwrap();
+        let told = Told { identity, speaks_for_email: true, authenticated, app_code: None };
         let again = Told::from_json(&told.to_json()).unwrap();
         assert_eq!(again.to_json(), told.to_json());
         assert!(again.identity.token.unwrap().digest == TokenDigest::from_bytes([7; 32]));

@@ -740,8 +740,6 @@ pub const LIST_IDENTITIES: &str = "SELECT issuer, subject, provider, email, crea
 pub const USE_IDENTITY: &str = "UPDATE identities SET email = $3, last_used = $4, \
      refresh_token = coalesce($5, refresh_token) WHERE issuer = $1 AND subject = $2 AND user_id = $6";
 
-pub const STORE_REFRESH_TOKEN: &str = "UPDATE identities SET refresh_token = $3 WHERE issuer = $1 AND subject = $2";
-
 pub const DELETE_IDENTITY: &str = "DELETE FROM identities WHERE issuer = $1 AND subject = $2";
 
 pub const DELETE_IDENTITIES_OF: &str = "DELETE FROM identities WHERE user_id = $1";

@@ -604,8 +604,6 @@ pub const LIST_IDENTITIES: &str = "SELECT issuer, subject, provider, email, crea
 pub const USE_IDENTITY: &str = "UPDATE identities SET email = ?3, last_used = ?4, \
      refresh_token = coalesce(?5, refresh_token) WHERE issuer = ?1 AND subject = ?2";
 
-pub const STORE_REFRESH_TOKEN: &str = "UPDATE identities SET refresh_token = ?3 WHERE issuer = ?1 AND subject = ?2";
-
 pub const DELETE_IDENTITY: &str = "DELETE FROM identities WHERE issuer = ?1 AND subject = ?2";
 
 pub const DELETE_IDENTITIES_OF: &str = "DELETE FROM identities WHERE user_id = ?1";
@@ -920,7 +918,6 @@ pub const ALL: &[(&str, Visits)] = &[
     (INSERT_IDENTITY, Visits::Few),
     (LIST_IDENTITIES, Visits::Few),
     (USE_IDENTITY, Visits::Few),
-    (STORE_REFRESH_TOKEN, Visits::Few),
     (DELETE_IDENTITY, Visits::Few),
     (DELETE_IDENTITIES_OF, Visits::Few),
     (REVOKE_REFRESH_TOKEN, Visits::Few),
