@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::outcome::{GivenIdToken, IdentityError};
+use super::outcome::{GivenIdentity, IdentityError};
 use super::told::Told;
 use crate::accounts::service::Accounts;
 use crate::accounts::throttle::Admission;
@@ -18,8 +18,8 @@ const JUST_OPENED: Duration = Duration::from_secs(10 * 60);
 
 /// What is to be linked.
 pub enum Linking {
-    /// What an ID token tells. It needs a fresh session.
-    IdToken(GivenIdToken),
+    /// An identity that is shown. It needs a fresh session.
+    Shown(GivenIdentity),
     /// What a login has kept, for lack of a link.
     Token(PlainToken),
 }
@@ -37,14 +37,15 @@ impl Accounts {
     ) -> Result<(), IdentityError> {
         admission.confirm(Call::LogIn);
         match linking {
-            Linking::IdToken(given) => self.link_by_id_token(caller, given).await,
+            Linking::Shown(given) => self.link_shown(caller, &given).await,
             Linking::Token(token) => self.link_by_token(caller, &token).await,
         }
     }
 
-    async fn link_by_id_token(&self, caller: &Caller, given: GivenIdToken) -> Result<(), IdentityError> {
+    async fn link_shown(&self, caller: &Caller, given: &GivenIdentity) -> Result<(), IdentityError> {
+        // Before a code is used up: it can be given again once the session is fresh.
         self.require_fresh_session(caller).await?;
-        let mut told = self.verify_given(&given).await?;
+        let mut told = self.find_told(given).await?;
         self.fetch_refresh_token(&mut told).await;
         self.link(caller, true, told).await
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::outcome::{GivenIdToken, IdentityError};
+use super::outcome::{GivenIdToken, GivenIdentity, IdentityError};
 use crate::accounts::service::{Accounts, Client};
 use crate::domain::email::EmailAddress;
 use crate::domain::identity::Subject;
@@ -101,6 +101,14 @@ impl Told {
 }
 
 impl Accounts {
+    /// What is told of an identity that is shown. A code of a browser is used up by it, an ID token is not.
+    pub(super) async fn find_told(&self, given: &GivenIdentity) -> Result<Told, IdentityError> {
+        match given {
+            GivenIdentity::IdToken(given) => self.verify_given(given).await,
+            GivenIdentity::Code(given) => self.take_result(given).await?.ok_or(IdentityError::Refused),
+        }
+    }
+
     /// What an ID token tells that an app was given.
     pub(super) async fn verify_given(&self, given: &GivenIdToken) -> Result<Told, IdentityError> {
         let provider = self.provider(&given.provider)?;

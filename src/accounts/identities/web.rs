@@ -12,7 +12,7 @@ use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::outcome::IdentityError;
+use super::outcome::{GivenCode, IdentityError};
 use super::sign_in::{Newcomer, SignedIn};
 use super::told::Told;
 use crate::accounts::service::{Accounts, Client};
@@ -21,7 +21,7 @@ use crate::accounts::throttle::limits::Call;
 use crate::domain::challenge::{ChallengePurpose, NewChallenge};
 use crate::domain::field::InvalidField;
 use crate::domain::token::{PlainToken, hex};
-use crate::providers::Provider;
+use crate::providers::{AuthorizationRequest, Provider};
 use crate::system::error_chain::Chain;
 
 /// How long an app's `state` may be.
@@ -33,6 +33,8 @@ pub struct FlowStart {
     pub return_to: String,
     pub code_challenge: String,
     pub state: String,
+    /// Whether the person is to show the provider again who they are.
+    pub asks_again: bool,
 }
 
 /// Where a browser is sent that begins.
@@ -96,7 +98,7 @@ impl Accounts {
     ) -> Result<Started, IdentityError> {
         let provider = self.provider(provider)?;
         let redirect_uri = self.redirect_uri(provider)?;
-        let FlowStart { return_to, code_challenge, state } = start;
+        let FlowStart { return_to, code_challenge, state, asks_again } = start;
         // Compared as it is written. What would have to be understood first could be understood in two ways.
         if !self.identities.return_to.contains(&return_to) {
             return Err(invalid("return_to", "must be one of identities.return_to, as it is written there"));
@@ -111,7 +113,14 @@ impl Accounts {
         let (token, now, purpose) = (PlainToken::generate(), self.clock.now(), ChallengePurpose::ProviderFlow);
         let (nonce, challenge) = (nonce_of(&token), challenge_of(&verifier_of(&token)));
         let providers = &self.identities.providers;
-        let url = providers.authorization_url(provider, token.reveal(), &nonce, &challenge, &redirect_uri).await?;
+        let asked = AuthorizationRequest {
+            state: token.reveal(),
+            nonce: &nonce,
+            code_challenge: &challenge,
+            redirect_uri: &redirect_uri,
+            asks_again,
+        };
+        let url = providers.authorization_url(provider, &asked).await?;
         let flow = Flow { provider: provider.name().to_owned(), return_to, code_challenge, state };
         let state = serde_json::to_string(&flow).unwrap_or_default();
         let challenge = NewChallenge { digest: token.digest(), purpose, state, expires: now.plus(purpose.lifetime()) };
@@ -206,13 +215,12 @@ impl Accounts {
     pub async fn finish_web_sign_in(
         &self,
         admission: Admission<'_>,
-        code: &str,
-        code_verifier: &str,
+        given: &GivenCode,
         newcomer: Newcomer,
         client: &impl Client,
     ) -> Result<SignedIn, IdentityError> {
         admission.confirm(Call::LogIn);
-        let Some(told) = self.take_result(code, code_verifier).await? else {
+        let Some(told) = self.take_result(given).await? else {
             self.note_refused_identity(client);
             return Err(IdentityError::Refused);
         };
@@ -220,12 +228,12 @@ impl Accounts {
     }
 
     /// Takes what came of a login; `None` where the code or the verifier is wrong. The code is used up in any case.
-    async fn take_result(&self, code: &str, code_verifier: &str) -> Result<Option<Told>, IdentityError> {
-        let Some(code) = PlainToken::parse(code) else { return Ok(None) };
+    pub(super) async fn take_result(&self, given: &GivenCode) -> Result<Option<Told>, IdentityError> {
+        let Some(code) = PlainToken::parse(&given.code) else { return Ok(None) };
         let (now, purpose) = (self.clock.now(), ChallengePurpose::ProviderResult);
         let found = self.repository.take_challenge(None, purpose, code.digest(), now).await?;
         let result = found.and_then(|found| serde_json::from_str::<FlowResult>(&found.state).ok());
-        let result = result.filter(|result| is_same(&result.code_challenge, &challenge_of(code_verifier)));
+        let result = result.filter(|result| is_same(&result.code_challenge, &challenge_of(&given.code_verifier)));
         Ok(result.and_then(|result| Told::from_json(&result.told)))
     }
 
