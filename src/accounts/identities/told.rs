@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{GivenIdToken, GivenIdentity, IdentityError};
+use crate::accounts::kept_identity::KeptIdentity;
 use crate::accounts::service::{Accounts, Client};
 use crate::domain::email::EmailAddress;
-use crate::domain::identity::Subject;
-use crate::domain::token::{TokenDigest, bytes_of_hex, hex};
 use crate::providers::{IdentityClaims, Provider};
 use crate::repository::{IdTokenUse, VerifiedIdentity};
 use crate::system::clock::Timestamp;
@@ -28,19 +27,12 @@ pub(super) struct AppCode {
     pub(super) code: String,
 }
 
-/// The same as it is kept in a challenge. The refresh token is sealed.
+/// The same as it is kept in a challenge.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    issuer: String,
-    subject: String,
-    provider: String,
-    email: String,
+    identity: KeptIdentity,
     speaks_for_email: bool,
     authenticated: i64,
-    /// The digest of the ID token, in hex, and when it expires.
-    token: Option<(String, i64)>,
-    /// In hex.
-    refresh_token: Option<String>,
 }
 
 impl Told {
@@ -64,16 +56,10 @@ impl Told {
     }
 
     pub(super) fn to_json(&self) -> String {
-        let VerifiedIdentity { subject, provider, email, token, refresh_token } = &self.identity;
         let kept = Kept {
-            issuer: subject.issuer.clone(),
-            subject: subject.subject.clone(),
-            provider: provider.clone(),
-            email: email.clone(),
+            identity: KeptIdentity::of(&self.identity),
             speaks_for_email: self.speaks_for_email,
             authenticated: self.authenticated.as_millis(),
-            token: token.as_ref().map(|token| (hex(token.digest.as_bytes()), token.expires.as_millis())),
-            refresh_token: refresh_token.as_deref().map(hex),
         };
         serde_json::to_string(&kept).unwrap_or_default()
     }
@@ -81,22 +67,12 @@ impl Told {
     /// Reads what [`Told::to_json`] has written; `None` for anything else.
     pub(super) fn from_json(json: &str) -> Option<Self> {
         let kept: Kept = serde_json::from_str(json).ok()?;
-        let token = match kept.token {
-            Some((digest, expires)) => Some(IdTokenUse {
-                digest: TokenDigest::from_bytes(bytes_of_hex(&digest)?.try_into().ok()?),
-                expires: Timestamp::from_millis(expires)?,
-            }),
-            None => None,
-        };
-        let refresh_token = match kept.refresh_token {
-            Some(text) => Some(bytes_of_hex(&text)?),
-            None => None,
-        };
-        let subject = Subject { issuer: kept.issuer, subject: kept.subject };
-        let (provider, email) = (kept.provider, kept.email);
-        let identity = VerifiedIdentity { subject, provider, email, token, refresh_token };
-        let authenticated = Timestamp::from_millis(kept.authenticated)?;
-        Some(Self { identity, speaks_for_email: kept.speaks_for_email, authenticated, app_code: None })
+        Some(Self {
+            identity: kept.identity.read()?,
+            speaks_for_email: kept.speaks_for_email,
+            authenticated: Timestamp::from_millis(kept.authenticated)?,
+            app_code: None,
+        })
     }
 }
 
@@ -133,6 +109,8 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::identity::Subject;
+    use crate::domain::token::TokenDigest;
 
     #[test]
     fn what_is_kept_is_read_again_as_it_was() {

@@ -782,7 +782,7 @@ pub const FIND_FACTOR_OWNER: &str = "SELECT username FROM challenges JOIN users 
 
 pub const COUNT_FACTOR_TRY: &str = "UPDATE challenges SET tries = tries + 1 \
      WHERE digest = $1 AND purpose = $2 AND expires > $3 AND tries < $4 \
-     AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id AND is_active) RETURNING user_id";
+     AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id AND is_active) RETURNING user_id, state";
 
 /// Locks the account of a challenge. What is read behind it, in a statement of its own, is as of then.
 pub const LOCK_CHALLENGE_USER: &str =

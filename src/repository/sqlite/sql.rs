@@ -640,7 +640,7 @@ pub const FIND_FACTOR_OWNER: &str = "SELECT username FROM challenges JOIN users 
 
 pub const COUNT_FACTOR_TRY: &str = "UPDATE challenges SET tries = tries + 1 \
      WHERE digest = ?1 AND purpose = ?2 AND expires > ?3 AND tries < ?4 \
-     AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id AND is_active = 1) RETURNING user_id";
+     AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id AND is_active = 1) RETURNING user_id, state";
 
 pub const FIND_PENDING_SIGN_IN: &str = "SELECT user_id, is_active FROM challenges JOIN users ON users.id = user_id \
      WHERE digest = ?1 AND purpose = ?2 AND expires > ?3";
