@@ -125,6 +125,11 @@ impl IdentityError {
     pub fn is_taken_name(&self) -> bool {
         matches!(self, Self::Repository(RepositoryError::Conflict(UniqueField::Username)))
     }
+
+    /// Whether somebody meets it whose first login another one of theirs has overtaken.
+    pub(super) fn is_of_a_first_login(&self) -> bool {
+        matches!(self, Self::Refused | Self::Throttled(_)) || self.is_taken_name()
+    }
 }
 
 impl Accounts {

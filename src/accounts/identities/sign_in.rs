@@ -80,11 +80,30 @@ impl Accounts {
         newcomer: Newcomer,
         client: &impl Client,
     ) -> Result<SignedIn, IdentityError> {
-        let way = self.find_way(&told, &newcomer, client).await?;
-        self.fetch_refresh_token(&mut told).await;
+        let mut signed_in = self.try_sign_in(&mut told, newcomer, client).await;
+        // Of several first logins at once, one makes the account or finds it, and the others find it now.
+        if signed_in.as_ref().is_err_and(IdentityError::is_of_a_first_login)
+            && let Some(owner) = self.repository.find_identity_owner(&told.identity.subject).await?
+        {
+            signed_in = self.sign_in_to(owner, &told, None, client).await;
+        }
+        if matches!(signed_in, Err(IdentityError::Refused)) {
+            self.note_refused_identity(client);
+        }
+        signed_in
+    }
+
+    async fn try_sign_in(
+        &self,
+        told: &mut Told,
+        newcomer: Newcomer,
+        client: &impl Client,
+    ) -> Result<SignedIn, IdentityError> {
+        let way = self.find_way(told, &newcomer, client).await?;
+        self.fetch_refresh_token(told).await;
         match way {
             Way::Account(owner, by_email) => self.sign_in_to(owner, told, by_email, client).await,
-            Way::Link => Err(self.offer_link(&told).await?),
+            Way::Link => Err(self.offer_link(told).await?),
             Way::Registration => self.register_as_told(told, newcomer, client).await,
         }
     }
@@ -123,11 +142,11 @@ impl Accounts {
     async fn sign_in_to(
         &self,
         owner: IdentityOwner,
-        told: Told,
+        told: &Told,
         by_email: Option<String>,
         client: &impl Client,
     ) -> Result<SignedIn, IdentityError> {
-        let used = IdentityUse { user_id: owner.user_id, identity: told.identity, by_email };
+        let used = IdentityUse { user_id: owner.user_id, identity: told.identity.clone(), by_email };
         let verified = Verified::Factors(FirstFactor::Identity(used), SecondFactor::NotGiven);
         match self.open_session(verified, client).await? {
             Opening::Session(opened) => {
@@ -137,7 +156,6 @@ impl Accounts {
             Opening::SecondFactorDue(due) => Err(IdentityError::SecondFactorDue(Box::new(due))),
             Opening::EmailNotVerified => Err(IdentityError::EmailNotVerified),
             Opening::SecondFactorRefused(_) | Opening::Refused | Opening::IdentityRefused => {
-                self.note_refused_identity(client);
                 Err(IdentityError::Refused)
             }
         }
@@ -145,7 +163,7 @@ impl Accounts {
 
     async fn register_as_told(
         &self,
-        told: Told,
+        told: &Told,
         Newcomer { username, mut profile }: Newcomer,
         client: &impl Client,
     ) -> Result<SignedIn, IdentityError> {
@@ -175,7 +193,6 @@ impl Accounts {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.note_refused_identity(client);
         Err(IdentityError::Refused)
     }
 
