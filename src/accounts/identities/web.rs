@@ -150,13 +150,9 @@ impl Accounts {
         }
         let outcome = match self.ask_provider(provider, &flow, &token, &callback).await {
             Ok(told) => {
-                let (code, purpose) = (PlainToken::generate(), ChallengePurpose::ProviderResult);
+                let code = PlainToken::generate();
                 let result = FlowResult { told: told.to_json(), code_challenge: flow.code_challenge };
-                let state = serde_json::to_string(&result).unwrap_or_default();
-                let now = self.clock.now();
-                let expires = now.plus(purpose.lifetime());
-                let challenge = NewChallenge { digest: code.digest(), purpose, state, expires };
-                self.repository.store_challenge(None, challenge, now).await?;
+                self.store_result(&code, &result).await?;
                 ("code", code.reveal().to_owned())
             }
             Err(failure) => {
@@ -220,21 +216,40 @@ impl Accounts {
         client: &impl Client,
     ) -> Result<SignedIn, IdentityError> {
         admission.confirm(Call::LogIn);
-        let Some(told) = self.take_result(given).await? else {
+        let result = self.take_flow_result(given).await?;
+        let told = result.as_ref().and_then(|result| Told::from_json(&result.told));
+        let (Some(result), Some(told)) = (result, told) else {
             self.note_refused_identity(client);
             return Err(IdentityError::Refused);
         };
-        self.sign_in_as_told(told, newcomer, client).await
+        let signed_in = self.sign_in_as_told(told, newcomer, client).await;
+        // Whoever is to choose another name, or to wait, does not go to the provider again.
+        if let (Err(error), Some(code)) = (&signed_in, PlainToken::parse(&given.code))
+            && (error.is_taken_name() || matches!(error, IdentityError::Invalid(_) | IdentityError::Throttled(_)))
+        {
+            self.store_result(&code, &result).await?;
+        }
+        signed_in
+    }
+
+    async fn store_result(&self, code: &PlainToken, result: &FlowResult) -> Result<(), IdentityError> {
+        let (now, purpose) = (self.clock.now(), ChallengePurpose::ProviderResult);
+        let state = serde_json::to_string(result).unwrap_or_default();
+        let challenge = NewChallenge { digest: code.digest(), purpose, state, expires: now.plus(purpose.lifetime()) };
+        Ok(self.repository.store_challenge(None, challenge, now).await?)
     }
 
     /// Takes what came of a login; `None` where the code or the verifier is wrong. The code is used up in any case.
     pub(super) async fn take_result(&self, given: &GivenCode) -> Result<Option<Told>, IdentityError> {
+        Ok(self.take_flow_result(given).await?.and_then(|result| Told::from_json(&result.told)))
+    }
+
+    async fn take_flow_result(&self, given: &GivenCode) -> Result<Option<FlowResult>, IdentityError> {
         let Some(code) = PlainToken::parse(&given.code) else { return Ok(None) };
         let (now, purpose) = (self.clock.now(), ChallengePurpose::ProviderResult);
         let found = self.repository.take_challenge(None, purpose, code.digest(), now).await?;
         let result = found.and_then(|found| serde_json::from_str::<FlowResult>(&found.state).ok());
-        let result = result.filter(|result| is_same(&result.code_challenge, &challenge_of(&given.code_verifier)));
-        Ok(result.and_then(|result| Told::from_json(&result.told)))
+        Ok(result.filter(|result| is_same(&result.code_challenge, &challenge_of(&given.code_verifier))))
     }
 
     /// Where a provider sends a browser back to.

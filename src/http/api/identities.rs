@@ -250,7 +250,8 @@ fn see_other(address: &str) -> HttpResponse {
 /// What the browser has brought back to the app, and what is known of somebody who may have no account yet.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ExchangeRequest {
-    /// The `code` of the address that the browser was sent to. It counts once, within 60 s.
+    /// The `code` of the address that the browser was sent to. It counts once, within 60 s; where the name of a new account is
+    /// refused, within another 60 s.
     #[schema(example = "d96163b8bc9127d8c5d5839018580123c64a324b", nullable = false, required)]
     code: Option<String>,
     /// Of which the app gave the SHA-256 at the start.

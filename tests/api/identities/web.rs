@@ -220,6 +220,23 @@ async fn the_session_is_for_whoever_knows_the_verifier_and_a_wrong_one_ends_it()
 }
 
 #[tokio::test]
+async fn a_name_that_is_taken_uses_no_code_up() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    app.new_user("AzureDiamond").await;
+    let login = shown(&app, &provider, "google", claims("google", &provider, "1")).await;
+    let exchange_as = async |username: &str| {
+        let mut body = login.clone();
+        body["username"] = username.into();
+        app.post("/api/login/oidc/exchange", &body).await
+    };
+    assert_eq!(exchange_as("azurediamond").await.status(), 400);
+    assert_eq!(exchange_as("AZUREDIAMOND").await.status(), 400);
+    assert_eq!(session(exchange_as("Other").await, 201).await.1, "Other");
+    assert_eq!(error_of(exchange_as("Another").await, 401).await, REFUSED);
+}
+
+#[tokio::test]
 async fn of_many_at_once_one_finishes() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
