@@ -6,7 +6,7 @@ use super::outcome::{GivenIdToken, GivenIdentity, IdentityError};
 use crate::accounts::kept_identity::KeptIdentity;
 use crate::accounts::service::{Accounts, Client};
 use crate::domain::email::EmailAddress;
-use crate::providers::{IdentityClaims, Provider};
+use crate::providers::{IdentityClaims, Provider, ProviderError};
 use crate::repository::{IdTokenUse, VerifiedIdentity};
 use crate::system::clock::Timestamp;
 
@@ -94,7 +94,12 @@ impl Accounts {
             given.nonce.as_deref(),
             self.clock.now(),
         );
-        let claims = verified.await?;
+        let claims = verified.await.inspect_err(|error| {
+            // Whoever presents it is told nothing: a wrong client id is for the operator to find.
+            if let ProviderError::Refused(why) = error {
+                log::info!("an ID token of {} is refused: {why}", provider.name());
+            }
+        })?;
         let client_id = claims.client_id.clone();
         let app_code = given.authorization_code.clone().map(|code| AppCode { client_id, code });
         Ok(Told { app_code, ..Told::of(provider, claims, None) })

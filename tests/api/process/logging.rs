@@ -234,6 +234,42 @@ fn no_level_logs_an_id_token_an_authorization_code_a_refresh_token_or_the_challe
     assert_unlogged(&server, &last, &secrets);
 }
 
+#[test]
+fn why_an_id_token_is_refused_is_logged_and_nothing_of_the_token() {
+    let (folder, provider, other) = (tempfile::tempdir().unwrap(), Provider::start(), Provider::start());
+    let config = folder.path().join("config.toml");
+    let of_provider = written("example", Preset::None, &provider);
+    fs::write(config, format!("[outbound]\nallow = [\"127.0.0.0/8\"]\n{of_provider}")).unwrap();
+    let server = Server::start(folder.path(), |_| {});
+    let log_in = |id_token: &str, nonce: Option<&str>| {
+        let mut body = json!({"provider": "example", "id_token": id_token});
+        body.as_object_mut().unwrap().extend(nonce.map(|nonce| ("nonce".to_owned(), json!(nonce))));
+        post(server.address, "/api/login/oidc", &body).assert_error(401);
+    };
+    let told = || {
+        let mut told = claims("example", &provider, "SUBJECT-4711");
+        (told["iat"], told["exp"]) = (seconds().into(), (seconds() + 600).into());
+        told
+    };
+    for (name, value, why) in [
+        ("aud", json!("AUDIENCE-4711"), "the token is for another app"),
+        ("iss", json!("https://issuer-4711.example"), "the token is of another issuer"),
+        ("exp", json!(seconds() - 120), "the token has expired"),
+        ("iat", json!(seconds() + 120), "the token is of the future: this machine's clock may be wrong"),
+    ] {
+        let mut told = told();
+        told[name] = value;
+        log_in(&provider.sign(&told), None);
+        until(|| server.log().contains(&format!("an ID token of example is refused: {why}")));
+    }
+    log_in(&provider.sign(&told()), Some("NONCE-4711"));
+    until(|| server.log().contains("an ID token of example is refused: the token's nonce is another, or missing"));
+    log_in(&other.sign(&told()), None);
+    log_in("TOKEN-4711", None);
+    until(|| server.log().matches("an ID token of example is refused: ").count() == 7);
+    assert!(!server.log().contains("4711"), "{}", server.log());
+}
+
 fn text_of(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned()
 }
