@@ -243,6 +243,9 @@ async fn fetch_keys(client: Arc<Client>, address: String) -> Result<(KeySet, Dur
         return Err(ProviderError::Answer("it does not give its keys"));
     }
     let keys = KeySet::parse(&answer.body).ok_or(ProviderError::Answer("its keys cannot be read, or used"))?;
+    if keys.left_out > 0 {
+        log::warn!("{address} has too many keys: the last {} are not used", keys.left_out);
+    }
     Ok((keys, fresh_for(&answer)))
 }
 

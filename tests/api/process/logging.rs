@@ -270,6 +270,25 @@ fn why_an_id_token_is_refused_is_logged_and_nothing_of_the_token() {
     assert!(!server.log().contains("4711"), "{}", server.log());
 }
 
+#[test]
+fn keys_of_a_provider_that_are_too_many_to_be_used_are_told_of_as_they_are_fetched() {
+    let (folder, provider) = (tempfile::tempdir().unwrap(), Provider::start());
+    let config = folder.path().join("config.toml");
+    let of_provider = written("example", Preset::None, &provider);
+    fs::write(config, format!("[outbound]\nallow = [\"127.0.0.0/8\"]\n{of_provider}")).unwrap();
+    provider.publish_more_keys(66);
+    let server = Server::start(folder.path(), |_| {});
+    for status in [201, 200] {
+        let mut told = claims("example", &provider, "1");
+        (told["iat"], told["exp"]) = (seconds().into(), (seconds() + 600).into());
+        let body = json!({"provider": "example", "id_token": provider.sign(&told)});
+        assert_eq!(post(server.address, "/api/login/oidc", &body).status(), status);
+    }
+    let told = format!("{}/keys has too many keys: the last 3 are not used", provider.url());
+    until(|| server.log().contains(&told));
+    assert_eq!(server.log().matches(&told).count(), 1, "they were fetched once");
+}
+
 fn text_of(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned()
 }
