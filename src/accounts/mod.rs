@@ -11,6 +11,7 @@ mod delete;
 mod disown;
 mod email;
 pub mod identities;
+mod kept_identity;
 mod mail_proof;
 pub mod mail_requests;
 pub mod passkeys;

@@ -6,6 +6,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use super::kept_identity::keep_for_link;
 use super::second_factor::given::{GivenFactor, SealingError};
 use super::service::{ATTEMPTS, Accounts, Client};
 use super::throttle::limits::Call;
@@ -354,7 +355,7 @@ impl Accounts {
                 let (challenge_token, expires) = (PlainToken::generate(), now.plus(purpose.lifetime()));
                 let needs_verified_email = self.mail.as_ref().is_some_and(|policy| policy.require_verified_email);
                 let challenge =
-                    NewChallenge { digest: challenge_token.digest(), purpose, state: String::new(), expires };
+                    NewChallenge { digest: challenge_token.digest(), purpose, state: keep_for_link(&first), expires };
                 let request = SessionRequest { first, second, session, challenge, max_sessions, needs_verified_email };
                 Ok(match self.repository.open_session(request, now).await? {
                     SessionOutcome::Opened(user) => Opening::Session(OpenedSession::new(token, *user)),
@@ -385,7 +386,7 @@ fn labels_of(verified: &Verified) -> (Cow<'static, str>, &'static str) {
         FirstFactor::Mail(_) => Cow::Borrowed("mail"),
         FirstFactor::Passkey(_) => Cow::Borrowed("passkey"),
         FirstFactor::Identity(used) => Cow::Owned(used.identity.provider.clone()),
-        FirstFactor::Challenge(_) => Cow::Borrowed("second_step"),
+        FirstFactor::Challenge(..) => Cow::Borrowed("second_step"),
     };
     let second = match second {
         SecondFactor::NotGiven => "none",

@@ -133,17 +133,69 @@ pub fn provider_address() -> Kind<String> {
 /// Where a browser may be sent back to: addresses of the web or of an app, each compared character by character.
 #[must_use]
 pub fn return_addresses() -> Kind<Vec<String>> {
-    let is_address = |text: &String| {
-        Url::parse(text).is_ok_and(|url| {
-            url.fragment().is_none()
-                && !["javascript", "data", "file", "blob", "vbscript", "about"].contains(&url.scheme())
-                && (url.scheme() != "http" || crate::config::mail::is_on_this_machine(text))
-                && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\')
-        })
-    };
-    let read = move |raw: &Raw| raw.strings().filter(|addresses| addresses.iter().all(is_address));
+    let read = |raw: &Raw| raw.strings().filter(|addresses| addresses.iter().all(|text| is_return_address(text)));
     let expected = "a list of addresses such as \"https://app.example.org/signed-in\" or \"diamonds://signed-in\"";
     Kind::new(expected, read, |addresses: &Vec<String>| addresses.as_slice().into())
+}
+
+/// Schemes to which browsers or systems give a meaning of their own, so that they lead to no app of ours. Others of theirs
+/// have a hyphen or a plus, such as `view-source` and `web+tea`.
+const TAKEN_SCHEMES: [&str; 35] = [
+    "about",
+    "blob",
+    "brave",
+    "chrome",
+    "cid",
+    "content",
+    "data",
+    "edge",
+    "facetime",
+    "feed",
+    "file",
+    "filesystem",
+    "ftp",
+    "geo",
+    "intent",
+    "itms",
+    "jar",
+    "javascript",
+    "livescript",
+    "magnet",
+    "mailto",
+    "market",
+    "mid",
+    "mms",
+    "mocha",
+    "opera",
+    "resource",
+    "sip",
+    "sms",
+    "tel",
+    "urn",
+    "vbscript",
+    "webcal",
+    "ws",
+    "wss",
+];
+
+/// Whether an address is of HTTPS, of plain HTTP on this machine, or of a scheme that an app can have: one with a dot (RFC
+/// 8252, 7.1), or a plain word that is nobody else's. It names no user, which is there to deceive.
+fn is_return_address(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let authority = text.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let has_host = authority.is_some_and(|authority| !authority.is_empty());
+    let is_safe = match url.scheme() {
+        "https" => has_host,
+        "http" => has_host && crate::config::mail::is_on_this_machine(text),
+        scheme => {
+            let is_word = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            scheme.contains('.') || (is_word && !TAKEN_SCHEMES.contains(&scheme))
+        }
+    };
+    is_safe
+        && !authority.is_some_and(|authority| authority.contains('@'))
+        && url.fragment().is_none()
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\')
 }
 
 #[cfg(test)]
@@ -163,6 +215,51 @@ mod tests {
         for bad in ["https://example.org/", "https://Example.org", "example.org", "android:apk-key-hash:short", "*", ""]
         {
             assert!(!is_passkey_origin(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_browser_is_sent_back_to_the_web_under_tls_or_to_an_app() {
+        for good in [
+            "https://app.example.org/signed-in",
+            "https://app.example.org:8443/?x=a@b",
+            "http://localhost:3000/in",
+            "http://127.0.0.1/in",
+            "diamonds://signed-in",
+            "org.example.app:/signed-in",
+            "com.example.app://in",
+        ] {
+            assert!(is_return_address(good), "{good}");
+        }
+        for bad in [
+            "",
+            "/in",
+            "http://app.example.org/in",
+            "https:app.example.org/in",
+            "https:///app.example.org/in",
+            "https://app.example.org/in#x",
+            "https://app.example.org/in ",
+            "https:\\\\app.example.org",
+            "https://app.example.org@evil.example/in",
+            "https://user:password@app.example.org/in",
+            "https://@app.example.org/in",
+            "http://evil.example@localhost/in",
+            "diamonds://user@in",
+            "intent://in#Intent;scheme=diamonds;end",
+            "intent://in",
+            "view-source:https://app.example.org",
+            "filesystem:https://app.example.org/temporary/x",
+            "blob:https://app.example.org/x",
+            "javascript:alert(1)",
+            "JavaScript:alert(1)",
+            "data:text/html,x",
+            "file:///etc/passwd",
+            "about:blank",
+            "chrome-extension://x/y",
+            "web+tea://in",
+            "mailto:azure@diamond.example",
+        ] {
+            assert!(!is_return_address(bad), "{bad}");
         }
     }
 

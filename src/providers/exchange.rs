@@ -9,7 +9,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::endpoints::Endpoints;
-use super::{Exchanged, Provider, ProviderError, Providers, apple, claims, github};
+use super::{AuthorizationRequest, Exchanged, Provider, ProviderError, Providers, apple, claims, github};
 use crate::config::identity::Preset;
 use crate::outbound::Response;
 use crate::system::clock::Timestamp;
@@ -27,18 +27,16 @@ struct Answer {
 }
 
 impl Providers {
-    /// The address that a browser is sent to. `code_challenge` is the S256 of the verifier.
+    /// The address that a browser is sent to.
     ///
     /// # Errors
     /// [`ProviderError::NotOffered`] where browsers are not sent there; others where it cannot be asked for its addresses.
     pub async fn authorization_url(
         &self,
         provider: &Provider,
-        state: &str,
-        nonce: &str,
-        code_challenge: &str,
-        redirect_uri: &str,
+        request: &AuthorizationRequest<'_>,
     ) -> Result<String, ProviderError> {
+        let AuthorizationRequest { state, nonce, code_challenge, redirect_uri, asks_again } = *request;
         let client_id = provider.browser_client()?;
         let endpoints = self.endpoints(provider).await?;
         let mut url = Url::parse(&endpoints.authorization)
@@ -55,6 +53,11 @@ impl Providers {
                 .append_pair("code_challenge_method", "S256");
             if provider.is_for_apps() {
                 query.append_pair("nonce", nonce);
+            }
+            if asks_again && provider.is_for_apps() {
+                // Google refuses the standard's word, and has none that is stronger.
+                let prompt = if provider.preset() == Preset::Google { "select_account" } else { "login" };
+                query.append_pair("prompt", prompt).append_pair("max_age", "0");
             }
             if provider.posts_back() {
                 query.append_pair("response_mode", "form_post");

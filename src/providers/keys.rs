@@ -28,7 +28,11 @@ struct Key {
 }
 
 /// The keys of a provider.
-pub(super) struct KeySet(Vec<Key>);
+pub(super) struct KeySet {
+    keys: Vec<Key>,
+    /// How many more there were than are used.
+    pub(super) left_out: usize,
+}
 
 /// A key as it is published. What is not for signatures, or of a type that is not known, is left out.
 #[derive(Deserialize)]
@@ -54,19 +58,20 @@ impl KeySet {
             keys: Vec<Value>,
         }
         let set: Set = serde_json::from_slice(body).ok()?;
-        let keys: Vec<Key> = set
+        let mut keys: Vec<Key> = set
             .keys
             .into_iter()
             .filter_map(|key| serde_json::from_value::<Published>(key).ok())
             .filter_map(Published::read)
-            .take(MAX_KEYS)
             .collect();
-        (!keys.is_empty()).then_some(Self(keys))
+        let left_out = keys.len().saturating_sub(MAX_KEYS);
+        keys.truncate(MAX_KEYS);
+        (!keys.is_empty()).then_some(Self { keys, left_out })
     }
 
     /// Those that a token of this header may be signed with: by its key's id, or the only one where it names none.
     fn find(&self, algorithm: Algorithm, id: Option<&str>) -> Vec<&Key> {
-        let fitting = self.0.iter().filter(|key| key.algorithms.contains(&algorithm));
+        let fitting = self.keys.iter().filter(|key| key.algorithms.contains(&algorithm));
         if id.is_some() {
             return fitting.filter(|key| key.id.as_deref() == id).take(MAX_TRIED).collect();
         }

@@ -95,6 +95,18 @@ impl Provider {
     }
 }
 
+/// What a browser is sent to a provider with.
+#[expect(missing_docs, reason = "the names say it")]
+pub struct AuthorizationRequest<'a> {
+    pub state: &'a str,
+    pub nonce: &'a str,
+    /// The S256 of the verifier.
+    pub code_challenge: &'a str,
+    pub redirect_uri: &'a str,
+    /// Whether the person is to be asked who they are also where the provider knows it. GitHub cannot be told.
+    pub asks_again: bool,
+}
+
 /// What a code was exchanged for.
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Exchanged {
@@ -231,6 +243,9 @@ async fn fetch_keys(client: Arc<Client>, address: String) -> Result<(KeySet, Dur
         return Err(ProviderError::Answer("it does not give its keys"));
     }
     let keys = KeySet::parse(&answer.body).ok_or(ProviderError::Answer("its keys cannot be read, or used"))?;
+    if keys.left_out > 0 {
+        log::warn!("{address} has too many keys: the last {} are not used", keys.left_out);
+    }
     Ok((keys, fresh_for(&answer)))
 }
 
@@ -865,7 +880,14 @@ mod tests {
         peer.publish(&[pair.published("1")]);
         let providers = peer.providers(Preset::None);
         let provider = providers.find("example").unwrap();
-        let url = providers.authorization_url(provider, "state", "nonce", "challenge", "https://us.example/back").await;
+        let asked = AuthorizationRequest {
+            state: "state",
+            nonce: "nonce",
+            code_challenge: "challenge",
+            redirect_uri: "https://us.example/back",
+            asks_again: false,
+        };
+        let url = providers.authorization_url(provider, &asked).await;
         let url = url::Url::parse(&url.unwrap()).unwrap();
         let query: HashMap<_, _> = url.query_pairs().into_owned().collect();
         for (name, value) in [

@@ -25,6 +25,8 @@ pub struct PendingSignIn {
     pub username: Username,
     /// The secret of its authenticator app, sealed.
     pub totp_secret: Option<Vec<u8>>,
+    /// What finishing it needs.
+    pub state: String,
 }
 
 /// What is begun and finished once.

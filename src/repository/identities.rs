@@ -144,12 +144,6 @@ pub trait Identities: Send + Sync {
         now: Timestamp,
     ) -> Result<bool, RepositoryError>;
 
-    /// Stores a sealed refresh token with an identity, in the place of one that is there. `false` where it is not linked.
-    ///
-    /// # Errors
-    /// See [`RepositoryError`].
-    async fn store_refresh_token(&self, subject: &Subject, token: Vec<u8>) -> Result<bool, RepositoryError>;
-
     /// Claims revocations that are due, until `claimed_until`. A claim that was never settled ends then.
     ///
     /// # Errors

@@ -100,7 +100,7 @@ pub struct IdentityUse {
     pub user_id: UserId,
     pub identity: VerifiedIdentity,
     /// Where the account is not linked to it yet: the key of the address, which both sides have verified. It is linked
-    /// where the account still has it, when a session is opened: not while the second factor is due.
+    /// where the account still has it, when a session is opened: not while the second factor is due, but once it is given.
     pub by_email: Option<String>,
 }
 
@@ -114,8 +114,9 @@ pub enum FirstFactor {
     Passkey(PasskeyUse),
     /// A provider says that they are.
     Identity(IdentityUse),
-    /// They had shown it before, and were asked for the second factor: the digest of the challenge's token.
-    Challenge(TokenDigest),
+    /// They had shown it before, and were asked for the second factor: the digest of the challenge's token. What they had
+    /// shown may be an identity that is to be linked by its address now, where that still may be.
+    Challenge(TokenDigest, Option<Box<IdentityUse>>),
 }
 
 /// The second factor, where one was given.

@@ -52,7 +52,7 @@ pub async fn of_two_who_finish_one_login_at_once_one_opens_a_session(fixture: &F
         let login = begin_login(fixture, user_id).await;
         let [one, other] = handles(fixture, round);
         let finish = |repository: Arc<dyn authtokens::repository::Repository>, step| async move {
-            log_in_on(repository.as_ref(), FirstFactor::Challenge(login), by_code(step), 6_000).await
+            log_in_on(repository.as_ref(), FirstFactor::Challenge(login, None), by_code(step), 6_000).await
         };
         let (one, other) = both(finish(one, 200), finish(other, 201)).await;
         assert!(one.is_opened() != other.is_opened(), "{round}: {:?} {:?}", one.outcome, other.outcome);

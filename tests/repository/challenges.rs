@@ -78,9 +78,9 @@ pub async fn a_challenge_ends_at_its_time(fixture: &Fixture) {
     set_up_totp(fixture, session).await;
     let login = begin_login(fixture, user_id).await;
     assert!(fixture.repository.begin_factor_try(login, at(65_000)).await.unwrap().is_none());
-    assert!(log_in(fixture, FirstFactor::Challenge(login), by_code(200), 65_000).await.is_refused());
+    assert!(log_in(fixture, FirstFactor::Challenge(login, None), by_code(200), 65_000).await.is_refused());
     assert!(fixture.repository.begin_factor_try(login, at(64_999)).await.unwrap().is_some());
-    assert!(log_in(fixture, FirstFactor::Challenge(login), by_code(200), 64_999).await.is_opened());
+    assert!(log_in(fixture, FirstFactor::Challenge(login, None), by_code(200), 64_999).await.is_opened());
 }
 
 pub async fn a_challenge_is_nothing_for_a_session_that_is_over(fixture: &Fixture) {
@@ -133,7 +133,7 @@ pub async fn a_login_is_tried_five_times_at_most_and_the_fifth_may_finish_it(fix
             assert_eq!(pending.totp_secret, Some(sealed("totp")));
         }
     }
-    assert!(log_in(fixture, FirstFactor::Challenge(finished), by_code(200), 6_000).await.is_opened());
+    assert!(log_in(fixture, FirstFactor::Challenge(finished, None), by_code(200), 6_000).await.is_opened());
     let token = store(fixture, Some(&caller(session)), ChallengePurpose::AddPasskey).await;
     for (login, why) in [(finished, "it is finished"), (over, "it was tried five times"), (token, "it is no login")] {
         assert_eq!(find(login).await.unwrap(), None, "{why}");
@@ -141,7 +141,7 @@ pub async fn a_login_is_tried_five_times_at_most_and_the_fifth_may_finish_it(fix
     }
     // Nor is there a second challenge, with tries of its own, for who has one.
     let login = begin_login(fixture, user_id).await;
-    let again = log_in(fixture, FirstFactor::Challenge(login), SecondFactor::NotGiven, 6_000).await;
+    let again = log_in(fixture, FirstFactor::Challenge(login, None), SecondFactor::NotGiven, 6_000).await;
     assert!(again.is_second_refused(), "{:?}", again.outcome);
     assert!(begin(again.challenge).await.unwrap().is_none());
     assert!(begin(login).await.unwrap().is_some(), "it stays");
@@ -159,7 +159,8 @@ pub async fn what_an_owner_or_staff_does_against_a_thief_ends_what_the_account_h
         let reset = mailed(fixture, Purpose::ResetPassword, user_id, &of.email).await;
         let begun = store(fixture, Some(&own), ChallengePurpose::AddPasskey).await;
         let others =
-            log_in(fixture, FirstFactor::Challenge(begin_login(fixture, user_id).await), by_code(150), 6_000).await;
+            log_in(fixture, FirstFactor::Challenge(begin_login(fixture, user_id).await, None), by_code(150), 6_000)
+                .await;
         assert!(others.is_opened());
         let login = begin_login(fixture, user_id).await;
         let known = name(&username);
@@ -263,7 +264,7 @@ pub async fn what_an_owner_or_staff_does_against_a_thief_ends_what_the_account_h
             }
         };
         assert!(repository.begin_factor_try(login, at(8_000)).await.unwrap().is_none(), "{what}: a login");
-        let finished = log_in(fixture, FirstFactor::Challenge(login), by_code(400), 8_000).await;
+        let finished = log_in(fixture, FirstFactor::Challenge(login, None), by_code(400), 8_000).await;
         assert!(finished.is_refused(), "{what}: {:?}", finished.outcome);
         if let Ok(taken) = repository.take_challenge(Some(&own), ChallengePurpose::AddPasskey, begun, at(8_000)).await {
             assert_eq!(taken, None, "{what}: a ceremony");

@@ -100,7 +100,7 @@ pub async fn an_app_is_removed_by_a_code_that_opens_a_session_beside_it_or_the_s
         let owner = caller(session);
         let (removed, finished) =
             both(async move { one.remove_totp(&owner, by_code(200), at(4_000)).await.unwrap() }, async move {
-                log_in_on(other.as_ref(), FirstFactor::Challenge(login), by_code(200), 6_000).await
+                log_in_on(other.as_ref(), FirstFactor::Challenge(login, None), by_code(200), 6_000).await
             })
             .await;
         let is_removed = removed == FactorChange::Done;
@@ -120,7 +120,7 @@ pub async fn no_login_that_an_old_password_began_is_finished_behind_the_new_one(
             let login = begin_login(fixture, user_id).await;
             both(
                 async move { one.change_password(&owner, by_password(HASH), hash("$new"), at(6_000)).await.unwrap() },
-                async move { log_in_on(other.as_ref(), FirstFactor::Challenge(login), by_code(200), 6_000).await },
+                async move { log_in_on(other.as_ref(), FirstFactor::Challenge(login, None), by_code(200), 6_000).await },
             )
             .await
         } else {

@@ -48,7 +48,7 @@ impl First {
             Self::Passkey => FirstFactor::Passkey(signed(account.user_id, &account.passkey)),
             Self::Identity => by_identity(account.user_id, account.identity.clone()),
             Self::Address => by_address(account.user_id, account.stranger.clone(), &account.email),
-            Self::Challenge => FirstFactor::Challenge(account.challenge),
+            Self::Challenge => FirstFactor::Challenge(account.challenge, None),
         }
     }
 
@@ -130,7 +130,7 @@ pub async fn a_session_is_opened_by_each_first_factor_and_with_an_app_by_the_sec
                         let methods = vec![Method::Totp, Method::RecoveryCode, Method::Passkey];
                         let due = SessionOutcome::SecondFactorDue(name(&account.username), methods);
                         assert_eq!(tried.outcome, due, "{case}");
-                        let finished = FirstFactor::Challenge(tried.challenge);
+                        let finished = FirstFactor::Challenge(tried.challenge, None);
                         assert!(log_in(fixture, finished, by_code(150), 6_000).await.is_opened(), "{case}");
                     } else {
                         let refused = SessionOutcome::SecondFactorRefused(name(&account.username));
@@ -210,7 +210,7 @@ pub async fn a_new_hash_is_stored_with_the_first_factor_though_the_second_is_due
     let tried = log_in(fixture, with("$newer"), SecondFactor::NotGiven, 6_000).await;
     assert!(tried.is_due());
     assert_eq!(stored().await, "$newer");
-    let finished = log_in(fixture, FirstFactor::Challenge(tried.challenge), by_code(200), 6_000).await;
+    let finished = log_in(fixture, FirstFactor::Challenge(tried.challenge, None), by_code(200), 6_000).await;
     assert!(finished.is_opened(), "a new hash of the same password ends no login");
 }
 

@@ -6,14 +6,14 @@ use authtokens::domain::rights::Actor;
 use authtokens::domain::token::TokenDigest;
 use authtokens::domain::user::{NewUser, PasswordHash};
 use authtokens::repository::{
-    IdentityRegistered, IdentityUse, Linked, Proof, Reauthentication, Removal, RepositoryError, SecondFactor,
-    UniqueField, VerifiedIdentity,
+    FirstFactor, IdentityRegistered, IdentityUse, Linked, Proof, Reauthentication, Removal, RepositoryError,
+    SecondFactor, UniqueField, VerifiedIdentity,
 };
 
 use crate::fixture::Fixture;
 use crate::ways::{
-    Account, App, by_address, by_code, by_identity, link, log_in, register_by, says, says_with_token, sealed, security,
-    set_up_totp, subject,
+    Account, App, FIRST_STEP, by_address, by_code, by_identity, link, log_in, register_by, says, says_with_token,
+    sealed, security, set_up_totp, subject,
 };
 use crate::words::{
     HASH, at, by_password, caller, email, events, is_live, name, new_session, new_user, reauthenticate, register,
@@ -170,6 +170,61 @@ pub async fn an_identity_is_found_by_its_address_where_the_account_has_verified_
     assert!(with(by_address(user_id, says("late"), key)).await.is_refused(), "the account has another address by now");
 }
 
+pub async fn an_identity_that_was_found_by_its_address_is_linked_with_the_second_factor_where_it_still_may_be(
+    fixture: &Fixture,
+) {
+    let repository = &fixture.repository;
+    let key = "azure@diamond.example";
+    let (user_id, session) = register_verified(fixture, "AzureDiamond", key).await;
+    let (other_id, other) = register(fixture, "other").await;
+    set_up_totp(fixture, session).await;
+    let begin = async |of: &str| {
+        let tried = log_in(fixture, by_address(user_id, says(of), key), SecondFactor::NotGiven, 5_000).await;
+        assert!(tried.is_due(), "{of}: {:?}", tried.outcome);
+        tried.challenge
+    };
+    let finish_by = async |challenge, of: &str, key: &str, step| {
+        let identity = VerifiedIdentity { token: None, ..says_with_token(of) };
+        let used = IdentityUse { user_id, identity, by_email: Some(key.to_owned()) };
+        log_in(fixture, FirstFactor::Challenge(challenge, Some(Box::new(used))), by_code(step), 6_000).await
+    };
+    let finish = async |challenge, of: &str, step| finish_by(challenge, of, key, step).await;
+    let owner = async |of: &str| {
+        let owner = repository.find_identity_owner(&subject(of)).await.unwrap();
+        owner.map(|owner| owner.user_id)
+    };
+    let first = begin("one").await;
+    let pending = fixture.second.begin_factor_try(first, at(5_000)).await.unwrap().unwrap();
+    assert_eq!(pending.state, "{}", "as the challenge was stored");
+    assert!(finish(first, "one", FIRST_STEP).await.is_second_refused());
+    assert_eq!(owner("one").await, None);
+    assert!(finish(first, "one", 200).await.is_opened());
+    assert_eq!(owner("one").await, Some(user_id));
+    let again = log_in(fixture, by_identity(user_id, says("one")), by_code(201), 6_000).await;
+    assert!(again.is_opened(), "{:?}", again.outcome);
+
+    let second = begin("two").await;
+    link(fixture, other, says("two")).await;
+    assert!(finish(second, "two", 202).await.is_opened());
+    assert_eq!(owner("two").await, Some(other_id), "another account was faster");
+
+    let third = begin("three").await;
+    assert!(finish_by(third, "three", "missing@diamond.example", 203).await.is_opened());
+    assert_eq!(owner("three").await, None, "it is not the account's address");
+
+    let third = begin("three").await;
+    let moved = vec![text(ProfileField::Email, "newer@diamond.example")];
+    repository.update_profile(&caller(session), moved, at(5_500)).await.unwrap();
+    assert!(finish(third, "three", 204).await.is_refused(), "another address ends what was begun");
+    assert_eq!(owner("three").await, None);
+
+    let told = events(fixture).await;
+    assert_eq!(told.iter().filter(|event| event.starts_with("identity_linked AzureDiamond")).count(), 1, "{told:?}");
+    assert!(repository.delete_user(&caller(session), by_password(HASH), at(7_000)).await.unwrap());
+    let due = repository.claim_revocations(10, at(7_000), at(8_000)).await.unwrap();
+    assert_eq!(due.into_iter().map(|due| due.binding).collect::<Vec<_>>(), [subject("one").binding()]);
+}
+
 pub async fn an_id_token_that_was_used_makes_no_second_factor_count(fixture: &Fixture) {
     let account = Account::register(fixture, "AzureDiamond", App::Confirmed).await;
     let with =
@@ -264,7 +319,7 @@ pub async fn a_withdrawal_from_before_an_identity_was_last_used_ends_nothing(fix
 pub async fn a_refresh_token_is_revoked_whenever_its_identity_goes(fixture: &Fixture) {
     let repository = &fixture.repository;
     let mut expected = Vec::new();
-    for (number, how) in ["unlink", "owner", "fresh", "staff", "replaced"].into_iter().enumerate() {
+    for (number, how) in ["unlink", "owner", "fresh", "staff"].into_iter().enumerate() {
         let username = format!("user{number}");
         let (_, session) = register(fixture, &username).await;
         let caller = caller(session);
@@ -280,17 +335,15 @@ pub async fn a_refresh_token_is_revoked_whenever_its_identity_goes(fixture: &Fix
             }
             "owner" => assert!(repository.delete_user(&caller, by_password(HASH), at(4_000)).await.unwrap()),
             "fresh" => assert!(repository.delete_user(&caller, Proof::FreshSession, at(4_000)).await.unwrap()),
-            "staff" => {
-                assert!(repository.delete_account(&Actor::CommandLine, &name(&username), at(4_000)).await.unwrap());
-            }
-            _ => {
-                assert!(repository.store_refresh_token(&subject(&username), sealed("newer")).await.unwrap());
-                assert!(!repository.store_refresh_token(&subject("nobody"), sealed("newer")).await.unwrap());
-                assert!(repository.delete_user(&caller, Proof::FreshSession, at(4_000)).await.unwrap());
-            }
+            _ => assert!(repository.delete_account(&Actor::CommandLine, &name(&username), at(4_000)).await.unwrap()),
         }
-        let token = if how == "replaced" { "newer" } else { "refresh" };
-        expected.push(("example".to_owned(), subject(&username).binding(), sealed(token), 0, at(4_000 + 172_800_000)));
+        expected.push((
+            "example".to_owned(),
+            subject(&username).binding(),
+            sealed("refresh"),
+            0,
+            at(4_000 + 172_800_000),
+        ));
         assert!(repository.find_identity_owner(&subject(&username)).await.unwrap().is_none(), "{how}");
     }
     assert!(repository.claim_revocations(100, at(3_999), at(9_000)).await.unwrap().is_empty());

@@ -263,6 +263,7 @@ macro_rules! contract {
                 an_identity_is_linked_once_to_one_account
                 an_identity_opens_the_account_that_it_is_linked_to_and_no_other
                 an_identity_is_found_by_its_address_where_the_account_has_verified_that_and_has_room
+                an_identity_that_was_found_by_its_address_is_linked_with_the_second_factor_where_it_still_may_be
                 an_id_token_that_was_used_makes_no_second_factor_count
                 an_identity_is_unlinked_in_a_fresh_session_by_its_owner
                 an_identity_that_its_provider_withdraws_ends_the_sessions_and_is_unlinked_where_another_way_is_left

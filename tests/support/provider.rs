@@ -42,6 +42,8 @@ struct State {
     exchanging: Vec<String>,
     /// The refresh tokens that were revoked.
     revoked: Vec<String>,
+    /// How many keys it publishes behind its own.
+    more_keys: usize,
     /// Whether it answers nothing but errors.
     is_down: bool,
     /// Every path that was asked for.
@@ -96,6 +98,11 @@ impl Provider {
         self.state().github = Some((user, emails));
     }
 
+    /// Publishes so many keys behind its own.
+    pub fn publish_more_keys(&self, count: usize) {
+        self.state().more_keys = count;
+    }
+
     pub fn set_down(&self, is_down: bool) {
         self.state().is_down = is_down;
     }
@@ -129,10 +136,13 @@ impl Shared {
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    fn keys(&self) -> Value {
+    fn keys(&self, more: usize) -> Value {
         let point = self.key.public_key().as_ref();
         let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..]));
-        json!({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": KEY_ID, "x": x, "y": y}]})
+        let key = |id| json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": id, "x": x, "y": y});
+        let more = (0..more).map(|number| key(format!("more-{number}")));
+        let keys: Vec<_> = [key(KEY_ID.to_owned())].into_iter().chain(more).collect();
+        json!({ "keys": keys })
     }
 
     fn answer(&self, stream: &TcpStream, address: SocketAddr) {
@@ -189,7 +199,7 @@ impl Shared {
             return (200, document);
         }
         if path.ends_with("/keys") || path.ends_with("/certs") {
-            return (200, self.keys());
+            return (200, self.keys(state.more_keys));
         }
         if path.ends_with("/revoke") {
             state.revoked.push(form.get("token").cloned().unwrap_or_default());

@@ -2,12 +2,13 @@
 //! owner withdraws there ends here.
 
 use super::outcome::IdentityError;
+use super::told::{AppCode, Told};
 use crate::accounts::service::Accounts;
 use crate::accounts::throttle::Admission;
 use crate::accounts::throttle::limits::Call;
 use crate::domain::identity::Subject;
 use crate::domain::token::hex;
-use crate::providers::{NoticeKind, Provider};
+use crate::providers::NoticeKind;
 use crate::system::error_chain::Chain;
 
 /// What the refresh token of an identity is sealed for.
@@ -23,27 +24,27 @@ impl Accounts {
         Some(key.seal(&refresh_token_binding(&subject.binding()), token.as_bytes()))
     }
 
-    /// Exchanges the authorization code that an app was given, together with an ID token for this client id, for the
-    /// refresh token, and keeps that. It is needed when the account goes, so whatever stands in its way does not stand in
-    /// that of the login.
-    pub(super) async fn keep_refresh_token(&self, provider: &Provider, subject: &Subject, client_id: &str, code: &str) {
+    /// Exchanges the authorization code that an app was given for the refresh token, so that this is kept with whatever
+    /// becomes of the identity: a link now, or one that waits. It is needed when the account goes, so whatever stands in
+    /// its way does not stand in that of the login.
+    pub(super) async fn fetch_refresh_token(&self, told: &mut Told) {
+        let Some(AppCode { client_id, code }) = told.app_code.take() else { return };
+        let Ok(provider) = self.provider(&told.identity.provider) else { return };
         if self.sealing.is_none() || !provider.gives_refresh_tokens() {
             return;
         }
         let now = self.clock.now();
-        let exchanged = match self.identities.providers.exchange_app_code(provider, client_id, code, now).await {
+        let exchanged = match self.identities.providers.exchange_app_code(provider, &client_id, &code, now).await {
             Ok(exchanged) => exchanged,
             Err(error) => return log::warn!("{} gave no refresh token: {}", provider.name(), Chain(&error)),
         };
         // A code of somebody else would have their access end with this account.
+        let subject = &told.identity.subject;
         if exchanged.claims.subject != *subject {
             return log::warn!("{} gave a refresh token of somebody else, which is not kept", provider.name());
         }
-        let sealed = exchanged.refresh_token.and_then(|token| self.seal_refresh_token(subject, &token));
-        let Some(sealed) = sealed else { return };
-        if let Err(error) = self.repository.store_refresh_token(subject, sealed).await {
-            log::warn!("a refresh token was not kept: {}", Chain(&error));
-        }
+        told.identity.refresh_token =
+            exchanged.refresh_token.and_then(|token| self.seal_refresh_token(subject, &token));
     }
 
     /// Takes a signed notice of Apple's: of an owner who has withdrawn what an identity gave, the sessions end. The same

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::outcome::{GivenIdToken, IdentityError};
+use super::outcome::{GivenIdentity, IdentityError};
 use super::told::Told;
 use crate::accounts::service::Accounts;
 use crate::accounts::throttle::Admission;
@@ -18,8 +18,8 @@ const JUST_OPENED: Duration = Duration::from_secs(10 * 60);
 
 /// What is to be linked.
 pub enum Linking {
-    /// What an ID token tells. It needs a fresh session.
-    IdToken(GivenIdToken),
+    /// An identity that is shown. It needs a fresh session.
+    Shown(GivenIdentity),
     /// What a login has kept, for lack of a link.
     Token(PlainToken),
 }
@@ -37,21 +37,17 @@ impl Accounts {
     ) -> Result<(), IdentityError> {
         admission.confirm(Call::LogIn);
         match linking {
-            Linking::IdToken(given) => self.link_by_id_token(caller, given).await,
+            Linking::Shown(given) => self.link_shown(caller, &given).await,
             Linking::Token(token) => self.link_by_token(caller, &token).await,
         }
     }
 
-    async fn link_by_id_token(&self, caller: &Caller, given: GivenIdToken) -> Result<(), IdentityError> {
+    async fn link_shown(&self, caller: &Caller, given: &GivenIdentity) -> Result<(), IdentityError> {
+        // Before a code is used up: it can be given again once the session is fresh.
         self.require_fresh_session(caller).await?;
-        let (provider, claims) = self.verify_given(&given).await?;
-        let (subject, client_id) = (claims.subject.clone(), claims.client_id.clone());
-        let told = Told::of(provider, claims, None);
-        self.link(caller, true, told).await?;
-        if let Some(code) = &given.authorization_code {
-            self.keep_refresh_token(provider, &subject, &client_id, code).await;
-        }
-        Ok(())
+        let mut told = self.find_told(given).await?;
+        self.fetch_refresh_token(&mut told).await;
+        self.link(caller, true, told).await
     }
 
     /// A token that was stolen must not be enough to add a way in: the session was shown to be its owner's less than ten

@@ -15,6 +15,6 @@ mod web;
 
 pub use self::apple::refresh_token_binding;
 pub use self::link::Linking;
-pub use self::outcome::{GivenIdToken, IdentityError, LinkOffer};
+pub use self::outcome::{GivenCode, GivenIdToken, GivenIdentity, IdentityError, LinkOffer};
 pub use self::sign_in::{IdentitySignIn, Newcomer, SignedIn};
 pub use self::web::{Callback, FlowStart, Returned, Started};

@@ -22,6 +22,21 @@ pub struct GivenIdToken {
     pub authorization_code: Option<String>,
 }
 
+/// What a browser has brought back to its app, and the verifier to which the app gave the challenge.
+#[expect(missing_docs, reason = "the names say it")]
+pub struct GivenCode {
+    pub code: String,
+    pub code_verifier: String,
+}
+
+/// How somebody shows an identity, of which nothing is verified yet.
+#[expect(missing_docs, reason = "the names say it")]
+pub enum GivenIdentity {
+    IdToken(GivenIdToken),
+    /// By way of a browser.
+    Code(GivenCode),
+}
+
 /// An identity that is linked by whoever logs in to the account. Only here is its token known.
 #[expect(missing_docs, reason = "the names say it")]
 pub struct LinkOffer {
@@ -109,6 +124,11 @@ impl IdentityError {
     #[must_use]
     pub fn is_taken_name(&self) -> bool {
         matches!(self, Self::Repository(RepositoryError::Conflict(UniqueField::Username)))
+    }
+
+    /// Whether somebody meets it whose first login another one of theirs has overtaken.
+    pub(super) fn is_of_a_first_login(&self) -> bool {
+        matches!(self, Self::Refused | Self::Throttled(_)) || self.is_taken_name()
     }
 }
 

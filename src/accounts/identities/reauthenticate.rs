@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::outcome::{GivenIdToken, IdentityError};
-use super::told::Told;
+use super::outcome::{GivenIdentity, IdentityError};
 use crate::accounts::service::{Accounts, Client};
 use crate::accounts::throttle::Admission;
 use crate::accounts::throttle::limits::Call;
@@ -11,11 +10,11 @@ use crate::domain::event::EventKind;
 use crate::domain::session::Caller;
 use crate::repository::{IdentityUse, Reauthentication};
 
-/// How old an ID token may be: its owner is to be asked now.
+/// How long ago a person may have shown their provider who they are: they are to be asked now.
 const RECENT: Duration = Duration::from_secs(5 * 60);
 
 impl Accounts {
-    /// Makes the caller's session fresh by a new ID token of an identity of the account.
+    /// Makes the caller's session fresh by an identity of the account that is shown anew.
     ///
     /// # Errors
     /// See [`IdentityError`].
@@ -23,16 +22,15 @@ impl Accounts {
         &self,
         admission: Admission<'_>,
         caller: &Caller,
-        given: GivenIdToken,
+        given: GivenIdentity,
         client: &impl Client,
     ) -> Result<(), IdentityError> {
         admission.confirm(Call::LogIn);
         let credentials = self.repository.find_own_credentials(caller).await?;
         let attempt = self.throttle.begin_reauthentication(&credentials.username, client.ip())?;
         let now = self.clock.now();
-        let is_shown = match self.verify_given(&given).await {
-            Ok((provider, claims)) if now.since(claims.authenticated()) <= RECENT => {
-                let told = Told::of(provider, claims, None);
+        let is_shown = match self.find_told(&given).await {
+            Ok(told) if now.since(told.authenticated) <= RECENT => {
                 let used = IdentityUse { user_id: credentials.user_id, identity: told.identity, by_email: None };
                 self.repository.reauthenticate(caller, Reauthentication::Identity(used), now).await?
             }

@@ -39,6 +39,16 @@ pub struct SignedIn {
     pub is_new: bool,
 }
 
+/// What becomes of a login by an identity.
+enum Way {
+    /// It is linked to this account, or is to be by this address.
+    Account(IdentityOwner, Option<String>),
+    /// It is linked by whoever logs in otherwise.
+    Link,
+    /// An account is made.
+    Registration,
+}
+
 impl Accounts {
     /// Opens a session by an ID token that an app was given.
     ///
@@ -50,61 +60,93 @@ impl Accounts {
         IdentitySignIn { given, newcomer }: IdentitySignIn,
         client: &impl Client,
     ) -> Result<SignedIn, IdentityError> {
-        let provider = self.provider(&given.provider)?;
+        self.provider(&given.provider)?;
         admission.confirm(Call::LogIn);
-        let claims = match self.verify_given(&given).await {
-            Ok((_, claims)) => claims,
+        match self.verify_given(&given).await {
+            Ok(told) => self.sign_in_as_told(told, newcomer, client).await,
             Err(error) => {
                 if matches!(error, IdentityError::Refused) {
                     self.note_refused_identity(client);
                 }
-                return Err(error);
+                Err(error)
             }
-        };
-        let (subject, client_id) = (claims.subject.clone(), claims.client_id.clone());
-        let told = Told::of(provider, claims, None);
-        let signed_in = self.sign_in_as_told(told, newcomer, client).await;
-        // Also where the second factor is still due: the code is worth nothing by then.
-        if let (Ok(_) | Err(IdentityError::SecondFactorDue(_)), Some(code)) = (&signed_in, &given.authorization_code) {
-            self.keep_refresh_token(provider, &subject, &client_id, code).await;
         }
-        signed_in
     }
 
     /// Opens a session for somebody of whom a provider has told.
     pub(super) async fn sign_in_as_told(
         &self,
-        told: Told,
+        mut told: Told,
         newcomer: Newcomer,
         client: &impl Client,
     ) -> Result<SignedIn, IdentityError> {
+        let mut signed_in = self.try_sign_in(&mut told, newcomer, client).await;
+        // Of several first logins at once, one makes the account or finds it, and the others find it now.
+        if signed_in.as_ref().is_err_and(IdentityError::is_of_a_first_login)
+            && let Some(owner) = self.repository.find_identity_owner(&told.identity.subject).await?
+        {
+            signed_in = self.sign_in_to(owner, &told, None, client).await;
+        }
+        if matches!(signed_in, Err(IdentityError::Refused)) {
+            self.note_refused_identity(client);
+        }
+        signed_in
+    }
+
+    async fn try_sign_in(
+        &self,
+        told: &mut Told,
+        newcomer: Newcomer,
+        client: &impl Client,
+    ) -> Result<SignedIn, IdentityError> {
+        let way = self.find_way(told, &newcomer, client).await?;
+        self.fetch_refresh_token(told).await;
+        match way {
+            Way::Account(owner, by_email) => self.sign_in_to(owner, told, by_email, client).await,
+            Way::Link => Err(self.offer_link(told).await?),
+            Way::Registration => self.register_as_told(told, newcomer, client).await,
+        }
+    }
+
+    /// Finds out what becomes of a login. What counts once is not used up by it: who cannot be registered under a name
+    /// tries again with another.
+    async fn find_way(&self, told: &Told, newcomer: &Newcomer, client: &impl Client) -> Result<Way, IdentityError> {
         if let Some(owner) = self.repository.find_identity_owner(&told.identity.subject).await? {
-            return self.sign_in_to(owner, told, None, client).await;
+            return Ok(Way::Account(owner, None));
         }
         if let Some(email) = told.email()
             && let Some(owner) = self.repository.find_email_owner(&email).await?
         {
             // Only its owner, who logs in otherwise, can say that both are the same person.
-            if !told.speaks_for_email {
-                return Err(self.offer_link(&told).await?);
-            }
-            return self.sign_in_to(owner, told, Some(email.key().to_owned()), client).await;
+            return Ok(if told.speaks_for_email {
+                Way::Account(owner, Some(email.key().to_owned()))
+            } else {
+                Way::Link
+            });
         }
         if !self.identities.registers {
-            return Err(self.offer_link(&told).await?);
+            return Ok(Way::Link);
         }
         let admission = self.throttle.admit(Call::Register, client.ip())?;
-        self.register_as_told(admission, told, newcomer, client).await
+        admission.confirm(Call::Register);
+        if let Some(username) = &newcomer.username {
+            self.check_name(username, told.email().as_ref())?;
+            // The store alone decides who is first.
+            if self.repository.find_credentials(username).await?.is_some() {
+                return Err(RepositoryError::Conflict(UniqueField::Username).into());
+            }
+        }
+        Ok(Way::Registration)
     }
 
     async fn sign_in_to(
         &self,
         owner: IdentityOwner,
-        told: Told,
+        told: &Told,
         by_email: Option<String>,
         client: &impl Client,
     ) -> Result<SignedIn, IdentityError> {
-        let used = IdentityUse { user_id: owner.user_id, identity: told.identity, by_email };
+        let used = IdentityUse { user_id: owner.user_id, identity: told.identity.clone(), by_email };
         let verified = Verified::Factors(FirstFactor::Identity(used), SecondFactor::NotGiven);
         match self.open_session(verified, client).await? {
             Opening::Session(opened) => {
@@ -114,7 +156,6 @@ impl Accounts {
             Opening::SecondFactorDue(due) => Err(IdentityError::SecondFactorDue(Box::new(due))),
             Opening::EmailNotVerified => Err(IdentityError::EmailNotVerified),
             Opening::SecondFactorRefused(_) | Opening::Refused | Opening::IdentityRefused => {
-                self.note_refused_identity(client);
                 Err(IdentityError::Refused)
             }
         }
@@ -122,20 +163,15 @@ impl Accounts {
 
     async fn register_as_told(
         &self,
-        admission: Admission<'_>,
-        told: Told,
+        told: &Told,
         Newcomer { username, mut profile }: Newcomer,
         client: &impl Client,
     ) -> Result<SignedIn, IdentityError> {
-        admission.confirm(Call::Register);
         let email = told.email();
         if let Some(email) = &email
             && let Ok(text) = ProfileText::parse(ProfileField::Email, email.as_str().to_owned())
         {
             profile.set(text);
-        }
-        if let Some(username) = &username {
-            self.check_name(username, email.as_ref())?;
         }
         let is_verified = email.is_some() && told.speaks_for_email;
         for left in (0..NAMES).rev() {
@@ -157,7 +193,6 @@ impl Accounts {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.note_refused_identity(client);
         Err(IdentityError::Refused)
     }
 

@@ -12,7 +12,7 @@ use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::outcome::IdentityError;
+use super::outcome::{GivenCode, IdentityError};
 use super::sign_in::{Newcomer, SignedIn};
 use super::told::Told;
 use crate::accounts::service::{Accounts, Client};
@@ -21,7 +21,7 @@ use crate::accounts::throttle::limits::Call;
 use crate::domain::challenge::{ChallengePurpose, NewChallenge};
 use crate::domain::field::InvalidField;
 use crate::domain::token::{PlainToken, hex};
-use crate::providers::Provider;
+use crate::providers::{AuthorizationRequest, Provider};
 use crate::system::error_chain::Chain;
 
 /// How long an app's `state` may be.
@@ -33,6 +33,8 @@ pub struct FlowStart {
     pub return_to: String,
     pub code_challenge: String,
     pub state: String,
+    /// Whether the person is to show the provider again who they are.
+    pub asks_again: bool,
 }
 
 /// Where a browser is sent that begins.
@@ -96,7 +98,7 @@ impl Accounts {
     ) -> Result<Started, IdentityError> {
         let provider = self.provider(provider)?;
         let redirect_uri = self.redirect_uri(provider)?;
-        let FlowStart { return_to, code_challenge, state } = start;
+        let FlowStart { return_to, code_challenge, state, asks_again } = start;
         // Compared as it is written. What would have to be understood first could be understood in two ways.
         if !self.identities.return_to.contains(&return_to) {
             return Err(invalid("return_to", "must be one of identities.return_to, as it is written there"));
@@ -111,7 +113,14 @@ impl Accounts {
         let (token, now, purpose) = (PlainToken::generate(), self.clock.now(), ChallengePurpose::ProviderFlow);
         let (nonce, challenge) = (nonce_of(&token), challenge_of(&verifier_of(&token)));
         let providers = &self.identities.providers;
-        let url = providers.authorization_url(provider, token.reveal(), &nonce, &challenge, &redirect_uri).await?;
+        let asked = AuthorizationRequest {
+            state: token.reveal(),
+            nonce: &nonce,
+            code_challenge: &challenge,
+            redirect_uri: &redirect_uri,
+            asks_again,
+        };
+        let url = providers.authorization_url(provider, &asked).await?;
         let flow = Flow { provider: provider.name().to_owned(), return_to, code_challenge, state };
         let state = serde_json::to_string(&flow).unwrap_or_default();
         let challenge = NewChallenge { digest: token.digest(), purpose, state, expires: now.plus(purpose.lifetime()) };
@@ -141,13 +150,9 @@ impl Accounts {
         }
         let outcome = match self.ask_provider(provider, &flow, &token, &callback).await {
             Ok(told) => {
-                let (code, purpose) = (PlainToken::generate(), ChallengePurpose::ProviderResult);
+                let code = PlainToken::generate();
                 let result = FlowResult { told: told.to_json(), code_challenge: flow.code_challenge };
-                let state = serde_json::to_string(&result).unwrap_or_default();
-                let now = self.clock.now();
-                let expires = now.plus(purpose.lifetime());
-                let challenge = NewChallenge { digest: code.digest(), purpose, state, expires };
-                self.repository.store_challenge(None, challenge, now).await?;
+                self.store_result(&code, &result).await?;
                 ("code", code.reveal().to_owned())
             }
             Err(failure) => {
@@ -206,27 +211,45 @@ impl Accounts {
     pub async fn finish_web_sign_in(
         &self,
         admission: Admission<'_>,
-        code: &str,
-        code_verifier: &str,
+        given: &GivenCode,
         newcomer: Newcomer,
         client: &impl Client,
     ) -> Result<SignedIn, IdentityError> {
         admission.confirm(Call::LogIn);
-        let Some(told) = self.take_result(code, code_verifier).await? else {
+        let result = self.take_flow_result(given).await?;
+        let told = result.as_ref().and_then(|result| Told::from_json(&result.told));
+        let (Some(result), Some(told)) = (result, told) else {
             self.note_refused_identity(client);
             return Err(IdentityError::Refused);
         };
-        self.sign_in_as_told(told, newcomer, client).await
+        let signed_in = self.sign_in_as_told(told, newcomer, client).await;
+        // Whoever is to choose another name, or to wait, does not go to the provider again.
+        if let (Err(error), Some(code)) = (&signed_in, PlainToken::parse(&given.code))
+            && (error.is_taken_name() || matches!(error, IdentityError::Invalid(_) | IdentityError::Throttled(_)))
+        {
+            self.store_result(&code, &result).await?;
+        }
+        signed_in
+    }
+
+    async fn store_result(&self, code: &PlainToken, result: &FlowResult) -> Result<(), IdentityError> {
+        let (now, purpose) = (self.clock.now(), ChallengePurpose::ProviderResult);
+        let state = serde_json::to_string(result).unwrap_or_default();
+        let challenge = NewChallenge { digest: code.digest(), purpose, state, expires: now.plus(purpose.lifetime()) };
+        Ok(self.repository.store_challenge(None, challenge, now).await?)
     }
 
     /// Takes what came of a login; `None` where the code or the verifier is wrong. The code is used up in any case.
-    async fn take_result(&self, code: &str, code_verifier: &str) -> Result<Option<Told>, IdentityError> {
-        let Some(code) = PlainToken::parse(code) else { return Ok(None) };
+    pub(super) async fn take_result(&self, given: &GivenCode) -> Result<Option<Told>, IdentityError> {
+        Ok(self.take_flow_result(given).await?.and_then(|result| Told::from_json(&result.told)))
+    }
+
+    async fn take_flow_result(&self, given: &GivenCode) -> Result<Option<FlowResult>, IdentityError> {
+        let Some(code) = PlainToken::parse(&given.code) else { return Ok(None) };
         let (now, purpose) = (self.clock.now(), ChallengePurpose::ProviderResult);
         let found = self.repository.take_challenge(None, purpose, code.digest(), now).await?;
         let result = found.and_then(|found| serde_json::from_str::<FlowResult>(&found.state).ok());
-        let result = result.filter(|result| is_same(&result.code_challenge, &challenge_of(code_verifier)));
-        Ok(result.and_then(|result| Told::from_json(&result.told)))
+        Ok(result.filter(|result| is_same(&result.code_challenge, &challenge_of(&given.code_verifier))))
     }
 
     /// Where a provider sends a browser back to.

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::given::{GivenFactor, SealingError};
+use crate::accounts::kept_identity::read_for_link;
 use crate::accounts::service::{Accounts, Client};
 use crate::accounts::sign_in::{OpenedSession, Opening, Verified};
 use crate::accounts::throttle::limits::Call;
@@ -61,7 +62,8 @@ impl Accounts {
         if let Some((second, replacement)) =
             self.read_second_factor(pending.user_id, pending.totp_secret, &given).await?
         {
-            let first = FirstFactor::Challenge(digest);
+            let linking = read_for_link(pending.user_id, &pending.state).map(Box::new);
+            let first = FirstFactor::Challenge(digest, linking);
             match self.open_session(Verified::Factors(first, second), client).await? {
                 Opening::Session(opened) => {
                     attempt.succeeded();

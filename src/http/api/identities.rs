@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 
 use crate::accounts::Client as _;
 use crate::accounts::identities::{
-    Callback, FlowStart, GivenIdToken, IdentityError, IdentitySignIn, Linking, Newcomer, SignedIn,
+    Callback, FlowStart, GivenCode, GivenIdToken, GivenIdentity, IdentityError, IdentitySignIn, Linking, Newcomer,
+    SignedIn,
 };
 use crate::accounts::throttle::limits::Call;
 use crate::domain::identity::IdentityId;
@@ -84,7 +85,7 @@ impl Request for IdentityLoginRequest {}
             example = json!({"error": "The address of this account is not verified. Open the link that was mailed to it, or reset the password."})),
         (status = 404, description = "There is no such provider", body = ErrorResponse,
             example = json!({"error": "This service does not offer this provider, or not this way."})),
-        (status = 409, description = "An account has the address already, or none may be made: log in to it within ten minutes, and give `link_token` to `POST /api/user/identities`", body = LinkOfferResponse,
+        (status = 409, description = "An account has verified the address, or none may be made: log in to it within ten minutes, and give `link_token` to `POST /api/user/identities`", body = LinkOfferResponse,
             example = json!({"error": "Log in to your account otherwise, and link this identity there.", "link_token": "d96163b8bc9127d8c5d5839018580123c64a324b", "expires": "2015-01-04T23:01:35.144Z"})),
         (status = 429, description = "Too many attempts from this address; `Retry-After` says when to try again", body = ErrorResponse),
     ),
@@ -111,6 +112,7 @@ fn welcome(SignedIn { opened, is_new }: SignedIn) -> Result<HttpResponse, ApiErr
         ("return_to" = String, Query, description = "Where the browser goes in the end: one of the configured addresses, as it is written there", example = "https://app.example.org/signed-in"),
         ("code_challenge" = String, Query, description = "The base64url SHA-256 of a verifier that the app keeps (S256 of RFC 7636)", min_length = 43, max_length = 43, example = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
         ("state" = Option<String>, Query, description = "What the app is given back with the code, and compares"),
+        ("prompt" = Option<String>, Query, description = "`login` has an OpenID provider ask again who it is, for `POST /api/user/reauthenticate`", example = "login"),
     ),
     responses(
         (status = 303, description = "To the provider"),
@@ -134,6 +136,7 @@ pub(crate) async fn start(
         return_to: take("return_to")?.ok_or(Malformed::Missing("return_to"))?,
         code_challenge: take("code_challenge")?.ok_or(Malformed::Missing("code_challenge"))?,
         state: take("state")?.unwrap_or_default(),
+        asks_again: query.take("prompt", "login", |text| (text == "login").then_some(()))?.is_some(),
     };
     let started = state.accounts.begin_web_sign_in(admission, &provider, start).await?;
     Ok(see_other(&started.0))
@@ -247,7 +250,8 @@ fn see_other(address: &str) -> HttpResponse {
 /// What the browser has brought back to the app, and what is known of somebody who may have no account yet.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ExchangeRequest {
-    /// The `code` of the address that the browser was sent to. It counts once, within 60 s.
+    /// The `code` of the address that the browser was sent to. It counts once, within 60 s; where the name of a new account is
+    /// refused, within another 60 s.
     #[schema(example = "d96163b8bc9127d8c5d5839018580123c64a324b", nullable = false, required)]
     code: Option<String>,
     /// Of which the app gave the SHA-256 at the start.
@@ -277,7 +281,7 @@ impl Request for ExchangeRequest {}
             example = json!({"error": "What the provider said opens no account."})),
         (status = 403, description = "The account's address is not verified: where the service asks for that", body = ErrorResponse,
             example = json!({"error": "The address of this account is not verified. Open the link that was mailed to it, or reset the password."})),
-        (status = 409, description = "An account has the address already, or none may be made: log in to it within ten minutes, and give `link_token` to `POST /api/user/identities`", body = LinkOfferResponse,
+        (status = 409, description = "An account has verified the address, or none may be made: log in to it within ten minutes, and give `link_token` to `POST /api/user/identities`", body = LinkOfferResponse,
             example = json!({"error": "Log in to your account otherwise, and link this identity there.", "link_token": "d96163b8bc9127d8c5d5839018580123c64a324b", "expires": "2015-01-04T23:01:35.144Z"})),
         (status = 429, description = "Too many attempts from this address; `Retry-After` says when to try again", body = ErrorResponse),
     ),
@@ -287,9 +291,8 @@ pub(crate) async fn exchange(state: State, client: HttpClient, body: UnreadBody)
     let body: ExchangeRequest = body.read_with_password().await?;
     // What is wrong with the name is found before the code is used up.
     let newcomer = read_newcomer(body.username, body.first_name, body.last_name)?;
-    let code = body.code.ok_or(Malformed::Missing("code"))?;
-    let verifier = body.code_verifier.ok_or(Malformed::Missing("code_verifier"))?;
-    let signed_in = state.accounts.finish_web_sign_in(admission, &code, &verifier, newcomer, &client).await?;
+    let given = read_code(body.code, body.code_verifier)?;
+    let signed_in = state.accounts.finish_web_sign_in(admission, &given, newcomer, &client).await?;
     welcome(signed_in)
 }
 
@@ -307,7 +310,7 @@ pub(crate) async fn list(Authenticated(caller): Authenticated, state: State) -> 
     respond(HttpResponse::Ok(), &identities)
 }
 
-/// What is to be linked: an ID token, or what a login answered that found no link.
+/// What is to be linked: an ID token, what came of a login by way of a browser, or what a login answered that found no link.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct LinkIdentityRequest {
     /// With `id_token`: its name in `GET /api/login/providers`.
@@ -319,6 +322,12 @@ pub(crate) struct LinkIdentityRequest {
     nonce: Option<String>,
     #[schema(nullable = false)]
     authorization_code: Option<String>,
+    /// In the place of the ID token, the `code` of the address that a browser was sent to.
+    #[schema(example = "d96163b8bc9127d8c5d5839018580123c64a324b", nullable = false)]
+    code: Option<String>,
+    /// With `code`: that of which the app gave the SHA-256 at the start.
+    #[schema(example = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", nullable = false)]
+    code_verifier: Option<String>,
     /// In the place of the ID token, what a login answered with 409.
     #[schema(example = "d96163b8bc9127d8c5d5839018580123c64a324b", nullable = false)]
     link_token: Option<String>,
@@ -326,13 +335,13 @@ pub(crate) struct LinkIdentityRequest {
 
 impl Request for LinkIdentityRequest {}
 
-/// Link an identity to the caller's account, by an ID token in a fresh session, or by a link token in one that is fresh or was opened less than ten minutes ago
+/// Link an identity to the caller's account, by an ID token or by way of a browser in a fresh session, or by a link token in one that is fresh or was opened less than ten minutes ago
 #[utoipa::path(
     post, path = "/api/user/identities", operation_id = "link_identity", tag = "identities", security(("Token" = [])),
     request_body(content = LinkIdentityRequest, example = json!({"link_token": "d96163b8bc9127d8c5d5839018580123c64a324b"})),
     responses(
         (status = 200, description = "It is linked", body = StatusResponse),
-        (status = 400, description = "The ID token or the link token is worth nothing or was used before, or the session is not fresh", body = ErrorResponse,
+        (status = 400, description = "The ID token, the code or the link token is worth nothing or was used before, or the session is not fresh", body = ErrorResponse,
             example = json!({"error": "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
         (status = 404, description = "There is no such provider", body = ErrorResponse,
@@ -350,15 +359,20 @@ pub(crate) async fn link(
 ) -> Result<HttpResponse, ApiError> {
     let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
     let body: LinkIdentityRequest = body.read_with_password().await?;
+    let has_code = body.code.is_some() || body.code_verifier.is_some();
     let (linking, field) = match (body.link_token, body.id_token) {
-        (Some(_), Some(_)) => return Err(ApiError::InvalidData("give either id_token or link_token".to_owned())),
-        (Some(token), None) => {
+        (Some(token), None) if !has_code => {
             (Linking::Token(PlainToken::parse(&token).ok_or_else(|| worthless("link_token"))?), "link_token")
         }
-        (None, id_token) => {
-            let given = read_id_token(body.provider, id_token, body.nonce, body.authorization_code)?;
-            (Linking::IdToken(given), "id_token")
+        (None, None) if has_code => {
+            let given = read_code(body.code, body.code_verifier)?;
+            (Linking::Shown(GivenIdentity::Code(given)), "code")
         }
+        (None, id_token) if !has_code => {
+            let given = read_id_token(body.provider, id_token, body.nonce, body.authorization_code)?;
+            (Linking::Shown(GivenIdentity::IdToken(given)), "id_token")
+        }
+        _ => return Err(ApiError::InvalidData("give one of id_token, code and link_token".to_owned())),
     };
     let linked = state.accounts.link_identity(admission, &caller, linking).await;
     linked.map_err(|error| in_session(error, field))?;
@@ -439,6 +453,14 @@ pub(crate) fn read_id_token(
         id_token: id_token.ok_or(Malformed::Missing("id_token"))?,
         nonce,
         authorization_code,
+    })
+}
+
+/// Reads what a browser has brought back to its app.
+pub(crate) fn read_code(code: Option<String>, code_verifier: Option<String>) -> Result<GivenCode, Malformed> {
+    Ok(GivenCode {
+        code: code.ok_or(Malformed::Missing("code"))?,
+        code_verifier: code_verifier.ok_or(Malformed::Missing("code_verifier"))?,
     })
 }
 

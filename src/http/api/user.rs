@@ -7,6 +7,7 @@ use actix_web::web::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::accounts::identities::GivenIdentity;
 use crate::accounts::throttle::limits::Call;
 use crate::accounts::{Client as _, NewPassword, PasswordChange, ReauthenticationError};
 use crate::domain::item::ItemId;
@@ -175,7 +176,8 @@ pub(crate) async fn update(
 }
 
 /// One of several things that show that it is the account's owner who asks: its password, a code of its authenticator app,
-/// a mailed code with what asking for it answered, a passkey, or an ID token of a provider that the account is linked to.
+/// a mailed code with what asking for it answered, a passkey, or an identity that the account is linked to, by an ID token
+/// or by way of a browser.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ReauthenticateRequest {
     #[schema(example = "hunter2", min_length = 1, nullable = false)]
@@ -183,9 +185,13 @@ pub(crate) struct ReauthenticateRequest {
     /// What asking for the mail answered, where `code` is the mail's.
     #[schema(nullable = false)]
     request: Option<String>,
-    /// The six digits of the authenticator app or, with `request`, of the mail.
+    /// The six digits of the authenticator app or, with `request`, of the mail; or with `code_verifier`, what a browser was
+    /// sent back with from a provider.
     #[schema(nullable = false)]
     code: Option<String>,
+    /// That of which the app gave the SHA-256 as it sent the browser to the provider, less than 5 minutes ago.
+    #[schema(nullable = false)]
+    code_verifier: Option<String>,
     /// In the place of the password, where the service has passkeys: one of the account's, as `POST /api/user/reauthenticate/passkey` asks for it.
     #[schema(nullable = false)]
     passkey: Option<AssertionRequest>,
@@ -207,9 +213,10 @@ impl ReauthenticateRequest {
     fn count(&self) -> usize {
         let shown = [
             self.password.is_some(),
-            self.request.is_some() || self.code.is_some(),
+            self.request.is_some() || (self.code.is_some() && self.code_verifier.is_none()),
             self.passkey.is_some(),
             self.provider.is_some() || self.id_token.is_some() || self.nonce.is_some(),
+            self.code_verifier.is_some(),
         ];
         shown.into_iter().filter(|is_shown| *is_shown).count()
     }
@@ -240,7 +247,8 @@ pub(crate) async fn reauthenticate(
     let admission = state.accounts.throttle.admit(Call::LogIn, client.ip())?;
     let body: ReauthenticateRequest = body.read_with_password().await?;
     if body.count() > 1 {
-        let one = "give one of password, code, request and code, passkey, provider and id_token";
+        let one =
+            "give one of password, code, request and code, passkey, provider and id_token, code and code_verifier";
         return Err(ApiError::InvalidData(one.to_owned()));
     }
     match body {
@@ -253,9 +261,14 @@ pub(crate) async fn reauthenticate(
         ReauthenticateRequest { provider, id_token, nonce, .. }
             if provider.is_some() || id_token.is_some() || nonce.is_some() =>
         {
-            let given = identities::read_id_token(provider, id_token, nonce, None)?;
+            let given = GivenIdentity::IdToken(identities::read_id_token(provider, id_token, nonce, None)?);
             let shown = state.accounts.reauthenticate_by_identity(admission, &caller, given, &client).await;
             shown.map_err(|error| identities::in_session(error, "id_token"))?;
+        }
+        ReauthenticateRequest { code, code_verifier: Some(verifier), .. } => {
+            let given = GivenIdentity::Code(identities::read_code(code, Some(verifier))?);
+            let shown = state.accounts.reauthenticate_by_identity(admission, &caller, given, &client).await;
+            shown.map_err(|error| identities::in_session(error, "code"))?;
         }
         ReauthenticateRequest { request: Some(request), code, .. } => {
             state.accounts.mail()?;

@@ -100,6 +100,7 @@ impl Challenges for PostgresRepository {
                     user_id,
                     username: credentials.username,
                     totp_secret: find_totp_secret(transaction, user_id).await?,
+                    state: get(&row, 1)?,
                 }))
             })
         })

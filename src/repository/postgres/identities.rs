@@ -184,16 +184,6 @@ impl Identities for PostgresRepository {
         .await
     }
 
-    async fn store_refresh_token(&self, subject: &Subject, token: Vec<u8>) -> Result<bool, RepositoryError> {
-        self.write((subject.clone(), token), |transaction, (subject, token)| {
-            Box::pin(async move {
-                let parameters: [&(dyn ToSql + Sync); 3] = [&subject.issuer, &subject.subject, token];
-                Ok(transaction.execute(sql::STORE_REFRESH_TOKEN, &parameters).await? > 0)
-            })
-        })
-        .await
-    }
-
     async fn claim_revocations(
         &self,
         limit: u32,

@@ -218,7 +218,7 @@ async fn open_session(
     transaction.changes(user_id, Change::Text);
     if is_second_due(transaction, first, &shown).await? {
         // Whoever was asked for it already is not asked by another challenge: that would have tries of its own.
-        if matches!(second, SecondFactor::NotGiven) && !matches!(first, FirstFactor::Challenge(_)) {
+        if matches!(second, SecondFactor::NotGiven) && !matches!(first, FirstFactor::Challenge(..)) {
             if !use_first(transaction, first, &shown, false, ip, now).await? {
                 return Ok(SessionOutcome::Refused);
             }
@@ -250,7 +250,7 @@ async fn take_shown(transaction: &Transaction, first: &FirstFactor, now: Timesta
         },
         FirstFactor::Passkey(used) => used.user_id,
         FirstFactor::Identity(used) => used.user_id,
-        FirstFactor::Challenge(digest) => match take_pending_sign_in(transaction, digest, now).await? {
+        FirstFactor::Challenge(digest, _) => match take_pending_sign_in(transaction, digest, now).await? {
             Some(user_id) => user_id,
             None => return Ok(None),
         },
@@ -264,7 +264,7 @@ async fn take_shown(transaction: &Transaction, first: &FirstFactor, now: Timesta
         && match first {
             FirstFactor::Password(login) => login.verified_against == password_hash,
             FirstFactor::Identity(used) => may_use_identity(transaction, used).await?,
-            FirstFactor::Mail(_) | FirstFactor::Passkey(_) | FirstFactor::Challenge(_) => true,
+            FirstFactor::Mail(_) | FirstFactor::Passkey(_) | FirstFactor::Challenge(..) => true,
         };
     let (username, is_email_verified) = (read_username(found, "username")?, get(found, "email_verified")?);
     Ok(is_right.then_some(Shown { user_id, username, is_email_verified, offer }))
@@ -280,7 +280,8 @@ async fn is_second_due(connection: &Connection, first: &FirstFactor, shown: &Sho
 }
 
 /// Uses up the first factor; `false`, and no change, where it was used before. An identity that was found by its address
-/// is linked where that opens a session, and not where a second factor is still due.
+/// is linked where that opens a session, and not where a second factor is still due: then it is once that is given, where
+/// it still may be.
 async fn use_first(
     transaction: &Transaction,
     first: &FirstFactor,
@@ -306,8 +307,13 @@ async fn use_first(
         }
         FirstFactor::Passkey(used) => use_passkey(transaction, used, now).await,
         FirstFactor::Identity(used) => use_identity(transaction, user_id, &used.identity, opens_session, ip, now).await,
-        FirstFactor::Challenge(digest) => {
+        FirstFactor::Challenge(digest, linking) => {
             delete_challenge(transaction, digest).await?;
+            if let Some(used) = linking
+                && may_use_identity(transaction, used).await?
+            {
+                use_identity(transaction, user_id, &used.identity, true, ip, now).await?;
+            }
             Ok(true)
         }
     }

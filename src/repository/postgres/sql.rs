@@ -750,8 +750,6 @@ pub const LIST_IDENTITIES: &str = "SELECT issuer, subject, provider, email, crea
 pub const USE_IDENTITY: &str = "UPDATE identities SET email = $3, last_used = $4, \
      refresh_token = coalesce($5, refresh_token) WHERE issuer = $1 AND subject = $2 AND user_id = $6";
 
-pub const STORE_REFRESH_TOKEN: &str = "UPDATE identities SET refresh_token = $3 WHERE issuer = $1 AND subject = $2";
-
 pub const DELETE_IDENTITY: &str = "DELETE FROM identities WHERE issuer = $1 AND subject = $2";
 
 pub const DELETE_IDENTITIES_OF: &str = "DELETE FROM identities WHERE user_id = $1";
@@ -794,7 +792,7 @@ pub const FIND_FACTOR_OWNER: &str = "SELECT username FROM challenges JOIN users 
 
 pub const COUNT_FACTOR_TRY: &str = "UPDATE challenges SET tries = tries + 1 \
      WHERE digest = $1 AND purpose = $2 AND expires > $3 AND tries < $4 \
-     AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id AND is_active) RETURNING user_id";
+     AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id AND is_active) RETURNING user_id, state";
 
 /// Locks the account of a challenge. What is read behind it, in a statement of its own, is as of then.
 pub const LOCK_CHALLENGE_USER: &str =

@@ -82,18 +82,19 @@ impl Challenges for SqliteRepository {
         self.write(move |connection| {
             let mut count = connection.prepare_cached(sql::COUNT_FACTOR_TRY)?;
             let purpose = ChallengePurpose::SecondFactor.name();
-            let user_id = count
+            let found = count
                 .query_row(params![digest.as_bytes(), purpose, now.as_millis(), MAX_FACTOR_TRIES], |row| {
-                    Ok(UserId(row.get(0)?))
+                    Ok((UserId(row.get(0)?), row.get(1)?))
                 })
                 .optional()?;
-            let Some(user_id) = user_id else { return Ok(None) };
+            let Some((user_id, state)) = found else { return Ok(None) };
             let mut find = connection.prepare_cached(sql::FIND_OWN_CREDENTIALS)?;
             let credentials = find.query_row([user_id.0], read_credentials)?;
             Ok(Some(PendingSignIn {
                 user_id,
                 username: credentials.username,
                 totp_secret: find_totp_secret(connection, user_id)?,
+                state,
             }))
         })
         .await

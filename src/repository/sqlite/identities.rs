@@ -172,15 +172,6 @@ impl Identities for SqliteRepository {
         .await
     }
 
-    async fn store_refresh_token(&self, subject: &Subject, token: Vec<u8>) -> Result<bool, RepositoryError> {
-        let subject = subject.clone();
-        self.write(move |connection| {
-            let mut store = connection.prepare_cached(sql::STORE_REFRESH_TOKEN)?;
-            Ok(store.execute(params![subject.issuer, subject.subject, token])? > 0)
-        })
-        .await
-    }
-
     async fn claim_revocations(
         &self,
         limit: u32,

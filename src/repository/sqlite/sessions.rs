@@ -200,7 +200,7 @@ fn open_session(
     connection.changes(user_id, Change::Text);
     if is_second_due(connection, first, &shown)? {
         // Whoever was asked for it already is not asked by another challenge: that would have tries of its own.
-        if matches!(second, SecondFactor::NotGiven) && !matches!(first, FirstFactor::Challenge(_)) {
+        if matches!(second, SecondFactor::NotGiven) && !matches!(first, FirstFactor::Challenge(..)) {
             if !use_first(connection, first, &shown, false, ip, now)? {
                 return Ok(SessionOutcome::Refused);
             }
@@ -232,7 +232,7 @@ fn find_shown(connection: &Transaction<'_>, first: &FirstFactor, now: Timestamp)
         FirstFactor::Passkey(used) => used.user_id,
         FirstFactor::Identity(used) if may_use_identity(connection, used)? => used.user_id,
         FirstFactor::Identity(_) => return Ok(None),
-        FirstFactor::Challenge(digest) => match find_pending_sign_in(connection, digest, now)? {
+        FirstFactor::Challenge(digest, _) => match find_pending_sign_in(connection, digest, now)? {
             Some(user_id) => user_id,
             None => return Ok(None),
         },
@@ -260,7 +260,8 @@ fn is_second_due(connection: &Connection, first: &FirstFactor, shown: &Shown) ->
 }
 
 /// Uses up the first factor; `false`, and no change, where it was used before. An identity that was found by its address
-/// is linked where that opens a session, and not where a second factor is still due.
+/// is linked where that opens a session, and not where a second factor is still due: then it is once that is given, where
+/// it still may be.
 fn use_first(
     connection: &Transaction<'_>,
     first: &FirstFactor,
@@ -286,8 +287,13 @@ fn use_first(
         }
         FirstFactor::Passkey(used) => Ok(use_passkey(connection, used, now)?),
         FirstFactor::Identity(used) => use_identity(connection, user_id, &used.identity, opens_session, ip, now),
-        FirstFactor::Challenge(digest) => {
+        FirstFactor::Challenge(digest, linking) => {
             delete_challenge(connection, digest)?;
+            if let Some(used) = linking
+                && may_use_identity(connection, used)?
+            {
+                use_identity(connection, user_id, &used.identity, true, ip, now)?;
+            }
             Ok(true)
         }
     }

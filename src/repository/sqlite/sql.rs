@@ -612,8 +612,6 @@ pub const LIST_IDENTITIES: &str = "SELECT issuer, subject, provider, email, crea
 pub const USE_IDENTITY: &str = "UPDATE identities SET email = ?3, last_used = ?4, \
      refresh_token = coalesce(?5, refresh_token) WHERE issuer = ?1 AND subject = ?2";
 
-pub const STORE_REFRESH_TOKEN: &str = "UPDATE identities SET refresh_token = ?3 WHERE issuer = ?1 AND subject = ?2";
-
 pub const DELETE_IDENTITY: &str = "DELETE FROM identities WHERE issuer = ?1 AND subject = ?2";
 
 pub const DELETE_IDENTITIES_OF: &str = "DELETE FROM identities WHERE user_id = ?1";
@@ -650,7 +648,7 @@ pub const FIND_FACTOR_OWNER: &str = "SELECT username FROM challenges JOIN users 
 
 pub const COUNT_FACTOR_TRY: &str = "UPDATE challenges SET tries = tries + 1 \
      WHERE digest = ?1 AND purpose = ?2 AND expires > ?3 AND tries < ?4 \
-     AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id AND is_active = 1) RETURNING user_id";
+     AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id AND is_active = 1) RETURNING user_id, state";
 
 pub const FIND_PENDING_SIGN_IN: &str = "SELECT user_id, is_active FROM challenges JOIN users ON users.id = user_id \
      WHERE digest = ?1 AND purpose = ?2 AND expires > ?3";
@@ -930,7 +928,6 @@ pub const ALL: &[(&str, Visits)] = &[
     (INSERT_IDENTITY, Visits::Few),
     (LIST_IDENTITIES, Visits::Few),
     (USE_IDENTITY, Visits::Few),
-    (STORE_REFRESH_TOKEN, Visits::Few),
     (DELETE_IDENTITY, Visits::Few),
     (DELETE_IDENTITIES_OF, Visits::Few),
     (REVOKE_REFRESH_TOKEN, Visits::Few),

@@ -6,7 +6,7 @@ use authtokens::domain::rate::Rate;
 use reqwest::Method;
 use serde_json::json;
 
-use super::{claims, identities, log_in, session, spawn};
+use super::{claims, identities, link, link_token, log_in, session, spawn, with_email, with_mail};
 use crate::helpers::{JSON, Response, START_MILLIS, TestApp, until};
 use crate::metrics::{ANY_PORT, read_metrics, value};
 use crate::provider::{CLIENT_ID, Provider};
@@ -73,6 +73,68 @@ async fn a_code_that_apple_does_not_take_does_not_stand_in_the_way_and_one_of_so
     make_fresh(&app, &provider, &token).await;
     assert_eq!(app.ask(Method::DELETE, "/api/user", &token, None).await.status(), 200);
     assert_eq!(app.count("revocations"), 0);
+}
+
+#[tokio::test]
+async fn what_apple_gave_is_revoked_also_where_the_identity_was_linked_by_a_link_token() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |config| config.identities.register = false);
+    provider.give("c1", &claims("apple", &provider, "1"), Some("refresh-1"), None);
+    let offered = link_token(log_in_with_code(&app, &provider, "1", "c1").await).await;
+    assert!(!app.dump().join("\n").contains("refresh-1"), "it is sealed");
+    let token = app.new_user("AzureDiamond").await;
+    assert_eq!(link(&app, &token, json!({"link_token": offered})).await.status(), 200);
+    make_fresh(&app, &provider, &token).await;
+    assert_eq!(app.ask(Method::DELETE, "/api/user", &token, None).await.status(), 200);
+    app.clock.advance(Duration::from_secs(11));
+    until("it is revoked", || provider.revoked() == ["refresh-1"]).await;
+}
+
+#[tokio::test]
+async fn an_identity_that_is_found_by_its_address_is_linked_once_the_second_factor_is_given_with_what_apple_gave() {
+    let provider = Provider::start();
+    let app = spawn(&provider, with_mail);
+    let told = |name| with_email(claims(name, &provider, "1"), "azure@gmail.com");
+    let (token, username) = session(log_in(&app, "google", &provider.sign(&told("google"))).await, 201).await;
+    let body = json!({"provider": "google", "id_token": provider.sign(&told("google"))});
+    assert_eq!(app.ask(Method::POST, "/api/user/reauthenticate", &token, Some(&body)).await.status(), 200);
+    let owner = crate::second_factor::set_up_fresh(&app, &token).await;
+    provider.give("c1", &told("apple"), Some("refresh-1"), None);
+    let id_token = provider.sign(&told("apple"));
+    let body = json!({"provider": "apple", "id_token": id_token, "authorization_code": "c1"});
+    let due = crate::second_factor::due(app.post("/api/login/oidc", &body).await).await;
+    assert_eq!(identities(&app, &token).await.len(), 1, "the second factor is due");
+    assert!(!app.dump().join("\n").contains("refresh-1"), "it is sealed");
+    let body = json!({"token": due["token"], "code": owner.code(&app, 0)});
+    let (second, again) = session(app.post("/api/login/second", &body).await, 200).await;
+    assert_eq!(again, username);
+    assert_eq!(identities(&app, &second).await.len(), 2);
+    assert_eq!(log_in(&app, "apple", &id_token).await.status(), 401, "it was used");
+    make_fresh(&app, &provider, &second).await;
+    assert_eq!(app.ask(Method::DELETE, "/api/user", &second, None).await.status(), 200);
+    app.clock.advance(Duration::from_secs(11));
+    until("it is revoked", || provider.revoked() == ["refresh-1"]).await;
+}
+
+#[tokio::test]
+async fn a_code_is_not_used_up_for_a_name_that_is_taken() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    app.new_user("AzureDiamond").await;
+    provider.give("c1", &claims("apple", &provider, "1"), Some("refresh-1"), None);
+    let id_token = provider.sign(&claims("apple", &provider, "1"));
+    let log_in_as = async |username: &str| {
+        let body = json!({
+            "provider": "apple", "id_token": id_token, "authorization_code": "c1", "username": username,
+        });
+        app.post("/api/login/oidc", &body).await
+    };
+    assert_eq!(log_in_as("azurediamond").await.status(), 400);
+    let (token, _) = session(log_in_as("Other").await, 201).await;
+    make_fresh(&app, &provider, &token).await;
+    assert_eq!(app.ask(Method::DELETE, "/api/user", &token, None).await.status(), 200);
+    app.clock.advance(Duration::from_secs(11));
+    until("it is revoked", || provider.revoked() == ["refresh-1"]).await;
 }
 
 #[tokio::test]

@@ -36,6 +36,25 @@ async fn somebody_new_is_given_an_account_with_a_name_of_nothing_personal_and_fi
 }
 
 #[tokio::test]
+async fn of_first_logins_of_one_identity_at_once_all_open_sessions_of_one_account() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    for (subject, username) in [("1", None), ("2", Some("AzureDiamond"))] {
+        let logins = (0..20).map(|_| {
+            let mut body =
+                json!({"provider": "google", "id_token": provider.sign(&claims("google", &provider, subject))});
+            body.as_object_mut().unwrap().extend(username.map(|name| ("username".to_owned(), json!(name))));
+            let app = &app;
+            async move { app.post("/api/login/oidc", &body).await.status().as_u16() }
+        });
+        let mut statuses = futures_util::future::join_all(logins).await;
+        statuses.sort_unstable();
+        assert_eq!(statuses, [vec![200; 19], vec![201]].concat(), "{username:?}");
+    }
+    assert_eq!(app.usernames().len(), 2);
+}
+
+#[tokio::test]
 async fn a_new_account_has_the_name_that_the_client_gives_and_a_taken_one_is_refused() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});

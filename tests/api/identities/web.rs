@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::Method;
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{REFUSED, RETURN_TO, claims, link_token, session, spawn, with_email};
-use crate::helpers::{Response, TestApp, error_of};
+use super::{REFUSED, RETURN_TO, claims, identities, link, link_token, make_fresh, session, spawn, with_email};
+use crate::helpers::{Response, START_MILLIS, TestApp, error_of, until};
 use crate::provider::Provider;
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -78,6 +79,21 @@ fn code_of(response: &Response) -> String {
     value(&query, "code")
 }
 
+/// Goes to a provider that says this of somebody and back; what the app is given shows it.
+async fn shown(app: &TestApp, provider: &Provider, name: &str, told: Value) -> Value {
+    let state = begin(app, provider, name, told, "c1").await;
+    let issuer = super::issuer_of(name, provider);
+    let mut query = vec![("state", state.as_str()), ("code", "c1")];
+    // GitHub does not say who it is.
+    query.extend((name != "github").then_some(("iss", issuer.as_str())));
+    let code = code_of(&come_back(app, name, &query).await);
+    json!({"code": code, "code_verifier": VERIFIER})
+}
+
+async fn reauthenticate(app: &TestApp, token: &str, body: &Value) -> Response {
+    app.ask(Method::POST, "/api/user/reauthenticate", token, Some(body)).await
+}
+
 #[tokio::test]
 async fn a_browser_goes_to_the_provider_and_back_and_the_app_fetches_the_session() {
     let provider = Provider::start();
@@ -130,7 +146,7 @@ async fn github_is_believed_of_the_primary_address_that_it_has_verified() {
     let code = code_of(&come_back(&app, "github", &[("state", &state), ("code", "c1")]).await);
     let (token, username) = session(exchange(&app, &code, VERIFIER).await, 201).await;
     assert!(username.starts_with("user-"), "{username}");
-    let email = app.get(reqwest::Method::GET, "/api/user/email", &token, None).await;
+    let email = app.get(Method::GET, "/api/user/email", &token, None).await;
     assert_eq!(email["email"], "azure@diamond.example");
     assert_eq!(email["verified"], true);
 }
@@ -201,6 +217,23 @@ async fn the_session_is_for_whoever_knows_the_verifier_and_a_wrong_one_ends_it()
     assert_eq!(error_of(exchange(&app, &code, "another").await, 401).await, REFUSED);
     assert_eq!(error_of(exchange(&app, &code, VERIFIER).await, 401).await, REFUSED);
     assert_eq!(app.usernames(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_uses_no_code_up() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    app.new_user("AzureDiamond").await;
+    let login = shown(&app, &provider, "google", claims("google", &provider, "1")).await;
+    let exchange_as = async |username: &str| {
+        let mut body = login.clone();
+        body["username"] = username.into();
+        app.post("/api/login/oidc/exchange", &body).await
+    };
+    assert_eq!(exchange_as("azurediamond").await.status(), 400);
+    assert_eq!(exchange_as("AZUREDIAMOND").await.status(), 400);
+    assert_eq!(session(exchange_as("Other").await, 201).await.1, "Other");
+    assert_eq!(error_of(exchange_as("Another").await, 401).await, REFUSED);
 }
 
 #[tokio::test]
@@ -298,6 +331,95 @@ async fn a_browser_may_end_at_a_link_token_as_an_app_does() {
     let offered = link_token(exchange(&app, &code, VERIFIER).await).await;
     let token = app.new_user("AzureDiamond").await;
     assert_eq!(super::link(&app, &token, json!({"link_token": offered})).await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_account_that_was_made_by_way_of_a_browser_becomes_fresh_by_it_and_can_be_deleted() {
+    for name in ["google", "apple", "github", "plain"] {
+        let provider = Provider::start();
+        if name == "github" {
+            provider.pose_as_github(json!({"id": 1}), json!([]));
+        }
+        let app = spawn(&provider, |_| {});
+        let told = || claims(name, &provider, "1");
+        let login = shown(&app, &provider, name, told()).await;
+        let (token, _) = session(app.post("/api/login/oidc/exchange", &login).await, 201).await;
+        assert_eq!(app.ask(Method::DELETE, "/api/user", &token, Some(&json!({}))).await.status(), 400);
+        assert_eq!(reauthenticate(&app, &token, &login).await.status(), 400, "{name}: it was used");
+        let again = shown(&app, &provider, name, told()).await;
+        assert_eq!(reauthenticate(&app, &token, &again).await.status(), 200, "{name}");
+        assert_eq!(reauthenticate(&app, &token, &again).await.status(), 400, "{name}: it was used");
+        assert_eq!(app.ask(Method::DELETE, "/api/user", &token, None).await.status(), 200, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_becomes_fresh_by_way_of_a_browser_where_its_owner_was_just_asked_alone() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    let asked = |subject: &str, seconds: i64| {
+        let mut told = claims("plain", &provider, subject);
+        told["auth_time"] = (START_MILLIS / 1000 - seconds).into();
+        told
+    };
+    let login = shown(&app, &provider, "plain", asked("1", 0)).await;
+    let (token, _) = session(app.post("/api/login/oidc/exchange", &login).await, 201).await;
+    let long_ago = shown(&app, &provider, "plain", asked("1", 301)).await;
+    let another = shown(&app, &provider, "plain", asked("2", 0)).await;
+    let mut wrong = shown(&app, &provider, "plain", asked("1", 0)).await;
+    wrong["code_verifier"] = "another".into();
+    for body in [long_ago, another, wrong] {
+        let refused = error_of(reauthenticate(&app, &token, &body).await, 400).await;
+        assert_eq!(refused, "Invalid Data: code is worth nothing, was used, or has expired");
+    }
+    until("storing", || app.count_events("reauthentication_failed") == 3).await;
+    assert_eq!(app.count_events("reauthenticated"), 0);
+    for body in [
+        json!({"code_verifier": VERIFIER}),
+        json!({"code": "x", "code_verifier": VERIFIER, "password": "x"}),
+        json!({"code": "x", "code_verifier": VERIFIER, "request": "x"}),
+    ] {
+        assert_eq!(reauthenticate(&app, &token, &body).await.status(), 400, "{body}");
+    }
+    let just_now = shown(&app, &provider, "plain", asked("1", 290)).await;
+    assert_eq!(reauthenticate(&app, &token, &just_now).await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_openid_provider_is_told_to_ask_again_where_the_app_wants_that() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    let challenge = challenge(VERIFIER);
+    for (name, prompt, max_age) in [("plain", "login", "0"), ("google", "select_account", "0"), ("github", "", "")] {
+        let mut query = vec![("return_to", RETURN_TO), ("code_challenge", challenge.as_str())];
+        let (_, sent) = sent_to(&start_with(&app, name, &query).await);
+        assert_eq!((value(&sent, "prompt").as_str(), value(&sent, "max_age").as_str()), ("", ""), "{name}");
+        query.push(("prompt", "login"));
+        let (_, sent) = sent_to(&start_with(&app, name, &query).await);
+        assert_eq!((value(&sent, "prompt").as_str(), value(&sent, "max_age").as_str()), (prompt, max_age), "{name}");
+    }
+    let query = [("return_to", RETURN_TO), ("code_challenge", challenge.as_str()), ("prompt", "none")];
+    assert_eq!(error_of(start_with(&app, "plain", &query).await, 400).await, "Invalid Data: prompt must be login");
+}
+
+#[tokio::test]
+async fn an_identity_is_linked_by_way_of_a_browser_in_a_fresh_session_alone() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    provider.pose_as_github(json!({"id": 1}), json!([]));
+    let token = app.new_user("AzureDiamond").await;
+    let body = shown(&app, &provider, "github", json!({})).await;
+    let refused = error_of(link(&app, &token, body.clone()).await, 400).await;
+    assert_eq!(refused, "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first");
+    make_fresh(&app, &token).await;
+    let mut two = body.clone();
+    two["link_token"] = "0".repeat(40).into();
+    let refused = error_of(link(&app, &token, two).await, 400).await;
+    assert_eq!(refused, "Invalid Data: give one of id_token, code and link_token");
+    assert_eq!(link(&app, &token, body.clone()).await.status(), 200, "the code was not used up");
+    assert_eq!(link(&app, &token, body).await.status(), 400, "it was used");
+    let listed = identities(&app, &token).await;
+    assert_eq!((listed.len(), &listed[0]["provider"], &listed[0]["subject"]), (1, &json!("github"), &json!("1")));
 }
 
 #[tokio::test]

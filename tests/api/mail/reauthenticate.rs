@@ -72,7 +72,10 @@ async fn either_the_password_or_a_code_is_given_and_an_account_is_mailed_one_a_m
     let token = post.new_owner("AzureDiamond", AZURE).await;
     let both = json!({"password": "hunter2", "request": "x", "code": "123456"});
     let error = error_of(post.post("/api/user/reauthenticate", &token, &both).await, 400).await;
-    assert_eq!(error, "Invalid Data: give one of password, code, request and code, passkey, provider and id_token");
+    assert_eq!(
+        error,
+        "Invalid Data: give one of password, code, request and code, passkey, provider and id_token, code and code_verifier"
+    );
     let error = error_of(post.post("/api/user/reauthenticate", &token, &json!({})).await, 400).await;
     assert_eq!(error, "Invalid Data: password is required");
     request_of(ask(&post, &token).await).await;

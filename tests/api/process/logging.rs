@@ -211,7 +211,7 @@ fn no_level_logs_an_id_token_an_authorization_code_a_refresh_token_or_the_challe
     log_in(&id_tokens[0], "CODE-4712").assert_error(401);
     log_in(&id_tokens[2], "CODE-4713").assert_error(401);
     assert_eq!(post_as(&server, &token, "/api/user/reauthenticate", &shown(&id_tokens[1], "CODE-4714")).status(), 200);
-    assert_eq!(provider.exchanging().len(), 1);
+    assert_eq!(provider.exchanging().len(), 2, "none for a token that the provider has not signed");
 
     let mut authenticator = Authenticator::new(Algorithm::Es256);
     let options = post_as(&server, &token, "/api/user/passkeys/options", &json!({})).json();
@@ -233,6 +233,61 @@ fn no_level_logs_an_id_token_an_authorization_code_a_refresh_token_or_the_challe
     secrets.extend(["CODE-47", "REFRESH-4711", "NONCE-4711"].map(str::to_owned));
     secrets.extend(challenges);
     assert_unlogged(&server, &last, &secrets);
+}
+
+#[test]
+fn why_an_id_token_is_refused_is_logged_and_nothing_of_the_token() {
+    let (folder, provider, other) = (tempfile::tempdir().unwrap(), Provider::start(), Provider::start());
+    let config = folder.path().join("config.toml");
+    let of_provider = written("example", Preset::None, &provider);
+    fs::write(config, format!("[outbound]\nallow = [\"127.0.0.0/8\"]\n{of_provider}")).unwrap();
+    let server = Server::start(folder.path(), |_| {});
+    let log_in = |id_token: &str, nonce: Option<&str>| {
+        let mut body = json!({"provider": "example", "id_token": id_token});
+        body.as_object_mut().unwrap().extend(nonce.map(|nonce| ("nonce".to_owned(), json!(nonce))));
+        post(server.address, "/api/login/oidc", &body).assert_error(401);
+    };
+    let told = || {
+        let mut told = claims("example", &provider, "SUBJECT-4711");
+        (told["iat"], told["exp"]) = (seconds().into(), (seconds() + 600).into());
+        told
+    };
+    for (name, value, why) in [
+        ("aud", json!("AUDIENCE-4711"), "the token is for another app"),
+        ("iss", json!("https://issuer-4711.example"), "the token is of another issuer"),
+        ("exp", json!(seconds() - 120), "the token has expired"),
+        ("iat", json!(seconds() + 120), "the token is of the future: this machine's clock may be wrong"),
+    ] {
+        let mut told = told();
+        told[name] = value;
+        log_in(&provider.sign(&told), None);
+        until(|| server.log().contains(&format!("an ID token of example is refused: {why}")));
+    }
+    log_in(&provider.sign(&told()), Some("NONCE-4711"));
+    until(|| server.log().contains("an ID token of example is refused: the token's nonce is another, or missing"));
+    log_in(&other.sign(&told()), None);
+    log_in("TOKEN-4711", None);
+    until(|| server.log().matches("an ID token of example is refused: ").count() == 7);
+    assert!(!server.log().contains("4711"), "{}", server.log());
+}
+
+#[test]
+fn keys_of_a_provider_that_are_too_many_to_be_used_are_told_of_as_they_are_fetched() {
+    let (folder, provider) = (tempfile::tempdir().unwrap(), Provider::start());
+    let config = folder.path().join("config.toml");
+    let of_provider = written("example", Preset::None, &provider);
+    fs::write(config, format!("[outbound]\nallow = [\"127.0.0.0/8\"]\n{of_provider}")).unwrap();
+    provider.publish_more_keys(66);
+    let server = Server::start(folder.path(), |_| {});
+    for status in [201, 200] {
+        let mut told = claims("example", &provider, "1");
+        (told["iat"], told["exp"]) = (seconds().into(), (seconds() + 600).into());
+        let body = json!({"provider": "example", "id_token": provider.sign(&told)});
+        assert_eq!(post(server.address, "/api/login/oidc", &body).status(), status);
+    }
+    let told = format!("{}/keys has too many keys: the last 3 are not used", provider.url());
+    until(|| server.log().contains(&told));
+    assert_eq!(server.log().matches(&told).count(), 1, "they were fetched once");
 }
 
 fn text_of(value: &Value) -> String {

@@ -135,7 +135,7 @@ async fn a_code_of_the_app_makes_a_session_fresh_once() {
         (json!({"code": theirs.wrong_code(&app)}), WRONG_IN_SESSION),
         (
             json!({"code": "123456", "password": "hunter2"}),
-            "Invalid Data: give one of password, code, request and code, passkey, provider and id_token",
+            "Invalid Data: give one of password, code, request and code, passkey, provider and id_token, code and code_verifier",
         ),
         (json!({"recovery_code": recovery_codes[0]}), "Invalid Data: password is required"),
     ] {
