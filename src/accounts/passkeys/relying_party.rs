@@ -16,16 +16,10 @@ use webauthn_rs::{Webauthn, WebauthnBuilder};
 
 use super::ceremony_error::CeremonyError;
 use super::ed25519;
-use crate::accounts::throttle::limits::Together;
 use crate::config::PasskeysConfig;
 use crate::domain::passkey::{CredentialId, UserHandle};
-use crate::domain::rate::Rate;
 use crate::domain::token::TokenDigest;
 use crate::repository::{PasskeyOwner, PasskeyUse, StoredPasskey};
-
-/// How many sign-ins by a passkey strangers may begin, all together: each is a row of the store until it is finished or
-/// has expired, so there are at most twice as many of these rows for each node.
-const BEGUN_BY_STRANGERS: Rate = Rate { count: 10_000, period: std::time::Duration::from_secs(5 * 60) };
 
 /// The least length of a credential's id: WebAuthn asks for 100 bits of entropy at least.
 const LEAST_ID: usize = 16;
@@ -120,8 +114,6 @@ pub struct RelyingParty {
     rp_id: String,
     name: String,
     origins: Vec<String>,
-    /// Limits what strangers begin.
-    pub(super) strangers: Together,
 }
 
 impl RelyingParty {
@@ -139,8 +131,7 @@ impl RelyingParty {
             builder = builder.append_allowed_origin(&parse(origin)?);
         }
         let library = builder.build()?;
-        let strangers = Together::new(BEGUN_BY_STRANGERS);
-        Ok(Some(Self { library, rp_id, name: name.to_owned(), origins: config.origins.clone(), strangers }))
+        Ok(Some(Self { library, rp_id, name: name.to_owned(), origins: config.origins.clone() }))
     }
 
     /// The domain that passkeys are made for.

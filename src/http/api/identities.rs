@@ -135,7 +135,7 @@ pub(crate) async fn start(
         code_challenge: take("code_challenge")?.ok_or(Malformed::Missing("code_challenge"))?,
         state: take("state")?.unwrap_or_default(),
     };
-    let started = state.accounts.begin_web_sign_in(admission, &provider, start).await?;
+    let started = state.accounts.begin_web_sign_in(admission, &provider, start, &client).await?;
     Ok(see_other(&started.0))
 }
 
