@@ -313,6 +313,8 @@ fn millis(time: Duration) -> u64 {
 pub async fn new_key(context: &mut Context, yes: bool) -> Result<(), CommandError> {
     // It makes no database, and none is changed that a server is using: that one would go on sealing with its own key.
     close(open(&context.config, &context.clock, false)?.as_ref()).await;
+    let database = context.config.database.clone();
+    long(move |_, _| backend::refuse_users(&database)).await?;
     let repository = backend::open(&context.config, context.clock.now())?;
     let work = async {
         let key = sealing::read(&context.config)?;

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::Command;
 
 use authtokens::system::sealing::generate_key;
+use serde_json::json;
 
 use super::nodes::new_database;
-use crate::process::{Server, authtokens, failure_of, until};
+use crate::process::{Server, authtokens, failure_of, run, until};
 
 /// The sentence of a server that has another key, or none.
 const ANOTHER: &str = "sealing.key is not the key to this database: put the right one back, or run `authtokens \
@@ -79,4 +80,23 @@ fn of_servers_that_start_at_once_with_keys_of_their_own_on_an_empty_database_one
         server.wait().unwrap();
     }
     assert_eq!(serving, 1, "{:?}", [said(0), said(1), said(2)]);
+}
+
+#[test]
+fn a_new_key_is_refused_while_a_server_runs_and_taken_by_all_afterwards() {
+    let Some(url) = new_database() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = [generate_key(), generate_key()];
+    let first = server(folder.path(), &url, Some(&one));
+    for key in [&one, &other] {
+        let (code, sentence) = failure_of(&mut command(folder.path(), &url, Some(key), "database new-key --yes"));
+        assert!(code != 0 && sentence.contains("is in use"), "{sentence}");
+    }
+    stop(first);
+    let output = run(&mut command(folder.path(), &url, Some(&other), "database new-key --yes --json"));
+    assert!(output.status.success(), "{output:?}");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["forgotten"], json!({"totp": 0, "refresh_tokens": 0}));
+    assert_eq!(start_refused(folder.path(), &url, Some(&one)), (1, ANOTHER.to_owned()));
+    stop(server(folder.path(), &url, Some(&other)));
 }
