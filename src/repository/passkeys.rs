@@ -37,7 +37,7 @@ pub struct StoredPasskey {
 pub struct PasskeyOwner {
     pub user_id: UserId,
     pub username: Username,
-    /// What the authenticators call the account, where it has a passkey.
+    /// What the authenticator of its oldest passkey calls the account, where it has one.
     pub user_handle: Option<UserHandle>,
     /// Those that it has.
     pub credentials: Vec<CredentialId>,
@@ -50,8 +50,7 @@ pub enum PasskeyAdded {
     Done(PasskeyDetails),
     /// The caller's session is not fresh. Nothing happened.
     NotFresh,
-    /// An account, this one or another, has a passkey of this id; or the account has got a passkey since, for which the
-    /// authenticators call it otherwise. Nothing happened.
+    /// An account, this one or another, has a passkey of this id. Nothing happened.
     Taken,
     /// The account has as many as it may have. Nothing happened.
     Full,
@@ -86,7 +85,8 @@ pub trait Passkeys: Send + Sync {
     async fn find_passkey_owner(&self, caller: &Caller) -> Result<PasskeyOwner, RepositoryError>;
 
     /// Adds a passkey to the caller's account, in a fresh session. An account has at most
-    /// [`MAX_PASSKEYS`](crate::domain::passkey::MAX_PASSKEYS), all with one user handle.
+    /// [`MAX_PASSKEYS`](crate::domain::passkey::MAX_PASSKEYS). Of those that were begun before it had any, each may have a
+    /// user handle of its own.
     ///
     /// # Errors
     /// See [`RepositoryError`].

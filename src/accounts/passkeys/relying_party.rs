@@ -4,8 +4,11 @@
 //! in a frame of another origin is refused, the attestation is dropped before anything parses it, and the user handle is
 //! the account's.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -21,8 +24,8 @@ use crate::domain::passkey::{CredentialId, UserHandle};
 use crate::domain::token::TokenDigest;
 use crate::repository::{PasskeyOwner, PasskeyUse, StoredPasskey};
 
-/// The least length of a credential's id: WebAuthn asks for 100 bits of entropy at least.
-const LEAST_ID: usize = 16;
+/// How long a credential's id may be: WebAuthn asks for 100 bits of entropy at least, and for 1,023 bytes at most.
+const ID_LENGTHS: RangeInclusive<usize> = 16..=1023;
 
 /// What an authenticator answers when a passkey is made.
 #[derive(Clone)]
@@ -80,6 +83,8 @@ struct ClientData {
     origin: String,
     #[serde(default, rename = "crossOrigin")]
     cross_origin: Option<bool>,
+    #[serde(default, rename = "topOrigin")]
+    top_origin: Option<IgnoredAny>,
 }
 
 /// The part of an attestation object that is looked at.
@@ -184,7 +189,7 @@ impl RelyingParty {
         let passkey = self.library.finish_passkey_registration(&credential, &state)?;
         let is_offered = [COSEAlgorithm::ES256, COSEAlgorithm::RS256].contains(passkey.cred_algorithm());
         let has_its_id = passkey.cred_id().as_slice() == made.credential_id.as_bytes();
-        if !is_offered || !has_its_id || made.credential_id.as_bytes().len() < LEAST_ID {
+        if !is_offered || !has_its_id || !ID_LENGTHS.contains(&made.credential_id.as_bytes().len()) {
             return Err(CeremonyError::Refused);
         }
         let passkey = match other_key {
@@ -242,11 +247,12 @@ impl RelyingParty {
     }
 
     /// Refuses what comes from a page that is not ours, or is in a frame of another origin. The library compares origins
-    /// more loosely, and looks at frames only when a passkey is made.
+    /// more loosely, and looks at frames only when a passkey is made. What is above a frame is named only of one of another
+    /// origin.
     fn check_client(&self, client_data: &[u8]) -> Result<(), CeremonyError> {
         let client: ClientData = serde_json::from_slice(client_data).map_err(|_| CeremonyError::Refused)?;
-        let is_ours = self.origins.contains(&client.origin) && !client.cross_origin.unwrap_or(false);
-        if is_ours { Ok(()) } else { Err(CeremonyError::Refused) }
+        let is_framed = client.cross_origin.unwrap_or(false) || client.top_origin.is_some();
+        if self.origins.contains(&client.origin) && !is_framed { Ok(()) } else { Err(CeremonyError::Refused) }
     }
 }
 

@@ -63,13 +63,8 @@ impl Passkeys for PostgresRepository {
                 if !is_session_fresh(transaction, caller, *now).await? {
                     return Ok(PasskeyAdded::NotFresh);
                 }
-                let stored = list_stored(transaction, user_id).await?;
-                if stored.len() >= MAX_PASSKEYS as usize {
+                if list_stored(transaction, user_id).await?.len() >= MAX_PASSKEYS as usize {
                     return Ok(PasskeyAdded::Full);
-                }
-                // Of two that are begun before the account has any, each has a handle of its own.
-                if stored.first().is_some_and(|first| first.user_handle != passkey.user_handle) {
-                    return Ok(PasskeyAdded::Taken);
                 }
                 let (credential, handle): (&[u8], &[u8]) = (passkey.credential_id.as_bytes(), &passkey.user_handle);
                 let parameters: [&(dyn ToSql + Sync); 7] = [

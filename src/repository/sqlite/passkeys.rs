@@ -56,13 +56,8 @@ impl Passkeys for SqliteRepository {
             if !is_session_fresh(connection, &caller, now)? {
                 return Ok(PasskeyAdded::NotFresh);
             }
-            let stored = list_stored(connection, user_id)?;
-            if stored.len() >= MAX_PASSKEYS as usize {
+            if list_stored(connection, user_id)?.len() >= MAX_PASSKEYS as usize {
                 return Ok(PasskeyAdded::Full);
-            }
-            // Of two that are begun before the account has any, each has a handle of its own.
-            if stored.first().is_some_and(|first| first.user_handle != passkey.user_handle) {
-                return Ok(PasskeyAdded::Taken);
             }
             let mut insert = connection.prepare_cached(sql::INSERT_PASSKEY)?;
             let inserted = insert.execute(params![

@@ -477,9 +477,7 @@ fn check_recovery_code(row: &Row<'_>) -> rusqlite::Result<()> {
 fn check_passkey(row: &Row<'_>) -> rusqlite::Result<()> {
     let id: Vec<u8> = row.get("credential_id")?;
     require(row, "credential_id", !id.is_empty(), || "it is empty".to_owned())?;
-    let handle: UserHandle = row.get("user_handle")?;
-    let is_one = row.get::<_, Vec<u8>>("handle")? == handle;
-    require(row, "user_handle", is_one, || "the account has another as well".to_owned())?;
+    let _: UserHandle = row.get("user_handle")?;
     check_filled(row, "rp_id")?;
     let name: String = row.get("name")?;
     let is_name = PasskeyName::parse(&name).is_ok_and(|read| read.as_str() == name);
