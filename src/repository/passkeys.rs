@@ -56,6 +56,15 @@ pub enum PasskeyAdded {
     Full,
 }
 
+/// Which ways into accounts this service offers, beside passwords: a passkey or an identity that is stored may be none.
+#[derive(Clone, Debug)]
+pub struct OfferedWays {
+    /// Whether a passkey is one.
+    pub passkeys: bool,
+    /// The issuers whose identities are.
+    pub issuers: Vec<String>,
+}
+
 /// What came of removing a way into an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
@@ -65,7 +74,7 @@ pub enum Removal {
     NotFound,
     /// The caller's session is not fresh. Nothing happened.
     NotFresh,
-    /// The account has no password, no other passkey and no other identity. Nothing happened.
+    /// The account has no password, and no other passkey or identity that is offered. Nothing happened.
     LastWayIn,
 }
 
@@ -124,7 +133,13 @@ pub trait Passkeys: Send + Sync {
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn remove_passkey(&self, caller: &Caller, id: PasskeyId, now: Timestamp) -> Result<Removal, RepositoryError>;
+    async fn remove_passkey(
+        &self,
+        caller: &Caller,
+        id: PasskeyId,
+        offered: OfferedWays,
+        now: Timestamp,
+    ) -> Result<Removal, RepositoryError>;
 
     /// The domains that passkeys were made for, and how many for each.
     ///

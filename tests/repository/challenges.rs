@@ -12,7 +12,8 @@ use authtokens::repository::{FirstFactor, RepositoryError, SecondFactor};
 
 use crate::fixture::Fixture;
 use crate::ways::{
-    Account, App, begin_login, by_code, by_identity, challenge_until, log_in, says, sealed, set_up_totp, subject,
+    Account, App, all_ways, begin_login, by_code, by_identity, challenge_until, log_in, says, sealed, set_up_totp,
+    subject,
 };
 use crate::words::{
     EVER, HASH, at, caller, change_password, hash, mailed, name, open, reauthenticate, register, register_verified,
@@ -231,7 +232,9 @@ pub async fn what_an_owner_or_staff_does_against_a_thief_ends_what_the_account_h
                 "the end of the app"
             }
             12 => {
-                assert!(repository.withdraw_identity(&subject(&username), at(7_000), at(7_000)).await.unwrap());
+                assert!(
+                    repository.withdraw_identity(&subject(&username), at(7_000), all_ways(), at(7_000)).await.unwrap()
+                );
                 "an identity that its provider withdraws"
             }
             13 => {
@@ -303,7 +306,8 @@ pub async fn what_was_begun_while_the_clock_was_ahead_is_over_and_a_used_id_toke
     let linked = fixture.repository.link_identity(&own, false, identity.clone(), at(ahead)).await.unwrap();
     assert_eq!(linked, authtokens::repository::Linked::Done);
     reauthenticate(fixture, session).await;
-    let withdrawn = fixture.repository.withdraw_identity(&subject("somebody"), at(ahead), at(ahead)).await.unwrap();
+    let withdrawn =
+        fixture.repository.withdraw_identity(&subject("somebody"), at(ahead), all_ways(), at(ahead)).await.unwrap();
     assert!(withdrawn);
     let (_, session) = open(fixture, user_id, HASH).await;
     let own = caller(session);

@@ -13,7 +13,7 @@ use authtokens::repository::{
 
 use crate::fixture::Fixture;
 use crate::ways::{
-    Account, App, FIRST_STEP, KEY_ID, add_passkey, begin_login, begin_totp, by_address, by_code, by_identity,
+    Account, App, FIRST_STEP, KEY_ID, add_passkey, all_ways, begin_login, begin_totp, by_address, by_code, by_identity,
     by_recovery_code, challenge_until, code, link, log_in, new_codes, says, says_with_token, sealed, sealed_with,
     security, set_up_totp, signed, with_password,
 };
@@ -380,7 +380,7 @@ pub async fn secrets_are_counted_by_the_key_that_sealed_them_and_forgotten_with_
     for (subject, key) in [("two", b"key-id-2"), ("three", b"key-id-1")] {
         link(fixture, session, with_key(subject, key)).await;
         let id = crate::ways::subject(subject).id();
-        let gone = repository.unlink_identity(&caller(session), id, at(4_000)).await.unwrap();
+        let gone = repository.unlink_identity(&caller(session), id, all_ways(), at(4_000)).await.unwrap();
         assert_eq!(gone, authtokens::repository::Removal::Done);
     }
     let login = begin_login(fixture, user_id).await;

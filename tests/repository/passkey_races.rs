@@ -11,7 +11,8 @@ use authtokens::repository::{
 use crate::at_once::{ROUNDS, all, both, handles};
 use crate::fixture::Fixture;
 use crate::ways::{
-    add_passkey, credential, log_in_on, new_passkey, reauthenticate_by, register_by, says, security, signed, subject,
+    add_passkey, all_ways, credential, log_in_on, new_passkey, reauthenticate_by, register_by, says, security, signed,
+    subject,
 };
 use crate::words::{at, caller, list_session_ids, reauthenticate, register};
 
@@ -85,8 +86,8 @@ pub async fn of_two_last_ways_into_an_account_that_go_at_once_one_stays(fixture:
         let owner = caller(session);
         let id = PasskeyId::of(&credential(&username));
         let (removed, unlinked) =
-            both(async move { one.remove_passkey(&owner, id, at(5_000)).await.unwrap() }, async move {
-                other.unlink_identity(&owner, subject(&username).id(), at(5_000)).await.unwrap()
+            both(async move { one.remove_passkey(&owner, id, all_ways(), at(5_000)).await.unwrap() }, async move {
+                other.unlink_identity(&owner, subject(&username).id(), all_ways(), at(5_000)).await.unwrap()
             })
             .await;
         let expected = [(Removal::Done, Removal::LastWayIn), (Removal::LastWayIn, Removal::Done)];

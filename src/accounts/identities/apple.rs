@@ -57,7 +57,7 @@ impl Accounts {
             (self.identities.providers.verify_apple_notice(payload, self.clock.now()).await?, self.clock.now());
         match notice.kind {
             NoticeKind::Withdrawn => {
-                self.repository.withdraw_identity(&notice.subject, notice.happened, now).await?;
+                self.repository.withdraw_identity(&notice.subject, notice.happened, self.offered_ways(), now).await?;
             }
             // Whether Apple forwards mail to the address is not ours to keep.
             NoticeKind::Other => {}

@@ -13,7 +13,7 @@ use crate::domain::session::Caller;
 use crate::domain::user::UserId;
 use crate::repository::session_cache::Change;
 use crate::repository::{
-    NewPasskey, PasskeyAdded, PasskeyOwner, PasskeyUse, Passkeys, Removal, RepositoryError, StoredPasskey,
+    NewPasskey, OfferedWays, PasskeyAdded, PasskeyOwner, PasskeyUse, Passkeys, Removal, RepositoryError, StoredPasskey,
 };
 use crate::system::clock::Timestamp;
 
@@ -109,7 +109,13 @@ impl Passkeys for SqliteRepository {
         .await
     }
 
-    async fn remove_passkey(&self, caller: &Caller, id: PasskeyId, now: Timestamp) -> Result<Removal, RepositoryError> {
+    async fn remove_passkey(
+        &self,
+        caller: &Caller,
+        id: PasskeyId,
+        offered: OfferedWays,
+        now: Timestamp,
+    ) -> Result<Removal, RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
             let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
@@ -117,7 +123,7 @@ impl Passkeys for SqliteRepository {
                 return Ok(Removal::NotFresh);
             }
             let Some((credential, _)) = find_listed(connection, user_id, &id)? else { return Ok(Removal::NotFound) };
-            if !has_another_way_in(connection, user_id)? {
+            if !has_another_way_in(connection, user_id, &offered, offered.passkeys)? {
                 return Ok(Removal::LastWayIn);
             }
             connection.prepare_cached(sql::DELETE_PASSKEY)?.execute([credential.as_bytes()])?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use authtokens::config::Config;
 use authtokens::config::identity::Preset;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -110,6 +111,36 @@ async fn the_last_way_in_stays_where_it_is_a_passkey() {
     let options = login_options(&app).await;
     let (_, again) = session_of(log_in(&app, &authenticator.get(&options)).await).await;
     assert_eq!(again["username"], user["username"]);
+}
+
+#[tokio::test]
+async fn a_way_in_that_the_configuration_offers_no_more_is_none() {
+    let provider = Provider::start();
+    let configure = |passkeys: bool, provider: Option<&Provider>| {
+        let provider = provider.map(|provider| configured("google", Preset::Google, provider));
+        move |config: &mut Config| {
+            if passkeys {
+                with_passkeys(config);
+            }
+            config.outbound.allow = vec!["127.0.0.0/8".parse().unwrap()];
+            config.provider = provider.into_iter().collect();
+        }
+    };
+    let app = TestApp::spawn_with(configure(true, Some(&provider)));
+    let shown = || json!({"provider": "google", "id_token": provider.sign(&claims("google", &provider, "1"))});
+    let (token, _) = session_of(app.post("/api/login/oidc", &shown()).await).await;
+    app.get(Method::POST, "/api/user/reauthenticate", &token, Some(&shown())).await;
+    let (_, passkey) = added(&app, &token, Algorithm::Es256).await;
+    let passkey = format!("{LIST}/{}", passkey["id"].as_str().unwrap());
+    let identities = app.get(Method::GET, "/api/user/identities", &token, None).await;
+    let identity = format!("/api/user/identities/{}", identities[0]["id"].as_str().unwrap());
+    let app = app.restart_with(configure(true, None));
+    assert_eq!(app.ask(Method::DELETE, &passkey, &token, None).await.status(), 409);
+    let app = app.restart_with(configure(false, Some(&provider)));
+    assert_eq!(app.ask(Method::DELETE, &identity, &token, None).await.status(), 409);
+    let app = app.restart_with(configure(true, None));
+    app.get(Method::DELETE, &identity, &token, None).await;
+    assert_eq!(app.ask(Method::DELETE, &passkey, &token, None).await.status(), 409);
 }
 
 #[tokio::test]
