@@ -5,16 +5,9 @@ use super::outcome::IdentityError;
 use crate::accounts::service::Accounts;
 use crate::accounts::throttle::Admission;
 use crate::accounts::throttle::limits::Call;
-use crate::domain::identity::Subject;
-use crate::domain::token::hex;
+use crate::domain::identity::{Subject, refresh_token_binding};
 use crate::providers::{NoticeKind, Provider};
 use crate::system::error_chain::Chain;
-
-/// What the refresh token of an identity is sealed for.
-#[must_use]
-pub fn refresh_token_binding(binding: &[u8; 32]) -> String {
-    format!("identities.refresh_token:{}", hex(binding))
-}
 
 impl Accounts {
     /// Seals a refresh token; `None` where there is no key.
