@@ -1,7 +1,8 @@
 //! The key that secrets are sealed with: where it is, whether it is the one with which the store's were sealed, and what
 //! is forgotten where it is lost.
 //!
-//! A key is made only where nothing was sealed yet. Else the start is refused: with another key the service would work,
+//! A store that several servers use is sealed with one key, from the first start with one on. A key is made only where
+//! nothing was sealed yet. Else the start is refused: with another key the service would work,
 //! but nobody's authenticator app would, and a key that is put back later could not open what was sealed meanwhile.
 
 use std::ffi::OsString;
@@ -54,21 +55,29 @@ pub enum SealingKeyError {
     #[error("the key in {path} cannot be used: {source}")]
     File { path: PathBuf, source: KeyError },
     #[error(
-        "{place}, the key to {sealed}, cannot be used ({source}): put the right one back, or move it away and run \
-         `authtokens database new-key` to forget what it opens"
+        "{place}, the key to {}, cannot be used ({source}): put the right one back, or move it away and run \
+         `authtokens database new-key` to forget what it opens",
+        told(.sealed)
     )]
     Unusable { place: KeyPlace, sealed: SealedSecrets, source: KeyError },
     #[error(
-        "{place} is missing, the key to {sealed}: put it back, or run `authtokens database new-key` to forget what it opens"
+        "{place} is missing, the key to {}: put it back, or run `authtokens database new-key` to forget what it opens",
+        told(.sealed)
     )]
     Missing { place: KeyPlace, sealed: SealedSecrets },
     #[error(
-        "{place} is not the key to {sealed}: put the right one back, or run `authtokens database new-key` to forget what \
-         it opens"
+        "{place} is not the key to {}: put the right one back, or run `authtokens database new-key` to forget what \
+         it opens",
+        told(.sealed)
     )]
     Another { place: KeyPlace, sealed: SealedSecrets },
     #[error("the sealed secrets cannot be counted: {}", Chain(.0))]
     Repository(#[from] RepositoryError),
+}
+
+/// What a key opens. One may be noted in the store that has sealed nothing yet.
+fn told(sealed: &SealedSecrets) -> String {
+    if sealed.is_empty() { "this database".to_owned() } else { sealed.to_string() }
 }
 
 /// Where the key of a database is that no setting gives: beside it.
@@ -109,11 +118,14 @@ pub fn check(config: &Config) -> Result<(), SealingKeyError> {
 /// What is wrong where `sealed` was sealed with other keys than this one; `None` where nothing was.
 #[must_use]
 pub fn mismatch(config: &Config, key: Option<&SealingKey>, sealed: SealedSecrets) -> Option<SealingKeyError> {
+    (!sealed.is_empty()).then(|| wrong_key(config, key, sealed))
+}
+
+fn wrong_key(config: &Config, key: Option<&SealingKey>, sealed: SealedSecrets) -> SealingKeyError {
     let place = KeyPlace::of(config);
     match key {
-        _ if sealed.is_empty() => None,
-        None => Some(SealingKeyError::Missing { place, sealed }),
-        Some(_) => Some(SealingKeyError::Another { place, sealed }),
+        None => SealingKeyError::Missing { place, sealed },
+        Some(_) => SealingKeyError::Another { place, sealed },
     }
 }
 
@@ -152,6 +164,10 @@ pub async fn find_key(config: &Config, repository: &dyn Repository) -> Result<Op
     };
     if let Some(error) = mismatch(config, key.as_ref(), count_lost(repository, key.as_ref()).await?) {
         return Err(error);
+    }
+    let id = id_of(key.as_ref());
+    if repository.claim_sealing_key(id.clone()).await? != id {
+        return Err(wrong_key(config, key.as_ref(), SealedSecrets::default()));
     }
     if key.is_some() {
         return Ok(key);

@@ -1,6 +1,7 @@
 //! The commands on the database as a whole: `backup`, `restore`, `check`, `prune` and `database …`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -97,7 +98,10 @@ pub async fn restore(context: &mut Context, file: PathBuf, yes: bool) -> Result<
 /// # Errors
 /// [`CommandError::Backup`], or another.
 pub async fn check(context: &mut Context, file: Option<PathBuf>) -> Result<(), CommandError> {
-    let (database, rules) = (context.config.database.clone(), rules(context));
+    let database = context.config.database.clone();
+    // What is wrong with the key is told as a warning.
+    let key = sealing::read(&context.config).ok().flatten().map(Arc::new);
+    let rules = Rules { key, ..rules(context) };
     let shown = file.clone().unwrap_or_else(|| database.path.clone());
     let report =
         long(move |stop, progress| backend::check(&database, file.as_deref(), Some(&rules), stop, progress)).await?;
@@ -108,9 +112,10 @@ pub async fn check(context: &mut Context, file: Option<PathBuf>) -> Result<(), C
     Ok(context.output.print(&told, text)?)
 }
 
-/// The rules that every row is checked against.
+/// The rules that every row is checked against. A restore opens no secrets: a copy with one that is damaged is better than
+/// none.
 fn rules(context: &Context) -> Rules {
-    Rules { now: context.clock.now(), is_hash: is_well_formed }
+    Rules { now: context.clock.now(), is_hash: is_well_formed, key: None }
 }
 
 /// Prunes the sessions that have ended by themselves and the events that are too old or too many.
@@ -313,6 +318,8 @@ fn millis(time: Duration) -> u64 {
 pub async fn new_key(context: &mut Context, yes: bool) -> Result<(), CommandError> {
     // It makes no database, and none is changed that a server is using: that one would go on sealing with its own key.
     close(open(&context.config, &context.clock, false)?.as_ref()).await;
+    let database = context.config.database.clone();
+    long(move |_, _| backend::refuse_users(&database)).await?;
     let repository = backend::open(&context.config, context.clock.now())?;
     let work = async {
         let key = sealing::read(&context.config)?;

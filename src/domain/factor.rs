@@ -7,6 +7,13 @@ use rand::rngs::SysRng;
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::token::TokenDigest;
+use crate::domain::user::UserId;
+
+/// What the secret of an account's authenticator app is sealed for.
+#[must_use]
+pub fn totp_binding(user_id: UserId) -> String {
+    format!("totp.secret:{}", user_id.0)
+}
 
 /// How a second factor is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

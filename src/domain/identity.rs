@@ -38,6 +38,12 @@ impl Subject {
     }
 }
 
+/// What the refresh token of an identity is sealed for, by its [`Subject::binding`].
+#[must_use]
+pub fn refresh_token_binding(binding: &[u8; 32]) -> String {
+    format!("identities.refresh_token:{}", hex(binding))
+}
+
 /// What an identity is called in a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityId(String);

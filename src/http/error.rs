@@ -419,7 +419,7 @@ impl From<IdentityError> for ApiError {
             IdentityError::NotFresh => Self::not_fresh(),
             IdentityError::Invalid(error) => error.into(),
             IdentityError::Throttled(error) => error.into(),
-            IdentityError::Unreachable(error) => Self::Unavailable { retry_after: 30, cause: Some(Box::new(error)) },
+            IdentityError::Unreachable(error) => Self::Unavailable { retry_after: 5, cause: Some(Box::new(error)) },
             IdentityError::Repository(error) => error.into(),
         }
     }

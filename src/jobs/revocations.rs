@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::accounts::Accounts;
-use crate::accounts::identities::refresh_token_binding;
+use crate::domain::identity::refresh_token_binding;
 use crate::jobs::{Job, JobError};
 use crate::repository::Revocation;
 use crate::system::error_chain::Chain;

@@ -7,12 +7,13 @@
 
 mod addresses;
 
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use ipnet::IpNet;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{AcquireError, OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -47,8 +48,8 @@ const MAX_HEADERS: usize = 100;
 /// How many requests are under way at most. The others wait, within their own timeout.
 const AT_ONCE: usize = 16;
 
-/// How many look-ups of names are under way at most. One that is not answered goes on after its request has ended.
-const LOOK_UPS: usize = 4;
+/// How many of them one host has at most: one that hangs must leave slots to the others.
+const AT_ONE_HOST: usize = 4;
 
 /// How many addresses of a name are tried.
 const MAX_ADDRESSES: usize = 4;
@@ -89,9 +90,13 @@ pub struct Client {
     allow: Vec<IpNet>,
     timeout: Duration,
     tls: OnceCell<TlsConnector>,
-    slots: Semaphore,
-    look_ups: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
+    /// The slots of each host and port that is being asked.
+    hosts: Mutex<HashMap<(String, u16), Arc<Semaphore>>>,
 }
+
+/// What a request holds while it is under way, and its look-up of a name until that has ended.
+type Slot = Arc<[OwnedSemaphorePermit; 2]>;
 
 /// What a request is about, once its address has been read.
 struct Target {
@@ -105,13 +110,7 @@ impl Client {
     /// A client that reaches public addresses, and others only of these networks.
     #[must_use]
     pub fn new(allow: Vec<IpNet>, timeout: Duration) -> Self {
-        Self {
-            allow,
-            timeout,
-            tls: OnceCell::new(),
-            slots: Semaphore::new(AT_ONCE),
-            look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
-        }
+        Self { allow, timeout, tls: OnceCell::new(), slots: Arc::new(Semaphore::new(AT_ONCE)), hosts: Mutex::default() }
     }
 
     /// Gets what is at an address.
@@ -151,8 +150,8 @@ impl Client {
         let host = target.host.to_string();
         let asked = async {
             let request = target.request(method, headers, body)?;
-            let _slot = self.slots.acquire().await.map_err(|error| error.to_string())?;
-            let stream = self.connect(&target).await?;
+            let slot = self.wait_for_slot(&target).await.map_err(|error| error.to_string())?;
+            let stream = self.connect(&target, &slot).await?;
             if target.is_tls {
                 let name = ServerName::try_from(target.name()).map_err(|_| "it has no name for TLS".to_owned())?;
                 let stream = self.tls().await?.connect(name, stream).await.map_err(|error| tell(&error, &host))?;
@@ -168,9 +167,23 @@ impl Client {
         answer.map_err(|why| OutboundError { host, why })
     }
 
+    /// Waits for a slot of the host first: who waits for that holds none of those of all.
+    async fn wait_for_slot(&self, target: &Target) -> Result<Slot, AcquireError> {
+        let of_host = {
+            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            // Only the map holds those of hosts that nobody asks any more.
+            hosts.retain(|_, slots| Arc::strong_count(slots) > 1);
+            let new = || Arc::new(Semaphore::new(AT_ONE_HOST));
+            Arc::clone(hosts.entry((target.name(), target.port)).or_insert_with(new))
+        };
+        let of_host = of_host.acquire_owned().await?;
+        Ok(Arc::new([of_host, Arc::clone(&self.slots).acquire_owned().await?]))
+    }
+
     /// Connects to the first of the target's addresses that may be reached and answers.
-    async fn connect(&self, target: &Target) -> Result<Bounded, String> {
-        let mut found = self.look_up(target).await.map_err(|error| format!("its address is not found: {error}"))?;
+    async fn connect(&self, target: &Target, slot: &Slot) -> Result<Bounded, String> {
+        let mut found =
+            self.look_up(target, slot).await.map_err(|error| format!("its address is not found: {error}"))?;
         found.retain(|address| self.may_reach(address.ip(), target.is_tls));
         found.truncate(MAX_ADDRESSES);
         let share = self.timeout / (u32::try_from(found.len()).unwrap_or(1) + 1);
@@ -195,17 +208,18 @@ impl Client {
         if is_tls { is_allowed || addresses::is_public(ip) } else { is_allowed && ip.is_loopback() }
     }
 
-    /// Nothing waits for a name server that hangs: neither a request beyond its timeout nor a stop of the process.
-    async fn look_up(&self, target: &Target) -> io::Result<Vec<SocketAddr>> {
+    /// Nothing waits for a name server that hangs: neither a request beyond its timeout nor a stop of the process. The slot
+    /// is held until it has answered, so that there are no more look-ups than slots.
+    async fn look_up(&self, target: &Target, slot: &Slot) -> io::Result<Vec<SocketAddr>> {
         let port = target.port;
         let host = match &target.host {
             Host::Ipv4(ip) => return Ok(vec![(*ip, port).into()]),
             Host::Ipv6(ip) => return Ok(vec![(*ip, port).into()]),
             Host::Domain(host) => host.clone(),
         };
-        let begun = Arc::clone(&self.look_ups).acquire_owned().await.map_err(io::Error::other)?;
+        let slot = Arc::clone(slot);
         let look_up = move || {
-            let _begun = begun;
+            let _slot = slot;
             (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)
         };
         blocking::run_detached("outbound-look-up", look_up).await?
@@ -357,6 +371,7 @@ fn tell(error: &io::Error, host: &str) -> String {
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
     use std::time::Instant;
 
@@ -453,6 +468,37 @@ mod tests {
             assert!(why_not(&url).await.contains("no answer within 2 s"));
             assert!(begun.elapsed() < Duration::from_secs(20));
         }
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_leaves_slots_to_the_others() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let hanging = serve(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            thread::sleep(Duration::from_secs(30));
+        });
+        let answering = says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        let client = Arc::new(Client::new(vec!["127.0.0.0/8".parse().unwrap()], Duration::from_secs(20)));
+        let ask = |url: String| {
+            let client = Arc::clone(&client);
+            tokio::spawn(async move { client.get(&url, &[]).await })
+        };
+        let waiting: Vec<_> = (0..2 * AT_ONCE).map(|_| ask(hanging.clone())).collect();
+        while asked.load(Ordering::SeqCst) < AT_ONE_HOST {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for _ in 0..AT_ONCE {
+            ask(answering.clone()).await.unwrap().unwrap();
+        }
+        assert!(waiting.iter().all(|task| !task.is_finished()));
+        assert_eq!(asked.load(Ordering::SeqCst), AT_ONE_HOST);
+        for task in waiting {
+            task.abort();
+            let _ = task.await;
+        }
+        ask(answering).await.unwrap().unwrap();
+        assert_eq!(client.hosts.lock().unwrap().len(), 1, "no host is remembered that is not asked");
     }
 
     #[tokio::test]

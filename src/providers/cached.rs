@@ -13,6 +13,9 @@ use crate::system::error_chain::Chain;
 /// How often what is kept is fetched anew for something that is missing in it, and after a failure.
 const PAUSE: Duration = Duration::from_secs(30);
 
+/// How often it is fetched after a failure where nothing is kept: nobody can log in meanwhile.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+
 /// How long something is kept whose provider cannot be asked.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -55,8 +58,9 @@ impl<T: Send + Sync + 'static> Cached<T> {
         if let Some(fresh) = self.0.fresh() {
             return Ok(fresh);
         }
-        if is_within_pause(attempts.failed) {
-            return self.0.usable().ok_or(ProviderError::Answer("it could not be asked a moment ago"));
+        let usable = self.0.usable();
+        if is_within(if usable.is_some() { PAUSE } else { FIRST_PAUSE }, attempts.failed) {
+            return usable.ok_or(ProviderError::Answer("it could not be asked a moment ago"));
         }
         match self.fetch(attempts, fetch()).await {
             Ok(value) => Ok(value),
@@ -73,7 +77,7 @@ impl<T: Send + Sync + 'static> Cached<T> {
         if let Some(other) = self.0.usable().filter(|kept| !Arc::ptr_eq(kept, seen)) {
             return Some(other);
         }
-        if is_within_pause(attempts.renewed) || is_within_pause(attempts.failed) {
+        if is_within(PAUSE, attempts.renewed) || is_within(PAUSE, attempts.failed) {
             return None;
         }
         attempts.renewed = Some(Instant::now());
@@ -121,8 +125,8 @@ impl<T> Inner<T> {
     }
 }
 
-fn is_within_pause(at: Option<Instant>) -> bool {
-    at.is_some_and(|at| at.elapsed() < PAUSE)
+fn is_within(pause: Duration, at: Option<Instant>) -> bool {
+    at.is_some_and(|at| at.elapsed() < pause)
 }
 
 /// For how long an answer is fresh: what it says, within bounds.
@@ -134,4 +138,33 @@ pub(super) fn fresh_for(answer: &Response) -> Duration {
         })
     });
     Duration::from_secs(said.unwrap_or(60 * 60)).clamp(Duration::from_secs(60), Duration::from_secs(24 * 60 * 60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last failure was so long ago.
+    async fn failed_before(cached: &Cached<u32>, time: Duration) {
+        cached.0.attempts.lock().await.failed = Some(Instant::now().checked_sub(time).unwrap());
+    }
+
+    async fn get(cached: &Cached<u32>, answer: Option<u32>) -> Option<u32> {
+        let answer = answer.map(|value| (value, Duration::ZERO)).ok_or(ProviderError::Answer("it fails"));
+        cached.get(|| async { answer }).await.ok().map(|value| *value)
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_a_provider_is_asked_soon_where_nothing_is_kept_and_else_later() {
+        let cached = Cached::new();
+        assert_eq!(get(&cached, None).await, None);
+        assert_eq!(get(&cached, Some(1)).await, None, "a moment ago");
+        failed_before(&cached, FIRST_PAUSE).await;
+        assert_eq!(get(&cached, Some(1)).await, Some(1));
+        assert_eq!(get(&cached, None).await, Some(1), "it is kept");
+        failed_before(&cached, FIRST_PAUSE).await;
+        assert_eq!(get(&cached, Some(2)).await, Some(1), "a moment ago");
+        failed_before(&cached, PAUSE).await;
+        assert_eq!(get(&cached, Some(2)).await, Some(2));
+    }
 }

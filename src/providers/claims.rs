@@ -158,6 +158,16 @@ fn digest(text: &str) -> TokenDigest {
     TokenDigest::from_bytes(Sha256::digest(text).into())
 }
 
+/// The issuer of a provider's identities, in the spelling that is stored.
+pub(super) fn issuer_of(config: &ProviderConfig) -> Option<&str> {
+    match config.preset {
+        Preset::Google => Some(GOOGLE),
+        Preset::Apple => Some(APPLE),
+        Preset::Github => Some(GITHUB),
+        Preset::None => config.issuer.as_deref(),
+    }
+}
+
 /// The issuer in the one spelling that is stored; `None` for one that is not this provider's.
 pub(super) fn canonical_issuer(config: &ProviderConfig, issuer: &str) -> Option<String> {
     let own = match config.preset {

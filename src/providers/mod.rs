@@ -57,6 +57,12 @@ impl Provider {
         self.config.preset
     }
 
+    /// The issuer of its identities.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        claims::issuer_of(&self.config)
+    }
+
     /// The ids that it has given to our apps.
     #[must_use]
     pub fn client_ids(&self) -> &[String] {

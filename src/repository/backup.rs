@@ -12,6 +12,7 @@ use crate::domain::user::PasswordHash;
 use crate::repository::error::{Cause, OpenError};
 use crate::repository::factors::SealedSecrets;
 use crate::system::clock::Timestamp;
+use crate::system::sealing::SealingKey;
 
 /// Why a backup, a restore or a check failed. Each message is one sentence for a person.
 #[derive(Debug, Error)]
@@ -169,10 +170,12 @@ pub struct RestoreReport {
 }
 
 /// What a check of every row must be told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Rules {
     /// The time. A restore names the old database after it.
     pub now: Timestamp,
     /// Whether a stored hash is one that a login can be verified against.
     pub is_hash: fn(&PasswordHash) -> bool,
+    /// The key that opens the sealed secrets. What it has sealed must be as it was, and where it belongs.
+    pub key: Option<Arc<SealingKey>>,
 }

@@ -214,8 +214,16 @@ pub trait Factors: Send + Sync {
     /// See [`RepositoryError`].
     async fn count_sealed(&self, key_id: Vec<u8>) -> Result<(SealedSecrets, SealedSecrets), RepositoryError>;
 
-    /// Forgets every secret that was sealed with another key than that of this id: the accounts have no authenticator app
-    /// then. How many there were.
+    /// Notes that all secrets are sealed with the key of this id from now on, where that of no other is noted yet, and
+    /// answers with the one that is. An empty id is that of no key. A store that only one process uses notes none, and
+    /// answers with this one.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn claim_sealing_key(&self, key_id: Vec<u8>) -> Result<Vec<u8>, RepositoryError>;
+
+    /// Forgets every secret that was sealed with another key than that of this id, and the other key: the accounts have no
+    /// authenticator app then. How many there were.
     ///
     /// # Errors
     /// See [`RepositoryError`].

@@ -8,7 +8,7 @@ use crate::domain::session::{Caller, NewSession};
 use crate::domain::user::{NewUser, User, UserId, Username};
 use crate::repository::error::RepositoryError;
 use crate::repository::one_time_codes::NewEmailChange;
-use crate::repository::passkeys::Removal;
+use crate::repository::passkeys::{OfferedWays, Removal};
 use crate::repository::proof::VerifiedIdentity;
 use crate::system::clock::Timestamp;
 
@@ -128,6 +128,7 @@ pub trait Identities: Send + Sync {
         &self,
         caller: &Caller,
         id: IdentityId,
+        offered: OfferedWays,
         now: Timestamp,
     ) -> Result<Removal, RepositoryError>;
 
@@ -141,6 +142,7 @@ pub trait Identities: Send + Sync {
         &self,
         subject: &Subject,
         happened: Timestamp,
+        offered: OfferedWays,
         now: Timestamp,
     ) -> Result<bool, RepositoryError>;
 

@@ -51,7 +51,7 @@ pub use self::one_time_codes::{
 };
 pub use self::outbox::{MailId, Notices, Outbox, OutboxMail, OutboxStatistics, Undelivered};
 pub use self::page::Page;
-pub use self::passkeys::{NewPasskey, PasskeyAdded, PasskeyOwner, Passkeys, Removal, StoredPasskey};
+pub use self::passkeys::{NewPasskey, OfferedWays, PasskeyAdded, PasskeyOwner, Passkeys, Removal, StoredPasskey};
 pub use self::proof::{
     FirstFactor, IdTokenUse, IdentityUse, PasskeyUse, Proof, Reauthentication, SecondFactor, SessionOutcome,
     SessionRequest, TotpUse, VerifiedIdentity, VerifiedLogin,

@@ -260,6 +260,17 @@ pub fn copy(
     moving::copy(source, target, stop, progress)
 }
 
+/// Refuses a database that a server or another command is using. A file is refused when it is opened for the server.
+///
+/// # Errors
+/// [`MoveError::InUse`], or another where that cannot be found out.
+pub fn refuse_users(config: &DatabaseConfig) -> Result<(), MoveError> {
+    match &config.url {
+        Some(url) => postgres::moving::refuse_users(url, config.ca_file.clone()),
+        None => Ok(()),
+    }
+}
+
 /// Takes away the mark that says that the store was moved. Answers where to; `None` where it has no mark.
 ///
 /// # Errors

@@ -37,7 +37,7 @@ pub struct StoredPasskey {
 pub struct PasskeyOwner {
     pub user_id: UserId,
     pub username: Username,
-    /// What the authenticators call the account, where it has a passkey.
+    /// What the authenticator of its oldest passkey calls the account, where it has one.
     pub user_handle: Option<UserHandle>,
     /// Those that it has.
     pub credentials: Vec<CredentialId>,
@@ -50,11 +50,19 @@ pub enum PasskeyAdded {
     Done(PasskeyDetails),
     /// The caller's session is not fresh. Nothing happened.
     NotFresh,
-    /// An account, this one or another, has a passkey of this id; or the account has got a passkey since, for which the
-    /// authenticators call it otherwise. Nothing happened.
+    /// An account, this one or another, has a passkey of this id. Nothing happened.
     Taken,
     /// The account has as many as it may have. Nothing happened.
     Full,
+}
+
+/// Which ways into accounts this service offers, beside passwords: a passkey or an identity that is stored may be none.
+#[derive(Clone, Debug)]
+pub struct OfferedWays {
+    /// Whether a passkey is one.
+    pub passkeys: bool,
+    /// The issuers whose identities are.
+    pub issuers: Vec<String>,
 }
 
 /// What came of removing a way into an account.
@@ -66,7 +74,7 @@ pub enum Removal {
     NotFound,
     /// The caller's session is not fresh. Nothing happened.
     NotFresh,
-    /// The account has no password, no other passkey and no other identity. Nothing happened.
+    /// The account has no password, and no other passkey or identity that is offered. Nothing happened.
     LastWayIn,
 }
 
@@ -86,7 +94,8 @@ pub trait Passkeys: Send + Sync {
     async fn find_passkey_owner(&self, caller: &Caller) -> Result<PasskeyOwner, RepositoryError>;
 
     /// Adds a passkey to the caller's account, in a fresh session. An account has at most
-    /// [`MAX_PASSKEYS`](crate::domain::passkey::MAX_PASSKEYS), all with one user handle.
+    /// [`MAX_PASSKEYS`](crate::domain::passkey::MAX_PASSKEYS). Of those that were begun before it had any, each may have a
+    /// user handle of its own.
     ///
     /// # Errors
     /// See [`RepositoryError`].
@@ -125,7 +134,13 @@ pub trait Passkeys: Send + Sync {
     ///
     /// # Errors
     /// See [`RepositoryError`].
-    async fn remove_passkey(&self, caller: &Caller, id: PasskeyId, now: Timestamp) -> Result<Removal, RepositoryError>;
+    async fn remove_passkey(
+        &self,
+        caller: &Caller,
+        id: PasskeyId,
+        offered: OfferedWays,
+        now: Timestamp,
+    ) -> Result<Removal, RepositoryError>;
 
     /// The domains that passkeys were made for, and how many for each.
     ///

@@ -28,10 +28,10 @@ use crate::accounts::identities::policy::IdentityPolicy;
 use crate::accounts::passkeys::domain::{PasskeyDomainError, find_relying_party};
 use crate::accounts::passkeys::relying_party::RelyingParty;
 use crate::accounts::sealing::{SealingKeyError, find_key};
-use crate::accounts::throttle::LoginThrottle;
 use crate::accounts::throttle::guesses::Guesses;
-use crate::accounts::throttle::limits::Limits;
+use crate::accounts::throttle::limits::{Limits, Together};
 use crate::accounts::throttle::mail_limits::MailLimits;
+use crate::accounts::throttle::{BEGUN_BY_STRANGERS, LoginThrottle};
 use crate::accounts::{Accounts, MailPolicy};
 use crate::config::mail::{Encryption, Transport};
 use crate::config::{Config, CorsConfig, MailConfig, ServerConfig};
@@ -354,6 +354,7 @@ fn accounts(
         throttle: LoginThrottle {
             guesses: Guesses::default(),
             limits: Arc::new(Limits::new(config.rate_limit, repository.is_shared())),
+            begun: Together::new(BEGUN_BY_STRANGERS, config.rate_limit.enabled),
             failed_attempts: Arc::default(),
             repository: Arc::clone(repository),
             metrics,

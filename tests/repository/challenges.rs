@@ -13,8 +13,8 @@ use authtokens::repository::{FirstFactor, Removal, RepositoryError, SecondFactor
 
 use crate::fixture::Fixture;
 use crate::ways::{
-    Account, App, begin_login, by_code, by_identity, challenge_until, credential, log_in, says, sealed, set_up_totp,
-    subject,
+    Account, App, all_ways, begin_login, by_code, by_identity, challenge_until, credential, log_in, says, sealed,
+    set_up_totp, subject,
 };
 use crate::words::{
     EVER, HASH, at, caller, change_password, hash, mailed, name, open, reauthenticate, register, register_verified,
@@ -234,7 +234,9 @@ pub async fn what_an_owner_or_staff_does_against_a_thief_ends_what_the_account_h
                 "the end of the app"
             }
             12 => {
-                assert!(repository.withdraw_identity(&subject(&username), at(7_000), at(7_000)).await.unwrap());
+                assert!(
+                    repository.withdraw_identity(&subject(&username), at(7_000), all_ways(), at(7_000)).await.unwrap()
+                );
                 "an identity that its provider withdraws"
             }
             13 => {
@@ -248,9 +250,12 @@ pub async fn what_an_owner_or_staff_does_against_a_thief_ends_what_the_account_h
             15 | 16 => {
                 reauthenticate(fixture, of.session).await;
                 let removed = if number == 15 {
-                    repository.unlink_identity(&own, subject(&username).id(), at(7_000)).await.unwrap()
+                    repository.unlink_identity(&own, subject(&username).id(), all_ways(), at(7_000)).await.unwrap()
                 } else {
-                    repository.remove_passkey(&own, PasskeyId::of(&credential(&of.passkey)), at(7_000)).await.unwrap()
+                    repository
+                        .remove_passkey(&own, PasskeyId::of(&credential(&of.passkey)), all_ways(), at(7_000))
+                        .await
+                        .unwrap()
                 };
                 assert_eq!(removed, Removal::Done);
                 "an identity that is unlinked, and a passkey that is removed"
@@ -316,7 +321,8 @@ pub async fn what_was_begun_while_the_clock_was_ahead_is_over_and_a_used_id_toke
     let linked = fixture.repository.link_identity(&own, false, identity.clone(), at(ahead)).await.unwrap();
     assert_eq!(linked, authtokens::repository::Linked::Done);
     reauthenticate(fixture, session).await;
-    let withdrawn = fixture.repository.withdraw_identity(&subject("somebody"), at(ahead), at(ahead)).await.unwrap();
+    let withdrawn =
+        fixture.repository.withdraw_identity(&subject("somebody"), at(ahead), all_ways(), at(ahead)).await.unwrap();
     assert!(withdrawn);
     let (_, session) = open(fixture, user_id, HASH).await;
     let own = caller(session);

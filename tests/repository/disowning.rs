@@ -12,6 +12,7 @@ use authtokens::repository::{
 };
 
 use crate::fixture::Fixture;
+use crate::ways::all_ways;
 use crate::words::{
     HASH, at, caller, change_password, claim, create, events, name, open, reauthenticate, register, register_verified,
     send, send_only, take, with_password,
@@ -96,10 +97,10 @@ pub async fn each_change_to_the_ways_into_an_account_is_told_to_its_owner(fixtur
     assert_eq!((linked.kind, &*linked.detail), (MailKind::IdentityLinked, "example"));
     send(fixture, linked, 3_000).await;
     let passkey = fixture.repository.list_passkeys(&own).await.unwrap().remove(0).id;
-    assert_eq!(fixture.repository.remove_passkey(&own, passkey, at(3_000)).await.unwrap(), Removal::Done);
+    assert_eq!(fixture.repository.remove_passkey(&own, passkey, all_ways(), at(3_000)).await.unwrap(), Removal::Done);
     told(&["passkey_removed"]).await;
     let identity = fixture.repository.list_identities(&own).await.unwrap().remove(0).subject.id();
-    assert_eq!(fixture.repository.unlink_identity(&own, identity, at(3_000)).await.unwrap(), Removal::Done);
+    assert_eq!(fixture.repository.unlink_identity(&own, identity, all_ways(), at(3_000)).await.unwrap(), Removal::Done);
     told(&["identity_unlinked"]).await;
     let recovery = SecondFactor::RecoveryCode { used, replacement };
     assert_eq!(fixture.repository.remove_totp(&own, recovery, at(3_000)).await.unwrap(), FactorChange::Done);

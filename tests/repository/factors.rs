@@ -19,7 +19,7 @@ use authtokens::system::clock::Clock;
 
 use crate::fixture::Fixture;
 use crate::ways::{
-    Account, App, FIRST_STEP, KEY_ID, add_passkey, begin_login, begin_totp, by_address, by_code, by_identity,
+    Account, App, FIRST_STEP, KEY_ID, add_passkey, all_ways, begin_login, begin_totp, by_address, by_code, by_identity,
     by_recovery_code, challenge_until, code, link, log_in, new_codes, says, says_with_token, sealed, sealed_with,
     security, set_up_totp, signed, with_password,
 };
@@ -265,9 +265,11 @@ pub async fn a_first_factor_that_was_right_is_told_where_the_second_lacks_and_no
     assert_eq!(asked().await, 0);
     let waiting = begin_login(fixture, user_id).await;
     assert_eq!(asked().await, 1);
-    assert!(log_in(fixture, FirstFactor::Challenge(waiting), SecondFactor::NotGiven, 6_000).await.is_second_refused());
+    assert!(
+        log_in(fixture, FirstFactor::Challenge(waiting, None), SecondFactor::NotGiven, 6_000).await.is_second_refused()
+    );
     assert!(log_in(fixture, with_password(user_id), by_code(FIRST_STEP), 6_000).await.is_second_refused());
-    assert!(log_in(fixture, FirstFactor::Challenge(waiting), by_code(200), 6_000).await.is_opened());
+    assert!(log_in(fixture, FirstFactor::Challenge(waiting, None), by_code(200), 6_000).await.is_opened());
     assert_eq!(asked().await, 1);
 }
 
@@ -455,7 +457,7 @@ pub async fn secrets_are_counted_by_the_key_that_sealed_them_and_forgotten_with_
     for (subject, key) in [("two", b"key-id-2"), ("three", b"key-id-1")] {
         link(fixture, session, with_key(subject, key)).await;
         let id = crate::ways::subject(subject).id();
-        let gone = repository.unlink_identity(&caller(session), id, at(4_000)).await.unwrap();
+        let gone = repository.unlink_identity(&caller(session), id, all_ways(), at(4_000)).await.unwrap();
         assert_eq!(gone, authtokens::repository::Removal::Done);
     }
     let login = begin_login(fixture, user_id).await;

@@ -12,8 +12,8 @@ use authtokens::repository::{
 
 use crate::fixture::Fixture;
 use crate::ways::{
-    Account, App, FIRST_STEP, by_address, by_code, by_identity, link, log_in, register_by, says, says_with_token,
-    sealed, security, set_up_totp, subject,
+    Account, App, FIRST_STEP, all_ways, by_address, by_code, by_identity, link, log_in, register_by, says,
+    says_with_token, sealed, security, set_up_totp, subject,
 };
 use crate::words::{
     HASH, at, by_password, caller, email, events, is_live, name, new_session, new_user, reauthenticate, register,
@@ -163,7 +163,7 @@ pub async fn an_identity_is_found_by_its_address_where_the_account_has_verified_
     assert!(with(by_address(user_id, says("too many"), key)).await.is_refused(), "there is no room");
     let identity = listed_id(fixture, session, "identity 1").await;
     reauthenticate(fixture, session).await;
-    let unlinked = repository.unlink_identity(&caller(session), identity, at(4_000)).await.unwrap();
+    let unlinked = repository.unlink_identity(&caller(session), identity, all_ways(), at(4_000)).await.unwrap();
     assert_eq!(unlinked, Removal::Done);
     let moved = vec![text(ProfileField::Email, "newer@diamond.example")];
     repository.update_profile(&caller(session), moved, at(7_000)).await.unwrap();
@@ -252,7 +252,8 @@ pub async fn an_identity_is_unlinked_in_a_fresh_session_by_its_owner(fixture: &F
     link(fixture, session, says("somebody")).await;
     reauthenticate(fixture, other).await;
     let id = subject("somebody").id();
-    let unlink = async |session| repository.unlink_identity(&caller(session), id.clone(), at(4_000)).await.unwrap();
+    let unlink =
+        async |session| repository.unlink_identity(&caller(session), id.clone(), all_ways(), at(4_000)).await.unwrap();
     assert_eq!(unlink(session).await, Removal::NotFresh);
     assert_eq!(unlink(other).await, Removal::NotFound);
     reauthenticate(fixture, session).await;
@@ -273,7 +274,8 @@ pub async fn an_identity_that_its_provider_withdraws_ends_the_sessions_and_is_un
     fixture: &Fixture,
 ) {
     let repository = &fixture.repository;
-    let withdraw = async |of: &str| repository.withdraw_identity(&subject(of), at(5_000), at(5_000)).await.unwrap();
+    let withdraw =
+        async |of: &str| repository.withdraw_identity(&subject(of), at(5_000), all_ways(), at(5_000)).await.unwrap();
     assert!(!withdraw("nobody").await);
     let (_, session) = register(fixture, "AzureDiamond").await;
     link(fixture, session, says_with_token("somebody")).await;
@@ -304,14 +306,14 @@ pub async fn a_withdrawal_from_before_an_identity_was_last_used_ends_nothing(fix
     let (user_id, session) = register(fixture, "AzureDiamond").await;
     let linked = repository.link_identity(&caller(session), false, says("somebody"), at(5_000)).await.unwrap();
     assert_eq!(linked, Linked::Done);
-    assert!(!repository.withdraw_identity(&subject("somebody"), at(4_999), at(9_000)).await.unwrap());
+    assert!(!repository.withdraw_identity(&subject("somebody"), at(4_999), all_ways(), at(9_000)).await.unwrap());
     assert!(is_live(fixture, session).await);
     assert!(repository.find_identity_owner(&subject("somebody")).await.unwrap().is_some());
     let again = by_identity(user_id, VerifiedIdentity { token: None, ..says("somebody") });
     assert!(log_in(fixture, again, SecondFactor::NotGiven, 7_000).await.is_opened());
-    assert!(!repository.withdraw_identity(&subject("somebody"), at(6_999), at(9_000)).await.unwrap());
+    assert!(!repository.withdraw_identity(&subject("somebody"), at(6_999), all_ways(), at(9_000)).await.unwrap());
     assert!(is_live(fixture, session).await);
-    assert!(repository.withdraw_identity(&subject("somebody"), at(7_000), at(9_000)).await.unwrap());
+    assert!(repository.withdraw_identity(&subject("somebody"), at(7_000), all_ways(), at(9_000)).await.unwrap());
     assert!(!is_live(fixture, session).await);
     assert!(repository.find_identity_owner(&subject("somebody")).await.unwrap().is_none());
 }
@@ -329,7 +331,8 @@ pub async fn a_refresh_token_is_revoked_whenever_its_identity_goes(fixture: &Fix
         match how {
             "unlink" => {
                 for of in [username.clone(), format!("none of {username}")] {
-                    let unlinked = repository.unlink_identity(&caller, subject(&of).id(), at(4_000)).await.unwrap();
+                    let unlinked =
+                        repository.unlink_identity(&caller, subject(&of).id(), all_ways(), at(4_000)).await.unwrap();
                     assert_eq!(unlinked, Removal::Done);
                 }
             }

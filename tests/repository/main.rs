@@ -243,7 +243,7 @@ macro_rules! contract {
             }
             passkeys {
                 a_passkey_is_added_in_a_fresh_session_and_found_by_its_credential
-                a_credential_is_one_accounts_and_an_account_has_one_handle_and_so_many_passkeys
+                a_credential_is_one_accounts_and_an_account_has_so_many_passkeys_at_most
                 passkeys_are_counted_by_their_domains
                 a_signature_counts_where_the_passkey_is_as_it_was_read
                 a_passkey_is_renamed_by_its_owner
@@ -252,7 +252,7 @@ macro_rules! contract {
             }
             passkey_races {
                 of_two_accounts_that_add_one_credential_at_once_one_has_it
-                however_many_are_added_at_once_an_account_has_no_more_than_it_may_and_one_handle
+                however_many_are_added_at_once_an_account_has_no_more_than_it_may
                 of_two_signatures_that_move_one_counter_at_once_one_counts
                 of_two_last_ways_into_an_account_that_go_at_once_one_stays
                 nothing_is_left_of_an_account_that_is_deleted_beside_a_login_or_a_new_passkey

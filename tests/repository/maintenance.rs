@@ -7,7 +7,7 @@ use authtokens::domain::session::{Caller, SessionCutoffs};
 use authtokens::repository::{FigureValue, RepositoryError, StoreCounts, VerifiedLogin};
 
 use crate::fixture::Fixture;
-use crate::ways::{link, says_with_token, subject};
+use crate::ways::{all_ways, link, says_with_token, subject};
 use crate::words::{
     HASH, Mailed, OpensSessions as _, at, caller, hash, is_fresh, name, new_session, new_user, refused, register,
     register_verified, with_password,
@@ -41,7 +41,9 @@ pub async fn a_store_tells_how_much_it_did_and_holds(fixture: &Fixture) {
     assert!(steps.any(|step| step >= 3), "three writes are told: {after:?}");
     assert!(after.refused.iter().all(|(_, count)| *count == 0), "{after:?}");
     link(fixture, session, says_with_token("somebody")).await;
-    assert!(fixture.repository.withdraw_identity(&subject("somebody"), at(5_000), at(5_000)).await.unwrap());
+    assert!(
+        fixture.repository.withdraw_identity(&subject("somebody"), at(5_000), all_ways(), at(5_000)).await.unwrap()
+    );
     assert_eq!(fixture.repository.count().await.unwrap().revocations, 1);
 }
 

@@ -1,11 +1,12 @@
 //! Passkeys: added, used, renamed, removed.
 
 use authtokens::domain::passkey::{MAX_PASSKEYS, PasskeyId, PasskeyName};
-use authtokens::repository::{FirstFactor, NewPasskey, PasskeyAdded, PasskeyUse, Removal, SecondFactor};
+use authtokens::repository::{FirstFactor, NewPasskey, OfferedWays, PasskeyAdded, PasskeyUse, Removal, SecondFactor};
 
 use crate::fixture::Fixture;
 use crate::ways::{
-    CREDENTIAL, HANDLE, add_passkey, credential, log_in, new_passkey, reauthenticate_by, register_by, says, signed,
+    CREDENTIAL, HANDLE, add_passkey, all_ways, credential, log_in, new_passkey, reauthenticate_by, register_by, says,
+    signed,
 };
 use crate::words::{at, caller, events, name, reauthenticate, register};
 
@@ -51,7 +52,7 @@ pub async fn a_passkey_is_added_in_a_fresh_session_and_found_by_its_credential(f
     assert!(repository.find_passkey(&credential("one")).await.unwrap().is_none(), "its account may not be used");
 }
 
-pub async fn a_credential_is_one_accounts_and_an_account_has_one_handle_and_so_many_passkeys(fixture: &Fixture) {
+pub async fn a_credential_is_one_accounts_and_an_account_has_so_many_passkeys_at_most(fixture: &Fixture) {
     let repository = &fixture.repository;
     let (_, session) = register(fixture, "AzureDiamond").await;
     let (_, other) = register(fixture, "other").await;
@@ -61,12 +62,14 @@ pub async fn a_credential_is_one_accounts_and_an_account_has_one_handle_and_so_m
         let added = repository.add_passkey(&caller(session), new_passkey("passkey 0"), at(4_000)).await.unwrap();
         assert_eq!(added, PasskeyAdded::Taken);
     }
-    let of_another_handle = NewPasskey { user_handle: [8; 16], ..new_passkey("another") };
-    let added = repository.add_passkey(&caller(session), of_another_handle.clone(), at(4_000)).await.unwrap();
-    assert_eq!(added, PasskeyAdded::Taken);
-    let added = repository.add_passkey(&caller(other), of_another_handle, at(4_000)).await.unwrap();
-    assert!(matches!(added, PasskeyAdded::Done(_)), "{added:?}");
-    for number in 1..MAX_PASSKEYS {
+    let of_another_handle = |id| NewPasskey { user_handle: [8; 16], ..new_passkey(id) };
+    for (session, id) in [(session, "begun early"), (other, "another")] {
+        let added = repository.add_passkey(&caller(session), of_another_handle(id), at(4_000)).await.unwrap();
+        assert!(matches!(added, PasskeyAdded::Done(_)), "{added:?}");
+    }
+    let owner = repository.find_passkey_owner(&caller(session)).await.unwrap();
+    assert_eq!(owner.user_handle, Some(HANDLE), "that of the oldest");
+    for number in 2..MAX_PASSKEYS {
         add_passkey(fixture, session, &format!("passkey {number}")).await;
     }
     let added = repository.add_passkey(&caller(session), new_passkey("too many"), at(4_000)).await.unwrap();
@@ -130,7 +133,7 @@ pub async fn a_passkey_is_removed_in_a_fresh_session_by_its_owner(fixture: &Fixt
     add_passkey(fixture, session, "one").await;
     reauthenticate(fixture, other).await;
     let remove = async |session, id, millis| {
-        fixture.repository.remove_passkey(&caller(session), id_of(id), at(millis)).await.unwrap()
+        fixture.repository.remove_passkey(&caller(session), id_of(id), all_ways(), at(millis)).await.unwrap()
     };
     assert_eq!(remove(session, "one", 603_000).await, Removal::NotFresh);
     assert_eq!(remove(other, "one", 4_000).await, Removal::NotFound);
@@ -150,12 +153,20 @@ pub async fn the_last_way_into_an_account_stays(fixture: &Fixture) {
     let own = caller(session);
     reauthenticate_by(fixture, user_id, session, says("somebody")).await;
     let identity = crate::ways::subject("somebody").id();
-    let unlink = || repository.unlink_identity(&own, identity.clone(), at(4_000));
+    let unlink = || repository.unlink_identity(&own, identity.clone(), all_ways(), at(4_000));
     assert_eq!(unlink().await.unwrap(), Removal::LastWayIn);
     let added = repository.add_passkey(&own, new_passkey("one"), at(4_000)).await.unwrap();
     assert!(matches!(added, PasskeyAdded::Done(_)), "{added:?}");
-    assert_eq!(unlink().await.unwrap(), Removal::Done);
-    let remove = || repository.remove_passkey(&own, id_of("one"), at(4_000));
+    // What this service does not offer is no way in.
+    let identities = OfferedWays { passkeys: false, ..all_ways() };
+    let passkeys = OfferedWays { issuers: vec!["https://other.example".to_owned()], ..all_ways() };
+    let unlinked = repository.unlink_identity(&own, identity.clone(), identities, at(4_000)).await.unwrap();
+    assert_eq!(unlinked, Removal::LastWayIn);
+    let removed = repository.remove_passkey(&own, id_of("one"), passkeys.clone(), at(4_000)).await.unwrap();
+    assert_eq!(removed, Removal::LastWayIn);
+    let unlinked = repository.unlink_identity(&own, identity.clone(), passkeys, at(4_000)).await.unwrap();
+    assert_eq!(unlinked, Removal::Done);
+    let remove = || repository.remove_passkey(&own, id_of("one"), all_ways(), at(4_000));
     assert_eq!(remove().await.unwrap(), Removal::LastWayIn);
     assert!(repository.find_credentials(&name("AzureDiamond")).await.unwrap().unwrap().password_hash.is_none());
     let added = repository.add_passkey(&own, new_passkey("two"), at(4_000)).await.unwrap();
@@ -165,6 +176,6 @@ pub async fn the_last_way_into_an_account_stays(fixture: &Fixture) {
     assert!(repository.change_password(&own, first, crate::words::hash("$new"), at(4_000)).await.unwrap());
     let again = crate::words::with_password("$new");
     assert!(repository.reauthenticate(&own, again, at(4_000)).await.unwrap());
-    let removed = repository.remove_passkey(&own, id_of("two"), at(4_000)).await.unwrap();
+    let removed = repository.remove_passkey(&own, id_of("two"), all_ways(), at(4_000)).await.unwrap();
     assert_eq!(removed, Removal::Done, "there is a password by now");
 }

@@ -7,8 +7,9 @@ use authtokens::domain::passkey::{CredentialId, PasskeyName, UserHandle};
 use authtokens::domain::token::{PlainToken, TokenDigest};
 use authtokens::domain::user::{NewUser, PasswordHash, UserId};
 use authtokens::repository::{
-    FactorChange, FirstFactor, IdTokenUse, IdentityRegistered, IdentityUse, Linked, NewPasskey, PasskeyAdded,
-    PasskeyUse, Repository, SecondFactor, SecurityState, SessionOutcome, SessionRequest, TotpUse, VerifiedIdentity,
+    FactorChange, FirstFactor, IdTokenUse, IdentityRegistered, IdentityUse, Linked, NewPasskey, OfferedWays,
+    PasskeyAdded, PasskeyUse, Repository, SecondFactor, SecurityState, SessionOutcome, SessionRequest, TotpUse,
+    VerifiedIdentity,
 };
 
 use crate::fixture::Fixture;
@@ -96,6 +97,11 @@ pub async fn add_passkey(fixture: &Fixture, session: TokenDigest, id: &str) {
 /// A signature of a passkey that has not changed.
 pub fn signed(user_id: UserId, id: &str) -> PasskeyUse {
     PasskeyUse { user_id, credential_id: credential(id), before: CREDENTIAL.to_owned(), after: None }
+}
+
+/// Every way in is offered.
+pub fn all_ways() -> OfferedWays {
+    OfferedWays { passkeys: true, issuers: vec!["https://id.example".to_owned()] }
 }
 
 pub fn subject(subject: &str) -> Subject {

@@ -46,6 +46,8 @@ pub struct Authenticator {
     pub rp_id: String,
     pub flags: u8,
     pub cross_origin: bool,
+    /// The page above the frame, where there is one.
+    pub top_origin: Option<&'static str>,
     /// Where it is not the ceremony's own.
     pub ceremony: Option<&'static str>,
     /// What it says of its maker, in CBOR.
@@ -80,6 +82,7 @@ impl Authenticator {
             rp_id: RP_ID.to_owned(),
             flags: PRESENT | VERIFIED,
             cross_origin: false,
+            top_origin: None,
             ceremony: None,
             attestation: b"\x63fmt\x64none\x67attStmt\xa0".to_vec(),
         }
@@ -116,13 +119,16 @@ impl Authenticator {
     }
 
     fn client_data(&self, ceremony: &str, options: &Value) -> Vec<u8> {
-        let client_data = json!({
+        let mut client_data = json!({
             "type": self.ceremony.unwrap_or(ceremony),
             "challenge": options["publicKey"]["challenge"],
             "origin": self.origin,
             "crossOrigin": self.cross_origin,
             "other": {"members": ["are", "ignored"]},
         });
+        if let Some(top_origin) = self.top_origin {
+            client_data["topOrigin"] = top_origin.into();
+        }
         client_data.to_string().into_bytes()
     }
 

@@ -6,16 +6,9 @@ use super::told::{AppCode, Told};
 use crate::accounts::service::Accounts;
 use crate::accounts::throttle::Admission;
 use crate::accounts::throttle::limits::Call;
-use crate::domain::identity::Subject;
-use crate::domain::token::hex;
+use crate::domain::identity::{Subject, refresh_token_binding};
 use crate::providers::NoticeKind;
 use crate::system::error_chain::Chain;
-
-/// What the refresh token of an identity is sealed for.
-#[must_use]
-pub fn refresh_token_binding(binding: &[u8; 32]) -> String {
-    format!("identities.refresh_token:{}", hex(binding))
-}
 
 impl Accounts {
     /// Seals a refresh token; `None` where there is no key.
@@ -58,7 +51,7 @@ impl Accounts {
             (self.identities.providers.verify_apple_notice(payload, self.clock.now()).await?, self.clock.now());
         match notice.kind {
             NoticeKind::Withdrawn => {
-                self.repository.withdraw_identity(&notice.subject, notice.happened, now).await?;
+                self.repository.withdraw_identity(&notice.subject, notice.happened, self.offered_ways(), now).await?;
             }
             // Whether Apple forwards mail to the address is not ours to keep.
             NoticeKind::Other => {}

@@ -11,7 +11,8 @@ use crate::domain::challenge::ChallengePurpose;
 use crate::domain::identity::{IdentityDetails, IdentityId};
 use crate::domain::session::{Caller, SessionId};
 use crate::domain::token::PlainToken;
-use crate::repository::{Linked, Removal, RepositoryError};
+use crate::providers::Provider;
+use crate::repository::{Linked, OfferedWays, Removal, RepositoryError};
 
 /// How long a session may be open for a link token: whoever was told to log in has just done so.
 const JUST_OPENED: Duration = Duration::from_secs(10 * 60);
@@ -95,12 +96,18 @@ impl Accounts {
         self.repository.list_identities(caller).await
     }
 
+    /// The ways in that the configuration offers: an identity of a provider that it has no more is none.
+    pub(in crate::accounts) fn offered_ways(&self) -> OfferedWays {
+        let issuers = self.identities.providers.iter().filter_map(Provider::issuer).map(str::to_owned).collect();
+        OfferedWays { passkeys: self.passkeys.is_some(), issuers }
+    }
+
     /// Unlinks one of the caller's identities, in a fresh session.
     ///
     /// # Errors
     /// See [`IdentityError`].
     pub async fn unlink_identity(&self, caller: &Caller, id: IdentityId) -> Result<(), IdentityError> {
-        match self.repository.unlink_identity(caller, id, self.clock.now()).await? {
+        match self.repository.unlink_identity(caller, id, self.offered_ways(), self.clock.now()).await? {
             Removal::Done => {
                 if let Some(policy) = &self.mail {
                     policy.requests.wake();

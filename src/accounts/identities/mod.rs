@@ -13,7 +13,6 @@ mod sign_in;
 mod told;
 mod web;
 
-pub use self::apple::refresh_token_binding;
 pub use self::link::Linking;
 pub use self::outcome::{GivenCode, GivenIdToken, GivenIdentity, IdentityError, LinkOffer};
 pub use self::sign_in::{IdentitySignIn, Newcomer, SignedIn};

@@ -86,15 +86,17 @@ impl Failure {
 }
 
 impl Accounts {
-    /// Begins a login by way of a browser.
+    /// Begins a login by way of a browser. What all strangers together may begin is limited as with passkeys.
     ///
     /// # Errors
-    /// [`IdentityError::NotOffered`] where the provider is not asked so, [`IdentityError::Invalid`] for what the app gives.
+    /// [`IdentityError::NotOffered`] where the provider is not asked so, [`IdentityError::Invalid`] for what the app gives,
+    /// [`IdentityError::Throttled`] where too much was begun.
     pub async fn begin_web_sign_in(
         &self,
         admission: Admission<'_>,
         provider: &str,
         start: FlowStart,
+        client: &impl Client,
     ) -> Result<Started, IdentityError> {
         let provider = self.provider(provider)?;
         let redirect_uri = self.redirect_uri(provider)?;
@@ -110,6 +112,7 @@ impl Accounts {
             return Err(invalid("state", "must be at most 512 bytes without control characters"));
         }
         admission.confirm(Call::LogIn);
+        self.throttle.admit_ceremony(client.ip(), "providers")?;
         let (token, now, purpose) = (PlainToken::generate(), self.clock.now(), ChallengePurpose::ProviderFlow);
         let (nonce, challenge) = (nonce_of(&token), challenge_of(&verifier_of(&token)));
         let providers = &self.identities.providers;

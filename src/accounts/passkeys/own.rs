@@ -112,7 +112,7 @@ impl Accounts {
     /// # Errors
     /// See [`PasskeyError`].
     pub async fn remove_passkey(&self, caller: &Caller, id: PasskeyId) -> Result<(), PasskeyError> {
-        match self.repository.remove_passkey(caller, id, self.clock.now()).await? {
+        match self.repository.remove_passkey(caller, id, self.offered_ways(), self.clock.now()).await? {
             Removal::Done => Ok(()),
             Removal::NotFound => Err(PasskeyError::NotFound),
             Removal::NotFresh => Err(ReauthenticationError::NotFresh.into()),

@@ -4,8 +4,11 @@
 //! in a frame of another origin is refused, the attestation is dropped before anything parses it, and the user handle is
 //! the account's.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -16,19 +19,13 @@ use webauthn_rs::{Webauthn, WebauthnBuilder};
 
 use super::ceremony_error::CeremonyError;
 use super::ed25519;
-use crate::accounts::throttle::limits::Together;
 use crate::config::PasskeysConfig;
 use crate::domain::passkey::{CredentialId, UserHandle};
-use crate::domain::rate::Rate;
 use crate::domain::token::TokenDigest;
 use crate::repository::{PasskeyOwner, PasskeyUse, StoredPasskey};
 
-/// How many sign-ins by a passkey strangers may begin, all together: each is a row of the store until it is finished or
-/// has expired, so there are at most twice as many of these rows for each node.
-const BEGUN_BY_STRANGERS: Rate = Rate { count: 10_000, period: std::time::Duration::from_secs(5 * 60) };
-
-/// The least length of a credential's id: WebAuthn asks for 100 bits of entropy at least.
-const LEAST_ID: usize = 16;
+/// How long a credential's id may be: WebAuthn asks for 100 bits of entropy at least, and for 1,023 bytes at most.
+const ID_LENGTHS: RangeInclusive<usize> = 16..=1023;
 
 /// What an authenticator answers when a passkey is made.
 #[derive(Clone)]
@@ -86,6 +83,8 @@ struct ClientData {
     origin: String,
     #[serde(default, rename = "crossOrigin")]
     cross_origin: Option<bool>,
+    #[serde(default, rename = "topOrigin")]
+    top_origin: Option<IgnoredAny>,
 }
 
 /// The part of an attestation object that is looked at.
@@ -120,8 +119,6 @@ pub struct RelyingParty {
     rp_id: String,
     name: String,
     origins: Vec<String>,
-    /// Limits what strangers begin.
-    pub(super) strangers: Together,
 }
 
 impl RelyingParty {
@@ -139,8 +136,7 @@ impl RelyingParty {
             builder = builder.append_allowed_origin(&parse(origin)?);
         }
         let library = builder.build()?;
-        let strangers = Together::new(BEGUN_BY_STRANGERS);
-        Ok(Some(Self { library, rp_id, name: name.to_owned(), origins: config.origins.clone(), strangers }))
+        Ok(Some(Self { library, rp_id, name: name.to_owned(), origins: config.origins.clone() }))
     }
 
     /// The domain that passkeys are made for.
@@ -193,7 +189,7 @@ impl RelyingParty {
         let passkey = self.library.finish_passkey_registration(&credential, &state)?;
         let is_offered = [COSEAlgorithm::ES256, COSEAlgorithm::RS256].contains(passkey.cred_algorithm());
         let has_its_id = passkey.cred_id().as_slice() == made.credential_id.as_bytes();
-        if !is_offered || !has_its_id || made.credential_id.as_bytes().len() < LEAST_ID {
+        if !is_offered || !has_its_id || !ID_LENGTHS.contains(&made.credential_id.as_bytes().len()) {
             return Err(CeremonyError::Refused);
         }
         let passkey = match other_key {
@@ -251,11 +247,12 @@ impl RelyingParty {
     }
 
     /// Refuses what comes from a page that is not ours, or is in a frame of another origin. The library compares origins
-    /// more loosely, and looks at frames only when a passkey is made.
+    /// more loosely, and looks at frames only when a passkey is made. What is above a frame is named only of one of another
+    /// origin.
     fn check_client(&self, client_data: &[u8]) -> Result<(), CeremonyError> {
         let client: ClientData = serde_json::from_slice(client_data).map_err(|_| CeremonyError::Refused)?;
-        let is_ours = self.origins.contains(&client.origin) && !client.cross_origin.unwrap_or(false);
-        if is_ours { Ok(()) } else { Err(CeremonyError::Refused) }
+        let is_framed = client.cross_origin.unwrap_or(false) || client.top_origin.is_some();
+        if self.origins.contains(&client.origin) && !is_framed { Ok(()) } else { Err(CeremonyError::Refused) }
     }
 }
 

@@ -44,7 +44,7 @@ impl Accounts {
     ) -> Result<RequestOptions, PasskeyError> {
         let relying_party = self.passkeys()?;
         admission.confirm(Call::LogIn);
-        self.throttle.admit_ceremony(&relying_party.strangers, client.ip())?;
+        self.throttle.admit_ceremony(client.ip(), "passkeys")?;
         let (options, state) = relying_party.begin_use(Vec::new()).map_err(fault)?;
         let challenge = self.challenge(&options.challenge, ChallengePurpose::UsePasskey, state);
         self.repository.store_challenge(None, challenge, self.clock.now()).await?;

@@ -6,13 +6,13 @@ use thiserror::Error;
 use totp_rs::Totp;
 
 use super::given::{GivenFactor, SealingError};
-use super::totp::{binding, codes_of, generate_secret, step_of};
+use super::totp::{codes_of, generate_secret, step_of};
 use crate::accounts::reauthenticate::ReauthenticationError;
 use crate::accounts::service::{Accounts, Client};
 use crate::accounts::throttle::limits::Call;
 use crate::accounts::throttle::{Admission, Throttled};
 use crate::domain::event::EventKind;
-use crate::domain::factor::{CONFIRMED_WITHIN, RECOVERY_CODES, RecoveryCode};
+use crate::domain::factor::{CONFIRMED_WITHIN, RECOVERY_CODES, RecoveryCode, totp_binding};
 use crate::domain::one_time::Code;
 use crate::domain::session::Caller;
 use crate::repository::{
@@ -88,7 +88,7 @@ impl Accounts {
     pub async fn begin_totp(&self, caller: &Caller) -> Result<NewTotp, FactorError> {
         let owner = self.repository.find_own_credentials(caller).await?;
         let secret = generate_secret();
-        let sealed = self.sealing_key()?.seal(&binding(owner.user_id), secret.as_slice());
+        let sealed = self.sealing_key()?.seal(&totp_binding(owner.user_id), secret.as_slice());
         let codes = codes_of(secret.as_slice(), &self.service_name, owner.username.as_str())?;
         match self.repository.begin_totp(caller, sealed, self.clock.now()).await? {
             FactorChange::Done => Ok(NewTotp(codes)),

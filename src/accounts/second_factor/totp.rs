@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::given::{GivenFactor, SealingError};
 use crate::accounts::service::Accounts;
-use crate::domain::factor::RecoveryCode;
+use crate::domain::factor::{RecoveryCode, totp_binding};
 use crate::domain::one_time::Code;
 use crate::domain::user::{UserId, Username};
 use crate::repository::{RepositoryError, SecondFactor, TotpUse};
@@ -19,11 +19,6 @@ pub(super) const SECRET_LENGTH: usize = 20;
 
 /// How many steps of 30 seconds an app's clock may be wrong, either way.
 const SKEW: u16 = 1;
-
-/// What the secret of an account is sealed for.
-pub(super) fn binding(user_id: UserId) -> String {
-    format!("totp.secret:{}", user_id.0)
-}
 
 /// A new secret.
 ///
@@ -59,7 +54,7 @@ pub(super) fn step_of(
     code: &Code,
     now: Timestamp,
 ) -> Result<Option<u64>, SealingError> {
-    let secret = key.open(&binding(user_id), sealed)?;
+    let secret = key.open(&totp_binding(user_id), sealed)?;
     let seconds = u64::try_from(now.as_millis() / 1_000).unwrap_or_default();
     Ok(codes_of(&secret, "", "account")?.check(code.reveal(), seconds))
 }

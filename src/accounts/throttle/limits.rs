@@ -395,26 +395,45 @@ fn admit(table: &mut Table<Monotonic>, key: u64, rate: Rate, kept: u32, now: Mon
     Ok(())
 }
 
-/// A count of what all clients together do.
+/// A count of what all clients together do, of which one neighbourhood has at most a tenth: who has an IPv6 /48 has 65,536
+/// of the networks that count as one client.
 pub struct Together {
     rate: Rate,
+    has_shares: bool,
+    hasher: RandomState,
     /// The theoretical arrival time.
     arrival: Mutex<Monotonic>,
+    /// The same of each neighbourhood.
+    neighbourhoods: Mutex<Table<Monotonic>>,
 }
 
 impl Together {
-    /// A count that starts at zero.
+    /// A count that starts at zero. `has_shares` says whether the neighbourhoods are told apart.
     #[must_use]
-    pub fn new(rate: Rate) -> Self {
-        Self { rate, arrival: Mutex::default() }
+    pub fn new(rate: Rate, has_shares: bool) -> Self {
+        Self {
+            rate,
+            has_shares,
+            hasher: RandomState::new(),
+            arrival: Mutex::default(),
+            neighbourhoods: Mutex::default(),
+        }
     }
 
-    /// Counts one more.
+    /// Counts one more. All whose address is not known are one neighbourhood.
     ///
     /// # Errors
     /// [`TooMany`] when it may not be let through; it is then not counted.
-    pub fn admit(&self, now: Monotonic) -> Result<(), TooMany> {
-        admit_at(&mut lock(&self.arrival), self.rate, now)
+    pub fn admit(&self, ip: Option<IpAddr>, now: Monotonic) -> Result<(), TooMany> {
+        if !self.has_shares {
+            return admit_at(&mut lock(&self.arrival), self.rate, now);
+        }
+        let share = Rate { count: self.rate.count / 10, ..self.rate };
+        let key = self.hasher.hash_one(ip.map(neighbourhood));
+        let mut neighbourhoods = lock(&self.neighbourhoods);
+        TooMany::unless_over(wait(arrival(&neighbourhoods, key, now), share, 0, now))?;
+        admit_at(&mut lock(&self.arrival), self.rate, now)?;
+        admit(&mut neighbourhoods, key, share, 0, now)
     }
 }
 
@@ -927,6 +946,24 @@ mod tests {
         assert!(node.limits.begin(&name("azure"), Origin::Session, at(0)).is_ok(), "of the owner's");
         fail(&node.limits, ANYWHERE, 10, at(0));
         assert!(node.begin(3, at(0)).is_err(), "and what fails from then on counts");
+    }
+
+    #[test]
+    fn a_neighbourhood_has_a_tenth_of_what_all_have_together() {
+        let together = || Together::new(Rate { count: 100, period: Duration::from_secs(100) }, true);
+        let from = |block: u32, number: u32| Some(ip(&format!("2001:db8:{block:x}:{number:x}::1")));
+        let strangers = together();
+        let let_in = (0..1_000).filter(|number| strangers.admit(from(1, *number), at(0)).is_ok()).count();
+        assert_eq!(let_in, 10);
+        assert_eq!(strangers.admit(from(1, 0), at(0)), Err(TooMany { retry_after: 10 }));
+        for block in 2..11 {
+            assert!((0..10).all(|number| strangers.admit(from(block, number), at(0)).is_ok()), "{block}");
+        }
+        assert!(strangers.admit(from(11, 0), at(0)).is_err(), "all have too many together");
+        // What all together are refused costs the neighbourhood nothing.
+        assert!((0..10).all(|number| strangers.admit(from(11, number), at(101)).is_ok()));
+        let unlimited = Together::new(strangers.rate, false);
+        assert_eq!((0..1_000).filter(|number| unlimited.admit(from(1, *number), at(0)).is_ok()).count(), 100);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use self::guesses::Guesses;
 use self::limits::{Attempt, Call, Limits, Origin, StoredBefore, Together, TooMany};
 use self::mail_limits::{Asker, MailLimits};
 use crate::domain::event::{EventKind, FailedAttempt};
+use crate::domain::rate::Rate;
 use crate::domain::user::{CountedFailures, Username};
 use crate::repository::{Repository, RepositoryError};
 use crate::system::address::neighbourhood;
@@ -32,6 +33,11 @@ static LOOPBACK_HINT: Once = Once::new();
 
 /// The least time that the looks at the store take before a login is refused, so that their length tells nothing.
 const LOOK_TAKES: Duration = Duration::from_millis(10);
+
+/// How many sign-ins by a passkey or through a provider's pages strangers may begin, all together: each is a row of the
+/// store until it is finished or has expired, within ten minutes, so there are at most three times as many of these rows
+/// for each node.
+pub const BEGUN_BY_STRANGERS: Rate = Rate { count: 10_000, period: Duration::from_secs(5 * 60) };
 
 /// When a login began to look at the store: a refusal has to wait until [`LOOK_TAKES`] later.
 #[derive(Clone, Copy)]
@@ -67,6 +73,8 @@ pub struct LoginThrottle {
     pub limits: Arc<Limits>,
     /// The guesses at the codes of mails.
     pub guesses: Guesses,
+    /// What all without a session begin together that the store keeps.
+    pub begun: Together,
     /// Where throttled and failed attempts are noted.
     pub failed_attempts: Arc<FailedAttempts>,
     /// Knows from which addresses an account has logged in.
@@ -185,12 +193,12 @@ impl LoginThrottle {
         self.failed_attempts.note(FailedAttempt { at, kind, username: None, ip, detail: "" }, now);
     }
 
-    /// Lets somebody without a session begin what the store keeps for them, unless all of them together have begun too
-    /// much.
-    pub(crate) fn admit_ceremony(&self, together: &Together, ip: Option<IpAddr>) -> Result<(), Throttled> {
-        let admitted = together.admit(self.clock.monotonic());
+    /// Lets somebody without a session begin what the store keeps for them, unless all of them together, or those of one
+    /// neighbourhood, have begun too much. `what` is the limit that is noted where they have.
+    pub(crate) fn admit_ceremony(&self, ip: Option<IpAddr>, what: &'static str) -> Result<(), Throttled> {
+        let admitted = self.begun.admit(ip, self.clock.monotonic());
         admitted.map_err(|TooMany { retry_after }| {
-            self.note_throttled(Reason::RateLimitAddress, None, ip, "passkeys");
+            self.note_throttled(Reason::RateLimitAddress, None, ip, what);
             Throttled { retry_after }
         })
     }

@@ -138,7 +138,7 @@ pub(crate) async fn start(
         state: take("state")?.unwrap_or_default(),
         asks_again: query.take("prompt", "login", |text| (text == "login").then_some(()))?.is_some(),
     };
-    let started = state.accounts.begin_web_sign_in(admission, &provider, start).await?;
+    let started = state.accounts.begin_web_sign_in(admission, &provider, start, &client).await?;
     Ok(see_other(&started.0))
 }
 

@@ -254,6 +254,24 @@ impl Factors for PostgresRepository {
         .await
     }
 
+    /// A start changes nothing where the key is noted: it may be at a database that cannot be written.
+    async fn claim_sealing_key(&self, key_id: Vec<u8>) -> Result<Vec<u8>, RepositoryError> {
+        let find = self.scan(LONG_SCAN_WITHIN, (), |connection, ()| Box::pin(find_sealing_key(connection)));
+        match find.await? {
+            Some(noted) => Ok(noted),
+            None if key_id.is_empty() => Ok(key_id),
+            None => {
+                self.write(key_id, |transaction, key_id| {
+                    Box::pin(async move {
+                        transaction.execute(sql::INSERT_SEALING_KEY, &[key_id]).await?;
+                        Ok(find_sealing_key(transaction).await?.unwrap_or_default())
+                    })
+                })
+                .await
+            }
+        }
+    }
+
     /// Some accounts a transaction. Where it ends in the middle, the next call does the rest.
     async fn forget_sealed(&self, key_id: Vec<u8>, now: Timestamp) -> Result<SealedSecrets, RepositoryError> {
         let mut forgotten = SealedSecrets::default();
@@ -271,6 +289,10 @@ impl Factors for PostgresRepository {
         forgotten.refresh_tokens = self
             .write(key_id, |transaction, key_id| {
                 Box::pin(async move {
+                    transaction.execute(sql::DELETE_SEALING_KEY, &[]).await?;
+                    if !key_id.is_empty() {
+                        transaction.execute(sql::INSERT_SEALING_KEY, &[key_id]).await?;
+                    }
                     Ok(transaction.execute(sql::FORGET_SEALED_TOKENS, &[key_id]).await?
                         + transaction.execute(sql::FORGET_SEALED_REVOCATIONS, &[key_id]).await?)
                 })
@@ -278,6 +300,10 @@ impl Factors for PostgresRepository {
             .await?;
         Ok(forgotten)
     }
+}
+
+async fn find_sealing_key(connection: &Connection) -> Result<Option<Vec<u8>>, Failure> {
+    connection.query_opt(sql::FIND_SEALING_KEY, &[]).await?.map(|row| get(&row, 0)).transpose()
 }
 
 /// How many secrets there are by the ids of their keys.

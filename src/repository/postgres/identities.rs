@@ -26,8 +26,8 @@ use crate::domain::session::{Caller, NewSession};
 use crate::domain::user::{NewUser, UserId};
 use crate::repository::session_cache::Change;
 use crate::repository::{
-    Identities, IdentityOwner, IdentityRegistered, IdentityUse, Linked, NewEmailChange, Removal, RepositoryError,
-    Revocation, RevocationId, UniqueField, VerifiedIdentity,
+    Identities, IdentityOwner, IdentityRegistered, IdentityUse, Linked, NewEmailChange, OfferedWays, Removal,
+    RepositoryError, Revocation, RevocationId, UniqueField, VerifiedIdentity,
 };
 use crate::system::clock::Timestamp;
 
@@ -128,9 +128,10 @@ impl Identities for PostgresRepository {
         &self,
         caller: &Caller,
         id: IdentityId,
+        offered: OfferedWays,
         now: Timestamp,
     ) -> Result<Removal, RepositoryError> {
-        self.write((*caller, id, now), |transaction, (caller, id, now)| {
+        self.write((*caller, id, offered, now), |transaction, (caller, id, offered, now)| {
             Box::pin(async move {
                 let user_id = begin_change(transaction, caller, Change::Text).await?.user_id;
                 if !is_session_fresh(transaction, caller, *now).await? {
@@ -140,7 +141,8 @@ impl Identities for PostgresRepository {
                 let Some(identity) = identities.find(|identity| identity.subject.id() == *id) else {
                     return Ok(Removal::NotFound);
                 };
-                if !has_another_way_in(transaction, user_id).await? {
+                let is_offered = offered.issuers.contains(&identity.subject.issuer);
+                if !has_another_way_in(transaction, user_id, offered, is_offered).await? {
                     return Ok(Removal::LastWayIn);
                 }
                 delete_identity(transaction, &identity.subject, *now).await?;
@@ -157,9 +159,10 @@ impl Identities for PostgresRepository {
         &self,
         subject: &Subject,
         happened: Timestamp,
+        offered: OfferedWays,
         now: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        self.write((subject.clone(), happened, now), |transaction, (subject, happened, now)| {
+        self.write((subject.clone(), happened, offered, now), |transaction, (subject, happened, offered, now)| {
             Box::pin(async move {
                 let Some(owner) = take_owner(transaction, subject).await? else { return Ok(false) };
                 let user_id = owner.user_id;
@@ -173,7 +176,8 @@ impl Identities for PostgresRepository {
                     events::insert(transaction, kind, user_id, Some(""), None, "", *now).await?;
                 }
                 delete_challenges_of(transaction, user_id).await?;
-                if has_another_way_in(transaction, user_id).await? {
+                let is_offered = offered.issuers.contains(&subject.issuer);
+                if has_another_way_in(transaction, user_id, offered, is_offered).await? {
                     delete_identity(transaction, subject, *now).await?;
                     let kind = EventKind::IdentityUnlinked;
                     events::insert(transaction, kind, user_id, Some(""), None, "withdrawn", *now).await?;

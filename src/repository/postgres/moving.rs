@@ -198,6 +198,14 @@ fn failed(shown: &str, error: &tokio_postgres::Error) -> MoveError {
     MoveError::Failed { shown: shown.to_owned(), why: why(error) }
 }
 
+/// Refuses a database that a server or a command is using.
+///
+/// # Errors
+/// [`MoveError::InUse`], or another where that cannot be found out.
+pub(in crate::repository) fn refuse_users(url: &Secret, ca_file: Option<PathBuf>) -> Result<(), MoveError> {
+    Moving::open(url, ca_file, false).map(drop)
+}
+
 /// What PostgreSQL says, with its detail: which key is there twice, say.
 fn why(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {

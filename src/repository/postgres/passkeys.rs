@@ -19,7 +19,7 @@ use crate::domain::session::Caller;
 use crate::domain::user::UserId;
 use crate::repository::session_cache::Change;
 use crate::repository::{
-    NewPasskey, PasskeyAdded, PasskeyOwner, PasskeyUse, Passkeys, Removal, RepositoryError, StoredPasskey,
+    NewPasskey, OfferedWays, PasskeyAdded, PasskeyOwner, PasskeyUse, Passkeys, Removal, RepositoryError, StoredPasskey,
 };
 use crate::system::clock::Timestamp;
 
@@ -64,13 +64,8 @@ impl Passkeys for PostgresRepository {
                 if !is_session_fresh(transaction, caller, *now).await? {
                     return Ok(PasskeyAdded::NotFresh);
                 }
-                let stored = list_stored(transaction, user_id).await?;
-                if stored.len() >= MAX_PASSKEYS as usize {
+                if list_stored(transaction, user_id).await?.len() >= MAX_PASSKEYS as usize {
                     return Ok(PasskeyAdded::Full);
-                }
-                // Of two that are begun before the account has any, each has a handle of its own.
-                if stored.first().is_some_and(|first| first.user_handle != passkey.user_handle) {
-                    return Ok(PasskeyAdded::Taken);
                 }
                 let (credential, handle): (&[u8], &[u8]) = (passkey.credential_id.as_bytes(), &passkey.user_handle);
                 let parameters: [&(dyn ToSql + Sync); 7] = [
@@ -128,8 +123,14 @@ impl Passkeys for PostgresRepository {
         .await
     }
 
-    async fn remove_passkey(&self, caller: &Caller, id: PasskeyId, now: Timestamp) -> Result<Removal, RepositoryError> {
-        self.write((*caller, id, now), |transaction, (caller, id, now)| {
+    async fn remove_passkey(
+        &self,
+        caller: &Caller,
+        id: PasskeyId,
+        offered: OfferedWays,
+        now: Timestamp,
+    ) -> Result<Removal, RepositoryError> {
+        self.write((*caller, id, offered, now), |transaction, (caller, id, offered, now)| {
             Box::pin(async move {
                 let user_id = begin_change(transaction, caller, Change::Text).await?.user_id;
                 if !is_session_fresh(transaction, caller, *now).await? {
@@ -138,7 +139,7 @@ impl Passkeys for PostgresRepository {
                 let Some((credential, _)) = find_listed(transaction, user_id, id).await? else {
                     return Ok(Removal::NotFound);
                 };
-                if !has_another_way_in(transaction, user_id).await? {
+                if !has_another_way_in(transaction, user_id, offered, offered.passkeys).await? {
                     return Ok(Removal::LastWayIn);
                 }
                 transaction.execute(sql::DELETE_PASSKEY, &[&credential.as_bytes()]).await?;

@@ -64,6 +64,8 @@ const UPGRADES: &[&str] = &[
          COLLATE \"C\" NOT NULL, binding BYTEA NOT NULL CHECK (length(binding) = 32), token BYTEA NOT NULL, \
          attempts BIGINT NOT NULL, due BIGINT NOT NULL, claims BIGINT NOT NULL, expires BIGINT NOT NULL); \
      CREATE INDEX revocations_by_due ON revocations (due, id); \
+     CREATE TABLE sealing_key (is_only BOOLEAN NOT NULL PRIMARY KEY DEFAULT TRUE CHECK (is_only), \
+         id BYTEA NOT NULL CHECK (length(id) = 8)); \
      ALTER TABLE tokens ADD COLUMN knows_factors BOOLEAN NOT NULL DEFAULT FALSE; \
      CREATE FUNCTION refuse_unasked() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
          IF EXISTS (SELECT 1 FROM totp WHERE user_id = NEW.user_id AND confirmed IS NOT NULL) THEN \

@@ -292,6 +292,13 @@ CREATE TABLE schema_version (
     oldest_serving INTEGER NOT NULL
 );
 
+-- The key that the secrets of this database are sealed with, from the first start of a server with a key on: the same on
+-- all of them. One row, or none.
+CREATE TABLE sealing_key (
+    is_only BOOLEAN NOT NULL PRIMARY KEY DEFAULT TRUE CHECK (is_only),
+    id      BYTEA   NOT NULL CHECK (length(id) = 8) -- the beginning of a digest of it
+);
+
 -- The feed: which users a transaction has changed. A node reads it every few tens of milliseconds and invalidates its
 -- session cache. Triggers write it, so that a change by hand is in it, too. Rows are pruned after a minute.
 CREATE TABLE changes (

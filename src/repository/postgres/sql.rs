@@ -703,6 +703,14 @@ pub const FORGET_SEALED_TOKENS: &str = concat!(
     is_sealed_with!("refresh_token")
 );
 
+/// The key that all nodes have.
+pub const FIND_SEALING_KEY: &str = "SELECT id FROM sealing_key";
+
+/// Of two at once, one waits for the other and inserts nothing.
+pub const INSERT_SEALING_KEY: &str = "INSERT INTO sealing_key (id) VALUES ($1) ON CONFLICT DO NOTHING";
+
+pub const DELETE_SEALING_KEY: &str = "DELETE FROM sealing_key";
+
 pub const FORGET_SEALED_REVOCATIONS: &str = concat!("DELETE FROM revocations WHERE NOT ", is_sealed_with!("token"));
 
 pub const INSERT_PASSKEY: &str = "INSERT INTO passkeys (credential_id, user_id, user_handle, rp_id, name, credential, created) \

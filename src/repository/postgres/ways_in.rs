@@ -7,7 +7,7 @@ use super::rows::{get, read_number, read_optional_time};
 use super::sql;
 use crate::domain::factor::Method;
 use crate::domain::user::UserId;
-use crate::repository::SecurityState;
+use crate::repository::{OfferedWays, SecurityState};
 
 /// How an account can be got into.
 pub(super) async fn find_security(connection: &Connection, user_id: UserId) -> Result<SecurityState, Failure> {
@@ -23,10 +23,20 @@ pub(super) async fn find_security(connection: &Connection, user_id: UserId) -> R
     })
 }
 
-/// Whether the account can be got into without one of its passkeys or identities.
-pub(super) async fn has_another_way_in(connection: &Connection, user_id: UserId) -> Result<bool, Failure> {
+/// Whether the account can be got into without one of its passkeys or identities, which is of those that are offered
+/// where `is_offered` says so.
+pub(super) async fn has_another_way_in(
+    connection: &Connection,
+    user_id: UserId,
+    offered: &OfferedWays,
+    is_offered: bool,
+) -> Result<bool, Failure> {
     let state = find_security(connection, user_id).await?;
-    Ok(state.has_password || state.passkeys + state.identities > 1)
+    let passkeys = if offered.passkeys { state.passkeys as usize } else { 0 };
+    let rows = connection.query(sql::LIST_IDENTITIES, &[&user_id.0]).await?;
+    let issuers = rows.iter().map(|row| get(row, "issuer")).collect::<Result<Vec<String>, _>>()?;
+    let identities = issuers.iter().filter(|issuer| offered.issuers.contains(issuer)).count();
+    Ok(state.has_password || passkeys + identities > usize::from(is_offered))
 }
 
 /// The sealed secret of an account's authenticator app, where it has one that does not wait.

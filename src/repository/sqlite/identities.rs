@@ -23,8 +23,8 @@ use crate::domain::session::{Caller, NewSession};
 use crate::domain::user::{NewUser, UserId};
 use crate::repository::session_cache::Change;
 use crate::repository::{
-    Identities, IdentityOwner, IdentityRegistered, IdentityUse, Linked, NewEmailChange, Removal, RepositoryError,
-    Revocation, RevocationId, UniqueField, VerifiedIdentity,
+    Identities, IdentityOwner, IdentityRegistered, IdentityUse, Linked, NewEmailChange, OfferedWays, Removal,
+    RepositoryError, Revocation, RevocationId, UniqueField, VerifiedIdentity,
 };
 use crate::system::clock::Timestamp;
 
@@ -120,6 +120,7 @@ impl Identities for SqliteRepository {
         &self,
         caller: &Caller,
         id: IdentityId,
+        offered: OfferedWays,
         now: Timestamp,
     ) -> Result<Removal, RepositoryError> {
         let caller = *caller;
@@ -132,7 +133,8 @@ impl Identities for SqliteRepository {
             let Some(identity) = identities.find(|identity| identity.subject.id() == id) else {
                 return Ok(Removal::NotFound);
             };
-            if !has_another_way_in(connection, user_id)? {
+            let is_offered = offered.issuers.contains(&identity.subject.issuer);
+            if !has_another_way_in(connection, user_id, &offered, is_offered)? {
                 return Ok(Removal::LastWayIn);
             }
             delete_identity(connection, &identity.subject, now)?;
@@ -148,6 +150,7 @@ impl Identities for SqliteRepository {
         &self,
         subject: &Subject,
         happened: Timestamp,
+        offered: OfferedWays,
         now: Timestamp,
     ) -> Result<bool, RepositoryError> {
         let subject = subject.clone();
@@ -163,7 +166,8 @@ impl Identities for SqliteRepository {
                 events::insert(connection, EventKind::AllSessionsRevoked, user_id, Some(""), None, "", now)?;
             }
             delete_challenges_of(connection, user_id)?;
-            if has_another_way_in(connection, user_id)? {
+            let is_offered = offered.issuers.contains(&subject.issuer);
+            if has_another_way_in(connection, user_id, &offered, is_offered)? {
                 delete_identity(connection, &subject, now)?;
                 events::insert(connection, EventKind::IdentityUnlinked, user_id, Some(""), None, "withdrawn", now)?;
             }

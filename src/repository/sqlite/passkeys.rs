@@ -14,7 +14,7 @@ use crate::domain::session::Caller;
 use crate::domain::user::UserId;
 use crate::repository::session_cache::Change;
 use crate::repository::{
-    NewPasskey, PasskeyAdded, PasskeyOwner, PasskeyUse, Passkeys, Removal, RepositoryError, StoredPasskey,
+    NewPasskey, OfferedWays, PasskeyAdded, PasskeyOwner, PasskeyUse, Passkeys, Removal, RepositoryError, StoredPasskey,
 };
 use crate::system::clock::Timestamp;
 
@@ -57,13 +57,8 @@ impl Passkeys for SqliteRepository {
             if !is_session_fresh(connection, &caller, now)? {
                 return Ok(PasskeyAdded::NotFresh);
             }
-            let stored = list_stored(connection, user_id)?;
-            if stored.len() >= MAX_PASSKEYS as usize {
+            if list_stored(connection, user_id)?.len() >= MAX_PASSKEYS as usize {
                 return Ok(PasskeyAdded::Full);
-            }
-            // Of two that are begun before the account has any, each has a handle of its own.
-            if stored.first().is_some_and(|first| first.user_handle != passkey.user_handle) {
-                return Ok(PasskeyAdded::Taken);
             }
             let mut insert = connection.prepare_cached(sql::INSERT_PASSKEY)?;
             let inserted = insert.execute(params![
@@ -115,7 +110,13 @@ impl Passkeys for SqliteRepository {
         .await
     }
 
-    async fn remove_passkey(&self, caller: &Caller, id: PasskeyId, now: Timestamp) -> Result<Removal, RepositoryError> {
+    async fn remove_passkey(
+        &self,
+        caller: &Caller,
+        id: PasskeyId,
+        offered: OfferedWays,
+        now: Timestamp,
+    ) -> Result<Removal, RepositoryError> {
         let caller = *caller;
         self.write(move |connection| {
             let user_id = begin_change(connection, &caller, Change::Text)?.user_id;
@@ -123,7 +124,7 @@ impl Passkeys for SqliteRepository {
                 return Ok(Removal::NotFresh);
             }
             let Some((credential, _)) = find_listed(connection, user_id, &id)? else { return Ok(Removal::NotFound) };
-            if !has_another_way_in(connection, user_id)? {
+            if !has_another_way_in(connection, user_id, &offered, offered.passkeys)? {
                 return Ok(Removal::LastWayIn);
             }
             connection.prepare_cached(sql::DELETE_PASSKEY)?.execute([credential.as_bytes()])?;

@@ -14,8 +14,8 @@ use super::sql;
 use crate::domain::challenge::{ChallengePurpose, MAX_FACTOR_TRIES};
 use crate::domain::email::key_of;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::factor::RECOVERY_CODES;
-use crate::domain::identity::MAX_IDENTITIES;
+use crate::domain::factor::{RECOVERY_CODES, totp_binding};
+use crate::domain::identity::{MAX_IDENTITIES, Subject, refresh_token_binding};
 use crate::domain::item::{ItemId, MAX_ITEMS};
 use crate::domain::mail::MailKind;
 use crate::domain::one_time::{CODE_LIFETIME, MAX_TRIES, Purpose, RESTORES_EMAIL};
@@ -27,7 +27,7 @@ use crate::domain::user::{COMMAND_LINE, CountedFailures, Credentials, PasswordHa
 use crate::repository::session_cache::Found;
 use crate::repository::{MailId, OutboxMail, Rules, StoredFailures};
 use crate::system::clock::Timestamp;
-use crate::system::sealing::is_sealed;
+use crate::system::sealing::{SealingKey, UnsealError, is_sealed};
 
 /// The largest id that a valid row has. After a row with SQLite's own largest, 2^63 - 1, every new row would be
 /// refused.
@@ -271,13 +271,14 @@ pub(super) fn find_invalid_rows(connection: &Connection, rules: &Rules, most: us
         read(sql::READ_IMPORTED, "an imported id of ", &|row| check_imported(row))?;
     }
     // Versions up to 6 know nothing of other ways in.
+    let key = rules.key.as_deref();
     if connection.table_exists(None, "totp")? {
-        read(sql::READ_TOTP, "the authenticator app of ", &|row| check_totp(row))?;
+        read(sql::READ_TOTP, "the authenticator app of ", &|row| check_totp(row, key))?;
         read(sql::READ_RECOVERY_CODES, "a recovery code of ", &|row| check_recovery_code(row))?;
         read(sql::READ_PASSKEYS, "a passkey of ", &|row| check_passkey(row))?;
-        read(sql::READ_IDENTITIES, "an identity of ", &|row| check_identity(row))?;
+        read(sql::READ_IDENTITIES, "an identity of ", &|row| check_identity(row, key))?;
         read(sql::READ_CHALLENGES, "a challenge of ", &|row| check_challenge(row))?;
-        read(sql::READ_REVOCATIONS, "a refresh token of ", &|row| check_revocation(row))?;
+        read(sql::READ_REVOCATIONS, "a refresh token of ", &|row| check_revocation(row, key))?;
         sequences.push("revocations");
     }
     let wrong = find_wrong_sequences(connection, &sequences)?;
@@ -456,8 +457,8 @@ fn check_imported(row: &Row<'_>) -> rusqlite::Result<()> {
     check_time(row, "at").map(drop)
 }
 
-fn check_totp(row: &Row<'_>) -> rusqlite::Result<()> {
-    check_sealed(row, "secret")?;
+fn check_totp(row: &Row<'_>, key: Option<&SealingKey>) -> rusqlite::Result<()> {
+    check_sealed(row, "secret", key, &totp_binding(UserId(row.get("user_id")?)))?;
     check_time(row, "created")?;
     check_optional_time(row, "confirmed")?;
     let is_confirmed = read_optional_time(row, "confirmed")?.is_some();
@@ -477,9 +478,7 @@ fn check_recovery_code(row: &Row<'_>) -> rusqlite::Result<()> {
 fn check_passkey(row: &Row<'_>) -> rusqlite::Result<()> {
     let id: Vec<u8> = row.get("credential_id")?;
     require(row, "credential_id", !id.is_empty(), || "it is empty".to_owned())?;
-    let handle: UserHandle = row.get("user_handle")?;
-    let is_one = row.get::<_, Vec<u8>>("handle")? == handle;
-    require(row, "user_handle", is_one, || "the account has another as well".to_owned())?;
+    let _: UserHandle = row.get("user_handle")?;
     check_filled(row, "rp_id")?;
     let name: String = row.get("name")?;
     let is_name = PasskeyName::parse(&name).is_ok_and(|read| read.as_str() == name);
@@ -490,7 +489,7 @@ fn check_passkey(row: &Row<'_>) -> rusqlite::Result<()> {
     check_count(row, "passkeys", MAX_PASSKEYS as usize)
 }
 
-fn check_identity(row: &Row<'_>) -> rusqlite::Result<()> {
+fn check_identity(row: &Row<'_>, key: Option<&SealingKey>) -> rusqlite::Result<()> {
     for column in ["issuer", "subject", "provider"] {
         check_filled(row, column)?;
     }
@@ -499,7 +498,8 @@ fn check_identity(row: &Row<'_>) -> rusqlite::Result<()> {
         check_time(row, column)?;
     }
     if row.get_ref("refresh_token")? != ValueRef::Null {
-        check_sealed(row, "refresh_token")?;
+        let subject = Subject { issuer: row.get("issuer")?, subject: row.get("subject")? };
+        check_sealed(row, "refresh_token", key, &refresh_token_binding(&subject.binding()))?;
     }
     check_count(row, "identities", MAX_IDENTITIES as usize)
 }
@@ -529,11 +529,11 @@ fn check_challenge(row: &Row<'_>) -> rusqlite::Result<()> {
     require(row, "expires", is_soon, || "it is too late".to_owned())
 }
 
-fn check_revocation(row: &Row<'_>) -> rusqlite::Result<()> {
+fn check_revocation(row: &Row<'_>, key: Option<&SealingKey>) -> rusqlite::Result<()> {
     check_id(row, "id")?;
     check_filled(row, "username")?;
-    let _: [u8; 32] = row.get("binding")?;
-    check_sealed(row, "token")?;
+    let binding: [u8; 32] = row.get("binding")?;
+    check_sealed(row, "token", key, &refresh_token_binding(&binding))?;
     let _: u32 = row.get("attempts")?;
     let claims: i64 = row.get("claims")?;
     require(row, "claims", claims >= 0, || format!("{claims} is out of range"))?;
@@ -543,9 +543,13 @@ fn check_revocation(row: &Row<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn check_sealed(row: &Row<'_>, column: &str) -> rusqlite::Result<()> {
+/// Those of another key are counted by [`super::factors::list_sealed`].
+fn check_sealed(row: &Row<'_>, column: &str, key: Option<&SealingKey>, binding: &str) -> rusqlite::Result<()> {
     let sealed: Vec<u8> = row.get(column)?;
-    require(row, column, is_sealed(&sealed), || "it is not sealed".to_owned())
+    require(row, column, is_sealed(&sealed), || "it is not sealed".to_owned())?;
+    let altered = UnsealError::Altered;
+    let is_altered = key.is_some_and(|key| key.open(binding, &sealed).err() == Some(altered));
+    require(row, column, !is_altered, || altered.to_string())
 }
 
 fn check_filled(row: &Row<'_>, column: &str) -> rusqlite::Result<()> {

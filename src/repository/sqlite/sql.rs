@@ -688,10 +688,9 @@ pub const READ_RECOVERY_CODES: &str = "SELECT digest, recovery_codes.created, us
      (SELECT confirmed FROM totp WHERE totp.user_id = recovery_codes.user_id) AS confirmed \
      FROM recovery_codes JOIN users ON users.id = user_id";
 
-/// With how many the account has, and one of its handles.
+/// With how many the account has.
 pub const READ_PASSKEYS: &str = "SELECT credential_id, user_handle, rp_id, name, credential, passkeys.created, last_used, \
-     user_id, username, (SELECT count(*) FROM passkeys AS p WHERE p.user_id = passkeys.user_id) AS passkeys, \
-     (SELECT min(user_handle) FROM passkeys AS p WHERE p.user_id = passkeys.user_id) AS handle \
+     user_id, username, (SELECT count(*) FROM passkeys AS p WHERE p.user_id = passkeys.user_id) AS passkeys \
      FROM passkeys JOIN users ON users.id = user_id";
 
 /// With how many the account has.

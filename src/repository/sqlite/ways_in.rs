@@ -7,7 +7,7 @@ use super::rows::read_optional_time;
 use super::sql;
 use crate::domain::factor::Method;
 use crate::domain::user::UserId;
-use crate::repository::SecurityState;
+use crate::repository::{OfferedWays, SecurityState};
 
 /// How an account can be got into.
 pub(super) fn find_security(connection: &Connection, user_id: UserId) -> rusqlite::Result<SecurityState> {
@@ -24,10 +24,20 @@ pub(super) fn find_security(connection: &Connection, user_id: UserId) -> rusqlit
     })
 }
 
-/// Whether the account can be got into without one of its passkeys or identities.
-pub(super) fn has_another_way_in(connection: &Connection, user_id: UserId) -> rusqlite::Result<bool> {
+/// Whether the account can be got into without one of its passkeys or identities, which is of those that are offered
+/// where `is_offered` says so.
+pub(super) fn has_another_way_in(
+    connection: &Connection,
+    user_id: UserId,
+    offered: &OfferedWays,
+    is_offered: bool,
+) -> rusqlite::Result<bool> {
     let state = find_security(connection, user_id)?;
-    Ok(state.has_password || state.passkeys + state.identities > 1)
+    let passkeys = if offered.passkeys { state.passkeys as usize } else { 0 };
+    let mut list = connection.prepare_cached(sql::LIST_IDENTITIES)?;
+    let issuers = list.query_map([user_id.0], |row| row.get("issuer"))?.collect::<Result<Vec<String>, _>>()?;
+    let identities = issuers.iter().filter(|issuer| offered.issuers.contains(issuer)).count();
+    Ok(state.has_password || passkeys + identities > usize::from(is_offered))
 }
 
 /// The sealed secret of an account's authenticator app, where it has one that does not wait.

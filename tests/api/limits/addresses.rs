@@ -3,11 +3,17 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use authtokens::config::identity::Preset;
 use authtokens::domain::rate::Rate;
+use futures_util::future::join_all;
+use reqwest::redirect::Policy;
 use serde_json::json;
 
 use super::{OWNER, STRANGER, accounts_alone, behind_a_proxy, log_in_from, new_owner, post_from, retry_after};
 use crate::helpers::{JSON, RawResponse, TestApp, post_bytes, session_of};
+use crate::identities::configured;
+use crate::passkeys::with_passkeys;
+use crate::provider::Provider;
 
 #[tokio::test]
 async fn an_address_over_its_limit_is_refused_before_its_body_is_read() {
@@ -199,4 +205,46 @@ async fn a_client_that_sends_all_at_once_or_closes_its_sending_half_has_no_more_
         }
     }
     assert_eq!(checked, 10, "each with its sending half closed");
+}
+
+#[tokio::test]
+async fn a_network_may_begin_a_tenth_of_what_strangers_may_by_passkeys_and_providers() {
+    const RETURN_TO: &str = "https://app.diamond.example/in";
+    let provider = Provider::start();
+    let app = TestApp::spawn_with(|config| {
+        behind_a_proxy(config);
+        with_passkeys(config);
+        config.server.public_url = Some("https://diamond.example".to_owned());
+        config.identities.return_to = vec![RETURN_TO.to_owned()];
+        config.provider = vec![configured("google", Preset::Google, &provider)];
+    });
+    let browser = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+    let flow = format!("/api/login/oidc/google/start?return_to={RETURN_TO}&code_challenge={}", "x".repeat(43));
+    let begin_flow = async |ip: &str| {
+        let request = browser.get(app.url(&flow)).header("X-Forwarded-For", ip);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let begin_passkey = async |ip: &str| {
+        let request = app.client.post(app.url("/api/login/passkey/options")).header("X-Forwarded-For", ip);
+        request.json(&json!({})).send().await.unwrap().status().as_u16()
+    };
+    // Fewer from each /64 than it has logins.
+    let mut begun = 0;
+    for number in 0..100 {
+        let ip = format!("2001:db8:1:{number:x}::1");
+        let both = join_all((0..10).map(async |_| (begin_passkey(&ip).await, begin_flow(&ip).await))).await;
+        let count = |status| both.iter().filter(|(passkey, flow)| *passkey == status || *flow == status).count();
+        begun +=
+            both.iter().map(|(passkey, flow)| usize::from(*passkey == 200) + usize::from(*flow == 303)).sum::<usize>();
+        if count(429) > 0 {
+            break;
+        }
+    }
+    assert_eq!(begun, 1_000);
+    for ip in ["2001:db8:1:ffff::1", "2001:db8:1::1"] {
+        assert_eq!((begin_passkey(ip).await, begin_flow(ip).await), (429, 429), "{ip}");
+    }
+    for ip in ["2001:db8:2::1", OWNER] {
+        assert_eq!((begin_passkey(ip).await, begin_flow(ip).await), (200, 303), "{ip}");
+    }
 }

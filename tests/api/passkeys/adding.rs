@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use authtokens::config::Config;
 use authtokens::config::identity::Preset;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -180,6 +181,36 @@ async fn the_last_way_in_stays_where_it_is_a_passkey() {
 }
 
 #[tokio::test]
+async fn a_way_in_that_the_configuration_offers_no_more_is_none() {
+    let provider = Provider::start();
+    let configure = |passkeys: bool, provider: Option<&Provider>| {
+        let provider = provider.map(|provider| configured("google", Preset::Google, provider));
+        move |config: &mut Config| {
+            if passkeys {
+                with_passkeys(config);
+            }
+            config.outbound.allow = vec!["127.0.0.0/8".parse().unwrap()];
+            config.provider = provider.into_iter().collect();
+        }
+    };
+    let app = TestApp::spawn_with(configure(true, Some(&provider)));
+    let shown = || json!({"provider": "google", "id_token": provider.sign(&claims("google", &provider, "1"))});
+    let (token, _) = session_of(app.post("/api/login/oidc", &shown()).await).await;
+    app.get(Method::POST, "/api/user/reauthenticate", &token, Some(&shown())).await;
+    let (_, passkey) = added(&app, &token, Algorithm::Es256).await;
+    let passkey = format!("{LIST}/{}", passkey["id"].as_str().unwrap());
+    let identities = app.get(Method::GET, "/api/user/identities", &token, None).await;
+    let identity = format!("/api/user/identities/{}", identities[0]["id"].as_str().unwrap());
+    let app = app.restart_with(configure(true, None));
+    assert_eq!(app.ask(Method::DELETE, &passkey, &token, None).await.status(), 409);
+    let app = app.restart_with(configure(false, Some(&provider)));
+    assert_eq!(app.ask(Method::DELETE, &identity, &token, None).await.status(), 409);
+    let app = app.restart_with(configure(true, None));
+    app.get(Method::DELETE, &identity, &token, None).await;
+    assert_eq!(app.ask(Method::DELETE, &passkey, &token, None).await.status(), 409);
+}
+
+#[tokio::test]
 async fn what_an_authenticator_says_of_its_maker_is_not_looked_at() {
     let app = spawn();
     let token = fresh_user(&app, "AzureDiamond").await;
@@ -199,7 +230,7 @@ async fn what_an_authenticator_says_of_its_maker_is_not_looked_at() {
 async fn what_was_not_made_for_this_is_refused_and_its_challenge_is_gone() {
     let app = spawn();
     let token = fresh_user(&app, "AzureDiamond").await;
-    let wrongs: [(&str, Wrong); 11] = [
+    let wrongs: [(&str, Wrong); 13] = [
         ("another origin", |a| a.origin = "https://diamond.test".to_owned()),
         ("a path", |a| a.origin = "https://diamond.example/".to_owned()),
         ("an origin below it", |a| a.origin = "https://a.diamond.example".to_owned()),
@@ -209,8 +240,10 @@ async fn what_was_not_made_for_this_is_refused_and_its_challenge_is_gone() {
         ("no user verified", |a| a.flags = PRESENT),
         ("no user present", |a| a.flags = VERIFIED),
         ("a foreign frame", |a| a.cross_origin = true),
+        ("a frame that is not foreign", |a| a.top_origin = Some("https://diamond.example")),
         ("another ceremony", |a| a.ceremony = Some("webauthn.get")),
         ("a short id", |a| a.id.truncate(15)),
+        ("a long id", |a| a.id.resize(1024, 7)),
     ];
     for algorithm in [Algorithm::Es256, Algorithm::Ed25519] {
         for (what, wrong) in wrongs {
@@ -236,6 +269,10 @@ async fn a_key_that_was_not_asked_for_and_broken_data_are_refused() {
     ed448[6] = 7;
     // The same key with its parameters in another order: CTAP2 allows one.
     let reordered = [b"\xa4\x03\x27\x01\x01\x20\x06\x21\x58\x20", &own[10..]].concat();
+    // The identity: any message has a signature that verifies with it, as these do.
+    let mut of_small_order = own.clone();
+    of_small_order[10..].fill(0);
+    of_small_order[10] = 1;
     let ecdsa = Authenticator::new(Algorithm::Es256).public_key();
     let mut off_the_curve = ecdsa.clone();
     off_the_curve[20] ^= 1;
@@ -244,6 +281,7 @@ async fn a_key_that_was_not_asked_for_and_broken_data_are_refused() {
     let nested = vec![0x81; 8_000];
     for (what, key) in [
         ("Ed448", ed448),
+        ("of small order", of_small_order),
         ("reordered", reordered),
         ("cut", own[..41].to_vec()),
         ("none", Vec::new()),
@@ -313,6 +351,23 @@ async fn a_credential_belongs_to_one_account_and_an_account_has_twenty_at_most()
     let made = Authenticator::new(Algorithm::Es256).create(&creation_options(&app, &token).await);
     let full = "The account has as many passkeys as it may have. Remove one first.";
     assert_eq!(error_of(add(&app, &token, &made).await, 409).await, full);
+}
+
+#[tokio::test]
+async fn passkeys_that_are_begun_before_the_account_has_one_are_all_added_and_all_log_in() {
+    let app = spawn();
+    let token = fresh_user(&app, "AzureDiamond").await;
+    let begun = [creation_options(&app, &token).await, creation_options(&app, &token).await];
+    for options in begun {
+        let mut authenticator = Authenticator::new(Algorithm::Es256);
+        authenticator.id.resize(1023, 7);
+        let made = authenticator.create(&options);
+        assert_eq!(add(&app, &token, &made).await.status(), 201);
+        let used = authenticator.get(&login_options(&app).await);
+        assert_eq!(session_of(log_in(&app, &used).await).await.1["username"], "AzureDiamond");
+    }
+    let excluded = &creation_options(&app, &token).await["publicKey"]["excludeCredentials"];
+    assert_eq!(excluded.as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]

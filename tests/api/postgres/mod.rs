@@ -1,6 +1,7 @@
 //! The tests on PostgreSQL: a database of the private cluster for each folder, and the run of the whole suite on it.
 
 mod nodes;
+mod sealing_key;
 pub mod store;
 
 use std::collections::HashMap;

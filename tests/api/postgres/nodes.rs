@@ -10,7 +10,7 @@ use crate::helpers::{TestApp, session_of};
 use crate::metrics::{ANY_PORT, read_metrics, value};
 
 /// A new database's URL; `None` where PostgreSQL is not installed.
-fn new_database() -> Option<String> {
+pub fn new_database() -> Option<String> {
     let cluster = cluster::cluster();
     if cluster.is_none() {
         cluster::left_out("a test of several servers");

@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 
+use authtokens::domain::factor::totp_binding;
+use authtokens::domain::identity::{Subject, refresh_token_binding};
+use authtokens::domain::user::UserId;
 use authtokens::system::sealing::{generate_key, read_key};
 use rusqlite::{Connection, params};
 use serde_json::json;
 
 use super::backups::mode;
-use super::ways_in::sealed_with;
 use crate::commands::Machine;
 use crate::process::{authtokens, failure_of};
 
@@ -30,15 +32,25 @@ fn connect(machine: &Machine) -> Connection {
 fn with_sealed_secrets() -> Machine {
     let machine = Machine::with_accounts();
     drop(machine.server());
-    let sealed = sealed_with(read_key(&key(&machine)).unwrap().unwrap().id());
+    let sealing = read_key(&key(&machine)).unwrap().unwrap();
     let database = connect(&machine);
-    let seal = |statement: &str| database.execute(statement, params![sealed]).unwrap();
-    seal("INSERT INTO totp SELECT id, ?1, 0, 0, 0 FROM users");
-    seal("INSERT INTO recovery_codes SELECT CAST(printf('%032d', id) AS BLOB), id, 0 FROM users WHERE length(?1) > 0");
+    let seal = |statement: &str, binding: &str| {
+        database.execute(statement, params![sealing.seal(binding, b"secret")]).unwrap();
+    };
+    for id in [1, 2] {
+        seal(&format!("INSERT INTO totp VALUES ({id}, ?1, 0, 0, 0)"), &totp_binding(UserId(id)));
+    }
+    let codes = "INSERT INTO recovery_codes SELECT CAST(printf('%032d', id) AS BLOB), id, 0 FROM users";
+    database.execute(codes, []).unwrap();
+    let subject = Subject { issuer: "https://id.example".to_owned(), subject: "x".to_owned() };
     seal(
-        "INSERT INTO identities SELECT 'https://id.example', 'x', id, 'example', '', 0, 0, ?1 FROM users WHERE id = 1",
+        "INSERT INTO identities VALUES ('https://id.example', 'x', 1, 'example', '', 0, 0, ?1)",
+        &refresh_token_binding(&subject.binding()),
     );
-    seal("INSERT INTO revocations VALUES (NULL, 'example', zeroblob(32), ?1, 0, 0, 0, 9000000000000)");
+    seal(
+        "INSERT INTO revocations VALUES (NULL, 'example', zeroblob(32), ?1, 0, 0, 0, 9000000000000)",
+        &refresh_token_binding(&[0; 32]),
+    );
     machine
 }
 
@@ -178,6 +190,41 @@ fn a_backup_has_no_key_and_whoever_restores_or_checks_it_is_told_of_the_one_that
     let other = Machine::with_accounts();
     assert!(!other.said("backup copy.db").contains("sealed"));
     assert_eq!(other.json("check copy.db")["warning"], json!(null));
+}
+
+#[test]
+fn a_check_with_the_key_at_hand_tells_of_each_sealed_secret_that_was_altered_or_moved() {
+    let machine = with_sealed_secrets();
+    assert!(machine.said("check").starts_with("It is whole."));
+    let flipped = |column: &str| {
+        let length = format!("length({column})");
+        format!(
+            "CAST(substr({column}, 1, {length} - 1) || CASE substr({column}, -1) WHEN x'00' THEN x'01' ELSE x'00' END AS BLOB)"
+        )
+    };
+    connect(&machine)
+        .execute_batch(&format!(
+            "UPDATE totp SET secret = (SELECT secret FROM totp WHERE user_id = 2) WHERE user_id = 1; \
+             UPDATE identities SET refresh_token = {}; UPDATE revocations SET token = {}",
+            flipped("refresh_token"),
+            flipped("token")
+        ))
+        .unwrap();
+    let (_, sentence) = machine.refused("check");
+    for what in [
+        "the authenticator app of Admin (id 1), secret",
+        "an identity of Admin (id 1), refresh_token",
+        "a refresh token of example (id none), token",
+    ] {
+        let told = format!("{what}: it was altered, or moved from where it belongs");
+        assert!(sentence.contains(&told), "{sentence}");
+    }
+    assert!(!sentence.contains("bob"), "{sentence}");
+    // A copy is better than none, and without the key nothing is known of them.
+    machine.said("backup copy.db");
+    machine.said("restore copy.db --yes");
+    fs::remove_file(key(&machine)).unwrap();
+    assert!(machine.said("check").starts_with("It is whole."));
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub fn back_up(source: &Path, target: &Path) -> Result<BackupReport, BackupError
 }
 
 pub fn rules() -> Rules {
-    Rules { now: Timestamp::from_millis(START_MILLIS).unwrap(), is_hash: is_well_formed }
+    Rules { now: Timestamp::from_millis(START_MILLIS).unwrap(), is_hash: is_well_formed, key: None }
 }
 
 pub fn check(path: &Path) -> Result<CheckReport, BackupError> {
