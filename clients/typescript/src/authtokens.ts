@@ -745,7 +745,9 @@ const SECRETS = ["token", "link_token"];
 function hide(_: string, value: unknown): unknown {
     if (value && typeof value === "object") {
         for (const name of SECRETS) {
-            if (Object.prototype.hasOwnProperty.call(value, name)) Object.defineProperty(value, name, { enumerable: false });
+            const secret = (value as Record<string, unknown>)[name];
+            // Bun prints values that are not enumerable, too, and not what a getter gives.
+            if (secret !== undefined) Object.defineProperty(value, name, { enumerable: false, get: () => secret });
         }
     }
     return value;
