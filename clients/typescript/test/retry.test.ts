@@ -138,7 +138,7 @@ test("a try that takes too long is a network error that says so", async (context
     assert.ok(error instanceof AuthTokensNetworkError && error.timedOut);
 });
 
-test("a signal ends a call that is sent, one that waits and one that has not begun, with its own reason", async (context) => {
+test("a signal ends a call that is sent, one that waits and one that has not begun, with its own reason", { timeout: 10_000 }, async (context) => {
     const sent = await told(context, ["silence"]);
     const waiting = await told(context, [{ ...REFUSED, headers: { "Retry-After": "20" } }]);
     for (const { client } of [sent, waiting]) {
