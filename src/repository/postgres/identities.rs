@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 use super::emails::{Verification, verify_email};
 use super::error::Failure;
 use super::lookup::{begin_change, find_user, is_session_fresh, read_id, require_session};
-use super::one_time_codes::begin_confirmation;
+use super::outbox::begin_confirmation;
 use super::pending::{delete_challenges_of, is_id_token_used, use_id_token};
 use super::pool::Connection;
 use super::rows::{get, invalid, read_number, read_time, read_username};

@@ -17,7 +17,7 @@ use super::offers::{
     Found, Offer, delete_all_offers, delete_offer, end_restorers_since, find_by_code, find_by_token, find_pending,
     find_presented, take_by_token, try_code,
 };
-use super::outbox::insert_confirmation;
+use super::outbox::begin_confirmation;
 use super::pool::Connection;
 use super::rows::{get, read_username};
 use super::tokens::{delete_session, id_of, set_reauthentication};
@@ -41,9 +41,6 @@ const PRUNED_AT_ONCE: u32 = 500;
 
 /// What the event of a first proof by a login tells: what was set up before was not trusted.
 const PASSWORD_REMOVED: &str = "password_removed";
-
-/// The token and the MAC of what was not mailed yet.
-const NO_BYTES: Option<&[u8]> = None;
 
 #[async_trait]
 impl OneTimeCodes for PostgresRepository {
@@ -297,41 +294,6 @@ impl OneTimeCodes for PostgresRepository {
         })
         .await
     }
-}
-
-/// Begins a change of the address in the place of an earlier one, and puts its confirmation in the outbox. Neither the
-/// code nor the link exists before that is sent.
-pub(super) async fn begin_confirmation(
-    transaction: &Transaction,
-    user_id: UserId,
-    change: &NewEmailChange,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let purpose = Purpose::ConfirmEmail;
-    // Whether or not it has expired.
-    let replaced = transaction.query_opt(sql::DELETE_OFFER_FOR, &[&user_id.0, &purpose.name(), &true]).await?;
-    if let Some(replaced) = replaced {
-        let request: &[u8] = get(&replaced, 0)?;
-        transaction.execute(sql::DELETE_MAIL_OF_OFFER, &[&request]).await?;
-    }
-    let (email, request): (&str, &[u8]) = (change.email.as_str(), change.request.as_bytes());
-    let parameters: [&(dyn ToSql + Sync); 13] = [
-        &request,
-        &purpose.name(),
-        &user_id.0,
-        &true,
-        &email,
-        &change.email.key(),
-        &change.link,
-        &"",
-        &NO_BYTES,
-        &NO_BYTES,
-        &now.as_millis(),
-        &now.as_millis(),
-        &now.plus(purpose.lifetime()).as_millis(),
-    ];
-    transaction.execute(sql::INSERT_OFFER, &parameters).await?;
-    insert_confirmation(transaction, user_id, change, now).await
 }
 
 async fn confirm(

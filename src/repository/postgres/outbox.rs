@@ -21,6 +21,9 @@ use crate::domain::user::UserId;
 use crate::repository::{MailId, NewEmailChange, Outbox, OutboxMail, OutboxStatistics, RepositoryError, Undelivered};
 use crate::system::clock::Timestamp;
 
+/// The token and the MAC of what was not mailed yet.
+const NO_BYTES: Option<&[u8]> = None;
+
 /// How many expired mails are dropped in one transaction, so that no other write waits long.
 const DROPPED_AT_ONCE: u32 = 500;
 
@@ -135,8 +138,43 @@ pub(super) async fn insert_notice(
     Ok(())
 }
 
+/// Begins a change of the address in the place of an earlier one, and puts its confirmation in the outbox. Neither the
+/// code nor the link exists before that is sent.
+pub(super) async fn begin_confirmation(
+    transaction: &Transaction,
+    user_id: UserId,
+    change: &NewEmailChange,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let purpose = Purpose::ConfirmEmail;
+    // Whether or not it has expired.
+    let replaced = transaction.query_opt(sql::DELETE_OFFER_FOR, &[&user_id.0, &purpose.name(), &true]).await?;
+    if let Some(replaced) = replaced {
+        let request: &[u8] = get(&replaced, 0)?;
+        transaction.execute(sql::DELETE_MAIL_OF_OFFER, &[&request]).await?;
+    }
+    let (email, request): (&str, &[u8]) = (change.email.as_str(), change.request.as_bytes());
+    let parameters: [&(dyn ToSql + Sync); 13] = [
+        &request,
+        &purpose.name(),
+        &user_id.0,
+        &true,
+        &email,
+        &change.email.key(),
+        &change.link,
+        &"",
+        &NO_BYTES,
+        &NO_BYTES,
+        &now.as_millis(),
+        &now.as_millis(),
+        &now.plus(purpose.lifetime()).as_millis(),
+    ];
+    transaction.execute(sql::INSERT_OFFER, &parameters).await?;
+    insert_confirmation(transaction, user_id, change, now).await
+}
+
 /// Puts the mail in the outbox that confirms an address, where mail is sent.
-pub(super) async fn insert_confirmation(
+async fn insert_confirmation(
     transaction: &Transaction,
     user_id: UserId,
     change: &NewEmailChange,
@@ -231,7 +269,7 @@ async fn store_offer(
         &None::<&str>,
         &detail,
         &token,
-        &None::<&[u8]>,
+        &NO_BYTES,
         &created.as_millis(),
         &created.as_millis(),
         &created.plus(purpose.lifetime()).as_millis(),

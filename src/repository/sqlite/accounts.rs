@@ -11,7 +11,7 @@ use super::lookup::{
     begin_change, find_own_credentials, find_user, holds, keep_a_superuser, live, require_session, target_of,
 };
 use super::offers::{delete_all_offers, delete_opening_offers, delete_pending_change};
-use super::one_time_codes::begin_confirmation;
+use super::outbox::begin_confirmation;
 use super::passkeys::list_passkeys;
 use super::rows::{invalid_account, read_credentials, read_session, read_user, require_own_key};
 use super::tokens::{id_of, insert_token, list_sessions, set_reauthentication};

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::emails::{Verification, verify_email};
 use super::error::Failure;
 use super::lookup::{begin_change, find_user, is_session_fresh, require_session};
-use super::one_time_codes::begin_confirmation;
+use super::outbox::begin_confirmation;
 use super::pending::{delete_challenges_of, is_id_token_used, use_id_token};
 use super::rows::{read_time, read_truth, read_username};
 use super::tokens::{id_of, insert_token};

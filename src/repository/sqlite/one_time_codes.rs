@@ -18,7 +18,7 @@ use super::offers::{
     Found, Offer, delete_all_offers, delete_offer, end_restorers_since, find_by_code, find_by_token, find_pending,
     find_presented, try_code,
 };
-use super::outbox::insert_confirmation;
+use super::outbox::begin_confirmation;
 use super::rows::{read_truth, read_username};
 use super::tokens::{delete_session, id_of, set_reauthentication};
 use super::transaction::Transaction;
@@ -259,39 +259,6 @@ impl OneTimeCodes for SqliteRepository {
         })
         .await
     }
-}
-
-/// Begins a change of the address in the place of an earlier one, and puts its confirmation in the outbox. Neither the
-/// code nor the link exists before that is sent.
-pub(super) fn begin_confirmation(
-    connection: &Transaction<'_>,
-    user_id: UserId,
-    change: &NewEmailChange,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    let purpose = Purpose::ConfirmEmail;
-    // Whether or not it has expired.
-    let mut replaced = connection.prepare_cached(sql::DELETE_OFFER_FOR)?;
-    let replaced = replaced.query_row(params![user_id.0, purpose.name(), true], |row| row.get::<_, [u8; 32]>(0));
-    if let Some(request) = replaced.optional()? {
-        connection.prepare_cached(sql::DELETE_MAIL_OF_OFFER)?.execute([request])?;
-    }
-    connection.prepare_cached(sql::INSERT_OFFER)?.execute(params![
-        change.request.as_bytes(),
-        purpose.name(),
-        user_id.0,
-        true,
-        change.email.as_str(),
-        change.email.key(),
-        change.link,
-        "",
-        Null,
-        Null,
-        now.as_millis(),
-        now.as_millis(),
-        now.plus(purpose.lifetime()).as_millis(),
-    ])?;
-    insert_confirmation(connection, user_id, change, now)
 }
 
 fn confirm(

@@ -146,8 +146,41 @@ pub(super) fn insert_notice(
     Ok(())
 }
 
+/// Begins a change of the address in the place of an earlier one, and puts its confirmation in the outbox. Neither the
+/// code nor the link exists before that is sent.
+pub(super) fn begin_confirmation(
+    connection: &Transaction<'_>,
+    user_id: UserId,
+    change: &NewEmailChange,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let purpose = Purpose::ConfirmEmail;
+    // Whether or not it has expired.
+    let mut replaced = connection.prepare_cached(sql::DELETE_OFFER_FOR)?;
+    let replaced = replaced.query_row(params![user_id.0, purpose.name(), true], |row| row.get::<_, [u8; 32]>(0));
+    if let Some(request) = replaced.optional()? {
+        connection.prepare_cached(sql::DELETE_MAIL_OF_OFFER)?.execute([request])?;
+    }
+    connection.prepare_cached(sql::INSERT_OFFER)?.execute(params![
+        change.request.as_bytes(),
+        purpose.name(),
+        user_id.0,
+        true,
+        change.email.as_str(),
+        change.email.key(),
+        change.link,
+        "",
+        Null,
+        Null,
+        now.as_millis(),
+        now.as_millis(),
+        now.plus(purpose.lifetime()).as_millis(),
+    ])?;
+    insert_confirmation(connection, user_id, change, now)
+}
+
 /// Puts the mail in the outbox that confirms an address, where mail is sent.
-pub(super) fn insert_confirmation(
+fn insert_confirmation(
     transaction: &Transaction<'_>,
     user_id: UserId,
     change: &NewEmailChange,
