@@ -268,8 +268,9 @@ class AuthTokens(
         send("DELETE", "/api/user/totp", mapOf("code" to code))
     }
 
-    /** What Credential Manager takes, as JSON. */
-    fun newPasskeyOptions(): String = options(send("POST", "/api/user/passkeys/options"))
+    /** What Credential Manager takes, as JSON. An account with an authenticator app needs a code of it. */
+    fun newPasskeyOptions(code: String? = null): String =
+        options(send("POST", "/api/user/passkeys/options", if (code == null) emptyMap<String, Any?>() else mapOf("code" to code)))
 
     /** [json] is `registrationResponseJson`. */
     fun addPasskey(name: String, json: String) {
@@ -335,7 +336,8 @@ class AuthTokens(
             // A code counts once.
             "/api/login" -> "code" !in keys && "recovery_code" !in keys
             "/api/user/reauthenticate" -> keys == setOf("password")
-            "/api/login/passkey/options", "/api/user/passkeys/options", "/api/user/reauthenticate/passkey" -> true
+            "/api/user/passkeys/options" -> keys.isEmpty()
+            "/api/login/passkey/options", "/api/user/reauthenticate/passkey" -> true
             else -> path in LOGOUTS
         }
     }

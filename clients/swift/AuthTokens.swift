@@ -356,8 +356,10 @@ public actor AuthTokens {
         _ = try await send("DELETE", "/api/user/totp", json(["code": code]))
     }
 
-    public func newPasskeyOptions() async throws -> PasskeyOptions {
-        try options(await send("POST", "/api/user/passkeys/options"))
+    /// An account with an authenticator app needs a code of it.
+    public func newPasskeyOptions(code: String? = nil) async throws -> PasskeyOptions {
+        let proof: [String: String] = code.map { ["code": $0] } ?? [:]
+        return try options(await send("POST", "/api/user/passkeys/options", json(proof)))
     }
 
     public func addPasskey(_ passkey: PasskeyRegistration, name: String) async throws {
@@ -441,7 +443,8 @@ public actor AuthTokens {
         // A code counts once.
         case "/api/login": return fields["code"] == nil && fields["recovery_code"] == nil
         case "/api/user/reauthenticate": return Array(fields.keys) == ["password"]
-        case "/api/login/passkey/options", "/api/user/passkeys/options", "/api/user/reauthenticate/passkey": return true
+        case "/api/user/passkeys/options": return fields.isEmpty
+        case "/api/login/passkey/options", "/api/user/reauthenticate/passkey": return true
         default: return Self.logouts.contains(path)
         }
     }

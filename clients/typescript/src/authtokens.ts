@@ -448,8 +448,9 @@ export class AuthTokens {
         return this.#enter(await this.#send("POST", "/api/login/passkey", { ...options, body }));
     }
 
-    async newPasskeyOptions(options: CallOptions = {}): Promise<Schemas["PasskeyCreationOptions"]> {
-        return (await this.request("POST", "/api/user/passkeys/options", options)).data.publicKey;
+    /** Where the account has an authenticator app, `proof` is a code of it, or a recovery code, whose replacement comes back. */
+    async newPasskeyOptions(proof: Schemas["FactorRequest"] = {}, options: CallOptions = {}): Promise<Schemas["PasskeyCreation"]> {
+        return (await this.request("POST", "/api/user/passkeys/options", { ...options, body: proof })).data;
     }
 
     async addPasskey(name: string, passkey: unknown, options: CallOptions = {}): Promise<Schemas["Passkey"]> {
@@ -711,8 +712,9 @@ function isHarmless(method: Method, path: string, body: unknown): boolean {
             return keys.length === 1 && keys[0] === "password";
         case "/api/logout":
         case "/api/logoutall":
-        case "/api/login/passkey/options":
         case "/api/user/passkeys/options":
+            return keys.length === 0;
+        case "/api/login/passkey/options":
         case "/api/user/reauthenticate/passkey":
             return true;
         default:

@@ -551,7 +551,7 @@ export interface paths {
         /** The identities that the caller's account is linked to, oldest first */
         get: operations["list_identities"];
         put?: never;
-        /** Link an identity to the caller's account, by an ID token in a fresh session, or by a link token in one that is fresh or was opened less than ten minutes ago */
+        /** Link an identity to the caller's account, by an ID token or by way of a browser in a fresh session, or by a link token in one that is fresh or was opened less than ten minutes ago */
         post: operations["link_identity"];
         delete?: never;
         options?: never;
@@ -605,7 +605,8 @@ export interface paths {
         put?: never;
         /**
          * Begin to add a passkey: what a browser needs for making it
-         * @description The session must be fresh. The answer can be finished for five minutes, once.
+         * @description The session must be fresh, and where the account has an authenticator app, a code of it or a recovery code must be
+         *     given: a passkey is both factors. The answer can be finished for five minutes, once.
          */
         post: operations["begin_passkey"];
         delete?: never;
@@ -1151,7 +1152,8 @@ export interface components {
         /** @description What the browser has brought back to the app, and what is known of somebody who may have no account yet. */
         ExchangeRequest: {
             /**
-             * @description The `code` of the address that the browser was sent to. It counts once, within 60 s.
+             * @description The `code` of the address that the browser was sent to. It counts once, within 60 s; where the name of a new account is
+             *     refused, within another 60 s.
              * @example d96163b8bc9127d8c5d5839018580123c64a324b
              */
             code: string;
@@ -1312,9 +1314,19 @@ export interface components {
             openapi: string;
             version: string;
         };
-        /** @description What is to be linked: an ID token, or what a login answered that found no link. */
+        /** @description What is to be linked: an ID token, what came of a login by way of a browser, or what a login answered that found no link. */
         LinkIdentityRequest: {
             authorization_code?: string;
+            /**
+             * @description In the place of the ID token, the `code` of the address that a browser was sent to.
+             * @example d96163b8bc9127d8c5d5839018580123c64a324b
+             */
+            code?: string;
+            /**
+             * @description With `code`: that of which the app gave the SHA-256 at the start.
+             * @example dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk
+             */
+            code_verifier?: string;
             id_token?: string;
             /**
              * @description In the place of the ID token, what a login answered with 409.
@@ -1446,6 +1458,11 @@ export interface components {
          */
         PasskeyCreation: {
             publicKey: components["schemas"]["PasskeyCreationOptions"];
+            /**
+             * @description Where a recovery code was used: the one that is in its place from now on.
+             * @example 0a1b-2c3d-4e5f-6g7h-8j9k-mnpq
+             */
+            recovery_code?: string;
         };
         /** @description The options of WebAuthn. */
         PasskeyCreationOptions: {
@@ -1631,11 +1648,17 @@ export interface components {
         };
         /**
          * @description One of several things that show that it is the account's owner who asks: its password, a code of its authenticator app,
-         *     a mailed code with what asking for it answered, a passkey, or an ID token of a provider that the account is linked to.
+         *     a mailed code with what asking for it answered, a passkey, or an identity that the account is linked to, by an ID token
+         *     or by way of a browser.
          */
         ReauthenticateRequest: {
-            /** @description The six digits of the authenticator app or, with `request`, of the mail. */
+            /**
+             * @description The six digits of the authenticator app or, with `request`, of the mail; or with `code_verifier`, what a browser was
+             *     sent back with from a provider.
+             */
             code?: string;
+            /** @description That of which the app gave the SHA-256 as it sent the browser to the provider, less than 5 minutes ago. */
+            code_verifier?: string;
             /** @description A new one of an identity of the account, at most 5 minutes old. */
             id_token?: string;
             /** @description What the app asked the provider to put into the token. */
@@ -2223,6 +2246,20 @@ export interface operations {
                     /**
                      * @example {
                      *       "error": "The body must have the Content-Type application/json."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description Too many attempts from this address; `Retry-After` says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "There were too many attempts. Try again later."
                      *     }
                      */
                     "application/json": components["schemas"]["ErrorResponse"];
@@ -3059,7 +3096,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description An account has the address already, or none may be made: log in to it within ten minutes, and give `link_token` to `POST /api/user/identities` */
+            /** @description An account has verified the address, or none may be made: log in to it within ten minutes, and give `link_token` to `POST /api/user/identities` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3240,7 +3277,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description An account has the address already, or none may be made: log in to it within ten minutes, and give `link_token` to `POST /api/user/identities` */
+            /** @description An account has verified the address, or none may be made: log in to it within ten minutes, and give `link_token` to `POST /api/user/identities` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3530,6 +3567,11 @@ export interface operations {
                 code_challenge: string;
                 /** @description What the app is given back with the code, and compares */
                 state?: string;
+                /**
+                 * @description `login` has an OpenID provider ask again who it is, for `POST /api/user/reauthenticate`
+                 * @example login
+                 */
+                prompt?: string;
             };
             header?: never;
             path: {
@@ -6224,7 +6266,7 @@ export interface operations {
                     "application/json": components["schemas"]["StatusResponse"];
                 };
             };
-            /** @description The ID token or the link token is worth nothing or was used before, or the session is not fresh */
+            /** @description The ID token, the code or the link token is worth nothing or was used before, or the session is not fresh */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6695,7 +6737,17 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        /** @description Needed where the account has an authenticator app */
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "code": "123456"
+                 *     }
+                 */
+                "application/json": components["schemas"]["FactorRequest"];
+            };
+        };
         responses: {
             /** @description For `navigator.credentials.create()` */
             200: {
@@ -6706,7 +6758,7 @@ export interface operations {
                     "application/json": components["schemas"]["PasskeyCreation"];
                 };
             };
-            /** @description The session is not fresh */
+            /** @description The session is not fresh, or the code is missing or wrong */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6743,6 +6795,62 @@ export interface operations {
                     /**
                      * @example {
                      *       "error": "This service has no passkeys."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "The request did not arrive in time."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "The body must be at most 16.0 KiB."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The body is not `application/json`, or is compressed */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "The body must have the Content-Type application/json."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description Too many wrong codes; `Retry-After` says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "There were too many attempts. Try again later."
                      *     }
                      */
                     "application/json": components["schemas"]["ErrorResponse"];
@@ -6844,7 +6952,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The account has no other way in */
+            /** @description It is the last way into the account */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6852,7 +6960,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "error": "The account has no other way in. Set a password or add a passkey first."
+                     *       "error": "This is the last way into the account. Add another one first."
                      *     }
                      */
                     "application/json": components["schemas"]["ErrorResponse"];

@@ -13,7 +13,7 @@ const client = new AuthTokens({
 export const other = new AuthTokens({ address: "https://accounts.example.org", fetch });
 
 export async function addPasskey(): Promise<void> {
-    const publicKey = toPasskeyOptions(await client.newPasskeyOptions()) as PublicKeyCredentialCreationOptions;
+    const publicKey = toPasskeyOptions((await client.newPasskeyOptions()).publicKey) as PublicKeyCredentialCreationOptions;
     await client.addPasskey("My phone", await navigator.credentials.create({ publicKey }));
 }
 

@@ -323,7 +323,7 @@ test("a passkey is made of options in JSON, logs in, makes a session fresh and i
     const { client, account } = await registered();
     await client.reauthenticate({ password: account.password });
     const authenticator = new Authenticator(ORIGIN);
-    const made = authenticator.create(toPasskeyOptions(await client.newPasskeyOptions()));
+    const made = authenticator.create(toPasskeyOptions((await client.newPasskeyOptions()).publicKey));
     const passkey = await client.addPasskey("My key", made);
     assert.equal((await client.renamePasskey(passkey.id, "Mine")).name, "Mine");
 
@@ -341,7 +341,7 @@ test("a passkey is a second factor, too", async () => {
     const { client, account } = await registered();
     await client.reauthenticate({ password: account.password });
     const authenticator = new Authenticator(ORIGIN);
-    await client.addPasskey("My key", authenticator.create(toPasskeyOptions(await client.newPasskeyOptions())));
+    await client.addPasskey("My key", authenticator.create(toPasskeyOptions((await client.newPasskeyOptions()).publicKey)));
     const { secret } = await client.beginTotp();
     await client.confirmTotp(totp(secret));
     const other = connect();
