@@ -104,6 +104,17 @@ pub fn read(config: &Config) -> Result<Option<SealingKey>, SealingKeyError> {
     }
 }
 
+/// Checks the key of the configuration. What is wrong with a file is told by [`find_key`], which knows what it opens.
+///
+/// # Errors
+/// [`SealingKeyError::Setting`].
+pub fn check_setting(config: &Config) -> Result<(), SealingKeyError> {
+    match read(config) {
+        Err(error @ SealingKeyError::Setting(_)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Checks the key of the configuration, and that of the file where this user may read it.
 ///
 /// # Errors

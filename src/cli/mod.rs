@@ -501,7 +501,7 @@ impl Cli {
                 let (config, settings) = Config::explain(self.settings(listen)?)?;
                 // Here, because a wrong key or template is a wrong configuration, which a restart does not mend.
                 config::check_store(&config)?;
-                crate::accounts::sealing::check(&config)?;
+                crate::accounts::sealing::check_setting(&config)?;
                 crate::mail::check(&config)?;
                 crate::http::pages::templates::Pages::check(&config)?;
                 serve(&config, &config.warnings(&settings)).map_err(CommandError::Serve)

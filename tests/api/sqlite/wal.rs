@@ -300,7 +300,7 @@ async fn another_program_that_changes_checkpoints_and_truncates_by_the_rules_doe
             other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
             other.execute("UPDATE users SET modified = modified + 1", []).unwrap();
             // Lets the server have its turn, too.
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(10));
         }
     });
     for number in 0..300 {
