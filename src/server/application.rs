@@ -24,6 +24,7 @@ use actix_web::{App, web};
 use futures_util::FutureExt as _;
 use thiserror::Error;
 
+use crate::accounts::identities::Exchanged;
 use crate::accounts::identities::policy::IdentityPolicy;
 use crate::accounts::passkeys::domain::{PasskeyDomainError, find_relying_party};
 use crate::accounts::passkeys::relying_party::RelyingParty;
@@ -386,6 +387,7 @@ fn identities(config: &Config) -> Result<IdentityPolicy, ServeError> {
         registers: config.identities.register,
         return_to: config.identities.return_to.clone(),
         public_url: config.server.public_url.clone(),
+        exchanged: Exchanged::default(),
     })
 }
 

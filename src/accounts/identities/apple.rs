@@ -27,6 +27,10 @@ impl Accounts {
             return;
         }
         let now = self.clock.now();
+        // It may be a used one: that is known only where the session is opened.
+        if !told.identity.token.as_ref().is_some_and(|token| self.identities.exchanged.is_first(token, now)) {
+            return;
+        }
         let exchanged = match self.identities.providers.exchange_app_code(provider, &client_id, &code, now).await {
             Ok(exchanged) => exchanged,
             Err(error) => return log::warn!("{} gave no refresh token: {}", provider.name(), Chain(&error)),

@@ -5,6 +5,7 @@
 //! identity is linked once its owner has logged in to the account by other means.
 
 mod apple;
+mod exchanged;
 mod link;
 mod outcome;
 pub mod policy;
@@ -13,6 +14,7 @@ mod sign_in;
 mod told;
 mod web;
 
+pub use self::exchanged::Exchanged;
 pub use self::link::Linking;
 pub use self::outcome::{GivenCode, GivenIdToken, GivenIdentity, IdentityError, LinkOffer};
 pub use self::sign_in::{IdentitySignIn, Newcomer, SignedIn};

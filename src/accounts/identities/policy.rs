@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::exchanged::Exchanged;
 use crate::providers::Providers;
 
 /// What logins by providers of identities may do.
@@ -14,4 +15,6 @@ pub struct IdentityPolicy {
     pub return_to: Vec<String>,
     /// The address of this service, of which a provider is told where to send a browser; without one no browser is sent.
     pub public_url: Option<String>,
+    /// Which ID tokens have brought an exchange.
+    pub exchanged: Exchanged,
 }

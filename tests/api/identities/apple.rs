@@ -154,6 +154,19 @@ async fn a_code_is_exchanged_with_the_client_id_that_the_id_token_is_for_and_wit
     assert_eq!(provider.exchanging(), ["org.example.signin", CLIENT_ID, "org.example.other"]);
 }
 
+#[tokio::test]
+async fn an_id_token_brings_one_request_to_apple_however_often_it_is_presented() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |config| config.identities.register = false);
+    let id_token = provider.sign(&claims("apple", &provider, "1"));
+    for number in 0..3 {
+        let code = format!("unknown-{number}");
+        let body = json!({"provider": "apple", "id_token": id_token, "authorization_code": code});
+        assert_eq!(app.post("/api/login/oidc", &body).await.status(), 409);
+    }
+    assert_eq!(provider.exchanging().len(), 1);
+}
+
 /// A notice as Apple signs it.
 fn notice(provider: &Provider, kind: &str, subject: &str) -> serde_json::Value {
     notice_after(provider, kind, subject, 0)
