@@ -67,6 +67,8 @@ struct Flow {
 struct FlowResult {
     told: String,
     code_challenge: String,
+    /// In milliseconds: until then it is kept again for who chose a name that is taken.
+    kept_until: i64,
 }
 
 /// Why a browser comes back without a code, in the words of OAuth.
@@ -154,7 +156,8 @@ impl Accounts {
         let outcome = match self.ask_provider(provider, &flow, &token, &callback).await {
             Ok(told) => {
                 let code = PlainToken::generate();
-                let result = FlowResult { told: told.to_json(), code_challenge: flow.code_challenge };
+                let kept_until = self.clock.now().plus(ChallengePurpose::ProviderFlow.lifetime()).as_millis();
+                let result = FlowResult { told: told.to_json(), code_challenge: flow.code_challenge, kept_until };
                 self.store_result(&code, &result).await?;
                 ("code", code.reveal().to_owned())
             }
@@ -228,6 +231,7 @@ impl Accounts {
         let signed_in = self.sign_in_as_told(told, newcomer, client).await;
         // Whoever is to choose another name, or to wait, does not go to the provider again.
         if let (Err(error), Some(code)) = (&signed_in, PlainToken::parse(&given.code))
+            && self.clock.now().as_millis() < result.kept_until
             && (error.is_taken_name() || matches!(error, IdentityError::Invalid(_) | IdentityError::Throttled(_)))
         {
             self.store_result(&code, &result).await?;

@@ -237,6 +237,21 @@ async fn a_name_that_is_taken_uses_no_code_up() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_taken_keeps_a_code_for_ten_minutes_at_most() {
+    let provider = Provider::start();
+    let app = spawn(&provider, |_| {});
+    app.new_user("AzureDiamond").await;
+    let mut body = shown(&app, &provider, "google", claims("google", &provider, "1")).await;
+    body["username"] = "azurediamond".into();
+    for _ in 0..11 {
+        app.clock.advance(Duration::from_secs(55));
+        assert_eq!(app.post("/api/login/oidc/exchange", &body).await.status(), 400);
+    }
+    body["username"] = "Other".into();
+    assert_eq!(error_of(app.post("/api/login/oidc/exchange", &body).await, 401).await, REFUSED);
+}
+
+#[tokio::test]
 async fn of_many_at_once_one_finishes() {
     let provider = Provider::start();
     let app = spawn(&provider, |_| {});
