@@ -200,29 +200,47 @@ fn make(config: &Config) -> Result<Option<SealingKey>, SealingKeyError> {
     }
 }
 
-/// What a loss of the key has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LostKey {
-    /// Whether a key was made in the place of the lost one.
+/// The key that takes the place of a lost one.
+pub struct ReplacedKey {
+    /// Whether it was made.
     pub is_made: bool,
-    /// What was sealed with other keys and is forgotten.
-    pub forgotten: SealedSecrets,
+    id: Vec<u8>,
+    lost_id: Vec<u8>,
 }
 
-/// Makes a key where there is none, and forgets every secret that was sealed with another one.
+/// Makes a key where there is none. From now on the store refuses servers with another one.
 ///
 /// # Errors
 /// See [`SealingKeyError`].
-pub async fn forget_lost(
-    config: &Config,
-    repository: &dyn Repository,
-    now: Timestamp,
-) -> Result<LostKey, SealingKeyError> {
+pub async fn replace_key(config: &Config, repository: &dyn Repository) -> Result<ReplacedKey, SealingKeyError> {
     let found = read(config)?;
     // The key first: where none can be made, nothing is forgotten.
     let made = if found.is_none() { make(config)? } else { None };
-    let forgotten = repository.forget_sealed(id_of(found.as_ref().or(made.as_ref())), now).await?;
-    Ok(LostKey { is_made: made.is_some(), forgotten })
+    let id = id_of(found.as_ref().or(made.as_ref()));
+    let lost_id = repository.replace_sealing_key(id.clone()).await?;
+    Ok(ReplacedKey { is_made: made.is_some(), id, lost_id })
+}
+
+impl ReplacedKey {
+    /// Has the store refuse and accept the servers that it did before.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    pub async fn put_back(self, repository: &dyn Repository) -> Result<(), RepositoryError> {
+        repository.replace_sealing_key(self.lost_id).await.map(drop)
+    }
+
+    /// Forgets every secret that was sealed with another key; how many there were.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    pub async fn forget_lost(
+        &self,
+        repository: &dyn Repository,
+        now: Timestamp,
+    ) -> Result<SealedSecrets, RepositoryError> {
+        repository.forget_sealed(self.id.clone(), now).await
+    }
 }
 
 #[cfg(test)]

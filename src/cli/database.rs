@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use crate::accounts::sealing::{self, KeyPlace, LostKey};
+use crate::accounts::sealing::{self, KeyPlace};
 use crate::cli::context::{CommandError, Context, close, open};
 use crate::cli::output::{pairs, printable};
 use crate::cli::prompt;
@@ -16,8 +16,8 @@ use crate::jobs::pruning::{prune_events, prune_sessions};
 use crate::passwords::is_well_formed;
 use crate::repository::open::{Migrated, Place};
 use crate::repository::{
-    CheckReport, ClusterStatus, CopyReport, Existing, Progress, RepositoryError, Rules, Stop, StoreStatus,
-    open as backend,
+    CheckReport, ClusterStatus, CopyReport, Existing, Progress, RepositoryError, Rules, SealedSecrets, Stop,
+    StoreStatus, open as backend,
 };
 use crate::server::application::stop_signal;
 use crate::system::blocking;
@@ -320,18 +320,7 @@ pub async fn new_key(context: &mut Context, yes: bool) -> Result<(), CommandErro
     close(open(&context.config, &context.clock, false)?.as_ref()).await;
     let database = context.config.database.clone();
     long(move |_, _| backend::refuse_users(&database)).await?;
-    let repository = backend::open(&context.config, context.clock.now())?;
-    let work = async {
-        let key = sealing::read(&context.config)?;
-        let lost = sealing::count_lost(repository.as_ref(), key.as_ref()).await?;
-        if !lost.is_empty() {
-            prompt::confirm(&format!("Forget {lost}, for good?"), yes)?;
-        }
-        Ok::<_, CommandError>(sealing::forget_lost(&context.config, repository.as_ref(), context.clock.now()).await?)
-    };
-    let outcome = work.await;
-    close(repository.as_ref()).await;
-    let LostKey { is_made, forgotten } = outcome?;
+    let (is_made, forgotten) = replace_and_forget(context, yes).await?;
     let place = KeyPlace::of(&context.config).to_string();
     let told = json!({
         "key": place,
@@ -352,6 +341,36 @@ pub async fn new_key(context: &mut Context, yes: bool) -> Result<(), CommandErro
         };
         format!("{}\n{}\n", printable(&lost), printable(&key))
     })
+}
+
+/// Whether a key was made, and what was sealed with other keys and is forgotten.
+async fn replace_and_forget(context: &Context, yes: bool) -> Result<(bool, SealedSecrets), CommandError> {
+    let (config, now) = (&context.config, context.clock.now());
+    let mut repository = backend::open(config, now)?;
+    let outcome = async {
+        let key = sealing::read(config)?;
+        let lost = sealing::count_lost(repository.as_ref(), key.as_ref()).await?;
+        if !lost.is_empty() {
+            prompt::confirm(&format!("Forget {lost}, for good?"), yes)?;
+        }
+        let replaced = sealing::replace_key(config, repository.as_ref()).await?;
+        // A file is this command's alone. On a database a server may have started while the question was asked: it is
+        // looked for once no other can start.
+        if config.database.url.is_some() {
+            close(repository.as_ref()).await;
+            let database = config.database.clone();
+            let used = long(move |_, _| backend::refuse_users(&database)).await;
+            repository = backend::open(config, now)?;
+            if let Err(error) = used {
+                replaced.put_back(repository.as_ref()).await?;
+                return Err(error);
+            }
+        }
+        Ok((replaced.is_made, replaced.forget_lost(repository.as_ref(), now).await?))
+    };
+    let outcome = outcome.await;
+    close(repository.as_ref()).await;
+    outcome
 }
 
 /// Takes away the mark that says that the database was moved; asks first.

@@ -43,6 +43,9 @@ impl ChallengePurpose {
         Self::UsedIdToken,
     ];
 
+    /// Those whose state may hold a sealed secret: the refresh token of an identity that is not linked yet.
+    pub const SEALING: [Self; 3] = [Self::SecondFactor, Self::ProviderResult, Self::LinkIdentity];
+
     /// Its name, as stored.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -64,6 +67,16 @@ impl ChallengePurpose {
         Self::ALL.into_iter().find(|purpose| purpose.name() == name)
     }
 
+    /// How many of them an account has at most: a new one ends the oldest. Of logins that lack their second factor there are
+    /// more than one network may begin while one lives: who knows the password cannot end the owner's by logins of theirs.
+    #[must_use]
+    pub const fn most_of_an_account(self) -> u32 {
+        match self {
+            Self::SecondFactor => 1_000,
+            _ => 10,
+        }
+    }
+
     /// How long it can be finished. An ID token that was used is kept for as long as it says of itself instead.
     #[must_use]
     pub const fn lifetime(self) -> Duration {
@@ -77,9 +90,6 @@ impl ChallengePurpose {
 
 /// How often somebody may try to finish a login by a second factor.
 pub const MAX_FACTOR_TRIES: u32 = 5;
-
-/// How many challenges of one purpose an account has at most: a new one ends the oldest.
-pub const MAX_CHALLENGES: u32 = 10;
 
 /// What is to be finished, as it is stored.
 #[derive(Clone)]

@@ -111,6 +111,10 @@ impl Claims {
         if made > now.plus(SKEW) || self.nbf.is_some_and(|nbf| time(nbf).is_none_or(|nbf| nbf > now.plus(SKEW))) {
             return refused("the token is of the future: this machine's clock may be wrong");
         }
+        let auth_time = self.auth_time.and_then(time);
+        if auth_time.is_some_and(|at| at > now.plus(SKEW)) {
+            return refused("the person has shown who they are in the future");
+        }
         let max_age = if config.preset == Preset::Apple { MAX_AGE_APPLE } else { MAX_AGE };
         if now.since(made) > max_age + SKEW {
             return refused("the token is too old");
@@ -142,7 +146,7 @@ impl Claims {
             is_email_verified,
             speaks_for_email,
             issued: made,
-            auth_time: self.auth_time.and_then(time),
+            auth_time,
             // By what is signed alone: a signature may have a second spelling.
             token: Some((digest(signed_part(token)), usable_until)),
         })

@@ -596,6 +596,8 @@ mod tests {
             json!({"iat": NOW + 60}),
             json!({"iat": NOW - 3600}),
             json!({"nbf": NOW + 60}),
+            json!({"auth_time": NOW + 60}),
+            json!({"auth_time": NOW - 86_400}),
             json!({"iat": 1_800_000_000.5}),
             json!({"nonce": "unknown to the app"}),
         ] {
@@ -628,6 +630,7 @@ mod tests {
             json!({"iat": NOW + 61}),
             json!({"iat": NOW - 3661}),
             json!({"nbf": NOW + 61}),
+            json!({"auth_time": NOW + 61}),
             json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),
         ] {
             assert_refused(verify(bad.clone()), &bad.to_string());

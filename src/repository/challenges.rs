@@ -33,7 +33,7 @@ pub struct PendingSignIn {
 #[async_trait]
 pub trait Challenges: Send + Sync {
     /// Stores a challenge, of the caller's account where there is a caller. An account has at most
-    /// [`MAX_CHALLENGES`](crate::domain::challenge::MAX_CHALLENGES) of one purpose: the oldest ends.
+    /// [as many of one purpose](ChallengePurpose::most_of_an_account) as it may have: the oldest ends.
     ///
     /// # Errors
     /// [`RepositoryError::NoSession`] when there is a caller whose session is over.

@@ -222,8 +222,15 @@ pub trait Factors: Send + Sync {
     /// See [`RepositoryError`].
     async fn claim_sealing_key(&self, key_id: Vec<u8>) -> Result<Vec<u8>, RepositoryError>;
 
-    /// Forgets every secret that was sealed with another key than that of this id, and the other key: the accounts have no
-    /// authenticator app then. How many there were.
+    /// Notes that all secrets are sealed with the key of this id from now on, whichever was noted, and answers with that one.
+    /// An empty id is that of no key.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    async fn replace_sealing_key(&self, key_id: Vec<u8>) -> Result<Vec<u8>, RepositoryError>;
+
+    /// Forgets every secret that was sealed with another key than that of this id: the accounts have no authenticator app
+    /// then. How many there were. Logins and links that are not finished may hold some, which are not counted: they end.
     ///
     /// # Errors
     /// See [`RepositoryError`].

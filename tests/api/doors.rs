@@ -4,15 +4,20 @@
 use std::time::Duration;
 
 use authtokens::config::identity::Preset;
+use authtokens::system::clock::Clock;
+use authtokens::system::sealing::generate_key;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::helpers::{Response, TestApp};
+use crate::commands::{self, Machine, status_of};
+use crate::helpers::{JSON, Response, TestApp, post_bytes};
 use crate::identities::{claims, configured};
+use crate::imports::sources::{PASSWORD, Site, drf_token};
 use crate::mail::mailbox::{Post, accounts_alone, request_of};
 use crate::mail::smtp_server::Received;
 use crate::passkeys::authenticator::{Algorithm, Authenticator};
 use crate::passkeys::{added, login_options, with_passkeys};
+use crate::process::Server;
 use crate::provider::Provider;
 use crate::second_factor::{App, set_up_fresh};
 
@@ -205,5 +210,104 @@ async fn what_staff_and_the_operator_do_opens_no_session_and_takes_no_factor_awa
         assert!(!response.text().await.unwrap().contains("\"token\""), "{path}");
         let password = json!({"username": NAME, "password": "hunter2"});
         assert_eq!(house.open("/api/login", &password).await, then, "{path}");
+    }
+}
+
+/// How a login by this password ends at a server of the program: as [`House::open`] says it.
+fn by_password(server: &Server, username: &str, password: &str) -> String {
+    match commands::log_in(server, username, password) {
+        (200, _) => "open".to_owned(),
+        (401, answer) if answer["second_factor"]["token"].is_string() => "due".to_owned(),
+        (status, _) => status.to_string(),
+    }
+}
+
+/// Sets up an authenticator app for an account of [`Machine::with_accounts`].
+fn set_up_app(server: &Server, username: &str) {
+    let (_, session) = commands::log_in(server, username, "hunter2");
+    let head = format!("{JSON}Authorization: Token {}\r\n", session["token"].as_str().unwrap());
+    let post = |path: &str, body: &Value| {
+        let answer = server.ask(&post_bytes(path, &head, body.to_string()));
+        assert!(answer.status() < 300, "{path}: {answer:?}");
+        answer.json()
+    };
+    post("/api/user/reauthenticate", &json!({"password": "hunter2"}));
+    let begun = post("/api/user/totp", &json!({}));
+    let seconds = Clock::system().now().as_millis() / 1_000;
+    let code = App::new(begun["secret"].as_str().unwrap()).code_at(seconds);
+    post("/api/user/totp/confirm", &json!({"code": code}));
+}
+
+#[test]
+fn no_command_opens_a_session_or_takes_a_factor_away_but_the_reset_of_them_and_no_import_touches_who_is_here() {
+    let machine = Machine::with_accounts();
+    let server = Server::start(machine.path(), |command| {
+        command.env("AUTHTOKENS__SEALING__KEY", generate_key());
+    });
+    set_up_app(&server, "bob");
+    let site = Site::with(machine.path(), &["bob"]);
+    site.token(1, &drf_token(1));
+    site.close();
+    for (input, command, then) in [
+        ("hunter2\n", "user set-password bob", "due"),
+        ("", "user promote bob", "due"),
+        ("", "user demote bob", "due"),
+        ("", "import django site.db --leave-out-conflicts", "due"),
+        ("", "user deactivate bob", "401"),
+        ("", "import django site.db --leave-out-conflicts", "401"),
+        ("", "user activate bob", "due"),
+        ("", "user reset-factors bob", "open"),
+    ] {
+        let said = machine.said_to(input, command);
+        let is_token = |word: &str| word.len() == 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        assert!(!said.split(|letter: char| !letter.is_ascii_alphanumeric()).any(is_token), "{command}: {said}");
+        assert_eq!(by_password(&server, "bob", "hunter2"), then, "{command}");
+        assert_eq!(by_password(&server, "bob", PASSWORD), "401", "{command}");
+        assert_eq!(status_of(&server, &drf_token(1)), 401, "{command}");
+    }
+}
+
+#[test]
+fn an_import_is_no_way_around_a_deactivation_a_lockout_a_verified_address_or_a_factor_that_was_set_up_since() {
+    let machine = Machine::with_accounts();
+    let server = Server::start(machine.path(), |command| {
+        command
+            .env("AUTHTOKENS__SEALING__KEY", generate_key())
+            .env("AUTHTOKENS__RATE_LIMIT__ENABLED", "true")
+            .env("AUTHTOKENS__RATE_LIMIT__LOGIN", "1000000 per 1s")
+            .env("AUTHTOKENS__ACCOUNTS__REQUIRE_VERIFIED_EMAIL", "true")
+            .env("AUTHTOKENS__MAIL__TRANSPORT", "folder")
+            .env("AUTHTOKENS__MAIL__FOLDER", "mail")
+            .env("AUTHTOKENS__MAIL__FROM", "noreply@diamond.example")
+            .env("AUTHTOKENS__SERVER__PUBLIC_URL", "http://127.0.0.1:8000");
+    });
+    // The names, as their logins and the tokens that they had end. A token is a session that was open
+    // before, and that the new password of the last one ends.
+    let states = [("unverified", "403", 200), ("inactive", "401", 401), ("locked", "429", 200), ("factor", "due", 401)];
+    let site = Site::new(machine.path().join("site.db"));
+    for (number, (name, ..)) in (1..).zip(states) {
+        let user = site.user(name);
+        site.token(user, &drf_token(number));
+        site.set(user, "email", &format!("{name}@diamond.example"));
+        if name == "inactive" {
+            site.set(user, "is_active", "0");
+        }
+    }
+    site.close();
+    machine.said("import django site.db");
+    for name in ["locked", "factor"] {
+        machine.said(&format!("user verify-email {name}"));
+    }
+    machine.said_to("hunter2\n", "user set-password factor");
+    set_up_app(&server, "factor");
+    while by_password(&server, "locked", "wrong") != "429" {}
+    // Once more: what was imported before is not imported again.
+    for _ in 0..2 {
+        for (number, (name, login, token)) in (1..).zip(states) {
+            let password = if name == "factor" { "hunter2" } else { PASSWORD };
+            assert_eq!(by_password(&server, name, password), login, "{name}");
+            assert_eq!(status_of(&server, &drf_token(number)), token, "{name}");
+        }
+        machine.said("import django site.db");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use authtokens::domain::challenge::{ChallengePurpose, MAX_CHALLENGES, MAX_FACTOR_TRIES};
+use authtokens::domain::challenge::{ChallengePurpose, MAX_FACTOR_TRIES};
 use authtokens::repository::FirstFactor;
 
 use crate::at_once::{ROUNDS, all, both, handles};
@@ -79,6 +79,6 @@ pub async fn however_many_are_begun_at_once_an_account_keeps_ten_of_a_purpose(fi
             let taken = fixture.repository.take_challenge(Some(&owner), purpose, token, at(3_000)).await.unwrap();
             kept += u32::from(taken.is_some());
         }
-        assert_eq!(kept, MAX_CHALLENGES, "{round}");
+        assert_eq!(kept, ChallengePurpose::AddPasskey.most_of_an_account(), "{round}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use authtokens::domain::challenge::{ChallengePurpose, MAX_CHALLENGES, MAX_FACTOR_TRIES};
+use authtokens::domain::challenge::{ChallengePurpose, MAX_FACTOR_TRIES};
 use authtokens::domain::one_time::Purpose;
 use authtokens::domain::passkey::PasskeyId;
 use authtokens::domain::profile::ProfileField;
@@ -103,7 +103,7 @@ pub async fn of_the_challenges_of_one_purpose_an_account_keeps_the_newest(fixtur
     let another = store(fixture, Some(&own), ChallengePurpose::ReauthenticateByPasskey).await;
     let nobodys = store(fixture, None, ChallengePurpose::UsePasskey).await;
     let mut tokens = Vec::new();
-    for number in 0..=i64::from(MAX_CHALLENGES) {
+    for number in 0..=i64::from(ChallengePurpose::AddPasskey.most_of_an_account()) {
         let (challenge, token) = challenge_until(ChallengePurpose::AddPasskey, 60_000);
         fixture.repository.store_challenge(Some(&own), challenge, at(3_000 + number)).await.unwrap();
         let (challenge, _) = challenge_until(ChallengePurpose::UsePasskey, 60_000);

@@ -461,6 +461,10 @@ pub async fn secrets_are_counted_by_the_key_that_sealed_them_and_forgotten_with_
         assert_eq!(gone, authtokens::repository::Removal::Done);
     }
     let login = begin_login(fixture, user_id).await;
+    let (offer, offered) = challenge_until(ChallengePurpose::LinkIdentity, 9_000);
+    repository.store_challenge(None, offer, at(4_000)).await.unwrap();
+    let (ceremony, begun) = challenge_until(ChallengePurpose::UsePasskey, 9_000);
+    repository.store_challenge(None, ceremony, at(4_000)).await.unwrap();
     assert_eq!(count(KEY_ID).await, (of(1, 2), of(1, 2)));
     assert_eq!(count(b"key-id-2").await, (of(1, 2), of(1, 2)));
     assert_eq!(count(b"key-id-3").await, (of(0, 0), of(2, 4)));
@@ -471,6 +475,9 @@ pub async fn secrets_are_counted_by_the_key_that_sealed_them_and_forgotten_with_
     assert_eq!((state.totp, state.recovery_codes, state.identities), (None, 0, 1));
     assert!(security(fixture, kept.session).await.totp.is_some());
     assert!(repository.begin_factor_try(login, at(6_000)).await.unwrap().is_none());
+    let take = async |purpose, token| repository.take_challenge(None, purpose, token, at(6_000)).await.unwrap();
+    assert!(take(ChallengePurpose::LinkIdentity, offered).await.is_none(), "it may hold a refresh token");
+    assert!(take(ChallengePurpose::UsePasskey, begun).await.is_some());
     let told = events(fixture).await;
     let expected = "totp_removed AzureDiamond command line key_lost";
     assert_eq!(told.iter().filter(|event| *event == expected).count(), 1, "{told:?}");

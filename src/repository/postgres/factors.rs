@@ -19,7 +19,7 @@ use super::tokens::{fresh_until, set_reauthentication};
 use super::transaction::Transaction;
 use super::ways_in::{find_security, find_totp_secret};
 use super::{LONG_SCAN_WITHIN, PostgresRepository, events, sql};
-use crate::domain::challenge::NewChallenge;
+use crate::domain::challenge::{ChallengePurpose, NewChallenge};
 use crate::domain::event::EventKind;
 use crate::domain::rights::{Actor, Permission};
 use crate::domain::session::Caller;
@@ -272,6 +272,20 @@ impl Factors for PostgresRepository {
         }
     }
 
+    async fn replace_sealing_key(&self, key_id: Vec<u8>) -> Result<Vec<u8>, RepositoryError> {
+        self.write(key_id, |transaction, key_id| {
+            Box::pin(async move {
+                let noted = find_sealing_key(transaction).await?;
+                transaction.execute(sql::DELETE_SEALING_KEY, &[]).await?;
+                if !key_id.is_empty() {
+                    transaction.execute(sql::INSERT_SEALING_KEY, &[key_id]).await?;
+                }
+                Ok(noted.unwrap_or_default())
+            })
+        })
+        .await
+    }
+
     /// Some accounts a transaction. Where it ends in the middle, the next call does the rest.
     async fn forget_sealed(&self, key_id: Vec<u8>, now: Timestamp) -> Result<SealedSecrets, RepositoryError> {
         let mut forgotten = SealedSecrets::default();
@@ -289,10 +303,8 @@ impl Factors for PostgresRepository {
         forgotten.refresh_tokens = self
             .write(key_id, |transaction, key_id| {
                 Box::pin(async move {
-                    transaction.execute(sql::DELETE_SEALING_KEY, &[]).await?;
-                    if !key_id.is_empty() {
-                        transaction.execute(sql::INSERT_SEALING_KEY, &[key_id]).await?;
-                    }
+                    let [one, two, three] = ChallengePurpose::SEALING.map(ChallengePurpose::name);
+                    transaction.execute(sql::END_SEALED_CHALLENGES, &[&one, &two, &three]).await?;
                     Ok(transaction.execute(sql::FORGET_SEALED_TOKENS, &[key_id]).await?
                         + transaction.execute(sql::FORGET_SEALED_REVOCATIONS, &[key_id]).await?)
                 })

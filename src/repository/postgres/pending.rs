@@ -7,7 +7,7 @@ use super::pool::Connection;
 use super::rows::get;
 use super::sql;
 use super::transaction::Transaction;
-use crate::domain::challenge::{ChallengePurpose, MAX_CHALLENGES, NewChallenge};
+use crate::domain::challenge::{ChallengePurpose, NewChallenge};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::UserId;
 use crate::repository::IdTokenUse;
@@ -22,7 +22,7 @@ pub(super) async fn insert_challenge(
 ) -> Result<(), Failure> {
     let purpose = challenge.purpose.name();
     if let Some(user_id) = user_id {
-        let others = i64::from(MAX_CHALLENGES - 1);
+        let others = i64::from(challenge.purpose.most_of_an_account() - 1);
         transaction.execute(sql::EVICT_CHALLENGES, &[&user_id.0, &purpose, &others]).await?;
     }
     let digest: &[u8] = challenge.digest.as_bytes();

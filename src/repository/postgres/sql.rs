@@ -713,6 +713,9 @@ pub const DELETE_SEALING_KEY: &str = "DELETE FROM sealing_key";
 
 pub const FORGET_SEALED_REVOCATIONS: &str = concat!("DELETE FROM revocations WHERE NOT ", is_sealed_with!("token"));
 
+/// Of every account: what each holds is not read.
+pub const END_SEALED_CHALLENGES: &str = "DELETE FROM challenges WHERE purpose IN ($1, $2, $3)";
+
 pub const INSERT_PASSKEY: &str = "INSERT INTO passkeys (credential_id, user_id, user_handle, rp_id, name, credential, created) \
      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (credential_id) DO NOTHING";
 

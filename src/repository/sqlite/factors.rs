@@ -15,7 +15,7 @@ use super::tokens::{fresh_until, set_reauthentication};
 use super::transaction::Transaction;
 use super::ways_in::{find_security, find_totp_secret};
 use super::{SqliteRepository, events, sql};
-use crate::domain::challenge::NewChallenge;
+use crate::domain::challenge::{ChallengePurpose, NewChallenge};
 use crate::domain::event::EventKind;
 use crate::domain::rights::{Actor, Permission};
 use crate::domain::session::Caller;
@@ -241,6 +241,10 @@ impl Factors for SqliteRepository {
         Ok(key_id)
     }
 
+    async fn replace_sealing_key(&self, key_id: Vec<u8>) -> Result<Vec<u8>, RepositoryError> {
+        Ok(key_id)
+    }
+
     async fn forget_sealed(&self, key_id: Vec<u8>, now: Timestamp) -> Result<SealedSecrets, RepositoryError> {
         self.write(move |connection| {
             let mut find = connection.prepare_cached(sql::FIND_SEALED_TOTP_OF_OTHERS)?;
@@ -254,6 +258,8 @@ impl Factors for SqliteRepository {
             }
             let tokens = connection.prepare_cached(sql::FORGET_SEALED_TOKENS)?.execute([&key_id])?
                 + connection.prepare_cached(sql::FORGET_SEALED_REVOCATIONS)?.execute([&key_id])?;
+            let mut end = connection.prepare_cached(sql::END_SEALED_CHALLENGES)?;
+            end.execute(ChallengePurpose::SEALING.map(ChallengePurpose::name))?;
             Ok(SealedSecrets { totp: users.len() as u64, refresh_tokens: tokens as u64 })
         })
         .await

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::rows::read_truth;
 use super::sql;
-use crate::domain::challenge::{ChallengePurpose, MAX_CHALLENGES, NewChallenge};
+use crate::domain::challenge::{ChallengePurpose, NewChallenge};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::UserId;
 use crate::repository::IdTokenUse;
@@ -19,7 +19,7 @@ pub(super) fn insert_challenge(
 ) -> rusqlite::Result<()> {
     if let Some(user_id) = user_id {
         let mut evict = connection.prepare_cached(sql::EVICT_CHALLENGES)?;
-        evict.execute(params![user_id.0, challenge.purpose.name(), MAX_CHALLENGES - 1])?;
+        evict.execute(params![user_id.0, challenge.purpose.name(), challenge.purpose.most_of_an_account() - 1])?;
     }
     connection.prepare_cached(sql::INSERT_CHALLENGE)?.execute(params![
         challenge.digest.as_bytes(),

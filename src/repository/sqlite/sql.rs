@@ -571,6 +571,9 @@ pub const FORGET_SEALED_TOKENS: &str = concat!(
 
 pub const FORGET_SEALED_REVOCATIONS: &str = concat!("DELETE FROM revocations WHERE NOT ", is_sealed_with!("token"));
 
+/// Of every account: what each holds is not read.
+pub const END_SEALED_CHALLENGES: &str = "DELETE FROM challenges WHERE purpose IN (?1, ?2, ?3)";
+
 pub const INSERT_PASSKEY: &str = "INSERT INTO passkeys (credential_id, user_id, user_handle, rp_id, name, credential, created) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (credential_id) DO NOTHING";
 
@@ -912,6 +915,7 @@ pub const ALL: &[(&str, Visits)] = &[
     (FIND_SEALED_TOTP_OF_OTHERS, Visits::Many("it is done once, by the operator")),
     (FORGET_SEALED_TOKENS, Visits::Many("it is done once, by the operator")),
     (FORGET_SEALED_REVOCATIONS, Visits::Many("it is done once, by the operator")),
+    (END_SEALED_CHALLENGES, Visits::Many("it is done once, by the operator")),
     (INSERT_PASSKEY, Visits::Few),
     (FIND_PASSKEY, Visits::Few),
     (LIST_STORED_PASSKEYS, Visits::Few),

@@ -186,6 +186,18 @@ async fn a_login_waits_for_its_second_factor_for_five_minutes_and_five_tries() {
 }
 
 #[tokio::test]
+async fn who_knows_the_password_ends_no_login_of_the_owners_by_logins_of_their_own() {
+    let app = TestApp::spawn();
+    let Owner { app: theirs, .. } = new_owner(&app, "AzureDiamond").await;
+    let waiting = pending(&app, "AzureDiamond").await;
+    // More than a network may begin by default while one waits.
+    for _ in 0..180 {
+        pending(&app, "AzureDiamond").await;
+    }
+    opened(give(&app, &waiting, "code", theirs.code(&app, 0)).await).await;
+}
+
+#[tokio::test]
 async fn a_login_that_waits_ends_with_its_account_its_activity_and_its_password() {
     let app = TestApp::spawn();
     let gone = new_owner(&app, "Gone").await;
