@@ -37,9 +37,19 @@ bench *arguments:
 inside *filter:
     cargo bench --bench inside -- {{filter}}
 
-# Check that the image's build has all files that it needs
+# Check that the image's build has all files that it needs, and do its steps one by one (as root)
 image-context:
     scripts/image-context
+    cargo build
+    scripts/image-context --steps target/debug/authtokens
+
+# Make a release: the static binary, the Debian package, checksums and the SBOM (CONTRIBUTING.md says what it needs)
+release:
+    scripts/release
+
+# Install, upgrade, remove and purge the Debian package of `just release` in a clean system (as root)
+package:
+    scripts/package
 
 # A client in TypeScript and one in Python, made from the running server's document and run against it
 clients:

@@ -24,6 +24,7 @@ use crate::templates::TemplateError;
 use crate::accounts::administer::{AdministerError, Administration};
 use crate::accounts::sealing::SealingKeyError;
 use crate::accounts::throttle::Throttled;
+use crate::cli::healthcheck::Unhealthy;
 use crate::cli::output::{self, List, Output};
 use crate::domain::rights::Actor;
 use crate::domain::user::Username;
@@ -153,6 +154,9 @@ pub enum CommandError {
     /// The system gives no threads.
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
+    /// The server is not ready, or not there.
+    #[error(transparent)]
+    Unhealthy(#[from] Unhealthy),
     /// The server did not start, or did not stop as it should.
     #[error("{0}")]
     Serve(Box<dyn std::error::Error>),

@@ -7,6 +7,7 @@ pub mod context;
 pub mod database;
 pub mod events;
 mod format;
+pub mod healthcheck;
 pub mod import;
 pub mod mail;
 pub mod output;
@@ -25,6 +26,7 @@ use crate::accounts::administer::Ended;
 use crate::cli::context::{CommandError, Context, run};
 use crate::cli::database::Named;
 use crate::cli::format::Format;
+use crate::cli::healthcheck::Unhealthy;
 use crate::cli::import::ImportCommand;
 use crate::cli::output::{Form, Output};
 use crate::cli::user::Right;
@@ -155,6 +157,19 @@ enum Command {
     /// Try the way out of mail, and show what is sent
     #[command(subcommand)]
     Mail(MailCommand),
+    /// Ask the server on this machine whether it is ready, as a container's health check
+    #[command(
+        after_help = "It asks GET /readyz at the configured address, and on the loopback address where the server listens on \
+        all addresses. It takes three seconds at most. Exit codes: 0 where the server is ready, 1 where it is not, or is not \
+        there, or the configuration is wrong."
+    )]
+    Healthcheck {
+        /// The server's address, where it is another than the configured one
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        listen: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Print completions for a shell
     #[command(after_help = "For example: authtokens completions bash > /etc/bash_completion.d/authtokens")]
     Completions {
@@ -506,6 +521,12 @@ impl Cli {
                 crate::http::pages::templates::Pages::check(&config)?;
                 serve(&config, &config.warnings(&settings)).map_err(CommandError::Serve)
             }
+            Command::Healthcheck { listen, format } => {
+                let listen = listen.or(self.serve.listen.take());
+                let config = self.settings(listen).and_then(Config::from_settings).map_err(Unhealthy::from)?;
+                let healthy = healthcheck::check(config.server.listen)?;
+                Ok(Output::new(format.form()).print(&healthy, || healthy.to_string())?)
+            }
             _ if self.serve.listen.is_some() => {
                 Self::command().error(ErrorKind::ArgumentConflict, "--listen is for serving").exit()
             }
@@ -576,7 +597,7 @@ impl Command {
             Self::Mail(MailCommand::Preview { kind, html, format }) => {
                 mail::preview(&mut context(&format)?, kind.as_deref(), html)
             }
-            Self::Serve(_) | Self::Config(_) | Self::Completions { .. } | Self::Manual => {
+            Self::Serve(_) | Self::Config(_) | Self::Healthcheck { .. } | Self::Completions { .. } | Self::Manual => {
                 unreachable!("these need no workplace and are done by now")
             }
         }

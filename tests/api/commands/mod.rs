@@ -3,6 +3,7 @@
 mod accounts;
 mod configuration;
 mod database;
+mod healthcheck;
 mod help;
 mod imported_names;
 mod mail;
@@ -111,7 +112,7 @@ pub fn status_of(server: &Server, token: &str) -> u16 {
 }
 
 /// Every command, as it is given.
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 35] = [
     "serve",
     "user create",
     "user list",
@@ -135,6 +136,7 @@ const COMMANDS: [&str; 34] = [
     "import pocketbase",
     "import supabase",
     "prune",
+    "healthcheck",
     "database status",
     "database migrate",
     "database copy",
