@@ -111,7 +111,7 @@ pub fn status_of(server: &Server, token: &str) -> u16 {
 }
 
 /// Every command, as it is given.
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 43] = [
     "serve",
     "user create",
     "user list",
@@ -144,6 +144,15 @@ const COMMANDS: [&str; 34] = [
     "config check",
     "mail test",
     "mail preview",
+    "webhook add",
+    "webhook list",
+    "webhook rotate",
+    "webhook test",
+    "webhook replay",
+    "webhook disable",
+    "webhook enable",
+    "webhook remove",
+    "webhook log",
     "completions",
     "manual",
 ];
