@@ -126,6 +126,11 @@ mail-kill rounds="50":
     cargo build --release
     scripts/mail-kill --rounds {{rounds}} target/release/authtokens
 
+# Send events to receivers of all kinds, kill the service meanwhile, and count what arrives twice and what never
+webhooks kills="50":
+    cargo build --release
+    scripts/webhooks --kills {{kills}} target/release/authtokens
+
 # Compare forgot-password for known and unknown addresses, and other calls with and without a mail server that hangs
 mail-flood:
     cargo build --release

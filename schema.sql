@@ -272,3 +272,41 @@ CREATE TABLE revocations (
 
 -- The revocations that are due.
 CREATE INDEX revocations_by_due ON revocations (due, id);
+
+-- Where events are sent to as they happen (webhooks). The secrets are sealed (src/system/sealing.rs).
+CREATE TABLE webhooks (
+    id              TEXT    NOT NULL PRIMARY KEY,
+    url             TEXT    NOT NULL,
+    kinds           TEXT    NOT NULL,         -- the names of kinds of events, with commas between them, or '' for all
+    secret          BLOB,                     -- what signs; NULL where the key that opens it was lost
+    previous_secret BLOB,                     -- what signs, too, until previous_until
+    previous_until  INTEGER,
+    allow_private   INTEGER NOT NULL CHECK (allow_private IN (0, 1)), -- whether it may be in a private network
+    cursor          INTEGER NOT NULL,         -- the number of the event up to which each was tried once
+    lost            INTEGER NOT NULL,         -- events that were pruned before they were tried
+    created         INTEGER NOT NULL,
+    disabled        INTEGER,                  -- since when nothing is sent there, or NULL
+    disabled_by     TEXT    NOT NULL,         -- one of the names in src/domain/webhook.rs, or ''
+    failing_since   INTEGER,                  -- the first failure since the last success
+    failures        INTEGER NOT NULL,         -- rounds of deliveries in a row that all failed
+    last_success    INTEGER,
+    due             INTEGER NOT NULL,         -- when something may be sent there next
+    claimed_until   INTEGER NOT NULL,         -- when the claim of the one who sends ends; 0 where there is none
+    claims          INTEGER NOT NULL          -- how often it was claimed: an older claim is worth nothing
+) STRICT, WITHOUT ROWID;
+
+-- Deliveries that have failed, or that were asked for again. Each is as it is sent.
+CREATE TABLE webhook_deliveries (
+    webhook  TEXT    NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+    event    INTEGER NOT NULL,                -- the number of the event, which may have been pruned since
+    message  TEXT    NOT NULL,                -- the same however often it is sent
+    body     TEXT    NOT NULL,
+    attempts INTEGER NOT NULL,
+    due      INTEGER,                         -- when it is tried next; NULL where it was given up
+    tried    INTEGER,                         -- when it was tried last
+    answer   TEXT    NOT NULL,                -- what came of that, shortened
+    PRIMARY KEY (webhook, event)
+) STRICT, WITHOUT ROWID;
+
+-- Those of a webhook that wait, and those that were given up.
+CREATE INDEX webhook_deliveries_by_due ON webhook_deliveries (webhook, due);

@@ -26,6 +26,7 @@ mod sessions;
 mod sign_in;
 mod sign_in_by_mail;
 pub mod throttle;
+pub mod webhooks;
 
 pub use self::ask_for_mail::{AskError, Asked};
 pub use self::change_password::PasswordChange;

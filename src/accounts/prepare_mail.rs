@@ -123,6 +123,7 @@ impl Accounts {
             ip: waiting.ip.filter(|_| is_verified),
             user_agent: is_verified.then(|| waiting.user_agent.clone()),
             provider: Some(waiting.detail.clone()).filter(|_| kind.names_provider()),
+            webhook: Some(waiting.detail.clone()).filter(|_| kind.names_webhook()),
         })))
     }
 
@@ -221,6 +222,7 @@ impl Offer {
             ip: ip.filter(|_| is_verified),
             user_agent: None,
             provider: None,
+            webhook: None,
         }))
     }
 }

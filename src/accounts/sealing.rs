@@ -262,18 +262,20 @@ mod tests {
     #[test]
     fn what_is_refused_names_what_it_touches() {
         let place = || KeyPlace::File("data/authtokens.key".into());
-        let sealed = SealedSecrets { totp: 12, refresh_tokens: 3 };
+        let sealed = SealedSecrets { totp: 12, refresh_tokens: 3, webhooks: 0 };
         assert_eq!(
             SealingKeyError::Missing { place: place(), sealed }.to_string(),
             "data/authtokens.key is missing, the key to 12 authenticator apps and 3 refresh tokens: put it back, or run \
              `authtokens database new-key` to forget what it opens"
         );
-        let sealed = SealedSecrets { totp: 1, refresh_tokens: 0 };
+        let sealed = SealedSecrets { totp: 1, refresh_tokens: 0, webhooks: 0 };
         assert_eq!(
             SealingKeyError::Another { place: KeyPlace::Setting, sealed }.to_string(),
             "sealing.key is not the key to 1 authenticator app: put the right one back, or run `authtokens database \
              new-key` to forget what it opens"
         );
-        assert_eq!(SealedSecrets { totp: 0, refresh_tokens: 1 }.to_string(), "1 refresh token");
+        assert_eq!(SealedSecrets { totp: 0, refresh_tokens: 1, webhooks: 0 }.to_string(), "1 refresh token");
+        let all = SealedSecrets { totp: 1, refresh_tokens: 2, webhooks: 3 };
+        assert_eq!(all.to_string(), "1 authenticator app, 2 refresh tokens and 3 webhook secrets");
     }
 }

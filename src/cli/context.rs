@@ -24,6 +24,7 @@ use crate::templates::TemplateError;
 use crate::accounts::administer::{AdministerError, Administration};
 use crate::accounts::sealing::SealingKeyError;
 use crate::accounts::throttle::Throttled;
+use crate::accounts::webhooks::WebhookError;
 use crate::cli::healthcheck::Unhealthy;
 use crate::cli::output::{self, List, Output};
 use crate::domain::rights::Actor;
@@ -124,6 +125,12 @@ pub enum CommandError {
     /// The id belongs to no session of the account's.
     #[error("{0} has no session of this id")]
     NoSession(String),
+    /// Nothing was done to a webhook.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    /// A webhook was tried, and its receiver did not take the message.
+    #[error("it was not delivered: {0}")]
+    NotDelivered(String),
     /// The password breaks a rule.
     #[error("the {0}")]
     Field(#[from] InvalidField),

@@ -194,7 +194,7 @@ pub async fn copy(context: &mut Context, from: Named, to: Named) -> Result<(), C
 }
 
 /// The tables with sealed secrets.
-const SEALED: [&str; 3] = ["totp", "identities", "revocations"];
+const SEALED: [&str; 4] = ["totp", "identities", "revocations", "webhooks"];
 
 fn describe_copy(report: &CopyReport) -> String {
     let CopyReport { from, to, tables } = report;
@@ -325,7 +325,11 @@ pub async fn new_key(context: &mut Context, yes: bool) -> Result<(), CommandErro
     let told = json!({
         "key": place,
         "is_new": is_made,
-        "forgotten": {"totp": forgotten.totp, "refresh_tokens": forgotten.refresh_tokens},
+        "forgotten": {
+            "totp": forgotten.totp,
+            "refresh_tokens": forgotten.refresh_tokens,
+            "webhooks": forgotten.webhooks,
+        },
     });
     let has_key = is_made || sealing::read(&context.config)?.is_some();
     context.tell(&told, || {

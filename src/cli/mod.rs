@@ -15,6 +15,7 @@ pub mod prompt;
 pub mod token;
 pub mod unit;
 pub mod user;
+pub mod webhook;
 
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
@@ -36,8 +37,9 @@ use crate::domain::event::{EventKind, EventQuery};
 use crate::domain::rights::{Rights, SearchText, UserQuery};
 use crate::domain::session::SessionId;
 use crate::domain::user::Username;
-use crate::repository::Existing;
-use crate::system::clock::Clock;
+use crate::domain::webhook::WebhookId;
+use crate::repository::{Existing, Replay};
+use crate::system::clock::{Clock, Timestamp};
 
 /// Accounts and revocable tokens for small apps: one binary, one SQLite file, no set-up.
 #[derive(Parser)]
@@ -170,6 +172,13 @@ enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// Send events to other services as they happen
+    #[command(
+        subcommand,
+        after_help = "Messages are those of Standard Webhooks: signed, thin, at least once each, in no promised order. A running \
+        server sends them; these commands work beside it."
+    )]
+    Webhook(WebhookCommand),
     /// Print completions for a shell
     #[command(after_help = "For example: authtokens completions bash > /etc/bash_completion.d/authtokens")]
     Completions {
@@ -370,9 +379,10 @@ enum DatabaseCommand {
     },
     /// Forget what a lost key has sealed, and make a new key; with the server stopped
     #[command(
-        after_help = "Secrets of authenticator apps and refresh tokens of providers are sealed with a key that is in no \
+        after_help = "Secrets of authenticator apps and webhooks and refresh tokens of providers are sealed with a key that is in no \
         backup: in sealing.key, or in a file beside the database. Without it they are worth nothing. This forgets those that \
-        the present key does not open: their accounts log in without an authenticator app, and are told so. Where there is \
+        the present key does not open: their accounts log in without an authenticator app, and are told so, and such webhooks \
+        are disabled until they are rotated and enabled. Where there is \
         no file, it makes one. It asks first. Without a terminal to ask at, it needs --yes."
     )]
     NewKey {
@@ -463,6 +473,110 @@ enum MailCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum WebhookCommand {
+    /// Send what happens from now on to an address, and show the secret that signs it, once
+    Add {
+        /// Where to: an address that begins with https://
+        url: String,
+        /// Only events of this kind; more than once for several
+        #[arg(long = "kind", value_name = "KIND", value_parser = webhook_kind)]
+        kinds: Vec<EventKind>,
+        /// Let it be in a private network or on this machine, there without TLS, too
+        #[arg(long)]
+        allow_private: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List webhooks, and how far each has got
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Make another secret and show it, once; the former one signs, too, for 24 hours
+    Rotate {
+        #[command(flatten)]
+        webhook: Webhook,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Send a message of the type "test" now, and tell the answer
+    #[command(
+        after_help = "It changes nothing, and works for a webhook that is disabled, too. The exit code is 1 where the \
+        receiver does not take it."
+    )]
+    Test {
+        #[command(flatten)]
+        webhook: Webhook,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Send events again that were sent before, with the ids that they had
+    // Written out, because clap would show the choice before the id.
+    #[command(override_usage = "authtokens webhook replay [OPTIONS] <ID> <--event <N>|--since <TIME>>")]
+    Replay {
+        #[command(flatten)]
+        webhook: Webhook,
+        #[command(flatten)]
+        which: ReplayArgs,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Send nothing to a webhook any more, until it is enabled
+    Disable {
+        #[command(flatten)]
+        webhook: Webhook,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Send to a webhook again, from where it has stopped
+    Enable {
+        #[command(flatten)]
+        webhook: Webhook,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Remove a webhook, with what waits for it
+    #[command(after_help = "It asks first. Without a terminal to ask at, it needs --yes.")]
+    Remove {
+        #[command(flatten)]
+        webhook: Webhook,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List deliveries that have failed, the latest first, with what the receiver has answered
+    Log {
+        #[command(flatten)]
+        webhook: Webhook,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Args)]
+struct Webhook {
+    /// The webhook's id, as `webhook list` shows it
+    #[arg(value_parser = webhook_id)]
+    id: WebhookId,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct ReplayArgs {
+    /// The event of this number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    event: Option<i64>,
+    /// Every event since then: a date, or a time such as 2015-01-04T22:51:35Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<Timestamp>,
+}
+
 #[derive(Args)]
 struct Name {
     /// The account's name, in any case
@@ -491,6 +605,20 @@ fn existing_name(text: &str) -> Result<Username, String> {
 
 fn email(text: &str) -> Result<EmailAddress, String> {
     EmailAddress::parse(text).map_err(|invalid| format!("it {}", invalid.rule))
+}
+
+fn webhook_id(text: &str) -> Result<WebhookId, &'static str> {
+    WebhookId::parse(text).ok_or("an id is 16 hex digits, as `authtokens webhook list` shows it")
+}
+
+fn webhook_kind(text: &str) -> Result<EventKind, String> {
+    let kinds = || EventKind::ALL.into_iter().filter(|kind| !kind.is_of_webhooks());
+    let known = || kinds().map(EventKind::name).collect::<Vec<_>>().join(", ");
+    kinds().find(|kind| kind.name() == text).ok_or_else(|| format!("the kinds are {}", known()))
+}
+
+fn time(text: &str) -> Result<Timestamp, &'static str> {
+    Timestamp::from_rfc3339(text).ok_or("a time is written as 2015-01-04T22:51:35Z, and a date as 2015-01-04")
 }
 
 fn session_id(text: &str) -> Result<SessionId, &'static str> {
@@ -593,6 +721,7 @@ impl Command {
             Self::Prune { format } => database::prune(&mut context(&format)?).await,
             Self::Database(command) => command.run(context).await,
             Self::Import(command) => import::import(&mut context(command.format())?, command).await,
+            Self::Webhook(command) => command.run(context).await,
             Self::Mail(MailCommand::Test { address, format }) => mail::test(&mut context(&format)?, &address).await,
             Self::Mail(MailCommand::Preview { kind, html, format }) => {
                 mail::preview(&mut context(&format)?, kind.as_deref(), html)
@@ -600,6 +729,28 @@ impl Command {
             Self::Serve(_) | Self::Config(_) | Self::Healthcheck { .. } | Self::Completions { .. } | Self::Manual => {
                 unreachable!("these need no workplace and are done by now")
             }
+        }
+    }
+}
+
+impl WebhookCommand {
+    async fn run(self, context: impl FnOnce(&Format) -> Result<Context, ConfigError>) -> Result<(), CommandError> {
+        match self {
+            Self::Add { url, kinds, allow_private, format } => {
+                webhook::add(&mut context(&format)?, &url, kinds, allow_private).await
+            }
+            Self::List { format } => webhook::list(&mut context(&format)?).await,
+            Self::Rotate { webhook, format } => webhook::rotate(&mut context(&format)?, &webhook.id).await,
+            Self::Test { webhook, format } => webhook::test(&mut context(&format)?, &webhook.id).await,
+            Self::Replay { webhook, which, format } => {
+                let since = which.since.unwrap_or(Timestamp::MIN);
+                let replay = which.event.map_or(Replay::Since(since), Replay::Event);
+                webhook::replay(&mut context(&format)?, &webhook.id, replay).await
+            }
+            Self::Disable { webhook, format } => webhook::disable(&mut context(&format)?, &webhook.id).await,
+            Self::Enable { webhook, format } => webhook::enable(&mut context(&format)?, &webhook.id).await,
+            Self::Remove { webhook, yes, format } => webhook::remove(&mut context(&format)?, &webhook.id, yes).await,
+            Self::Log { webhook, limit, format } => webhook::log(&mut context(&format)?, &webhook.id, limit).await,
         }
     }
 }
@@ -771,6 +922,14 @@ Try whether mail arrives:
 .RS 4
 .nf
 authtokens mail test azure@diamond.example
+.fi
+.RE
+.PP
+Send what happens to accounts to another service:
+.PP
+.RS 4
+.nf
+authtokens webhook add https://diamond.example/hook \-\-kind registered \-\-kind deleted
 .fi
 .RE
 .PP

@@ -93,11 +93,23 @@ pub enum EventKind {
     IdentityUnlinked,
     /// The authenticator app, the recovery codes and the passkeys were removed by staff or the operator.
     FactorsReset,
+    /// A webhook was added.
+    WebhookAdded,
+    /// A webhook has a new secret.
+    WebhookRotated,
+    /// Nothing is sent to a webhook any more: by the operator, by its receiver, or because it has failed for so long.
+    WebhookDisabled,
+    /// Events are sent to a webhook again.
+    WebhookEnabled,
+    /// Events that were sent before are sent to a webhook again.
+    WebhookReplayed,
+    /// A webhook was removed.
+    WebhookRemoved,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 46] = [
         Self::Registered,
         Self::Created,
         Self::Imported,
@@ -138,7 +150,27 @@ impl EventKind {
         Self::IdentityLinked,
         Self::IdentityUnlinked,
         Self::FactorsReset,
+        Self::WebhookAdded,
+        Self::WebhookRotated,
+        Self::WebhookDisabled,
+        Self::WebhookEnabled,
+        Self::WebhookReplayed,
+        Self::WebhookRemoved,
     ];
+
+    /// Whether it happened to a webhook. No webhook is sent it.
+    #[must_use]
+    pub const fn is_of_webhooks(self) -> bool {
+        matches!(
+            self,
+            Self::WebhookAdded
+                | Self::WebhookRotated
+                | Self::WebhookDisabled
+                | Self::WebhookEnabled
+                | Self::WebhookReplayed
+                | Self::WebhookRemoved
+        )
+    }
 
     /// Whether it is a failed attempt that counts at its account. Failed reauthentications are counted apart, and only in
     /// memory.
@@ -191,6 +223,12 @@ impl EventKind {
             Self::IdentityLinked => "identity_linked",
             Self::IdentityUnlinked => "identity_unlinked",
             Self::FactorsReset => "factors_reset",
+            Self::WebhookAdded => "webhook_added",
+            Self::WebhookRotated => "webhook_rotated",
+            Self::WebhookDisabled => "webhook_disabled",
+            Self::WebhookEnabled => "webhook_enabled",
+            Self::WebhookReplayed => "webhook_replayed",
+            Self::WebhookRemoved => "webhook_removed",
         }
     }
 
@@ -214,7 +252,7 @@ pub struct Event {
     /// Who did it: a name, [`COMMAND_LINE`](crate::domain::user::COMMAND_LINE), or empty where nobody was authenticated.
     pub actor: String,
     pub ip: Option<IpAddr>,
-    /// A session's id, a right, a limit, a mail's kind, or nothing.
+    /// A session's id, a right, a limit, a mail's kind, a webhook's id, or nothing.
     pub detail: String,
 }
 

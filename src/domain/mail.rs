@@ -55,11 +55,13 @@ pub enum MailKind {
     FactorsReset,
     /// A notice: the account was deleted.
     AccountDeleted,
+    /// To superusers and staff: a webhook was disabled because it has failed, or its receiver is gone.
+    WebhookDisabled,
 }
 
 impl MailKind {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ConfirmEmail,
         Self::EmailTaken,
         Self::ResetPassword,
@@ -81,6 +83,7 @@ impl MailKind {
         Self::IdentityUnlinked,
         Self::FactorsReset,
         Self::AccountDeleted,
+        Self::WebhookDisabled,
     ];
 
     /// Its name: of its template, in the store, in the metrics.
@@ -108,6 +111,7 @@ impl MailKind {
             Self::IdentityUnlinked => "identity_unlinked",
             Self::FactorsReset => "factors_reset",
             Self::AccountDeleted => "account_deleted",
+            Self::WebhookDisabled => "webhook_disabled",
         }
     }
 
@@ -164,7 +168,7 @@ impl MailKind {
             | Self::IdentityLinked
             | Self::IdentityUnlinked
             | Self::FactorsReset => Some(Purpose::NotMe),
-            Self::EmailTaken | Self::AccountDeleted => None,
+            Self::EmailTaken | Self::AccountDeleted | Self::WebhookDisabled => None,
         }
     }
 
@@ -174,10 +178,16 @@ impl MailKind {
         matches!(self, Self::IdentityLinked | Self::IdentityUnlinked)
     }
 
-    /// Whether it needs to know what its event tells beside its kind: a session's id, or a provider.
+    /// Whether it tells of a webhook.
+    #[must_use]
+    pub const fn names_webhook(self) -> bool {
+        matches!(self, Self::WebhookDisabled)
+    }
+
+    /// Whether it needs to know what its event tells beside its kind: a session's id, a provider, or a webhook's id.
     #[must_use]
     pub const fn needs_detail(self) -> bool {
-        self.names_provider() || matches!(self, Self::UnfamiliarSignIn)
+        self.names_provider() || self.names_webhook() || matches!(self, Self::UnfamiliarSignIn)
     }
 
     /// Whether it shows a code.
@@ -227,6 +237,8 @@ pub struct Mail {
     pub user_agent: Option<UserAgent>,
     /// The provider that it tells of, as the configuration calls it.
     pub provider: Option<String>,
+    /// The id of the webhook that it tells of.
+    pub webhook: Option<String>,
 }
 
 /// How long after each failed delivery a mail of the outbox is tried again. After the last it is given up.

@@ -16,3 +16,4 @@ pub mod rights;
 pub mod session;
 pub mod token;
 pub mod user;
+pub mod webhook;

@@ -11,6 +11,7 @@ pub mod backups;
 pub mod mail;
 pub mod pruning;
 pub mod revocations;
+pub mod webhooks;
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;

@@ -117,6 +117,7 @@ impl Postman {
             ip: mail.ip.map(|ip| ip.to_string()).unwrap_or_default(),
             program: program.map(program::name_of).unwrap_or_default(),
             provider: mail.provider.clone().unwrap_or_default(),
+            webhook: mail.webhook.clone().unwrap_or_default(),
         }
     }
 

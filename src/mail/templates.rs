@@ -39,7 +39,7 @@ const FILES: &[(&str, &str)] = files![
     "confirm_email" "email_taken" "reset_password" "sign_in" "reauthenticate" "password_changed" "password_set"
     "password_reset" "email_change_requested" "email_changed" "unfamiliar_sign_in" "totp_added" "totp_removed"
     "recovery_code_used" "recovery_codes_replaced" "passkey_added" "passkey_removed" "identity_linked"
-    "identity_unlinked" "factors_reset" "account_deleted" "test"
+    "identity_unlinked" "factors_reset" "account_deleted" "webhook_disabled" "test"
 ];
 
 /// What a template may show. What a mail does not have is empty or 0.
@@ -58,6 +58,8 @@ pub(super) struct Values {
     pub program: String,
     /// The provider of an identity, as the configuration calls it.
     pub provider: String,
+    /// The id of a webhook.
+    pub webhook: String,
 }
 
 /// All that a template is given. The HTML has the subject, too.
@@ -172,6 +174,7 @@ pub(super) fn sample(name: &str) -> Values {
         ip: "203.0.113.7".to_owned(),
         program: "Firefox on Linux".to_owned(),
         provider: kind.filter(|kind| kind.names_provider()).map_or_else(String::new, |_| "example".to_owned()),
+        webhook: kind.filter(|kind| kind.names_webhook()).map_or_else(String::new, |_| "0123456789abcdef".to_owned()),
     }
 }
 

@@ -11,6 +11,17 @@ pub(super) fn is_public(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether this address is of this machine or of a private network. Not those that nobody is meant to ask: link-local
+/// addresses, where clouds have their metadata, multicast, and what stands for no address.
+pub(super) fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            matches!(ip.octets(), [10 | 127, ..] | [100, 64..=127, ..] | [172, 16..=31, ..] | [192, 168, ..])
+        }
+        IpAddr::V6(ip) => ip == Ipv6Addr::LOCALHOST || ip.segments()[0] & 0xfe00 == 0xfc00,
+    }
+}
+
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     let reserved = matches!(
         ip.octets(),
@@ -123,6 +134,32 @@ mod tests {
             "::ffff:0:7f00:1",
         ] {
             assert!(!is_public(ip.parse().unwrap()), "{ip}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_a_private_network_is_private_and_the_metadata_of_clouds_is_not() {
+        for ip in
+            ["10.1.2.3", "127.0.0.1", "::ffff:127.0.0.1", "100.64.0.1", "172.31.0.1", "192.168.0.9", "::1", "fd12::1"]
+        {
+            assert!(is_private(ip.parse().unwrap()) && !is_public(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b::10.0.0.1",
+            "2002:a9fe:a9fe::1",
+            "fe80::1",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "ff02::1",
+            "255.255.255.255",
+            "8.8.8.8",
+            "2606:4700::1111",
+        ] {
+            assert!(!is_private(ip.parse().unwrap()), "{ip}");
         }
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request};
@@ -53,6 +54,32 @@ const AT_ONE_HOST: usize = 4;
 
 /// How many addresses of a name are tried.
 const MAX_ADDRESSES: usize = 4;
+
+/// How much of the body of an answer is read where only a glance at it is wanted, and for how long.
+const GLANCE: usize = 1_024;
+const GLANCED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Which addresses a request may lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Public ones and those of the client's own networks; without TLS those of this machine alone.
+    Configured,
+    /// Public ones, over TLS.
+    Public,
+    /// Public ones over TLS, and private ones with and without it. Never link-local ones, where clouds have their metadata.
+    Private,
+}
+
+/// How much of an answer's body is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    All,
+    /// Its beginning, and only where the answer tells of a failure. Nothing that is wrong with it matters.
+    Glance,
+}
+
+/// What looks a name up.
+type LookUp = Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
 /// Why a request has no answer. It tells what went wrong, and nothing that was sent or received.
 #[derive(Debug, Error)]
@@ -93,6 +120,8 @@ pub struct Client {
     slots: Arc<Semaphore>,
     /// The slots of each host and port that is being asked.
     hosts: Mutex<HashMap<(String, u16), Arc<Semaphore>>>,
+    at_one_host: usize,
+    look_up: LookUp,
 }
 
 /// What a request holds while it is under way, and its look-up of a name until that has ended.
@@ -110,7 +139,43 @@ impl Client {
     /// A client that reaches public addresses, and others only of these networks.
     #[must_use]
     pub fn new(allow: Vec<IpNet>, timeout: Duration) -> Self {
-        Self { allow, timeout, tls: OnceCell::new(), slots: Arc::new(Semaphore::new(AT_ONCE)), hosts: Mutex::default() }
+        Self {
+            allow,
+            timeout,
+            tls: OnceCell::new(),
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
+            hosts: Mutex::default(),
+            at_one_host: AT_ONE_HOST,
+            look_up: Arc::new(|host, port| (host, port).to_socket_addrs().map(Vec::from_iter)),
+        }
+    }
+
+    /// The same for a caller that bounds by itself how many requests it makes at once, for each of those that it asks: this
+    /// many of them together, to whichever host.
+    #[must_use]
+    pub fn bounded_by_caller(timeout: Duration, at_once: usize) -> Self {
+        let slots = Arc::new(Semaphore::new(at_once));
+        Self { slots, at_one_host: at_once, ..Self::new(Vec::new(), timeout) }
+    }
+
+    /// How long a request may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Posts a body, and reads no more of the answer than its head and, where it tells of a failure, a kilobyte of its body.
+    ///
+    /// # Errors
+    /// [`OutboundError`], also for a redirect.
+    pub async fn post(
+        &self,
+        reach: Reach,
+        url: &str,
+        headers: &[(&str, &str)],
+        (content_type, body): (&str, Vec<u8>),
+    ) -> Result<Response, OutboundError> {
+        self.ask((reach, Wanted::Glance), Method::POST, url, headers, Some((content_type, body))).await
     }
 
     /// Gets what is at an address.
@@ -146,18 +211,29 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<(&str, Vec<u8>)>,
     ) -> Result<Response, OutboundError> {
+        self.ask((Reach::Configured, Wanted::All), method, url, headers, body).await
+    }
+
+    async fn ask(
+        &self,
+        (reach, wanted): (Reach, Wanted),
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Response, OutboundError> {
         let target = Target::read(url).map_err(|why| OutboundError { host: "an address".to_owned(), why })?;
         let host = target.host.to_string();
         let asked = async {
             let request = target.request(method, headers, body)?;
             let slot = self.wait_for_slot(&target).await.map_err(|error| error.to_string())?;
-            let stream = self.connect(&target, &slot).await?;
+            let stream = self.connect(&target, reach, &slot).await?;
             if target.is_tls {
                 let name = ServerName::try_from(target.name()).map_err(|_| "it has no name for TLS".to_owned())?;
                 let stream = self.tls().await?.connect(name, stream).await.map_err(|error| tell(&error, &host))?;
-                exchange(stream, request).await
+                exchange(stream, request, wanted).await
             } else {
-                exchange(stream, request).await
+                exchange(stream, request, wanted).await
             }
         };
         let answer = match timeout(self.timeout, asked).await {
@@ -173,7 +249,7 @@ impl Client {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             // Only the map holds those of hosts that nobody asks any more.
             hosts.retain(|_, slots| Arc::strong_count(slots) > 1);
-            let new = || Arc::new(Semaphore::new(AT_ONE_HOST));
+            let new = || Arc::new(Semaphore::new(self.at_one_host));
             Arc::clone(hosts.entry((target.name(), target.port)).or_insert_with(new))
         };
         let of_host = of_host.acquire_owned().await?;
@@ -181,17 +257,13 @@ impl Client {
     }
 
     /// Connects to the first of the target's addresses that may be reached and answers.
-    async fn connect(&self, target: &Target, slot: &Slot) -> Result<Bounded, String> {
+    async fn connect(&self, target: &Target, reach: Reach, slot: &Slot) -> Result<Bounded, String> {
         let mut found =
             self.look_up(target, slot).await.map_err(|error| format!("its address is not found: {error}"))?;
-        found.retain(|address| self.may_reach(address.ip(), target.is_tls));
+        found.retain(|address| self.may_reach(address.ip(), target.is_tls, reach));
         found.truncate(MAX_ADDRESSES);
         let share = self.timeout / (u32::try_from(found.len()).unwrap_or(1) + 1);
-        let mut why = if target.is_tls {
-            "it leads to addresses that are not public, and outbound.allow names none of them".to_owned()
-        } else {
-            "it is without TLS, which is only for this machine, where outbound.allow names its address".to_owned()
-        };
+        let mut why = refusal(reach, target.is_tls).to_owned();
         for address in found {
             match timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(Bounded { stream, left: MAX_SAID }),
@@ -202,8 +274,11 @@ impl Client {
         Err(why)
     }
 
-    fn may_reach(&self, ip: IpAddr, is_tls: bool) -> bool {
+    fn may_reach(&self, ip: IpAddr, is_tls: bool, reach: Reach) -> bool {
         let ip = ip.to_canonical();
+        if reach != Reach::Configured {
+            return may_reach_by_itself(ip, is_tls, reach);
+        }
         let is_allowed = self.allow.iter().any(|network| network.contains(&ip));
         if is_tls { is_allowed || addresses::is_public(ip) } else { is_allowed && ip.is_loopback() }
     }
@@ -217,10 +292,10 @@ impl Client {
             Host::Ipv6(ip) => return Ok(vec![(*ip, port).into()]),
             Host::Domain(host) => host.clone(),
         };
-        let slot = Arc::clone(slot);
+        let (slot, by) = (Arc::clone(slot), Arc::clone(&self.look_up));
         let look_up = move || {
             let _slot = slot;
-            (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)
+            by(&host, port)
         };
         blocking::run_detached("outbound-look-up", look_up).await?
     }
@@ -322,7 +397,7 @@ impl Target {
 }
 
 /// Sends a request and reads its answer. The connection ends with it.
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response, String>
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>, wanted: Wanted) -> Result<Response, String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -336,19 +411,84 @@ where
         if head.status.is_redirection() {
             return Err("it answers with a redirect, and none is followed".to_owned());
         }
-        let body = Limited::new(body, MAX_ANSWER).collect().await;
-        let body = body.map_err(|_| format!("its answer breaks off, or is larger than {MAX_ANSWER} bytes"))?;
+        let body = match wanted {
+            Wanted::All => {
+                let body = Limited::new(body, MAX_ANSWER).collect().await;
+                let body = body.map_err(|_| format!("its answer breaks off, or is larger than {MAX_ANSWER} bytes"))?;
+                body.to_bytes().to_vec()
+            }
+            Wanted::Glance if head.status.is_success() => Vec::new(),
+            Wanted::Glance => glance_at(body).await,
+        };
         let text = |(name, value): (&HeaderName, &HeaderValue)| {
             value.to_str().ok().map(|value| (name.as_str().to_owned(), value.to_owned()))
         };
         let headers = head.headers.iter().filter_map(text).collect();
-        Ok(Response { status: head.status.as_u16(), headers, body: body.to_bytes().to_vec() })
+        Ok(Response { status: head.status.as_u16(), headers, body })
     };
     // The connection is what moves the bytes. When it has ended, what it has read is still to be had.
     match select(Box::pin(asked), Box::pin(connection)).await {
         Either::Left((answer, _)) => answer,
         Either::Right((_, asked)) => asked.await,
     }
+}
+
+/// The beginning of a body, as far as it comes.
+async fn glance_at(mut body: Incoming) -> Vec<u8> {
+    let mut seen = Vec::new();
+    let reading = async {
+        while seen.len() < GLANCE
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            if let Some(data) = frame.data_ref() {
+                seen.extend_from_slice(&data[..data.len().min(GLANCE - seen.len())]);
+            }
+        }
+    };
+    let _ = timeout(GLANCED_WITHIN, reading).await;
+    seen
+}
+
+fn may_reach_by_itself(ip: IpAddr, is_tls: bool, reach: Reach) -> bool {
+    (is_tls && addresses::is_public(ip)) || (reach == Reach::Private && addresses::is_private(ip))
+}
+
+/// Why no address of a name may be reached.
+fn refusal(reach: Reach, is_tls: bool) -> &'static str {
+    match (reach, is_tls) {
+        (Reach::Configured, true) => "it leads to addresses that are not public, and outbound.allow names none of them",
+        (Reach::Configured, false) => {
+            "it is without TLS, which is only for this machine, where outbound.allow names its address"
+        }
+        (Reach::Public, true) => "it leads to addresses that are not public",
+        (Reach::Public, false) => "it must begin with https://",
+        (Reach::Private, true) => "it leads to addresses that are neither public nor of a private network",
+        (Reach::Private, false) => "it is without TLS and leads to addresses that are not of a private network",
+    }
+}
+
+/// Checks an address that is to be asked later, as far as that is possible without a look-up. Answers how it is written.
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence.
+pub fn check_url(url: &str, reach: Reach) -> Result<String, String> {
+    let target = Target::read(url)?;
+    let ip = match &target.host {
+        Host::Ipv4(ip) => Some(IpAddr::from(*ip)),
+        Host::Ipv6(ip) => Some(IpAddr::from(*ip)),
+        Host::Domain(_) => None,
+    };
+    let may_be = match ip {
+        Some(ip) => may_reach_by_itself(ip.to_canonical(), target.is_tls, reach),
+        None => target.is_tls || reach == Reach::Private,
+    };
+    if !may_be {
+        return Err(refusal(reach, target.is_tls).to_owned());
+    }
+    if target.url.fragment().is_some() {
+        return Err("it has a part behind #, which is sent nowhere".to_owned());
+    }
+    Ok(target.url.into())
 }
 
 /// What is wrong with an answer. hyper's own words repeat nothing of it.
@@ -553,5 +693,91 @@ mod tests {
     async fn a_server_that_does_not_speak_tls_is_told_of() {
         let url = says("HTTP/1.1 200 OK\r\n\r\n").replace("http:", "https:");
         assert!(client().get(&url, &[]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_address_that_was_checked_is_the_one_that_is_connected_to_however_a_name_changes_its_answer() {
+        let url = says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        let port: u16 = url.rsplit_once(':').unwrap().1.parse().unwrap();
+        // What a rebinding name server does: the first answer may be reached, all later ones may not, or the other way.
+        let answering = |answers: [&'static str; 2]| {
+            let asked = Arc::new(AtomicUsize::new(0));
+            let mut client = Client::bounded_by_caller(Duration::from_secs(2), 4);
+            client.look_up = Arc::new({
+                let asked = Arc::clone(&asked);
+                move |_, port| {
+                    let answer = answers[asked.fetch_add(1, Ordering::SeqCst).min(1)];
+                    Ok(answer.split(' ').map(|ip| SocketAddr::new(ip.parse().unwrap(), port)).collect())
+                }
+            });
+            (client, asked)
+        };
+        let url = format!("http://rebinding.example:{port}/");
+        let ask = async |client: &Client, reach| client.post(reach, &url, &[], ("text/plain", Vec::new())).await;
+        let (client, asked) = answering(["127.0.0.1", "169.254.169.254"]);
+        assert_eq!(ask(&client, Reach::Private).await.unwrap().status, 200);
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "it is looked up once");
+        let error = ask(&client, Reach::Private).await.unwrap_err().to_string();
+        assert!(error.contains("not of a private network"), "{error}");
+        // Of several addresses only those that may be reached are tried.
+        let (client, _) = answering(["169.254.169.254 8.8.8.8 127.0.0.1", "127.0.0.1"]);
+        assert_eq!(ask(&client, Reach::Private).await.unwrap().status, 200);
+        let (client, asked) = answering(["127.0.0.1", "127.0.0.1"]);
+        assert!(ask(&client, Reach::Public).await.is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn of_an_answer_that_is_only_glanced_at_the_status_counts_however_much_follows() {
+        let endless = |head: &'static str| {
+            serve(move |stream| {
+                let _ = stream.write_all(head.as_bytes());
+                while stream.write_all(&[b'x'; 4096]).is_ok() {}
+            })
+        };
+        let client = Client::bounded_by_caller(Duration::from_secs(10), 4);
+        let post = async |url: &str| client.post(Reach::Private, url, &[], ("text/plain", b"hello".to_vec())).await;
+        let answer = post(&endless("HTTP/1.1 204 No Content\r\n\r\n")).await.unwrap();
+        assert_eq!((answer.status, answer.body.len()), (204, 0));
+        let answer = post(&endless("HTTP/1.1 200 OK\r\n\r\n")).await.unwrap();
+        assert_eq!((answer.status, answer.body.len()), (200, 0));
+        let answer = post(&endless("HTTP/1.1 500 X\r\n\r\n")).await.unwrap();
+        assert_eq!((answer.status, answer.body.len()), (500, GLANCE));
+        let hanging = serve(|stream| {
+            let _ = stream.write_all(b"HTTP/1.1 429 X\r\nretry-after: 7\r\ncontent-length: 9\r\n\r\nslow");
+            thread::sleep(Duration::from_secs(30));
+        });
+        let answer = post(&hanging).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.header("retry-after"), answer.body.clone()),
+            (429, Some("7"), b"slow".to_vec())
+        );
+    }
+
+    #[test]
+    fn an_address_is_checked_before_it_is_asked_as_far_as_it_can_be() {
+        for (url, reach) in [
+            ("https://example.org/hook?a=b", Reach::Public),
+            ("https://8.8.8.8/", Reach::Public),
+            ("http://example.org/", Reach::Private),
+            ("http://127.0.0.1:8000/", Reach::Private),
+            ("https://[fd00::1]/", Reach::Private),
+        ] {
+            assert_eq!(check_url(url, reach).as_deref(), Ok(url));
+        }
+        for (url, reach) in [
+            ("http://example.org/", Reach::Public),
+            ("https://127.0.0.1/", Reach::Public),
+            ("https://[::ffff:10.0.0.1]/", Reach::Public),
+            ("https://2130706433/", Reach::Public),
+            ("http://8.8.8.8/", Reach::Private),
+            ("http://169.254.169.254/", Reach::Private),
+            ("https://user@example.org/", Reach::Public),
+            ("https://example.org/#x", Reach::Public),
+            ("ftp://example.org/", Reach::Private),
+            ("example.org", Reach::Public),
+        ] {
+            assert!(check_url(url, reach).is_err(), "{url}");
+        }
     }
 }

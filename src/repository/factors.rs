@@ -61,6 +61,8 @@ pub struct SealedSecrets {
     pub totp: u64,
     /// Refresh tokens of providers, also those that wait for their revocation.
     pub refresh_tokens: u64,
+    /// Secrets of webhooks, also those that sign for a while beside a new one.
+    pub webhooks: u64,
 }
 
 impl SealedSecrets {
@@ -82,6 +84,7 @@ impl Sum for SealedSecrets {
         all.fold(Self::default(), |sum, secrets| Self {
             totp: sum.totp + secrets.totp,
             refresh_tokens: sum.refresh_tokens + secrets.refresh_tokens,
+            webhooks: sum.webhooks + secrets.webhooks,
         })
     }
 }
@@ -93,10 +96,17 @@ impl fmt::Display for SealedSecrets {
             1 => Some(format!("1 {what}")),
             count => Some(format!("{count} {what}s")),
         };
-        let parts = [counted(self.totp, "authenticator app"), counted(self.refresh_tokens, "refresh token")];
+        let parts = [
+            counted(self.totp, "authenticator app"),
+            counted(self.refresh_tokens, "refresh token"),
+            counted(self.webhooks, "webhook secret"),
+        ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
-        f.write_str(if parts.is_empty() { "nothing" } else { "" })?;
-        f.write_str(&parts.join(" and "))
+        match parts.split_last() {
+            None => f.write_str("nothing"),
+            Some((last, [])) => f.write_str(last),
+            Some((last, others)) => write!(f, "{} and {last}", others.join(", ")),
+        }
     }
 }
 
@@ -230,7 +240,7 @@ pub trait Factors: Send + Sync {
     async fn replace_sealing_key(&self, key_id: Vec<u8>) -> Result<Vec<u8>, RepositoryError>;
 
     /// Forgets every secret that was sealed with another key than that of this id: the accounts have no authenticator app
-    /// then. How many there were. Logins and links that are not finished may hold some, which are not counted: they end.
+    /// then, and the webhooks are disabled. How many there were. Logins and links that are not finished may hold some, which are not counted: they end.
     ///
     /// # Errors
     /// See [`RepositoryError`].

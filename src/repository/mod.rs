@@ -31,6 +31,7 @@ mod sessions;
 pub mod sqlite;
 mod status;
 mod upgrade;
+mod webhooks;
 
 pub use self::accounts::{Accounts, Export, MAX_EXPORTED_EVENTS, Render};
 pub use self::administration::{Administration, EmailVerification};
@@ -59,6 +60,10 @@ pub use self::proof::{
 pub use self::sessions::Sessions;
 pub use self::status::{ClusterStatus, NodeStatus, StandbyStatus, StoreStatus};
 pub use self::upgrade::{Kept, Upgrade};
+pub use self::webhooks::{
+    ClaimedWebhook, DeliveryOutcome, Enabled, FailedDelivery, MAX_BEHIND, NewWebhook, Replay, Replayed, Settlement,
+    StoredWebhook, WebhookClaim, WebhookDelivery, WebhookStatistics, WebhookTarget, Webhooks,
+};
 
 /// A whole store: all of the traits. The service holds it as `Arc<dyn Repository>`.
 pub trait Repository:
@@ -75,6 +80,7 @@ pub trait Repository:
     + Passkeys
     + Identities
     + Challenges
+    + Webhooks
 {
 }
 
@@ -92,5 +98,6 @@ impl<T> Repository for T where
         + Passkeys
         + Identities
         + Challenges
+        + Webhooks
 {
 }

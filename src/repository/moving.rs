@@ -46,7 +46,7 @@ pub(super) struct Table {
 use Kind::{Boolean, Bytes, Integer, Text};
 
 /// All tables, in the order of their foreign keys.
-pub(super) const TABLES: [Table; 15] = [
+pub(super) const TABLES: [Table; 17] = [
     Table {
         name: "users",
         columns: &[
@@ -258,6 +258,46 @@ pub(super) const TABLES: [Table; 15] = [
         ],
         key: 1,
         gives_ids: true,
+    },
+    Table {
+        name: "webhooks",
+        columns: &[
+            ("id", Text),
+            ("url", Text),
+            ("kinds", Text),
+            ("secret", Bytes),
+            ("previous_secret", Bytes),
+            ("previous_until", Integer),
+            ("allow_private", Boolean),
+            ("cursor", Integer),
+            ("lost", Integer),
+            ("created", Integer),
+            ("disabled", Integer),
+            ("disabled_by", Text),
+            ("failing_since", Integer),
+            ("failures", Integer),
+            ("last_success", Integer),
+            ("due", Integer),
+            ("claimed_until", Integer),
+            ("claims", Integer),
+        ],
+        key: 1,
+        gives_ids: false,
+    },
+    Table {
+        name: "webhook_deliveries",
+        columns: &[
+            ("webhook", Text),
+            ("event", Integer),
+            ("message", Text),
+            ("body", Text),
+            ("attempts", Integer),
+            ("due", Integer),
+            ("tried", Integer),
+            ("answer", Text),
+        ],
+        key: 2,
+        gives_ids: false,
     },
 ];
 

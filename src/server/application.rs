@@ -48,6 +48,7 @@ use crate::jobs::backups::{BackupSettings, Backups};
 use crate::jobs::mail::SendMail;
 use crate::jobs::pruning::{PruneChallenges, Pruning};
 use crate::jobs::revocations::RevokeTokens;
+use crate::jobs::webhooks::DeliverWebhooks;
 use crate::jobs::{JobRegistry, Jobs};
 use crate::mail::{MailError, Postman};
 use crate::outbound;
@@ -186,6 +187,7 @@ impl Application {
         });
         let mut jobs = jobs(config, &accounts, registry);
         jobs.add(RevokeTokens::new(Arc::clone(&accounts)));
+        jobs.add(DeliverWebhooks::new(Arc::clone(&accounts), config.outbound.timeout, metrics.clone()));
         if let Some(mail) = mail {
             jobs.add(mail);
         }

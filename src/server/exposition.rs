@@ -14,7 +14,7 @@ use crate::jobs::JobRegistry;
 use crate::jobs::backups::BackupStatus;
 use crate::jobs::mail::MailStatus;
 use crate::passwords::threads::{HashingLoad, HashingThreads};
-use crate::repository::{Figure, FigureValue, StoreCounts, StoreStatistics};
+use crate::repository::{Figure, FigureValue, StoreCounts, StoreStatistics, WebhookStatistics};
 use crate::system::clock::Timestamp;
 use crate::system::error_chain::Chain;
 use crate::telemetry::metrics::{Metrics, Reason};
@@ -86,6 +86,7 @@ impl Exposition {
         self.show_rejected(&mut page, load, &store)?;
         self.show_jobs(&mut page)?;
         self.show_mails(&mut page).await?;
+        self.show_webhooks(&mut page).await?;
         TextEncoder::new().encode_to_string(&page.0)
     }
 
@@ -227,6 +228,28 @@ impl Exposition {
         let age = outbox.map(|outbox| outbox.oldest.map_or(Duration::ZERO, |at| self.accounts.clock.now().since(at)));
         let help = "How long the mail that has waited longest has been in the outbox.";
         page.gauge("authtokens_mail_outbox_oldest_seconds", help, None, age.map(|age| age.as_secs()))
+    }
+
+    /// Only where there is a webhook.
+    async fn show_webhooks(&self, page: &mut Page) -> prometheus::Result<()> {
+        let webhooks = self.accounts.repository.webhook_statistics().await;
+        let webhooks = webhooks.inspect_err(|error| log::warn!("the webhooks cannot be counted: {}", Chain(error)));
+        let Ok(Some(webhooks)) = webhooks else { return Ok(()) };
+        for metric in self.metrics.of_webhooks() {
+            page.add(metric);
+        }
+        let states = IntGaugeVec::new(Opts::new("authtokens_webhooks", "Webhooks, by state."), &["state"])?;
+        let WebhookStatistics { working, failing, disabled, behind, waiting, lost } = webhooks;
+        for (state, count) in [("working", working), ("failing", failing), ("disabled", disabled)] {
+            states.get_metric_with_label_values(&[state])?.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        page.add(&states);
+        let help = "Events that enabled webhooks were not sent yet.";
+        page.gauge("authtokens_webhook_events_behind", help, None, Some(behind))?;
+        let help = "Deliveries to webhooks that wait for another attempt.";
+        page.gauge("authtokens_webhook_deliveries_waiting", help, None, Some(waiting))?;
+        let help = "Events that were pruned before the webhooks that there are were sent them.";
+        page.gauge("authtokens_webhook_events_lost", help, None, Some(lost))
     }
 
     /// How much the store held when it last counted; `None` where it could not count.

@@ -86,6 +86,20 @@ impl Timestamp {
         (read.compact() == text).then_some(read)
     }
 
+    /// Reads a time as HTTP writes it, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+    #[must_use]
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        Self::from_millis(DateTime::parse_from_rfc2822(text).ok()?.timestamp_millis())
+    }
+
+    /// Reads a time in RFC 3339, or a date, which is its beginning in UTC.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let date = format!("{text}T00:00:00Z");
+        let read = DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_rfc3339(&date)).ok()?;
+        Self::from_millis(read.timestamp_millis())
+    }
+
     /// Milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn as_millis(self) -> i64 {

@@ -19,7 +19,7 @@ const ANSWER_BUCKETS: [f64; 14] =
 /// The histogram buckets for the times of hashes, in seconds.
 const HASH_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// The histogram buckets for the times of deliveries of mails, in seconds.
+/// The histogram buckets for the times of deliveries of mails and to webhooks, in seconds.
 const DELIVERY_BUCKETS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// The label of any route and any method that is not in the lists.
@@ -65,6 +65,29 @@ impl MailOutcome {
     }
 }
 
+/// What became of an attempt to deliver an event to a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookOutcome {
+    /// It was delivered.
+    Delivered,
+    /// It was not, and is tried again.
+    Retried,
+    /// It was given up.
+    GivenUp,
+}
+
+impl WebhookOutcome {
+    const ALL: [Self; 3] = [Self::Delivered, Self::Retried, Self::GivenUp];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retried => "retried",
+            Self::GivenUp => "given_up",
+        }
+    }
+}
+
 /// The counters and histograms. There is one an application.
 pub struct Metrics {
     /// The routes' patterns, and `other` at the end.
@@ -80,6 +103,8 @@ pub struct Metrics {
     rejected: [AtomicU64; 4],
     mails: IntCounterVec,
     mail_durations: Histogram,
+    webhooks: IntCounterVec,
+    webhook_durations: Histogram,
     sign_ins: IntCounterVec,
     second_factors_due: IntCounterVec,
     /// Logins that succeeded and that failed, and accounts that were registered.
@@ -122,6 +147,17 @@ impl Metrics {
             HistogramOpts::new("authtokens_mail_delivery_duration_seconds", "Time that the delivery of a mail took.")
                 .buckets(DELIVERY_BUCKETS.to_vec()),
         )?;
+        let webhooks = IntCounterVec::new(
+            Opts::new("authtokens_webhook_deliveries_total", "Attempts to deliver events to webhooks, by outcome."),
+            &["outcome"],
+        )?;
+        for outcome in WebhookOutcome::ALL {
+            webhooks.get_metric_with_label_values(&[outcome.name()])?;
+        }
+        let webhook_durations = Histogram::with_opts(
+            HistogramOpts::new("authtokens_webhook_delivery_duration_seconds", "Time that an attempt took.")
+                .buckets(DELIVERY_BUCKETS.to_vec()),
+        )?;
         let sign_ins = IntCounterVec::new(
             Opts::new("authtokens_sign_ins_total", "Sessions that were opened, by what was shown first and second."),
             &["way", "second_factor"],
@@ -150,6 +186,8 @@ impl Metrics {
             rejected: Default::default(),
             mails,
             mail_durations,
+            webhooks,
+            webhook_durations,
             sign_ins,
             second_factors_due,
             logins: Default::default(),
@@ -249,6 +287,18 @@ impl Metrics {
     #[must_use]
     pub fn of_mails(&self) -> [&dyn Collector; 2] {
         [&self.mails, &self.mail_durations]
+    }
+
+    /// Counts an attempt to deliver an event to a webhook.
+    pub fn webhook(&self, outcome: WebhookOutcome, took: Duration) {
+        self.webhooks.with_label_values(&[outcome.name()]).inc();
+        self.webhook_durations.observe(took.as_secs_f64());
+    }
+
+    /// The metrics of webhooks.
+    #[must_use]
+    pub fn of_webhooks(&self) -> [&dyn Collector; 2] {
+        [&self.webhooks, &self.webhook_durations]
     }
 
     /// The metrics of requests and their answers.

@@ -33,6 +33,8 @@ mod process;
 #[path = "../support/provider.rs"]
 mod provider;
 mod reauthentication;
+#[path = "../support/receiver.rs"]
+mod receiver;
 mod register;
 mod revocation;
 mod roles;
@@ -43,3 +45,4 @@ mod sqlite;
 mod staff;
 mod store;
 mod user;
+mod webhooks;

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use authtokens::domain::identity::Subject;
 use authtokens::domain::passkey::{CredentialId, PasskeyName};
+use authtokens::domain::rights::Actor;
 use authtokens::domain::token::TokenDigest;
+use authtokens::domain::webhook::{WebhookId, WebhookKinds};
 use authtokens::repository::postgres::PostgresRepository;
 use authtokens::repository::{
-    FactorChange, Factors as _, Identities as _, Linked, Maintenance as _, NewPasskey, PasskeyAdded, Passkeys as _,
-    Sessions as _, TotpUse, VerifiedIdentity,
+    FactorChange, Factors as _, Identities as _, Linked, Maintenance as _, NewPasskey, NewWebhook, PasskeyAdded,
+    Passkeys as _, Sessions as _, TotpUse, VerifiedIdentity, Webhooks as _,
 };
 use futures_util::future::BoxFuture;
 
@@ -19,7 +21,11 @@ use crate::nodes::{LEASE, at, by_hand, caller, count, database, open, register};
 const OLDEST_SERVING: &str = "SELECT oldest_serving::bigint FROM schema_version";
 
 /// The schemas of older releases that were for PostgreSQL, the first of version 5.
-const OLDER: &[&str] = &[include_str!("../fixtures/postgres_v5.sql"), include_str!("../fixtures/postgres_v6.sql")];
+const OLDER: &[&str] = &[
+    include_str!("../fixtures/postgres_v5.sql"),
+    include_str!("../fixtures/postgres_v6.sql"),
+    include_str!("../fixtures/postgres_v7.sql"),
+];
 
 /// Every column, index and constraint, a line each.
 fn objects_in(url: &str) -> Vec<String> {
@@ -56,9 +62,9 @@ fn the_upgrades_make_of_each_version_what_a_new_database_has_and_keep_its_rows()
 fn an_upgrade_serves_no_older_release_than_what_is_stored_allows() {
     let Some(url) = database() else { return };
     by_hand(&url, OLDER.last().unwrap());
-    by_hand(&url, "INSERT INTO schema_version VALUES (6, 7)");
+    by_hand(&url, "INSERT INTO schema_version VALUES (7, 8)");
     drop(open(&url));
-    assert_eq!(count(&url, OLDEST_SERVING), 7);
+    assert_eq!(count(&url, OLDEST_SERVING), 8);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -74,6 +80,21 @@ async fn the_first_second_factor_passkey_or_identity_ends_the_releases_that_know
         // This release goes on.
         assert!(node.find_session(&caller(digest)).await.unwrap().is_some());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_first_webhook_ends_the_releases_that_cannot_read_what_is_told_of_it() {
+    let Some(url) = database() else { return };
+    let node = open(&url);
+    let webhook = NewWebhook {
+        id: WebhookId::generate(),
+        url: "https://diamond.example/".to_owned(),
+        kinds: WebhookKinds::All,
+        allow_private: false,
+        secret: vec![1; 40],
+    };
+    assert!(node.add_webhook(&Actor::CommandLine, webhook, at(1)).await.unwrap());
+    assert_eq!(count(&url, OLDEST_SERVING), 8);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -97,7 +118,7 @@ async fn a_node_whose_release_may_not_serve_any_more_ends_itself() {
     let node = open(&url);
     let digest = register(&node, "ana").await;
     assert!(node.find_session(&caller(digest)).await.unwrap().is_some());
-    by_hand(&url, "UPDATE schema_version SET oldest_serving = 8");
+    by_hand(&url, "UPDATE schema_version SET oldest_serving = 9");
     tokio::time::timeout(Duration::from_secs(30), node.wait_for_failure()).await.unwrap();
     // No lease: nothing confirms what it reads.
     tokio::time::sleep(LEASE).await;

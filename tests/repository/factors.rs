@@ -436,7 +436,7 @@ pub async fn staff_resets_the_factors_of_an_account_and_never_those_of_a_superus
 pub async fn secrets_are_counted_by_the_key_that_sealed_them_and_forgotten_with_it(fixture: &Fixture) {
     let repository = &fixture.repository;
     let count = async |key: &[u8]| repository.count_sealed(key.to_vec()).await.unwrap();
-    let of = |totp, refresh_tokens| SealedSecrets { totp, refresh_tokens };
+    let of = |totp, refresh_tokens| SealedSecrets { totp, refresh_tokens, webhooks: 0 };
     assert_eq!(count(KEY_ID).await, (of(0, 0), of(0, 0)));
     let kept = Account::register(fixture, "kept", App::Confirmed).await;
     let (user_id, session) = register(fixture, "AzureDiamond").await;

@@ -37,6 +37,8 @@ mod reaching;
 mod session_races;
 mod sessions;
 mod ways;
+mod webhook_races;
+mod webhooks;
 mod words;
 
 /// Runs every case of the suite against one backend.
@@ -145,6 +147,26 @@ macro_rules! contract {
                 where_an_account_has_logged_in_from_is_known
                 old_events_are_pruned_and_no_number_is_given_twice
                 an_account_sees_its_own_events_and_of_what_others_did_not_who_and_where_from
+            }
+            webhooks {
+                a_webhook_is_sent_what_happens_from_then_on_in_the_order_of_the_numbers
+                a_claim_is_nobody_elses_until_it_ends_and_then_it_is_worth_nothing
+                what_has_failed_is_due_again_at_its_time_and_gone_once_it_is_delivered
+                a_webhook_that_fails_is_tried_one_at_a_time_and_its_first_failure_is_known
+                only_the_kinds_that_are_wanted_are_sent_and_none_of_webhooks
+                no_more_deliveries_wait_than_may_and_given_up_ones_are_remembered
+                a_disabled_webhook_is_claimed_by_nobody_and_goes_on_where_it_stopped
+                a_former_secret_is_given_until_its_end
+                events_that_are_pruned_before_they_are_sent_are_counted_as_lost
+                secrets_of_webhooks_are_counted_and_forgotten_with_their_key
+                webhooks_are_for_superusers_and_the_operator_and_no_more_than_there_may_be
+                what_was_written_while_the_clock_was_ahead_waits_for_nobody
+            }
+            webhook_races {
+                of_two_who_claim_at_once_one_has_the_webhook
+                no_event_that_is_committed_beside_others_is_missed
+                a_webhook_that_is_removed_beside_its_settlement_is_gone
+                of_many_who_add_webhooks_at_once_as_many_as_may_be_are_added
             }
             event_races {
                 no_password_that_is_set_beside_others_is_missed_by_who_asks_again_and_again

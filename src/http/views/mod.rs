@@ -7,6 +7,7 @@ pub(crate) mod passkey;
 pub mod second_factor;
 pub mod session;
 pub mod user;
+pub mod webhook;
 
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;

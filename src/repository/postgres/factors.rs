@@ -18,7 +18,7 @@ use super::schema::end_older_releases;
 use super::tokens::{fresh_until, set_reauthentication};
 use super::transaction::Transaction;
 use super::ways_in::{find_security, find_totp_secret};
-use super::{LONG_SCAN_WITHIN, PostgresRepository, events, sql};
+use super::{LONG_SCAN_WITHIN, PostgresRepository, events, sql, webhooks};
 use crate::domain::challenge::{ChallengePurpose, NewChallenge};
 use crate::domain::event::EventKind;
 use crate::domain::rights::{Actor, Permission};
@@ -301,13 +301,18 @@ impl Factors for PostgresRepository {
             }
         }
         forgotten.refresh_tokens = self
-            .write(key_id, |transaction, key_id| {
+            .write(key_id.clone(), |transaction, key_id| {
                 Box::pin(async move {
                     let [one, two, three] = ChallengePurpose::SEALING.map(ChallengePurpose::name);
                     transaction.execute(sql::END_SEALED_CHALLENGES, &[&one, &two, &three]).await?;
                     Ok(transaction.execute(sql::FORGET_SEALED_TOKENS, &[key_id]).await?
                         + transaction.execute(sql::FORGET_SEALED_REVOCATIONS, &[key_id]).await?)
                 })
+            })
+            .await?;
+        forgotten.webhooks = self
+            .write((key_id, now), |transaction, (key_id, now)| {
+                Box::pin(webhooks::forget_sealed(transaction, key_id, *now))
             })
             .await?;
         Ok(forgotten)
@@ -322,7 +327,10 @@ async fn find_sealing_key(connection: &Connection) -> Result<Option<Vec<u8>>, Fa
 async fn list_sealed(connection: &Connection) -> Result<Vec<(Vec<u8>, SealedSecrets)>, Failure> {
     let rows = connection.query(sql::LIST_SEALED, &[]).await?;
     let count = |row, column: usize| get::<i64>(row, column).map(i64::unsigned_abs);
-    let read = |row| Ok((get(row, 0)?, SealedSecrets { totp: count(row, 1)?, refresh_tokens: count(row, 2)? }));
+    let read = |row| {
+        let (totp, refresh_tokens, webhooks) = (count(row, 1)?, count(row, 2)?, count(row, 3)?);
+        Ok((get(row, 0)?, SealedSecrets { totp, refresh_tokens, webhooks }))
+    };
     rows.iter().map(read).collect()
 }
 

@@ -75,7 +75,10 @@ impl Maintenance for PostgresRepository {
             return Ok(0);
         }
         self.write(old, |transaction, old| {
-            Box::pin(async move { Ok(counted(transaction.execute(sql::DELETE_EVENTS, &[old]).await?)) })
+            Box::pin(async move {
+                transaction.execute(sql::COUNT_LOST_EVENTS, &[old]).await?;
+                Ok(counted(transaction.execute(sql::DELETE_EVENTS, &[old]).await?))
+            })
         })
         .await
     }

@@ -17,6 +17,7 @@ mod emails;
 mod error;
 mod events;
 mod factors;
+mod horizon;
 mod identities;
 mod imports;
 mod lists;
@@ -46,6 +47,7 @@ mod transaction;
 mod users;
 mod watcher;
 mod ways_in;
+mod webhooks;
 mod writer;
 
 use std::path::PathBuf;
@@ -62,6 +64,7 @@ use tokio::time::timeout;
 pub(super) use self::address::{hosts, shown};
 pub use self::error::OpenError;
 use self::error::{Failure, LinkError, Remedy};
+use self::horizon::Horizon;
 use self::pool::{Connection, POOL_TIMEOUT, Pool, STATEMENT_TIMEOUT};
 use self::pruning::Pruner;
 pub use self::schema::VERSION as SCHEMA_VERSION;
@@ -111,6 +114,8 @@ pub struct PostgresRepository {
     background: Mutex<Option<Background>>,
     threads: WatchedThreads,
     upgrade: Option<Upgrade>,
+    /// Up to which number all events are known.
+    horizon: Mutex<Horizon>,
 }
 
 /// More units of work than there ever are at once.

@@ -104,6 +104,7 @@ impl PostgresRepository {
             background: Mutex::default(),
             threads,
             upgrade,
+            horizon: Mutex::default(),
         };
         if is_server {
             repository.start_watching();

@@ -12,13 +12,16 @@ use super::transaction::Transaction;
 use crate::repository::{Kept, Upgrade};
 
 /// The version of `schema.sql`; the same as that of SQLite's.
-pub const VERSION: i32 = 7;
+pub const VERSION: i32 = 8;
 
 /// The oldest version whose releases can work on this schema.
 pub(super) const OLDEST_SERVING: i32 = 5;
 
 /// The first version whose releases know of second factors, passkeys and identities.
 const FACTORS_SINCE: i32 = 7;
+
+/// The first version whose releases know of webhooks.
+const WEBHOOKS_SINCE: i32 = 8;
 
 /// The schema of a new database.
 const SCHEMA: &str = include_str!("schema.sql");
@@ -73,6 +76,18 @@ const UPGRADES: &[&str] = &[
          END IF; RETURN NEW; END $$; \
      CREATE TRIGGER tokens_unasked BEFORE INSERT ON tokens FOR EACH ROW WHEN (NOT NEW.knows_factors) \
          EXECUTE FUNCTION refuse_unasked();",
+    // Webhooks.
+    "CREATE TABLE webhooks (id TEXT COLLATE \"C\" NOT NULL PRIMARY KEY, url TEXT COLLATE \"C\" NOT NULL, \
+     kinds TEXT COLLATE \"C\" NOT NULL, secret BYTEA, previous_secret BYTEA, previous_until BIGINT, \
+     allow_private BOOLEAN NOT NULL, cursor BIGINT NOT NULL, lost BIGINT NOT NULL, created BIGINT NOT \
+     NULL, disabled BIGINT, disabled_by TEXT COLLATE \"C\" NOT NULL, failing_since BIGINT, failures \
+     BIGINT NOT NULL, last_success BIGINT, due BIGINT NOT NULL, claimed_until BIGINT NOT NULL, claims \
+     BIGINT NOT NULL); \
+     CREATE TABLE webhook_deliveries (webhook TEXT COLLATE \"C\" NOT NULL REFERENCES webhooks (id) ON \
+     DELETE CASCADE, event BIGINT NOT NULL, message TEXT COLLATE \"C\" NOT NULL, body TEXT COLLATE \"C\" \
+     NOT NULL, attempts BIGINT NOT NULL, due BIGINT, tried BIGINT, answer TEXT COLLATE \"C\" NOT NULL, \
+     PRIMARY KEY (webhook, event)); \
+     CREATE INDEX webhook_deliveries_by_due ON webhook_deliveries (webhook, due);",
 ];
 
 /// The advisory lock of migrations: "authtok" in ASCII.
@@ -160,6 +175,12 @@ pub(super) async fn migrate(client: &mut Client, shown: &str) -> Result<Option<U
 /// such a node still writes while it ends opens no session past a second factor: the trigger `tokens_unasked` refuses that.
 pub(super) async fn end_older_releases(transaction: &Transaction) -> Result<(), Failure> {
     transaction.execute(sql::END_OLDER_RELEASES, &[&FACTORS_SINCE]).await.map(drop)
+}
+
+/// Ends releases that know nothing of webhooks, in the transaction that adds the first: they read no event or mail of a kind
+/// that they do not know.
+pub(super) async fn end_releases_without_webhooks(transaction: &Transaction) -> Result<(), Failure> {
+    transaction.execute(sql::END_OLDER_RELEASES, &[&WEBHOOKS_SINCE]).await.map(drop)
 }
 
 /// Whether nothing needs to be done; refuses what cannot be worked on.

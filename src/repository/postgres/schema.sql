@@ -284,6 +284,44 @@ CREATE TABLE revocations (
 -- The revocations that are due.
 CREATE INDEX revocations_by_due ON revocations (due, id);
 
+-- Where events are sent to as they happen (webhooks). The secrets are sealed (src/system/sealing.rs).
+CREATE TABLE webhooks (
+    id              TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    url             TEXT COLLATE "C" NOT NULL,
+    kinds           TEXT COLLATE "C" NOT NULL,         -- the names of kinds of events, with commas between them, or '' for all
+    secret          BYTEA,                     -- what signs; NULL where the key that opens it was lost
+    previous_secret BYTEA,                     -- what signs, too, until previous_until
+    previous_until  BIGINT,
+    allow_private   BOOLEAN NOT NULL, -- whether it may be in a private network
+    cursor          BIGINT NOT NULL,         -- the number of the event up to which each was tried once
+    lost            BIGINT NOT NULL,         -- events that were pruned before they were tried
+    created         BIGINT NOT NULL,
+    disabled        BIGINT,                  -- since when nothing is sent there, or NULL
+    disabled_by     TEXT COLLATE "C" NOT NULL,         -- one of the names in src/domain/webhook.rs, or ''
+    failing_since   BIGINT,                  -- the first failure since the last success
+    failures        BIGINT NOT NULL,         -- rounds of deliveries in a row that all failed
+    last_success    BIGINT,
+    due             BIGINT NOT NULL,         -- when something may be sent there next
+    claimed_until   BIGINT NOT NULL,         -- when the claim of the one who sends ends; 0 where there is none
+    claims          BIGINT NOT NULL          -- how often it was claimed: an older claim is worth nothing
+);
+
+-- Deliveries that have failed, or that were asked for again. Each is as it is sent.
+CREATE TABLE webhook_deliveries (
+    webhook  TEXT COLLATE "C" NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+    event    BIGINT NOT NULL,                -- the number of the event, which may have been pruned since
+    message  TEXT COLLATE "C" NOT NULL,                -- the same however often it is sent
+    body     TEXT COLLATE "C" NOT NULL,
+    attempts BIGINT NOT NULL,
+    due      BIGINT,                         -- when it is tried next; NULL where it was given up
+    tried    BIGINT,                         -- when it was tried last
+    answer   TEXT COLLATE "C" NOT NULL,                -- what came of that, shortened
+    PRIMARY KEY (webhook, event)
+);
+
+-- Those of a webhook that wait, and those that were given up.
+CREATE INDEX webhook_deliveries_by_due ON webhook_deliveries (webhook, due);
+
 -- What only PostgreSQL has: how the nodes know of each other.
 
 -- The version of the schema, and the oldest release's version that can still work on it.

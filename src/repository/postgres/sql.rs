@@ -683,10 +683,13 @@ macro_rules! is_sealed_with {
 }
 
 /// By the ids of their keys.
-pub const LIST_SEALED: &str = "SELECT key, count(*) FILTER (WHERE is_totp), count(*) FILTER (WHERE NOT is_totp) FROM ( \
-     SELECT substr(secret, 2, 8) AS key, true AS is_totp FROM totp \
-     UNION ALL SELECT substr(refresh_token, 2, 8), false FROM identities WHERE refresh_token IS NOT NULL \
-     UNION ALL SELECT substr(token, 2, 8), false FROM revocations) AS sealed GROUP BY key ORDER BY key";
+pub const LIST_SEALED: &str = "SELECT key, count(*) FILTER (WHERE what = 'totp'), \
+         count(*) FILTER (WHERE what = 'token'), count(*) FILTER (WHERE what = 'webhook') FROM ( \
+     SELECT substr(secret, 2, 8) AS key, 'totp' AS what FROM totp \
+     UNION ALL SELECT substr(refresh_token, 2, 8), 'token' FROM identities WHERE refresh_token IS NOT NULL \
+     UNION ALL SELECT substr(token, 2, 8), 'token' FROM revocations \
+     UNION ALL SELECT substr(secret, 2, 8), 'webhook' FROM webhooks WHERE secret IS NOT NULL \
+     UNION ALL SELECT substr(previous_secret, 2, 8), 'webhook' FROM webhooks WHERE previous_secret IS NOT NULL) AS sealed GROUP BY key ORDER BY key";
 
 /// In the order of their ids, as with all that locks several accounts.
 pub const LOCK_USERS_SEALED_OTHERWISE: &str = concat!(
@@ -842,6 +845,143 @@ pub const FIND_FUTURE_REVOCATIONS: &str = "SELECT id FROM revocations WHERE due 
 
 pub const CLAMP_REVOCATIONS: &str = "UPDATE revocations SET due = least(due, $2), expires = least(expires, $3) \
      WHERE id IN (SELECT id FROM revocations WHERE id = ANY($1) AND (due > $4 OR expires > $4) ORDER BY id FOR UPDATE)";
+
+/// The last number of an event that was given, whether or not it was committed. Whoever was given one by now had the number
+/// of its transaction before that: each transaction of the service begins with its receipt.
+pub const FIND_LAST_EVENT_GIVEN: &str =
+    "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM events_id_seq";
+
+/// As numbers: the oldest transaction that is under way, and the first that has not begun.
+pub const FIND_TRANSACTIONS: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
+     pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
+
+pub const FIND_ANY_WEBHOOK: &str = "SELECT 1 FROM webhooks WHERE disabled IS NULL LIMIT 1";
+
+/// `$1` is now, and what is due only after `$2` was written while the clock was ahead. `$3` is how many may wait, and `$4` up
+/// to which number all events are known.
+pub const LIST_DUE_WEBHOOKS: &str = "SELECT id FROM webhooks WHERE disabled IS NULL AND claimed_until <= $1 \
+     AND (due <= $1 OR due > $2) AND ( \
+         EXISTS (SELECT 1 FROM webhook_deliveries AS d WHERE d.webhook = webhooks.id AND (d.due <= $1 OR d.due > $2)) \
+         OR (EXISTS (SELECT 1 FROM events WHERE events.id > cursor AND events.id <= $4) \
+             AND (SELECT count(*) FROM webhook_deliveries AS d WHERE d.webhook = webhooks.id AND d.due IS NOT NULL) < $3)) \
+     ORDER BY id";
+
+pub const CLAIM_WEBHOOK: &str = "UPDATE webhooks SET claims = claims + 1, claimed_until = $4 \
+     WHERE id = $1 AND disabled IS NULL AND claimed_until <= $2 AND (due <= $2 OR due > $3) \
+     RETURNING url, kinds, allow_private, secret, previous_secret, previous_until, cursor, failing_since, failures, claims";
+
+pub const COUNT_WAITING_DELIVERIES: &str =
+    "SELECT count(*) FROM webhook_deliveries WHERE webhook = $1 AND due IS NOT NULL";
+
+pub const LIST_DUE_DELIVERIES: &str = "SELECT event, message, body, attempts FROM webhook_deliveries \
+     WHERE webhook = $1 AND due <= $2 ORDER BY due, event LIMIT $3";
+
+/// Those that are due after `$3` are due at `$2`.
+pub const ADVANCE_DELIVERIES: &str = "UPDATE webhook_deliveries SET due = $2 WHERE webhook = $1 AND due > $3";
+
+pub const LIST_EVENTS_BEHIND: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
+     WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3";
+
+/// Those from `$3` on, of these kinds where there are any and else of all but `$5`.
+pub const LIST_EVENTS_TO_REPLAY: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
+     WHERE id >= $1 AND id <= $2 AND at >= $3 AND (kind = ANY($4) OR cardinality($4::text[]) = 0 AND kind <> ALL($5)) \
+     ORDER BY id LIMIT $6";
+
+/// There is nothing to be sent.
+pub const PASS_WEBHOOK: &str = "UPDATE webhooks SET cursor = $3, claimed_until = 0 WHERE id = $1 AND claims = $2";
+
+/// `$5` is whether anything was delivered, and `$6` whether anything failed.
+pub const SETTLE_WEBHOOK: &str = "UPDATE webhooks SET cursor = $3, due = $4, claimed_until = 0, \
+     failing_since = CASE WHEN $5 THEN NULL WHEN $6 THEN coalesce(failing_since, $7) ELSE failing_since END, \
+     failures = CASE WHEN $5 THEN 0 WHEN $6 THEN failures + 1 ELSE failures END, \
+     last_success = CASE WHEN $5 THEN $7 ELSE last_success END, \
+     previous_secret = CASE WHEN previous_until > $7 THEN previous_secret END, \
+     previous_until = CASE WHEN previous_until > $7 THEN previous_until END \
+     WHERE id = $1 AND claims = $2 AND claimed_until > 0";
+
+pub const STORE_DELIVERIES: &str = "INSERT INTO webhook_deliveries (webhook, event, message, body, attempts, due, tried, answer) \
+     SELECT $1::text, one.event, one.message, one.body, one.attempts, one.due, $7::bigint, one.answer \
+     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $8::text[]) \
+         AS one (event, message, body, attempts, due, answer) ORDER BY one.event \
+     ON CONFLICT (webhook, event) DO UPDATE SET attempts = excluded.attempts, due = excluded.due, \
+         tried = coalesce(excluded.tried, webhook_deliveries.tried), answer = excluded.answer";
+
+pub const DELETE_DELIVERIES: &str = "DELETE FROM webhook_deliveries WHERE webhook = $1 AND event = ANY($2)";
+
+/// All but the newest `$2`.
+pub const FORGET_GIVEN_UP: &str = "DELETE FROM webhook_deliveries WHERE webhook = $1 AND due IS NULL \
+     AND event <= (SELECT event FROM webhook_deliveries WHERE webhook = $1 AND due IS NULL \
+         ORDER BY event DESC LIMIT 1 OFFSET $2)";
+
+/// Nobody else adds one or writes an event meanwhile: so none is counted twice, and none that is committed later comes before
+/// the cursor.
+pub const LOCK_FOR_NEW_WEBHOOK: &str = "LOCK TABLE webhooks, events IN SHARE ROW EXCLUSIVE MODE";
+
+pub const COUNT_WEBHOOKS: &str = "SELECT count(*) FROM webhooks";
+
+pub const INSERT_WEBHOOK: &str = "INSERT INTO webhooks (id, url, kinds, secret, allow_private, cursor, lost, created, \
+     disabled_by, failures, due, claimed_until, claims) \
+     VALUES ($1, $2, $3, $4, $5, (SELECT coalesce(max(id), 0) FROM events), 0, $6, '', 0, $6, 0, 0)";
+
+/// `$1` is up to where what is behind is counted.
+pub const LIST_WEBHOOKS: &str = "SELECT id, url, kinds, allow_private, created, disabled, disabled_by, failing_since, \
+     last_success, previous_until, lost, \
+     (SELECT count(*) FROM (SELECT 1 FROM events WHERE events.id > cursor LIMIT $1) AS counted) AS behind, \
+     (SELECT count(*) FROM webhook_deliveries AS d WHERE d.webhook = webhooks.id AND d.due IS NOT NULL) AS waiting, \
+     (SELECT count(*) FROM webhook_deliveries AS d WHERE d.webhook = webhooks.id AND d.due IS NULL) AS given_up \
+     FROM webhooks ORDER BY created, id";
+
+pub const FIND_WEBHOOK: &str = "SELECT url, kinds, allow_private, secret, previous_secret, previous_until, cursor \
+     FROM webhooks WHERE id = $1";
+
+pub const ROTATE_WEBHOOK: &str = "UPDATE webhooks SET secret = $2, previous_secret = secret, \
+     previous_until = CASE WHEN secret IS NULL THEN NULL ELSE $3::bigint END WHERE id = $1";
+
+pub const DISABLE_WEBHOOK: &str =
+    "UPDATE webhooks SET disabled = $2, disabled_by = $3 WHERE id = $1 AND disabled IS NULL";
+
+pub const ENABLE_WEBHOOK: &str = "UPDATE webhooks SET disabled = NULL, disabled_by = '', failing_since = NULL, failures = 0, \
+     due = $2, claimed_until = 0, claims = claims + 1 WHERE id = $1 AND secret IS NOT NULL";
+
+pub const RENEW_DELIVERIES: &str =
+    "UPDATE webhook_deliveries SET attempts = 0, due = $2 WHERE webhook = $1 AND due IS NOT NULL";
+
+pub const DELETE_WEBHOOK: &str = "DELETE FROM webhooks WHERE id = $1";
+
+/// As whatever changes a webhook or its deliveries does first.
+pub const LOCK_WEBHOOK: &str = "SELECT cursor FROM webhooks WHERE id = $1 FOR NO KEY UPDATE";
+
+pub const LIST_FAILED_DELIVERIES: &str = "SELECT event, message, attempts, tried, due, answer FROM webhook_deliveries \
+     WHERE webhook = $1 ORDER BY coalesce(tried, 0) DESC, event DESC LIMIT $2";
+
+/// An event of a webhook. It has no account.
+pub const INSERT_WEBHOOK_EVENT: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
+     VALUES ($1, $2, NULL, '', $3, $4, $5)";
+
+/// To superusers and staff who can log in and have verified their addresses, superusers first: `$5` of them at most.
+pub const INSERT_WEBHOOK_NOTICES: &str = "INSERT INTO outbox (kind, user_id, username, recipient, is_verified, request, \
+     detail, at, ip, user_agent, link, attempts, due, claims, expires) \
+     SELECT $1::text, id, username, email, TRUE, NULL, $2::text, $3::bigint, '', '', NULL, 0, $3::bigint, 0, $4::bigint \
+     FROM users WHERE (is_staff OR is_superuser) AND is_active AND email_verified \
+     ORDER BY is_superuser DESC, id LIMIT $5";
+
+/// Events that are about to be pruned, and that webhooks were not sent.
+pub const COUNT_LOST_EVENTS: &str = "UPDATE webhooks SET lost = lost + missed.count FROM ( \
+         SELECT webhooks.id, count(*) AS count FROM webhooks JOIN events ON events.id > cursor \
+             AND (kinds = '' OR position(',' || kind || ',' IN ',' || kinds || ',') > 0) \
+         WHERE events.id = ANY($1) GROUP BY webhooks.id) AS missed WHERE missed.id = webhooks.id";
+
+pub const FORGET_WEBHOOK_SECRETS: &str = concat!(
+    "UPDATE webhooks SET secret = NULL, previous_secret = NULL, previous_until = NULL, disabled = coalesce(disabled, $2), \
+         disabled_by = $3 WHERE NOT ",
+    is_sealed_with!("secret"),
+    " RETURNING id, disabled = $2 AS is_news"
+);
+
+pub const FORGET_PREVIOUS_WEBHOOK_SECRETS: &str = concat!(
+    "UPDATE webhooks SET previous_secret = NULL, previous_until = NULL WHERE previous_secret IS NOT NULL AND NOT ",
+    is_sealed_with!("previous_secret")
+);
 
 /// Counts for the metrics, by no request.
 pub const COUNT_USERS: &str = "SELECT count(*) FROM users";

@@ -14,7 +14,7 @@ use super::rows::{read_count, read_optional_time, read_time, read_username};
 use super::tokens::{fresh_until, set_reauthentication};
 use super::transaction::Transaction;
 use super::ways_in::{find_security, find_totp_secret};
-use super::{SqliteRepository, events, sql};
+use super::{SqliteRepository, events, sql, webhooks};
 use crate::domain::challenge::{ChallengePurpose, NewChallenge};
 use crate::domain::event::EventKind;
 use crate::domain::rights::{Actor, Permission};
@@ -260,7 +260,8 @@ impl Factors for SqliteRepository {
                 + connection.prepare_cached(sql::FORGET_SEALED_REVOCATIONS)?.execute([&key_id])?;
             let mut end = connection.prepare_cached(sql::END_SEALED_CHALLENGES)?;
             end.execute(ChallengePurpose::SEALING.map(ChallengePurpose::name))?;
-            Ok(SealedSecrets { totp: users.len() as u64, refresh_tokens: tokens as u64 })
+            let webhooks = webhooks::forget_sealed(connection, &key_id, now)?;
+            Ok(SealedSecrets { totp: users.len() as u64, refresh_tokens: tokens as u64, webhooks })
         })
         .await
     }
@@ -270,10 +271,16 @@ impl Factors for SqliteRepository {
 pub(super) fn list_sealed(connection: &Connection) -> rusqlite::Result<Vec<(Vec<u8>, SealedSecrets)>> {
     let mut list = connection.prepare_cached(sql::LIST_SEALED)?;
     let listed = list.query_map([], |row| {
-        let secrets = SealedSecrets { totp: read_count(row, 1)?, refresh_tokens: read_count(row, 2)? };
+        let secrets = SealedSecrets { totp: read_count(row, 1)?, refresh_tokens: read_count(row, 2)?, webhooks: 0 };
         Ok((row.get(0)?, secrets))
     })?;
-    listed.collect()
+    let mut listed: Vec<(Vec<u8>, SealedSecrets)> = listed.collect::<Result<_, _>>()?;
+    // A file of an older release knows nothing of webhooks.
+    if connection.table_exists(None, "webhooks")? {
+        let of = |(key, webhooks)| (key, SealedSecrets { webhooks, ..SealedSecrets::default() });
+        listed.extend(webhooks::list_sealed(connection)?.into_iter().map(of));
+    }
+    Ok(listed)
 }
 
 fn step_of(code: &TotpUse) -> i64 {

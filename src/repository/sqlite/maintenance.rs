@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::file::with_suffix;
-use super::{SqliteRepository, events, sql};
+use super::{SqliteRepository, events, sql, webhooks};
 use crate::domain::identity::REVOKED_WITHIN;
 use crate::domain::session::SessionCutoffs;
 use crate::domain::user::UserId;
@@ -75,6 +75,7 @@ impl Maintenance for SqliteRepository {
             let mut delete = connection.prepare_cached(sql::DELETE_EVENT)?;
             let mut deleted = 0;
             for id in old {
+                webhooks::count_lost(connection, id)?;
                 deleted += delete.execute([id])?;
             }
             Ok(deleted)

@@ -42,6 +42,7 @@ mod transaction;
 mod users;
 mod watcher;
 mod ways_in;
+mod webhooks;
 mod work;
 mod writer;
 

@@ -24,6 +24,7 @@ use crate::domain::profile::{Profile, ProfileField, ProfileText};
 use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{COMMAND_LINE, CountedFailures, Credentials, PasswordHash, User, UserId, Username};
+use crate::domain::webhook::{DisabledBy, MAX_TOLD, MAX_URL, WebhookId, WebhookKinds};
 use crate::repository::session_cache::Found;
 use crate::repository::{MailId, OutboxMail, Rules, StoredFailures};
 use crate::system::clock::Timestamp;
@@ -172,6 +173,16 @@ pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
     })
 }
 
+pub(super) fn read_webhook_id(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<WebhookId> {
+    let column = column.idx(row.as_ref())?;
+    WebhookId::parse(row.get_ref(column)?.as_str()?).ok_or_else(|| invalid_column(column, OutOfRange("an id")))
+}
+
+pub(super) fn read_webhook_kinds(row: &Row<'_>) -> rusqlite::Result<WebhookKinds> {
+    let column = row.as_ref().column_index("kinds")?;
+    WebhookKinds::parse(row.get_ref(column)?.as_str()?).ok_or_else(|| invalid_column(column, OutOfRange("a kind")))
+}
+
 pub(super) fn read_mail_kind(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<MailKind> {
     let column = column.idx(row.as_ref())?;
     MailKind::parse(row.get_ref(column)?.as_str()?).ok_or_else(|| invalid_column(column, OutOfRange("a kind")))
@@ -280,6 +291,12 @@ pub(super) fn find_invalid_rows(connection: &Connection, rules: &Rules, most: us
         read(sql::READ_CHALLENGES, "a challenge of ", &|row| check_challenge(row))?;
         read(sql::READ_REVOCATIONS, "a refresh token of ", &|row| check_revocation(row, key))?;
         sequences.push("revocations");
+    }
+    // Versions up to 7 know nothing of webhooks.
+    if connection.table_exists(None, "webhooks")? {
+        let last_event = sequence_of(connection, "events")?;
+        read(sql::READ_WEBHOOKS, "the webhook ", &|row| check_webhook(row, key, last_event))?;
+        read(sql::READ_DELIVERIES, "a delivery to the webhook ", &|row| check_delivery(row, last_event))?;
     }
     let wrong = find_wrong_sequences(connection, &sequences)?;
     invalid.count += wrong.len() as u64;
@@ -541,6 +558,57 @@ fn check_revocation(row: &Row<'_>, key: Option<&SealingKey>) -> rusqlite::Result
         check_time(row, column)?;
     }
     Ok(())
+}
+
+fn check_webhook(row: &Row<'_>, key: Option<&SealingKey>, last_event: i64) -> rusqlite::Result<()> {
+    let id = read_webhook_id(row, "username")?;
+    check_filled(row, "url")?;
+    let url: String = row.get("url")?;
+    require(row, "url", url.len() <= MAX_URL && url.is_ascii(), || "it is not an address".to_owned())?;
+    read_webhook_kinds(row)?;
+    for column in ["secret", "previous_secret"] {
+        if row.get_ref(column)? != ValueRef::Null {
+            check_sealed(row, column, key, &id.secret_binding())?;
+        }
+    }
+    let has_previous = row.get_ref("previous_secret")? != ValueRef::Null;
+    let has_end = row.get_ref("previous_until")? != ValueRef::Null;
+    require(row, "previous_until", has_previous == has_end, || "it is not as the secret before says".to_owned())?;
+    read_truth(row, "allow_private")?;
+    let cursor: i64 = row.get("cursor")?;
+    // Behind it no event would be sent.
+    require(row, "cursor", (0..=last_event).contains(&cursor), || format!("{cursor} is no event's number yet"))?;
+    for column in ["lost", "claims", "claimed_until"] {
+        let number: i64 = row.get(column)?;
+        require(row, column, number >= 0, || format!("{number} is out of range"))?;
+    }
+    let by: String = row.get("disabled_by")?;
+    let is_disabled = row.get_ref("disabled")? != ValueRef::Null;
+    let is_by = if is_disabled { DisabledBy::parse(&by).is_some() } else { by.is_empty() };
+    require(row, "disabled_by", is_by, || "it is not why a webhook is disabled".to_owned())?;
+    let _: u32 = row.get("failures")?;
+    for column in ["created", "due"] {
+        check_time(row, column)?;
+    }
+    for column in ["previous_until", "disabled", "failing_since", "last_success"] {
+        check_optional_time(row, column)?;
+    }
+    Ok(())
+}
+
+fn check_delivery(row: &Row<'_>, last_event: i64) -> rusqlite::Result<()> {
+    read_webhook_id(row, "username")?;
+    let event: i64 = row.get("event")?;
+    require(row, "event", (1..=last_event).contains(&event), || format!("{event} is no event's number yet"))?;
+    check_filled(row, "message")?;
+    check_json(row, "body")?;
+    let _: u32 = row.get("attempts")?;
+    for column in ["due", "tried"] {
+        check_optional_time(row, column)?;
+    }
+    let answer: String = row.get("answer")?;
+    let is_short = answer.chars().count() <= MAX_TOLD;
+    require(row, "answer", is_short, || format!("it has more than {MAX_TOLD} characters"))
 }
 
 /// Those of another key are counted by [`super::factors::list_sealed`].

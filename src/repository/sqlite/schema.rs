@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::sql::add_functions;
 
 /// The version of `schema.sql`.
-pub const VERSION: i32 = 7;
+pub const VERSION: i32 = 8;
 
 /// The schema of version 1, the first one.
 const FIRST: &str = include_str!("schema_v1.sql");
@@ -99,6 +99,17 @@ const UPGRADES: &[&str] = &[
          NOT NULL CHECK (length(binding) = 32), token BLOB NOT NULL, attempts INTEGER NOT NULL, due INTEGER \
          NOT NULL, claims INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT; \
      CREATE INDEX revocations_by_due ON revocations (due, id);",
+    // Webhooks.
+    "CREATE TABLE webhooks (id TEXT NOT NULL PRIMARY KEY, url TEXT NOT NULL, kinds TEXT NOT NULL, secret \
+     BLOB, previous_secret BLOB, previous_until INTEGER, allow_private INTEGER NOT NULL CHECK \
+     (allow_private IN (0, 1)), cursor INTEGER NOT NULL, lost INTEGER NOT NULL, created INTEGER NOT NULL, \
+     disabled INTEGER, disabled_by TEXT NOT NULL, failing_since INTEGER, failures INTEGER NOT NULL, \
+     last_success INTEGER, due INTEGER NOT NULL, claimed_until INTEGER NOT NULL, claims INTEGER NOT NULL) \
+     STRICT, WITHOUT ROWID; \
+     CREATE TABLE webhook_deliveries (webhook TEXT NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE, \
+     event INTEGER NOT NULL, message TEXT NOT NULL, body TEXT NOT NULL, attempts INTEGER NOT NULL, due \
+     INTEGER, tried INTEGER, answer TEXT NOT NULL, PRIMARY KEY (webhook, event)) STRICT, WITHOUT ROWID; \
+     CREATE INDEX webhook_deliveries_by_due ON webhook_deliveries (webhook, due);",
 ];
 
 /// `AuTk` in ASCII: marks the file as ours, for us and for `file(1)`.
@@ -438,14 +449,15 @@ mod tests {
             objects_in(&made).unwrap()
         };
         let mut history = FIRST.to_owned();
-        let [second, third, fourth, fifth, sixth] = [
+        let [second, third, fourth, fifth, sixth, seventh] = [
             include_str!("../../../tests/fixtures/schema_v2.sql"),
             include_str!("../../../tests/fixtures/schema_v3.sql"),
             include_str!("../../../tests/fixtures/schema_v4.sql"),
             include_str!("../../../tests/fixtures/schema_v5.sql"),
             include_str!("../../../tests/fixtures/schema_v6.sql"),
+            include_str!("../../../tests/fixtures/schema_v7.sql"),
         ];
-        for (version, release) in (1..).zip([FIRST, second, third, fourth, fifth, sixth, SCHEMA]) {
+        for (version, release) in (1..).zip([FIRST, second, third, fourth, fifth, sixth, seventh, SCHEMA]) {
             assert_eq!(differences(made(&history), version).unwrap(), Vec::<String>::new(), "{version}: upgraded");
             assert_eq!(differences(made(release), version).unwrap(), Vec::<String>::new(), "{version}: new");
             history += UPGRADES.get(usize::try_from(version).unwrap() - 1).copied().unwrap_or_default();

@@ -713,6 +713,132 @@ pub const READ_REVOCATIONS: &str = "SELECT id, provider AS username, NULL AS use
 pub const READ_IMPORTED: &str =
     "SELECT source AS username, NULL AS user_id, source_id, fingerprint, has_other_name, at FROM imported";
 
+/// `?1` is now, and what is due only after `?2` was written while the clock was ahead. `?3` is how many may wait.
+pub const LIST_DUE_WEBHOOKS: &str = "SELECT id FROM webhooks WHERE disabled IS NULL AND claimed_until <= ?1 \
+     AND (due <= ?1 OR due > ?2) AND ( \
+         EXISTS (SELECT 1 FROM webhook_deliveries AS d WHERE d.webhook = webhooks.id AND d.due <= ?1) \
+         OR EXISTS (SELECT 1 FROM webhook_deliveries AS d WHERE d.webhook = webhooks.id AND d.due > ?2) \
+         OR (cursor < (SELECT max(id) FROM events) AND (SELECT count(*) FROM webhook_deliveries AS d \
+             WHERE d.webhook = webhooks.id AND d.due > -1) < ?3))";
+
+pub const CLAIM_WEBHOOK: &str = "UPDATE webhooks SET claims = claims + 1, claimed_until = ?4 \
+     WHERE id = ?1 AND disabled IS NULL AND claimed_until <= ?2 AND (due <= ?2 OR due > ?3) \
+     RETURNING url, kinds, allow_private, secret, previous_secret, previous_until, cursor, failing_since, failures, claims";
+
+pub const COUNT_WAITING_DELIVERIES: &str =
+    "SELECT count(*) FROM webhook_deliveries WHERE webhook = ?1 AND due IS NOT NULL";
+
+pub const LIST_DUE_DELIVERIES: &str = "SELECT event, message, body, attempts FROM webhook_deliveries \
+     WHERE webhook = ?1 AND due <= ?2 ORDER BY due LIMIT ?3";
+
+/// Those that are due after `?3` are due at `?2`.
+pub const ADVANCE_DELIVERIES: &str = "UPDATE webhook_deliveries SET due = ?2 WHERE webhook = ?1 AND due > ?3";
+
+pub const LIST_EVENTS_BEHIND: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events \
+     WHERE id > ?1 ORDER BY id LIMIT ?2";
+
+/// There is nothing to be sent.
+pub const PASS_WEBHOOK: &str = "UPDATE webhooks SET cursor = ?3, claimed_until = 0 WHERE id = ?1 AND claims = ?2";
+
+/// `?5` is whether anything was delivered, and `?6` whether anything failed.
+pub const SETTLE_WEBHOOK: &str = "UPDATE webhooks SET cursor = ?3, due = ?4, claimed_until = 0, \
+     failing_since = CASE WHEN ?5 THEN NULL WHEN ?6 THEN coalesce(failing_since, ?7) ELSE failing_since END, \
+     failures = CASE WHEN ?5 THEN 0 WHEN ?6 THEN failures + 1 ELSE failures END, \
+     last_success = CASE WHEN ?5 THEN ?7 ELSE last_success END, \
+     previous_secret = CASE WHEN previous_until > ?7 THEN previous_secret END, \
+     previous_until = CASE WHEN previous_until > ?7 THEN previous_until END \
+     WHERE id = ?1 AND claims = ?2 AND claimed_until > 0";
+
+pub const STORE_DELIVERY: &str = "INSERT INTO webhook_deliveries (webhook, event, message, body, attempts, due, tried, answer) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (webhook, event) DO UPDATE SET attempts = excluded.attempts, \
+     due = excluded.due, tried = coalesce(excluded.tried, tried), answer = excluded.answer";
+
+pub const DELETE_DELIVERY: &str = "DELETE FROM webhook_deliveries WHERE webhook = ?1 AND event = ?2";
+
+/// All but the newest `?2`.
+pub const FORGET_GIVEN_UP: &str = "DELETE FROM webhook_deliveries WHERE webhook = ?1 AND due IS NULL \
+     AND event <= (SELECT event FROM webhook_deliveries WHERE webhook = ?1 AND due IS NULL \
+         ORDER BY event DESC LIMIT 1 OFFSET ?2)";
+
+pub const COUNT_WEBHOOKS: &str = "SELECT count(*) FROM webhooks";
+
+pub const INSERT_WEBHOOK: &str = "INSERT INTO webhooks (id, url, kinds, secret, allow_private, cursor, lost, created, \
+     disabled_by, failures, due, claimed_until, claims) \
+     VALUES (?1, ?2, ?3, ?4, ?5, (SELECT coalesce(max(id), 0) FROM events), 0, ?6, '', 0, ?6, 0, 0)";
+
+/// `?1` is up to where what is behind is counted.
+pub const LIST_WEBHOOKS: &str = "SELECT id, url, kinds, allow_private, created, disabled, disabled_by, failing_since, \
+     last_success, previous_until, lost, \
+     (SELECT count(*) FROM (SELECT 1 FROM events WHERE events.id > cursor LIMIT ?1)) AS behind, \
+     (SELECT count(*) FROM webhook_deliveries AS d WHERE d.webhook = webhooks.id AND d.due IS NOT NULL) AS waiting, \
+     (SELECT count(*) FROM webhook_deliveries AS d WHERE d.webhook = webhooks.id AND d.due IS NULL) AS given_up \
+     FROM webhooks";
+
+pub const FIND_WEBHOOK: &str = "SELECT url, kinds, allow_private, secret, previous_secret, previous_until, cursor \
+     FROM webhooks WHERE id = ?1";
+
+pub const ROTATE_WEBHOOK: &str = "UPDATE webhooks SET secret = ?2, previous_secret = secret, \
+     previous_until = CASE WHEN secret IS NULL THEN NULL ELSE ?3 END WHERE id = ?1";
+
+pub const DISABLE_WEBHOOK: &str =
+    "UPDATE webhooks SET disabled = ?2, disabled_by = ?3 WHERE id = ?1 AND disabled IS NULL";
+
+pub const ENABLE_WEBHOOK: &str = "UPDATE webhooks SET disabled = NULL, disabled_by = '', failing_since = NULL, failures = 0, \
+     due = ?2, claimed_until = 0, claims = claims + 1 WHERE id = ?1 AND secret IS NOT NULL";
+
+pub const RENEW_DELIVERIES: &str =
+    "UPDATE webhook_deliveries SET attempts = 0, due = ?2 WHERE webhook = ?1 AND due IS NOT NULL";
+
+pub const DELETE_WEBHOOK: &str = "DELETE FROM webhooks WHERE id = ?1";
+
+pub const FIND_EVENT: &str = "SELECT id, at, kind, username, actor, ip, detail FROM events WHERE id = ?1";
+
+pub const LIST_FAILED_DELIVERIES: &str = "SELECT event, message, attempts, tried, due, answer FROM webhook_deliveries \
+     WHERE webhook = ?1 ORDER BY coalesce(tried, 0) DESC, event DESC LIMIT ?2";
+
+/// Where no other process can hold any.
+pub const RELEASE_WEBHOOKS: &str = "UPDATE webhooks SET claimed_until = 0, claims = claims + 1 WHERE claimed_until > 0";
+
+/// An event of a webhook. It has no account.
+pub const INSERT_WEBHOOK_EVENT: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
+     VALUES (?1, ?2, NULL, '', ?3, ?4, ?5)";
+
+/// To superusers and staff who can log in and have verified their addresses, superusers first: `?5` of them at most.
+pub const INSERT_WEBHOOK_NOTICES: &str = "INSERT INTO outbox (kind, user_id, username, recipient, is_verified, request, \
+     detail, at, ip, user_agent, link, attempts, due, claims, expires) \
+     SELECT ?1, id, username, email, 1, NULL, ?2, ?3, '', '', NULL, 0, ?3, 0, ?4 FROM users \
+     WHERE (is_staff = 1 OR is_superuser = 1) AND is_active = 1 AND email_verified = 1 \
+     ORDER BY is_superuser DESC, id LIMIT ?5";
+
+/// An event that is about to be pruned, and that webhooks were not sent.
+pub const COUNT_LOST_EVENT: &str = "UPDATE webhooks SET lost = lost + 1 WHERE cursor < ?1 AND (kinds = '' \
+     OR instr(',' || kinds || ',', ',' || (SELECT kind FROM events WHERE id = ?1) || ',') > 0)";
+
+/// By the ids of their keys.
+pub const LIST_SEALED_WEBHOOKS: &str = "SELECT key, count(*) FROM ( \
+     SELECT substr(secret, 2, 8) AS key FROM webhooks WHERE secret IS NOT NULL \
+     UNION ALL SELECT substr(previous_secret, 2, 8) FROM webhooks WHERE previous_secret IS NOT NULL) \
+     GROUP BY key ORDER BY key";
+
+pub const LIST_WEBHOOKS_SEALED_OTHERWISE: &str =
+    concat!("SELECT id, disabled IS NULL FROM webhooks WHERE NOT ", is_sealed_with!("secret"));
+
+pub const FORGET_WEBHOOK_SECRET: &str = "UPDATE webhooks SET secret = NULL, previous_secret = NULL, previous_until = NULL, \
+     disabled = coalesce(disabled, ?2), disabled_by = ?3 WHERE id = ?1";
+
+pub const FORGET_PREVIOUS_WEBHOOK_SECRETS: &str = concat!(
+    "UPDATE webhooks SET previous_secret = NULL, previous_until = NULL WHERE previous_secret IS NOT NULL AND NOT ",
+    is_sealed_with!("previous_secret")
+);
+
+/// By the id, as others are by the account.
+pub const READ_WEBHOOKS: &str = "SELECT id AS username, NULL AS user_id, url, kinds, secret, previous_secret, \
+     previous_until, allow_private, cursor, lost, created, disabled, disabled_by, failing_since, failures, \
+     last_success, due, claimed_until, claims FROM webhooks";
+
+pub const READ_DELIVERIES: &str = "SELECT webhook AS username, NULL AS user_id, event, message, body, attempts, due, \
+     tried, answer FROM webhook_deliveries";
+
 /// The statements of one list.
 pub struct Items {
     pub list: &'static str,
@@ -961,6 +1087,38 @@ pub const ALL: &[(&str, Visits)] = &[
     (READ_IDENTITIES, Visits::Many("a check reads all")),
     (READ_CHALLENGES, Visits::Many("a check reads all")),
     (READ_REVOCATIONS, Visits::Many("a check reads all")),
+    (LIST_DUE_WEBHOOKS, Visits::Many("there are few")),
+    (CLAIM_WEBHOOK, Visits::Few),
+    (COUNT_WAITING_DELIVERIES, Visits::Few),
+    (LIST_DUE_DELIVERIES, Visits::Few),
+    (ADVANCE_DELIVERIES, Visits::Few),
+    (LIST_EVENTS_BEHIND, Visits::Many("it begins behind the cursor")),
+    (PASS_WEBHOOK, Visits::Few),
+    (SETTLE_WEBHOOK, Visits::Few),
+    (STORE_DELIVERY, Visits::Few),
+    (DELETE_DELIVERY, Visits::Few),
+    (FORGET_GIVEN_UP, Visits::Few),
+    (COUNT_WEBHOOKS, Visits::Many("there are few")),
+    (INSERT_WEBHOOK, Visits::Few),
+    (LIST_WEBHOOKS, Visits::Many("there are few")),
+    (FIND_WEBHOOK, Visits::Few),
+    (ROTATE_WEBHOOK, Visits::Few),
+    (DISABLE_WEBHOOK, Visits::Few),
+    (ENABLE_WEBHOOK, Visits::Few),
+    (RENEW_DELIVERIES, Visits::Few),
+    (DELETE_WEBHOOK, Visits::Few),
+    (FIND_EVENT, Visits::Few),
+    (LIST_FAILED_DELIVERIES, Visits::Few),
+    (RELEASE_WEBHOOKS, Visits::Many("there are few")),
+    (INSERT_WEBHOOK_EVENT, Visits::Few),
+    (INSERT_WEBHOOK_NOTICES, Visits::Many("it is done when a webhook is disabled by itself")),
+    (COUNT_LOST_EVENT, Visits::Many("there are few")),
+    (LIST_SEALED_WEBHOOKS, Visits::Many("there are few")),
+    (LIST_WEBHOOKS_SEALED_OTHERWISE, Visits::Many("there are few")),
+    (FORGET_WEBHOOK_SECRET, Visits::Few),
+    (FORGET_PREVIOUS_WEBHOOK_SECRETS, Visits::Many("there are few")),
+    (READ_WEBHOOKS, Visits::Many("a check reads all")),
+    (READ_DELIVERIES, Visits::Many("a check reads all")),
 ];
 
 #[cfg(test)]
@@ -995,7 +1153,8 @@ mod tests {
             for step in &steps {
                 // An eviction sorts one user's few sessions by their last use: an index on it would have to be written
                 // at every use. So are the few links that disown. And the few accounts with failures, passkeys by their
-                // domains and sealed secrets by their keys are sorted once, at the start or in a check.
+                // domains and sealed secrets by their keys are sorted once, at the start or in a check. A webhook's
+                // deliveries are sorted for the operator, and staff where one is disabled.
                 let sorting = [
                     EVICT_TOKENS,
                     LIST_FAILURES,
@@ -1003,6 +1162,10 @@ mod tests {
                     DELETE_OLDEST_DISOWNERS,
                     COUNT_PASSKEYS,
                     LIST_SEALED,
+                    LIST_SEALED_WEBHOOKS,
+                    LIST_FAILED_DELIVERIES,
+                    INSERT_WEBHOOK_NOTICES,
+                    FORGET_GIVEN_UP,
                 ];
                 let may_sort = sorting.contains(&statement);
                 assert!(may_sort || !step.contains("TEMP B-TREE"), "{statement}: {steps:?}");

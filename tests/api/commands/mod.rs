@@ -112,7 +112,7 @@ pub fn status_of(server: &Server, token: &str) -> u16 {
 }
 
 /// Every command, as it is given.
-const COMMANDS: [&str; 35] = [
+const COMMANDS: [&str; 44] = [
     "serve",
     "user create",
     "user list",
@@ -146,6 +146,15 @@ const COMMANDS: [&str; 35] = [
     "config check",
     "mail test",
     "mail preview",
+    "webhook add",
+    "webhook list",
+    "webhook rotate",
+    "webhook test",
+    "webhook replay",
+    "webhook disable",
+    "webhook enable",
+    "webhook remove",
+    "webhook log",
     "completions",
     "manual",
 ];

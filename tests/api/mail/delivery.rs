@@ -38,6 +38,7 @@ fn mail(kind: MailKind) -> Mail {
         ip: Some("203.0.113.7".parse().unwrap()),
         user_agent: Some(UserAgent::from_header("Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0")),
         provider: kind.names_provider().then(|| "example".to_owned()),
+        webhook: kind.names_webhook().then(|| "0123456789abcdef".to_owned()),
     }
 }
 

@@ -99,7 +99,7 @@ fn a_new_key_is_refused_while_a_server_runs_and_taken_by_all_afterwards() {
     let output = run(&mut command(folder.path(), &url, Some(&other), "database new-key --yes --json"));
     assert!(output.status.success(), "{output:?}");
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told["forgotten"], json!({"totp": 0, "refresh_tokens": 0}));
+    assert_eq!(told["forgotten"], json!({"totp": 0, "refresh_tokens": 0, "webhooks": 0}));
     assert_eq!(start_refused(folder.path(), &url, Some(&one)), (1, ANOTHER.to_owned()));
     stop(server(folder.path(), &url, Some(&other)));
 }

@@ -70,7 +70,7 @@ fn the_first_start_makes_a_key_for_its_owner_alone_and_later_ones_keep_it() {
     let settled = machine.json("database new-key");
     assert_eq!(
         settled,
-        json!({"key": "data/authtokens.key", "is_new": false, "forgotten": {"totp": 0, "refresh_tokens": 0}})
+        json!({"key": "data/authtokens.key", "is_new": false, "forgotten": {"totp": 0, "refresh_tokens": 0, "webhooks": 0}})
     );
     assert_eq!(fs::read(key(&machine)).unwrap(), made);
     // Nothing is sealed: a new one harms nobody.
