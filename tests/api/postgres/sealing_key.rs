@@ -145,6 +145,6 @@ async fn a_server_that_starts_while_the_question_is_asked_keeps_its_key_and_the_
     assert!(code == 1 && sentence.contains("the key to 1 refresh token"), "{sentence}");
     let output = run(&mut command(folder.path(), &url, Some(&other), "database new-key --yes --json"));
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told["forgotten"], json!({"totp": 0, "refresh_tokens": 1}));
+    assert_eq!(told["forgotten"], json!({"totp": 0, "refresh_tokens": 1, "webhooks": 0}));
     stop(server(folder.path(), &url, Some(&other)));
 }
