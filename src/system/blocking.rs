@@ -5,6 +5,7 @@
 //! its own ([`crate::passwords::threads`]), so that a flood of logins cannot use these up.
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use thiserror::Error;
@@ -21,7 +22,16 @@ pub struct Interrupted(#[source] tokio::task::JoinError);
 /// [`Interrupted`] when the work panicked or the runtime is shutting down.
 #[expect(clippy::disallowed_methods, reason = "the one module that may use it")]
 pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Interrupted> {
-    tokio::task::spawn_blocking(work).await.map_err(Interrupted)
+    let result = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&result);
+    // Without the types of the work, so that the runtime's side of it is compiled once and not once a call.
+    let work: Box<dyn FnOnce() + Send> = Box::new(move || {
+        let value = work();
+        *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    });
+    tokio::task::spawn_blocking(work).await.map_err(Interrupted)?;
+    let value = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Ok(value.unwrap_or_else(|| unreachable!("work that has ended without a panic has a result")))
 }
 
 /// Runs `work` on a thread of its own, for which nothing waits: where the result is no longer wanted it may go on, and the

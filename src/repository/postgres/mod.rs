@@ -44,6 +44,7 @@ mod sql;
 mod status;
 mod tokens;
 mod transaction;
+mod unit;
 mod users;
 mod watcher;
 mod ways_in;
@@ -69,6 +70,7 @@ use self::pool::{Connection, POOL_TIMEOUT, Pool, STATEMENT_TIMEOUT};
 use self::pruning::Pruner;
 pub use self::schema::VERSION as SCHEMA_VERSION;
 use self::transaction::Transaction;
+use self::unit::{Unit, Work};
 pub use self::watcher::MAX_STALENESS;
 use self::watcher::Watcher;
 use self::writer::Writer;
@@ -216,23 +218,9 @@ impl PostgresRepository {
         T: Send + 'static,
         W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
-        let (pool, watcher) = (Arc::clone(&self.pool), Arc::clone(&self.watcher));
-        self.run(RepositoryError::Backend, async move {
-            // It is dropped when the read has ended, whether or not anybody still waits for it.
-            let _permit = permit;
-            let mut tries = 0;
-            loop {
-                tries += 1;
-                let failure = match read_once(&pool, &watcher, view, &arguments, &work).await {
-                    Ok(value) => return Ok(value),
-                    Err(failure) => failure,
-                };
-                if failure.remedy() == Remedy::Report || tries >= 3 {
-                    return Err(failure.mapped());
-                }
-            }
-        })
-        .await
+        let unit = Arc::new(Unit::new(arguments, work));
+        self.run_read(view, permit, Arc::clone(&unit) as Arc<dyn Work<Connection>>).await?;
+        Ok(unit.take())
     }
 
     /// A transaction that changes something. `work` may be run more than once.
@@ -242,18 +230,49 @@ impl PostgresRepository {
         T: Send + 'static,
         W: for<'a> Fn(&'a Transaction, &'a A) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
+        let unit = Arc::new(Unit::new(arguments, work));
+        self.run_write(Arc::clone(&unit) as Arc<dyn Work<Transaction>>).await?;
+        Ok(unit.take())
+    }
+
+    fn run_read(
+        &self,
+        view: View,
+        permit: Option<OwnedSemaphorePermit>,
+        work: Arc<dyn Work<Connection>>,
+    ) -> BoxFuture<'_, Result<(), RepositoryError>> {
+        let (pool, watcher) = (Arc::clone(&self.pool), Arc::clone(&self.watcher));
+        let reading = async move {
+            // It is dropped when the read has ended, whether or not anybody still waits for it.
+            let _permit = permit;
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                let failure = match read_once(&pool, &watcher, view, &*work).await {
+                    Ok(()) => return Ok(()),
+                    Err(failure) => failure,
+                };
+                if failure.remedy() == Remedy::Report || tries >= 3 {
+                    return Err(failure.mapped());
+                }
+            }
+        };
+        Box::pin(self.run(RepositoryError::Backend, Box::pin(reading)))
+    }
+
+    fn run_write(&self, work: Arc<dyn Work<Transaction>>) -> BoxFuture<'_, Result<(), RepositoryError>> {
         let writer = Arc::clone(&self.writer);
-        let work = async move { writer.write(&arguments, &work).await };
-        self.run(RepositoryError::OutcomeUnknown, Box::pin(work)).await
+        let writing = async move { writer.write(&*work).await };
+        Box::pin(self.run(RepositoryError::OutcomeUnknown, Box::pin(writing)))
     }
 
     /// Runs a unit of work to its end on the store's threads, whether or not anybody still waits for it. Where it cannot
     /// come to its end, because the store is dropped or it panics, that is `cut_off`.
-    async fn run<T: Send + 'static>(
+    async fn run(
         &self,
         cut_off: fn(Cause) -> RepositoryError,
-        work: impl Future<Output = Result<T, RepositoryError>> + Send + 'static,
-    ) -> Result<T, RepositoryError> {
+        work: BoxFuture<'static, Result<(), RepositoryError>>,
+    ) -> Result<(), RepositoryError> {
         let closed = || pool::unavailable(LinkError::Closed);
         let runtime = self.runtime.as_ref().ok_or_else(closed)?;
         let unit = Arc::clone(&self.units).try_acquire_owned().map_err(|_| closed())?;
@@ -283,19 +302,15 @@ impl PostgresRepository {
     }
 }
 
-async fn read_once<A, T, W>(pool: &Pool, watcher: &Watcher, view: View, arguments: &A, work: &W) -> Result<T, Failure>
-where
-    A: Sync,
-    W: for<'a> Fn(&'a Connection, &'a A) -> BoxFuture<'a, Result<T, Failure>>,
-{
+async fn read_once(pool: &Pool, watcher: &Watcher, view: View, work: &dyn Work<Connection>) -> Result<(), Failure> {
     if view != View::Unconfirmed {
         watcher.ensure_looking()?;
     }
     let connection = pool.get().await?;
     connection.is_in_doubt();
     let worked = timeout(view.patience(), async {
-        let Some(begin) = view.begin() else { return work(&connection, arguments).await };
-        let (opened, outcome) = join(connection.batch(&begin), work(&connection, arguments)).await;
+        let Some(begin) = view.begin() else { return work.run(&connection).await };
+        let (opened, outcome) = join(connection.batch(&begin), work.run(&connection)).await;
         opened?;
         connection.batch("ROLLBACK").await?;
         outcome

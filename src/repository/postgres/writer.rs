@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join};
+use futures_util::future::join;
 use rand::RngExt as _;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::{Failure, LinkError, Remedy};
 use super::pool::{Instance, Pool, Pooled, unavailable};
 use super::transaction::Transaction;
+use super::unit::Work;
 use super::watcher::{FEED_KEPT_FOR, Watcher};
 use crate::repository::session_cache::SessionCache;
 use crate::repository::{Notices, RepositoryError};
@@ -70,19 +71,15 @@ pub(super) struct Tally {
 }
 
 /// The outcome of one try.
-enum Tried<T> {
-    Committed(T),
+enum Tried {
+    Committed,
     Failed(Failure),
 }
 
 impl Writer {
     /// Runs `work` in a transaction, as often as it takes, and waits until its changes are durable and known to every
     /// node.
-    pub(super) async fn write<A, T, W>(&self, arguments: &A, work: &W) -> Result<T, RepositoryError>
-    where
-        A: Sync,
-        W: for<'a> Fn(&'a Transaction, &'a A) -> BoxFuture<'a, Result<T, Failure>>,
-    {
+    pub(super) async fn write(&self, work: &dyn Work<Transaction>) -> Result<(), RepositoryError> {
         let since = Instant::now();
         let mut tries = 0;
         self.watcher.ensure_looking().map_err(unavailable)?;
@@ -91,8 +88,8 @@ impl Writer {
             let connection = timeout_at(since + BEGUN_WITHIN, self.pool.get()).await;
             let connection = connection.unwrap_or_else(|_| Err(LinkError::PoolTimeout(BEGUN_WITHIN).into()));
             let connection = connection.map_err(Failure::mapped)?;
-            let failure = match self.attempt(connection, since + ANSWERED_WITHIN, arguments, work).await? {
-                Tried::Committed(value) => return Ok(value),
+            let failure = match self.attempt(connection, since + ANSWERED_WITHIN, work).await? {
+                Tried::Committed => return Ok(()),
                 Tried::Failed(failure) => failure,
             };
             if failure.remedy() == Remedy::Report || tries >= TRIES || since.elapsed() >= BEGUN_WITHIN {
@@ -103,17 +100,12 @@ impl Writer {
         }
     }
 
-    async fn attempt<A, T, W>(
+    async fn attempt(
         &self,
         connection: Pooled,
         deadline: Instant,
-        arguments: &A,
-        work: &W,
-    ) -> Result<Tried<T>, RepositoryError>
-    where
-        A: Sync,
-        W: for<'a> Fn(&'a Transaction, &'a A) -> BoxFuture<'a, Result<T, Failure>>,
-    {
+        work: &dyn Work<Transaction>,
+    ) -> Result<Tried, RepositoryError> {
         let instance = connection.instance;
         let transaction = Transaction::new(connection, self.notices);
         let receipt: Receipt = rand::rng().random();
@@ -125,7 +117,7 @@ impl Writer {
             let id: &[u8] = &receipt;
             let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&id];
             let begun = join(transaction.batch(BEGIN), transaction.execute(INSERT_RECEIPT, &parameters));
-            let ((begun, receipt), outcome) = join(begun, work(&transaction, arguments)).await;
+            let ((begun, receipt), outcome) = join(begun, work.run(&transaction)).await;
             match (begun, &receipt) {
                 // Each statement was a transaction of its own.
                 (Err(failure), Ok(_)) => {
@@ -137,14 +129,14 @@ impl Writer {
             outcome
         });
         let worked = worked.await.unwrap_or_else(|_| Err(LinkError::Late(WORK_WITHIN).into()));
-        let value = match worked {
-            Ok(value) => value,
+        match worked {
+            Ok(()) => {}
             Err(Failure::Repository(unknown @ RepositoryError::OutcomeUnknown(_))) => return Err(unknown),
             Err(failure) => {
                 roll_back(transaction, &failure).await;
                 return Ok(Tried::Failed(self.confirmed(failure, instance).await));
             }
-        };
+        }
         let committing_since = self.watcher.now();
         let committed =
             timeout(COMMIT_WITHIN, join(transaction.batch("COMMIT"), self.watcher.find_nodes(&transaction)));
@@ -174,7 +166,7 @@ impl Writer {
         if !changed.is_empty() {
             self.watcher.wait_for_others(nodes, instance).await;
         }
-        Ok(Tried::Committed(value))
+        Ok(Tried::Committed)
     }
 
     /// What the work has failed by. It refuses by what it has read, which no COMMIT has confirmed: so a lease must, as for
