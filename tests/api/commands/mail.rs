@@ -80,7 +80,7 @@ fn each_mail_is_shown_with_values_of_nobodys_whether_mail_is_sent_or_not() {
     let all = machine.said("mail preview");
     let names: Vec<_> = all.lines().filter_map(|line| line.strip_prefix("=== ")).collect();
     assert_eq!(names.len(), 23);
-    assert_eq!((names[0], names[21]), ("confirm_email", "test"));
+    assert_eq!((names[0], names[22]), ("confirm_email", "test"));
     let one = machine.said("mail preview reset_password");
     assert!(one.starts_with("Subject: Your new password for Diamonds\n\nHello AzureDiamond,\n"), "{one}");
     assert!(one.contains("123 456") && one.contains("https://diamond.example/account/reset#"), "{one}");
