@@ -93,11 +93,15 @@ pub enum EventKind {
     IdentityUnlinked,
     /// The authenticator app, the recovery codes and the passkeys were removed by staff or the operator.
     FactorsReset,
+    /// Another service may ask whose a token is. It is no account's event.
+    ServiceAdded,
+    /// Another service may ask no more.
+    ServiceRevoked,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::Registered,
         Self::Created,
         Self::Imported,
@@ -138,6 +142,8 @@ impl EventKind {
         Self::IdentityLinked,
         Self::IdentityUnlinked,
         Self::FactorsReset,
+        Self::ServiceAdded,
+        Self::ServiceRevoked,
     ];
 
     /// Whether it is a failed attempt that counts at its account. Failed reauthentications are counted apart, and only in
@@ -191,6 +197,8 @@ impl EventKind {
             Self::IdentityLinked => "identity_linked",
             Self::IdentityUnlinked => "identity_unlinked",
             Self::FactorsReset => "factors_reset",
+            Self::ServiceAdded => "service_added",
+            Self::ServiceRevoked => "service_revoked",
         }
     }
 
@@ -214,7 +222,7 @@ pub struct Event {
     /// Who did it: a name, [`COMMAND_LINE`](crate::domain::user::COMMAND_LINE), or empty where nobody was authenticated.
     pub actor: String,
     pub ip: Option<IpAddr>,
-    /// A session's id, a right, a limit, a mail's kind, or nothing.
+    /// A session's id, a right, a limit, a mail's kind, a service's name, or nothing.
     pub detail: String,
 }
 

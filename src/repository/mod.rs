@@ -26,6 +26,7 @@ mod page;
 mod passkeys;
 pub mod postgres;
 mod proof;
+mod services;
 mod session_cache;
 mod sessions;
 pub mod sqlite;
@@ -56,6 +57,7 @@ pub use self::proof::{
     FirstFactor, IdTokenUse, IdentityUse, PasskeyUse, Proof, Reauthentication, SecondFactor, SessionOutcome,
     SessionRequest, TotpUse, VerifiedIdentity, VerifiedLogin,
 };
+pub use self::services::{ServiceAdded, Services};
 pub use self::sessions::Sessions;
 pub use self::status::{ClusterStatus, NodeStatus, StandbyStatus, StoreStatus};
 pub use self::upgrade::{Kept, Upgrade};
@@ -75,6 +77,7 @@ pub trait Repository:
     + Passkeys
     + Identities
     + Challenges
+    + Services
 {
 }
 
@@ -92,5 +95,6 @@ impl<T> Repository for T where
         + Passkeys
         + Identities
         + Challenges
+        + Services
 {
 }

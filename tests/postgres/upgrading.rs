@@ -19,7 +19,11 @@ use crate::nodes::{LEASE, at, by_hand, caller, count, database, open, register};
 const OLDEST_SERVING: &str = "SELECT oldest_serving::bigint FROM schema_version";
 
 /// The schemas of older releases that were for PostgreSQL, the first of version 5.
-const OLDER: &[&str] = &[include_str!("../fixtures/postgres_v5.sql"), include_str!("../fixtures/postgres_v6.sql")];
+const OLDER: &[&str] = &[
+    include_str!("../fixtures/postgres_v5.sql"),
+    include_str!("../fixtures/postgres_v6.sql"),
+    include_str!("../fixtures/postgres_v7.sql"),
+];
 
 /// Every column, index and constraint, a line each.
 fn objects_in(url: &str) -> Vec<String> {
@@ -55,7 +59,7 @@ fn the_upgrades_make_of_each_version_what_a_new_database_has_and_keep_its_rows()
 #[test]
 fn an_upgrade_serves_no_older_release_than_what_is_stored_allows() {
     let Some(url) = database() else { return };
-    by_hand(&url, OLDER.last().unwrap());
+    by_hand(&url, OLDER[1]);
     by_hand(&url, "INSERT INTO schema_version VALUES (6, 7)");
     drop(open(&url));
     assert_eq!(count(&url, OLDEST_SERVING), 7);
@@ -97,7 +101,7 @@ async fn a_node_whose_release_may_not_serve_any_more_ends_itself() {
     let node = open(&url);
     let digest = register(&node, "ana").await;
     assert!(node.find_session(&caller(digest)).await.unwrap().is_some());
-    by_hand(&url, "UPDATE schema_version SET oldest_serving = 8");
+    by_hand(&url, "UPDATE schema_version SET oldest_serving = 9");
     tokio::time::timeout(Duration::from_secs(30), node.wait_for_failure()).await.unwrap();
     // No lease: nothing confirms what it reads.
     tokio::time::sleep(LEASE).await;

@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::sql::add_functions;
 
 /// The version of `schema.sql`.
-pub const VERSION: i32 = 7;
+pub const VERSION: i32 = 8;
 
 /// The schema of version 1, the first one.
 const FIRST: &str = include_str!("schema_v1.sql");
@@ -99,6 +99,16 @@ const UPGRADES: &[&str] = &[
          NOT NULL CHECK (length(binding) = 32), token BLOB NOT NULL, attempts INTEGER NOT NULL, due INTEGER \
          NOT NULL, claims INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT; \
      CREATE INDEX revocations_by_due ON revocations (due, id);",
+    concat!(
+        // Other services: what they know accounts by, how sessions were opened, and their keys.
+        "ALTER TABLE users ADD COLUMN public_id BLOB CHECK (length(public_id) = 16); \
+         UPDATE users SET public_id = randomblob(16); \
+         CREATE UNIQUE INDEX users_by_public_id ON users (public_id); \
+         ALTER TABLE tokens ADD COLUMN methods TEXT; \
+         UPDATE tokens SET methods = 'imported' WHERE user_agent LIKE 'imported from %' AND ip = ''; \
+         CREATE TABLE services (name TEXT NOT NULL PRIMARY KEY, digest BLOB NOT NULL CHECK (length(digest) = 32), \
+             created INTEGER NOT NULL, last_used INTEGER) STRICT, WITHOUT ROWID;",
+    ),
 ];
 
 /// `AuTk` in ASCII: marks the file as ours, for us and for `file(1)`.
@@ -438,14 +448,15 @@ mod tests {
             objects_in(&made).unwrap()
         };
         let mut history = FIRST.to_owned();
-        let [second, third, fourth, fifth, sixth] = [
+        let [second, third, fourth, fifth, sixth, seventh] = [
             include_str!("../../../tests/fixtures/schema_v2.sql"),
             include_str!("../../../tests/fixtures/schema_v3.sql"),
             include_str!("../../../tests/fixtures/schema_v4.sql"),
             include_str!("../../../tests/fixtures/schema_v5.sql"),
             include_str!("../../../tests/fixtures/schema_v6.sql"),
+            include_str!("../../../tests/fixtures/schema_v7.sql"),
         ];
-        for (version, release) in (1..).zip([FIRST, second, third, fourth, fifth, sixth, SCHEMA]) {
+        for (version, release) in (1..).zip([FIRST, second, third, fourth, fifth, sixth, seventh, SCHEMA]) {
             assert_eq!(differences(made(&history), version).unwrap(), Vec::<String>::new(), "{version}: upgraded");
             assert_eq!(differences(made(release), version).unwrap(), Vec::<String>::new(), "{version}: new");
             history += UPGRADES.get(usize::try_from(version).unwrap() - 1).copied().unwrap_or_default();

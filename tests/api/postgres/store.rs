@@ -18,7 +18,7 @@ use crate::cluster;
 use crate::store::{StoredAccount, StoredEvent, StoredSession, TestStore, key_of_name};
 
 /// What the service stores, a table before those that refer to it. The nodes' own tables are not among them.
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 16] = [
     "users",
     "cellar",
     "wants",
@@ -34,6 +34,7 @@ const TABLES: [&str; 15] = [
     "identities",
     "challenges",
     "revocations",
+    "services",
 ];
 
 /// The tables that give numbers.

@@ -28,6 +28,7 @@ pub const OLDER_SCHEMAS: &[&str] = &[
     include_str!("../../fixtures/schema_v4.sql"),
     include_str!("../../fixtures/schema_v5.sql"),
     include_str!("../../fixtures/schema_v6.sql"),
+    include_str!("../../fixtures/schema_v7.sql"),
 ];
 
 /// The database of a server, opened as another program does.
