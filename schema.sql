@@ -33,8 +33,13 @@ CREATE TABLE users (
     -- When its owner was last told of a login from an unknown network with an unknown program.
     told_of_login  INTEGER,
     -- How much work it is to verify the hash of another system, in rounds of bcrypt. NULL where the hash is our own.
-    imported_hash_work INTEGER
+    imported_hash_work INTEGER,
+    -- What other services know the account by: random, and never given twice. Every account has one.
+    public_id      BLOB    CHECK (length(public_id) = 16)
 ) STRICT;
+
+-- No two accounts have one public id.
+CREATE UNIQUE INDEX users_by_public_id ON users (public_id);
 
 -- An address is verified by one account.
 CREATE UNIQUE INDEX users_by_verified_email ON users (email_key) WHERE email_verified = 1;
@@ -76,7 +81,10 @@ CREATE TABLE tokens (
     expires    INTEGER,
     -- How a token of another system, which may look otherwise than ours, was digested: 'sha512' (the first 32 bytes) until
     -- it is first presented, 'sha256' from then on. NULL for a token of 40 hex digits whose SHA-256 was known at once.
-    imported   TEXT    CHECK (imported IN ('sha512', 'sha256'))
+    imported   TEXT    CHECK (imported IN ('sha512', 'sha256')),
+    -- How its person showed who they are when it was opened: names of RFC 8176, with spaces between them, or 'imported'.
+    -- NULL where the release that opened it did not note it.
+    methods    TEXT
 ) STRICT, WITHOUT ROWID;
 
 -- A user's sessions in the order in which they are listed.
@@ -272,6 +280,14 @@ CREATE TABLE revocations (
 
 -- The revocations that are due.
 CREATE INDEX revocations_by_due ON revocations (due, id);
+
+-- Other services that may ask whose a token is. Only the SHA-256 of a service's key is stored.
+CREATE TABLE services (
+    name      TEXT    NOT NULL PRIMARY KEY,
+    digest    BLOB    NOT NULL CHECK (length(digest) = 32),
+    created   INTEGER NOT NULL,
+    last_used INTEGER                         -- NULL where it never was
+) STRICT, WITHOUT ROWID;
 
 -- Where events are sent to as they happen (webhooks). The secrets are sealed (src/system/sealing.rs).
 CREATE TABLE webhooks (

@@ -14,12 +14,13 @@ use crate::domain::event::{Event, EventCursor, EventQuery};
 use crate::domain::mail::Mail;
 use crate::domain::one_time::Purpose;
 use crate::domain::rights::{AccountChange, AccountCursor, Actor, Permission, Rights, UserQuery};
+use crate::domain::service::{ServiceDetails, ServiceName};
 use crate::domain::session::{SessionCutoffs, SessionDetails, SessionId};
 use crate::domain::token::PlainToken;
 use crate::domain::user::{NewUser, User, Username};
 use crate::passwords::PasswordError;
 use crate::repository::{
-    EmailVerification, Page, Recipient, Repository, RepositoryError, SecurityState, UniqueField, Whom,
+    EmailVerification, Page, Recipient, Repository, RepositoryError, SecurityState, ServiceAdded, UniqueField, Whom,
 };
 use crate::system::clock::Clock;
 
@@ -71,6 +72,20 @@ impl From<RepositoryError> for AdministerError {
     }
 }
 
+/// Why a service was not added.
+#[derive(Debug, Error)]
+pub enum AddServiceError {
+    /// There is one of this name.
+    #[error("the name is taken")]
+    Taken,
+    /// There are as many as there may be.
+    #[error("there are as many services as there may be")]
+    Full,
+    /// The store failed, or refused the actor.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+}
+
 /// Which of an account's sessions are to end.
 pub enum Ended {
     /// This one.
@@ -114,6 +129,35 @@ impl<'a> Administration<'a> {
         username: Option<&Username>,
     ) -> Result<bool, RepositoryError> {
         self.repository.check_rights(&self.actor, permission, username).await
+    }
+
+    /// Adds a service that may ask whose a token is. Its key is known only here.
+    ///
+    /// # Errors
+    /// See [`AddServiceError`].
+    pub async fn add_service(&self, name: ServiceName) -> Result<PlainToken, AddServiceError> {
+        let key = PlainToken::generate();
+        match self.repository.add_service(&self.actor, name, key.digest(), self.clock.now()).await? {
+            ServiceAdded::Done => Ok(key),
+            ServiceAdded::Taken => Err(AddServiceError::Taken),
+            ServiceAdded::Full => Err(AddServiceError::Full),
+        }
+    }
+
+    /// Revokes a service; `false` where there is none of this name.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    pub async fn revoke_service(&self, name: ServiceName) -> Result<bool, RepositoryError> {
+        self.repository.revoke_service(&self.actor, name, self.clock.now()).await
+    }
+
+    /// Lists the services in the order of their names.
+    ///
+    /// # Errors
+    /// See [`RepositoryError`].
+    pub async fn list_services(&self) -> Result<Vec<ServiceDetails>, RepositoryError> {
+        self.repository.list_services(&self.actor).await
     }
 
     /// Lists accounts in the order of their names.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::authentication_methods::AuthenticationMethods;
 use crate::domain::identity::Subject;
 use crate::domain::token::{TokenDigest, bytes_of_hex, hex};
 use crate::domain::user::UserId;
@@ -57,17 +58,29 @@ impl KeptIdentity {
     }
 }
 
-/// What is kept of a login that may lack its second factor: an identity that is linked once that is given. Its ID token is
-/// used up before.
-pub(super) fn keep_for_link(first: &FirstFactor) -> String {
+/// By what the first factor of a login was shown, as it is kept.
+#[derive(Serialize, Deserialize)]
+struct KeptMethods {
+    methods: String,
+}
+
+/// What is kept of a login that may lack its second factor: an identity that is linked once that is given, whose ID token
+/// is used up before; or else by what the first factor was shown.
+pub(super) fn keep(first: &FirstFactor) -> String {
     let FirstFactor::Identity(IdentityUse { identity, by_email: Some(by_email), .. }) = first else {
-        return String::new();
+        return serde_json::to_string(&KeptMethods { methods: first.methods().to_stored() }).unwrap_or_default();
     };
     let identity = KeptIdentity { token: None, ..KeptIdentity::of(identity) };
     serde_json::to_string(&KeptUse { identity, by_email: by_email.clone() }).unwrap_or_default()
 }
 
-/// Reads what [`keep_for_link`] has written; `None` where there is nothing to be linked.
+/// By what the first factor was shown, of what [`keep`] has written.
+pub(super) fn read_methods(json: &str) -> AuthenticationMethods {
+    let kept = serde_json::from_str::<KeptMethods>(json).ok();
+    kept.and_then(|kept| AuthenticationMethods::from_stored(&kept.methods)).unwrap_or_default()
+}
+
+/// The identity of what [`keep`] has written; `None` where there is nothing to be linked.
 pub(super) fn read_for_link(user_id: UserId, json: &str) -> Option<IdentityUse> {
     let KeptUse { identity, by_email } = serde_json::from_str(json).ok()?;
     Some(IdentityUse { user_id, identity: identity.read()?, by_email: Some(by_email) })

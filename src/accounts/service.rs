@@ -9,6 +9,7 @@ use super::activity::LastUsed;
 use super::identities::policy::IdentityPolicy;
 use super::mail_requests::MailRequests;
 use super::passkeys::relying_party::RelyingParty;
+use super::service_uses::ServiceUses;
 use super::throttle::LoginThrottle;
 use super::throttle::mail_limits::MailLimits;
 use crate::domain::field::InvalidField;
@@ -41,6 +42,8 @@ pub struct Accounts {
     pub sealing: Option<Arc<SealingKey>>,
     /// Notes the last uses of sessions.
     pub last_used: Arc<LastUsed>,
+    /// Notes the last uses of services.
+    pub service_uses: Arc<ServiceUses>,
     pub clock: Clock,
 }
 

@@ -6,11 +6,12 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::kept_identity::keep_for_link;
+use super::kept_identity::keep;
 use super::second_factor::given::{GivenFactor, SealingError};
 use super::service::{ATTEMPTS, Accounts, Client};
 use super::throttle::limits::Call;
 use super::throttle::{Admission, Begun, NotBegun, Throttled};
+use crate::domain::authentication_methods::AuthenticationMethods;
 use crate::domain::challenge::{ChallengePurpose, NewChallenge};
 use crate::domain::email::EmailAddress;
 use crate::domain::event::EventKind;
@@ -85,6 +86,8 @@ pub enum Verified {
     IdentityRegistration(Box<NewUser>, bool, Option<NewEmailChange>, Box<VerifiedIdentity>),
     /// They have shown the first factor or, by a challenge, both.
     Factors(FirstFactor, SecondFactor),
+    /// The same in two steps: by what the first factor was shown before is known from its challenge.
+    SecondStep(FirstFactor, SecondFactor, AuthenticationMethods),
 }
 
 /// A session that has just been opened. Only here is its token known.
@@ -334,7 +337,14 @@ impl Accounts {
 
     async fn store_session(&self, verified: Verified, client: &impl Client) -> Result<Opening, RepositoryError> {
         let token = PlainToken::generate();
-        let session = NewSession { digest: token.digest(), user_agent: client.user_agent().clone(), ip: client.ip() };
+        let methods = match &verified {
+            Verified::Registration(..) => AuthenticationMethods::PASSWORD,
+            Verified::IdentityRegistration(..) => AuthenticationMethods::NONE,
+            Verified::Factors(first, _) => first.methods(),
+            Verified::SecondStep(_, _, first_methods) => *first_methods,
+        };
+        let (user_agent, ip) = (client.user_agent().clone(), client.ip());
+        let session = NewSession { digest: token.digest(), user_agent, ip, methods };
         let (max_sessions, now) = (self.session_policy.max_per_user, self.clock.now());
         match verified {
             Verified::Registration(user, confirmation) => {
@@ -350,12 +360,12 @@ impl Accounts {
                     IdentityRegistered::IdentityTaken | IdentityRegistered::TokenUsed => Opening::IdentityRefused,
                 })
             }
-            Verified::Factors(first, second) => {
+            Verified::Factors(first, second) | Verified::SecondStep(first, second, _) => {
                 let purpose = ChallengePurpose::SecondFactor;
                 let (challenge_token, expires) = (PlainToken::generate(), now.plus(purpose.lifetime()));
                 let needs_verified_email = self.mail.as_ref().is_some_and(|policy| policy.require_verified_email);
                 let challenge =
-                    NewChallenge { digest: challenge_token.digest(), purpose, state: keep_for_link(&first), expires };
+                    NewChallenge { digest: challenge_token.digest(), purpose, state: keep(&first), expires };
                 let request = SessionRequest { first, second, session, challenge, max_sessions, needs_verified_email };
                 Ok(match self.repository.open_session(request, now).await? {
                     SessionOutcome::Opened(user) => Opening::Session(OpenedSession::new(token, *user)),
@@ -379,7 +389,7 @@ fn labels_of(verified: &Verified) -> (Cow<'static, str>, &'static str) {
     let (first, second) = match verified {
         Verified::Registration(..) => return (Cow::Borrowed("registration"), "none"),
         Verified::IdentityRegistration(_, _, _, identity) => return (Cow::Owned(identity.provider.clone()), "none"),
-        Verified::Factors(first, second) => (first, second),
+        Verified::Factors(first, second) | Verified::SecondStep(first, second, _) => (first, second),
     };
     let way = match first {
         FirstFactor::Password(_) => Cow::Borrowed("password"),

@@ -4,6 +4,7 @@
 //! the command reports that it is done.
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::config::{Config, ConfigError};
 use crate::domain::field::InvalidField;
 use crate::import::ImportError;
 use crate::mail::{DeliveryError, MailError};
+use crate::outbound::OutboundError;
 use crate::passwords::PasswordError;
 use crate::repository::open::{Opened, open_shared};
 use crate::repository::{BackupError, MoveError, OpenError, Repository, RepositoryError};
@@ -28,6 +30,7 @@ use crate::accounts::webhooks::WebhookError;
 use crate::cli::healthcheck::Unhealthy;
 use crate::cli::output::{self, List, Output};
 use crate::domain::rights::Actor;
+use crate::domain::service::MAX_SERVICES;
 use crate::domain::user::Username;
 
 /// How many rows are read at once.
@@ -131,6 +134,47 @@ pub enum CommandError {
     /// A webhook was tried, and its receiver did not take the message.
     #[error("it was not delivered: {0}")]
     NotDelivered(String),
+    /// The proxy cannot be asked.
+    #[error("the proxy cannot be tried: {0}")]
+    Outbound(#[source] OutboundError),
+    /// Nobody can listen where the application is to be.
+    #[error("cannot listen on {upstream} as the application behind the proxy: {source}")]
+    Upstream {
+        /// Where.
+        upstream: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file of a token cannot be used.
+    #[error("the file {path} {why}")]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A request with the token does not reach the command.
+    #[error(
+        "a request with the token does not reach this command (the proxy answers {}): the protected route of the proxy must \
+         lead to it, and the token must be live",
+        status.map_or_else(|| "nothing".to_owned(), |status| status.to_string())
+    )]
+    NotPassed {
+        /// The proxy's answer.
+        status: Option<u16>,
+    },
+    /// The proxy has holes.
+    #[error("the proxy has holes: {0} of the requests above did what they must not")]
+    Holes(usize),
+    /// No service has the name.
+    #[error("there is no service named {0}")]
+    NoService(String),
+    /// A service has the name.
+    #[error("there is a service named {0} already: revoke it first, or take another name")]
+    ServiceTaken(String),
+    /// There are as many services as there may be.
+    #[error("there are {MAX_SERVICES} services, and may be no more: revoke one first")]
+    TooManyServices,
     /// The password breaks a rule.
     #[error("the {0}")]
     Field(#[from] InvalidField),
@@ -184,6 +228,7 @@ impl CommandError {
             | Self::UnreadableUnit { .. }
             | Self::Place(_)
             | Self::UrlFile { .. }
+            | Self::TokenFile { .. }
             | Self::NeedsYes => 2,
             // 128 + SIGINT, as shells have it.
             Self::Interrupted => 130,

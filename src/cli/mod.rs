@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod check_proxy;
 pub mod config;
 pub mod context;
 pub mod database;
@@ -12,6 +13,7 @@ pub mod import;
 pub mod mail;
 pub mod output;
 pub mod prompt;
+pub mod service;
 pub mod token;
 pub mod unit;
 pub mod user;
@@ -35,6 +37,7 @@ use crate::config::{Config, ConfigError, Settings};
 use crate::domain::email::EmailAddress;
 use crate::domain::event::{EventKind, EventQuery};
 use crate::domain::rights::{Rights, SearchText, UserQuery};
+use crate::domain::service::ServiceName;
 use crate::domain::session::SessionId;
 use crate::domain::user::Username;
 use crate::domain::webhook::WebhookId;
@@ -88,6 +91,9 @@ enum Command {
     /// List and end an account's tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Let other services ask whose a token is, list them, and revoke their keys
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// List what happened, newest first
     Events {
         /// Only what happened to this account
@@ -179,6 +185,29 @@ enum Command {
         server sends them; these commands work beside it."
     )]
     Webhook(WebhookCommand),
+    /// Try whether a proxy with forward authentication lets forged headers or strangers through
+    #[command(
+        after_help = "The command is the application for as long as it runs: let the protected route of the proxy lead to \
+        --upstream, with the application stopped. It sends requests to the URL with Remote-User and its like forged in \
+        every spelling, and sees what comes through. Without a token it tries only what strangers can do. The exit code is \
+        1 where there is a hole."
+    )]
+    CheckProxy {
+        /// An address behind the proxy that is protected
+        #[arg(value_name = "URL")]
+        url: String,
+        /// Where the proxy listens, where that is not what the name of the URL leads to
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        connect: Option<std::net::SocketAddr>,
+        /// Where the proxy expects the application: the command listens there
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9400")]
+        upstream: std::net::SocketAddr,
+        /// A file that holds a live token
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Print completions for a shell
     #[command(after_help = "For example: authtokens completions bash > /etc/bash_completion.d/authtokens")]
     Completions {
@@ -341,6 +370,35 @@ enum TokenCommand {
         name: Name,
         #[command(flatten)]
         which: Which,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Subcommand)]
+enum ServiceCommand {
+    /// Let a service ask whose a token is, and show its key once
+    #[command(
+        after_help = "The service asks with POST /api/introspect, and gives its name and its key by HTTP's Basic \
+        authentication. The key is not stored: where it is lost, revoke the service and add it again."
+    )]
+    Add {
+        /// What it is called: 1 to 32 characters of a-z 0-9 _ . -
+        #[arg(value_parser = service_name)]
+        name: ServiceName,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List the services in the order of their names, with when each was last used
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Let a service ask no more; its key is worth nothing from then on
+    Revoke {
+        /// What it is called
+        #[arg(value_parser = service_name)]
+        name: ServiceName,
         #[command(flatten)]
         format: Format,
     },
@@ -621,6 +679,10 @@ fn time(text: &str) -> Result<Timestamp, &'static str> {
     Timestamp::from_rfc3339(text).ok_or("a time is written as 2015-01-04T22:51:35Z, and a date as 2015-01-04")
 }
 
+fn service_name(text: &str) -> Result<ServiceName, String> {
+    ServiceName::parse(text).map_err(|invalid| format!("a name {}", invalid.rule))
+}
+
 fn session_id(text: &str) -> Result<SessionId, &'static str> {
     SessionId::parse(text).ok_or("an id is 16 hex digits, as `authtokens token list` shows it")
 }
@@ -707,6 +769,11 @@ impl Command {
                 let ended = which.id.map_or(Ended::All, Ended::One);
                 token::revoke(&mut context(&format)?, &name.username, ended).await
             }
+            Self::Service(ServiceCommand::Add { name, format }) => service::add(&mut context(&format)?, &name).await,
+            Self::Service(ServiceCommand::List { format }) => service::list(&mut context(&format)?).await,
+            Self::Service(ServiceCommand::Revoke { name, format }) => {
+                service::revoke(&mut context(&format)?, &name).await
+            }
             Self::Events { user, kind, limit, format } => {
                 let kind = kind.as_deref().and_then(EventKind::parse);
                 let query = EventQuery { username: user, kind, before: None, limit: 0 };
@@ -718,6 +785,9 @@ impl Command {
             }
             Self::Restore { file, yes, format } => database::restore(&mut context(&format)?, file, yes).await,
             Self::Check { file, format } => database::check(&mut context(&format)?, file).await,
+            Self::CheckProxy { url, connect, upstream, token_file, format } => {
+                check_proxy::check(&mut context(&format)?, &url, connect, upstream, token_file.as_deref()).await
+            }
             Self::Prune { format } => database::prune(&mut context(&format)?).await,
             Self::Database(command) => command.run(context).await,
             Self::Import(command) => import::import(&mut context(command.format())?, command).await,

@@ -178,6 +178,7 @@ section! {
         enabled = boolean().default(true),
         register = rate().default("20 per 1h"),
         login = rate().default("30 per 1min"),
+        introspect = rate().default("60000 per 1min"),
     }
 }
 

@@ -105,11 +105,15 @@ pub enum EventKind {
     WebhookReplayed,
     /// A webhook was removed.
     WebhookRemoved,
+    /// Another service may ask whose a token is. It is no account's event.
+    ServiceAdded,
+    /// Another service may ask no more.
+    ServiceRevoked,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 48] = [
         Self::Registered,
         Self::Created,
         Self::Imported,
@@ -156,6 +160,8 @@ impl EventKind {
         Self::WebhookEnabled,
         Self::WebhookReplayed,
         Self::WebhookRemoved,
+        Self::ServiceAdded,
+        Self::ServiceRevoked,
     ];
 
     /// Whether it happened to a webhook. No webhook is sent it.
@@ -229,6 +235,8 @@ impl EventKind {
             Self::WebhookEnabled => "webhook_enabled",
             Self::WebhookReplayed => "webhook_replayed",
             Self::WebhookRemoved => "webhook_removed",
+            Self::ServiceAdded => "service_added",
+            Self::ServiceRevoked => "service_revoked",
         }
     }
 
@@ -252,7 +260,7 @@ pub struct Event {
     /// Who did it: a name, [`COMMAND_LINE`](crate::domain::user::COMMAND_LINE), or empty where nobody was authenticated.
     pub actor: String,
     pub ip: Option<IpAddr>,
-    /// A session's id, a right, a limit, a mail's kind, a webhook's id, or nothing.
+    /// A session's id, a right, a limit, a mail's kind, a webhook's id, a service's name, or nothing.
     pub detail: String,
 }
 

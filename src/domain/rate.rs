@@ -17,4 +17,6 @@ pub struct LimitsPolicy {
     pub enabled: bool,
     pub register: Rate,
     pub login: Rate,
+    /// Of each service that asks whose tokens are, and not of an address.
+    pub introspect: Rate,
 }

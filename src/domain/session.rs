@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::domain::authentication_methods::AuthenticationMethods;
 use crate::domain::token::TokenDigest;
 use crate::domain::user::UserId;
 use crate::system::clock::Timestamp;
@@ -86,6 +87,8 @@ pub struct NewSession {
     pub digest: TokenDigest,
     pub user_agent: UserAgent,
     pub ip: Option<IpAddr>,
+    /// By what its person has shown who they are, without the second factor, which the store adds where it was due.
+    pub methods: AuthenticationMethods,
 }
 
 /// A client's `User-Agent`, safe to store and to show: at most 256 characters, none of them a control character.

@@ -20,7 +20,7 @@ use crate::accounts::second_factor::{FactorError, SealingError, SecondFactorErro
 use crate::accounts::throttle::Throttled;
 use crate::accounts::{
     AskError, ConfirmError, MailProofError, NameError, NoMail, ReauthenticationError, RegisterError, SecondFactorDue,
-    SessionError, SignInByMailError, SignInError,
+    ServiceError, SessionError, SignInByMailError, SignInError,
 };
 use crate::domain::field::InvalidField;
 use crate::http::json::{self, Malformed};
@@ -55,6 +55,10 @@ pub enum ApiError {
     NotOffered(&'static str),
     /// The session is live, but has no right to do this.
     Forbidden,
+    /// No service has the name and the key that were presented.
+    NoService,
+    /// A proxy's check is refused because it cannot be understood. The sentence says what may be asked.
+    CheckRefused(&'static str),
     /// A page of another origin has sent a form of ours.
     ForeignForm,
     /// It would leave no active superuser.
@@ -120,12 +124,14 @@ impl ApiError {
         match self {
             Self::InvalidData(why) => format!("Invalid Data: {why}"),
             Self::Unauthorized => "A valid token is required.".to_owned(),
+            Self::NoService => "A service's name and key are required.".to_owned(),
             Self::LoginFailed => "The username or the password is wrong.".to_owned(),
             Self::SecondFactorDue(_) => "The second factor is required.".to_owned(),
             Self::SecondFactorWrong => "The code is wrong, was used before, or the login has expired.".to_owned(),
-            Self::NotSignedIn(sentence) | Self::Conflict(sentence) | Self::NotOffered(sentence) => {
-                (*sentence).to_owned()
-            }
+            Self::NotSignedIn(sentence)
+            | Self::Conflict(sentence)
+            | Self::NotOffered(sentence)
+            | Self::CheckRefused(sentence) => (*sentence).to_owned(),
             Self::LinkOffered(_) => "Log in to your account otherwise, and link this identity there.".to_owned(),
             Self::Forbidden => "This account may not do that.".to_owned(),
             Self::ForeignForm => "This form was sent by a page of somebody else.".to_owned(),
@@ -232,13 +238,16 @@ impl ResponseError for ApiError {
         match self {
             Self::InvalidData(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized
+            | Self::NoService
             | Self::LoginFailed
             | Self::SecondFactorDue(_)
             | Self::SecondFactorWrong
             | Self::NotSignedIn(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::ForeignForm | Self::EmailNotVerified | Self::SetsNoPasswords => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Forbidden
+            | Self::CheckRefused(_)
+            | Self::ForeignForm
+            | Self::EmailNotVerified
+            | Self::SetsNoPasswords => StatusCode::FORBIDDEN,
             Self::LastSuperuser | Self::LinkOffered(_) | Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound | Self::NoMail(_) | Self::NotOffered(_) => StatusCode::NOT_FOUND,
@@ -260,6 +269,7 @@ impl ResponseError for ApiError {
             | Self::SecondFactorDue(_)
             | Self::SecondFactorWrong
             | Self::NotSignedIn(_) => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Token"))),
+            Self::NoService => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"authtokens\""))),
             Self::MethodNotAllowed { allow } => Some((header::ALLOW, HeaderValue::from_static(allow))),
             Self::Unavailable { retry_after, .. } | Self::TooManyRequests { retry_after } => {
                 Some((header::RETRY_AFTER, HeaderValue::from(*retry_after)))
@@ -504,6 +514,16 @@ impl From<PasskeySignInError> for ApiError {
             PasskeySignInError::Refused => Self::NotSignedIn("The passkey opens no account."),
             PasskeySignInError::EmailNotVerified => Self::EmailNotVerified,
             PasskeySignInError::Repository(error) => error.into(),
+        }
+    }
+}
+
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Refused => Self::NoService,
+            ServiceError::Throttled(error) => error.into(),
+            ServiceError::Repository(error) => error.into(),
         }
     }
 }

@@ -9,7 +9,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseB
 use utoipa::{Modify, OpenApi};
 
 use crate::http::error::ApiError;
-use crate::http::extract::body::NOT_JSON;
+use crate::http::extract::body::{NO_FORM, NOT_JSON};
 use crate::http::routes::Calls;
 
 #[derive(OpenApi)]
@@ -30,6 +30,7 @@ use crate::http::routes::Calls;
         (name = "passkeys", description = "Passkeys (WebAuthn): a way in without a password. Where the service has none, these calls answer 404"),
         (name = "lists", description = "What the user has and what the user wishes for"),
         (name = "sessions", description = "The tokens that are out, to be seen and ended one by one"),
+        (name = "services", description = "For other services and proxies: whose a token is"),
         (name = "staff", description = "Other people's accounts, for staff and superusers"),
         (name = "service", description = "For whoever watches over the process"),
     ),
@@ -48,6 +49,11 @@ impl Modify for TokenScheme {
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("Token", SecurityScheme::Http(scheme));
+        let service = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Basic)
+            .description(Some("The name and the key of a service, as `authtokens service add` has shown it."))
+            .build();
+        components.add_security_scheme("Service", SecurityScheme::Http(service));
     }
 }
 
@@ -79,7 +85,7 @@ impl Modify for CommonAnswers {
                 common.extend([
                     ("408", "The body did not arrive in time"),
                     ("413", "The body is too large"),
-                    ("415", "The body is not `application/json`, or is compressed"),
+                    ("415", "The body is of another type, or is compressed"),
                 ]);
             }
             for (status, description) in common {
@@ -101,10 +107,13 @@ impl Modify for Sentences {
         for operation in operations(document, "/") {
             // A call that takes a password is throttled, so it documents a 429.
             let takes_password = operation.responses.responses.contains_key("429");
+            let takes_form = operation.operation_id.as_deref() == Some("introspect_token");
             for (status, answer) in &mut operation.responses.responses {
                 let Some(error) = usual_error(status) else { continue };
                 let RefOr::T(answer) = answer else { continue };
                 let error = if status == "413" && takes_password { too_large(ByteSize::kib(16)) } else { error };
+                let error =
+                    if status == "415" && takes_form { ApiError::UnsupportedMediaType { why: NO_FORM } } else { error };
                 for content in answer.content.values_mut() {
                     let RefOr::T(content) = content else { continue };
                     content.example.get_or_insert_with(|| json!({"error": error.to_string()}));

@@ -8,24 +8,26 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 
 use crate::http::api::{
-    account, by_mail, email, events, health, identities, index, items, passkeys, second_factor, sessions, staff, user,
-    well_known,
+    account, by_mail, check, email, events, health, identities, index, introspection, items, passkeys, second_factor,
+    sessions, staff, user, well_known,
 };
 use crate::http::error::ApiError;
 use crate::http::pages::{assets, confirm, dev_mail, docs, not_me, reset, sign_in};
 
 /// Declares the table. A path has methods, and each method a handler; `get` answers HEAD too. The rows under `calls`
-/// are in the OpenAPI document, those under `unlisted` are not, and those under `pages` and `forms` are for browsers.
+/// and `services`, those for other services alone, are in the OpenAPI document, those under `unlisted` are not, and those under `pages` and `forms` are for browsers.
 macro_rules! routes {
     (
         calls { $($call:literal { $($call_method:ident $call_room:ident::$call_handler:ident,)* })* }
+        services { $($asked:literal { $($asked_method:ident $asked_room:ident::$asked_handler:ident,)* })* }
         unlisted { $($other:literal { $($other_method:ident $other_room:ident::$other_handler:ident,)* })* }
         pages { $($page:literal { $($page_method:ident $page_room:ident::$page_handler:ident,)* })* }
         forms { $($form:literal { $($form_method:ident $form_room:ident::$form_handler:ident,)* })* }
     ) => {
         /// Every path with its methods: the value of its `Allow`.
-        pub const PATHS: [(&str, &str); [$($call,)* $($other,)* $($page,)* $($form,)*].len()] = [
+        pub const PATHS: [(&str, &str); [$($call,)* $($asked,)* $($other,)* $($page,)* $($form,)*].len()] = [
             $(($call, allow!($($call_method)*)),)*
+            $(($asked, allow!($($asked_method)*)),)*
             $(($other, allow!($($other_method)*)),)*
             $(($page, allow!($($page_method)*)),)*
             $(($form, allow!($($form_method)*)),)*
@@ -35,6 +37,7 @@ macro_rules! routes {
         pub fn table(app: &mut ServiceConfig) {
             app
                 $(.service(with!(at($call, Scope::Api) $(, $call_method $call_room::$call_handler)*)))*
+                $(.service(with!(at($asked, Scope::Service) $(, $asked_method $asked_room::$asked_handler)*)))*
                 $(.service(with!(at($other, Scope::Api) $(, $other_method $other_room::$other_handler)*)))*
                 $(.service(with!(at($page, Scope::Page) $(, $page_method $page_room::$page_handler)*)))*
                 $(.service(with!(at($form, Scope::Form) $(, $form_method $form_room::$form_handler)*)))*
@@ -43,7 +46,7 @@ macro_rules! routes {
 
         /// The documentation of the calls.
         #[derive(utoipa::OpenApi)]
-        #[openapi(paths($($($call_room::$call_handler,)*)*))]
+        #[openapi(paths($($($call_room::$call_handler,)*)* $($($asked_room::$asked_handler,)*)*))]
         pub(crate) struct Calls;
     };
 }
@@ -73,6 +76,7 @@ macro_rules! with {
 routes! {
     calls {
         "/api/user" { get user::show, patch user::update, delete user::delete, }
+        "/api/check" { get check::check, }
         "/" { get index::show, }
         "/healthz" { get health::alive, }
         "/readyz" { get health::ready, }
@@ -130,6 +134,9 @@ routes! {
         "/.well-known/apple-app-site-association" { get well_known::apple_apps, }
         "/.well-known/assetlinks.json" { get well_known::android_apps, }
     }
+    services {
+        "/api/introspect" { post introspection::introspect, }
+    }
     unlisted {
         "/api/openapi.json" { get docs::document, }
     }
@@ -153,6 +160,8 @@ routes! {
 pub enum Scope {
     /// For programs.
     Api,
+    /// For other services, and no pages: no origin may read it.
+    Service,
     /// For browsers.
     Page,
     /// For browsers, about somebody's own account: no other origin may read it, and no search engine lists it.

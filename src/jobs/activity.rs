@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::accounts::activity::LastUsed;
+use crate::accounts::service_uses::ServiceUses;
 use crate::accounts::throttle::failed_attempts::FailedAttempts;
 use crate::accounts::throttle::limits::Limits;
 use crate::jobs::{Job, JobError};
@@ -65,6 +66,37 @@ impl Job for StoreLastUsed {
                 Err(error) => outcome = Err(error),
             }
         }
+    }
+}
+
+/// Stores when services were last used. A use that cannot be stored is dropped: another one is noted a minute later.
+#[expect(missing_docs, reason = "the names say it")]
+pub struct StoreServiceUses {
+    pub repository: Arc<dyn Repository>,
+    pub uses: Arc<ServiceUses>,
+}
+
+#[async_trait]
+impl Job for StoreServiceUses {
+    fn name(&self) -> &'static str {
+        "service_uses"
+    }
+
+    fn interval(&self) -> Duration {
+        STORE_EVERY
+    }
+
+    async fn run(&self) -> Result<(), JobError> {
+        let uses = self.uses.take();
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.repository.record_service_use(uses).await;
+        outcome.map_err(JobError::because("when services were last used could not be stored"))
+    }
+
+    async fn finish(&self) -> Result<(), JobError> {
+        self.run().await
     }
 }
 

@@ -6,6 +6,7 @@
 //! is kept.
 
 mod addresses;
+pub mod raw;
 
 use std::collections::HashMap;
 use std::error::Error as StdError;

@@ -26,6 +26,7 @@ mod page;
 mod passkeys;
 pub mod postgres;
 mod proof;
+mod services;
 mod session_cache;
 mod sessions;
 pub mod sqlite;
@@ -57,6 +58,7 @@ pub use self::proof::{
     FirstFactor, IdTokenUse, IdentityUse, PasskeyUse, Proof, Reauthentication, SecondFactor, SessionOutcome,
     SessionRequest, TotpUse, VerifiedIdentity, VerifiedLogin,
 };
+pub use self::services::{ServiceAdded, Services};
 pub use self::sessions::Sessions;
 pub use self::status::{ClusterStatus, NodeStatus, StandbyStatus, StoreStatus};
 pub use self::upgrade::{Kept, Upgrade};
@@ -81,6 +83,7 @@ pub trait Repository:
     + Identities
     + Challenges
     + Webhooks
+    + Services
 {
 }
 
@@ -99,5 +102,6 @@ impl<T> Repository for T where
         + Identities
         + Challenges
         + Webhooks
+        + Services
 {
 }

@@ -46,7 +46,7 @@ pub(super) struct Table {
 use Kind::{Boolean, Bytes, Integer, Text};
 
 /// All tables, in the order of their foreign keys.
-pub(super) const TABLES: [Table; 17] = [
+pub(super) const TABLES: [Table; 18] = [
     Table {
         name: "users",
         columns: &[
@@ -73,6 +73,7 @@ pub(super) const TABLES: [Table; 17] = [
             ("email_verified", Boolean),
             ("told_of_login", Integer),
             ("imported_hash_work", Integer),
+            ("public_id", Bytes),
         ],
         key: 1,
         gives_ids: true,
@@ -101,6 +102,7 @@ pub(super) const TABLES: [Table; 17] = [
             ("reauthenticated", Integer),
             ("expires", Integer),
             ("imported", Text),
+            ("methods", Text),
         ],
         key: 1,
         gives_ids: false,
@@ -297,6 +299,12 @@ pub(super) const TABLES: [Table; 17] = [
             ("answer", Text),
         ],
         key: 2,
+        gives_ids: false,
+    },
+    Table {
+        name: "services",
+        columns: &[("name", Text), ("digest", Bytes), ("created", Integer), ("last_used", Integer)],
+        key: 1,
         gives_ids: false,
     },
 ];

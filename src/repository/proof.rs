@@ -1,6 +1,7 @@
 //! What shows who asks: proofs of the first factor and of the second. The store checks each in the transaction of what it
 //! allows, and uses up there what counts once.
 
+use crate::domain::authentication_methods::AuthenticationMethods;
 use crate::domain::challenge::NewChallenge;
 use crate::domain::factor::Method;
 use crate::domain::identity::Subject;
@@ -130,6 +131,31 @@ pub enum SecondFactor {
     RecoveryCode { used: TokenDigest, replacement: TokenDigest },
     /// A passkey.
     Passkey(PasskeyUse),
+}
+
+impl FirstFactor {
+    /// How it is called in `amr`. That of a login whose first factor was shown before is kept with its challenge.
+    #[must_use]
+    pub fn methods(&self) -> AuthenticationMethods {
+        match self {
+            Self::Password(_) => AuthenticationMethods::PASSWORD,
+            Self::Passkey(_) => AuthenticationMethods::PASSKEY.and(AuthenticationMethods::SEVERAL),
+            Self::Mail(_) | Self::Identity(_) | Self::Challenge(..) => AuthenticationMethods::NONE,
+        }
+    }
+}
+
+impl SecondFactor {
+    /// How it, beside a first factor, is called in `amr`.
+    #[must_use]
+    pub fn methods(&self) -> AuthenticationMethods {
+        let method = match self {
+            Self::NotGiven => return AuthenticationMethods::NONE,
+            Self::Totp(_) | Self::RecoveryCode { .. } => AuthenticationMethods::ONE_TIME_CODE,
+            Self::Passkey(_) => AuthenticationMethods::PASSKEY,
+        };
+        method.and(AuthenticationMethods::SEVERAL)
+    }
 }
 
 /// A session that is to be opened.

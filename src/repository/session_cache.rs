@@ -9,10 +9,12 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 
+use crate::domain::holder::{HeldToken, TokenHolder};
+use crate::domain::service::{ServiceDetails, ServiceName};
 use crate::domain::session::{Caller, Session, SessionCutoffs};
 use crate::domain::token::{DigestMap, TokenDigest};
 use crate::domain::user::UserId;
@@ -26,7 +28,10 @@ const SHARDS: usize = 16;
 const BUCKETS: usize = 1 << 16;
 
 /// About how many bytes an entry takes beside its text: a hash table may be half empty.
-const OVERHEAD: usize = 350;
+const OVERHEAD: usize = 360;
+
+/// About how many bytes more it takes where it tells other services whose it is, beside the texts of that.
+const HOLDER_OVERHEAD: usize = 200;
 
 /// The session cache.
 pub(super) struct SessionCache {
@@ -42,6 +47,8 @@ pub(super) struct SessionCache {
     /// Whether there are tokens of other systems (the lowest bit), as it was found after the last change to all (the other
     /// bits, plus one; 0 where it was not looked for).
     imported_tokens: AtomicU64,
+    /// All services, as of a version.
+    services: RwLock<Option<(ReadVersion, Arc<[Service]>)>>,
     lease: Arc<Lease>,
 }
 
@@ -53,6 +60,12 @@ pub(super) enum Change {
     /// The rendered text alone: the lists and the profile.
     Text,
 }
+
+/// A service, and the digest of its key.
+pub(super) type Service = (ServiceDetails, TokenDigest);
+
+/// Whose changes those of services count as: nobody's, for no user has this id. Other nodes take it for everybody's.
+pub(super) const SERVICES: UserId = UserId(0);
 
 /// The numbers of the last changes of some users.
 #[derive(Default)]
@@ -96,11 +109,17 @@ struct Entry {
     /// The rendered user; `None` where only the session was looked up. It is copied and not shared: a reference count
     /// would cost one more cache miss of the processor.
     text: Option<Box<[u8]>>,
+    /// What other services are told; `None` where none has asked.
+    holder: Option<Arc<TokenHolder>>,
 }
 
 impl Entry {
     fn size(&self) -> usize {
-        OVERHEAD + self.text.as_ref().map_or(0, |text| text.len())
+        let holder = self.holder.as_ref().map_or(0, |holder| {
+            let email = holder.verified_email.as_ref().map_or(0, String::len);
+            HOLDER_OVERHEAD + holder.username.as_str().len() + email
+        });
+        OVERHEAD + self.text.as_ref().map_or(0, |text| text.len()) + holder
     }
 }
 
@@ -114,6 +133,7 @@ impl SessionCache {
             last_changes: (0..BUCKETS).map(|_| LastChanges::default()).collect(),
             last_change_to_all: AtomicU64::new(0),
             imported_tokens: AtomicU64::new(0),
+            services: RwLock::default(),
             lease,
         }
     }
@@ -129,6 +149,16 @@ impl SessionCache {
             let changes = &self.last_changes[bucket(entry.found.session.user_id)];
             let text = entry.text.as_ref().filter(|_| self.is_good(entry.version, &changes.any))?;
             Some((entry.found.session, Bytes::copy_from_slice(text)))
+        })?
+    }
+
+    /// The same with what other services are told of it, where that has not changed since either.
+    pub(super) fn find_held_token(&self, caller: &Caller) -> Option<HeldToken> {
+        self.find_entry(caller, |entry| {
+            let changes = &self.last_changes[bucket(entry.found.session.user_id)];
+            let holder = entry.holder.as_ref().filter(|_| self.is_good(entry.version, &changes.any))?;
+            let Found { session, created, expires } = entry.found;
+            Some(HeldToken { session, created, expires, holder: Arc::clone(holder) })
         })?
     }
 
@@ -152,16 +182,38 @@ impl SessionCache {
         ReadVersion(self.changes.load(Ordering::SeqCst))
     }
 
-    /// Keeps what was read. Where it is without a text, a valid entry that has one stays.
+    /// Keeps what was read. What a valid entry has beside it stays.
     pub(super) fn keep(&self, version: ReadVersion, digest: TokenDigest, found: Found, text: Option<&Bytes>) {
-        let entry = Entry { version, found, text: text.map(|text| text.as_ref().into()) };
-        if entry.size() > self.shard_size {
-            return;
-        }
+        self.keep_entry(digest, Entry { version, found, text: text.map(|text| text.as_ref().into()), holder: None });
+    }
+
+    /// Keeps what other services are told. What a valid entry has beside it stays.
+    pub(super) fn keep_held_token(&self, version: ReadVersion, digest: TokenDigest, held: &HeldToken) {
+        let HeldToken { session, created, expires, ref holder } = *held;
+        let (found, holder) = (Found { session, created, expires }, Some(Arc::clone(holder)));
+        self.keep_entry(digest, Entry { version, found, text: None, holder });
+    }
+
+    fn keep_entry(&self, digest: TokenDigest, mut entry: Entry) {
+        let session = entry.found.session;
+        let last_change = &self.last_changes[bucket(session.user_id)].any;
+        let is_known = |known: &&mut Entry| known.found.session == session && self.is_good(known.version, last_change);
         let mut shard = self.shard(&digest);
-        let last_change = &self.last_changes[bucket(found.session.user_id)].any;
-        let is_known = |known: &Entry| known.found.session == found.session && self.is_good(known.version, last_change);
-        if text.is_none() && shard.entries.get(&digest).is_some_and(is_known) {
+        if let Some(known) = shard.entries.get_mut(&digest).filter(is_known) {
+            if entry.text.is_none() && entry.holder.is_none() {
+                return;
+            }
+            // As of the earlier version: no change between the two has come to it, and a later one comes to both.
+            if entry.text.is_none() && known.text.is_some() {
+                entry.text.clone_from(&known.text);
+                entry.version = ReadVersion(entry.version.0.min(known.version.0));
+            }
+            if entry.holder.is_none() && known.holder.is_some() {
+                entry.holder.clone_from(&known.holder);
+                entry.version = ReadVersion(entry.version.0.min(known.version.0));
+            }
+        }
+        if entry.size() > self.shard_size {
             return;
         }
         shard.size += entry.size();
@@ -222,6 +274,21 @@ impl SessionCache {
         is_valid.then_some(known & 1 == 1)
     }
 
+    /// Whether this service has the key of this digest; nothing where the services are not known.
+    pub(super) fn has_service(&self, name: &ServiceName, digest: &TokenDigest) -> Option<bool> {
+        if !self.lease.holds() {
+            return None;
+        }
+        let known = self.services.read().unwrap_or_else(PoisonError::into_inner);
+        let (version, services) = known.as_ref()?;
+        self.is_good(*version, &self.last_changes[bucket(SERVICES)].sessions).then(|| is_among(services, name, digest))
+    }
+
+    /// Keeps all services.
+    pub(super) fn keep_services(&self, version: ReadVersion, services: Arc<[Service]>) {
+        *self.services.write().unwrap_or_else(PoisonError::into_inner) = Some((version, services));
+    }
+
     /// The lease on which its entries are used.
     pub(super) fn lease(&self) -> &Lease {
         &self.lease
@@ -239,6 +306,12 @@ impl SessionCache {
     }
 }
 
+/// Whether this service is there, with the key of this digest.
+pub(super) fn is_among(services: &[Service], name: &ServiceName, digest: &TokenDigest) -> bool {
+    let found = services.binary_search_by(|(service, _)| service.name.cmp(name));
+    found.is_ok_and(|at| services[at].1 == *digest)
+}
+
 fn bucket(user_id: UserId) -> usize {
     usize::try_from(user_id.0).unwrap_or_default() % BUCKETS
 }
@@ -248,7 +321,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::authentication_methods::AuthenticationMethods;
+    use crate::domain::public_id::PublicId;
+    use crate::domain::rights::Rights;
     use crate::domain::token::PlainToken;
+    use crate::domain::user::Username;
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millis(millis).unwrap()
@@ -310,6 +387,62 @@ mod tests {
         assert_eq!(known(), (true, false));
         cache.change(&[(UserId(1), Change::Sessions)]);
         assert_eq!(known(), (false, false));
+    }
+
+    #[test]
+    fn what_services_are_told_stays_beside_the_text_and_goes_with_any_change() {
+        let cache = cache(1 << 20);
+        let (digest, text) = (PlainToken::generate().digest(), Bytes::from_static(b"{}"));
+        let holder = Arc::new(TokenHolder {
+            public_id: PublicId::from_bytes(&[1; 16]).unwrap(),
+            username: Username::parse("ana").unwrap(),
+            verified_email: None,
+            rights: Rights::default(),
+            reauthenticated: None,
+            methods: AuthenticationMethods::NONE,
+        });
+        let Found { session, created, expires } = session(1);
+        let held = HeldToken { session, created, expires, holder };
+        let found = || (cache.find(&caller(digest)).is_some(), cache.find_held_token(&caller(digest)).is_some());
+        cache.keep(cache.read_version(), digest, super::tests::session(1), Some(&text));
+        cache.keep_held_token(cache.read_version(), digest, &held);
+        assert_eq!(found(), (true, true));
+        cache.keep(cache.read_version(), digest, super::tests::session(1), Some(&text));
+        assert_eq!(found(), (true, true));
+        let before = cache.read_version();
+        cache.change(&[(UserId(1), Change::Text)]);
+        assert_eq!(found(), (false, false));
+        cache.keep_held_token(before, digest, &held);
+        assert_eq!(found(), (false, false), "read before the change");
+        cache.keep(cache.read_version(), digest, super::tests::session(1), Some(&text));
+        assert_eq!(found(), (true, false), "nothing from before the change is taken along");
+    }
+
+    #[test]
+    fn services_are_known_until_one_of_them_or_anything_changes() {
+        let cache = cache(0);
+        let name = |text| ServiceName::parse(text).unwrap();
+        let (digest, other) = (PlainToken::generate().digest(), PlainToken::generate().digest());
+        let service = ServiceDetails { name: name("wiki"), created: at(0), last_used: None };
+        let keep = || cache.keep_services(cache.read_version(), [(service.clone(), digest)].into());
+        let known = |text, digest| cache.has_service(&name(text), &digest);
+        assert_eq!(known("wiki", digest), None);
+        keep();
+        assert_eq!(known("wiki", digest), Some(true));
+        assert_eq!((known("wiki", other), known("git", digest)), (Some(false), Some(false)));
+        cache.change(&[(UserId(1), Change::Sessions)]);
+        assert_eq!(known("wiki", digest), Some(true));
+        let (one, all) = (|| cache.change(&[(SERVICES, Change::Sessions)]), || cache.change_all());
+        for change in [&one as &dyn Fn(), &all] {
+            let before = cache.read_version();
+            change();
+            assert_eq!(known("wiki", digest), None);
+            cache.keep_services(before, [(service.clone(), digest)].into());
+            assert_eq!(known("wiki", digest), None, "read before the change");
+            keep();
+        }
+        cache.lease().end();
+        assert_eq!(known("wiki", digest), None);
     }
 
     #[test]

@@ -32,6 +32,7 @@ use crate::accounts::sealing::{SealingKeyError, find_key};
 use crate::accounts::throttle::guesses::Guesses;
 use crate::accounts::throttle::limits::{Limits, Together};
 use crate::accounts::throttle::mail_limits::MailLimits;
+use crate::accounts::throttle::service_limits::ServiceLimits;
 use crate::accounts::throttle::{BEGUN_BY_STRANGERS, LoginThrottle};
 use crate::accounts::{Accounts, MailPolicy};
 use crate::config::mail::{Encryption, Transport};
@@ -43,7 +44,7 @@ use crate::http::readiness::Readiness;
 use crate::http::routes;
 use crate::http::state::{AppState, State};
 use crate::http::well_known::WellKnown;
-use crate::jobs::activity::{NoticeResets, StoreFailedAttempts, StoreLastUsed};
+use crate::jobs::activity::{NoticeResets, StoreFailedAttempts, StoreLastUsed, StoreServiceUses};
 use crate::jobs::backups::{BackupSettings, Backups};
 use crate::jobs::mail::SendMail;
 use crate::jobs::pruning::{PruneChallenges, Pruning};
@@ -357,6 +358,7 @@ fn accounts(
         throttle: LoginThrottle {
             guesses: Guesses::default(),
             limits: Arc::new(Limits::new(config.rate_limit, repository.is_shared())),
+            services: ServiceLimits::new(config.rate_limit),
             begun: Together::new(BEGUN_BY_STRANGERS, config.rate_limit.enabled),
             failed_attempts: Arc::default(),
             repository: Arc::clone(repository),
@@ -376,6 +378,7 @@ fn accounts(
         passkeys,
         sealing,
         last_used: Arc::default(),
+        service_uses: Arc::default(),
         clock,
     }
 }
@@ -400,6 +403,7 @@ fn jobs(config: &Config, accounts: &Accounts, registry: JobRegistry) -> Jobs {
     let LoginThrottle { limits, failed_attempts, .. } = &accounts.throttle;
     let mut jobs = Jobs::new(registry, clock());
     jobs.add(StoreLastUsed { repository: repository(), last_used: Arc::clone(&accounts.last_used) });
+    jobs.add(StoreServiceUses { repository: repository(), uses: Arc::clone(&accounts.service_uses) });
     jobs.add(StoreFailedAttempts {
         repository: repository(),
         failed_attempts: Arc::clone(failed_attempts),

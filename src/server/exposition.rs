@@ -165,6 +165,7 @@ impl Exposition {
         refused.extend([
             ("rate_limit_address", self.metrics.rejections(Reason::RateLimitAddress)),
             ("rate_limit_account", self.metrics.rejections(Reason::RateLimitAccount)),
+            ("rate_limit_service", self.metrics.rejections(Reason::RateLimitService)),
             ("body_budget", self.metrics.rejections(Reason::BodyBudget)),
         ]);
         if let Some(mail) = &self.accounts.mail {

@@ -153,7 +153,7 @@ impl RequestLayer {
                     took,
                 );
             }
-            let scope = matched.map_or(Scope::Api, |matched| matched.scope);
+            let scope = matched.map_or_else(|| scope_of(incoming.uri.path()), |matched| matched.scope);
             self.add_headers(
                 scope,
                 HeaderValue::try_from(incoming.id).ok(),
@@ -215,7 +215,7 @@ impl RequestLayer {
     /// The headers that every response has, and those of its scope. Where origins are restricted, the CORS middleware
     /// inside of this one has decided already whether the page may read.
     fn add_headers(&self, scope: Scope, request_id: Option<HeaderValue>, is_from_page: bool, headers: &mut HeaderMap) {
-        if scope == Scope::Form {
+        if scope == Scope::Form || scope == Scope::Service {
             // No page of another origin may read these, whatever the origins of the API are.
             let of_cors = |name: &&HeaderName| name.as_str().starts_with("access-control-");
             let added: Vec<HeaderName> = headers.keys().filter(of_cors).cloned().collect();
@@ -233,7 +233,7 @@ impl RequestLayer {
         if !headers.contains_key(header::CONTENT_TYPE) {
             headers.insert(header::CONTENT_TYPE, JSON.clone());
         }
-        if scope != Scope::Api {
+        if scope == Scope::Page || scope == Scope::Form {
             let policy = if scope == Scope::Form { &FORM_POLICY } else { &PAGE_POLICY };
             headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
             headers.insert(header::REFERRER_POLICY, NO_REFERRER.clone());
@@ -259,6 +259,12 @@ impl RequestLayer {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS.clone());
         }
     }
+}
+
+/// The scope of an answer that comes from before the routes: to a preflight, which a path for other services refuses by
+/// saying nothing of origins.
+fn scope_of(path: &str) -> Scope {
+    if path.trim_end_matches('/') == "/api/introspect" { Scope::Service } else { Scope::Api }
 }
 
 /// The target of the request lines; `RUST_LOG=authtokens::access=off` silences only them.

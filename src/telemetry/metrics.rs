@@ -42,6 +42,8 @@ pub enum Reason {
     BodyBudget,
     /// Too many mails were asked for.
     RateLimitMail,
+    /// A service has asked too often whose tokens are.
+    RateLimitService,
 }
 
 /// What became of a mail, or of an attempt to deliver it.
@@ -100,7 +102,7 @@ pub struct Metrics {
     route_durations: Vec<Histogram>,
     hash_durations: Histogram,
     /// By [`Reason`].
-    rejected: [AtomicU64; 4],
+    rejected: [AtomicU64; 5],
     mails: IntCounterVec,
     mail_durations: Histogram,
     webhooks: IntCounterVec,

@@ -49,7 +49,8 @@ pub fn needs_mail(operation: &Value) -> bool {
 }
 
 /// Beginnings of the paths of calls that take what an authenticator or a provider has made: they are tried elsewhere.
-const MADE_ELSEWHERE: [&str; 6] = [
+const MADE_ELSEWHERE: [&str; 7] = [
+    "/api/introspect",
     "/api/user/passkeys",
     "/api/login/passkey",
     "/api/user/reauthenticate/passkey",
@@ -110,6 +111,7 @@ async fn every_call_is_documented_with_its_answers_and_whether_it_needs_a_token(
         }
     }
     assert_eq!(document["components"]["securitySchemes"]["Token"]["scheme"], "bearer");
+    assert_eq!(document["components"]["securitySchemes"]["Service"]["scheme"], "basic");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod background;
+mod check;
 #[path = "../support/cluster.rs"]
 mod cluster;
 mod commands;
@@ -18,6 +19,7 @@ mod identities;
 mod imported_names;
 mod imported_tokens;
 mod imports;
+mod introspection;
 mod limits;
 mod lists;
 mod login;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authtokens::config::secret::Secret;
+use authtokens::domain::authentication_methods::AuthenticationMethods;
 use authtokens::domain::profile::Profile;
 use authtokens::domain::session::{Caller, NewSession, SessionCutoffs, UserAgent};
 use authtokens::domain::token::{PlainToken, TokenDigest};
@@ -83,7 +84,12 @@ pub async fn try_to_register(
         profile: Profile::default(),
     };
     let digest = PlainToken::generate().digest();
-    let session = NewSession { digest, user_agent: UserAgent::from_header("Cellar/1.0"), ip: None };
+    let session = NewSession {
+        digest,
+        user_agent: UserAgent::from_header("Cellar/1.0"),
+        ip: None,
+        methods: AuthenticationMethods::PASSWORD,
+    };
     (digest, node.register_user(user, session, None, at(1_000)).await)
 }
 

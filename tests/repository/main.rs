@@ -34,6 +34,8 @@ mod outbox_races;
 mod passkey_races;
 mod passkeys;
 mod reaching;
+mod service_races;
+mod services;
 mod session_races;
 mod sessions;
 mod ways;
@@ -102,6 +104,18 @@ macro_rules! contract {
                 sessions_are_listed_newest_first_and_ended_by_their_owner_only
                 nothing_is_done_for_a_session_that_is_over
                 what_queues_behind_the_end_of_its_session_is_not_done
+            }
+            services {
+                a_service_is_known_by_its_name_and_its_key_until_it_is_revoked
+                services_are_for_the_operator_and_superusers_and_leave_events
+                there_are_no_more_services_than_there_may_be
+                a_use_is_stored_where_it_is_later_or_the_stored_one_is_of_the_future
+                a_live_token_tells_whose_it_is_as_it_is_now
+                a_token_that_is_over_tells_nothing
+            }
+            service_races {
+                of_many_who_add_one_name_at_once_one_gets_it
+                once_its_revocation_is_acknowledged_a_service_that_is_in_use_is_known_nowhere
             }
             session_races {
                 of_many_logins_at_once_as_many_sessions_are_left_as_there_may_be_and_the_newest

@@ -682,6 +682,7 @@ pub async fn who_disowns_a_login_ends_its_session_alone(fixture: &Fixture) {
         digest: PlainToken::generate().digest(),
         user_agent: UserAgent::from_header("Thief/1.0"),
         ip: Some("192.0.2.1".parse().unwrap()),
+        ..new_session()
     };
     let thiefs = session.digest;
     fixture.repository.log_in(login(user_id, HASH), session, 100, at(4_000)).await.unwrap().unwrap();

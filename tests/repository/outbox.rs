@@ -147,6 +147,7 @@ async fn log_in(fixture: &Fixture, user_id: UserId, ip: Option<&str>, program: &
         digest: PlainToken::generate().digest(),
         user_agent: UserAgent::from_header(program),
         ip: ip.map(|ip| ip.parse().unwrap()),
+        ..new_session()
     };
     let id = SessionId::of(&session.digest);
     fixture.repository.log_in(login(user_id, HASH), session, 100, at(millis)).await.unwrap().unwrap();

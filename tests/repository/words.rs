@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use authtokens::domain::authentication_methods::AuthenticationMethods;
 use authtokens::domain::challenge::{ChallengePurpose, NewChallenge};
 use authtokens::domain::email::EmailAddress;
 use authtokens::domain::event::{Event, EventKind, EventQuery, FailedAttempt};
@@ -165,6 +166,7 @@ pub fn new_session() -> NewSession {
         digest: PlainToken::generate().digest(),
         user_agent: UserAgent::from_header("Cellar/1.0"),
         ip: Some(ip),
+        methods: AuthenticationMethods::PASSWORD,
     }
 }
 

@@ -89,6 +89,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether a request may pass, and who sends it */
+        get: operations["check_request"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/email/confirm": {
         parameters: {
             query?: never;
@@ -117,6 +134,23 @@ export interface paths {
         get: operations["list_events"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/introspect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask whose a token is (RFC 7662) */
+        post: operations["introspect_token"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1314,6 +1348,24 @@ export interface components {
             openapi: string;
             version: string;
         };
+        /** @description What a token is worth. Of one that is worth nothing, `active` is all that is told. */
+        Introspection: (components["schemas"]["LiveToken"] | null) & {
+            /** @description Whether it is live. */
+            active: boolean;
+        };
+        /** @description What a service asks. */
+        IntrospectionRequest: {
+            /**
+             * @description The token that somebody has presented to the service.
+             * @example d96163b8bc9127d8c5d5839018580123c64a324b
+             */
+            token: string;
+            /**
+             * @description It is ignored: there is one kind of token.
+             * @example access_token
+             */
+            token_type_hint?: string | null;
+        };
         /** @description What is to be linked: an ID token, what came of a login by way of a browser, or what a login answered that found no link. */
         LinkIdentityRequest: {
             authorization_code?: string;
@@ -1363,6 +1415,64 @@ export interface components {
              * @example d96163b8bc9127d8c5d5839018580123c64a324b
              */
             token: string;
+        };
+        /** @description What is told of a live token. */
+        LiveToken: {
+            /**
+             * @description How the person showed who they are when the session was opened, in names of RFC 8176: `pwd`, `otp`, `pop` and `user`
+             *     (a passkey), `mfa`. It is empty where there is no name for it, or it is not known.
+             * @example [
+             *       "pwd",
+             *       "otp",
+             *       "mfa"
+             *     ]
+             */
+            amr: string[];
+            /**
+             * Format: int64
+             * @description When the person last showed who they are. It is missing where that is not known.
+             * @example 1420411895
+             */
+            auth_time?: number;
+            /**
+             * @description The address, where it is verified.
+             * @example azure@diamond.example
+             */
+            email?: string;
+            /** @description Whether the account has a verified address. */
+            email_verified: boolean;
+            /**
+             * Format: int64
+             * @description When the session ends if it is not used again. It is missing where it does not end by itself.
+             * @example 1423003895
+             */
+            exp?: number;
+            /**
+             * @description `users`, `staff` and `superusers`, as far as the account is one.
+             * @example [
+             *       "users",
+             *       "staff"
+             *     ]
+             */
+            groups: string[];
+            /**
+             * Format: int64
+             * @description When the session began, in seconds since 1970.
+             * @example 1420411895
+             */
+            iat: number;
+            /**
+             * @description The session's `id` in `GET /api/user/tokens`.
+             * @example 5f0c1d3a9b7e2468
+             */
+            session: string;
+            /**
+             * @description The account: random, and never given twice. Keep what belongs to it under this, and not under its name.
+             * @example 8d3f0c5b1e7a49d2a6c4f1b09e2d7835
+             */
+            sub: string;
+            /** @example AzureDiamond */
+            username: string;
         };
         /** @description A name and a password, and the second factor of an account that has one. */
         LoginRequest: {
@@ -2237,7 +2347,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2260,6 +2370,95 @@ export interface operations {
                     /**
                      * @example {
                      *       "error": "There were too many attempts. Try again later."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description A fault of the service */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "Something went wrong on our side."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The service cannot do this now; `Retry-After` says when to try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "The service cannot do this now. Try again later."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+        };
+    };
+    check_request: {
+        parameters: {
+            query?: {
+                /** @description With `1`, only staff and superusers may pass */
+                staff?: string;
+                /** @description With `1`, only those with a verified address may pass */
+                verified?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It may pass */
+            200: {
+                headers: {
+                    /** @description The verified address, or `none` */
+                    "Remote-Email"?: string;
+                    /** @description `users`, `staff` and `superusers`, with commas between them */
+                    "Remote-Groups"?: string;
+                    /** @description The account's public id, as in `sub` of an introspection */
+                    "Remote-Id"?: string;
+                    /** @description The name of the account; percent-encoded where it is not printable ASCII */
+                    "Remote-User"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatusResponse"];
+                };
+            };
+            /** @description There is no such session */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "A valid token is required."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The account is not what the query asks for, or the query cannot be understood */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "This account may not do that."
                      *     }
                      */
                     "application/json": components["schemas"]["ErrorResponse"];
@@ -2373,7 +2572,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2536,6 +2735,142 @@ export interface operations {
             };
         };
     };
+    introspect_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/x-www-form-urlencoded": components["schemas"]["IntrospectionRequest"];
+            };
+        };
+        responses: {
+            /** @description What it is worth; of one that is not live exactly `{"active":false}` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Introspection"];
+                };
+            };
+            /** @description The form has no `token`, or two */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "Invalid Data: token is missing"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description No service has this name and this key */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "A service's name and key are required."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "The request did not arrive in time."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "The body must be at most 16.0 KiB."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The body is of another type, or is compressed */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "The body must have the Content-Type application/x-www-form-urlencoded."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The service asks too often, or too many wrong keys came from this address */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "There were too many attempts. Try again later."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description A fault of the service */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "Something went wrong on our side."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The service cannot do this now; `Retry-After` says when to try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "error": "The service cannot do this now. Try again later."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+        };
+    };
     log_in: {
         parameters: {
             query?: never;
@@ -2634,7 +2969,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2775,7 +3110,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2931,7 +3266,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3126,7 +3461,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3307,7 +3642,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3770,7 +4105,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3907,7 +4242,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4111,7 +4446,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4371,7 +4706,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4512,7 +4847,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4655,7 +4990,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4783,7 +5118,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5000,7 +5335,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5145,7 +5480,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5350,7 +5685,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5740,7 +6075,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5971,7 +6306,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6350,7 +6685,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6686,7 +7021,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6828,7 +7163,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -7099,7 +7434,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -7227,7 +7562,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -7396,7 +7731,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -7745,7 +8080,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8224,7 +8559,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8393,7 +8728,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8609,7 +8944,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -9277,7 +9612,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The body is not `application/json`, or is compressed */
+            /** @description The body is of another type, or is compressed */
             415: {
                 headers: {
                     [name: string]: unknown;

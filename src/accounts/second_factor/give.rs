@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::given::{GivenFactor, SealingError};
-use crate::accounts::kept_identity::read_for_link;
+use crate::accounts::kept_identity::{read_for_link, read_methods};
 use crate::accounts::service::{Accounts, Client};
 use crate::accounts::sign_in::{OpenedSession, Opening, Verified};
 use crate::accounts::throttle::limits::Call;
@@ -64,7 +64,7 @@ impl Accounts {
         {
             let linking = read_for_link(pending.user_id, &pending.state).map(Box::new);
             let first = FirstFactor::Challenge(digest, linking);
-            match self.open_session(Verified::Factors(first, second), client).await? {
+            match self.open_session(Verified::SecondStep(first, second, read_methods(&pending.state)), client).await? {
                 Opening::Session(opened) => {
                     attempt.succeeded();
                     return Ok(OpenedSession { recovery_code: replacement, ..opened });

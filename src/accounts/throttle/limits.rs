@@ -387,7 +387,13 @@ impl Limits {
 }
 
 /// The generic cell rate algorithm. The last `kept` attempts of the burst are not given out.
-fn admit(table: &mut Table<Monotonic>, key: u64, rate: Rate, kept: u32, now: Monotonic) -> Result<(), TooMany> {
+pub(super) fn admit(
+    table: &mut Table<Monotonic>,
+    key: u64,
+    rate: Rate,
+    kept: u32,
+    now: Monotonic,
+) -> Result<(), TooMany> {
     let arrival = arrival(table, key, now);
     TooMany::unless_over(wait(arrival, rate, kept, now))?;
     // A count that has recovered in full holds nothing, so it is evicted first.
@@ -564,7 +570,7 @@ impl Drop for Attempt<'_> {
     }
 }
 
-fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that can panic runs under these locks.
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -624,7 +630,7 @@ mod tests {
 
     fn limits() -> Limits {
         let rate = Rate { count: 3, period: Duration::from_secs(60) };
-        Limits::new(LimitsPolicy { enabled: true, register: rate, login: rate }, false)
+        Limits::new(LimitsPolicy { enabled: true, register: rate, login: rate, introspect: rate }, false)
     }
 
     fn at(seconds: u64) -> Monotonic {

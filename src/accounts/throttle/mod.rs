@@ -7,6 +7,7 @@ pub mod failed_attempts;
 pub mod guesses;
 pub mod limits;
 pub mod mail_limits;
+pub mod service_limits;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Once};
@@ -18,8 +19,10 @@ use self::failed_attempts::FailedAttempts;
 use self::guesses::Guesses;
 use self::limits::{Attempt, Call, Limits, Origin, StoredBefore, Together, TooMany};
 use self::mail_limits::{Asker, MailLimits};
+use self::service_limits::ServiceLimits;
 use crate::domain::event::{EventKind, FailedAttempt};
 use crate::domain::rate::Rate;
+use crate::domain::service::ServiceName;
 use crate::domain::user::{CountedFailures, Username};
 use crate::repository::{Repository, RepositoryError};
 use crate::system::address::neighbourhood;
@@ -75,6 +78,8 @@ pub struct LoginThrottle {
     pub guesses: Guesses,
     /// What all without a session begin together that the store keeps.
     pub begun: Together,
+    /// What other services ask.
+    pub services: ServiceLimits,
     /// Where throttled and failed attempts are noted.
     pub failed_attempts: Arc<FailedAttempts>,
     /// Knows from which addresses an account has logged in.
@@ -199,6 +204,24 @@ impl LoginThrottle {
         let admitted = self.begun.admit(ip, self.clock.monotonic());
         admitted.map_err(|TooMany { retry_after }| {
             self.note_throttled(Reason::RateLimitAddress, None, ip, what);
+            Throttled { retry_after }
+        })
+    }
+
+    /// Lets a service that has shown its key ask whose a token is, unless it has asked too often.
+    pub(crate) fn admit_service(&self, name: &ServiceName, ip: Option<IpAddr>) -> Result<(), Throttled> {
+        let admitted = self.services.admit_service(name, self.clock.monotonic());
+        admitted.map_err(|TooMany { retry_after }| {
+            self.note_throttled(Reason::RateLimitService, None, ip, "service");
+            Throttled { retry_after }
+        })
+    }
+
+    /// Counts a caller that gave a wrong key of a service.
+    pub(crate) fn count_wrong_key(&self, ip: Option<IpAddr>) -> Result<(), Throttled> {
+        let admitted = self.services.admit_stranger(ip, self.clock.monotonic());
+        admitted.map_err(|TooMany { retry_after }| {
+            self.note_throttled(Reason::RateLimitAddress, None, ip, "address");
             Throttled { retry_after }
         })
     }

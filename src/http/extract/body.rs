@@ -153,7 +153,7 @@ impl UnreadBody {
 pub(crate) const NOT_JSON: &str = "The body must have the Content-Type application/json.";
 
 /// The error of a body that is no form.
-const NO_FORM: &str = "The body must have the Content-Type application/x-www-form-urlencoded.";
+pub(crate) const NO_FORM: &str = "The body must have the Content-Type application/x-www-form-urlencoded.";
 
 /// What a body is written in.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -41,7 +41,7 @@ pub fn client_behind(proxies: &TrustedProxies, peer: IpAddr, headers: &HeaderMap
     proxies.client(peer, forwarded.iter().map(AsRef::as_ref))
 }
 
-fn state_of(request: &HttpRequest) -> Result<State, ApiError> {
+pub(super) fn state_of(request: &HttpRequest) -> Result<State, ApiError> {
     request.app_data::<State>().cloned().ok_or_else(|| ApiError::Internal(NO_STATE.into()))
 }
 
@@ -55,9 +55,14 @@ pub(crate) struct Unauthenticated {
 impl Unauthenticated {
     fn read(request: &HttpRequest, state: &State) -> Result<Self, ApiError> {
         let token = presented_token(request.headers()).ok_or(ApiError::Unauthorized)?;
+        Ok(Self::of(token, client_ip(request), state))
+    }
+
+    /// That of a token which came otherwise than in the header.
+    pub(crate) fn of(token: PresentedToken, ip: Option<IpAddr>, state: &State) -> Self {
         let cutoffs = state.accounts.session_policy.cutoffs_at(state.accounts.clock.now());
-        let caller = Caller { digest: token.digest(), cutoffs, ip: client_ip(request) };
-        Ok(Self { token, caller })
+        let caller = Caller { digest: token.digest(), cutoffs, ip };
+        Self { token, caller }
     }
 }
 

@@ -36,6 +36,11 @@ impl Form {
         self.0.remove(name).unwrap_or_default()
     }
 
+    /// Takes a field; `None` where it was not sent.
+    pub(crate) fn take_given(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+
     /// Refuses fields that were not taken: no form of ours has them.
     pub(crate) fn refuse_unknown(&self) -> Result<(), ApiError> {
         if self.0.is_empty() {
@@ -47,7 +52,7 @@ impl Form {
 }
 
 /// A name or a value, without its escapes.
-fn decoded(text: &[u8]) -> Option<String> {
+pub(super) fn decoded(text: &[u8]) -> Option<String> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = Vec::with_capacity(text.len());
     let mut left = text.iter();

@@ -1,4 +1,4 @@
-//! The extractors: who asks, from where, the body or the form, the query.
+//! The extractors: who asks, from where, the body or the form, the query, and which other service.
 
 pub mod body;
 pub mod caller;
@@ -10,3 +10,4 @@ pub mod profile;
 pub mod proxy;
 pub mod query;
 pub mod second_factor;
+pub mod service;

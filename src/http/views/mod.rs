@@ -3,8 +3,10 @@
 pub mod email;
 pub mod event;
 pub(crate) mod identity;
+pub(crate) mod introspection;
 pub(crate) mod passkey;
 pub mod second_factor;
+pub mod service;
 pub mod session;
 pub mod user;
 pub mod webhook;

@@ -9,6 +9,7 @@ use super::pool::Connection;
 use super::rows::{get, invalid};
 use super::transaction::Transaction;
 use super::{PostgresRepository, sql};
+use crate::domain::authentication_methods::AuthenticationMethods;
 use crate::domain::email::key_of;
 use crate::domain::event::EventKind;
 use crate::domain::item::{ItemId, List};
@@ -265,8 +266,9 @@ async fn insert_tokens(
     let ends: Vec<Option<i64>> = tokens.iter().map(|(_, token)| token.expires.map(Timestamp::as_millis)).collect();
     let are_sha512: Vec<bool> = tokens.iter().map(|(_, token)| token.is_sha512).collect();
     let (now, agent) = (now.as_millis(), UserAgent::of_import(source));
+    let methods = AuthenticationMethods::IMPORTED.to_stored();
     let rows = transaction
-        .query(sql::INSERT_IMPORTED_TOKENS, &[&digests, &users, &ends, &are_sha512, &now, &agent.as_str()])
+        .query(sql::INSERT_IMPORTED_TOKENS, &[&digests, &users, &ends, &are_sha512, &now, &agent.as_str(), &methods])
         .await?;
     for row in &rows {
         *counts.entry(get(row, 0)?).or_default() += 1;

@@ -39,6 +39,7 @@ mod pruning;
 mod reach;
 mod rows;
 mod schema;
+mod services;
 mod sessions;
 mod sql;
 mod status;

@@ -9,10 +9,15 @@ use tokio_postgres::row::RowIndex;
 use tokio_postgres::types::FromSql;
 
 use super::error::Failure;
+use crate::domain::authentication_methods::AuthenticationMethods;
 use crate::domain::event::{Event, EventKind};
+use crate::domain::holder::TokenHolder;
 use crate::domain::item::ItemId;
 use crate::domain::mail::MailKind;
 use crate::domain::profile::{Profile, ProfileField};
+use crate::domain::public_id::PublicId;
+use crate::domain::rights::Rights;
+use crate::domain::service::{ServiceDetails, ServiceName};
 use crate::domain::session::{Session, SessionDetails, SessionId, UserAgent};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{CountedFailures, Credentials, PasswordHash, User, UserId, Username};
@@ -73,6 +78,33 @@ pub(super) fn read_session(row: &Row) -> Result<Found, Failure> {
         created: read_time(row, 2)?,
         expires: read_optional_time(row, 3)?,
     })
+}
+
+/// A live session, and what other services are told of it.
+pub(super) fn read_held_token(row: &Row) -> Result<(Found, TokenHolder), Failure> {
+    let is_verified: bool = get(row, "email_verified")?;
+    let public_id = PublicId::from_bytes(get(row, "public_id")?).ok_or_else(|| invalid(OutOfRange("a public id")))?;
+    let methods: Option<&str> = get(row, "methods")?;
+    let methods = AuthenticationMethods::from_stored(methods.unwrap_or_default());
+    let holder = TokenHolder {
+        public_id,
+        username: read_username(row, "username")?,
+        verified_email: Some(get(row, "email")?).filter(|email: &String| is_verified && !email.is_empty()),
+        rights: Rights { is_staff: get(row, "is_staff")?, is_superuser: get(row, "is_superuser")? },
+        reauthenticated: read_optional_time(row, "reauthenticated")?,
+        methods: methods.ok_or_else(|| invalid(OutOfRange("a method")))?,
+    };
+    Ok((read_session(row)?, holder))
+}
+
+/// A service, and the digest of its key.
+pub(super) fn read_service(row: &Row) -> Result<(ServiceDetails, TokenDigest), Failure> {
+    let details = ServiceDetails {
+        name: ServiceName::parse(get(row, "name")?).map_err(invalid)?,
+        created: read_time(row, "created")?,
+        last_used: read_optional_time(row, "last_used")?,
+    };
+    Ok((details, read_digest(row, "digest")?))
 }
 
 pub(super) fn read_credentials(row: &Row) -> Result<Credentials, Failure> {

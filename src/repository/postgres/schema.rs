@@ -76,8 +76,22 @@ const UPGRADES: &[&str] = &[
          END IF; RETURN NEW; END $$; \
      CREATE TRIGGER tokens_unasked BEFORE INSERT ON tokens FOR EACH ROW WHEN (NOT NEW.knows_factors) \
          EXECUTE FUNCTION refuse_unasked();",
-    // Webhooks.
-    "CREATE TABLE webhooks (id TEXT COLLATE \"C\" NOT NULL PRIMARY KEY, url TEXT COLLATE \"C\" NOT NULL, \
+    concat!(
+        // Other services: what they know accounts by, how sessions were opened, and their keys.
+        "ALTER TABLE users ADD COLUMN public_id BYTEA NOT NULL CHECK (length(public_id) = 16) DEFAULT \
+             substring(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) FROM 1 FOR 16); \
+         CREATE UNIQUE INDEX users_by_public_id ON users (public_id); \
+         ALTER TABLE tokens ADD COLUMN methods TEXT COLLATE \"C\"; \
+         UPDATE tokens SET methods = 'imported' WHERE user_agent LIKE 'imported from %' AND ip = ''; \
+         DROP TRIGGER tokens_change ON tokens; \
+         CREATE TRIGGER tokens_change AFTER UPDATE OF digest, user_id, created, reauthenticated ON tokens \
+             FOR EACH ROW EXECUTE FUNCTION note_changed_token(); \
+         CREATE TABLE services (name TEXT COLLATE \"C\" NOT NULL PRIMARY KEY, digest BYTEA NOT NULL CHECK \
+             (length(digest) = 32), created BIGINT NOT NULL, last_used BIGINT); \
+         CREATE TRIGGER services_change AFTER INSERT OR DELETE OR TRUNCATE OR UPDATE OF name, digest ON services \
+             FOR EACH STATEMENT EXECUTE FUNCTION note_emptied_table(); ",
+        // Webhooks.
+        "CREATE TABLE webhooks (id TEXT COLLATE \"C\" NOT NULL PRIMARY KEY, url TEXT COLLATE \"C\" NOT NULL, \
      kinds TEXT COLLATE \"C\" NOT NULL, secret BYTEA, previous_secret BYTEA, previous_until BIGINT, \
      allow_private BOOLEAN NOT NULL, cursor BIGINT NOT NULL, lost BIGINT NOT NULL, created BIGINT NOT \
      NULL, disabled BIGINT, disabled_by TEXT COLLATE \"C\" NOT NULL, failing_since BIGINT, failures \
@@ -88,6 +102,7 @@ const UPGRADES: &[&str] = &[
      NOT NULL, attempts BIGINT NOT NULL, due BIGINT, tried BIGINT, answer TEXT COLLATE \"C\" NOT NULL, \
      PRIMARY KEY (webhook, event)); \
      CREATE INDEX webhook_deliveries_by_due ON webhook_deliveries (webhook, due);",
+    ),
 ];
 
 /// The advisory lock of migrations: "authtok" in ASCII.
@@ -177,9 +192,9 @@ pub(super) async fn end_older_releases(transaction: &Transaction) -> Result<(), 
     transaction.execute(sql::END_OLDER_RELEASES, &[&FACTORS_SINCE]).await.map(drop)
 }
 
-/// Ends releases that know nothing of webhooks, in the transaction that adds the first: they read no event or mail of a kind
-/// that they do not know.
-pub(super) async fn end_releases_without_webhooks(transaction: &Transaction) -> Result<(), Failure> {
+/// Ends releases that know nothing of webhooks and services, in the transaction that adds the first of them: they read no
+/// event or mail of a kind that they do not know.
+pub(super) async fn end_releases_before_webhooks(transaction: &Transaction) -> Result<(), Failure> {
     transaction.execute(sql::END_OLDER_RELEASES, &[&WEBHOOKS_SINCE]).await.map(drop)
 }
 

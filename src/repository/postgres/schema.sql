@@ -33,8 +33,15 @@ CREATE TABLE users (
     -- When its owner was last told of a login from an unknown network with an unknown program.
     told_of_login  BIGINT,
     -- How much work it is to verify the hash of another system, in rounds of bcrypt. NULL where the hash is our own.
-    imported_hash_work BIGINT
+    imported_hash_work BIGINT,
+    -- What other services know the account by: random, and never given twice. The default is for releases that know nothing
+    -- of it.
+    public_id      BYTEA  NOT NULL CHECK (length(public_id) = 16)
+        DEFAULT substring(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) FROM 1 FOR 16)
 ) WITH (fillfactor = 80);
+
+-- No two accounts have one public id.
+CREATE UNIQUE INDEX users_by_public_id ON users (public_id);
 
 -- An address is verified by one account.
 CREATE UNIQUE INDEX users_by_verified_email ON users (email_key) WHERE email_verified;
@@ -81,7 +88,10 @@ CREATE TABLE tokens (
     -- it is first presented, 'sha256' from then on. NULL for a token of 40 hex digits whose SHA-256 was known at once.
     imported   TEXT   COLLATE "C" CHECK (imported IN ('sha512', 'sha256')),
     -- Whether the release that opened the session knows of second factors; see refuse_unasked below.
-    knows_factors BOOLEAN NOT NULL DEFAULT FALSE
+    knows_factors BOOLEAN NOT NULL DEFAULT FALSE,
+    -- How its person showed who they are when it was opened: names of RFC 8176, with spaces between them, or 'imported'.
+    -- NULL where the release that opened it did not note it.
+    methods    TEXT   COLLATE "C"
 ) WITH (fillfactor = 80);
 
 -- A user's sessions in the order in which they are listed.
@@ -284,6 +294,14 @@ CREATE TABLE revocations (
 -- The revocations that are due.
 CREATE INDEX revocations_by_due ON revocations (due, id);
 
+-- Other services that may ask whose a token is. Only the SHA-256 of a service's key is stored.
+CREATE TABLE services (
+    name      TEXT   COLLATE "C" NOT NULL PRIMARY KEY,
+    digest    BYTEA  NOT NULL CHECK (length(digest) = 32),
+    created   BIGINT NOT NULL,
+    last_used BIGINT                          -- NULL where it never was
+);
+
 -- Where events are sent to as they happen (webhooks). The secrets are sealed (src/system/sealing.rs).
 CREATE TABLE webhooks (
     id              TEXT COLLATE "C" NOT NULL PRIMARY KEY,
@@ -396,7 +414,7 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER tokens_change AFTER UPDATE OF digest, user_id, created ON tokens
+CREATE TRIGGER tokens_change AFTER UPDATE OF digest, user_id, created, reauthenticated ON tokens
     FOR EACH ROW EXECUTE FUNCTION note_changed_token();
 
 CREATE FUNCTION note_emptied_table() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -409,6 +427,10 @@ $$;
 
 CREATE TRIGGER users_emptied AFTER TRUNCATE ON users FOR EACH STATEMENT EXECUTE FUNCTION note_emptied_table();
 CREATE TRIGGER tokens_emptied AFTER TRUNCATE ON tokens FOR EACH STATEMENT EXECUTE FUNCTION note_emptied_table();
+
+-- A service may ask about every user, and there are few changes to services. Not its last use: it ends nothing.
+CREATE TRIGGER services_change AFTER INSERT OR DELETE OR TRUNCATE OR UPDATE OF name, digest ON services
+    FOR EACH STATEMENT EXECUTE FUNCTION note_emptied_table();
 
 -- A release of version 6 or before, which may still run while nodes are replaced one after the other, knows nothing of
 -- second factors: it opens no session where one is due. What is moved here comes before its second factors.

@@ -216,6 +216,7 @@ async fn open_session(
     }
     let (user_id, ip) = (shown.user_id, session.ip);
     transaction.changes(user_id, Change::Text);
+    let mut session = session.clone();
     if is_second_due(transaction, first, &shown).await? {
         // Whoever was asked for it already is not asked by another challenge: that would have tries of its own.
         if matches!(second, SecondFactor::NotGiven) && !matches!(first, FirstFactor::Challenge(..)) {
@@ -230,12 +231,13 @@ async fn open_session(
         if !use_second(transaction, user_id, second, ip, now).await? {
             return Ok(SessionOutcome::SecondFactorRefused(shown.username));
         }
+        session.methods = session.methods.and(second.methods());
     }
     if !use_first(transaction, first, &shown, true, ip, now).await? {
         return Ok(SessionOutcome::Refused);
     }
     transaction.execute(sql::RECORD_LOGIN, &[&now.as_millis(), &user_id.0]).await?;
-    Ok(SessionOutcome::Opened(Box::new(insert_session(transaction, user_id, session, *max_sessions, now).await?)))
+    Ok(SessionOutcome::Opened(Box::new(insert_session(transaction, user_id, &session, *max_sessions, now).await?)))
 }
 
 /// Finds the active account for which the first factor is right, and locks it before it looks. A wrong code of a mail is

@@ -66,8 +66,8 @@ macro_rules! profile {
 }
 
 /// The trigger `tokens_unasked` trusts it.
-pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, knows_factors) \
-     VALUES ($1, $2, $3, $3, $4, $5, TRUE)";
+pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, knows_factors, methods) \
+     VALUES ($1, $2, $3, $3, $4, $5, TRUE, $6)";
 
 pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = $1 WHERE id = $2";
 
@@ -211,6 +211,38 @@ pub const CHANGE_ACCOUNT: &str = "UPDATE users SET is_active = $2, is_staff = $3
      imported_hash_work = CASE WHEN $5 IS NULL THEN imported_hash_work END WHERE id = $1";
 
 pub const DELETE_ACCOUNT: &str = "DELETE FROM users WHERE id = $1";
+
+// Other services.
+
+/// A live session, and what other services are told of it.
+pub const FIND_HELD_TOKEN: &str = concat!(
+    "SELECT tokens.user_id, tokens.last_used, tokens.created, tokens.expires, tokens.reauthenticated, tokens.methods, \
+     users.public_id, users.username, users.email, users.email_verified, users.is_staff, users.is_superuser \
+     FROM tokens JOIN users ON users.id = tokens.user_id \
+     WHERE tokens.digest = $1 AND ",
+    live!(after "$2", "$3", "$4"),
+    " AND users.is_active"
+);
+
+pub const LIST_SERVICES: &str = "SELECT name, digest, created, last_used FROM services ORDER BY name";
+
+/// So that two who add one count one after the other.
+pub const LOCK_SERVICES: &str = "LOCK TABLE services IN SHARE ROW EXCLUSIVE MODE";
+
+pub const INSERT_SERVICE: &str = "INSERT INTO services (name, digest, created) VALUES ($1, $2, $3) \
+     ON CONFLICT (name) DO NOTHING";
+
+pub const COUNT_SERVICES: &str = "SELECT count(*) FROM services";
+
+pub const DELETE_SERVICE: &str = "DELETE FROM services WHERE name = $1";
+
+/// A last use that is later by more than a minute was stored while the clock was ahead.
+pub const RECORD_SERVICE_USE: &str = "UPDATE services SET last_used = $2 \
+     WHERE name = $1 AND (last_used IS NULL OR last_used < $2 OR last_used > $2 + 60000)";
+
+/// Of what happened to no account.
+pub const INSERT_EVENT_OF_NO_ACCOUNT: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
+     VALUES ($1, $2, NULL, '', $3, $4, $5)";
 
 /// The statements of one list. Those that change it set the account's `modified` with it. `insert` and `delete` return a
 /// row where they changed anything.
@@ -606,8 +638,8 @@ pub const INSERT_IMPORTED_USERS: &str = concat!(
 );
 
 /// In the order of their digests, as with all that changes tokens.
-pub const INSERT_IMPORTED_TOKENS: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, expires, imported, knows_factors) \
-     SELECT one.digest, one.user_id, $5, $5, $6, '', one.expires, CASE WHEN one.is_sha512 THEN 'sha512' END, TRUE \
+pub const INSERT_IMPORTED_TOKENS: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, expires, imported, knows_factors, methods) \
+     SELECT one.digest, one.user_id, $5, $5, $6, '', one.expires, CASE WHEN one.is_sha512 THEN 'sha512' END, TRUE, $7 \
      FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::boolean[]) AS one (digest, user_id, expires, is_sha512) \
      ORDER BY one.digest ON CONFLICT (digest) DO NOTHING RETURNING user_id";
 
@@ -953,10 +985,6 @@ pub const LOCK_WEBHOOK: &str = "SELECT cursor FROM webhooks WHERE id = $1 FOR NO
 
 pub const LIST_FAILED_DELIVERIES: &str = "SELECT event, message, attempts, tried, due, answer FROM webhook_deliveries \
      WHERE webhook = $1 ORDER BY coalesce(tried, 0) DESC, event DESC LIMIT $2";
-
-/// An event of a webhook. It has no account.
-pub const INSERT_WEBHOOK_EVENT: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
-     VALUES ($1, $2, NULL, '', $3, $4, $5)";
 
 /// To superusers and staff who can log in and have verified their addresses, superusers first: `$5` of them at most.
 pub const INSERT_WEBHOOK_NOTICES: &str = "INSERT INTO outbox (kind, user_id, username, recipient, is_verified, request, \

@@ -76,8 +76,8 @@ pub(super) async fn insert_token(
     now: Timestamp,
 ) -> Result<(), Failure> {
     let digest: &[u8] = session.digest.as_bytes();
-    let (agent, ip) = (session.user_agent.as_str(), ip_text(session.ip));
-    transaction.execute(sql::INSERT_TOKEN, &[&digest, &user_id.0, &now.as_millis(), &agent, &ip]).await?;
+    let (agent, ip, methods) = (session.user_agent.as_str(), ip_text(session.ip), session.methods.to_stored());
+    transaction.execute(sql::INSERT_TOKEN, &[&digest, &user_id.0, &now.as_millis(), &agent, &ip, &methods]).await?;
     Ok(())
 }
 

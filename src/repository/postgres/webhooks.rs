@@ -14,7 +14,7 @@ use super::horizon::Horizon;
 use super::lookup::{allow, require_staff};
 use super::pool::Connection;
 use super::rows::{get, invalid, ip_text, read_event, read_number, read_optional_time, read_time};
-use super::schema::end_releases_without_webhooks;
+use super::schema::end_releases_before_webhooks;
 use super::transaction::Transaction;
 use super::{PostgresRepository, SCAN_WITHIN, sql};
 use crate::domain::event::{Event, EventKind};
@@ -48,7 +48,7 @@ impl Webhooks for PostgresRepository {
                 let parameters: [&(dyn ToSql + Sync); 6] =
                     [&id, &webhook.url, &kinds, &webhook.secret, &webhook.allow_private, &at];
                 transaction.execute(sql::INSERT_WEBHOOK, &parameters).await?;
-                end_releases_without_webhooks(transaction).await?;
+                end_releases_before_webhooks(transaction).await?;
                 insert_event(transaction, EventKind::WebhookAdded, id, acting.name(), actor.ip(), *now).await?;
                 Ok(true)
             })
@@ -318,7 +318,7 @@ async fn insert_event(
     now: Timestamp,
 ) -> Result<(), Failure> {
     let (at, kind, ip) = (now.as_millis(), kind.name(), ip_text(ip));
-    transaction.execute(sql::INSERT_WEBHOOK_EVENT, &[&at, &kind, &by, &ip, &id]).await?;
+    transaction.execute(sql::INSERT_EVENT_OF_NO_ACCOUNT, &[&at, &kind, &by, &ip, &id]).await?;
     Ok(())
 }
 
@@ -502,7 +502,7 @@ async fn disable(transaction: &Transaction, id: &WebhookId, by: DisabledBy, now:
         return Ok(());
     }
     let kind = EventKind::WebhookDisabled.name();
-    transaction.execute(sql::INSERT_WEBHOOK_EVENT, &[&at, &kind, &"", &"", &id]).await?;
+    transaction.execute(sql::INSERT_EVENT_OF_NO_ACCOUNT, &[&at, &kind, &"", &"", &id]).await?;
     if transaction.notices.enabled {
         let kind = MailKind::WebhookDisabled;
         let (expires, most) = (now.plus(kind.lifetime()).as_millis(), i64::from(NOTICED_AT_MOST));

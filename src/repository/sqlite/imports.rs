@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::transaction::Transaction;
 use super::users::with_profile;
 use super::{SqliteRepository, events, sql};
+use crate::domain::authentication_methods::AuthenticationMethods;
 use crate::domain::email::key_of;
 use crate::domain::event::EventKind;
 use crate::domain::item::{ItemId, List};
@@ -146,5 +147,6 @@ fn insert_token(
         UserAgent::of_import(source).as_str(),
         token.expires.map(Timestamp::as_millis),
         token.is_sha512.then_some("sha512"),
+        AuthenticationMethods::IMPORTED.to_stored(),
     ])
 }

@@ -33,6 +33,7 @@ mod pending;
 mod pool;
 mod rows;
 mod schema;
+mod services;
 mod sessions;
 mod sql;
 #[cfg(test)]

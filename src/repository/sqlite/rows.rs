@@ -11,16 +11,21 @@ use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use super::sql;
+use crate::domain::authentication_methods::AuthenticationMethods;
 use crate::domain::challenge::{ChallengePurpose, MAX_FACTOR_TRIES};
 use crate::domain::email::key_of;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::factor::{RECOVERY_CODES, totp_binding};
+use crate::domain::holder::TokenHolder;
 use crate::domain::identity::{MAX_IDENTITIES, Subject, refresh_token_binding};
 use crate::domain::item::{ItemId, MAX_ITEMS};
 use crate::domain::mail::MailKind;
 use crate::domain::one_time::{CODE_LIFETIME, MAX_TRIES, Purpose, RESTORES_EMAIL};
 use crate::domain::passkey::{MAX_PASSKEYS, PasskeyName, UserHandle};
 use crate::domain::profile::{Profile, ProfileField, ProfileText};
+use crate::domain::public_id::PublicId;
+use crate::domain::rights::Rights;
+use crate::domain::service::{ServiceDetails, ServiceName};
 use crate::domain::session::{Session, SessionDetails, SessionId, SessionPolicy, UserAgent};
 use crate::domain::token::TokenDigest;
 use crate::domain::user::{COMMAND_LINE, CountedFailures, Credentials, PasswordHash, User, UserId, Username};
@@ -56,6 +61,48 @@ pub(super) fn read_session(row: &Row<'_>) -> rusqlite::Result<Found> {
         created: read_time(row, 2)?,
         expires: read_optional_time(row, 3)?,
     })
+}
+
+/// A live session, and what other services are told of it.
+pub(super) fn read_held_token(row: &Row<'_>) -> rusqlite::Result<(Found, TokenHolder)> {
+    let is_verified = read_truth(row, "email_verified")?;
+    let email: String = row.get("email")?;
+    let holder = TokenHolder {
+        public_id: read_public_id(row, "public_id")?,
+        username: read_username(row, "username")?,
+        verified_email: Some(email).filter(|email| is_verified && !email.is_empty()),
+        rights: Rights { is_staff: read_truth(row, "is_staff")?, is_superuser: read_truth(row, "is_superuser")? },
+        reauthenticated: read_optional_time(row, "reauthenticated")?,
+        methods: read_methods(row, "methods")?,
+    };
+    Ok((read_session(row)?, holder))
+}
+
+fn read_public_id(row: &Row<'_>, column: &str) -> rusqlite::Result<PublicId> {
+    let column = column.idx(row.as_ref())?;
+    let bytes = row.get_ref(column)?.as_blob_or_null()?;
+    bytes.and_then(PublicId::from_bytes).ok_or_else(|| invalid_column(column, OutOfRange("a public id")))
+}
+
+fn read_methods(row: &Row<'_>, column: &str) -> rusqlite::Result<AuthenticationMethods> {
+    let column = column.idx(row.as_ref())?;
+    let methods = AuthenticationMethods::from_stored(row.get_ref(column)?.as_str_or_null()?.unwrap_or_default());
+    methods.ok_or_else(|| invalid_column(column, OutOfRange("a method")))
+}
+
+fn read_service_name(row: &Row<'_>, column: &str) -> rusqlite::Result<ServiceName> {
+    let column = column.idx(row.as_ref())?;
+    ServiceName::parse(row.get_ref(column)?.as_str()?).map_err(|error| invalid_column(column, error))
+}
+
+/// A service, and the digest of its key.
+pub(super) fn read_service(row: &Row<'_>) -> rusqlite::Result<(ServiceDetails, TokenDigest)> {
+    let details = ServiceDetails {
+        name: read_service_name(row, "name")?,
+        created: read_time(row, "created")?,
+        last_used: read_optional_time(row, "last_used")?,
+    };
+    Ok((details, TokenDigest::from_bytes(row.get("digest")?)))
 }
 
 pub(super) fn read_credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
@@ -247,9 +294,12 @@ pub(super) fn find_invalid_rows(connection: &Connection, rules: &Rules, most: us
     };
     // Versions up to 5 of the schema know nothing of imports.
     let knows_imports = connection.table_exists(None, "imported")?;
+    // And versions up to 7 nothing of other services.
+    let knows_services = connection.table_exists(None, "services")?;
     let has_imports = knows_imports && connection.prepare(sql::READ_IMPORTED)?.exists([])?;
     read(sql::READ_USERS, "the account ", &|row| {
         check_user(row, rules.is_hash)?;
+        check_public_id(row, knows_services)?;
         if has_imports { Ok(()) } else { check_own_times(row) }
     })?;
     for (statement, whose) in [(sql::READ_CELLARS, "the cellar of "), (sql::READ_WANTS, "the wish list of ")] {
@@ -291,6 +341,9 @@ pub(super) fn find_invalid_rows(connection: &Connection, rules: &Rules, most: us
         read(sql::READ_CHALLENGES, "a challenge of ", &|row| check_challenge(row))?;
         read(sql::READ_REVOCATIONS, "a refresh token of ", &|row| check_revocation(row, key))?;
         sequences.push("revocations");
+    }
+    if knows_services {
+        read(sql::READ_SERVICES, "the service ", &|row| check_service(row))?;
     }
     // Versions up to 7 know nothing of webhooks.
     if connection.table_exists(None, "webhooks")? {
@@ -380,6 +433,7 @@ fn check_token(row: &Row<'_>) -> rusqlite::Result<()> {
     let imported: Option<String> = row.get("imported")?;
     let is_digest = imported.is_none_or(|digest| ["sha512", "sha256"].contains(&digest.as_str()));
     require(row, "imported", is_digest, || "it is not how a token is digested".to_owned())?;
+    read_methods(row, "methods")?;
     check_ip(row)
 }
 
@@ -404,7 +458,7 @@ fn check_event(row: &Row<'_>, last_user: i64) -> rusqlite::Result<()> {
     let is_actor = event.actor.is_empty() || event.actor == COMMAND_LINE || is_name(&event.actor);
     require(row, "actor", is_actor, || "it is not a name".to_owned())?;
     let is_detail = event.detail.len() <= MAX_DETAIL
-        && event.detail.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        && event.detail.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b));
     require(row, "detail", is_detail, || "it is not what an event tells".to_owned())?;
     check_ip(row)
 }
@@ -609,6 +663,18 @@ fn check_delivery(row: &Row<'_>, last_event: i64) -> rusqlite::Result<()> {
     let answer: String = row.get("answer")?;
     let is_short = answer.chars().count() <= MAX_TOLD;
     require(row, "answer", is_short, || format!("it has more than {MAX_TOLD} characters"))
+}
+
+/// Every account has a public id, from the version on that knows of them.
+fn check_public_id(row: &Row<'_>, is_known: bool) -> rusqlite::Result<()> {
+    if is_known { read_public_id(row, "public_id").map(drop) } else { Ok(()) }
+}
+
+fn check_service(row: &Row<'_>) -> rusqlite::Result<()> {
+    read_service_name(row, "username")?;
+    let _: [u8; 32] = row.get("digest")?;
+    check_time(row, "created")?;
+    check_optional_time(row, "last_used")
 }
 
 /// Those of another key are counted by [`super::factors::list_sealed`].

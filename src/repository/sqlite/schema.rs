@@ -99,8 +99,17 @@ const UPGRADES: &[&str] = &[
          NOT NULL CHECK (length(binding) = 32), token BLOB NOT NULL, attempts INTEGER NOT NULL, due INTEGER \
          NOT NULL, claims INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT; \
      CREATE INDEX revocations_by_due ON revocations (due, id);",
-    // Webhooks.
-    "CREATE TABLE webhooks (id TEXT NOT NULL PRIMARY KEY, url TEXT NOT NULL, kinds TEXT NOT NULL, secret \
+    concat!(
+        // Other services: what they know accounts by, how sessions were opened, and their keys.
+        "ALTER TABLE users ADD COLUMN public_id BLOB CHECK (length(public_id) = 16); \
+         UPDATE users SET public_id = randomblob(16); \
+         CREATE UNIQUE INDEX users_by_public_id ON users (public_id); \
+         ALTER TABLE tokens ADD COLUMN methods TEXT; \
+         UPDATE tokens SET methods = 'imported' WHERE user_agent LIKE 'imported from %' AND ip = ''; \
+         CREATE TABLE services (name TEXT NOT NULL PRIMARY KEY, digest BLOB NOT NULL CHECK (length(digest) = 32), \
+             created INTEGER NOT NULL, last_used INTEGER) STRICT, WITHOUT ROWID; ",
+        // Webhooks.
+        "CREATE TABLE webhooks (id TEXT NOT NULL PRIMARY KEY, url TEXT NOT NULL, kinds TEXT NOT NULL, secret \
      BLOB, previous_secret BLOB, previous_until INTEGER, allow_private INTEGER NOT NULL CHECK \
      (allow_private IN (0, 1)), cursor INTEGER NOT NULL, lost INTEGER NOT NULL, created INTEGER NOT NULL, \
      disabled INTEGER, disabled_by TEXT NOT NULL, failing_since INTEGER, failures INTEGER NOT NULL, \
@@ -110,6 +119,7 @@ const UPGRADES: &[&str] = &[
      event INTEGER NOT NULL, message TEXT NOT NULL, body TEXT NOT NULL, attempts INTEGER NOT NULL, due \
      INTEGER, tried INTEGER, answer TEXT NOT NULL, PRIMARY KEY (webhook, event)) STRICT, WITHOUT ROWID; \
      CREATE INDEX webhook_deliveries_by_due ON webhook_deliveries (webhook, due);",
+    ),
 ];
 
 /// `AuTk` in ASCII: marks the file as ours, for us and for `file(1)`.

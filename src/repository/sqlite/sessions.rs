@@ -198,6 +198,7 @@ fn open_session(
     }
     let (user_id, ip) = (shown.user_id, session.ip);
     connection.changes(user_id, Change::Text);
+    let mut session = session.clone();
     if is_second_due(connection, first, &shown)? {
         // Whoever was asked for it already is not asked by another challenge: that would have tries of its own.
         if matches!(second, SecondFactor::NotGiven) && !matches!(first, FirstFactor::Challenge(..)) {
@@ -212,12 +213,13 @@ fn open_session(
         if !use_second(connection, user_id, second, ip, now)? {
             return Ok(SessionOutcome::SecondFactorRefused(shown.username));
         }
+        session.methods = session.methods.and(second.methods());
     }
     if !use_first(connection, first, &shown, true, ip, now)? {
         return Ok(SessionOutcome::Refused);
     }
     connection.prepare_cached(sql::RECORD_LOGIN)?.execute([now.as_millis(), user_id.0])?;
-    Ok(SessionOutcome::Opened(Box::new(insert_session(connection, user_id, session, *max_sessions, now)?)))
+    Ok(SessionOutcome::Opened(Box::new(insert_session(connection, user_id, &session, *max_sessions, now)?)))
 }
 
 /// Finds the active account for which the first factor is right. A wrong code of a mail is counted.

@@ -60,15 +60,15 @@ macro_rules! profile {
 }
 
 pub const INSERT_USER: &str = concat!(
-    "INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login, email_key, ",
+    "INSERT INTO users (username, username_key, password_hash, date_joined, created, modified, last_login, email_key, public_id, ",
     profile!(columns),
-    ") VALUES (?1, ?2, ?3, ?4, ?4, ?4, ?4, ?5, ",
+    ") VALUES (?1, ?2, ?3, ?4, ?4, ?4, ?4, ?5, randomblob(16), ",
     profile!(parameters),
     ") ON CONFLICT (username_key) DO NOTHING RETURNING id"
 );
 
-pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip) \
-     VALUES (?1, ?2, ?3, ?3, ?4, ?5)";
+pub const INSERT_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, methods) \
+     VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6)";
 
 pub const RECORD_LOGIN: &str = "UPDATE users SET last_login = ?1 WHERE id = ?2";
 
@@ -434,6 +434,7 @@ pub const READ_USERS: &str = concat!(
     "SELECT ",
     user_columns!(""),
     ", users.id AS user_id, users.username_key, users.password_hash, users.email_key, users.told_of_login, users.imported_hash_work, \
+     users.public_id, \
      (SELECT count(*) FROM tokens WHERE user_id = users.id) AS tokens FROM users ORDER BY users.id"
 );
 
@@ -449,7 +450,7 @@ pub const READ_CELLARS: &str = "SELECT item_id, added, user_id, username FROM ce
 pub const READ_WANTS: &str = "SELECT item_id, added, user_id, username FROM wants JOIN users ON users.id = user_id";
 
 pub const READ_TOKENS: &str = "SELECT digest, tokens.created, last_used, user_agent, ip, reauthenticated, expires, imported, \
-     user_id, username FROM tokens JOIN users ON users.id = user_id";
+     methods, user_id, username FROM tokens JOIN users ON users.id = user_id";
 
 pub const READ_FAILURES: &str = "SELECT username, failures, last_failed, user_id \
      FROM login_failures JOIN users ON users.id = user_id";
@@ -486,16 +487,17 @@ pub const DELETE_IMPORTED: &str = "DELETE FROM imported WHERE source = ?1 AND so
 /// `?13` is whether the address is verified: it is unless another account has verified it.
 pub const INSERT_IMPORTED_USER: &str = concat!(
     "INSERT INTO users (username, username_key, password_hash, imported_hash_work, is_active, is_staff, is_superuser, \
-         date_joined, created, modified, last_login, email_key, email_verified, ",
+         date_joined, created, modified, last_login, email_key, email_verified, public_id, ",
     profile!(columns),
     ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
-         ?13 AND ?12 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM users WHERE email_key = ?12 AND email_verified = 1), ",
+         ?13 AND ?12 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM users WHERE email_key = ?12 AND email_verified = 1), \
+         randomblob(16), ",
     profile!(parameters),
     ") ON CONFLICT (username_key) DO NOTHING RETURNING id"
 );
 
-pub const INSERT_IMPORTED_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, expires, imported) \
-     VALUES (?1, ?2, ?3, ?3, ?4, '', ?5, ?6) ON CONFLICT (digest) DO NOTHING";
+pub const INSERT_IMPORTED_TOKEN: &str = "INSERT INTO tokens (digest, user_id, created, last_used, user_agent, ip, expires, imported, methods) \
+     VALUES (?1, ?2, ?3, ?3, ?4, '', ?5, ?6, ?7) ON CONFLICT (digest) DO NOTHING";
 
 pub const FIND_IMPORTED_NAME: &str = "SELECT 1 FROM imported WHERE has_other_name = 1 LIMIT 1";
 
@@ -799,10 +801,6 @@ pub const LIST_FAILED_DELIVERIES: &str = "SELECT event, message, attempts, tried
 /// Where no other process can hold any.
 pub const RELEASE_WEBHOOKS: &str = "UPDATE webhooks SET claimed_until = 0, claims = claims + 1 WHERE claimed_until > 0";
 
-/// An event of a webhook. It has no account.
-pub const INSERT_WEBHOOK_EVENT: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
-     VALUES (?1, ?2, NULL, '', ?3, ?4, ?5)";
-
 /// To superusers and staff who can log in and have verified their addresses, superusers first: `?5` of them at most.
 pub const INSERT_WEBHOOK_NOTICES: &str = "INSERT INTO outbox (kind, user_id, username, recipient, is_verified, request, \
      detail, at, ip, user_agent, link, attempts, due, claims, expires) \
@@ -838,6 +836,36 @@ pub const READ_WEBHOOKS: &str = "SELECT id AS username, NULL AS user_id, url, ki
 
 pub const READ_DELIVERIES: &str = "SELECT webhook AS username, NULL AS user_id, event, message, body, attempts, due, \
      tried, answer FROM webhook_deliveries";
+
+/// A live session, and what other services are told of it.
+pub const FIND_HELD_TOKEN: &str = concat!(
+    "SELECT tokens.user_id, tokens.last_used, tokens.created, tokens.expires, tokens.reauthenticated, tokens.methods, \
+     users.public_id, users.username, users.email, users.email_verified, users.is_staff, users.is_superuser \
+     FROM tokens JOIN users ON users.id = tokens.user_id \
+     WHERE tokens.digest = ?1 AND ",
+    live!(after "?2", "?3", "?4"),
+    " AND users.is_active = 1"
+);
+
+pub const LIST_SERVICES: &str = "SELECT name, digest, created, last_used FROM services ORDER BY name";
+
+pub const INSERT_SERVICE: &str = "INSERT INTO services (name, digest, created) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (name) DO NOTHING";
+
+pub const COUNT_SERVICES: &str = "SELECT count(*) FROM services";
+
+pub const DELETE_SERVICE: &str = "DELETE FROM services WHERE name = ?1";
+
+/// A last use that is later by more than a minute was stored while the clock was ahead.
+pub const RECORD_SERVICE_USE: &str = "UPDATE services SET last_used = ?2 \
+     WHERE name = ?1 AND (last_used IS NULL OR last_used < ?2 OR last_used > ?2 + 60000)";
+
+/// Of what happened to no account.
+pub const INSERT_EVENT_OF_NO_ACCOUNT: &str = "INSERT INTO events (at, kind, user_id, username, actor, ip, detail) \
+     VALUES (?1, ?2, NULL, '', ?3, ?4, ?5)";
+
+/// By the service, as others are by the account.
+pub const READ_SERVICES: &str = "SELECT name AS username, NULL AS user_id, digest, created, last_used FROM services";
 
 /// The statements of one list.
 pub struct Items {
@@ -1110,7 +1138,6 @@ pub const ALL: &[(&str, Visits)] = &[
     (FIND_EVENT, Visits::Few),
     (LIST_FAILED_DELIVERIES, Visits::Few),
     (RELEASE_WEBHOOKS, Visits::Many("there are few")),
-    (INSERT_WEBHOOK_EVENT, Visits::Few),
     (INSERT_WEBHOOK_NOTICES, Visits::Many("it is done when a webhook is disabled by itself")),
     (COUNT_LOST_EVENT, Visits::Many("there are few")),
     (LIST_SEALED_WEBHOOKS, Visits::Many("there are few")),
@@ -1119,6 +1146,14 @@ pub const ALL: &[(&str, Visits)] = &[
     (FORGET_PREVIOUS_WEBHOOK_SECRETS, Visits::Many("there are few")),
     (READ_WEBHOOKS, Visits::Many("a check reads all")),
     (READ_DELIVERIES, Visits::Many("a check reads all")),
+    (FIND_HELD_TOKEN, Visits::Few),
+    (LIST_SERVICES, Visits::Many("services are few")),
+    (INSERT_SERVICE, Visits::Few),
+    (COUNT_SERVICES, Visits::Many("services are few")),
+    (DELETE_SERVICE, Visits::Few),
+    (RECORD_SERVICE_USE, Visits::Few),
+    (INSERT_EVENT_OF_NO_ACCOUNT, Visits::Few),
+    (READ_SERVICES, Visits::Many("a check reads all")),
 ];
 
 #[cfg(test)]
@@ -1208,7 +1243,10 @@ mod tests {
         let connection = repository.readers.pool.get().unwrap();
         let plans = plans(&connection);
         let mut indices = connection
-            .prepare("SELECT name FROM sqlite_schema WHERE type = 'index' AND name NOT LIKE 'sqlite_autoindex_%'")
+            .prepare(
+                "SELECT name FROM sqlite_schema WHERE type = 'index' AND name NOT LIKE 'sqlite_autoindex_%' \
+                 AND name <> 'users_by_public_id'",
+            ) // which is a constraint
             .unwrap();
         for index in indices.query_map([], |row| row.get::<_, String>(0)).unwrap() {
             let index = index.unwrap();

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::error::Failure;
 use super::{SqliteRepository, SqliteSettings, blocking_threads};
+use crate::domain::authentication_methods::AuthenticationMethods;
 use crate::domain::profile::Profile;
 use crate::domain::session::{NewSession, UserAgent};
 use crate::domain::token::PlainToken;
@@ -52,7 +53,7 @@ pub(super) fn registration(number: u32) -> (NewUser, NewSession) {
         profile: Profile { address: "x".repeat(255), ..Profile::default() },
     };
     let digest = PlainToken::generate().digest();
-    (user, NewSession { digest, user_agent: UserAgent::default(), ip: None })
+    (user, NewSession { digest, user_agent: UserAgent::default(), ip: None, methods: AuthenticationMethods::NONE })
 }
 
 /// How many rows the tables of accounts have.

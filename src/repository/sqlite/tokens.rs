@@ -81,6 +81,7 @@ pub(super) fn insert_token(
         now.as_millis(),
         session.user_agent.as_str(),
         ip_text(session.ip),
+        session.methods.to_stored(),
     ])?;
     Ok(())
 }

@@ -263,7 +263,7 @@ fn insert_event(
     ip: Option<IpAddr>,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached(sql::INSERT_WEBHOOK_EVENT)?;
+    let mut insert = connection.prepare_cached(sql::INSERT_EVENT_OF_NO_ACCOUNT)?;
     insert.execute(params![now.as_millis(), kind.name(), by, ip_text(ip), id.as_str()])?;
     Ok(())
 }
@@ -437,7 +437,7 @@ fn disable(connection: &Transaction<'_>, id: &WebhookId, by: DisabledBy, now: Ti
     if disable.execute(params![id.as_str(), now.as_millis(), by.name()])? == 0 {
         return Ok(());
     }
-    let mut insert = connection.prepare_cached(sql::INSERT_WEBHOOK_EVENT)?;
+    let mut insert = connection.prepare_cached(sql::INSERT_EVENT_OF_NO_ACCOUNT)?;
     insert.execute(params![now.as_millis(), EventKind::WebhookDisabled.name(), "", "", id.as_str()])?;
     if connection.notices.enabled {
         let kind = MailKind::WebhookDisabled;

@@ -10,6 +10,7 @@ mod mail;
 mod passwords;
 mod printing;
 mod resets;
+mod services;
 
 use std::io::Write as _;
 use std::path::Path;

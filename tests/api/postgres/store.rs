@@ -18,7 +18,7 @@ use crate::cluster;
 use crate::store::{StoredAccount, StoredEvent, StoredSession, TestStore, key_of_name};
 
 /// What the service stores, a table before those that refer to it. The nodes' own tables are not among them.
-const TABLES: [&str; 17] = [
+const TABLES: [&str; 18] = [
     "users",
     "cellar",
     "wants",
@@ -36,6 +36,7 @@ const TABLES: [&str; 17] = [
     "revocations",
     "webhooks",
     "webhook_deliveries",
+    "services",
 ];
 
 /// The tables that give numbers.

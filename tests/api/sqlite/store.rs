@@ -246,8 +246,8 @@ impl TestStore for SqliteStore {
     fn add_accounts(&self, accounts: &[StoredAccount]) {
         self.change(|connection| {
             let insert = "INSERT INTO users (username, username_key, password_hash, first_name, email, city, \
-                is_active, is_staff, is_superuser, date_joined, created, modified, last_login, email_key) \
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, 0, 0, ?10)";
+                is_active, is_staff, is_superuser, date_joined, created, modified, last_login, email_key, public_id) \
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, 0, 0, ?10, randomblob(16))";
             for account in accounts {
                 let values = params![
                     account.username,

@@ -49,6 +49,19 @@ async fn a_file_with_rows_that_the_service_cannot_have_written_is_refused_by_the
         (hash("17"), format!("{user}password_hash: it is not a hash that this service makes")),
         ("UPDATE users SET email = 'nobody'".to_owned(), format!("{user}email: must be empty or an e-mail address")),
         ("UPDATE users SET zipcode = hex(zeroblob(11))".to_owned(), format!("{user}zipcode: must be at most 20 char")),
+        ("UPDATE users SET public_id = NULL".to_owned(), format!("{user}public_id: a public id is out of range")),
+        (
+            "UPDATE tokens SET methods = 'face'".to_owned(),
+            "a token of AzureDiamond (id 1), methods: a method is out of range".to_owned(),
+        ),
+        (
+            "INSERT INTO services VALUES ('Wiki', zeroblob(32), 0, NULL)".to_owned(),
+            "the service Wiki (id none), username: name must be 1 to 32 characters".to_owned(),
+        ),
+        (
+            "INSERT INTO services VALUES ('wiki', zeroblob(32), 0, -1)".to_owned(),
+            "the service wiki (id none), last_used: 1969-12-31T23:59:59.999Z is before".to_owned(),
+        ),
         ("UPDATE users SET city = char(27)".to_owned(), format!("{user}city: must not have control characters")),
         (format!("UPDATE users SET modified = {far}"), format!("{user}modified: a time is out of range")),
         (
@@ -322,7 +335,7 @@ async fn a_file_with_more_than_any_setting_allows_or_with_what_is_told_of_anothe
         (many("wants", 100_001), format!("{user}wants: there are 100001, and 100000 at most under any setting")),
         (
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT INTO tokens \
-             SELECT randomblob(32), user_id, created, last_used, user_agent, ip, NULL, NULL, NULL FROM n, tokens"
+             SELECT randomblob(32), user_id, created, last_used, user_agent, ip, NULL, NULL, NULL, NULL FROM n, tokens"
                 .to_owned(),
             format!("{user}tokens: there are 10001, and 10000 at most under any setting"),
         ),
