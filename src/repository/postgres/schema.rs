@@ -73,21 +73,19 @@ const UPGRADES: &[&str] = &[
          END IF; RETURN NEW; END $$; \
      CREATE TRIGGER tokens_unasked BEFORE INSERT ON tokens FOR EACH ROW WHEN (NOT NEW.knows_factors) \
          EXECUTE FUNCTION refuse_unasked();",
-    concat!(
-        // Other services: what they know accounts by, how sessions were opened, and their keys.
-        "ALTER TABLE users ADD COLUMN public_id BYTEA NOT NULL CHECK (length(public_id) = 16) DEFAULT \
-             substring(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) FROM 1 FOR 16); \
-         CREATE UNIQUE INDEX users_by_public_id ON users (public_id); \
-         ALTER TABLE tokens ADD COLUMN methods TEXT COLLATE \"C\"; \
-         UPDATE tokens SET methods = 'imported' WHERE user_agent LIKE 'imported from %' AND ip = ''; \
-         DROP TRIGGER tokens_change ON tokens; \
-         CREATE TRIGGER tokens_change AFTER UPDATE OF digest, user_id, created, reauthenticated ON tokens \
-             FOR EACH ROW EXECUTE FUNCTION note_changed_token(); \
-         CREATE TABLE services (name TEXT COLLATE \"C\" NOT NULL PRIMARY KEY, digest BYTEA NOT NULL CHECK \
-             (length(digest) = 32), created BIGINT NOT NULL, last_used BIGINT); \
-         CREATE TRIGGER services_change AFTER INSERT OR DELETE OR TRUNCATE OR UPDATE OF name, digest ON services \
-             FOR EACH STATEMENT EXECUTE FUNCTION note_emptied_table();",
-    ),
+    // Other services: what they know accounts by, how sessions were opened, and their keys.
+    "ALTER TABLE users ADD COLUMN public_id BYTEA NOT NULL CHECK (length(public_id) = 16) DEFAULT \
+         substring(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) FROM 1 FOR 16); \
+     CREATE UNIQUE INDEX users_by_public_id ON users (public_id); \
+     ALTER TABLE tokens ADD COLUMN methods TEXT COLLATE \"C\"; \
+     UPDATE tokens SET methods = 'imported' WHERE user_agent LIKE 'imported from %' AND ip = ''; \
+     DROP TRIGGER tokens_change ON tokens; \
+     CREATE TRIGGER tokens_change AFTER UPDATE OF digest, user_id, created, reauthenticated ON tokens \
+         FOR EACH ROW EXECUTE FUNCTION note_changed_token(); \
+     CREATE TABLE services (name TEXT COLLATE \"C\" NOT NULL PRIMARY KEY, digest BYTEA NOT NULL CHECK \
+         (length(digest) = 32), created BIGINT NOT NULL, last_used BIGINT); \
+     CREATE TRIGGER services_change AFTER INSERT OR DELETE OR TRUNCATE OR UPDATE OF name, digest ON services \
+         FOR EACH STATEMENT EXECUTE FUNCTION note_emptied_table();",
 ];
 
 /// The advisory lock of migrations: "authtok" in ASCII.

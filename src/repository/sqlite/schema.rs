@@ -99,16 +99,14 @@ const UPGRADES: &[&str] = &[
          NOT NULL CHECK (length(binding) = 32), token BLOB NOT NULL, attempts INTEGER NOT NULL, due INTEGER \
          NOT NULL, claims INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT; \
      CREATE INDEX revocations_by_due ON revocations (due, id);",
-    concat!(
-        // Other services: what they know accounts by, how sessions were opened, and their keys.
-        "ALTER TABLE users ADD COLUMN public_id BLOB CHECK (length(public_id) = 16); \
-         UPDATE users SET public_id = randomblob(16); \
-         CREATE UNIQUE INDEX users_by_public_id ON users (public_id); \
-         ALTER TABLE tokens ADD COLUMN methods TEXT; \
-         UPDATE tokens SET methods = 'imported' WHERE user_agent LIKE 'imported from %' AND ip = ''; \
-         CREATE TABLE services (name TEXT NOT NULL PRIMARY KEY, digest BLOB NOT NULL CHECK (length(digest) = 32), \
-             created INTEGER NOT NULL, last_used INTEGER) STRICT, WITHOUT ROWID;",
-    ),
+    // Other services: what they know accounts by, how sessions were opened, and their keys.
+    "ALTER TABLE users ADD COLUMN public_id BLOB CHECK (length(public_id) = 16); \
+     UPDATE users SET public_id = randomblob(16); \
+     CREATE UNIQUE INDEX users_by_public_id ON users (public_id); \
+     ALTER TABLE tokens ADD COLUMN methods TEXT; \
+     UPDATE tokens SET methods = 'imported' WHERE user_agent LIKE 'imported from %' AND ip = ''; \
+     CREATE TABLE services (name TEXT NOT NULL PRIMARY KEY, digest BLOB NOT NULL CHECK (length(digest) = 32), \
+         created INTEGER NOT NULL, last_used INTEGER) STRICT, WITHOUT ROWID;",
 ];
 
 /// `AuTk` in ASCII: marks the file as ours, for us and for `file(1)`.
