@@ -144,7 +144,7 @@ impl Prober {
         let forged = format!("forged{}", &PlainToken::generate().reveal()[..12]);
         let mut trials = Vec::new();
         let wrong = format!("Authorization: Token {}\r\n", PlainToken::generate().reveal());
-        let all: String = TRUSTED.iter().map(|name| format!("{name}: {forged}\r\n")).collect();
+        let all: String = TRUSTED.map(|name| format!("{name}: {forged}\r\n")).concat();
         let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         // Nothing of these may reach the application.

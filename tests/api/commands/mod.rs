@@ -113,7 +113,7 @@ pub fn status_of(server: &Server, token: &str) -> u16 {
 }
 
 /// Every command, as it is given.
-const COMMANDS: [&str; 44] = [
+const COMMANDS: [&str; 48] = [
     "serve",
     "user create",
     "user list",
@@ -147,6 +147,10 @@ const COMMANDS: [&str; 44] = [
     "config check",
     "mail test",
     "mail preview",
+    "service add",
+    "service list",
+    "service revoke",
+    "check-proxy",
     "webhook add",
     "webhook list",
     "webhook rotate",
