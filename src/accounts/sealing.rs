@@ -71,6 +71,8 @@ pub enum SealingKeyError {
         told(.sealed)
     )]
     Another { place: KeyPlace, sealed: SealedSecrets },
+    #[error("sealing.key is not given: give the new key there first, the same to every server")]
+    NotGiven,
     #[error("the sealed secrets cannot be counted: {}", Chain(.0))]
     Repository(#[from] RepositoryError),
 }
@@ -211,9 +213,12 @@ pub struct ReplacedKey {
 /// Makes a key where there is none. From now on the store refuses servers with another one.
 ///
 /// # Errors
-/// See [`SealingKeyError`].
+/// [`SealingKeyError::NotGiven`] where it must be given: without one, a server with the lost one would be let in. Or another.
 pub async fn replace_key(config: &Config, repository: &dyn Repository) -> Result<ReplacedKey, SealingKeyError> {
     let found = read(config)?;
+    if found.is_none() && KeyPlace::of(config) == KeyPlace::Setting {
+        return Err(SealingKeyError::NotGiven);
+    }
     // The key first: where none can be made, nothing is forgotten.
     let made = if found.is_none() { make(config)? } else { None };
     let id = id_of(found.as_ref().or(made.as_ref()));

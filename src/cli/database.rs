@@ -331,17 +331,17 @@ pub async fn new_key(context: &mut Context, yes: bool) -> Result<(), CommandErro
             "webhooks": forgotten.webhooks,
         },
     });
-    let has_key = is_made || sealing::read(&context.config)?.is_some();
     context.tell(&told, || {
+        let anew = if forgotten.totp > 0 { " Owners of authenticator apps must set them up anew." } else { "" };
         let lost = if forgotten.is_empty() {
             "Nothing was sealed with another key, and nothing was forgotten.".to_owned()
         } else {
-            format!("{forgotten} that could not be opened: forgotten. Their owners must set them up anew.")
+            format!("{forgotten} that could not be opened: forgotten.{anew}")
         };
-        let key = match (is_made, has_key) {
-            (true, _) => format!("There is a new key in {place}. It is in no backup: keep a copy of it apart."),
-            (false, true) => format!("The key in {place} stays as it was."),
-            (false, false) => format!("There is no key: give {place}, 64 hex digits, the same to every server."),
+        let key = if is_made {
+            format!("There is a new key in {place}. It is in no backup: keep a copy of it apart.")
+        } else {
+            format!("The key in {place} stays as it was.")
         };
         format!("{}\n{}\n", printable(&lost), printable(&key))
     })
@@ -364,10 +364,15 @@ async fn replace_and_forget(context: &Context, yes: bool) -> Result<(bool, Seale
             close(repository.as_ref()).await;
             let database = config.database.clone();
             let used = long(move |_, _| backend::refuse_users(&database)).await;
-            repository = backend::open(config, now)?;
-            if let Err(error) = used {
-                replaced.put_back(repository.as_ref()).await?;
-                return Err(error);
+            match (used, backend::open(config, now)) {
+                (Ok(()), opened) => repository = opened?,
+                (Err(error), opened) => {
+                    if let Ok(opened) = opened {
+                        repository = opened;
+                        replaced.put_back(repository.as_ref()).await?;
+                    }
+                    return Err(error);
+                }
             }
         }
         Ok((replaced.is_made, replaced.forget_lost(repository.as_ref(), now).await?))

@@ -68,7 +68,7 @@ impl ChallengePurpose {
     }
 
     /// How many of them an account has at most: a new one ends the oldest. Of logins that lack their second factor there are
-    /// more than one network may begin while one lives: who knows the password cannot end the owner's by logins of theirs.
+    /// more than one network may begin while one lives, by default: who knows the password cannot end the owner's by theirs.
     #[must_use]
     pub const fn most_of_an_account(self) -> u32 {
         match self {

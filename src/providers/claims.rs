@@ -104,8 +104,10 @@ impl Claims {
         let (Some(expires), Some(made)) = (time(self.exp), time(self.iat)) else {
             return refused("the token's times are no times");
         };
-        let usable_until = expires.plus(SKEW);
-        if usable_until <= *now {
+        let max_age = if config.preset == Preset::Apple { MAX_AGE_APPLE } else { MAX_AGE };
+        // After that it is refused, whatever it says of itself: nobody has to remember that it was used.
+        let usable_until = expires.min(made.plus(max_age)).plus(SKEW);
+        if expires.plus(SKEW) <= *now {
             return refused("the token has expired");
         }
         if made > now.plus(SKEW) || self.nbf.is_some_and(|nbf| time(nbf).is_none_or(|nbf| nbf > now.plus(SKEW))) {
@@ -115,8 +117,7 @@ impl Claims {
         if auth_time.is_some_and(|at| at > now.plus(SKEW)) {
             return refused("the person has shown who they are in the future");
         }
-        let max_age = if config.preset == Preset::Apple { MAX_AGE_APPLE } else { MAX_AGE };
-        if now.since(made) > max_age + SKEW {
+        if usable_until <= *now {
             return refused("the token is too old");
         }
         match nonce {

@@ -262,6 +262,12 @@ pub(super) const TABLES: [Table; 18] = [
         gives_ids: true,
     },
     Table {
+        name: "services",
+        columns: &[("name", Text), ("digest", Bytes), ("created", Integer), ("last_used", Integer)],
+        key: 1,
+        gives_ids: false,
+    },
+    Table {
         name: "webhooks",
         columns: &[
             ("id", Text),
@@ -299,12 +305,6 @@ pub(super) const TABLES: [Table; 18] = [
             ("answer", Text),
         ],
         key: 2,
-        gives_ids: false,
-    },
-    Table {
-        name: "services",
-        columns: &[("name", Text), ("digest", Bytes), ("created", Integer), ("last_used", Integer)],
-        key: 1,
         gives_ids: false,
     },
 ];

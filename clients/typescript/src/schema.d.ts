@@ -7273,7 +7273,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The caller has no passkey of this name */
+            /** @description The caller has no passkey of this id */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7392,7 +7392,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The caller has no passkey of this name */
+            /** @description The caller has no passkey of this id */
             404: {
                 headers: {
                     [name: string]: unknown;

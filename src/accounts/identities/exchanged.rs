@@ -21,6 +21,11 @@ impl Exchanged {
         if known.len() >= MOST {
             known.retain(|_, expires| *expires > now);
         }
+        if known.len() >= MOST {
+            log::warn!(
+                "{MOST} ID tokens were used with a code within minutes: no more codes are exchanged until some expire"
+            );
+        }
         known.len() < MOST && known.insert(token.digest, token.expires).is_none()
     }
 }

@@ -50,7 +50,7 @@ pub struct Callback {
     pub iss: Option<String>,
 }
 
-/// Where a browser is sent that has come back, and whether something was wrong on our side or the provider's.
+/// Where a browser is sent that has come back.
 pub struct Returned(pub String);
 
 /// A login that is under way, as it is stored.

@@ -129,7 +129,7 @@ impl Request for RenameRequest {}
         (status = 400, description = "The name breaks its rule", body = ErrorResponse,
             example = json!({"error": "Invalid Data: name is required"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
-        (status = 404, description = "The caller has no passkey of this name", body = ErrorResponse),
+        (status = 404, description = "The caller has no passkey of this id", body = ErrorResponse),
     ),
 )]
 pub(crate) async fn rename(
@@ -154,7 +154,7 @@ pub(crate) async fn rename(
         (status = 400, description = "The session is not fresh", body = ErrorResponse,
             example = json!({"error": "Invalid Data: the session is not fresh: POST /api/user/reauthenticate first"})),
         (status = 401, description = "There is no such session", body = ErrorResponse),
-        (status = 404, description = "The caller has no passkey of this name", body = ErrorResponse),
+        (status = 404, description = "The caller has no passkey of this id", body = ErrorResponse),
         (status = 409, description = "It is the last way into the account", body = ErrorResponse,
             example = json!({"error": LAST_WAY_IN})),
     ),

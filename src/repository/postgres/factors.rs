@@ -275,6 +275,7 @@ impl Factors for PostgresRepository {
     async fn replace_sealing_key(&self, key_id: Vec<u8>) -> Result<Vec<u8>, RepositoryError> {
         self.write(key_id, |transaction, key_id| {
             Box::pin(async move {
+                transaction.execute(sql::LOCK_SEALING_KEY, &[]).await?;
                 let noted = find_sealing_key(transaction).await?;
                 transaction.execute(sql::DELETE_SEALING_KEY, &[]).await?;
                 if !key_id.is_empty() {

@@ -744,6 +744,9 @@ pub const FIND_SEALING_KEY: &str = "SELECT id FROM sealing_key";
 /// Of two at once, one waits for the other and inserts nothing.
 pub const INSERT_SEALING_KEY: &str = "INSERT INTO sealing_key (id) VALUES ($1) ON CONFLICT DO NOTHING";
 
+/// Whoever replaces it or notes the first one waits.
+pub const LOCK_SEALING_KEY: &str = "LOCK TABLE sealing_key IN EXCLUSIVE MODE";
+
 pub const DELETE_SEALING_KEY: &str = "DELETE FROM sealing_key";
 
 pub const FORGET_SEALED_REVOCATIONS: &str = concat!("DELETE FROM revocations WHERE NOT ", is_sealed_with!("token"));

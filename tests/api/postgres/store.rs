@@ -34,9 +34,9 @@ const TABLES: [&str; 18] = [
     "identities",
     "challenges",
     "revocations",
+    "services",
     "webhooks",
     "webhook_deliveries",
-    "services",
 ];
 
 /// The tables that give numbers.

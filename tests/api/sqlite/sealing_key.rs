@@ -142,8 +142,8 @@ fn what_a_lost_key_has_sealed_is_forgotten_by_a_command_that_asks() {
     assert!(!key(&machine).exists());
     assert_eq!(
         machine.said("database new-key --yes"),
-        "2 authenticator apps and 2 refresh tokens that could not be opened: forgotten. Their owners must set them up \
-         anew.\nThere is a new key in data/authtokens.key. It is in no backup: keep a copy of it apart.\n"
+        "2 authenticator apps and 2 refresh tokens that could not be opened: forgotten. Owners of authenticator \
+         apps must set them up anew.\nThere is a new key in data/authtokens.key. It is in no backup: keep a copy of it apart.\n"
     );
     assert_eq!(mode(&key(&machine)), 0o600);
     let left: (i64, i64, i64, i64) = connect(&machine)
