@@ -10,6 +10,7 @@ use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use authtokens::domain::authentication_methods::AuthenticationMethods;
 use authtokens::domain::challenge::{ChallengePurpose, NewChallenge};
 use authtokens::domain::item::{ItemId, List};
 use authtokens::domain::profile::Profile;
@@ -92,7 +93,12 @@ fn new_user(number: usize) -> NewUser {
 }
 
 fn new_session(digest: &TokenDigest) -> NewSession {
-    NewSession { digest: *digest, user_agent: UserAgent::from_header("bench"), ip: None }
+    NewSession {
+        digest: *digest,
+        user_agent: UserAgent::from_header("bench"),
+        ip: None,
+        methods: AuthenticationMethods::default(),
+    }
 }
 
 fn tokens(criterion: &mut Criterion) {

@@ -40,7 +40,7 @@ async fn a_live_token_may_pass_and_four_headers_say_whose_it_is() {
         .post(app.url("/api/introspect"))
         .basic_auth("wiki", Some(key))
         .header("Content-Type", "application/x-www-form-urlencoded")
-        .body(format!("token={}", token));
+        .body(format!("token={token}"));
     assert_eq!(asked.send().await.unwrap().json::<serde_json::Value>().await.unwrap()["sub"], json!(id));
     app.make_staff("AzureDiamond");
     assert_eq!(told(&check(&app, "", &token).await)[2], "users,staff");

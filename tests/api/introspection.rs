@@ -7,6 +7,7 @@ use authtokens::domain::rights::Actor;
 use authtokens::domain::service::ServiceName;
 use authtokens::domain::token::PlainToken;
 use authtokens::repository::ServiceAdded;
+use reqwest::header::HeaderName;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -163,14 +164,14 @@ async fn no_page_of_any_origin_may_read_it() {
     let asked = app.client.post(app.url(PATH)).basic_auth("wiki", Some(&key)).header("Origin", "https://evil.example");
     let asked = asked
         .header("Content-Type", "application/x-www-form-urlencoded")
-        .body(format!("token={}", token))
+        .body(format!("token={token}"))
         .send()
         .await
         .unwrap();
     assert_eq!(asked.status(), 200);
     for response in [preflight, asked] {
         let of_cors = |name: &&str| name.starts_with("access-control-");
-        assert_eq!(response.headers().keys().map(|name| name.as_str()).find(of_cors), None);
+        assert_eq!(response.headers().keys().map(HeaderName::as_str).find(of_cors), None);
         assert_eq!(response.headers()["x-content-type-options"], "nosniff");
     }
 }

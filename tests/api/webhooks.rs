@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::commands::{Machine, log_in};
 use crate::helpers::{HOUR, PATIENCE, TestApp, until};
 use crate::process::{Server, failure_of, run};
-use crate::receiver::Receiver;
+use crate::receiver::{Received, Receiver};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -95,7 +95,7 @@ async fn an_event_is_sent_once_it_has_happened_thin_and_signed_as_the_standard_s
         assert_eq!(message.signed_by(&[&secret, &other]), [&secret]);
         assert!(!message.body.contains("Before") && !message.body.contains("127.0.0.1"), "{}", message.body);
     }
-    assert_eq!(messages.iter().map(|message| message.id()).collect::<HashSet<_>>().len(), 2);
+    assert_eq!(messages.iter().map(Received::id).collect::<HashSet<_>>().len(), 2);
     let only = receiver.received("/deleted");
     assert_eq!((only.len(), only[0].json()["type"].clone()), (1, json!("logged_out")));
     operator.until("all is sent", &id, |webhook| webhook.behind == 0 && webhook.last_success.is_some()).await;
@@ -141,7 +141,7 @@ async fn what_fails_is_tried_again_with_the_same_id_until_it_is_delivered() {
     app.clock.advance(3 * HOUR);
     operator.until("it is delivered", &id, |webhook| webhook.waiting == 0).await;
     let messages = receiver.received("/");
-    assert_eq!(messages.iter().map(|message| message.id()).collect::<HashSet<_>>().len(), 1);
+    assert_eq!(messages.iter().map(Received::id).collect::<HashSet<_>>().len(), 1);
     assert_eq!(messages.iter().map(|message| &message.body).collect::<HashSet<_>>().len(), 1);
     let times: HashSet<_> = messages.iter().map(|message| &message.headers["webhook-timestamp"]).collect();
     assert_eq!(times.len(), messages.len(), "each attempt has its own time");
@@ -288,7 +288,7 @@ async fn what_was_sent_before_is_sent_again_with_its_id_when_it_is_asked_for() {
     received(&receiver, "/", 6).await;
     let messages = receiver.received("/");
     assert_eq!(messages[3].json()["data"]["username"], "first");
-    assert_eq!(messages.iter().map(|message| message.id()).collect::<HashSet<_>>().len(), 3);
+    assert_eq!(messages.iter().map(Received::id).collect::<HashSet<_>>().len(), 3);
     // One that is none of its kinds, or that there is not, is not sent.
     let added = events.iter().find(|event| event.kind == "webhook_added").unwrap().id;
     for event in [added, 1_000_000] {

@@ -60,13 +60,13 @@ pub struct Receiver {
 impl Receiver {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let receiver =
-            Self { address: listener.local_addr().unwrap(), received: Arc::default(), answers: Arc::default() };
-        let (received, answers) = (Arc::clone(&receiver.received), Arc::clone(&receiver.answers));
+        let address = listener.local_addr().unwrap();
+        let (messages, answers) = (Arc::default(), Arc::default());
+        let receiver = Self { address, received: Arc::clone(&messages), answers: Arc::clone(&answers) };
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (received, answers) = (Arc::clone(&received), Arc::clone(&answers));
-                thread::spawn(move || serve(stream, &received, &answers));
+                let (messages, answers) = (Arc::clone(&messages), Arc::clone(&answers));
+                thread::spawn(move || serve(&stream, &messages, &answers));
             }
         });
         receiver
@@ -92,7 +92,7 @@ impl Receiver {
     }
 }
 
-fn serve(stream: TcpStream, received: &Mutex<Vec<Received>>, answers: &Mutex<HashMap<String, Answer>>) {
+fn serve(stream: &TcpStream, received: &Mutex<Vec<Received>>, answers: &Mutex<HashMap<String, Answer>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut line = String::new();
     if reader.read_line(&mut line).unwrap_or_default() == 0 {
@@ -115,7 +115,7 @@ fn serve(stream: TcpStream, received: &Mutex<Vec<Received>>, answers: &Mutex<Has
     let answer = answers.lock().unwrap().get(&path).cloned();
     match answer.unwrap_or_else(|| Answer::Bytes("HTTP/1.1 204 No Content\r\n\r\n".to_owned())) {
         Answer::Bytes(bytes) => {
-            let _ = (&stream).write_all(bytes.as_bytes());
+            let _ = (&*stream).write_all(bytes.as_bytes());
         }
         Answer::Hang => {
             let _ = reader.read(&mut [0]);
