@@ -320,7 +320,7 @@ impl Accounts {
         client: &impl Client,
     ) -> Result<Opening, RepositoryError> {
         let Some(metrics) = &self.throttle.metrics else { return self.store_session(verified, client).await };
-        let is_registration = !matches!(verified, Verified::Factors(..));
+        let is_registration = matches!(verified, Verified::Registration(..) | Verified::IdentityRegistration(..));
         let (way, second_factor) = labels_of(&verified);
         let opening = self.store_session(verified, client).await?;
         match &opening {

@@ -12,6 +12,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 use crate::helpers::{TestApp, UNKNOWN_TOKEN, error_of, session_of, until};
+use crate::second_factor::{due, set_up_fresh};
 
 const PATH: &str = "/api/introspect";
 
@@ -88,6 +89,24 @@ async fn a_person_who_has_shown_once_more_who_they_are_has_a_later_auth_time() {
     app.get(Method::POST, "/api/user/reauthenticate", &token, Some(&json!({"password": "hunter2"}))).await;
     let answer = told(&app, &key, &token).await;
     assert_eq!((&answer["auth_time"], &answer["iat"]), (&json!(1_420_411_955), &json!(1_420_411_895)));
+}
+
+#[tokio::test]
+async fn a_login_by_a_password_and_a_code_is_by_two_factors_in_one_step_and_in_two() {
+    let app = TestApp::spawn();
+    let key = add_service(&app, "wiki").await;
+    let owner = app.new_user("AzureDiamond").await;
+    app.get(Method::POST, "/api/user/reauthenticate", &owner, Some(&json!({"password": "hunter2"}))).await;
+    let theirs = set_up_fresh(&app, &owner).await;
+    let both = json!(["pwd", "otp", "mfa"]);
+    let login = json!({"username": "AzureDiamond", "password": "hunter2", "code": theirs.code(&app, 0)});
+    let (in_one, _) = session_of(app.post("/api/login", &login).await).await;
+    assert_eq!(told(&app, &key, &in_one).await["amr"], both);
+    app.clock.advance(Duration::from_secs(30));
+    let waits = due(app.log_in("AzureDiamond", "hunter2").await).await;
+    let second = json!({"token": waits["token"], "code": theirs.code(&app, 0)});
+    let (in_two, _) = session_of(app.post("/api/login/second", &second).await).await;
+    assert_eq!(told(&app, &key, &in_two).await["amr"], both);
 }
 
 #[tokio::test]
