@@ -692,7 +692,7 @@ export class AuthTokens {
 
 /** Whether a call is one of a session. A test holds this to the OpenAPI document. */
 export function takesToken(path: string): boolean {
-    return /^\/api\/(user|users|events|logout|logoutall)(\/|$)/.test(path);
+    return /^\/api\/(user|users|events|logout|logoutall|check)(\/|$)/.test(path);
 }
 
 /** Whether a call may be sent twice, by the service's documentation: what reads, and the lists. */
