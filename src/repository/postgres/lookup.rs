@@ -8,7 +8,7 @@ use super::pool::Connection;
 use super::rows::{get, invalid, read_credentials, read_optional_time, read_session, read_user};
 use super::sql;
 use super::transaction::Transaction;
-use crate::domain::rights::{Acting, Actor, Rights, Target};
+use crate::domain::rights::{Acting, Actor, Permission, Rights, Target};
 use crate::domain::session::{Caller, Session, SessionCutoffs, is_fresh};
 use crate::domain::user::{Credentials, User, UserId, Username};
 use crate::repository::session_cache::{Change, Found};
@@ -104,6 +104,13 @@ pub(super) async fn find_user(connection: &Connection, user_id: UserId) -> Resul
 /// An id of a row that was just inserted.
 pub(super) fn read_id(row: &Row) -> Result<UserId, Failure> {
     Ok(UserId(get(row, 0)?))
+}
+
+/// The actor, where it is the operator or a superuser: services and webhooks are theirs to manage.
+pub(super) async fn require_superuser(connection: &Connection, actor: &Actor) -> Result<Acting, Failure> {
+    let acting = require_staff(connection, actor).await?;
+    allow(acting.may_ever(Permission::AdministerAccount))?;
+    Ok(acting)
 }
 
 /// The actor, where it has any right over other accounts.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::error::Failure;
-use super::lookup::{allow, require_staff, times_of};
+use super::lookup::{require_superuser, times_of};
 use super::pool::Connection;
 use super::rows::{get, ip_text, read_held_token, read_service};
 use super::schema::end_releases_before_webhooks;
@@ -13,7 +13,7 @@ use super::transaction::Transaction;
 use super::{PostgresRepository, sql};
 use crate::domain::event::EventKind;
 use crate::domain::holder::HeldToken;
-use crate::domain::rights::{Acting, Actor, Permission};
+use crate::domain::rights::{Acting, Actor};
 use crate::domain::service::{MAX_SERVICES, ServiceDetails, ServiceName};
 use crate::domain::session::Caller;
 use crate::domain::token::TokenDigest;
@@ -129,13 +129,6 @@ async fn add_service(
     insert_event(transaction, EventKind::ServiceAdded, &acting, actor, name, now).await?;
     transaction.changes(SERVICES, Change::Sessions);
     Ok(ServiceAdded::Done)
-}
-
-/// Only the operator and superusers manage services.
-async fn require_superuser(connection: &Connection, actor: &Actor) -> Result<Acting, Failure> {
-    let acting = require_staff(connection, actor).await?;
-    allow(acting.may_ever(Permission::AdministerAccount))?;
-    Ok(acting)
 }
 
 async fn list_services(connection: &Connection) -> Result<Vec<Service>, Failure> {

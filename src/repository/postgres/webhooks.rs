@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 
 use super::error::Failure;
 use super::horizon::Horizon;
-use super::lookup::{allow, require_staff};
+use super::lookup::require_superuser;
 use super::pool::Connection;
 use super::rows::{get, invalid, ip_text, read_event, read_number, read_optional_time, read_time};
 use super::schema::end_releases_before_webhooks;
@@ -19,7 +19,7 @@ use super::transaction::Transaction;
 use super::{PostgresRepository, SCAN_WITHIN, sql};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::mail::MailKind;
-use crate::domain::rights::{Acting, Actor, Permission};
+use crate::domain::rights::Actor;
 use crate::domain::user::COMMAND_LINE;
 use crate::domain::webhook::{
     AT_ONCE, DisabledBy, LONGEST_WAIT, MAX_GIVEN_UP, MAX_WAITING, MAX_WEBHOOKS, Message, NOTICED_AT_MOST, WebhookId,
@@ -301,12 +301,6 @@ impl PostgresRepository {
     fn horizon(&self) -> Horizon {
         *self.horizon.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn require_superuser(connection: &Connection, actor: &Actor) -> Result<Acting, Failure> {
-    let acting = require_staff(connection, actor).await?;
-    allow(acting.may_ever(Permission::AdministerAccount))?;
-    Ok(acting)
 }
 
 async fn insert_event(

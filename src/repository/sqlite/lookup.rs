@@ -7,7 +7,7 @@ use super::error::Failure;
 use super::rows::{invalid_account, read_credentials, read_optional_time, read_session, read_truth, read_user};
 use super::sql;
 use super::transaction::Transaction;
-use crate::domain::rights::{Acting, Actor, Rights, Target};
+use crate::domain::rights::{Acting, Actor, Permission, Rights, Target};
 use crate::domain::session::{Caller, Session, is_fresh};
 use crate::domain::user::{Credentials, User, UserId, Username};
 use crate::repository::session_cache::{Change, Found};
@@ -76,6 +76,13 @@ pub(super) fn find_user(connection: &Connection, user_id: UserId) -> rusqlite::R
     connection
         .prepare_cached(sql::FIND_USER)?
         .query_row([user_id.0], |row| read_user(row, 0).map_err(|error| invalid_account(row, error)))
+}
+
+/// The actor, where it is the operator or a superuser: services and webhooks are theirs to manage.
+pub(super) fn require_superuser(connection: &Connection, actor: &Actor) -> Result<Acting, Failure> {
+    let acting = require_staff(connection, actor)?;
+    allow(acting.may_ever(Permission::AdministerAccount))?;
+    Ok(acting)
 }
 
 /// The actor, where it has any right over other accounts.

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::error::Failure;
-use super::lookup::{allow, live, require_staff};
+use super::lookup::{live, require_superuser};
 use super::rows::{ip_text, read_count, read_held_token, read_service};
 use super::transaction::Transaction;
 use super::{SqliteRepository, sql};
 use crate::domain::event::EventKind;
 use crate::domain::holder::HeldToken;
-use crate::domain::rights::{Acting, Actor, Permission};
+use crate::domain::rights::{Acting, Actor};
 use crate::domain::service::{MAX_SERVICES, ServiceDetails, ServiceName};
 use crate::domain::session::Caller;
 use crate::domain::token::TokenDigest;
@@ -109,13 +108,6 @@ impl Services for SqliteRepository {
         self.cache.keep_held_token(version, caller.digest, &held);
         Ok(held)
     }
-}
-
-/// Only the operator and superusers manage services.
-fn require_superuser(connection: &Connection, actor: &Actor) -> Result<Acting, Failure> {
-    let acting = require_staff(connection, actor)?;
-    allow(acting.may_ever(Permission::AdministerAccount))?;
-    Ok(acting)
 }
 
 fn list_services(connection: &Connection) -> rusqlite::Result<Vec<Service>> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::error::Failure;
-use super::lookup::{allow, require_staff};
+use super::lookup::require_superuser;
 use super::rows::{
     ip_text, read_event, read_optional_time, read_time, read_truth, read_webhook_id, read_webhook_kinds,
 };
@@ -14,7 +14,7 @@ use super::transaction::Transaction;
 use super::{SqliteRepository, sql};
 use crate::domain::event::EventKind;
 use crate::domain::mail::MailKind;
-use crate::domain::rights::{Acting, Actor, Permission};
+use crate::domain::rights::Actor;
 use crate::domain::user::COMMAND_LINE;
 use crate::domain::webhook::{
     AT_ONCE, DisabledBy, LONGEST_WAIT, MAX_GIVEN_UP, MAX_WAITING, MAX_WEBHOOKS, Message, NOTICED_AT_MOST, WebhookId,
@@ -247,12 +247,6 @@ impl Webhooks for SqliteRepository {
         })
         .await
     }
-}
-
-fn require_superuser(connection: &Connection, actor: &Actor) -> Result<Acting, Failure> {
-    let acting = require_staff(connection, actor)?;
-    allow(acting.may_ever(Permission::AdministerAccount))?;
-    Ok(acting)
 }
 
 fn insert_event(
